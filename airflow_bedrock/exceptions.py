@@ -1,0 +1,20 @@
+"""What a task of this package raises; the type says whether a retry can help.
+
+::
+
+    AirflowException
+    └── BedrockError            the task failed; a retry may help
+        └── BedrockFatalError   a retry cannot help; also an AirflowFailException, so Airflow does not try again
+"""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+
+class BedrockError(AirflowException):
+    """Something failed that another try may mend: throttling, a lost connection, a fault of the service."""
+
+
+class BedrockFatalError(BedrockError, AirflowFailException):
+    """Something failed that no retry can mend: bad input, bad data, missing permission, a job that ended badly."""
