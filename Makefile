@@ -1,0 +1,59 @@
+# One way to do each thing. Needs GNU make and Python 3.11 to 3.13; everything else is installed into .venv/.
+# Another interpreter: make test PYTHON=python3.13. Arguments for a program: make demo ARGS=--help.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+# A stamp is written last, so an environment whose making was interrupted is made anew.
+DEPENDENCIES := $(VENV)/.dependencies-installed
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo ui test lint bench lock wheel clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## Fine-tune, deploy and evaluate a model offline: the example DAG in Airflow against Local Bedrock.
+	@exec $(BIN)/python scripts/demo.py $(ARGS)
+
+ui: $(READY) ## Start Airflow's UI with the example DAGs and Local Bedrock, on loopback; Ctrl-C ends both.
+	@exec $(BIN)/python scripts/ui.py $(ARGS)
+
+test: lint ## Check everything: lint, format, types, the whole test suite.
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check style, format and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## Run all benchmarks; the figures go to benchmarks/results/.
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## Write constraints.txt anew from pyproject.toml; ARGS=--upgrade moves to the newest versions.
+	@PYTHON="$(PYTHON)" exec scripts/lock.sh $(ARGS)
+
+wheel: $(READY) ## Build the wheel and the source distribution into dist/.
+	@exec $(BIN)/python -m build --no-isolation --outdir dist
+
+clean: ## Remove what make made: .venv, .demo, .ui, dist and caches.
+	rm -rf $(VENV) .demo .ui .cache dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find airflow_bedrock benchmarks dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEPENDENCIES): constraints.txt
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit( \
+		"airflow-bedrock needs Python 3.11 to 3.13; $(PYTHON) is %s. Name another, for example: " \
+		"make test PYTHON=python3.12" % sys.version.split()[0])'
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
+	@touch $@
+
+$(READY): $(DEPENDENCIES) pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
