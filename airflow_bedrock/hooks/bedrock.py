@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.aws_errors import is_not_found
+from airflow_bedrock.customization.job import Job
+
+if TYPE_CHECKING:
+    from mypy_boto3_bedrock import BedrockClient
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
+
+    _Hook = AwsGenericHook[BedrockClient]
+    _RuntimeHook = AwsGenericHook[BedrockRuntimeClient]
+else:
+    _Hook = _RuntimeHook = AwsGenericHook
 
 
-class BedrockHook(AwsBaseHook):
+class BedrockHook(_Hook):
     """Amazon Bedrock: customization jobs, custom models, deployments.
 
     A thin wrapper around :external+boto3:py:class:`boto3.client("bedrock") <Bedrock.Client>`; additional arguments
     (``aws_conn_id``, ``region_name``, ``verify``, ``config``) are those of
-    :class:`~airflow.providers.amazon.aws.hooks.base_aws.AwsBaseHook`.
+    :class:`~airflow.providers.amazon.aws.hooks.base_aws.AwsGenericHook`.
     """
 
     client_type = "bedrock"
@@ -21,8 +34,31 @@ class BedrockHook(AwsBaseHook):
         kwargs["client_type"] = self.client_type
         super().__init__(*args, **kwargs)
 
+    def get_customization_job(self, job_identifier: str) -> Job | None:
+        """Look at a job by its ARN or its name (GetModelCustomizationJob).
 
-class BedrockRuntimeHook(AwsBaseHook):
+        :return: None where there is no such job.
+        :raises botocore.exceptions.ClientError: any other error of the service.
+        """
+        try:
+            return Job.from_response(self.conn.get_model_customization_job(jobIdentifier=job_identifier))
+        except ClientError as error:
+            if is_not_found(error):
+                return None
+            raise
+
+    def has_custom_model(self, model_identifier: str) -> bool:
+        """Whether the custom model still exists (GetCustomModel), by its ARN or its name."""
+        try:
+            self.conn.get_custom_model(modelIdentifier=model_identifier)
+        except ClientError as error:
+            if is_not_found(error):
+                return False
+            raise
+        return True
+
+
+class BedrockRuntimeHook(_RuntimeHook):
     """Amazon Bedrock's runtime: Converse and InvokeModel on base models, custom models and deployments."""
 
     client_type = "bedrock-runtime"

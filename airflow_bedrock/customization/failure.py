@@ -1,0 +1,26 @@
+"""What to tell the person whose job did not complete: which job, what the service said, the bill, the next step."""
+
+from __future__ import annotations
+
+from airflow_bedrock.customization.job import Job, Outcome
+
+_BILL = {
+    Outcome.FAILED: "It has ended and runs up no further cost; no custom model was made.",
+    Outcome.STOPPED: "It has ended; the tokens trained until it was stopped are billed, and no custom model was made.",
+    Outcome.UNKNOWN: "It was left as it is and may still run and be billed.",
+}
+_NEXT = {
+    Outcome.FAILED: "Mend what the message names, then clear this task: a new job will be made under a new name.",
+    Outcome.STOPPED: "A stopped job cannot be resumed; clear the task that made it to make a new one.",
+    Outcome.UNKNOWN: "This version of airflow-bedrock does not know that status: look at the job in the AWS console, "
+    "and upgrade airflow-bedrock.",
+}
+
+
+def failure_message(job: Job) -> str:
+    """Return the error text for a job that ended without a custom model, or whose status is not known."""
+    said = f": {job.failure_message}" if job.failure_message else ""
+    return (
+        f"Bedrock model customization job {job.name} is {job.status}{said}. "
+        f"{_BILL[job.outcome]} {_NEXT[job.outcome]} Job: {job.arn}"
+    )

@@ -1,0 +1,110 @@
+"""The name is the state: what a job is called follows from who asks and from what is asked, and from nothing else.
+
+Two workers, two tries, a worker that was killed and its successor all derive the same job name and the same
+clientRequestToken, so each finds the job of the others; no store has to survive between them. The try number is left
+out on purpose. What changes the name is a change of the request or of the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Reuse = Literal["run", "dag", "never"]
+"""How far sameness reaches: within the DAG run; across the runs of the DAG; or not beyond a Clear of the task."""
+REUSE_CHOICES: tuple[str, ...] = get_args(Reuse)
+
+MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName
+_DIGEST_LENGTH = 10  # 50 bits of base 32: a clash within one prefix is not to be expected in a million jobs
+_NOT_IDENTITY = ("jobName", "customModelName", "clientRequestToken", "jobTags", "customModelTags")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """Who asks for a job: one task instance, whichever try of it."""
+
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int = -1
+    clear_number: int = 0
+
+    def parts(self, reuse: Reuse) -> tuple[str, ...]:
+        """Return what tells this asker from another one, as far as ``reuse`` says that it matters."""
+        task = (self.dag_id, self.task_id, str(self.map_index))
+        return {"dag": task, "run": (*task, self.run_id), "never": (*task, self.run_id, str(self.clear_number))}[reuse]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a job is known by: its digest, and the names and the token that carry it.
+
+    :param digest: hexadecimal digest of asker, request and data.
+    :param job_prefix: the readable start of the job's name, the user's.
+    :param model_prefix: the readable start of the model's name, the user's.
+    :param exact: use the prefixes as the names themselves, without a digest.
+    """
+
+    digest: str
+    job_prefix: str
+    model_prefix: str
+    exact: bool = False
+
+    def job_name(self, generation: int = 1) -> str:
+        """Return the job name; each generation follows one that failed, was stopped, or whose model is gone."""
+        return self.job_prefix if self.exact else _name(_job_characters(self.job_prefix), self._suffix(generation))
+
+    def model_name(self, generation: int = 1) -> str:
+        """Return the custom model's name, which is unique for as long as the model exists."""
+        if self.exact:
+            return self.model_prefix
+        return _name(_model_characters(self.model_prefix), self._suffix(generation))
+
+    def token(self, generation: int = 1) -> str:
+        """Return the clientRequestToken: the service ignores a second request that bears it."""
+        return f"{self.digest}-{generation}"
+
+    def _suffix(self, generation: int) -> str:
+        number = int(self.digest, 16)
+        short = "".join("abcdefghijklmnopqrstuvwxyz234567"[number >> 5 * i & 31] for i in range(_DIGEST_LENGTH))
+        return short if generation == 1 else f"{short}-{generation}"
+
+
+def identify(
+    request: Mapping[str, Any], data: Sequence[Mapping[str, Any]], asker: Asker, reuse: Reuse, *, exact: bool = False
+) -> Identity:
+    """Derive the identity of the job that ``asker`` asks for.
+
+    :param request: the CreateModelCustomizationJob request; its names are prefixes, its tags and token do not count.
+    :param data: what is known of each data object: URI, ETag, size, version.
+    :param reuse: how far sameness reaches.
+    :param exact: take the names of the request as they are.
+    """
+    asked = {name: value for name, value in request.items() if name not in _NOT_IDENTITY}
+    names = (request["jobName"], request["customModelName"])
+    parts = (*asker.parts(reuse), *names, _canonical(asked), _canonical(list(data)))
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=20).hexdigest()
+    return Identity(digest=digest, job_prefix=names[0], model_prefix=names[1], exact=exact)
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _name(prefix: str, suffix: str) -> str:
+    room = MAX_NAME_LENGTH - len(suffix) - 1
+    return f"{prefix[:room].rstrip('-_+.')}-{suffix}"
+
+
+def _job_characters(prefix: str) -> str:
+    """Keep what a job name may hold: ``[a-zA-Z0-9](-*[a-zA-Z0-9+.-])*``; the rest becomes a dash."""
+    return re.sub(r"[^a-zA-Z0-9+.]+", "-", prefix).strip("-+.") or "job"
+
+
+def _model_characters(prefix: str) -> str:
+    """Keep what a model name may hold: ``([0-9a-zA-Z][_-]?){1,63}``: no dots, no two separators in a row."""
+    return re.sub(r"[^0-9a-zA-Z]+", lambda run: "_" if run[0] == "_" else "-", prefix).strip("-_") or "model"

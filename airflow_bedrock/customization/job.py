@@ -1,0 +1,168 @@
+"""A model customization job as the service describes it, and what its status means for whoever waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+
+class Outcome(Enum):
+    """What a job's status means for the one who waits for it."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+    """A status that this version does not know. Never success: it fails closed."""
+
+
+# GetModelCustomizationJob, member `status`. Stopping is not terminal: the service may still bill.
+_OUTCOMES = {
+    "InProgress": Outcome.RUNNING,
+    "Stopping": Outcome.RUNNING,
+    "Completed": Outcome.SUCCEEDED,
+    "Failed": Outcome.FAILED,
+    "Stopped": Outcome.STOPPED,
+}
+
+# GetModelCustomizationJob, members of `statusDetails`, in the order in which the service goes through them.
+_PHASES = {
+    "validationDetails": "validation",
+    "dataProcessingDetails": "data processing",
+    "trainingDetails": "training",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One of the three phases of a job: validation, data processing, training."""
+
+    name: str
+    status: str
+    started: datetime | None = None
+    changed: datetime | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the phase took, in seconds by the service's clock; None until it has completed."""
+        if self.status != "Completed" or self.started is None or self.changed is None:
+            return None
+        return (self.changed - self.started).total_seconds()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A model customization job at one moment.
+
+    :param arn: the job's ARN, its identity.
+    :param name: the job's name; used up for good, since jobs cannot be deleted.
+    :param status: the service's word, e.g. ``InProgress``.
+    :param token: the clientRequestToken that created it.
+    :param failure_message: why it failed, in the service's words.
+    :param model_arn: the custom model; None until the job has completed.
+    :param training_loss: the final training loss; None until the job has completed.
+    :param validation_losses: one loss for each validator; empty until the job has completed.
+    """
+
+    arn: str
+    name: str
+    status: str
+    token: str | None = None
+    failure_message: str | None = None
+    base_model_arn: str | None = None
+    model_arn: str | None = None
+    model_name: str | None = None
+    output_data_uri: str | None = None
+    training_loss: float | None = None
+    validation_losses: tuple[float, ...] = ()
+    created: datetime | None = None
+    ended: datetime | None = None
+    phases: tuple[Phase, ...] = ()
+
+    @classmethod
+    def from_response(cls, response: Mapping[str, Any]) -> Job:
+        """Read a GetModelCustomizationJob response; members that do not exist yet may be absent."""
+        return cls(
+            arn=response["jobArn"],
+            name=response["jobName"],
+            status=response.get("status", "(none)"),
+            token=response.get("clientRequestToken"),
+            failure_message=response.get("failureMessage"),
+            base_model_arn=response.get("baseModelArn"),
+            model_arn=response.get("outputModelArn"),
+            model_name=response.get("outputModelName"),
+            output_data_uri=response.get("outputDataConfig", {}).get("s3Uri"),
+            training_loss=response.get("trainingMetrics", {}).get("trainingLoss"),
+            validation_losses=tuple(
+                metric["validationLoss"]
+                for metric in response.get("validationMetrics", [])
+                if metric.get("validationLoss") is not None
+            ),
+            created=response.get("creationTime"),
+            ended=response.get("endTime"),
+            phases=tuple(_phases(response.get("statusDetails") or {})),
+        )
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the status means for whoever waits; an unknown status is never success."""
+        return _OUTCOMES.get(self.status, Outcome.UNKNOWN)
+
+    @property
+    def region(self) -> str:
+        """The region, read from the ARN."""
+        return self.arn.split(":")[3]
+
+    @property
+    def artifacts_uri(self) -> str | None:
+        """Where the job writes its metrics files: a folder of its own below the output location."""
+        if self.output_data_uri is None:
+            return None
+        return f"{self.output_data_uri.rstrip('/')}/model-customization-job-{self.arn.rsplit('/', 1)[-1]}/"
+
+    def result(self) -> dict[str, Any]:
+        """What the next task needs to know of the job, as plain JSON types (for XCom). Times are ISO 8601, UTC."""
+        return {
+            "job_arn": self.arn,
+            "job_name": self.name,
+            "status": self.status,
+            "base_model_arn": self.base_model_arn,
+            "custom_model_arn": self.model_arn,
+            "custom_model_name": self.model_name,
+            "training_loss": self.training_loss,
+            "validation_loss": self.validation_losses[0] if self.validation_losses else None,
+            "validation_losses": list(self.validation_losses),
+            "output_data_uri": self.output_data_uri,
+            "artifacts_uri": self.artifacts_uri,
+            "created": self.created.isoformat() if self.created else None,
+            "ended": self.ended.isoformat() if self.ended else None,
+            "phase_seconds": {phase.name: phase.seconds for phase in self.phases},
+        }
+
+
+def _phases(details: Mapping[str, Mapping[str, Any]]) -> Iterator[Phase]:
+    for member, name in _PHASES.items():
+        if (phase := details.get(member)) is not None:
+            yield Phase(
+                name=name,
+                status=phase.get("status", "(none)"),
+                started=phase.get("creationTime"),
+                changed=phase.get("lastModifiedTime"),
+            )
+
+
+def changes(before: Job | None, now: Job) -> list[str]:
+    """Say in words what changed since the last look: nothing where nothing did, so that a log has no line a poll."""
+    lines = []
+    if before is None or before.status != now.status:
+        lines.append(f"Job {now.name} is {now.status}")
+    known = {phase.name: phase.status for phase in before.phases} if before else {}
+    for phase in now.phases:
+        if phase.status not in (known.get(phase.name), "NotStarted"):
+            took = f" in {phase.seconds:.0f} s" if phase.seconds is not None else ""
+            lines.append(f"Job {now.name}, {phase.name}: {phase.status}{took}")
+    return lines

@@ -1,0 +1,67 @@
+"""What a customization job reads from S3 and leaves there, seen through the amazon provider's S3Hook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.aws_errors import error_code
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.metrics import TRAINING_METRICS, VALIDATION_METRICS, losses_by_epoch
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+class DataNotFoundError(Exception):
+    """A data object that the job is to read does not exist."""
+
+
+def describe_data(s3: S3Hook, uris: Iterable[str]) -> list[dict[str, Any]]:
+    """Return what tells the content of each data object apart from another content: ETag, size, version.
+
+    An object that the caller may not look at is described by its URI alone: the job's role may still read it.
+
+    :raises DataNotFoundError: an object does not exist.
+    """
+    return [_describe(s3, uri) for uri in uris]
+
+
+def _describe(s3: S3Hook, uri: str) -> dict[str, Any]:
+    bucket, key = s3.parse_s3_url(uri)
+    try:
+        head = cast("S3Client", s3.conn).head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error_code(error) in ("404", "NoSuchKey", "NoSuchBucket"):
+            raise DataNotFoundError(f"There is no object at {uri}") from error
+        if error_code(error) in ("403", "AccessDenied"):
+            s3.log.warning("May not look at %s: a change of its content will not be noticed", uri)
+            return {"uri": uri}
+        raise
+    return {"uri": uri, "etag": head["ETag"], "size": head["ContentLength"], "version": head.get("VersionId")}
+
+
+def read_losses(s3: S3Hook, job: Job) -> list[dict[str, float | int | None]]:
+    """Read the metrics files of a completed job: the training and validation loss of each epoch.
+
+    Empty where the caller may not read the output location or the job wrote no metrics.
+    """
+    if job.artifacts_uri is None:
+        return []
+    bucket, prefix = s3.parse_s3_url(job.artifacts_uri)
+    try:
+        keys: list[str] = s3.list_keys(bucket, prefix=prefix)
+        return losses_by_epoch(*(_lines(s3, bucket, keys, name) for name in (TRAINING_METRICS, VALIDATION_METRICS)))
+    except ClientError as error:
+        if error_code(error) not in ("403", "AccessDenied"):
+            raise
+        s3.log.warning("May not read the metrics files in %s: the result has no losses by epoch", job.artifacts_uri)
+        return []
+
+
+def _lines(s3: S3Hook, bucket: str, keys: list[str], name: str) -> list[str]:
+    found = [key for key in keys if key.endswith(f"/{name}")]
+    return str(s3.read_key(found[0], bucket)).splitlines() if found else []

@@ -1,0 +1,54 @@
+"""How a worker takes up a job that it, or the triggerer for it, waited for: success as a result, all else an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+from airflow_bedrock.customization.failure import failure_message
+from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.hooks.customization_data import read_losses
+
+
+def look_at_job(hook: BedrockHook, job_identifier: str) -> Job:
+    """Return the job.
+
+    :raises BedrockFatalError: there is no such job.
+    """
+    job = hook.get_customization_job(job_identifier)
+    if job is None:
+        raise BedrockFatalError(
+            f"There is no Bedrock model customization job {job_identifier} in region {hook.conn_region_name}. "
+            "Jobs cannot be deleted: check the name, the region and the account of the connection."
+        )
+    return job
+
+
+def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None) -> Job:
+    """Return the job that the trigger's event speaks of, as it is now.
+
+    :raises BedrockFatalError: the event says that there is no such job.
+    :raises BedrockError: nothing was heard of the job for too long.
+    """
+    if not event or "kind" not in event:
+        raise BedrockError(f"The trigger sent no event that this version understands: {event!r}")
+    if event["kind"] == "silent":
+        raise BedrockError(
+            f"The health of Bedrock model customization job {event['job_identifier']} is unknown: {event['message']}. "
+            "The job was not stopped; it may still run and be billed. Another try of this task waits for it again."
+        )
+    return look_at_job(hook, event["job_identifier"])
+
+
+def result_of(job: Job, s3: S3Hook) -> dict[str, Any]:
+    """Return the result mapping of a completed job, with its losses by epoch.
+
+    :raises BedrockFatalError: the job ended in any other way, or its status is not known.
+    """
+    if job.outcome is not Outcome.SUCCEEDED:
+        raise BedrockFatalError(failure_message(job))
+    return {**job.result(), "losses_by_epoch": read_losses(s3, job)}

@@ -1,0 +1,38 @@
+"""Operators for Amazon Bedrock model customization."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_bedrock._lazy import lazy_exports
+
+__all__ = [
+    "BedrockCustomModelDeploymentOperator",
+    "BedrockDatasetPreparationOperator",
+    "BedrockDeleteCustomModelDeploymentOperator",
+    "BedrockDeleteCustomModelOperator",
+    "BedrockModelCustomizationOperator",
+    "BedrockModelEvaluationOperator",
+]
+
+if TYPE_CHECKING:
+    from airflow_bedrock.operators.custom_model import BedrockDeleteCustomModelOperator
+    from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator
+    from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
+    from airflow_bedrock.operators.deployment import (
+        BedrockCustomModelDeploymentOperator,
+        BedrockDeleteCustomModelDeploymentOperator,
+    )
+    from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "BedrockCustomModelDeploymentOperator": ".deployment",
+            "BedrockDatasetPreparationOperator": ".dataset",
+            "BedrockDeleteCustomModelDeploymentOperator": ".deployment",
+            "BedrockDeleteCustomModelOperator": ".custom_model",
+            "BedrockModelCustomizationOperator": ".customization",
+            "BedrockModelEvaluationOperator": ".evaluation",
+        },
+    )
