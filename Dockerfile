@@ -1,0 +1,25 @@
+# The official Airflow image with this package in it, for docker-compose.yaml.
+#
+# What the official image already holds stays as it is, so that Airflow's other providers keep working; what this package
+# adds is pinned to the versions of constraints.txt.
+ARG AIRFLOW_IMAGE=apache/airflow:3.3.2-python3.12
+
+FROM ${AIRFLOW_IMAGE} AS build
+RUN mkdir /tmp/package
+WORKDIR /tmp/package
+COPY --chown=airflow:0 pyproject.toml README.md LICENSE constraints.txt scripts/image_constraints.py ./
+COPY --chown=airflow:0 airflow_bedrock/ airflow_bedrock/
+RUN python image_constraints.py < constraints.txt > pins.txt \
+    && pip install --no-cache-dir --constraint pins.txt hatchling \
+    && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist .
+
+FROM ${AIRFLOW_IMAGE}
+USER root
+# A named volume takes over the owner of the directory it is mounted on.
+RUN install --directory --owner=airflow --group=0 --mode=0775 /var/lib/local-bedrock
+USER airflow
+COPY --from=build /tmp/package/pins.txt /tmp/package/dist/*.whl /tmp/package/
+# Naming Airflow's own version keeps pip from moving it.
+RUN pip install --no-cache-dir --constraint /tmp/package/pins.txt "apache-airflow==${AIRFLOW_VERSION}" \
+        "$(echo /tmp/package/*.whl)[local,prep,eval]" \
+    && pip check
