@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import conf
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import error_code, is_transient
+from airflow_bedrock.configuration import poll_interval
 from airflow_bedrock.customization.decision import Decision, decide
 from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, identify
 from airflow_bedrock.customization.job import Job, Outcome, changes
@@ -59,7 +60,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     :param customization_job_kwargs: further members of the request by their API names, for example ``vpcConfig``,
         ``customizationType``, ``customModelKmsKeyId``, ``jobTags``. (templated)
     :param wait_for_completion: wait for the job's end. (default: True)
-    :param waiter_delay: seconds between two looks at the job. (default: 60)
+    :param waiter_delay: seconds between two looks at the job. (default: ``[bedrock] poll_interval``, 60)
     :param waiter_max_attempts: looks after which the wait is given up; the job is left running. By default the
         wait has no limit but ``execution_timeout``.
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
@@ -102,7 +103,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         ensure_unique_job_name: bool = True,
         customization_job_kwargs: Mapping[str, Any] | None = None,
         wait_for_completion: bool = True,
-        waiter_delay: float = 60,
+        waiter_delay: float | None = None,
         waiter_max_attempts: int | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         *,
@@ -122,7 +123,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.ensure_unique_job_name = ensure_unique_job_name
         self.customization_job_kwargs = customization_job_kwargs
         self.wait_for_completion = wait_for_completion
-        self.waiter_delay = waiter_delay
+        self.waiter_delay = waiter_delay or poll_interval()
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.reuse = reuse

@@ -12,6 +12,7 @@ from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, PokeReturnValue
 
 from airflow_bedrock.aws_errors import is_transient
+from airflow_bedrock.configuration import poll_interval
 from airflow_bedrock.customization.job import Job, Outcome, changes
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.hooks.finished_job import job_of_event, look_at_job, result_of
@@ -29,7 +30,8 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
 
     The return value is a mapping: ``job_arn``, ``job_name``, ``status``, ``base_model_arn``, ``custom_model_arn``,
     ``custom_model_name``, ``training_loss``, ``validation_loss``, ``validation_losses``, ``losses_by_epoch``,
-    ``output_data_uri``, ``artifacts_uri``, ``created``, ``ended``, ``phase_seconds``.
+    ``output_data_uri``, ``artifacts_uri``, ``created``, ``ended``, ``phase_seconds``. Each of them is an XCom of its
+    own too, so that a next task can take ``wait.output["custom_model_arn"]``.
 
     .. seealso:: `GetModelCustomizationJob
         <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_GetModelCustomizationJob.html>`__
@@ -38,7 +40,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         :class:`~airflow_bedrock.operators.BedrockModelCustomizationOperator`. (templated)
     :param job_name: the upstream sensor's name for ``job_identifier``.
     :param deferrable: wait in the triggerer, without a worker slot. (default: True: a job takes hours)
-    :param poke_interval: seconds between two looks. (default: 60)
+    :param poke_interval: seconds between two looks. (default: ``[bedrock] poll_interval``, 60)
     :param timeout: seconds after which the wait is given up. The job is left running.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
@@ -54,10 +56,11 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         job_identifier: str | Mapping[str, Any] | None = None,
         job_name: str | None = None,
         deferrable: bool = True,
-        poke_interval: float = 60,
+        poke_interval: float | None = None,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, **kwargs)
+        super().__init__(poke_interval=poke_interval or poll_interval(), multiple_outputs=multiple_outputs, **kwargs)
         if (job_identifier is None) == (job_name is None):
             raise ValueError("Give job_identifier (or job_name, its other name), and not both")
         self.job_identifier = job_identifier if job_identifier is not None else job_name

@@ -1,0 +1,233 @@
+"""Fine-tune a model that routes a support request to the AWS service it belongs to, and keep it if it is better.
+
+The data is on every machine: the API documentation inside botocore's service models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Asset, Metadata, Param, task
+
+from airflow_bedrock.operators import (
+    BedrockCustomModelDeploymentOperator,
+    BedrockDatasetPreparationOperator,
+    BedrockDeleteCustomModelDeploymentOperator,
+    BedrockDeleteCustomModelOperator,
+    BedrockModelCustomizationOperator,
+    BedrockModelEvaluationOperator,
+)
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+
+ROUTER = Asset("support-router", uri="bedrock://support-router")
+FOLDER = "s3://{{ var.value.bedrock_bucket }}/support-router"
+SYSTEM_PROMPT = "Name the AWS service that this request belongs to. Answer with the service's name alone."
+
+# What a support desk hears of most; "number of services" takes them from the left.
+SERVICES = (  # noqa: SIM905 - thirty short words read better in a few lines than in thirty
+    "ec2 s3 rds lambda dynamodb iam sqs sns ecs eks cloudwatch logs cloudformation route53 elbv2 kms athena glue "
+    "redshift kinesis apigateway cloudfront secretsmanager stepfunctions ssm sagemaker opensearch elasticache efs ecr"
+).split()
+
+
+class _Text(HTMLParser):
+    """The words of an HTML text, without its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split()
+
+
+def plain_text(html: str) -> str:
+    parser = _Text()
+    parser.feed(html)
+    parser.close()
+    return " ".join(parser.words)
+
+
+def support_requests(services: list[str]) -> Iterator[dict[str, str]]:
+    """What each operation of the services does, in the words of its documentation, and whose operation it is."""
+    from botocore.loaders import create_loader
+
+    loader = create_loader()
+    for service in services:
+        latest = loader.load_service_model(service, "service-2")
+        for name, operation in sorted(latest["operations"].items()):
+            text = plain_text(operation.get("documentation", ""))
+            if len(text) >= 40:
+                yield {"prompt": text[:400].rsplit(" ", 1)[0], "completion": service, "operation": f"{service}:{name}"}
+
+
+with DAG(
+    dag_id="finetune_support_router",
+    description="Fine-tune a Bedrock model that routes support requests; keep it only if it beats its base model.",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    tags=["bedrock", "fine-tuning", "example"],
+    params={
+        "base_model": Param(
+            "amazon.nova-micro-v1:0:128k",
+            type="string",
+            enum=["amazon.nova-micro-v1:0:128k", "amazon.nova-lite-v1:0:300k", "amazon.nova-pro-v1:0:300k"],
+            values_display={
+                "amazon.nova-micro-v1:0:128k": "Nova Micro",
+                "amazon.nova-lite-v1:0:300k": "Nova Lite",
+                "amazon.nova-pro-v1:0:300k": "Nova Pro",
+            },
+            title="Base model",
+            description_md="The foundation model to customize. Larger models cost more to train and to call.",
+            section="Model",
+        ),
+        "services": Param(
+            12,
+            type="integer",
+            minimum=2,
+            maximum=len(SERVICES),
+            title="Number of services",
+            description_md="How many AWS services the router tells apart. More services: more records, a higher bill.",
+            section="Data",
+        ),
+        "epochs": Param(2, type="integer", minimum=1, maximum=5, title="Epochs", section="Hyperparameters"),
+        "learning_rate": Param(
+            1e-5, type="number", minimum=1e-6, maximum=1e-4, title="Learning rate", section="Hyperparameters"
+        ),
+        "warmup_steps": Param(
+            10, type="integer", minimum=0, maximum=100, title="Learning rate warm-up steps", section="Hyperparameters"
+        ),
+        "test_records": Param(
+            300,
+            type="integer",
+            minimum=20,
+            maximum=5000,
+            title="Held-out records to ask both models",
+            description_md="Each record is two calls of the Converse API.",
+            section="Evaluation",
+        ),
+        "train_again": Param(
+            False,
+            type="boolean",
+            title="Train again",
+            description_md="Pay for a new job even where the same data and the same parameters made a model before.",
+            section="Model",
+        ),
+    },
+    doc_md="""
+### Route support requests with a model of your own
+
+prepare data → customize → wait → deploy → evaluate against the base model → keep it if it is better, retire it if not.
+
+| what it needs | where it is set |
+|---|---|
+| AWS credentials and region | connection `aws_default` |
+| a bucket | variable `bedrock_bucket` |
+| a role that Bedrock can assume | variable `bedrock_role_arn` |
+
+**It costs money on AWS**: one customization job a change of data or parameters (a run with nothing changed reuses the
+model), storage for each custom model a month, and the calls of the evaluation. Local Bedrock costs nothing.
+
+A kept model is announced by the asset `support-router`, with its ARNs and its accuracy.
+""",
+) as dag:
+
+    @task
+    def collect_requests(bucket: str, params: dict[str, Any] | None = None) -> str:
+        """Write the raw requests to S3; the name holds their digest, so that the same data is the same object."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        lines = [json.dumps(record) for record in support_requests(SERVICES[: (params or {})["services"]])]
+        content = "\n".join(lines) + "\n"
+        key = f"support-router/requests/{hashlib.sha256(content.encode()).hexdigest()[:16]}/requests.jsonl"
+        S3Hook().load_string(content, key, bucket, replace=True)
+        return f"s3://{bucket}/{key}"
+
+    requests = collect_requests(bucket="{{ var.value.bedrock_bucket }}")
+
+    prepare = BedrockDatasetPreparationOperator(
+        task_id="prepare_data",
+        source_uri=requests,
+        output_uri=FOLDER + "/datasets/{{ ti.xcom_pull('collect_requests').split('/')[-2] }}",
+        base_model_id="{{ params.base_model }}",
+        system_prompt=SYSTEM_PROMPT,
+        validation_fraction=0.1,
+        test_fraction=0.2,
+    )
+
+    customize = BedrockModelCustomizationOperator(
+        task_id="customize",
+        job_name="support-router",
+        custom_model_name="support-router",
+        role_arn="{{ var.value.bedrock_role_arn }}",
+        base_model_id="{{ params.base_model }}",
+        training_data_uri=prepare.output["training_data_uri"],
+        validation_data_uri=prepare.output["validation_data_uri"],
+        output_data_uri=FOLDER + "/output",
+        hyperparameters={
+            "epochCount": "{{ params.epochs }}",
+            "learningRate": "{{ params.learning_rate }}",
+            "learningRateWarmupSteps": "{{ params.warmup_steps }}",
+        },
+        reuse="{{ 'never' if params.train_again else 'dag' }}",
+        wait_for_completion=False,
+    )
+
+    wait = BedrockModelCustomizationSensor(
+        task_id="wait_for_model",
+        job_identifier=customize.output,
+        timeout=24 * 60 * 60,
+    )
+
+    deploy = BedrockCustomModelDeploymentOperator(
+        task_id="deploy",
+        model_arn=wait.output["custom_model_arn"],
+        deployment_name=wait.output["custom_model_name"],
+        deferrable=True,
+    )
+
+    evaluate = BedrockModelEvaluationOperator(
+        task_id="evaluate",
+        test_data_uri=prepare.output["test_data_uri"],
+        candidate_model_id=deploy.output,
+        # A model is called without the context length that it is trained with: amazon.nova-micro-v1:0.
+        baseline_model_id="{{ ':'.join(params.base_model.split(':')[:2]) }}",
+        output_uri=FOLDER + "/evaluations/{{ ti.xcom_pull('wait_for_model')['custom_model_name'] }}",
+        max_records="{{ params.test_records }}",
+    )
+
+    @task.branch
+    def better_than_base(verdict: str) -> str:
+        return "keep" if verdict == "better" else "retire_deployment"
+
+    @task(outlets=[ROUTER])
+    def keep(model: dict[str, Any], deployment_arn: str, evaluation: dict[str, Any]) -> Any:
+        """Announce the model to whatever is scheduled on it."""
+        yield Metadata(
+            ROUTER,
+            {
+                "custom_model_arn": model["custom_model_arn"],
+                "deployment_arn": deployment_arn,
+                "accuracy": evaluation["candidate"]["accuracy"],
+                "base_accuracy": evaluation["baseline"]["accuracy"],
+            },
+        )
+
+    verdict = better_than_base(evaluate.output["verdict"])
+    retire_deployment = BedrockDeleteCustomModelDeploymentOperator(
+        task_id="retire_deployment", deployment_arn=deploy.output
+    )
+    retire_model = BedrockDeleteCustomModelOperator(
+        task_id="retire_model", model_identifier=wait.output["custom_model_arn"]
+    )
+
+    verdict >> [keep(wait.output, deploy.output, evaluate.output), retire_deployment]
+    retire_deployment >> retire_model

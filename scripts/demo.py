@@ -1,0 +1,173 @@
+"""The example DAG from raw data to an evaluated, deployed custom model: a real Airflow against Local Bedrock."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from scripts.stack import PROJECT, Airflow, StartError, interruptible, local_bedrock
+
+DAG_ID = "finetune_support_router"
+ENDED = {"success", "failed"}
+POLL_SECONDS = 1.0
+console = Console(highlight=False)
+
+
+class Progress:
+    """Says what changed: the state of each task, the phase and the loss of the job. One line a change."""
+
+    def __init__(self, airflow: Airflow, bedrock: str, run: str) -> None:
+        self._airflow, self._bedrock, self._run = airflow, bedrock, run
+        self._states: dict[str, str | None] = {}
+        self._job_lines: dict[str, str] = {}
+        self._started = time.monotonic()
+
+    def follow(self) -> str:
+        """Report until the DAG run has ended; return its state."""
+        with console.status("waiting for the scheduler"):
+            while True:
+                state: str = self._airflow.api("GET", f"/dags/{DAG_ID}/dagRuns/{self._run}")["state"]
+                self._tasks()
+                self._jobs()
+                if state in ENDED:
+                    return state
+                time.sleep(POLL_SECONDS)
+
+    def _tasks(self) -> None:
+        instances = self._airflow.api("GET", f"/dags/{DAG_ID}/dagRuns/{self._run}/taskInstances")["task_instances"]
+        for instance in instances:
+            task, state = instance["task_id"], instance["state"]
+            if state not in (None, "scheduled", "queued", self._states.get(task)):
+                self._states[task] = state
+                self._say(f"{task:<20} {state}")
+
+    def _jobs(self) -> None:
+        for job in httpx.get(f"{self._bedrock}/_local/jobs").raise_for_status().json()["jobs"]:
+            if job["status"] == "InProgress":
+                loss = f", step {job['step']}/{job['steps']}, loss {job['loss']:.3f}" if job.get("loss") else ""
+                line = f"{'':<20} job {job['name']}: {job['phase']}{loss}"
+                if line != self._job_lines.get(job["name"]):
+                    self._job_lines[job["name"]] = line
+                    self._say(line)
+
+    def _say(self, line: str) -> None:
+        console.print(f"[dim]{time.monotonic() - self._started:5.0f} s[/dim]  {line}")
+
+
+def xcom(airflow: Airflow, run: str, task: str, key: str = "return_value") -> Any:
+    """Return what a task pushed; None where it pushed nothing."""
+    path = f"/dags/{DAG_ID}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}"
+    try:
+        value = airflow.api("GET", path, params={"stringify": "false"})["value"]
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        raise
+    return value
+
+
+def report(airflow: Airflow, run: str, home: Path, started: float) -> None:
+    """Print what came of the run."""
+    data, model, result = (xcom(airflow, run, task) for task in ("prepare_data", "wait_for_model", "evaluate"))
+    table = Table(show_header=False, title="Result", title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("records", ", ".join(f"{count} {split}" for split, count in data["counts"].items()))
+    table.add_row("job", f"{model['job_arn']}{_age(model['created'], started)}")
+    table.add_row("custom model", model["custom_model_arn"])
+    for epoch in model["losses_by_epoch"]:
+        losses = f"training {epoch['training_loss']:.4f}, validation {epoch['validation_loss']:.4f}"
+        table.add_row(f"loss, epoch {epoch['epoch']}", losses)
+    for name, side in (("base model", result["baseline"]), ("custom model", result["candidate"])):
+        table.add_row(f"accuracy, {name}", f"{side['accuracy']:.1%} of {side['n']} held-out records")
+    table.add_row("verdict", f"{result['verdict']} (p = {result['p_value']:.2g})")
+    buckets = home / "state" / "s3"
+    for name, uri in (
+        ("training data", data["training_data_uri"]),
+        ("metrics", model["artifacts_uri"]),
+        ("evaluation", result["report_uri"]),
+    ):
+        table.add_row(name, f"{uri}\n{_shown(buckets / uri.removeprefix('s3://'))}")
+    console.print(table)
+
+
+def _age(created: str, started: float) -> str:
+    made = datetime.fromisoformat(created).timestamp()
+    return "" if made > started else "\n(made by an earlier run and reused: same data, same parameters, nothing to pay)"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
+
+
+def run_demo(arguments: argparse.Namespace) -> int:
+    """Start both servers, run the DAG once, report."""
+    home: Path = arguments.home
+    started = time.time()
+    with (
+        interruptible(),
+        local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as bedrock,
+    ):
+        environment = httpx.get(f"{bedrock}/_local/environment").raise_for_status().json()
+        airflow = Airflow(home / "airflow", environment)
+        console.print(f"Local Bedrock   {bedrock}")
+        if airflow.has_database:
+            console.print(f"Airflow         reusing {_shown(airflow.home)}")
+        else:
+            console.print(f"Airflow         making its database in {_shown(airflow.home)}")
+            airflow.migrate()
+        with airflow.standalone():
+            console.print(f"                {airflow.url}")
+            run = start_run(airflow, arguments.conf)
+            state = Progress(airflow, bedrock, run).follow()
+            if state == "success":
+                report(airflow, run, home, started)
+                return 0
+    console.print(f"The DAG run ended as {state}. Task logs: {_shown(airflow.home / 'logs')}")
+    return 1
+
+
+def start_run(airflow: Airflow, conf: dict[str, Any]) -> str:
+    """Unpause the DAG, trigger it as the UI's form does, and return the run's id."""
+    deadline = time.monotonic() + 60
+    while True:  # the DAG processor may not have read the file yet
+        try:
+            airflow.api("PATCH", f"/dags/{DAG_ID}", json={"is_paused": False})
+            break
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.NOT_FOUND or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+    run: str = airflow.api("POST", f"/dags/{DAG_ID}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"]
+    return run
+
+
+def main() -> int:
+    """Read the arguments; turn Ctrl-C and a failed start into a sentence."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--home", type=Path, default=PROJECT / ".demo", help="where everything is kept")
+    parser.add_argument("--job-seconds", type=float, default=10, help="how long the customization job takes")
+    parser.add_argument(
+        "--conf", type=json.loads, default={}, help="parameters of the DAG, as JSON: '{\"services\": 5}'"
+    )
+    try:
+        return run_demo(parser.parse_args())
+    except KeyboardInterrupt:
+        console.print("\nStopped; nothing was left running.")
+        return 130
+    except StartError as error:
+        console.print(str(error), markup=False)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

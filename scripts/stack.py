@@ -1,0 +1,168 @@
+"""Local Bedrock and a private Airflow, as processes that end with the program that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PROJECT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+START_SECONDS = 120
+STOP_SECONDS = 15
+
+
+class StartError(RuntimeError):
+    """A server ended while it was starting, or did not answer in time."""
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in a process group of its own, its output in ``log``; leave nothing of the group behind."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command, env=dict(environment), cwd=PROJECT, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            yield child
+        finally:
+            _end_group(child)
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, sign)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            child.poll()  # a leader that is not reaped still counts as a member
+            try:
+                os.killpg(child.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.1)
+
+
+def wait_for(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the server answers.
+
+    :raises StartError: it ended instead, or did not answer within START_SECONDS.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            break
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(url, timeout=5).is_success:
+                return
+        time.sleep(0.3)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+    raise StartError(f"Nothing answered at {url}. The end of {log}:\n{tail}")
+
+
+@contextlib.contextmanager
+def local_bedrock(home: Path, *arguments: str, port: int | None = None) -> Iterator[str]:
+    """Run Local Bedrock with its state below ``home``, and yield its URL."""
+    port = port or free_port()
+    log = home / "local-bedrock.log"
+    command = [str(BIN / "airflow-bedrock"), "local", "--port", str(port), "--state", str(home / "state"), *arguments]
+    with process(command, os.environ, log) as child:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/_local/health", child, log)
+        yield url
+
+
+class Airflow:
+    """A private Airflow: its home, its database and, while it runs, its API.
+
+    :param home: the Airflow home; everything that Airflow writes lies below it.
+    :param environment: what the tasks need to reach AWS or Local Bedrock.
+    """
+
+    def __init__(self, home: Path, environment: Mapping[str, str], *, port: int | None = None) -> None:
+        self.home = home
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            **os.environ,
+            **environment,
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            # The default forks 32 workers.
+            "AIRFLOW__CORE__PARALLELISM": "8",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            # The default is every interface.
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port()),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        }
+        self._client: httpx.Client | None = None
+
+    @property
+    def has_database(self) -> bool:
+        """Whether an earlier run has made the database."""
+        return (self.home / "airflow.db").exists()
+
+    def migrate(self) -> None:
+        """Make the database, or bring it up to this version of Airflow."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [BIN / "airflow", "db", "migrate"], env=self.environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise StartError(f"airflow db migrate failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+    @contextlib.contextmanager
+    def standalone(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run scheduler, triggerer, DAG processor and API server until the block ends."""
+        log = self.home / "standalone.log"
+        with process([str(BIN / "airflow"), "standalone"], self.environment, log) as child:
+            wait_for(f"{self.url}/api/v2/monitor/health", child, log)
+            with httpx.Client(base_url=self.url, timeout=30) as self._client:
+                token = self._client.get("/auth/token").raise_for_status().json()["access_token"]
+                self._client.headers["Authorization"] = f"Bearer {token}"
+                yield child
+
+    def api(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call Airflow's REST API (``/api/v2``) and return the decoded answer."""
+        if self._client is None:
+            raise RuntimeError("Airflow does not run")
+        return self._client.request(method, f"/api/v2{path}", **arguments).raise_for_status().json()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM end the program as Ctrl-C does, through each ``finally``."""
+
+    def stop(signum: int, _frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(signum).name)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,49 @@
+"""Airflow's UI with the example DAGs and Local Bedrock, on loopback, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import httpx
+
+from scripts.stack import PROJECT, Airflow, StartError, interruptible, local_bedrock
+
+PORT = 8080
+
+
+def main() -> int:
+    """Start both, say where, wait for Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="make ui", description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT, help="where Airflow's UI listens (default: %(default)s)")
+    parser.add_argument("--job-seconds", default="30", help="how long a customization job takes (default: %(default)s)")
+    parser.add_argument("--home", type=Path, default=PROJECT / ".ui", help="where everything is kept")
+    arguments = parser.parse_args()
+    try:
+        with interruptible(), local_bedrock(arguments.home, "--job-seconds", arguments.job_seconds) as bedrock:
+            environment = httpx.get(f"{bedrock}/_local/environment").raise_for_status().json()
+            airflow = Airflow(arguments.home / "airflow", environment, port=arguments.port)
+            print("Starting Airflow, half a minute …", flush=True)
+            airflow.migrate()
+            with airflow.standalone() as child:
+                print(
+                    f"""
+  Airflow        {airflow.url}   (no sign-in is asked for: whoever reaches this loopback address is an admin)
+  Local Bedrock  {bedrock}
+  logs           {airflow.home}/standalone.log
+
+Open the DAG finetune_support_router, press Trigger, fill in the form. Ctrl-C ends everything.""",
+                    flush=True,
+                )
+                return child.wait()
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was left running.")
+        return 0
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
