@@ -1,0 +1,103 @@
+"""The name is the state: the same intent has the same name, another one another name, and every name is legal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_bedrock.customization.identity import MAX_NAME_LENGTH, Asker, Identity, Reuse, identify
+
+JOB_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9+.\-]*")  # the linear equivalent of the service's pattern
+MODEL_NAME = re.compile(r"([0-9a-zA-Z][_-]?){1,63}")
+TOKEN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+ASKER = Asker(dag_id="dag", task_id="task", run_id="run-1")
+DATA = [{"uri": "s3://b/train.jsonl", "etag": '"1"', "size": 10, "version": None}]
+
+
+def request(**more: Any) -> dict[str, Any]:
+    return {"jobName": "router", "customModelName": "router", "baseModelIdentifier": "nova", **more}
+
+
+def name(
+    asked: dict[str, Any] | None = None,
+    *,
+    asker: Asker = ASKER,
+    reuse: Reuse = "run",
+    data: list[dict[str, Any]] | None = None,
+) -> str:
+    return identify(asked or request(), DATA if data is None else data, asker, reuse).job_name()
+
+
+@given(job=st.text(max_size=100), model=st.text(max_size=100), generation=st.integers(1, 10_000), run=st.text())
+def test_every_name_fits_the_service(job: str, model: str, generation: int, run: str) -> None:
+    """Whatever the prefixes and ids hold, names and token satisfy the service's patterns and lengths."""
+    asker = Asker(dag_id="d", task_id="t", run_id=run)
+    identity = identify(request(jobName=job, customModelName=model), DATA, asker, "run")
+    assert JOB_NAME.fullmatch(identity.job_name(generation))
+    assert MODEL_NAME.fullmatch(identity.model_name(generation))
+    assert TOKEN.fullmatch(identity.token(generation))
+    assert len(identity.job_name(generation)) <= MAX_NAME_LENGTH
+    assert len(identity.model_name(generation)) <= MAX_NAME_LENGTH
+    assert len(identity.token(generation)) <= 256
+
+
+@given(st.permutations(["b", "a", "c"]))
+def test_the_order_of_the_request_does_not_matter(keys: list[str]) -> None:
+    """The same request written in another order is the same request."""
+    parameters = dict.fromkeys(keys, "1")
+    assert name(request(hyperParameters=parameters)) == name(request(hyperParameters={"a": "1", "b": "1", "c": "1"}))
+
+
+def test_tags_do_not_make_another_job() -> None:
+    """What is only written on the job does not change what is asked for."""
+    assert name(request(jobTags=[{"key": "team", "value": "a"}])) == name()
+
+
+def test_another_request_another_name() -> None:
+    """A changed hyperparameter asks for another job."""
+    assert name(request(hyperParameters={"epochCount": "3"})) != name()
+
+
+def test_changed_data_is_another_request() -> None:
+    """The same URI with another content asks for another job."""
+    assert name(data=[{**DATA[0], "etag": '"2"'}]) != name()
+
+
+def test_reuse_says_how_far_sameness_reaches() -> None:
+    """By default to the run's end; with dag beyond it; with never not beyond a Clear."""
+    other_run = Asker(dag_id="dag", task_id="task", run_id="run-2")
+    cleared = Asker(dag_id="dag", task_id="task", run_id="run-1", clear_number=1)
+    assert name(asker=other_run) != name()
+    assert name(asker=cleared) == name()
+    assert name(asker=other_run, reuse="dag") == name(reuse="dag")
+    assert name(asker=cleared, reuse="never") != name(reuse="never")
+
+
+def test_mapped_tasks_are_different_askers() -> None:
+    """Two instances of one mapped task never share a job by accident."""
+    assert name(asker=Asker(dag_id="dag", task_id="task", run_id="run-1", map_index=0)) != name(
+        asker=Asker(dag_id="dag", task_id="task", run_id="run-1", map_index=1)
+    )
+
+
+def test_parts_cannot_run_into_each_other() -> None:
+    """A DAG a.b with task c is not a DAG a with task b.c."""
+    one = Asker(dag_id="ab", task_id="c", run_id="r")
+    two = Asker(dag_id="a", task_id="bc", run_id="r")
+    assert name(asker=one) != name(asker=two)
+
+
+def test_each_generation_has_names_and_a_token_of_its_own() -> None:
+    """A used-up name is never asked for again."""
+    identity = identify(request(), DATA, ASKER, "run")
+    for of in (identity.job_name, identity.model_name, identity.token):
+        assert len({of(generation) for generation in range(1, 50)}) == 49
+
+
+def test_exact_names_are_left_alone() -> None:
+    """Who asks for exact names gets them."""
+    identity = Identity(digest="ab", job_prefix="my.job", model_prefix="my_model", exact=True)
+    assert (identity.job_name(), identity.model_name()) == ("my.job", "my_model")
