@@ -1,0 +1,96 @@
+"""The Makefile's promises: targets are told of, a broken environment is made anew, what is installed is pinned."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.packaging.conftest import Run
+
+TARGETS = ["help", "demo", "ui", "test", "lint", "bench", "lock", "wheel", "clean"]
+
+
+def test_help_lists_every_target(run: Run, checkout: Path) -> None:
+    """`make`, like `make help`, says of each public target in a sentence what it does."""
+    told = dict(re.findall(r"^  make (\w+) +(\S.*\.)$", run("make", cwd=checkout).stdout, flags=re.MULTILINE))
+    (public,) = re.findall(r"^\.PHONY: (.*)$", (checkout / "Makefile").read_text(), flags=re.MULTILINE)
+    assert list(told) == public.split() == TARGETS
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_can_be_made(run: Run, checkout: Path, target: str) -> None:
+    """Each target's recipe parses, and every program of this checkout that it would start is there."""
+    recipe = run("make", "--dry-run", target, f"PYTHON={sys.executable}", cwd=checkout).stdout
+    assert recipe
+    for program in re.findall(r"\bscripts/\S+", recipe):
+        assert (checkout / program).is_file(), program
+
+
+OLD_PYTHON = """#!/bin/sh
+exec {python} -c 'import sys; sys.version_info = (3, 10, 9); sys.version = "3.10.9 (old)"; exec(sys.argv[1])' "$2"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, checkout: Path) -> Path:
+    """Return a project of nothing but this Makefile, with a dependency that cannot be had."""
+    shutil.copy(checkout / "Makefile", tmp_path)
+    (tmp_path / "constraints.txt").write_text("no-such-dependency==1 --hash=sha256:" + "0" * 64)
+    (tmp_path / "pyproject.toml").touch()
+    return tmp_path
+
+
+def test_a_broken_environment_is_made_anew(run: Run, project: Path) -> None:
+    """An environment whose making failed half-way does not count: the next `make` begins again from nothing."""
+    make = ["make", "lint", f"PYTHON={sys.executable}"]
+    failed = run(*make, cwd=project, env={"PIP_NO_INDEX": "1"}, check=False)
+    assert failed.returncode != 0
+    assert "no-such-dependency" in failed.stderr
+    assert (project / ".venv/bin/python").exists()
+    again = run(*make, "--dry-run", cwd=project).stdout
+    assert "rm -rf .venv" in again
+    assert "-m venv .venv" in again
+
+
+def test_an_old_python_is_named(run: Run, project: Path) -> None:
+    """A Python that is too old is refused in a sentence that says which are supported, before anything is made."""
+    old = project / "old-python"
+    old.write_text(OLD_PYTHON.format(python=sys.executable))
+    old.chmod(0o755)
+    refused = run("make", "lint", f"PYTHON={old}", cwd=project, check=False)
+    assert refused.returncode != 0
+    assert f"needs Python 3.11 to 3.13; {old} is 3.10.9" in refused.stderr
+    assert not (project / ".venv").exists()
+
+
+@pytest.fixture(scope="module")
+def constraints(checkout: Path) -> list[str]:
+    """Return constraints.txt, a requirement with its hashes in each item."""
+    return (checkout / "constraints.txt").read_text().replace("\\\n", "").splitlines()
+
+
+def test_every_dependency_is_pinned_with_its_hashes(constraints: list[str]) -> None:
+    """Each requirement has one exact version and at least one SHA-256 hash, so an install is the same everywhere."""
+    pinned = re.compile(r"[a-z0-9][a-z0-9.-]*==\S+( ; [^-]+?)?( +--hash=sha256:[0-9a-f]{64})+")
+    assert len(constraints) > 100
+    assert [line for line in constraints if not pinned.fullmatch(line)] == []
+
+
+def test_no_index_is_named(checkout: Path) -> None:
+    """No URL stands in constraints.txt: which index serves the packages is each machine's own affair."""
+    assert "://" not in (checkout / "constraints.txt").read_text()
+
+
+def test_every_direct_dependency_is_pinned(constraints: list[str], checkout: Path) -> None:
+    """Each dependency that pyproject.toml names is in constraints.txt; `make lock` was not forgotten."""
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *(each for extra in project["optional-dependencies"].values() for each in extra)]
+    names = {re.split(r"[\[<>=!~; ]", each)[0].lower().replace("_", "-") for each in named} - {project["name"]}
+    assert names - {line.split("==")[0] for line in constraints} == set()

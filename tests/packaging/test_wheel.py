@@ -1,0 +1,131 @@
+"""The distributions: what is in them, and that the wheel works where nothing of this checkout is."""
+
+from __future__ import annotations
+
+import json
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from email.message import Message
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_bedrock import __version__
+
+if TYPE_CHECKING:
+    from tests.packaging.conftest import Run
+
+
+@pytest.fixture(scope="session")
+def dist(run: Run, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the source distribution, and from it the wheel, and return the folder that holds them."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, checkout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(dist: Path) -> Path:
+    """Return the wheel."""
+    (built,) = dist.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def members(wheel: Path) -> list[str]:
+    """Return the names of the files in the wheel."""
+    return zipfile.ZipFile(wheel).namelist()
+
+
+@pytest.fixture(scope="session")
+def metadata(wheel: Path) -> Message:
+    """Return the wheel's core metadata."""
+    text = zipfile.ZipFile(wheel).read(f"airflow_bedrock-{__version__}.dist-info/METADATA").decode()
+    return HeaderParser().parsestr(text)
+
+
+def tracked(checkout: Path, run: Run, *paths: str) -> set[str]:
+    """Return the files below the given paths that git tracks and that are there."""
+    listed = run("git", "ls-files", "--", *paths, cwd=checkout).stdout.split()
+    return {each for each in listed if (checkout / each).is_file()}
+
+
+def test_the_wheel_holds_the_whole_package(members: list[str], checkout: Path, run: Run) -> None:
+    """Every file of the package is in the wheel, its data files and `py.typed` too."""
+    assert "airflow_bedrock/py.typed" in members
+    assert tracked(checkout, run, "airflow_bedrock") <= set(members)
+
+
+def test_the_wheel_holds_nothing_else(members: list[str]) -> None:
+    """Beside the package there is its metadata alone: no tests, no DAGs, no caches."""
+    assert {name.split("/")[0] for name in members} == {"airflow_bedrock", f"airflow_bedrock-{__version__}.dist-info"}
+    assert not [name for name in members if "__pycache__" in name or "/test" in name]
+
+
+def test_the_licence_goes_along(members: list[str], metadata: Message) -> None:
+    """The wheel carries the Apache licence and says so."""
+    assert f"airflow_bedrock-{__version__}.dist-info/licenses/LICENSE" in members
+    assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_the_metadata_tells_what_it_is(metadata: Message) -> None:
+    """Name, version, extras and classifiers are those by which Airflow users and type checkers find a provider."""
+    assert (metadata["Name"], metadata["Version"]) == ("airflow-bedrock", __version__)
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert set(metadata.get_all("Provides-Extra", [])) == {"local", "prep", "eval", "dev"}
+    assert set(metadata.get_all("Classifier", [])) >= {
+        "Framework :: Apache Airflow",
+        "Framework :: Apache Airflow :: Provider",
+        "Typing :: Typed",
+    }
+
+
+def test_the_source_distribution_can_be_tested(dist: Path, checkout: Path, run: Run) -> None:
+    """The source distribution holds the package, its example DAGs, its tests and its licence."""
+    (built,) = dist.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert (
+        tracked(checkout, run, "airflow_bedrock", "dags", "tests") | {"LICENSE", "README.md", "pyproject.toml"} <= names
+    )
+
+
+@pytest.fixture(scope="session")
+def clean(run: Run, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel into a new virtual environment and return the environment's folder of programs.
+
+    The dependencies are this environment's own, by a path file; the path files among them are not followed, so the
+    editable install of this checkout is out of reach.
+    """
+    environment = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", environment)
+    python = environment / "bin/python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", wheel)
+    packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return python.parent
+
+
+def test_the_wheel_is_what_is_imported(run: Run, clean: Path) -> None:
+    """In the new environment the package comes from the wheel, and the operator can be imported."""
+    program = (
+        "import airflow_bedrock; from airflow_bedrock.operators import BedrockModelCustomizationOperator; "
+        "print(airflow_bedrock.__file__)"
+    )
+    imported = Path(run(clean / "python", "-c", program).stdout.strip())
+    assert imported.is_relative_to(clean.parent)
+
+
+def test_airflow_finds_the_wheel(run: Run, clean: Path) -> None:
+    """Airflow in the new environment lists the package as a provider."""
+    listed = json.loads(run(clean / "python", "-m", "airflow", "providers", "list", "--output", "json").stdout)
+    assert [each["version"] for each in listed if each["package_name"] == "airflow-bedrock"] == [__version__]
+
+
+def test_the_wheel_brings_the_command(run: Run, clean: Path) -> None:
+    """`airflow-bedrock` is installed and tells its subcommands."""
+    assert "local" in run(clean / "airflow-bedrock", "--help").stdout
