@@ -1,0 +1,108 @@
+"""The record formats of text fine-tuning on Bedrock: an :class:`Example` to a JSONL record, and back.
+
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
+https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.records import Example
+
+
+class RecordFormat(StrEnum):
+    """How a record is written; which model takes which is said in ``limits.toml``."""
+
+    CONVERSE = "bedrock-conversation-2024"
+    """Amazon Nova, Llama 3.2 and 3.3: the messages of the Converse API."""
+    PROMPT_COMPLETION = "prompt-completion"
+    """Amazon Titan text, Cohere, Llama 3.1: two strings; no place for a system prompt."""
+    CLAUDE = "claude"
+    """Anthropic Claude 3 Haiku: messages whose content is a string."""
+
+
+class _Text(msgspec.Struct):
+    text: str
+
+
+class _Turn(msgspec.Struct):
+    role: str
+    content: list[_Text]
+
+
+class _Converse(msgspec.Struct, omit_defaults=True):
+    schemaVersion: str
+    system: list[_Text] = []
+    messages: list[_Turn] = []
+
+
+class _PlainTurn(msgspec.Struct):
+    role: str
+    content: str
+
+
+class _Claude(msgspec.Struct, omit_defaults=True):
+    system: str | None = None
+    messages: list[_PlainTurn] = []
+
+
+class _PromptCompletion(msgspec.Struct):
+    prompt: str
+    completion: str
+
+
+def encode(example: Example, record_format: RecordFormat) -> bytes:
+    """Return the record as one line of UTF-8 JSON, without its newline; JSON escapes the newlines within.
+
+    :raises DatasetError: the format has no place for the example's system prompt.
+    """
+    if record_format is RecordFormat.PROMPT_COMPLETION:
+        if example.system is not None:
+            raise DatasetError(
+                "the prompt-completion format has no place for a system prompt: make it a part of the prompt"
+            )
+        return msgspec.json.encode(_PromptCompletion(example.prompt, example.completion))
+    if record_format is RecordFormat.CLAUDE:
+        plain = [_PlainTurn("user", example.prompt), _PlainTurn("assistant", example.completion)]
+        return msgspec.json.encode(_Claude(example.system, plain))
+    turns = [_Turn("user", [_Text(example.prompt)]), _Turn("assistant", [_Text(example.completion)])]
+    system = [] if example.system is None else [_Text(example.system)]
+    return msgspec.json.encode(_Converse(record_format.value, system, turns))
+
+
+class _Probe(msgspec.Struct):
+    """Just enough of a record to tell its format."""
+
+    schemaVersion: str | None = None
+    messages: list[msgspec.Raw] | None = None
+
+
+def decode(line: bytes) -> Example:
+    """Return the example that a record holds; the format is told from the record itself.
+
+    :raises DatasetError: not a record of one of the formats, or not exactly one question and one answer.
+    """
+    try:
+        probe = msgspec.json.decode(line, type=_Probe)
+        if probe.messages is None:
+            flat = msgspec.json.decode(line, type=_PromptCompletion)
+            return Example(flat.prompt, flat.completion)
+        if probe.schemaVersion is None:
+            claude = msgspec.json.decode(line, type=_Claude)
+            return _example([(turn.role, turn.content) for turn in claude.messages], claude.system)
+        converse = msgspec.json.decode(line, type=_Converse)
+        turns = [(turn.role, "".join(part.text for part in turn.content)) for turn in converse.messages]
+        return _example(turns, "".join(part.text for part in converse.system) if converse.system else None)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # The message names the member and the type that it should have, not its value.
+        raise DatasetError(f"not a training record: {error}") from None
+
+
+def _example(turns: list[tuple[str, str]], system: str | None) -> Example:
+    if [role for role, _ in turns] != ["user", "assistant"]:
+        raise DatasetError(f"{len(turns)} turns: only one question and its answer can be taken")
+    return Example(turns[0][1], turns[1][1], system)

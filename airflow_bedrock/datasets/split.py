@@ -1,0 +1,57 @@
+"""Which split a record belongs to: a stable hash of its key decides, so nothing else in the data can move it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.records import normalise
+
+
+class Split(StrEnum):
+    """The three parts of a dataset."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splitter:
+    """Assigns keys to splits by fractions; the rest, ``1 - validation - test``, is for training.
+
+    The same key gets the same split whatever the order and the rest of the data, in this run and the next one, so
+    what a model was trained on never becomes what a later one is tested on. Changing ``validation`` leaves the test
+    split as it is. The fractions hold on average: a small dataset may stray from them.
+
+    :param validation: fraction of the keys for validation, 0 to 1.
+    :param test: fraction of the keys for testing, 0 to 1.
+    :param seed: another seed is another, independent, assignment.
+    :raises DatasetError: a fraction is outside 0 to 1, or nothing is left for training.
+    """
+
+    validation: float = 0.1
+    test: float = 0.1
+    seed: str = ""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.validation < 1 and 0 <= self.test < 1 and self.validation + self.test < 1):
+            raise DatasetError(
+                f"validation fraction {self.validation} and test fraction {self.test}: "
+                "each must be at least 0, and both together less than 1, so that something is left for training"
+            )
+
+    def split(self, key: str) -> Split:
+        """Return the split of the records with this key; keys are compared in their normalised form."""
+        place = self._place(key)
+        if place < self.test:
+            return Split.TEST
+        return Split.VALIDATION if place < self.test + self.validation else Split.TRAIN
+
+    def _place(self, key: str) -> float:
+        """Return where the key lies between 0 and 1."""
+        seed = hashlib.blake2b(self.seed.encode()).digest()  # of the longest length that a blake2b key can have
+        digest = hashlib.blake2b(normalise(key).encode(), digest_size=8, key=seed, person=b"dataset split").digest()
+        return int.from_bytes(digest, "big") / 2**64

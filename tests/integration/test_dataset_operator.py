@@ -1,0 +1,120 @@
+"""The dataset preparation operator and the storage on S3, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import boto3
+import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk import Context
+from botocore.config import Config
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
+from airflow_bedrock.storage import Storage
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what moto's server and its dependencies warn of is not ours
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def conn_id(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    extra = {"endpoint_url": endpoint, "region_name": "us-east-1"}
+    connection = {"conn_type": "aws", "login": "id", "password": "key", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_LOCAL", json.dumps(connection))
+    return "aws_local"
+
+
+@pytest.fixture
+def s3(conn_id: str) -> Iterator[S3Client]:
+    client: S3Client = S3Hook(aws_conn_id=conn_id).conn  # type: ignore[assignment]  # upstream says "boto3.client"
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def bucket(s3: S3Client) -> str:
+    name = f"bucket-{uuid4()}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+def put_source(s3: S3Client, bucket: str, key: str, first: int, last: int) -> None:
+    lines = (f'{{"prompt":"question {n}","completion":"{n % 2}"}}\n' for n in range(first, last))
+    s3.put_object(Bucket=bucket, Key=key, Body="".join(lines).encode())
+
+
+def versions(s3: S3Client, bucket: str, prefix: str) -> dict[str, tuple[str, object]]:
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
+    return {item["Key"]: (item["ETag"], item["LastModified"]) for item in listed}
+
+
+def test_prepare_on_s3(s3: S3Client, bucket: str, conn_id: str) -> None:
+    """Every .jsonl under a prefix is read, the files are written, and a second run leaves them as they are."""
+    put_source(s3, bucket, "in/a.jsonl", 0, 60)
+    put_source(s3, bucket, "in/b.jsonl", 50, 120)
+    operator = BedrockDatasetPreparationOperator(
+        task_id="prepare",
+        source_uri=f"s3://{bucket}/in/",
+        output_uri=f"s3://{bucket}/out",
+        base_model_id="amazon.nova-micro-v1:0:128k",
+        aws_conn_id=conn_id,
+    )
+    result = operator.execute(Context())
+    assert (result["counts"]["read"], result["counts"]["duplicates"]) == (130, 10)
+    train = s3.get_object(Bucket=bucket, Key="out/train.jsonl")["Body"].read()
+    assert len(train.splitlines()) == result["counts"]["train"]
+    before = versions(s3, bucket, "out/")
+    assert set(before) == {f"out/{name}" for name in ("train.jsonl", "validation.jsonl", "test.jsonl", "report.json")}
+
+    assert operator.execute(Context()) == result
+    assert versions(s3, bucket, "out/") == before
+
+    s3.put_object(Bucket=bucket, Key="out/train.jsonl", Body=b"x" * len(train))
+    assert operator.execute(Context()) == result
+    assert s3.get_object(Bucket=bucket, Key="out/train.jsonl")["Body"].read() == train
+
+
+def test_missing_source(s3: S3Client, bucket: str, conn_id: str) -> None:
+    """What does not exist fails for good."""
+    storage = Storage(lambda: s3)
+    with pytest.raises(BedrockFatalError, match="does not exist"), storage.read(f"s3://{bucket}/none.jsonl"):
+        pass
+    with pytest.raises(BedrockFatalError, match="does not exist"):
+        storage.jsonl_files(f"s3://{bucket}-none/")
+    with pytest.raises(BedrockFatalError, match=r"no \.jsonl file"):
+        storage.jsonl_files(f"s3://{bucket}/none/")
+
+
+def test_storage_that_does_not_answer() -> None:
+    """A server that cannot be reached is worth another try."""
+    client = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url="http://127.0.0.1:9",
+        aws_access_key_id="id",
+        aws_secret_access_key="key",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    with pytest.raises(BedrockError) as caught, Storage(lambda: client).read("s3://bucket/key"):
+        pass
+    assert not isinstance(caught.value, BedrockFatalError)
+    client.close()

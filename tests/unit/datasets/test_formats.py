@@ -1,0 +1,84 @@
+"""Record formats: what is written is what the service reads, one line a record, and it can be read back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_bedrock.datasets import DatasetError, Example, RecordFormat, decode, encode
+
+TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+EXAMPLES = st.builds(Example, prompt=TEXT, completion=TEXT, system=st.none() | TEXT)
+
+
+def test_converse_record() -> None:
+    """The Converse format is what the Nova user guide shows."""
+    record = json.loads(encode(Example("Where?", "Here", "Be brief"), RecordFormat.CONVERSE))
+    assert record == {
+        "schemaVersion": "bedrock-conversation-2024",
+        "system": [{"text": "Be brief"}],
+        "messages": [
+            {"role": "user", "content": [{"text": "Where?"}]},
+            {"role": "assistant", "content": [{"text": "Here"}]},
+        ],
+    }
+
+
+def test_claude_record() -> None:
+    """Claude's format has plain strings for content, and no system member where there is no system prompt."""
+    record = json.loads(encode(Example("Where?", "Here"), RecordFormat.CLAUDE))
+    assert record == {
+        "messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here"}],
+    }
+
+
+def test_prompt_completion_record() -> None:
+    """The prompt-completion format has two strings, in UTF-8, not escaped."""
+    assert (
+        encode(Example("Où ?", "Ici"), RecordFormat.PROMPT_COMPLETION)
+        == '{"prompt":"Où ?","completion":"Ici"}'.encode()
+    )
+
+
+def test_prompt_completion_has_no_system_prompt() -> None:
+    """A system prompt that the format has no place for is an error, not lost."""
+    with pytest.raises(DatasetError, match="no place for a system prompt"):
+        encode(Example("Where?", "Here", "Be brief"), RecordFormat.PROMPT_COMPLETION)
+
+
+@given(EXAMPLES, st.sampled_from([RecordFormat.CONVERSE, RecordFormat.CLAUDE]))
+def test_round_trip(example: Example, record_format: RecordFormat) -> None:
+    """Every example survives being written and read, on one line, and the format need not be told."""
+    line = encode(example, record_format)
+    assert b"\n" not in line
+    assert decode(line) == example
+
+
+@given(TEXT, TEXT)
+def test_round_trip_prompt_completion(prompt: str, completion: str) -> None:
+    """The same, for the format without a system prompt."""
+    line = encode(Example(prompt, completion), RecordFormat.PROMPT_COMPLETION)
+    assert b"\n" not in line
+    assert decode(line) == Example(prompt, completion)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "secret",
+        '"secret"',
+        '{"prompt": "secret"}',
+        '{"messages": "secret"}',
+        '{"messages": [{"role": "secret", "content": "secret"}]}',
+        '{"schemaVersion": "secret", "messages": [{"role": "user", "content": "secret"}]}',
+        '{"messages": [{"role": "assistant", "content": "secret"}, {"role": "user", "content": "secret"}]}',
+    ],
+)
+def test_what_is_no_record_is_an_error_without_its_text(record: str) -> None:
+    """A line that is no training record is refused, and the error does not quote it."""
+    with pytest.raises(DatasetError) as caught:
+        decode(record.encode())
+    assert "secret" not in str(caught.value)

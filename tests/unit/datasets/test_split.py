@@ -1,0 +1,74 @@
+"""Splitting: stable, without leakage, in proportion."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from airflow_bedrock.datasets import DatasetError, Split, Splitter
+from airflow_bedrock.datasets.records import normalise
+
+FRACTION = st.floats(min_value=0, max_value=0.49)
+SPLITTERS = st.builds(Splitter, validation=FRACTION, test=FRACTION, seed=st.text(max_size=5))
+TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+
+
+def test_assignment_never_changes() -> None:
+    """The assignment is the same in every version: a held-out record must not be trained on after an upgrade."""
+    splitter = Splitter(validation=0.3, test=0.3, seed="s")
+    splits = " ".join(splitter.split(f"key {n}")[:2] for n in range(12))
+    assert splits == "tr tr tr va tr tr va tr tr va va te"
+
+
+@given(SPLITTERS, TEXT, st.sampled_from(["  {} ", "{}\n", "\u00a0{}"]))
+def test_texts_that_count_as_the_same_share_a_split(splitter: Splitter, text: str, frame: str) -> None:
+    """White space, case and Unicode form do not move a key to another split."""
+    assert splitter.split(frame.format(text)) is splitter.split(text)
+    assert splitter.split(normalise(text)) is splitter.split(text) or normalise(normalise(text)) != normalise(text)
+
+
+@pytest.mark.parametrize(("one", "other"), [("Straße", "STRASSE"), ("ﬁne", "fine"), ("é", "e\u0301"), ("a  b", "A\tb")])
+def test_normalise(one: str, other: str) -> None:
+    """Case, ligatures, composed characters and white space do not count."""
+    assert normalise(one) == normalise(other)
+
+
+@given(TEXT, FRACTION, FRACTION, FRACTION)
+def test_another_validation_fraction_leaves_the_test_split(text: str, test: float, one: float, other: float) -> None:
+    """What is held out stays held out when the validation fraction changes."""
+    splits = {Splitter(validation=fraction, test=test).split(text) is Split.TEST for fraction in (one, other)}
+    assert len(splits) == 1
+
+
+@given(st.text(max_size=5), st.floats(0.05, 0.4), st.floats(0.05, 0.4))
+def test_proportions(seed: str, validation: float, test: float) -> None:
+    """Over 2000 keys each split has its fraction, within six standard deviations."""
+    splitter = Splitter(validation=validation, test=test, seed=seed)
+    splits = [splitter.split(str(n)) for n in range(2000)]
+    for split, fraction in ((Split.TEST, test), (Split.VALIDATION, validation)):
+        deviation = (2000 * fraction * (1 - fraction)) ** 0.5
+        assert abs(splits.count(split) - 2000 * fraction) < 6 * deviation
+
+
+@given(SPLITTERS)
+def test_no_fraction_no_record(splitter: Splitter) -> None:
+    """A split without a fraction gets nothing."""
+    assume(splitter.test == 0 or splitter.validation == 0)
+    splits = {splitter.split(str(n)) for n in range(100)}
+    assert splitter.test > 0 or Split.TEST not in splits
+    assert splitter.validation > 0 or Split.VALIDATION not in splits
+
+
+def test_another_seed_is_another_split() -> None:
+    """Seeds give independent assignments."""
+    one, other = (Splitter(test=0.5, validation=0, seed=seed) for seed in ("one", "other"))
+    same = sum(one.split(str(n)) is other.split(str(n)) for n in range(2000))
+    assert 850 < same < 1150
+
+
+@pytest.mark.parametrize(("validation", "test"), [(-0.1, 0.1), (0.5, 0.5), (0.1, 1), (float("nan"), 0.1)])
+def test_impossible_fractions(validation: float, test: float) -> None:
+    """Fractions that leave nothing to train on, or are none, are refused."""
+    with pytest.raises(DatasetError, match="something is left for training"):
+        Splitter(validation=validation, test=test)
