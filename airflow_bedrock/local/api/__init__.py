@@ -1,0 +1,24 @@
+"""The operations, each a function by its name in snake_case: request in, response out, as the service model has them.
+
+To add an operation, write its function; :func:`handler` finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore import xform_name
+
+from airflow_bedrock.local.api import converse, customization_jobs, deployments, models
+from airflow_bedrock.local.state.bedrock import Bedrock
+
+Handler = Callable[[Bedrock, dict[str, Any]], dict[str, Any]]
+
+_MODULES = (customization_jobs, models, deployments, converse)
+
+
+def handler(operation: str) -> Handler | None:
+    """Return the function of an operation such as ``CreateModelCustomizationJob``, or None when it is not built."""
+    name = xform_name(operation)
+    return next((getattr(module, name) for module in _MODULES if hasattr(module, name)), None)

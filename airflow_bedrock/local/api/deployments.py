@@ -1,0 +1,113 @@
+"""Custom model deployments: create, get, list, update, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.errors import invalid, not_found
+from airflow_bedrock.local.state.bedrock import Bedrock, find, get
+from airflow_bedrock.local.state.resources import Deployment, Update
+from airflow_bedrock.local.work.deployment import deploy, update
+
+_OPERATION = "CreateCustomModelDeployment"
+
+
+def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Begin to deploy a custom model."""
+    with bedrock.world.lock:
+        if arn := bedrock.accepted(_OPERATION, request):
+            return {"customModelDeploymentArn": arn}
+        _check_model(bedrock, request["modelArn"])
+        if find(bedrock.deployments, request["modelDeploymentName"]):
+            raise invalid("The provided custom model deployment name is currently in use.")
+        deployment = Deployment(
+            arn=bedrock.new_arn("custom-model-deployment"),
+            name=request["modelDeploymentName"],
+            model_arn=request["modelArn"],
+            description=request.get("description"),
+            creation_time=bedrock.world.clock.now(),
+        )
+        bedrock.deployments[deployment.arn] = deployment
+        bedrock.remember(_OPERATION, request, deployment.arn)
+    bedrock.world.runner.add(deployment.arn, deploy(bedrock, deployment))
+    return {"customModelDeploymentArn": deployment.arn}
+
+
+def get_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Describe a deployment."""
+    with bedrock.world.lock:
+        deployment = _deployment(bedrock, request)
+        described: dict[str, Any] = {
+            "customModelDeploymentArn": deployment.arn,
+            "modelDeploymentName": deployment.name,
+            "modelArn": deployment.model_arn,
+            "createdAt": deployment.creation_time,
+            "status": deployment.status,
+            "description": deployment.description,
+            "lastUpdatedAt": deployment.last_updated_time,
+        }
+        if change := deployment.update:
+            described["updateDetails"] = {"modelArn": change.model_arn, "updateStatus": change.status}
+        return described
+
+
+def list_custom_model_deployments(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """List deployments, the newest first."""
+    with bedrock.world.lock:
+        found = [
+            deployment
+            for deployment in select(bedrock.deployments.values(), request, "createdAfter", "createdBefore")
+            if request.get("statusEquals", deployment.status) == deployment.status
+            and request.get("modelArnEquals", deployment.model_arn) == deployment.model_arn
+        ]
+        shown, more = page(found, request)
+        return {"modelDeploymentSummaries": [_summary(deployment) for deployment in shown], **more}
+
+
+def update_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Begin to put another model behind a deployment; its ARN stays."""
+    with bedrock.world.lock:
+        deployment = _deployment(bedrock, request)
+        _check_not_mutating(deployment)
+        _check_model(bedrock, request["modelArn"])
+        deployment.update = Update(request["modelArn"])
+    bedrock.world.runner.add(deployment.arn, update(bedrock, deployment))
+    return {"customModelDeploymentArn": deployment.arn}
+
+
+def delete_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Delete a deployment; the model stays."""
+    with bedrock.world.lock:
+        deployment = _deployment(bedrock, request)
+        _check_not_mutating(deployment)
+        del bedrock.deployments[deployment.arn]
+    return {}
+
+
+def _deployment(bedrock: Bedrock, request: Mapping[str, Any]) -> Deployment:
+    identifier = request["customModelDeploymentIdentifier"]
+    error = not_found(f"The provided custom model deployment {identifier} was not found.")
+    return get(bedrock.deployments, identifier, error)
+
+
+def _check_not_mutating(deployment: Deployment) -> None:
+    if deployment.mutating:
+        raise invalid("Custom model deployment is in a mutating state")
+
+
+def _check_model(bedrock: Bedrock, arn: str) -> None:
+    if arn not in bedrock.models:
+        raise not_found(f"The provided custom model {arn} was not found.")
+
+
+def _summary(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "customModelDeploymentArn": deployment.arn,
+        "customModelDeploymentName": deployment.name,
+        "modelArn": deployment.model_arn,
+        "createdAt": deployment.creation_time,
+        "status": deployment.status,
+        "lastUpdatedAt": deployment.last_updated_time,
+    }

@@ -1,0 +1,71 @@
+"""Lists: filters that all of them share, order, and pages."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from airflow_bedrock.local.errors import invalid
+
+PAGE = 100
+"""Items a page when the request does not say; the service's own number is not published."""
+
+
+class Listed(Protocol):
+    """A resource in a list."""
+
+    arn: str
+    name: str
+    creation_time: datetime
+
+
+Item = TypeVar("Item", bound=Listed)
+
+
+def select(items: Iterable[Item], request: Mapping[str, Any], after: str, before: str) -> list[Item]:
+    """Return the items that the request's time and name filters let through, in the order it asks for.
+
+    :param after: the name of the filter for items created later than.
+    :param before: the name of the filter for items created earlier than.
+    """
+    found = [
+        item
+        for item in items
+        if request.get("nameContains", "") in item.name
+        and (after not in request or item.creation_time > request[after])
+        and (before not in request or item.creation_time < request[before])
+    ]
+    # Items come in the order of creation, which also orders those of the same millisecond.
+    return found if request.get("sortOrder") == "Ascending" else found[::-1]
+
+
+def page(items: Sequence[Item], request: Mapping[str, Any]) -> tuple[Sequence[Item], dict[str, str]]:
+    """Return one page, and ``{"nextToken": ...}`` when there are more.
+
+    The token holds the ARN of the last item shown, so that what is created between two calls moves nothing.
+
+    :raises ServiceError: ValidationException for a token that no list gave.
+    """
+    start = 0
+    if token := request.get("nextToken"):
+        last = _decode(token)
+        start = next((place for place, item in enumerate(items, start=1) if item.arn == last), 0)
+        if not start:
+            raise invalid("The provided nextToken is invalid. Start again without one.")
+    end = start + request.get("maxResults", PAGE)
+    shown = items[start:end]
+    return shown, {"nextToken": _encode(shown[-1].arn)} if end < len(items) else {}
+
+
+def _encode(arn: str) -> str:
+    return base64.urlsafe_b64encode(arn.encode()).decode()
+
+
+def _decode(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

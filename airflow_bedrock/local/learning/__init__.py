@@ -1,0 +1,1 @@
+"""The small language model that Local Bedrock trains: tokens, the model, its training."""

@@ -1,0 +1,147 @@
+"""A conditional log-bilinear language model: small, trained in seconds, and a real one.
+
+The next token of a completion is predicted from the prompt (the weighted sum of the embeddings of its words and word
+pairs) and from the few tokens before it (one embedding for each distance); their sum, times the embedding of each token
+of the vocabulary, gives the logits. See Mnih and Hinton, "Three new graphical models for statistical language
+modelling" (2007); the prompt is the condition added here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from airflow_bedrock.local.learning.tokens import END, completion_vocabulary, features, tokenize
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+HISTORY = 4
+"""Tokens before the next one that the model sees."""
+
+DIMENSIONS = 64
+MAX_FEATURES = 100_000
+MAX_VOCABULARY = 2_000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says.
+
+    :param text: the completion.
+    :param tokens: how many tokens it has.
+    :param ended: False when it was cut off at the token limit.
+    """
+
+    text: str
+    tokens: int
+    ended: bool
+
+
+@dataclass
+class LanguageModel:
+    """The model's words and weights; :mod:`~airflow_bedrock.local.learning.training` makes them.
+
+    :param features: the prompt's words and word pairs that the model knows.
+    :param weights: how much each of them says: its inverse document frequency.
+    :param vocabulary: the tokens it can say; the first is the end of the completion.
+    :param prompt: an embedding for each feature.
+    :param history: an embedding for each distance and token; the last row stands for "nothing there yet".
+    :param output: an embedding for each token of the vocabulary.
+    :param bias: a number for each token of the vocabulary.
+    """
+
+    features: list[str]
+    weights: Floats
+    vocabulary: list[str]
+    prompt: Floats
+    history: Floats
+    output: Floats
+    bias: Floats
+
+    def __post_init__(self) -> None:
+        self._feature_index = {feature: index for index, feature in enumerate(self.features)}
+        self._token_index = {token: index for index, token in enumerate(self.vocabulary)}
+
+    @classmethod
+    def untrained(cls, prompts: Sequence[str], completions: Sequence[str], seed: str) -> LanguageModel:
+        """Make a model that knows the words of these texts and nothing else: every token is equally likely.
+
+        :param seed: the same seed and texts give the same model.
+        """
+        frequency = Counter(feature for prompt in prompts for feature in set(features(prompt)))
+        known = sorted(frequency, key=lambda feature: (-frequency[feature], feature))[:MAX_FEATURES]
+        counts = np.array([frequency[feature] for feature in known], dtype=np.float32)
+        vocabulary = completion_vocabulary(completions, MAX_VOCABULARY)
+        size = len(vocabulary)
+        return cls(
+            features=known,
+            weights=np.log((1 + len(prompts)) / counts).astype(np.float32),
+            vocabulary=vocabulary,
+            prompt=np.zeros((len(known), DIMENSIONS), np.float32),
+            history=np.zeros((HISTORY, size + 1, DIMENSIONS), np.float32),
+            output=generator(seed).standard_normal((size, DIMENSIONS), np.float32) / np.float32(np.sqrt(DIMENSIONS)),
+            bias=np.zeros(size, np.float32),
+        )
+
+    def encode_prompt(self, prompt: str) -> tuple[list[int], Floats]:
+        """Return the known features of a prompt and their weights, which have unit length together."""
+        counts = Counter(self._feature_index[name] for name in features(prompt) if name in self._feature_index)
+        indices = list(counts)
+        values = self.weights[indices] * np.array([counts[index] for index in indices], np.float32)
+        length = float(np.linalg.norm(values))
+        return indices, values / np.float32(length) if length else values
+
+    def encode_completion(self, completion: str, limit: int) -> list[int]:
+        """Return the tokens of a completion and its end, cut off after ``limit`` tokens.
+
+        What the vocabulary does not have is spelled by its characters; a character it does not have is left out.
+        """
+        index = self._token_index
+        encoded: list[int] = []
+        for token in tokenize(completion):
+            encoded.extend(index[part] for part in ([token] if token in index else token) if part in index)
+            if len(encoded) >= limit:
+                return encoded[:limit]
+        return [*encoded, index[END]]
+
+    def complete(self, prompt: str, max_tokens: int) -> Answer:
+        """Answer a prompt with the likeliest token each time, until the end or ``max_tokens``."""
+        indices, values = self.encode_prompt(prompt)
+        condition = values @ self.prompt[indices] if indices else np.zeros(DIMENSIONS, np.float32)
+        nothing = len(self.vocabulary)
+        said: list[int] = []
+        while len(said) < max_tokens:
+            before = ([nothing] * HISTORY + said)[-HISTORY:]
+            state = condition + self.history[np.arange(HISTORY), before].sum(axis=0)
+            token = int(np.argmax(self.output @ state + self.bias))
+            if self.vocabulary[token] == END:
+                return Answer(self._text(said), len(said), ended=True)
+            said.append(token)
+        return Answer(self._text(said), len(said), ended=False)
+
+    def save(self, path: Path) -> None:
+        """Write words and weights to a ``.npz`` file."""
+        arrays = {name: getattr(self, name) for name in ("weights", "prompt", "history", "output", "bias")}
+        np.savez(path, features=np.array(self.features, str), vocabulary=np.array(self.vocabulary, str), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> LanguageModel:
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as saved:
+            arrays = {name: saved[name] for name in ("weights", "prompt", "history", "output", "bias")}
+            return cls(features=saved["features"].tolist(), vocabulary=saved["vocabulary"].tolist(), **arrays)
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        return "".join(self.vocabulary[token] for token in tokens)
+
+
+def generator(seed: str) -> np.random.Generator:
+    """Return a random generator that depends on nothing but the seed."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))

@@ -1,0 +1,214 @@
+"""Training: cross-entropy over every token of every completion, in small batches, by Adagrad.
+
+It is a generator that does one step at a time, so that whoever drives it decides the pace and can stop between steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from airflow_bedrock.local.learning.model import HISTORY, Floats, Integers, LanguageModel, generator
+
+LEARNING_RATE = 0.1
+"""What works well for this model; a base model's default learning rate stands for it, others in proportion."""
+
+LEARNT_TOKENS = 400_000
+"""Tokens learnt in one epoch, about; long completions are cut so that many of them stay below it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record: what the model is given and what it should say."""
+
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train.
+
+    :param epochs: passes over the data.
+    :param learning_rate: relative to the base model's default, so 1.0 is the default.
+    :param warmup_steps: steps over which the learning rate grows to its value.
+    :param batch_size: records a step; None chooses one that gives a sensible number of steps.
+    """
+
+    epochs: int
+    learning_rate: float = 1.0
+    warmup_steps: int = 0
+    batch_size: int | None = None
+
+    def batch(self, records: int) -> int:
+        """Return the records of one step: about 250 steps an epoch, and never more than 64 records."""
+        return self.batch_size or min(64, max(1, records // 250))
+
+    def steps(self, records: int) -> int:
+        """Return the number of steps in all."""
+        return self.epochs * -(-records // self.batch(records))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step that was made.
+
+    :param number: from 1.
+    :param epoch: from 1.
+    :param loss: mean cross-entropy over the batch's tokens, in nats, before its update.
+    :param ends_epoch: whether it was the epoch's last.
+    """
+
+    number: int
+    epoch: int
+    loss: float
+    ends_epoch: bool
+
+
+def token_limit(records: int) -> int:
+    """Return how many tokens of each completion are learnt: 16 to 256, fewer the more records there are."""
+    return max(16, min(256, LEARNT_TOKENS // max(1, records)))
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """Return a digest of the data, which seeds everything random: the same data gives the same model."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(f"{len(example.prompt)},{len(example.completion)}:{example.prompt}{example.completion}".encode())
+    return digest.hexdigest()
+
+
+class Batch:
+    """Examples as arrays: the features of each prompt, and each token of each completion with those before it."""
+
+    def __init__(self, model: LanguageModel, examples: Sequence[Example], limit: int) -> None:
+        prompts = [model.encode_prompt(example.prompt) for example in examples]
+        completions = [model.encode_completion(example.completion, limit) for example in examples]
+        nothing = len(model.vocabulary)
+        self.feature_counts = np.array([len(indices) for indices, _ in prompts], np.int64)
+        self.features = np.array([index for indices, _ in prompts for index in indices], np.int64)
+        self.values = np.concatenate([values for _, values in prompts], dtype=np.float32)
+        self.token_counts = np.array([len(tokens) for tokens in completions], np.int64)
+        self.targets = np.array([token for tokens in completions for token in tokens], np.int64)
+        padded = np.array([token for tokens in completions for token in [nothing] * HISTORY + tokens], np.int64)
+        # Where each target stands in `padded`; the tokens before it stand before it there.
+        places = np.arange(len(self.targets)) + HISTORY * (1 + np.repeat(np.arange(len(examples)), self.token_counts))
+        self.history = padded[places[:, None] + np.arange(-HISTORY, 0)]
+
+    def __len__(self) -> int:
+        return len(self.token_counts)
+
+    def take(self, records: Integers) -> Batch:
+        """Return the batch of some of the records."""
+        part = Batch.__new__(Batch)
+        part.feature_counts, part.token_counts = self.feature_counts[records], self.token_counts[records]
+        features = _spans(self.feature_counts, records)
+        part.features, part.values = self.features[features], self.values[features]
+        tokens = _spans(self.token_counts, records)
+        part.targets, part.history = self.targets[tokens], self.history[tokens]
+        return part
+
+
+def train(model: LanguageModel, examples: Sequence[Example], schedule: Schedule) -> Iterator[Step]:
+    """Train ``model`` in place, one step for each item asked for."""
+    data = Batch(model, examples, token_limit(len(examples)))
+    random = generator(fingerprint(examples))
+    optimizer = _Adagrad(model)
+    size, number = schedule.batch(len(data)), 0
+    for epoch in range(1, schedule.epochs + 1):
+        order = random.permutation(len(data))
+        for start in range(0, len(data), size):
+            number += 1
+            warmth = min(1.0, number / max(1, schedule.warmup_steps))
+            batch = data.take(order[start : start + size])
+            loss = optimizer.step(batch, LEARNING_RATE * schedule.learning_rate * warmth)
+            yield Step(number, epoch, loss, ends_epoch=start + size >= len(data))
+
+
+def loss_of(model: LanguageModel, data: Batch, size: int = 256) -> float:
+    """Return the mean cross-entropy of the model over all tokens of the data, in nats."""
+    total = 0.0
+    for start in range(0, len(data), size):
+        batch = data.take(np.arange(start, min(start + size, len(data))))
+        _, _, probabilities = _forward(model, batch)
+        total += float(-np.log(_of_targets(probabilities, batch)).sum())
+    return total / max(1, len(data.targets))
+
+
+def _forward(model: LanguageModel, batch: Batch) -> tuple[Floats, Floats, Floats]:
+    """Return each record's condition, each token's state, and the probabilities of what comes next."""
+    weighted = model.prompt[batch.features] * batch.values[:, None]
+    conditions = _sum_spans(weighted, batch.feature_counts)
+    states = np.repeat(conditions, batch.token_counts, axis=0)
+    for distance in range(HISTORY):
+        states += model.history[distance, batch.history[:, distance]]
+    logits = states @ model.output.T + model.bias
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    return conditions, states, logits
+
+
+def _of_targets(probabilities: Floats, batch: Batch) -> Floats:
+    chosen: Floats = probabilities[np.arange(len(batch.targets)), batch.targets]
+    return np.maximum(chosen, np.float32(1e-30))
+
+
+class _Adagrad:
+    """Adagrad (Duchi et al., 2011): each weight has a step size of its own, which falls as its gradients add up."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+        weights = (model.prompt, model.history, model.output, model.bias)
+        self._squares = {id(weight): np.full_like(weight, 1e-6) for weight in weights}
+
+    def step(self, batch: Batch, rate: float) -> float:
+        model = self._model
+        _, states, gradient = _forward(model, batch)
+        loss = float(-np.log(_of_targets(gradient, batch)).mean())
+        gradient[np.arange(len(batch.targets)), batch.targets] -= 1
+        gradient /= np.float32(len(batch))
+        of_states = gradient @ model.output
+        of_conditions = _sum_spans(of_states, batch.token_counts)
+        of_features = np.repeat(of_conditions, batch.feature_counts, axis=0) * batch.values[:, None]
+        self._update(model.output, slice(None), gradient.T @ states, rate)
+        self._update(model.bias, slice(None), gradient.sum(axis=0), rate)
+        self._update(model.prompt, *_by_row(batch.features, of_features), rate)
+        for distance in range(HISTORY):
+            rows, sums = _by_row(batch.history[:, distance], of_states)
+            self._update(model.history, (distance, rows), sums, rate)
+        return loss
+
+    def _update(self, weight: Floats, where: Any, gradient: Floats, rate: float) -> None:
+        squares = self._squares[id(weight)]
+        squares[where] += gradient * gradient
+        weight[where] -= np.float32(rate) * gradient / np.sqrt(squares[where])
+
+
+def _spans(counts: Integers, records: Integers) -> Integers:
+    """Return the places of the records' items in an array that holds ``counts`` items for each record in turn."""
+    starts = np.cumsum(counts) - counts
+    chosen = counts[records]
+    offsets = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)
+    places: Integers = np.repeat(starts[records], chosen) + offsets
+    return places
+
+
+def _sum_spans(rows: Floats, counts: Integers) -> Floats:
+    """Return the sum of each span of rows; a span may be empty."""
+    sums = np.zeros((len(counts), rows.shape[1]), np.float32)
+    full = counts > 0
+    if full.any():
+        sums[full] = np.add.reduceat(rows, (np.cumsum(counts) - counts)[full], axis=0)
+    return sums
+
+
+def _by_row(indices: Integers, rows: Floats) -> tuple[Integers, Floats]:
+    """Return the distinct indices, and the sum of the rows of each."""
+    order = np.argsort(indices, kind="stable")
+    distinct, starts = np.unique(indices[order], return_index=True)
+    return distinct, np.add.reduceat(rows[order], starts, axis=0) if len(order) else rows

@@ -1,0 +1,189 @@
+"""Local Bedrock as one object: start it, use it over HTTP, stop it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.local.settings import ACCOUNT, ROLE_NAME, Settings
+from airflow_bedrock.local.state.bedrock import World
+from airflow_bedrock.local.web.application import INTERNAL, Application
+from airflow_bedrock.local.web.journal import Journal
+from airflow_bedrock.local.web.server import Server
+
+_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "bedrock.amazonaws.com"}, "Action": "sts:AssumeRole"},
+    ],
+}
+
+
+class LocalBedrock:
+    """An offline Amazon Bedrock (with S3, IAM and the rest of AWS by moto) that listens on HTTP.
+
+    ::
+
+        with LocalBedrock() as local:
+            local.client("bedrock").list_model_customization_jobs()
+
+    Bedrock's state belongs to the object; that of the other services is moto's, which is one for the whole process.
+
+    :param host: the address to listen on; nothing else on the network can reach the default.
+    :param port: the port; 0 takes a free one.
+    :param job_seconds: the least time a customization job takes, in seconds.
+    :param deployment_seconds: how long a deployment stays Creating or Updating, in seconds.
+    :param bucket: the S3 bucket that is there from the start.
+    :param region: the region of the bucket and of clients.
+    :param state: a directory that keeps jobs, models and buckets between runs.
+    :param check_role: whether a job's role has to exist in IAM.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        job_seconds: float = 5.0,
+        deployment_seconds: float = 1.0,
+        bucket: str = "airflow-bedrock-local",
+        region: str = "us-east-1",
+        state: Path | None = None,
+        check_role: bool = True,
+    ) -> None:
+        self._host, self._port = host, port
+        self._settings = Settings(job_seconds, deployment_seconds, bucket, region, state, check_role)
+        self._clients = _Clients()
+        self._server: Server | None = None
+        self.calls = Journal()
+        """Every call that came in, the oldest first."""
+
+    def start(self) -> Self:
+        """Begin to listen, and make the bucket and the role.
+
+        :raises OSError: the port is taken.
+        """
+        self._world = World(self._settings, self._clients)
+        self._server = Server(self._host, self._port, Application(self._world, self.calls))
+        self._server.start()
+        self._clients.endpoint_url = self.endpoint_url
+        self._make_bucket()
+        self._make_role()
+        self._world.runner.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop jobs where they are, and close everything; does nothing when it is not running."""
+        if self._server is None:
+            return
+        self._world.runner.stop()
+        self._clients.close()
+        self._server.stop()
+        self._server = None
+
+    def __enter__(self) -> Self:
+        return self if self._server else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def endpoint_url(self) -> str:
+        """What AWS clients take as ``endpoint_url``.
+
+        :raises RuntimeError: it is not running.
+        """
+        if self._server is None:
+            raise RuntimeError("Local Bedrock is not running: call start(), or use it in a with statement.")
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104  # not bound here
+        return f"http://{host}:{self._server.port}"
+
+    @property
+    def bucket(self) -> str:
+        """The S3 bucket that is there from the start."""
+        return self._settings.bucket
+
+    @property
+    def role_arn(self) -> str:
+        """The service role that is there from the start."""
+        return f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return a new boto3 client of any service, for the caller to close."""
+        return _client(self.endpoint_url, service, region or self._settings.region)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
+        extra = {
+            "endpoint_url": self.endpoint_url,
+            "region_name": self._settings.region,
+            "config_kwargs": {"s3": {"addressing_style": "path"}},
+        }
+        connection = {"conn_type": "aws", "login": "local", "password": "local", "extra": extra}
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": self._settings.region,
+            "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
+            "AIRFLOW_VAR_BEDROCK_BUCKET": self.bucket,
+            "AIRFLOW_VAR_BEDROCK_ROLE_ARN": self.role_arn,
+        }
+
+    def _make_bucket(self) -> None:
+        region = self._settings.region
+        elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        try:
+            self._clients.client("s3", region).create_bucket(Bucket=self.bucket, **elsewhere)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
+                raise
+
+    def _make_role(self) -> None:
+        try:
+            self._clients.client("iam", self._settings.region).create_role(
+                RoleName=ROLE_NAME, AssumeRolePolicyDocument=json.dumps(_TRUST)
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "EntityAlreadyExists":
+                raise
+
+
+class _Clients:
+    """Clients for Local Bedrock's calls to itself, made once."""
+
+    def __init__(self) -> None:
+        self.endpoint_url = ""
+        self._made: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
+
+    def client(self, service: str, region: str) -> Any:
+        with self._lock:
+            if (service, region) not in self._made:
+                self._made[service, region] = _client(self.endpoint_url, service, region, INTERNAL)
+            return self._made[service, region]
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._made.values():
+                client.close()
+            self._made.clear()
+
+
+def _client(endpoint_url: str, service: str, region: str, user_agent: str = "") -> Any:
+    # A session of its own: boto3's default one is not safe to share between threads, and is the user's.
+    return boto3.session.Session(aws_access_key_id="local", aws_secret_access_key="local").client(  # type: ignore[call-overload]  # any service
+        service,
+        region_name=region,
+        endpoint_url=endpoint_url,
+        config=Config(user_agent_extra=user_agent, s3={"addressing_style": "path"}),
+    )

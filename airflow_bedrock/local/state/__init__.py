@@ -1,0 +1,1 @@
+"""What Local Bedrock remembers: jobs, custom models, deployments."""

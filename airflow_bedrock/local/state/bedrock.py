@@ -1,0 +1,140 @@
+"""Bedrock of one account in one region, and the world of all of them: what API handlers and jobs work on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from airflow_bedrock.local.clock import Clock
+from airflow_bedrock.local.errors import ServiceError, conflict
+from airflow_bedrock.local.learning.model import LanguageModel
+from airflow_bedrock.local.settings import Settings
+from airflow_bedrock.local.state.resources import Accepted, CustomModel, Deployment, Job, Shelf, new_id
+from airflow_bedrock.local.work.runner import Runner
+
+
+class Named(Protocol):
+    """A resource with a name and an ARN."""
+
+    arn: str
+    name: str
+
+
+Resource = TypeVar("Resource", bound=Named)
+
+
+class Clients(Protocol):
+    """Where jobs get clients of other AWS services from."""
+
+    def client(self, service: str, region: str) -> Any:
+        """Return a boto3 client of Local Bedrock's own endpoint; the calls it makes stay out of the journal."""
+
+
+@dataclass
+class World:
+    """All that one Local Bedrock is made of, apart from HTTP.
+
+    :param lock: hold it while reading or changing resources.
+    :param weights: the language model behind each custom model, by ARN.
+    :param changed: called when a job has ended.
+    """
+
+    settings: Settings
+    clients: Clients
+    clock: Clock = field(default_factory=Clock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    shelves: dict[tuple[str, str], Shelf] = field(default_factory=dict)
+    weights: dict[str, LanguageModel] = field(default_factory=dict)
+    changed: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self.runner = Runner(self.clock)
+
+    def bedrock(self, account: str, region: str) -> Bedrock:
+        """Return Bedrock as this account sees it in this region."""
+        with self.lock:
+            shelf = self.shelves.setdefault((account, region), Shelf())
+        return Bedrock(self, account, region, shelf)
+
+    def all(self) -> Iterator[Bedrock]:
+        """Return Bedrock in every account and region that was used."""
+        with self.lock:
+            return iter([Bedrock(self, *place, shelf) for place, shelf in self.shelves.items()])
+
+
+@dataclass(frozen=True)
+class Bedrock:
+    """Bedrock of one account in one region."""
+
+    world: World
+    account: str
+    region: str
+    shelf: Shelf
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """Customization jobs by ARN."""
+        return self.shelf.jobs
+
+    @property
+    def models(self) -> dict[str, CustomModel]:
+        """Custom models by ARN."""
+        return self.shelf.models
+
+    @property
+    def deployments(self) -> dict[str, Deployment]:
+        """Custom model deployments by ARN."""
+        return self.shelf.deployments
+
+    def new_arn(self, kind: str) -> str:
+        """Return an ARN that nothing has yet, such as ``…:custom-model-deployment/abc123def456``."""
+        return f"arn:aws:bedrock:{self.region}:{self.account}:{kind}/{new_id()}"
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of another service in this region."""
+        return self.world.clients.client(service, self.region)
+
+    def accepted(self, operation: str, request: Mapping[str, Any]) -> str | None:
+        """Return the ARN that this request got when it came before with the same clientRequestToken.
+
+        :raises ServiceError: ConflictException, when the token came with another request.
+        """
+        seen = self.shelf.tokens.get(_token_key(operation, request))
+        if seen is None:
+            return None
+        if seen.request != _without_token(request):
+            raise conflict("The clientRequestToken was used before, with different parameters. Use a new token.")
+        return seen.arn
+
+    def remember(self, operation: str, request: Mapping[str, Any], arn: str) -> None:
+        """Note that the request was accepted, for when it comes again."""
+        if "clientRequestToken" in request:
+            self.shelf.tokens[_token_key(operation, request)] = Accepted(_without_token(request), arn)
+
+
+def find(resources: Mapping[str, Resource], identifier: str) -> Resource | None:
+    """Return the resource with this ARN or name."""
+    if identifier in resources:
+        return resources[identifier]
+    return next((resource for resource in resources.values() if resource.name == identifier), None)
+
+
+def get(resources: Mapping[str, Resource], identifier: str, error: ServiceError) -> Resource:
+    """Return the resource with this ARN or name.
+
+    :raises ServiceError: the given one, when there is none.
+    """
+    resource = find(resources, identifier)
+    if resource is None:
+        raise error
+    return resource
+
+
+def _token_key(operation: str, request: Mapping[str, Any]) -> str:
+    return f"{operation} {request.get('clientRequestToken', '')}"
+
+
+def _without_token(request: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in request.items() if name != "clientRequestToken"}

@@ -1,0 +1,147 @@
+"""The resources of Bedrock as plain data; the API's answers are made from them in ``api/``."""
+
+from __future__ import annotations
+
+import random
+import string
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+PHASES = ("validation", "dataProcessing", "training")
+"""What a customization job goes through, in order; ``statusDetails`` shows each."""
+
+_ID_CHARACTERS = string.ascii_lowercase + string.digits
+
+
+def new_id() -> str:
+    """Return an id in the form that ends Bedrock's ARNs: 12 lower-case letters and digits."""
+    return "".join(random.choices(_ID_CHARACTERS, k=12))  # noqa: S311  # names nothing secret
+
+
+@dataclass
+class Phase:
+    """One phase of a job.
+
+    :param status: NotStarted, InProgress, Completed, Stopping, Stopped or Failed.
+    """
+
+    status: str = "NotStarted"
+    creation_time: datetime | None = None
+    last_modified_time: datetime | None = None
+
+
+@dataclass
+class Progress:
+    """How far training is; the admin API shows it."""
+
+    step: int = 0
+    steps: int = 0
+    epoch: int = 0
+    training_loss: float | None = None
+    validation_loss: float | None = None
+
+
+@dataclass
+class Job:
+    """A model customization job.
+
+    :param request: the CreateModelCustomizationJob request, as it came.
+    :param hyperparameters: those of the request and the defaults for the others.
+    """
+
+    arn: str
+    name: str
+    model_name: str
+    base_model: str
+    base_model_arn: str
+    request: dict[str, Any]
+    hyperparameters: dict[str, str]
+    creation_time: datetime
+    last_modified_time: datetime
+    status: str = "InProgress"
+    end_time: datetime | None = None
+    failure_message: str | None = None
+    model_arn: str | None = None
+    training_loss: float | None = None
+    validation_losses: list[float] = field(default_factory=list)
+    phases: dict[str, Phase] = field(default_factory=lambda: {name: Phase() for name in PHASES})
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def id(self) -> str:
+        """The 12 characters that end its ARN and name its folder in S3."""
+        return self.arn.rpartition("/")[2]
+
+    @property
+    def phase(self) -> str:
+        """The phase it is in, or was in when it ended."""
+        started = [name for name in PHASES if self.phases[name].status != "NotStarted"]
+        return started[-1] if started else PHASES[0]
+
+    @property
+    def type(self) -> str:
+        """FINE_TUNING unless the request says otherwise."""
+        kind: str = self.request.get("customizationType", "FINE_TUNING")
+        return kind
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended; Stopping is not an end."""
+        return self.status in ("InProgress", "Stopping")
+
+
+@dataclass
+class CustomModel:
+    """A model that a job made. Its weights are kept apart, under its ARN."""
+
+    arn: str
+    name: str
+    job_arn: str
+    creation_time: datetime
+    status: str = "Active"
+
+
+@dataclass
+class Update:
+    """The latest change of the model behind a deployment."""
+
+    model_arn: str
+    status: str = "Updating"
+
+
+@dataclass
+class Deployment:
+    """A custom model that can be asked on demand."""
+
+    arn: str
+    name: str
+    model_arn: str
+    creation_time: datetime
+    description: str | None = None
+    status: str = "Creating"
+    last_updated_time: datetime | None = None
+    update: Update | None = None
+
+    @property
+    def mutating(self) -> bool:
+        """Whether it is being created or updated, and so cannot be changed or deleted."""
+        return self.status == "Creating" or (self.update is not None and self.update.status == "Updating")
+
+
+@dataclass
+class Accepted:
+    """A request that was accepted under a clientRequestToken, and the ARN that it got."""
+
+    request: dict[str, Any]
+    arn: str
+
+
+@dataclass
+class Shelf:
+    """Everything of one account in one region, by ARN in the order of creation."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    models: dict[str, CustomModel] = field(default_factory=dict)
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    tokens: dict[str, Accepted] = field(default_factory=dict)

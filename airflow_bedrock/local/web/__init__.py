@@ -1,0 +1,1 @@
+"""HTTP: the server, the dispatch of requests, AWS's protocol, the admin API."""

@@ -1,0 +1,181 @@
+"""AWS's REST-JSON protocol, driven by botocore's service models.
+
+A request becomes an operation and its parameters, checked like the service checks them; a result or an error becomes a
+response with the status, the names and the formats that the model declares.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from botocore.utils import parse_timestamp
+from moto.core.model import OperationModel
+from moto.core.parse import RestJSONParser
+from moto.core.serialize import AttributePicker, NoAlias, RestJSONSerializer
+from moto.core.utils import get_service_model
+from werkzeug.datastructures import Headers, MultiDict
+
+from airflow_bedrock.local.errors import ServiceError, invalid
+from airflow_bedrock.shapes import describe, problems
+
+SERVICES = ("bedrock", "bedrock-runtime")
+"""Both sign their requests as ``bedrock``; the path tells them apart."""
+
+_LABEL = re.compile(r"\{(\w+)(\+?)\}")
+_STATUSES = {"ModelNotReadyException": 429}
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request as it came.
+
+    :param path: still percent-encoded, so that the slash within an ARN is told from one between path segments.
+    """
+
+    method: str
+    path: str
+    query: MultiDict[str, str] = field(default_factory=MultiDict)
+    headers: Headers = field(default_factory=Headers)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """A response to send."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class _Route:
+    operation: OperationModel
+    method: str
+    path: re.Pattern[str]
+    labels: tuple[str, ...]
+
+
+class Router:
+    """Finds the operation that a request is for."""
+
+    def __init__(self) -> None:
+        models = [get_service_model(service) for service in SERVICES]
+        routes = [_route(model.operation_model(name)) for model in models for name in model.operation_names]
+        # A path that is spelled out goes before one with labels in the same places.
+        self._routes = sorted(routes, key=lambda route: len(route.labels))
+
+    def match(self, method: str, path: str) -> tuple[OperationModel, dict[str, str]]:
+        """Return the operation, and the parameters that its path holds.
+
+        :raises ServiceError: UnknownOperationException (404), when no operation has that method and path.
+        """
+        for route in self._routes:
+            if route.method == method and (matched := route.path.fullmatch(path)):
+                values = (unquote(value) for value in matched.groups())
+                return route.operation, dict(zip(route.labels, values, strict=True))
+        raise ServiceError("UnknownOperationException", f"Amazon Bedrock has no operation {method} {path}.", status=404)
+
+
+def parse(operation: OperationModel, request: HttpRequest, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return the operation's parameters, checked against its input shape.
+
+    :raises ServiceError: SerializationException for what cannot be read, ValidationException for what breaks a rule.
+    """
+    _check_json(operation, request.body)
+    parser = RestJSONParser(operation, timestamp_parser=_timestamp)
+    try:
+        parameters: dict[str, Any] = parser.parse(
+            {
+                "body": request.body,
+                "headers": request.headers,
+                "method": request.method,
+                "url_params": dict(labels),
+                "url_path": request.path,
+                "values": request.query,
+            }
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        # The parser of moto trusts its input, and falls over a member of another type.
+        raise ServiceError("SerializationException", "A member of the request has the wrong type.") from error
+    if operation.input_shape is not None and (found := problems(operation.input_shape, parameters)):
+        raise invalid(describe(found))
+    return parameters
+
+
+def respond(operation: OperationModel, result: Mapping[str, Any]) -> HttpResponse:
+    """Return the response for an operation's result."""
+    # Values are taken by their exact names; moto's default also tries aliases.
+    serializer = RestJSONSerializer(operation, value_picker=AttributePicker(alias_providers=[NoAlias]))
+    response = serializer.serialize(result)
+    body = response["body"]
+    return HttpResponse(
+        status=response["status_code"],
+        headers={**response["headers"], **_request_id()},
+        body=body.encode() if isinstance(body, str) else body,
+    )
+
+
+def respond_error(error: ServiceError, operation: OperationModel | None = None) -> HttpResponse:
+    """Return the response for an error; the service model knows the status of those that it declares."""
+    body = {"__type": error.code, "message": error.message}
+    return HttpResponse(
+        status=_status(error, operation),
+        headers={"Content-Type": "application/json", "x-amzn-ErrorType": error.code, **_request_id()},
+        body=json.dumps(body).encode(),
+        error=error.code,
+    )
+
+
+def _status(error: ServiceError, operation: OperationModel | None) -> int:
+    declared = operation.service_model.error_shapes if operation else []
+    for shape in declared:
+        if shape.name == error.code:
+            status: int = shape.metadata["error"]["httpStatusCode"]
+            return status
+    return error.status
+
+
+def _request_id() -> dict[str, str]:
+    return {"x-amzn-RequestId": str(uuid.uuid4())}
+
+
+def _route(operation: OperationModel) -> _Route:
+    path = operation.http["requestUri"].partition("?")[0]
+    labels = tuple(name for name, _ in _LABEL.findall(path))
+    pattern, place = "", 0
+    for label in _LABEL.finditer(path):
+        pattern += re.escape(path[place : label.start()]) + ("(.+)" if label[2] else "([^/]+)")
+        place = label.end()
+    return _Route(operation, operation.http["method"], re.compile(pattern + re.escape(path[place:]) + "/?"), labels)
+
+
+def _check_json(operation: OperationModel, body: bytes) -> None:
+    if not body or operation.has_streaming_input or _is_blob_payload(operation):
+        return
+    try:
+        content = json.loads(body)
+    except ValueError as error:
+        raise ServiceError("SerializationException", "The request's body is not JSON.") from error
+    if not isinstance(content, dict):
+        raise ServiceError("SerializationException", "The request's body is not a JSON object.")
+
+
+def _is_blob_payload(operation: OperationModel) -> bool:
+    shape = operation.input_shape
+    if shape is None or "payload" not in shape.serialization:
+        return False
+    return bool(shape.members[shape.serialization["payload"]].type_name == "blob")
+
+
+def _timestamp(value: str) -> datetime:
+    parsed: datetime = parse_timestamp(value)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""What goes on by itself: customization jobs, deployments, and the runner that moves them on."""

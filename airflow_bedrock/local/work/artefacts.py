@@ -1,0 +1,33 @@
+"""The metrics files that a job leaves in S3."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_bedrock.local.work.s3 import write
+
+Row = tuple[int, int, float]
+"""Step, epoch, loss."""
+
+TRAINING = "training_artifacts/step_wise_training_metrics.csv"
+VALIDATION = "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv"
+
+
+def write_metrics(s3: Any, output: str, job_id: str, training: Sequence[Row], validation: Sequence[Row]) -> None:
+    """Write the training metrics, and the validation metrics when there are any, below the job's output folder."""
+    folder = f"{output.rstrip('/')}/model-customization-job-{job_id}"
+    write(s3, f"{folder}/{TRAINING}", _table("training_loss", training))
+    if validation:
+        write(s3, f"{folder}/{VALIDATION}", _table("validation_loss", validation))
+
+
+def _table(loss_name: str, rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step_number", "epoch_number", loss_name, "perplexity"])
+    writer.writerows((step, epoch, loss, math.exp(min(loss, 700.0))) for step, epoch, loss in rows)
+    return text.getvalue()

@@ -1,0 +1,186 @@
+"""A customization job at work: validation, data processing, training, and then the model.
+
+:func:`customize` is a generator for the runner. The share of the job's time that each phase takes is fixed; work that
+takes longer than its share simply ends later.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import islice
+
+from airflow_bedrock.local.catalog import Family, catalog, foundation_model_id
+from airflow_bedrock.local.learning.model import LanguageModel
+from airflow_bedrock.local.learning.training import (
+    Batch,
+    Example,
+    fingerprint,
+    loss_of,
+    token_limit,
+    train,
+)
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import CustomModel, Job
+from airflow_bedrock.local.work.artefacts import Row, write_metrics
+from airflow_bedrock.local.work.records import DataError, check_count, examples
+from airflow_bedrock.local.work.runner import Work
+from airflow_bedrock.local.work.s3 import check_writable, read_lines
+
+log = logging.getLogger(__name__)
+
+VALIDATED, PROCESSED = 0.15, 0.3
+"""The share of the job's time after which the phases before training end."""
+
+STOPPING = 0.1
+"""How long a job is Stopping, as a share of its time."""
+
+INTERNAL_ERROR = "Internal server error. Local Bedrock's log has the details."
+
+
+class _Stopped(Exception):  # not an error: somebody asked for it
+    """The job was asked to stop."""
+
+
+def customize(bedrock: Bedrock, job: Job, ended: Callable[[], None]) -> Work:
+    """Run a job to its end.
+
+    :param ended: called after the job has ended, in whatever way.
+    """
+    run = _Run(bedrock, job)
+    try:
+        yield from run.phases()
+    except _Stopped:
+        yield run.now() + STOPPING * bedrock.world.settings.job_seconds
+        run.end("Stopped")
+    except DataError as error:
+        run.end("Failed", str(error))
+    except Exception:
+        log.exception("Local Bedrock: job %s failed for a reason of Local Bedrock's own", job.name)
+        run.end("Failed", INTERNAL_ERROR)
+    ended()
+
+
+class _Run:
+    """One run of one job; what it finds out on the way."""
+
+    def __init__(self, bedrock: Bedrock, job: Job) -> None:
+        self._bedrock = bedrock
+        self._job = job
+        self._started = self.now()
+        self._s3 = bedrock.client("s3")
+        self._training: list[Example] = []
+        self._validation: list[list[Example]] = []
+        self._model: LanguageModel | None = None
+
+    def now(self) -> float:
+        return self._bedrock.world.clock.time()
+
+    def phases(self) -> Work:
+        """Go through the phases."""
+        yield from self._phase("validation", self._validate())
+        yield from self._phase("dataProcessing", self._process())
+        yield from self._phase("training", self._train())
+        self._complete()
+
+    def end(self, status: str, message: str | None = None) -> None:
+        """Put the job, and the phase that it is in, into their last status."""
+        with self._bedrock.world.lock:
+            now = self._touch()
+            self._job.status, self._job.failure_message, self._job.end_time = status, message, now
+            for phase in self._job.phases.values():
+                if phase.status in ("InProgress", "Stopping"):
+                    phase.status, phase.last_modified_time = status, now
+
+    def _phase(self, name: str, work: Work) -> Work:
+        phase = self._job.phases[name]
+        with self._bedrock.world.lock:
+            self._check_not_stopped()
+            phase.status, phase.creation_time = "InProgress", self._touch()
+            phase.last_modified_time = phase.creation_time
+        for due in work:
+            yield due
+            self._check_not_stopped()
+        with self._bedrock.world.lock:
+            self._check_not_stopped()
+            phase.status, phase.last_modified_time = "Completed", self._touch()
+
+    def _validate(self) -> Work:
+        request = self._job.request
+        kind = "pre-training" if self._job.type == "CONTINUED_PRE_TRAINING" else self._family.format
+        check_writable(self._s3, request["outputDataConfig"]["s3Uri"])
+        self._training = self._read(request["trainingDataConfig"]["s3Uri"], kind)
+        for validator in request.get("validationDataConfig", {}).get("validators", []):
+            self._validation.append(self._read(validator["s3Uri"], kind))
+        check_count(len(self._training) + sum(map(len, self._validation)), self._family.records_for(self._job.type))
+        yield self._due(VALIDATED)
+
+    def _read(self, uri: str, kind: str) -> list[Example]:
+        limit = self._family.records_for(self._job.type)[1]
+        # One more than may be there is enough to know that there are too many.
+        return list(islice(examples(read_lines(self._s3, uri), uri, kind), limit + 1))
+
+    def _process(self) -> Work:
+        self._model = LanguageModel.untrained(
+            [example.prompt for example in self._training],
+            [example.completion for example in self._training],
+            seed=f"{self._job.base_model} {fingerprint(self._training)}",
+        )
+        yield self._due(PROCESSED)
+
+    def _train(self) -> Work:
+        model = self._model
+        assert model is not None  # noqa: S101  # data processing made it
+        schedule = self._family.schedule(self._job.hyperparameters)
+        held_out = [Batch(model, part, token_limit(len(self._training))) for part in self._validation]
+        progress = self._job.progress
+        progress.steps = schedule.steps(len(self._training))
+        training: list[Row] = []
+        validation: list[Row] = []
+        losses: list[float] = []
+        for step in train(model, self._training, schedule):
+            training.append((step.number, step.epoch, step.loss))
+            progress.step, progress.epoch, progress.training_loss = step.number, step.epoch, step.loss
+            if step.ends_epoch and held_out:
+                losses = [loss_of(model, part) for part in held_out]
+                progress.validation_loss = _mean(losses, [len(part.targets) for part in held_out])
+                validation.append((step.number, step.epoch, progress.validation_loss))
+            yield self._due(PROCESSED + (1 - PROCESSED) * step.number / progress.steps)
+        output = self._job.request["outputDataConfig"]["s3Uri"]
+        write_metrics(self._s3, output, self._job.id, training, validation)
+        last_epoch = [loss for _, epoch, loss in training if epoch == schedule.epochs]
+        self._job.training_loss = sum(last_epoch) / len(last_epoch)
+        self._job.validation_losses = losses
+
+    def _complete(self) -> None:
+        bedrock, job = self._bedrock, self._job
+        assert self._model is not None  # noqa: S101  # training ended
+        with bedrock.world.lock:
+            self._check_not_stopped()
+            arn = bedrock.new_arn(f"custom-model/{job.base_model}")
+            bedrock.world.weights[arn] = self._model
+            bedrock.models[arn] = CustomModel(arn, job.model_name, job.arn, bedrock.world.clock.now())
+            job.model_arn = arn
+            self.end("Completed")
+
+    @property
+    def _family(self) -> Family:
+        family = catalog().family(foundation_model_id(self._job.base_model))
+        assert family is not None  # noqa: S101  # creating the job checked it
+        return family
+
+    def _due(self, share: float) -> float:
+        return self._started + share * self._bedrock.world.settings.job_seconds
+
+    def _check_not_stopped(self) -> None:
+        if self._job.status == "Stopping":
+            raise _Stopped
+
+    def _touch(self) -> datetime:
+        self._job.last_modified_time = self._bedrock.world.clock.now()
+        return self._job.last_modified_time
+
+
+def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / max(1, sum(weights))

@@ -1,0 +1,24 @@
+"""Deployments at work: they become ready, or get their new model, after a while."""
+
+from __future__ import annotations
+
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import Deployment
+from airflow_bedrock.local.work.runner import Work
+
+
+def deploy(bedrock: Bedrock, deployment: Deployment) -> Work:
+    """Make a deployment Active."""
+    yield bedrock.world.clock.time() + bedrock.world.settings.deployment_seconds
+    with bedrock.world.lock:
+        deployment.status = "Active"
+        deployment.last_updated_time = bedrock.world.clock.now()
+
+
+def update(bedrock: Bedrock, deployment: Deployment) -> Work:
+    """Put the new model behind a deployment; until then the old one answers."""
+    yield bedrock.world.clock.time() + bedrock.world.settings.deployment_seconds
+    with bedrock.world.lock:
+        if deployment.update:
+            deployment.model_arn, deployment.update.status = deployment.update.model_arn, "UpdateCompleted"
+        deployment.last_updated_time = bedrock.world.clock.now()

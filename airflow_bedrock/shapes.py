@@ -1,0 +1,171 @@
+"""Check a value against a shape of botocore's service model, as the service itself checks it.
+
+botocore checks types, required members and minimum lengths on the client, and stops there; the service goes on to
+maximum lengths, enums, patterns and unions. :func:`problems` covers all of them and reports every problem at once, so
+that a bad request is told before it is sent. It is pure: no I/O, no client, only the shape and the value.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from botocore.model import Shape
+
+# The service model writes "any of these characters, dashes included" in a way that takes Python's `re` exponential
+# time: after 24 dashes each further one doubles it. The plain character class matches exactly the same strings.
+_EXPONENTIAL = {r"(-*[a-zA-Z0-9\+\-\.])*": r"[a-zA-Z0-9\+\-\.]*"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One way in which a value does not fit its shape.
+
+    :param path: the member, in the form the service uses (``trainingDataConfig.s3Uri``, ``jobTags.1.member.key``);
+        empty for the value itself.
+    :param value: what was found there; None when a required member is missing.
+    :param rule: the broken rule, in the service's words where they are known.
+    """
+
+    path: str
+    value: object
+    rule: str
+
+    def __str__(self) -> str:
+        return f"Value at '{self.path}' failed to satisfy constraint: {self.rule}"
+
+
+def problems(shape: Shape, value: object, path: str = "") -> list[Problem]:
+    """Return every way in which ``value`` does not fit ``shape``; an empty list when it fits.
+
+    A member whose value is None counts as absent, as in JSON sent to the service.
+
+    :param shape: a shape of botocore, for example an operation model's ``input_shape``.
+    :param value: Python values as boto3 takes them: mappings, sequences, strings, numbers, datetimes.
+    :param path: the path of ``value``, prefixed to the paths in the answer.
+    """
+    return list(_problems(shape, value, path))
+
+
+def describe(found: Sequence[Problem]) -> str:
+    """Return the message that the service gives for these problems: a count, then each of them."""
+    count = f"{len(found)} validation error{'s' if len(found) != 1 else ''} detected: "
+    return count + "; ".join(str(problem) for problem in found)
+
+
+@functools.cache
+def safe_pattern(pattern: str) -> re.Pattern[str] | None:
+    """Compile a pattern of the service model so that it matches in sane time.
+
+    :return: None where the pattern uses syntax that Python's ``re`` does not have, such as Unicode classes;
+        such a pattern is not checked.
+    """
+    for exponential, equivalent in _EXPONENTIAL.items():
+        pattern = pattern.replace(exponential, equivalent)
+    try:
+        return re.compile(pattern)
+    except re.error:
+        return None
+
+
+def _problems(shape: Any, value: object, path: str) -> Iterator[Problem]:
+    if getattr(shape, "is_document_type", False):
+        return
+    types, noun = _TYPES.get(shape.type_name, (object, ""))
+    if not isinstance(value, types) or (isinstance(value, bool) and shape.type_name != "boolean"):
+        yield Problem(path, value, f"Member must be {noun}")
+        return
+    if check := _CHECKS.get(shape.type_name):
+        yield from check(shape, value, path)
+
+
+def _structure(shape: Any, value: Mapping[str, object], path: str) -> Iterator[Problem]:
+    given = {name: member for name, member in value.items() if member is not None}
+    for name in shape.required_members:
+        if name not in given:
+            yield Problem(_join(path, name), None, "Member must not be null")
+    for name, member in given.items():
+        if name in shape.members:
+            yield from _problems(shape.members[name], member, _join(path, name))
+        else:
+            yield Problem(_join(path, name), member, f"Member is not known; known are: {_listed(shape.members)}")
+    if getattr(shape, "is_tagged_union", False) and len(given) != 1:
+        yield Problem(path, value, f"Member must have exactly one of these set: {_listed(shape.members)}")
+
+
+def _list(shape: Any, value: Sequence[object], path: str) -> Iterator[Problem]:
+    yield from _length(shape, value, path)
+    for number, item in enumerate(value, start=1):
+        yield from _problems(shape.member, item, f"{path}.{number}.member")
+
+
+def _map(shape: Any, value: Mapping[object, object], path: str) -> Iterator[Problem]:
+    yield from _length(shape, value, path)
+    for key, item in value.items():
+        yield from _problems(shape.key, key, f"{path}.key")
+        yield from _problems(shape.value, item, _join(path, str(key)))
+
+
+def _string(shape: Any, value: str, path: str) -> Iterator[Problem]:
+    yield from _length(shape, value, path)
+    enum = shape.metadata.get("enum")
+    if enum and value not in enum:
+        yield Problem(path, value, f"Member must satisfy enum value set: {_listed(enum)}")
+    written = shape.metadata.get("pattern")
+    pattern = safe_pattern(written) if written else None
+    if pattern and not pattern.fullmatch(value):
+        yield Problem(path, value, f"Member must satisfy regular expression pattern: {written}")
+
+
+def _number(shape: Any, value: float, path: str) -> Iterator[Problem]:
+    yield from _bounds(shape, value, "value", value, path)
+
+
+def _length(shape: Any, value: Any, path: str) -> Iterator[Problem]:
+    yield from _bounds(shape, len(value), "length", value, path)
+
+
+def _bounds(shape: Any, size: float, quantity: str, value: object, path: str) -> Iterator[Problem]:
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    if low is not None and size < low:
+        yield Problem(path, value, f"Member must have {quantity} greater than or equal to {low}")
+    if high is not None and size > high:
+        yield Problem(path, value, f"Member must have {quantity} less than or equal to {high}")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _listed(names: Iterable[str]) -> str:
+    return f"[{', '.join(names)}]"
+
+
+# By shape type: the Python types that boto3 takes for it, and how to say so.
+_TYPES: dict[str, tuple[Any, str]] = {
+    "structure": (Mapping, "a structure"),
+    "map": (Mapping, "a map"),
+    "list": ((list, tuple), "a list"),
+    "string": (str, "a string"),
+    "integer": (int, "an integer"),
+    "long": (int, "an integer"),
+    "float": ((int, float), "a number"),
+    "double": ((int, float), "a number"),
+    "boolean": (bool, "a boolean"),
+    "timestamp": ((datetime, str, int, float), "a timestamp"),
+}
+_CHECKS: dict[str, Callable[[Any, Any, str], Iterator[Problem]]] = {
+    "structure": _structure,
+    "list": _list,
+    "map": _map,
+    "string": _string,
+    "integer": _number,
+    "long": _number,
+    "float": _number,
+    "double": _number,
+}
