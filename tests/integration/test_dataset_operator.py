@@ -45,7 +45,7 @@ def conn_id(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def s3(conn_id: str) -> Iterator[S3Client]:
-    client: S3Client = S3Hook(aws_conn_id=conn_id).conn  # type: ignore[assignment]  # upstream says "boto3.client"
+    client: S3Client = S3Hook(aws_conn_id=conn_id).conn
     yield client
     client.close()
 
