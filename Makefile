@@ -19,10 +19,10 @@ help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Fine-tune, deploy and evaluate a model offline: the example DAG in Airflow against Local Bedrock.
-	@exec $(BIN)/python scripts/demo.py $(ARGS)
+	@exec $(BIN)/python -m scripts.demo $(ARGS)
 
 ui: $(READY) ## Start Airflow's UI with the example DAGs and Local Bedrock, on loopback; Ctrl-C ends both.
-	@exec $(BIN)/python scripts/ui.py $(ARGS)
+	@exec $(BIN)/python -m scripts.ui $(ARGS)
 
 test: lint ## Check everything: lint, format, types, the whole test suite.
 	@exec $(BIN)/python -m pytest $(ARGS)

@@ -51,10 +51,11 @@ class Progress:
                 self._say(f"{task:<20} {state}")
 
     def _jobs(self) -> None:
-        for job in httpx.get(f"{self._bedrock}/_local/jobs").raise_for_status().json()["jobs"]:
+        for job in httpx.get(f"{self._bedrock}/_local/jobs").raise_for_status().json():
             if job["status"] == "InProgress":
-                loss = f", step {job['step']}/{job['steps']}, loss {job['loss']:.3f}" if job.get("loss") else ""
-                line = f"{'':<20} job {job['name']}: {job['phase']}{loss}"
+                loss = job["trainingLoss"]
+                so_far = "" if loss is None else f", step {job['step']} of {job['steps']}, loss {loss:.3f}"
+                line = f"{'':<20} job {job['name']}: {job['phase']}{so_far}"
                 if line != self._job_lines.get(job["name"]):
                     self._job_lines[job["name"]] = line
                     self._say(line)
@@ -113,11 +114,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     """Start both servers, run the DAG once, report."""
     home: Path = arguments.home
     started = time.time()
-    with (
-        interruptible(),
-        local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as bedrock,
-    ):
-        environment = httpx.get(f"{bedrock}/_local/environment").raise_for_status().json()
+    with interruptible(), local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as (bedrock, environment):
         airflow = Airflow(home / "airflow", environment)
         console.print(f"Local Bedrock   {bedrock}")
         if airflow.has_database:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -36,7 +37,7 @@ def free_port() -> int:
 def process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a process group of its own, its output in ``log``; leave nothing of the group behind."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    with log.open("wb") as output:
         child = subprocess.Popen(
             command, env=dict(environment), cwd=PROJECT, stdout=output, stderr=output, start_new_session=True
         )
@@ -78,15 +79,20 @@ def wait_for(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextlib.contextmanager
-def local_bedrock(home: Path, *arguments: str, port: int | None = None) -> Iterator[str]:
-    """Run Local Bedrock with its state below ``home``, and yield its URL."""
-    port = port or free_port()
+def local_bedrock(home: Path, *arguments: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Run Local Bedrock with its state below ``home``; yield its URL and the environment that it says to export."""
+    port = free_port()
     log = home / "local-bedrock.log"
     command = [str(BIN / "airflow-bedrock"), "local", "--port", str(port), "--state", str(home / "state"), *arguments]
     with process(command, os.environ, log) as child:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/_local/health", child, log)
-        yield url
+        yield url, {"AIRFLOW__BEDROCK__POLL_INTERVAL": "2", **_exports(log.read_text())}
+
+
+def _exports(announcement: str) -> dict[str, str]:
+    words = [shlex.split(line) for line in announcement.splitlines() if line.startswith("export ")]
+    return dict(word.split("=", 1) for _, word in words)
 
 
 class Airflow:

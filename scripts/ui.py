@@ -6,8 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import httpx
-
 from scripts.stack import PROJECT, Airflow, StartError, interruptible, local_bedrock
 
 PORT = 8080
@@ -21,8 +19,10 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=PROJECT / ".ui", help="where everything is kept")
     arguments = parser.parse_args()
     try:
-        with interruptible(), local_bedrock(arguments.home, "--job-seconds", arguments.job_seconds) as bedrock:
-            environment = httpx.get(f"{bedrock}/_local/environment").raise_for_status().json()
+        with (
+            interruptible(),
+            local_bedrock(arguments.home, "--job-seconds", arguments.job_seconds) as (bedrock, environment),
+        ):
             airflow = Airflow(arguments.home / "airflow", environment, port=arguments.port)
             print("Starting Airflow, half a minute …", flush=True)
             airflow.migrate()

@@ -1,0 +1,43 @@
+"""A private Airflow home and harmless AWS credentials, set before anything imports Airflow or boto3."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_HOME = Path(tempfile.mkdtemp(prefix="airflow-bedrock-test-"))
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS_"))]:
+    del os.environ[_name]
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(_HOME),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent.parent / "dags"),
+        # Nothing of the machine's own AWS set-up may be found, and nothing may be asked of a metadata service.
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+)
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> Path:
+    """Airflow's metadata database, migrated once for all tests that run DAGs. Returns the Airflow home."""
+    migrated = subprocess.run(
+        [Path(sys.executable).parent / "airflow", "db", "migrate"], capture_output=True, text=True, check=False
+    )
+    assert migrated.returncode == 0, migrated.stderr
+    return _HOME

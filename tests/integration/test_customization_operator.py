@@ -1,0 +1,232 @@
+"""The operator, the sensor and the trigger on Local Bedrock over HTTP: one paid job for one intent."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+
+BASE_MODEL = "amazon.nova-micro-v1:0:128k"
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalBedrock]:
+    with pytest.MonkeyPatch.context() as patch, LocalBedrock(job_seconds=1.0) as local:
+        for name, value in local.environment().items():
+            patch.setenv(name, value)
+        yield local
+
+
+class Account:
+    """What a test needs of the account: put data, count what was paid for."""
+
+    def __init__(self, local: LocalBedrock) -> None:
+        self._local = local
+        self.s3 = local.client("s3")
+        self.bedrock = local.client("bedrock")
+        self.prefix = f"s3://{local.bucket}/{uuid.uuid4().hex}"
+
+    def put(self, name: str, text: str) -> str:
+        uri = f"{self.prefix}/{name}"
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        self.s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
+        return uri
+
+    def jobs(self, prefix: str) -> list[dict[str, Any]]:
+        listed = self.bedrock.list_model_customization_jobs(nameContains=prefix)
+        return [*listed["modelCustomizationJobSummaries"]]
+
+    def close(self) -> None:
+        self.s3.close()
+        self.bedrock.close()
+
+
+@pytest.fixture
+def account(local: LocalBedrock) -> Iterator[Account]:
+    account = Account(local)
+    yield account
+    account.close()
+
+
+def records(count: int = 40) -> str:
+    return "".join(
+        json.dumps(
+            {
+                "schemaVersion": "bedrock-conversation-2024",
+                "messages": [
+                    {"role": "user", "content": [{"text": f"number {n} of colour {'red' if n % 2 else 'blue'}"}]},
+                    {"role": "assistant", "content": [{"text": "red" if n % 2 else "blue"}]},
+                ],
+            }
+        )
+        + "\n"
+        for n in range(count)
+    )
+
+
+def operator(account: Account, local: LocalBedrock, training_data_uri: str, **more: Any) -> Any:
+    arguments: dict[str, Any] = {
+        "task_id": "customize",
+        "job_name": "router",
+        "custom_model_name": "router",
+        "role_arn": local.role_arn,
+        "base_model_id": BASE_MODEL,
+        "training_data_uri": training_data_uri,
+        "output_data_uri": f"{account.prefix}/output",
+        "waiter_delay": 0.2,
+    }
+    return BedrockModelCustomizationOperator(**{**arguments, **more})
+
+
+def context(run_id: str = "run-1", clear_number: int = 0) -> Any:
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(
+        dag_id="dag",
+        task_id="customize",
+        run_id=run_id,
+        map_index=-1,
+        xcom_push=lambda key, value: pushed.__setitem__(key, value),
+        pushed=pushed,
+    )
+    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=clear_number)}
+
+
+@pytest.fixture
+def name() -> str:
+    return f"router-{uuid.uuid4().hex[:8]}"
+
+
+def test_waits_and_returns_what_the_next_task_needs(account: Account, local: LocalBedrock, name: str) -> None:
+    """The ARN is returned, and pushed with the result: model, losses by epoch, places, durations."""
+    data = account.put("train.jsonl", records())
+    now = context()
+    arn = operator(account, local, data, job_name=name, validation_data_uri=data).execute(now)
+    result = now["ti"].pushed["result"]
+    assert now["ti"].pushed["job_arn"] == arn == result["job_arn"]
+    assert result["status"] == "Completed"
+    assert result["custom_model_arn"].startswith("arn:aws:bedrock:us-east-1:123456789012:custom-model/")
+    assert [epoch["epoch"] for epoch in result["losses_by_epoch"]] == [1, 2]
+    assert result["losses_by_epoch"][-1]["validation_loss"] == pytest.approx(result["validation_loss"])
+    assert all(seconds >= 0 for seconds in result["phase_seconds"].values())
+
+
+def test_tries_and_clears_of_one_run_pay_once(account: Account, local: LocalBedrock, name: str) -> None:
+    """Three tries and a Clear, while the job runs and after it: one job."""
+    data = account.put("train.jsonl", records())
+    arns = {
+        operator(account, local, data, job_name=name, wait_for_completion=False).execute(context(clear_number=clear))
+        for clear in (0, 0, 0, 1)
+    }
+    operator(account, local, data, job_name=name).execute(context())
+    assert len(arns) == len(account.jobs(name)) == 1
+
+
+def test_another_run_pays_again_unless_reuse_reaches_across_runs(
+    account: Account, local: LocalBedrock, name: str
+) -> None:
+    """Sameness reaches to the end of the run; with reuse="dag" as far as the data stays the same."""
+    data = account.put("train.jsonl", records())
+    for run in ("run-1", "run-2"):
+        operator(account, local, data, job_name=name).execute(context(run))
+    assert len(account.jobs(name)) == 2
+    for run in ("run-1", "run-2"):
+        operator(account, local, data, job_name=f"{name}-dag", reuse="dag").execute(context(run))
+    assert len(account.jobs(f"{name}-dag")) == 1
+    account.put("train.jsonl", records(50))
+    operator(account, local, data, job_name=f"{name}-dag", reuse="dag").execute(context("run-3"))
+    assert len(account.jobs(f"{name}-dag")) == 2
+
+
+def test_a_retired_model_is_made_again(account: Account, local: LocalBedrock, name: str) -> None:
+    """The job of a model that was deleted is not reused: it has nothing to give."""
+    data = account.put("train.jsonl", records())
+    first = context()
+    operator(account, local, data, job_name=name).execute(first)
+    account.bedrock.delete_custom_model(modelIdentifier=first["ti"].pushed["result"]["custom_model_arn"])
+    second = context()
+    operator(account, local, data, job_name=name).execute(second)
+    assert len(account.jobs(name)) == 2
+    assert second["ti"].pushed["result"]["custom_model_arn"] != first["ti"].pushed["result"]["custom_model_arn"]
+
+
+def test_bad_data_fails_with_the_services_message(account: Account, local: LocalBedrock, name: str) -> None:
+    """A broken line fails the job; the task's error says what the service said, which job, and what was billed."""
+    data = account.put("train.jsonl", records() + "{broken\n")
+    with pytest.raises(BedrockFatalError, match="Data files must conform to JSONL format") as caught:
+        operator(account, local, data, job_name=name).execute(context())
+    assert isinstance(caught.value, AirflowFailException)
+    [job] = account.jobs(name)
+    assert job["jobArn"] in str(caught.value)
+
+
+def test_missing_data_is_found_before_anything_is_paid(account: Account, local: LocalBedrock, name: str) -> None:
+    """No object, no job."""
+    with pytest.raises(BedrockFatalError, match="nothing was spent"):
+        operator(account, local, f"{account.prefix}/nothing.jsonl", job_name=name).execute(context())
+    assert account.jobs(name) == []
+
+
+def test_a_bad_request_is_found_before_anything_is_paid(account: Account, local: LocalBedrock, name: str) -> None:
+    """What the service would refuse is not sent."""
+    data = account.put("train.jsonl", records())
+    task = operator(account, local, data, job_name=name, role_arn="bedrock", customization_job_kwargs={"vpc": {}})
+    with pytest.raises(BedrockFatalError, match=r"(?s)roleArn.*vpc"):
+        task.execute(context())
+    assert account.jobs(name) == []
+
+
+def test_an_exact_name_that_is_used_up_is_said(account: Account, local: LocalBedrock, name: str) -> None:
+    """With ensure_unique_job_name=False the name is the user's, and a name serves once."""
+    data = account.put("train.jsonl", records())
+    arguments = {"job_name": name, "custom_model_name": name, "ensure_unique_job_name": False}
+    arn = operator(account, local, data, **arguments).execute(context())
+    assert account.jobs(name)[0]["jobName"] == name
+    assert operator(account, local, data, **arguments).execute(context()) == arn
+    with pytest.raises(BedrockFatalError, match="used up"):
+        operator(account, local, data, **arguments).execute(context("another-run"))
+
+
+async def test_deferred_it_waits_in_the_trigger(account: Account, local: LocalBedrock, name: str) -> None:
+    """Operator and sensor defer on the same trigger, which survives its serialization and reports the end."""
+    data = account.put("train.jsonl", records())
+    task = operator(account, local, data, job_name=name, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context())
+    kwargs = deferred.value.trigger.serialize()[1]
+    [event] = [event.payload async for event in BedrockModelCustomizationTrigger(**kwargs).run()]
+    assert event["kind"] == "ended"
+    now = context()
+    arn = getattr(task, deferred.value.method_name)(now, event=event)
+    assert now["ti"].pushed["result"]["job_arn"] == arn
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_the_sensor_returns_the_result_of_a_job_that_has_ended(
+    account: Account, local: LocalBedrock, name: str, mode: str
+) -> None:
+    """By ARN or by name; nothing is deferred where nothing is to be waited for."""
+    data = account.put("train.jsonl", records())
+    arn = operator(account, local, data, job_name=name).execute(context())
+    for identifier in (arn, account.jobs(name)[0]["jobName"]):
+        sensor = BedrockModelCustomizationSensor(
+            task_id="wait", job_identifier=identifier, deferrable=mode == "deferrable", poke_interval=0.2
+        )
+        assert sensor.execute({})["job_arn"] == arn
+
+
+def test_the_sensor_fails_on_a_job_that_does_not_exist(local: LocalBedrock) -> None:
+    """At once, without a retry."""
+    sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier="no-such-job")
+    with pytest.raises(BedrockFatalError, match="There is no Bedrock model customization job no-such-job"):
+        sensor.execute({})
