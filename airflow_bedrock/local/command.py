@@ -54,10 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
             "Stop what uses the port, or give another with --port.\n"
         )
         return 1
-    with local:
+    try:
         sys.stdout.write(announcement(local))
         sys.stdout.flush()
         ended.wait()
+    finally:
+        local.stop()
     return 0
 
 

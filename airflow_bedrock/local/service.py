@@ -14,9 +14,13 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock.local.settings import ACCOUNT, ROLE_NAME, Settings
 from airflow_bedrock.local.state.bedrock import World
+from airflow_bedrock.local.state.keeper import Keeper
 from airflow_bedrock.local.web.application import INTERNAL, Application
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.server import Server
+
+KEY = "local"
+"""The access key's id and secret: anything is accepted, AWS clients only insist that there is something."""
 
 _TRUST = {
     "Version": "2012-10-17",
@@ -69,13 +73,17 @@ class LocalBedrock:
         """Begin to listen, and make the bucket and the role.
 
         :raises OSError: the port is taken.
+        :raises StateError: what the state directory holds cannot be read.
         """
         self._world = World(self._settings, self._clients)
         self._server = Server(self._host, self._port, Application(self._world, self.calls))
         self._server.start()
         self._clients.endpoint_url = self.endpoint_url
-        self._make_bucket()
-        self._make_role()
+        try:
+            self._furnish()
+        except BaseException:
+            self._close()
+            raise
         self._world.runner.start()
         return self
 
@@ -84,12 +92,13 @@ class LocalBedrock:
         if self._server is None:
             return
         self._world.runner.stop()
-        self._clients.close()
-        self._server.stop()
-        self._server = None
+        try:
+            self._world.changed()
+        finally:
+            self._close()
 
     def __enter__(self) -> Self:
-        return self if self._server else self.start()
+        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -128,16 +137,31 @@ class LocalBedrock:
             "region_name": self._settings.region,
             "config_kwargs": {"s3": {"addressing_style": "path"}},
         }
-        connection = {"conn_type": "aws", "login": "local", "password": "local", "extra": extra}
+        connection = {"conn_type": "aws", "login": KEY, "password": KEY, "extra": extra}
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": KEY,
             "AWS_DEFAULT_REGION": self._settings.region,
             "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
             "AIRFLOW_VAR_BEDROCK_BUCKET": self.bucket,
             "AIRFLOW_VAR_BEDROCK_ROLE_ARN": self.role_arn,
         }
+
+    def _furnish(self) -> None:
+        """Put in place what is there from the start: what the state directory kept, the bucket, the role."""
+        if self._settings.state:
+            keeper = Keeper(self._settings.state, self._world, self._clients.client("s3", self._settings.region))
+            keeper.restore()
+            self._world.changed = keeper.save
+        self._make_bucket()
+        self._make_role()
+
+    def _close(self) -> None:
+        self._clients.close()
+        if self._server:
+            self._server.stop()
+        self._server = None
 
     def _make_bucket(self) -> None:
         region = self._settings.region
@@ -181,7 +205,8 @@ class _Clients:
 
 def _client(endpoint_url: str, service: str, region: str, user_agent: str = "") -> Any:
     # A session of its own: boto3's default one is not safe to share between threads, and is the user's.
-    return boto3.session.Session(aws_access_key_id="local", aws_secret_access_key="local").client(  # type: ignore[call-overload]  # any service
+    session = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=KEY)
+    return session.client(  # type: ignore[call-overload]  # the stubs know one overload a service; this takes any
         service,
         region_name=region,
         endpoint_url=endpoint_url,

@@ -9,10 +9,12 @@ modelling" (2007); the prompt is the condition added here.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,9 @@ HISTORY = 4
 DIMENSIONS = 64
 MAX_FEATURES = 100_000
 MAX_VOCABULARY = 2_000
+
+_ARRAYS = ("weights", "prompt", "history", "output", "bias")
+_WORDS = ("features", "vocabulary")
 
 
 @dataclass(frozen=True)
@@ -128,18 +133,26 @@ class LanguageModel:
 
     def save(self, path: Path) -> None:
         """Write words and weights to a ``.npz`` file."""
-        arrays = {name: getattr(self, name) for name in ("weights", "prompt", "history", "output", "bias")}
-        np.savez(path, features=np.array(self.features, str), vocabulary=np.array(self.vocabulary, str), **arrays)
+        saved: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        saved.update({name: _to_bytes(getattr(self, name)) for name in _WORDS})
+        with path.open("wb") as file:
+            np.savez(file, **saved)
 
     @classmethod
     def load(cls, path: Path) -> LanguageModel:
         """Read what :meth:`save` wrote."""
         with np.load(path) as saved:
-            arrays = {name: saved[name] for name in ("weights", "prompt", "history", "output", "bias")}
-            return cls(features=saved["features"].tolist(), vocabulary=saved["vocabulary"].tolist(), **arrays)
+            arrays = {name: saved[name] for name in _ARRAYS}
+            words = {name: json.loads(saved[name].tobytes()) for name in _WORDS}
+        return cls(**arrays, **words)
 
     def _text(self, tokens: Sequence[int]) -> str:
         return "".join(self.vocabulary[token] for token in tokens)
+
+
+def _to_bytes(words: list[str]) -> npt.NDArray[np.uint8]:
+    # As an array of strings, every one of them would take the place of the longest.
+    return np.frombuffer(json.dumps(words).encode(), np.uint8)
 
 
 def generator(seed: str) -> np.random.Generator:

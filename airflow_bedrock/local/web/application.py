@@ -30,6 +30,8 @@ INTERNAL = "airflow-bedrock-local-internal"
 _PRIVATE = {"messages", "system", "body", "promptVariables", "requestMetadata", "toolConfig"}
 """Parameters that hold what people ask models; they stay out of the journal."""
 
+_OWN_FAULT = ServiceError("InternalServerException", "An error of Local Bedrock's own; its log has more.", status=500)
+
 
 class Application:
     """Local Bedrock over WSGI.
@@ -46,7 +48,7 @@ class Application:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        path = urlsplit(environ["RAW_URI"]).path
+        path = _path(environ)
         service, region = _signed_for(environ, self._world.settings.region)
         if path.startswith("/_local/"):
             return _send(administer(path, self._world, self._journal), start_response)
@@ -74,8 +76,7 @@ class Application:
             response = respond_error(error, operation)
         except Exception:
             log.exception("Local Bedrock: %s %s failed for a reason of Local Bedrock's own", request.method, path)
-            error = ServiceError("InternalServerException", "An error of Local Bedrock's own; its log has more.", 500)
-            response = respond_error(error, operation)
+            response = respond_error(_OWN_FAULT, operation)
         self._note(
             environ,
             service=operation.service_model.service_name if operation else "bedrock",
@@ -117,6 +118,12 @@ def _signed_for(environ: WSGIEnvironment, default_region: str) -> tuple[str, str
     return (scope[3], scope[2]) if len(scope) == 5 else ("", default_region)
 
 
+def _path(environ: WSGIEnvironment) -> str:
+    """Return the path as it was sent, percent-encoded."""
+    path: str = urlsplit(environ["RAW_URI"]).path
+    return path
+
+
 def _operation_of(environ: WSGIEnvironment) -> str:
     """Return what the request itself tells of its operation: a target, an action, or method and path."""
     if target := environ.get("HTTP_X_AMZ_TARGET"):
@@ -125,8 +132,9 @@ def _operation_of(environ: WSGIEnvironment) -> str:
         body = environ["wsgi.input"].read()
         environ["wsgi.input"].seek(0)
         if action := parse_qs(body.decode(errors="replace")).get("Action"):
-            return action[0]
-    return f"{environ['REQUEST_METHOD']} {unquote(urlsplit(environ['RAW_URI']).path)}"
+            return str(action[0])
+    method: str = environ["REQUEST_METHOD"]
+    return f"{method} {unquote(_path(environ))}"
 
 
 def _send(response: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
