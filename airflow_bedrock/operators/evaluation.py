@@ -1,0 +1,255 @@
+"""Evaluation as a task: is the customized model better than the one that it would replace?"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
+from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
+from botocore.config import Config
+
+from airflow_bedrock.converse import Answer, ConverseModel
+from airflow_bedrock.datasets import DatasetError, Example, decode
+from airflow_bedrock.evaluation import Comparison, Metric, exact_match, metric
+from airflow_bedrock.evaluation.pool import ordered_map
+from airflow_bedrock.evaluation.tally import ModelTally
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockRuntimeHook
+from airflow_bedrock.storage import Storage, join
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
+
+ROLES = ("candidate", "baseline")
+Record = tuple[int, Example]  # its number in the file, from 1, and what it holds
+Answers = tuple[Example, dict[str, Answer]]  # a record and the answer of each role
+
+
+class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
+    """Ask two models the same held-out questions, and say which one answers better, and whether that can be chance.
+
+    Every question is paid for, by tokens, for both models; another try asks all of them again.
+
+    Writes under ``output_uri``: ``candidate.jsonl`` and ``baseline.jsonl``, the answers in the form that a Bedrock
+    evaluation job takes as inference of your own (``precomputedInferenceSource``), and ``report.json``.
+
+    Returns (XCom) a mapping: ``candidate`` and ``baseline``, each ``{model, accuracy, correct, n}``; ``wins``,
+    ``losses``, ``ties``, ``p_value``; ``verdict``: ``better`` only if the candidate has more wins than losses and
+    chance is ruled out at ``alpha``, likewise ``worse``, otherwise ``undecided``; ``report_uri``.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+    https://docs.aws.amazon.com/bedrock/latest/userguide/model-evaluation-prompt-datasets-judge.html
+
+    :param test_data_uri: the held-out records, on S3 or local, in the training format, e.g. the ``test_data_uri`` of
+        :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`.
+    :param candidate_model_id: what Converse takes: the ARN of the custom model's deployment.
+    :param baseline_model_id: the model to compare with: the one in use, or the base model.
+    :param output_uri: the folder to write to, on S3 or local.
+    :param max_records: ask no more than the first so many records; None asks all.
+    :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
+    :param temperature: 0 for the likeliest answer; None for models that take no temperature.
+    :param concurrency: how many questions are under way at once.
+    :param metrics: ``exact_match``, ``chrf`` (extra ``eval``); the first one decides who wins a record.
+    :param alpha: significance level of the verdict.
+    :param ready_timeout: seconds to wait for a model that is not ready yet.
+    """
+
+    aws_hook_class = BedrockRuntimeHook
+    template_fields: Sequence[str] = aws_template_fields(
+        "test_data_uri", "candidate_model_id", "baseline_model_id", "output_uri"
+    )
+
+    def __init__(
+        self,
+        *,
+        test_data_uri: str,
+        candidate_model_id: str,
+        baseline_model_id: str,
+        output_uri: str,
+        max_records: int | None = None,
+        max_tokens: int = 64,
+        temperature: float | None = 0.0,
+        concurrency: int = 8,
+        metrics: Sequence[str] = ("exact_match",),
+        alpha: float = 0.05,
+        ready_timeout: float = 600.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.test_data_uri = test_data_uri
+        self.candidate_model_id = candidate_model_id
+        self.baseline_model_id = baseline_model_id
+        self.output_uri = output_uri
+        self.max_records = max_records
+        self.max_tokens = max_tokens
+        self.temperature = temperature
+        self.concurrency = concurrency
+        self.metrics = metrics
+        self.alpha = alpha
+        self.ready_timeout = ready_timeout
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Ask, compare, write, and return the verdict.
+
+        :raises BedrockFatalError: the held-out file, a setting or a model is such that no retry can help.
+        :raises BedrockError: a model did not answer, but may later.
+        """
+        s3 = S3Hook(**self._hook_parameters)
+        storage = Storage(lambda: s3.conn)
+        evaluation = self._evaluation()
+        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
+            folder = Path(name)
+            source = stack.enter_context(storage.read(self.test_data_uri))
+            # Read it all before the first question is paid for.
+            if not sum(1 for _ in self._records(source)):
+                raise BedrockFatalError(f"{self.test_data_uri} holds no record: there is nothing to evaluate on.")
+            source.seek(0)
+            with ExitStack() as files:
+                outputs = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in ROLES}
+                for answers in stack.enter_context(closing(self._answers(source))):
+                    evaluation.add(answers)
+                    for role, output in outputs.items():
+                        output.write(_answer_record(answers, role, evaluation.models[role].model_id))
+            return self._publish(storage, evaluation, folder)
+
+    def _evaluation(self) -> _Evaluation:
+        if self.concurrency < 1 or (self.max_records is not None and self.max_records < 1) or not self.metrics:
+            raise BedrockFatalError(
+                "concurrency and max_records must be at least 1, and metrics must name at least one."
+            )
+        try:
+            return _Evaluation(
+                {"candidate": self.candidate_model_id, "baseline": self.baseline_model_id},
+                {name: metric(name) for name in self.metrics},
+                Comparison(alpha=self.alpha),
+            )
+        except (ImportError, ValueError) as error:
+            raise BedrockFatalError(f"No question was asked: {error}") from error
+
+    def _records(self, lines: BinaryIO) -> Iterator[Record]:
+        return islice(_read(self.test_data_uri, lines), self.max_records)
+
+    def _answers(self, source: BinaryIO) -> Generator[Answers]:
+        with ExitStack() as stack:
+            client = stack.enter_context(closing(self._client()))
+            models = {
+                role: ConverseModel(
+                    client,
+                    model_id,
+                    max_tokens=self.max_tokens,
+                    temperature=self.temperature,
+                    ready_timeout=self.ready_timeout,
+                )
+                for role, model_id in zip(ROLES, (self.candidate_model_id, self.baseline_model_id), strict=True)
+            }
+            answered = ordered_map(partial(_ask, models), self._records(source), self.concurrency)
+            try:
+                yield from answered
+            finally:
+                for model in models.values():
+                    model.stop()
+                answered.close()
+
+    def _client(self) -> BedrockRuntimeClient:
+        """Return a client that paces itself when it is throttled, unless the user has said how to retry."""
+        config = Config(max_pool_connections=max(10, self.concurrency))
+        if "AWS_RETRY_MODE" not in os.environ:
+            config = config.merge(Config(retries={"mode": "adaptive", "total_max_attempts": 10}))
+        client: BedrockRuntimeClient = self.hook.get_client_type(
+            region_name=self.hook.region_name, config=config.merge(self.hook.config)
+        )
+        return client
+
+    def _publish(self, storage: Storage, evaluation: _Evaluation, folder: Path) -> dict[str, Any]:
+        result = evaluation.result()
+        report_file = folder / "report.json"
+        report = {**evaluation.report(), "test_data_uri": self.test_data_uri}
+        report_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        for name in (*(f"{role}.jsonl" for role in ROLES), report_file.name):
+            storage.write(folder / name, join(self.output_uri, name))
+        self.log.info("Candidate against baseline: %s", result)
+        return {**result, "report_uri": join(self.output_uri, report_file.name)}
+
+
+class _Evaluation:
+    """Both models' tallies and their comparison. The first metric decides who wins a record."""
+
+    def __init__(self, model_ids: Mapping[str, str], metrics: Mapping[str, Metric], comparison: Comparison) -> None:
+        self.models = {role: ModelTally(model_id) for role, model_id in model_ids.items()}
+        self._metrics = metrics
+        self._primary = next(iter(metrics))
+        self._comparison = comparison
+
+    def add(self, answers: Answers) -> None:
+        example, answer_of = answers
+        primary = {}
+        for role, answer in answer_of.items():
+            scores = {name: score(answer.text, example.completion) for name, score in self._metrics.items()}
+            primary[role] = scores[self._primary]
+            self.models[role].add(
+                correct=bool(exact_match(answer.text, example.completion)),
+                scores=scores,
+                stop_reason=answer.stop_reason,
+                input_tokens=answer.input_tokens,
+                output_tokens=answer.output_tokens,
+            )
+        self._comparison.add(primary["candidate"], primary["baseline"])
+
+    def result(self) -> dict[str, Any]:
+        comparison = self._comparison
+        return {
+            **{role: tally.summary() for role, tally in self.models.items()},
+            "wins": comparison.wins,
+            "losses": comparison.losses,
+            "ties": comparison.ties,
+            "p_value": comparison.p_value,
+            "verdict": comparison.verdict.value,
+        }
+
+    def report(self) -> dict[str, Any]:
+        alpha = self._comparison.alpha
+        tallies = {role: tally.report(alpha) for role, tally in self.models.items()}
+        return {**self.result(), **tallies, "metric": self._primary, "alpha": alpha}
+
+
+def _read(name: str, lines: BinaryIO) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        if line.isspace():
+            continue
+        try:
+            yield number, decode(line)
+        except DatasetError as error:
+            raise BedrockFatalError(f"Record {number} of {name}: {error}. No question was asked.") from error
+
+
+def _ask(models: Mapping[str, ConverseModel], record: Record) -> Answers:
+    number, example = record
+    try:
+        return example, {role: model.ask(example) for role, model in models.items()}
+    except BedrockError as error:
+        for model in models.values():
+            model.stop()  # it is over for the other threads as well
+        raise type(error)(
+            f"Record {number}: {error} The evaluation ended there and nothing was written; the questions asked so far "
+            "are billed, and another try asks them again."
+        ) from None  # said above
+
+
+def _answer_record(answers: Answers, role: str, model_id: str) -> bytes:
+    example, answer_of = answers
+    record = {
+        "prompt": example.prompt,
+        "referenceResponse": example.completion,
+        "modelResponses": [{"response": answer_of[role].text, "modelIdentifier": model_id}],
+    }
+    return msgspec.json.encode(record) + b"\n"
