@@ -1,0 +1,52 @@
+"""Custom models: they are billed by the month until they are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
+from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.aws_errors import is_not_found, is_transient
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):
+    """Delete a custom model, for good. One that is not there is deleted already.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
+
+    :param model_identifier: the custom model's ARN or name.
+    """
+
+    aws_hook_class = BedrockHook
+    template_fields: Sequence[str] = aws_template_fields("model_identifier")
+
+    def __init__(self, *, model_identifier: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.model_identifier = model_identifier
+
+    def execute(self, context: Context) -> None:
+        """Delete the model.
+
+        :raises BedrockFatalError: the service refused it for good, e.g. since a deployment still uses the model.
+        :raises BedrockError: a fault that may pass came between.
+        """
+        try:
+            self.hook.conn.delete_custom_model(modelIdentifier=self.model_identifier)
+        except (BotoCoreError, ClientError) as error:
+            if is_not_found(error):
+                self.log.info("Custom model %s does not exist: nothing to delete", self.model_identifier)
+                return
+            kind = BedrockError if is_transient(error) else BedrockFatalError
+            raise kind(
+                f"Custom model {self.model_identifier} was not deleted, and its storage is still billed: {error}. "
+                "Deployments and provisioned throughput that use it have to be deleted first."
+            ) from error
+        self.log.info("Deleted custom model %s; its storage is no longer billed", self.model_identifier)

@@ -1,0 +1,283 @@
+"""On-demand inference with a custom model: create its deployment, once, and delete it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
+from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
+from airflow.providers.common.compat.sdk import conf
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.aws_errors import error_code, is_not_found, is_transient
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger, DeploymentWatch
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from mypy_boto3_bedrock.type_defs import (
+        CreateCustomModelDeploymentRequestTypeDef,
+        GetCustomModelDeploymentResponseTypeDef,
+        TagTypeDef,
+    )
+
+_ADVICE = {
+    "failed": "Mend what the message names, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), and "
+    "clear this task.",
+    "missing": "Somebody deleted it: clear this task to make it again.",
+    "unknown": "This version of airflow-bedrock does not know that status: look at the deployment in the AWS console.",
+    "refused": "Allow bedrock:GetCustomModelDeployment; then another try finds the deployment by its name.",
+    "late": "It was left as it is; another try of this task adopts it and waits again.",
+}
+_MAY_PASS = frozenset({"late", "refused"})
+
+
+class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
+    """Deploy a custom model for on-demand inference; however often the task runs, there is one deployment.
+
+    The name is the state: a deployment that already bears the name and has the same model is adopted. A deployment
+    costs nothing while nobody asks it; the stored model does.
+
+    Returns (XCom) the deployment's ARN, which Converse and InvokeModel take as ``modelId``.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateCustomModelDeployment.html
+
+    :param model_arn: the custom model's ARN.
+    :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them.
+    :param description: a text for people.
+    :param tags: tags of the deployment: key → value.
+    :param wait_for_completion: wait until it is Active; with False, return as soon as it is being created.
+    :param deferrable: wait in the triggerer instead of in a worker slot.
+    :param waiter_delay: seconds between two looks.
+    :param waiter_max_attempts: so many looks are waited for, about; then the task fails, and may be tried again.
+    """
+
+    aws_hook_class = BedrockHook
+    template_fields: Sequence[str] = aws_template_fields("model_arn", "deployment_name", "description", "tags")
+
+    def __init__(
+        self,
+        *,
+        model_arn: str,
+        deployment_name: str,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        wait_for_completion: bool = True,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        waiter_delay: float = 30,
+        waiter_max_attempts: int = 120,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_arn = model_arn
+        self.deployment_name = deployment_name
+        self.description = description
+        self.tags = tags
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+
+    def execute(self, context: Context) -> str:
+        """Find or create the deployment, wait for it if asked to, and return its ARN.
+
+        :raises BedrockFatalError: it failed, its name belongs to another model, or the service refused it for good.
+        :raises BedrockError: it is not Active in time, or a fault that may pass came between.
+        """
+        found = self._find()
+        if found is None:
+            arn, active = self._create(context), False
+        else:
+            arn, active = self._adopt(found), found["status"] == "Active"
+        if active or not self.wait_for_completion:
+            return arn
+        deadline = time.time() + self.waiter_delay * self.waiter_max_attempts
+        if self.deferrable:
+            self._defer(arn, deadline)
+        return self._finish(self._wait(arn, deadline))
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
+        """Take up the trigger's event."""
+        if event is None:
+            raise BedrockError("The trigger gave no event. Another try of this task adopts the deployment.")
+        return self._finish(event)
+
+    def _find(self) -> GetCustomModelDeploymentResponseTypeDef | None:
+        return _get(self.hook, self.deployment_name)
+
+    def _adopt(self, found: GetCustomModelDeploymentResponseTypeDef) -> str:
+        arn, status, model_arn = found["customModelDeploymentArn"], found["status"], found["modelArn"]
+        if found.get("updateDetails", {}).get("updateStatus") == "Updating":
+            raise BedrockError(f"Deployment {arn} is just being given another model. Try again when that is done.")
+        if model_arn != self.model_arn:
+            raise BedrockFatalError(
+                f"The name {self.deployment_name} belongs to deployment {arn} of another model, {model_arn}; it was "
+                f"left as it is, and {self.model_arn} was not deployed. Deploy it under a name of its own, or delete "
+                "that deployment first (BedrockDeleteCustomModelDeploymentOperator)."
+            )
+        event = DeploymentWatch(deployment_arn=arn, deadline=float("inf")).seen(found)
+        if event is not None:
+            self._finish(event)
+        self.log.info("Deployment %s of the same model is %s: adopting it", arn, status)
+        return arn
+
+    def _create(self, context: Context) -> str:
+        """Create it. A worker that is killed from here on leaves a deployment that the next try finds by its name."""
+        request: CreateCustomModelDeploymentRequestTypeDef = {
+            "modelDeploymentName": self.deployment_name,
+            "modelArn": self.model_arn,
+            "clientRequestToken": self._token(context),
+        }
+        if self.description:
+            request["description"] = self.description
+        if self.tags:
+            request["tags"] = _tags(self.tags)
+        try:
+            arn = self.hook.conn.create_custom_model_deployment(**request)["customModelDeploymentArn"]
+        except (BotoCoreError, ClientError) as error:
+            # Whatever was said: if it is there now, another try made it, or this one whose answer was lost.
+            if isinstance(error, ClientError) and (found := self._find()) is not None:
+                return self._adopt(found)
+            _raise(error, f"Deployment {self.deployment_name} of {self.model_arn} was not created")
+        self.log.info("Created deployment %s of %s", arn, self.model_arn)
+        return arn
+
+    def _token(self, context: Context) -> str:
+        """Return the same token for each try of this task instance, and another one after a Clear.
+
+        The service ignores a request whose token it has seen; so a deployment that was deleted since could not be
+        made again with a token that followed from name and model alone.
+        """
+        ti, run = context["ti"], context["dag_run"]
+        asker = (ti.dag_id, ti.task_id, ti.run_id, ti.map_index, getattr(run, "clear_number", 0))
+        parts = "\0".join(map(str, (*asker, self.deployment_name, self.model_arn)))
+        return hashlib.blake2b(parts.encode(), digest_size=20).hexdigest()
+
+    def _defer(self, arn: str, deadline: float) -> NoReturn:
+        self.log.info("Waiting in the triggerer for deployment %s", arn)
+        self.defer(
+            trigger=BedrockCustomModelDeploymentTrigger(
+                deployment_arn=arn,
+                deadline=deadline,
+                waiter_delay=self.waiter_delay,
+                aws_conn_id=self.aws_conn_id,
+                region_name=self.region_name,
+                verify=self.verify,
+                botocore_config=self.botocore_config,
+            ),
+            method_name=self.execute_complete.__name__,
+            # Beyond the trigger's own deadline, for a triggerer that is down. Airflow does not enforce
+            # execution_timeout while a task is deferred.
+            timeout=self.execution_timeout or timedelta(seconds=max(0, deadline - time.time()) + 600),
+        )
+
+    def _wait(self, arn: str, deadline: float) -> dict[str, Any]:
+        watch = DeploymentWatch(deployment_arn=arn, deadline=deadline)
+        while True:
+            try:
+                event = watch.seen(self.hook.conn.get_custom_model_deployment(customModelDeploymentIdentifier=arn))
+            except (BotoCoreError, ClientError) as error:
+                self.log.warning("Could not look at deployment %s: %s", arn, error)
+                event = watch.failed(error)
+            if event is not None:
+                return event
+            time.sleep(self.waiter_delay)
+
+    def _finish(self, event: Mapping[str, Any]) -> str:
+        """Return the ARN of the deployment if it is Active; anything else, known or not, is an error."""
+        kind, arn = event["kind"], str(event["deployment_arn"])
+        if kind == "active":
+            self.log.info("Deployment %s is Active", arn)
+            return arn
+        message = f"Deployment {self.deployment_name} cannot be used: {event['message']}. {_ADVICE.get(kind, '')} {arn}"
+        raise (BedrockError if kind in _MAY_PASS else BedrockFatalError)(message)
+
+
+class BedrockDeleteCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
+    """Delete a custom model deployment, and wait until it is gone. One that is not there is deleted already.
+
+    The model behind it stays, and is billed for its storage until it is deleted
+    (:class:`~airflow_bedrock.operators.BedrockDeleteCustomModelOperator`).
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModelDeployment.html
+
+    :param deployment_arn: the deployment's ARN or name.
+    :param waiter_delay: seconds between two tries and looks.
+    :param waiter_max_attempts: so many of them, both while it cannot be deleted yet and until it is gone.
+    """
+
+    aws_hook_class = BedrockHook
+    template_fields: Sequence[str] = aws_template_fields("deployment_arn")
+
+    def __init__(
+        self, *, deployment_arn: str, waiter_delay: float = 30, waiter_max_attempts: int = 120, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deployment_arn = deployment_arn
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+
+    def execute(self, context: Context) -> None:
+        """Delete the deployment.
+
+        :raises BedrockFatalError: the service refused it for good.
+        :raises BedrockError: it is not gone in time, or a fault that may pass came between.
+        """
+        if _get(self.hook, self.deployment_arn) is None:
+            self.log.info("Deployment %s does not exist: nothing to delete", self.deployment_arn)
+            return
+        accepted = False
+        for _ in range(self.waiter_max_attempts):
+            accepted = accepted or self._delete()
+            if accepted and _get(self.hook, self.deployment_arn) is None:
+                self.log.info("Deployment %s is gone", self.deployment_arn)
+                return
+            time.sleep(self.waiter_delay)
+        raise BedrockError(
+            f"Deployment {self.deployment_arn} is still there after {self.waiter_max_attempts} looks, "
+            f"{self.waiter_delay} s apart. It costs nothing while nobody asks it; another try goes on deleting it."
+        )
+
+    def _delete(self) -> bool:
+        """Ask for the deletion; return False where it cannot begin yet."""
+        try:
+            self.hook.conn.delete_custom_model_deployment(customModelDeploymentIdentifier=self.deployment_arn)
+        except (BotoCoreError, ClientError) as error:
+            if is_not_found(error):
+                return True
+            if _is_mutating(error):
+                self.log.info("Deployment %s is being created or updated: waiting to delete it", self.deployment_arn)
+                return False
+            _raise(error, f"Deployment {self.deployment_arn} was not deleted")
+        return True
+
+
+def _get(hook: BedrockHook, identifier: str) -> GetCustomModelDeploymentResponseTypeDef | None:
+    """Return the deployment with that ARN or name; None where there is none."""
+    try:
+        found: GetCustomModelDeploymentResponseTypeDef = hook.conn.get_custom_model_deployment(
+            customModelDeploymentIdentifier=identifier
+        )
+    except (BotoCoreError, ClientError) as error:
+        if is_not_found(error):
+            return None
+        _raise(error, f"Could not look for deployment {identifier}; nothing was changed")
+    return found
+
+
+def _is_mutating(error: Exception) -> bool:
+    """Whether the deployment is being created or updated; seen as a ValidationException that says "mutating state"."""
+    return isinstance(error, ClientError) and (error_code(error) == "ConflictException" or "mutating" in str(error))
+
+
+def _raise(error: Exception, what: str) -> NoReturn:
+    raise (BedrockError if is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error
+
+
+def _tags(tags: Mapping[str, str]) -> list[TagTypeDef]:
+    return [{"key": key, "value": value} for key, value in tags.items()]
