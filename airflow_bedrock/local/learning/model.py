@@ -29,7 +29,7 @@ HISTORY = 4
 
 DIMENSIONS = 64
 MAX_FEATURES = 100_000
-MAX_VOCABULARY = 2_000
+MAX_VOCABULARY = 4_000
 
 _ARRAYS = ("weights", "prompt", "history", "output", "bias")
 _WORDS = ("features", "vocabulary")

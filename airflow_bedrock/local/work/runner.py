@@ -28,9 +28,11 @@ class Runner:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._queue: list[tuple[float, int, str]] = []
         self._works: dict[str, Work] = {}
+        # The ticket of the entry that counts for each piece of work: waking it leaves an older entry in the queue.
+        self._tickets: dict[str, int] = {}
         self._numbers = itertools.count()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -52,19 +54,21 @@ class Runner:
         for work in self._works.values():
             work.close()
         self._works.clear()
+        self._tickets.clear()
         self._queue.clear()
 
     def add(self, key: str, work: Work) -> None:
-        """Take on a piece of work, and start it at once."""
+        """Take on a piece of work, and start it at once.
+
+        :param key: names it for :meth:`wake`; work that has ended makes room for other work of the same key.
+        """
         with self._changed:
             self._works[key] = work
         self.wake(key)
 
     def wake(self, key: str) -> None:
         """Resume a piece of work before its time, because something happened to it."""
-        with self._changed:
-            heapq.heappush(self._queue, (self._clock.time(), next(self._numbers), key))
-            self._changed.notify()
+        self._enqueue(key, self._clock.time())
 
     def run_due(self) -> None:
         """Resume everything whose time has come."""
@@ -80,8 +84,11 @@ class Runner:
 
     def _next_due(self) -> str | None:
         with self._changed:
-            if not self._stopping and self._queue and self._queue[0][0] <= self._clock.time():
-                return heapq.heappop(self._queue)[2]
+            while not self._stopping and self._queue and self._queue[0][0] <= self._clock.time():
+                _, ticket, key = heapq.heappop(self._queue)
+                if self._tickets.get(key) == ticket:
+                    del self._tickets[key]
+                    return key
             return None
 
     def _seconds_to_next(self) -> float | None:
@@ -94,14 +101,22 @@ class Runner:
         try:
             due = next(work)
         except StopIteration:
-            self._drop(key)
+            self._drop(key, work)
         except Exception:
             log.exception("Local Bedrock: %s ended in an error that is not the user's", key)
-            self._drop(key)
+            self._drop(key, work)
         else:
             with self._changed:
-                heapq.heappush(self._queue, (due, next(self._numbers), key))
+                if key not in self._tickets:  # nobody woke it in the meantime
+                    self._enqueue(key, due)
 
-    def _drop(self, key: str) -> None:
+    def _enqueue(self, key: str, due: float) -> None:
         with self._changed:
-            self._works.pop(key, None)
+            self._tickets[key] = ticket = next(self._numbers)
+            heapq.heappush(self._queue, (due, ticket, key))
+            self._changed.notify()
+
+    def _drop(self, key: str, work: Work) -> None:
+        with self._changed:
+            if self._works.get(key) is work:  # not one that was added under the same key in the meantime
+                del self._works[key]

@@ -1,0 +1,73 @@
+"""Pages: every item once, whatever the page size, and also when items come between two calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.errors import ServiceError
+
+START = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@dataclass
+class Thing:
+    arn: str
+    name: str
+    creation_time: datetime
+
+
+def things(count: int) -> list[Thing]:
+    return [Thing(f"arn:{number}", f"thing-{number}", START + timedelta(seconds=number)) for number in range(count)]
+
+
+def wanted(items: list[Thing], **request: Any) -> list[str]:
+    return [item.name for item in select(items, request, "after", "before")]
+
+
+@given(st.integers(0, 50), st.integers(1, 60))
+def test_pages_hold_every_item_once(count: int, size: int) -> None:
+    """Following the tokens shows every item exactly once, in order."""
+    items, shown, token = things(count), list[str](), dict[str, str]()
+    while True:
+        part, token = page(items, {"maxResults": size, **token})
+        shown += [item.name for item in part]
+        if not token:
+            break
+        assert len(part) == size
+    assert shown == [item.name for item in items]
+
+
+def test_new_items_do_not_move_the_pages() -> None:
+    """An item that is created between two calls is not shown twice, and hides nothing."""
+    items = things(4)[::-1]
+    first, token = page(items, {"maxResults": 2})
+    newest = Thing("arn:new", "new", START + timedelta(days=1))
+    second, _ = page([newest, *items], {"maxResults": 2, **token})
+    assert [item.name for item in [*first, *second]] == ["thing-3", "thing-2", "thing-1", "thing-0"]
+
+
+@pytest.mark.parametrize("token", ["%%%", "bm90aGluZw==", "é"])
+def test_token_that_no_list_gave_is_refused(token: str) -> None:
+    """A made-up token is a ValidationException, not a first page."""
+    with pytest.raises(ServiceError, match="nextToken"):
+        page(things(3), {"nextToken": token})
+
+
+def test_newest_come_first_unless_asked() -> None:
+    """The order is by creation, the newest first, and the other way round on request."""
+    assert wanted(things(3)) == ["thing-2", "thing-1", "thing-0"]
+    assert wanted(things(3), sortOrder="Ascending") == ["thing-0", "thing-1", "thing-2"]
+
+
+def test_filters() -> None:
+    """Names and times filter; the times themselves are left out."""
+    assert wanted(things(12), nameContains="-1") == ["thing-11", "thing-10", "thing-1"]
+    span = {"after": START + timedelta(seconds=1), "before": START + timedelta(seconds=4)}
+    assert wanted(things(9), **span) == ["thing-3", "thing-2"]

@@ -1,0 +1,175 @@
+"""The checker of shapes: what the service refuses is told, what it takes is not."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.model import Shape
+from botocore.validate import ParamValidator
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_bedrock.shapes import describe, problems, safe_pattern
+
+MODEL = botocore.session.get_session().get_service_model("bedrock")
+CREATE = MODEL.shape_for("CreateModelCustomizationJobRequest")
+MEMBERS = sorted(CREATE.members)  # type: ignore[attr-defined]  # a request is a structure
+GOOD: dict[str, Any] = {
+    "jobName": "monthly-2026.11",
+    "customModelName": "monthly",
+    "roleArn": "arn:aws:iam::123456789012:role/bedrock",
+    "baseModelIdentifier": "amazon.nova-micro-v1:0:128k",
+    "trainingDataConfig": {"s3Uri": "s3://bucket/train.jsonl"},
+    "outputDataConfig": {"s3Uri": "s3://bucket/out/"},
+}
+
+
+def rules(**changes: Any) -> dict[str, str]:
+    return {problem.path: problem.rule for problem in problems(CREATE, GOOD | changes)}
+
+
+def test_good_request_has_no_problems() -> None:
+    """A request that the service takes has no problems, and a None counts as absent."""
+    assert rules() == {}
+    assert rules(vpcConfig=None) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "rule"),
+    [
+        ({"jobName": None}, "jobName", "Member must not be null"),
+        (
+            {"jobTags": [{"key": "", "value": "b"}]},
+            "jobTags.1.member.key",
+            "Member must have length greater than or equal to 1",
+        ),
+        ({"jobName": "x" * 64}, "jobName", "Member must have length less than or equal to 63"),
+        ({"jobName": 5}, "jobName", "Member must be a string"),
+        (
+            {"customModelName": "dots.are.wrong"},
+            "customModelName",
+            "Member must satisfy regular expression pattern: ([0-9a-zA-Z][_-]?){1,63}",
+        ),
+        (
+            {"customizationType": "TUNING"},
+            "customizationType",
+            "Member must satisfy enum value set: [FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION, "
+            "REINFORCEMENT_FINE_TUNING, IMPORTED]",
+        ),
+        ({"jobTags": [{"key": "a", "value": "b"}, {"key": "c"}]}, "jobTags.2.member.value", "Member must not be null"),
+        ({"hyperParameters": {"epochCount": 2}}, "hyperParameters.epochCount", "Member must be a string"),
+        ({"hyperParameters": "epochCount=2"}, "hyperParameters", "Member must be a map"),
+        ({"jobTags": {"key": "a"}}, "jobTags", "Member must be a list"),
+        ({"outputDataConfig": "s3://bucket/out/"}, "outputDataConfig", "Member must be a structure"),
+        (
+            {"customizationConfig": {}},
+            "customizationConfig",
+            "Member must have exactly one of these set: [distillationConfig, rftConfig]",
+        ),
+        (
+            {"vpcConfig": {"subnetIds": [], "securityGroupIds": ["sg-0123456789abcdef0"]}},
+            "vpcConfig.subnetIds",
+            "Member must have length greater than or equal to 1",
+        ),
+    ],
+)
+def test_each_broken_rule_is_told(changes: dict[str, Any], path: str, rule: str) -> None:
+    """A broken rule is told with the member's path, in the service's words."""
+    assert rules(**changes) == {path: rule}
+
+
+def test_unknown_member_is_told_with_the_known_ones() -> None:
+    """A member that the service does not know is a problem, and the message helps to find the right one."""
+    assert rules(hyperparameters={})["hyperparameters"].startswith("Member is not known; known are: [jobName,")
+
+
+def test_boolean_is_no_number() -> None:
+    """True is not taken for the number 1, which Python would do."""
+    shape = MODEL.operation_model("ListModelCustomizationJobs").input_shape
+    assert shape is not None
+    assert [str(problem) for problem in problems(shape, {"maxResults": True})] == [
+        "Value at 'maxResults' failed to satisfy constraint: Member must be an integer"
+    ]
+    assert problems(shape, {"maxResults": 1000}) == []
+    assert [problem.rule for problem in problems(shape, {"maxResults": 1001})] == [
+        "Member must have value less than or equal to 1000"
+    ]
+
+
+def test_describe_counts_and_joins() -> None:
+    """Several problems make one message, counted like the service counts them."""
+    found = problems(CREATE, GOOD | {"jobName": "!", "roleArn": "me"})
+    assert describe(found[:1]) == (
+        "1 validation error detected: Value at 'jobName' failed to satisfy constraint: Member must satisfy regular "
+        r"expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9\+\-\.])*"
+    )
+    assert describe(found).startswith("2 validation errors detected: Value at 'jobName'")
+    assert "; Value at 'roleArn' failed" in describe(found)
+
+
+def test_exponential_pattern_is_checked_in_no_time() -> None:
+    """The job name's pattern, which takes Python exponential time as written, is checked at once."""
+    started = time.perf_counter()
+    assert list(rules(jobName="a" + "-" * 61 + "!")) == ["jobName"]
+    assert time.perf_counter() - started < 0.5
+
+
+@given(st.from_regex(r"[a-zA-Z0-9](-?[a-zA-Z0-9+\-.]){0,9}", fullmatch=True))
+def test_what_the_written_pattern_takes_passes(name: str) -> None:
+    """Every name of the written pattern (its unambiguous form, here) is a good job name."""
+    assert rules(jobName=name) == {}
+
+
+@given(st.text(st.sampled_from("aZ0+-._ /é"), min_size=1, max_size=12))
+def test_safe_pattern_is_the_written_one(name: str) -> None:
+    """The safe pattern and the written one agree on short names, where both can be tried."""
+    written = r"[a-zA-Z0-9](-*[a-zA-Z0-9\+\-\.])*"
+    safe = safe_pattern(written)
+    assert safe is not None
+    assert bool(safe.fullmatch(name)) == bool(re.fullmatch(written, name))
+
+
+def test_pattern_that_python_lacks_is_not_checked() -> None:
+    """A pattern with Unicode classes cannot be compiled, and is left to the service."""
+    assert safe_pattern(r"\p{L}+") is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(MEMBERS) | st.text(max_size=5), JSON, max_size=6))
+def test_any_json_is_judged(value: dict[str, Any]) -> None:
+    """Whatever JSON comes, the checker answers with problems and does not fall over."""
+    assert all(problem.rule for problem in problems(CREATE, value))
+
+
+@given(st.dictionaries(st.sampled_from(MEMBERS), JSON, max_size=6))
+def test_what_botocore_refuses_is_refused(value: dict[str, Any]) -> None:
+    """A request without problems also passes botocore's own, weaker, check."""
+    complete = GOOD | value
+    if not problems(CREATE, complete):
+        report = ParamValidator().validate({k: v for k, v in complete.items() if v is not None}, CREATE)
+        assert not report.has_errors(), report.generate_report()
+
+
+def _shapes() -> Iterator[Shape]:
+    for name in MODEL.operation_names:
+        shape = MODEL.operation_model(name).input_shape
+        if shape is not None:
+            yield shape
+
+
+def test_every_operation_can_be_checked() -> None:
+    """The checker knows every type of shape that the service model uses."""
+    for shape in _shapes():
+        required = set(shape.required_members)
+        assert {problem.path for problem in problems(shape, {})} == required
