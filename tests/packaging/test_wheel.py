@@ -84,7 +84,7 @@ def test_the_metadata_tells_what_it_is(metadata: Message) -> None:
     }
 
 
-def test_the_source_distribution_can_be_tested(dist: Path, checkout: Path, run: Run) -> None:
+def test_the_source_distribution_is_whole(dist: Path, checkout: Path, run: Run) -> None:
     """The source distribution holds the package, its example DAGs, its tests and its licence."""
     (built,) = dist.glob("*.tar.gz")
     with tarfile.open(built) as archive:
