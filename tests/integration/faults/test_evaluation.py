@@ -1,0 +1,146 @@
+"""The evaluation operator when a model is not ready, refuses, or answers nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_bedrock import converse
+from airflow_bedrock.datasets import Example, RecordFormat, encode
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+
+
+def answer(text: str | None) -> tuple[int, dict[str, Any]]:
+    content = [] if text is None else [{"reasoningContent": {"reasoningText": {"text": "hm"}}}, {"text": text}]
+    return 200, {
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 3, "outputTokens": 1, "totalTokens": 4},
+        "metrics": {"latencyMs": 1},
+    }
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(converse, "_FIRST_PAUSE", 0.05)
+
+
+def evaluate(tmp_path: Path, count: int = 20, **kwargs: Any) -> dict[str, Any]:
+    records = (encode(Example(f"secret {n}", "yes", "Be brief"), RecordFormat.CONVERSE) for n in range(count))
+    (tmp_path / "test.jsonl").write_bytes(b"".join(record + b"\n" for record in records))
+    arguments: dict[str, Any] = {
+        "task_id": "evaluate",
+        "test_data_uri": str(tmp_path / "test.jsonl"),
+        "candidate_model_id": "candidate",
+        "baseline_model_id": "baseline",
+        "output_uri": str(tmp_path / "out"),
+        "botocore_config": {"retries": {"total_max_attempts": 1}},
+    }
+    return BedrockModelEvaluationOperator(**{**arguments, **kwargs}).execute({})
+
+
+def test_a_model_that_is_not_ready_is_waited_for(service: Any, refused: Any, tmp_path: Path) -> None:
+    """ModelNotReadyException is asked again until the model answers."""
+    not_ready = refused(429, "ModelNotReadyException")
+    service.answers(not_ready, not_ready, not_ready, answer("yes"))
+    result = evaluate(tmp_path, concurrency=1)
+    assert (result["candidate"]["correct"], result["baseline"]["correct"]) == (20, 20)
+    assert len(service.requests) == 43
+
+
+def test_the_wait_for_a_model_is_bounded(service: Any, refused: Any, tmp_path: Path) -> None:
+    """A model that never gets ready fails the task, which may be tried again; no thread is waited for in vain."""
+    service.answers(refused(429, "ModelNotReadyException"))
+    start = time.monotonic()
+    with pytest.raises(BedrockError, match=r"ModelNotReadyException .* not ready for 0\.2 s") as caught:
+        evaluate(tmp_path, ready_timeout=0.2)
+    assert not isinstance(caught.value, BedrockFatalError)
+    assert time.monotonic() - start < 5
+
+
+def test_a_refused_record_is_named_by_its_number(
+    service: Any, refused: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The record's number is said; its text is nowhere: not in the error, its causes, or the log."""
+
+    def script(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        text = request["messages"][0]["content"][0]["text"]
+        refusal: tuple[int, dict[str, Any]] = refused(400, "ValidationException", f"I will not answer {text}")
+        return refusal if text == "secret 6" else answer("yes")
+
+    service.script = script
+    with pytest.raises(BedrockFatalError, match=r"Record 7: .* ValidationException") as caught:
+        evaluate(tmp_path)
+    seen: BaseException | None = caught.value
+    while seen is not None:
+        assert "secret" not in str(seen)
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    assert "secret" not in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "fatal"),
+    [
+        (403, "AccessDeniedException", True),
+        (404, "ResourceNotFoundException", True),
+        (429, "ThrottlingException", False),
+        (503, "ServiceUnavailableException", False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(
+    service: Any, refused: Any, tmp_path: Path, status: int, code: str, fatal: bool
+) -> None:
+    """The type of the error says whether another try can help."""
+    service.answers(refused(status, code))
+    with pytest.raises(BedrockError, match=code) as caught:
+        evaluate(tmp_path)
+    assert isinstance(caught.value, BedrockFatalError) is fatal
+
+
+def test_questions_are_asked_as_they_were_trained(service: Any, tmp_path: Path) -> None:
+    """Each question goes to both models with its system prompt, at temperature 0; no answer counts as a wrong one."""
+    service.script = lambda request: answer(None)
+    result = evaluate(tmp_path, count=3, max_records=2, max_tokens=9)
+    assert result["candidate"] == {"model": "candidate", "accuracy": 0.0, "correct": 0, "n": 2}
+    assert service.requests[0]["inferenceConfig"] == {"maxTokens": 9, "temperature": 0.0}
+    assert service.requests[0]["system"] == [{"text": "Be brief"}]
+    assert sorted(request["messages"][0]["content"][0]["text"] for request in service.requests) == [
+        "secret 0",
+        "secret 0",
+        "secret 1",
+        "secret 1",
+    ]
+
+
+def test_no_more_questions_at_once_than_asked_for(service: Any, tmp_path: Path) -> None:
+    """The concurrency is used, and not exceeded; the answers stay in the order of the records."""
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def script(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.01)
+        with lock:
+            under_way -= 1
+        return answer("yes")
+
+    service.script = script
+    evaluate(tmp_path, count=30, concurrency=3)
+    assert most == 3
+    lines = (tmp_path / "out/candidate.jsonl").read_bytes().splitlines()
+    assert [json.loads(line)["prompt"] for line in lines] == [f"secret {n}" for n in range(30)]
+
+
+def test_throttling_is_retried_by_default(service: Any, refused: Any, tmp_path: Path) -> None:
+    """Unless the user says otherwise, a throttled question is asked again by botocore."""
+    service.answers(refused(429, "ThrottlingException"), answer("yes"))
+    assert evaluate(tmp_path, count=1, botocore_config=None)["candidate"]["correct"] == 1

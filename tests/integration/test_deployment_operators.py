@@ -1,0 +1,202 @@
+"""Deploying, evaluating and deleting a model that was customized on Local Bedrock."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators.custom_model import BedrockDeleteCustomModelOperator
+from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
+from airflow_bedrock.operators.deployment import (
+    BedrockCustomModelDeploymentOperator,
+    BedrockDeleteCustomModelDeploymentOperator,
+)
+from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+
+BASE_MODEL = "amazon.nova-micro-v1:0:128k"
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalBedrock]:
+    with pytest.MonkeyPatch.context() as patch, LocalBedrock(job_seconds=0.5, deployment_seconds=0.5) as local:
+        for name, value in local.environment().items():
+            patch.setenv(name, value)
+        yield local
+
+
+@pytest.fixture(scope="module")
+def bedrock(local: LocalBedrock) -> Iterator[Any]:
+    client = local.client("bedrock")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def data(local: LocalBedrock) -> dict[str, Any]:
+    """A dataset that a small model can learn, prepared by the operator."""
+    prefix = f"{uuid.uuid4().hex}"
+    words = (("red", "green"), ("old", "new", "odd"), ("tall", "short", "wide", "slim"), ("north", "south", "east"))
+    rows = (
+        {"prompt": f"{a} light, {b} and {c}, in the {d} on {e}", "completion": "stop" if a == "red" else "go"}
+        for a, b, c, d, e in itertools.product(*words, ("Monday", "Tuesday", "Friday"))
+    )
+    s3 = local.client("s3")
+    body = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    s3.put_object(Bucket=local.bucket, Key=f"{prefix}/in.jsonl", Body=body)
+    s3.close()
+    return BedrockDatasetPreparationOperator(
+        task_id="prepare",
+        source_uri=f"s3://{local.bucket}/{prefix}/in.jsonl",
+        output_uri=f"s3://{local.bucket}/{prefix}/data",
+        base_model_id=BASE_MODEL,
+        system_prompt="Answer stop or go.",
+        test_fraction=0.3,
+    ).execute({})
+
+
+@pytest.fixture(scope="module")
+def train(local: LocalBedrock, bedrock: Any, data: dict[str, Any]) -> Any:
+    def train() -> str:
+        """Customize a model on the data, and return its ARN."""
+        name = f"job-{uuid.uuid4().hex}"
+        arn = bedrock.create_model_customization_job(
+            jobName=name,
+            customModelName=name,
+            roleArn=local.role_arn,
+            baseModelIdentifier=BASE_MODEL,
+            trainingDataConfig={"s3Uri": data["training_data_uri"]},
+            outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
+            hyperParameters={"epochCount": "5"},
+        )["jobArn"]
+        deadline = time.monotonic() + 60
+        while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert job["status"] == "Completed", job
+        return str(job["outputModelArn"])
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def model_arn(train: Any) -> str:
+    arn: str = train()
+    return arn
+
+
+def context(clear_number: int = 0) -> Any:
+    ti = SimpleNamespace(dag_id="dag", task_id="deploy", run_id="run", map_index=-1)
+    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=clear_number)}
+
+
+def deploy(model_arn: str, name: str, **kwargs: Any) -> BedrockCustomModelDeploymentOperator:
+    return BedrockCustomModelDeploymentOperator(
+        task_id="deploy", model_arn=model_arn, deployment_name=name, waiter_delay=0.1, **kwargs
+    )
+
+
+def delete(deployment_arn: str) -> None:
+    BedrockDeleteCustomModelDeploymentOperator(
+        task_id="delete", deployment_arn=deployment_arn, waiter_delay=0.1
+    ).execute(context())
+
+
+@pytest.fixture
+def name(bedrock: Any) -> Iterator[str]:
+    name = f"deployment-{uuid.uuid4().hex}"
+    yield name
+    delete(name)
+
+
+def named(bedrock: Any, name: str) -> list[dict[str, Any]]:
+    return [*bedrock.list_custom_model_deployments(nameContains=name)["modelDeploymentSummaries"]]
+
+
+def test_tries_make_one_deployment(bedrock: Any, model_arn: str, name: str) -> None:
+    """A try that does not wait, a second one that does, and a Clear: one deployment, Active in the end."""
+    first = deploy(model_arn, name, wait_for_completion=False).execute(context())
+    second = deploy(model_arn, name).execute(context())
+    third = deploy(model_arn, name).execute(context(clear_number=1))
+    assert first == second == third
+    assert [found["status"] for found in named(bedrock, name)] == ["Active"]
+
+
+async def test_deferred(model_arn: str, name: str) -> None:
+    """The wait goes to the triggerer; its event brings back the ARN of the Active deployment."""
+    operator = deploy(model_arn, name, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(context())
+    events = [event async for event in deferred.value.trigger.run()]
+    arn = operator.execute_complete(context(), events[0].payload)
+    assert deploy(model_arn, name, wait_for_completion=False).execute(context()) == arn
+
+
+def test_a_name_is_not_taken_from_another_model(train: Any, model_arn: str, name: str) -> None:
+    """A deployment of another model under that name is left alone."""
+    deploy(model_arn, name).execute(context())
+    with pytest.raises(BedrockFatalError, match=r"belongs to deployment .* of another model"):
+        deploy(train(), name).execute(context())
+
+
+def test_delete_waits_out_the_creation(bedrock: Any, model_arn: str) -> None:
+    """A deployment cannot be deleted while it is being created; then it is, and deleting it again is no error."""
+    name = f"deployment-{uuid.uuid4().hex}"
+    arn = deploy(model_arn, name, wait_for_completion=False).execute(context())
+    delete(arn)
+    assert named(bedrock, name) == []
+    delete(arn)
+
+
+def test_a_deleted_deployment_is_made_again_after_a_clear(bedrock: Any, model_arn: str, name: str) -> None:
+    """The service ignores a token that it has seen: a cleared task bears another one, or nothing would be made."""
+    first = deploy(model_arn, name).execute(context())
+    delete(first)
+    second = deploy(model_arn, name).execute(context(clear_number=1))
+    assert second != first
+    assert [found["status"] for found in named(bedrock, name)] == ["Active"]
+
+
+def test_evaluation_of_a_trained_model(local: LocalBedrock, model_arn: str, name: str, data: dict[str, Any]) -> None:
+    """A model that has learnt the task beats the base model, and the answers are what an evaluation job takes."""
+    arn = deploy(model_arn, name).execute(context())
+    out = f"{uuid.uuid4().hex}/evaluation"
+    result = BedrockModelEvaluationOperator(
+        task_id="evaluate",
+        test_data_uri=data["test_data_uri"],
+        candidate_model_id=arn,
+        baseline_model_id=BASE_MODEL,
+        output_uri=f"s3://{local.bucket}/{out}",
+        metrics=["exact_match", "chrf"],
+    ).execute(context())
+    assert result["verdict"] == "better"
+    assert result["candidate"]["n"] == result["baseline"]["n"] == data["counts"]["test"]
+    assert result["candidate"]["accuracy"] > 0.9 > 0.5 > result["baseline"]["accuracy"]
+    s3 = local.client("s3")
+    answers = s3.get_object(Bucket=local.bucket, Key=f"{out}/candidate.jsonl")["Body"].read().splitlines()
+    report = json.loads(s3.get_object(Bucket=local.bucket, Key=f"{out}/report.json")["Body"].read())
+    s3.close()
+    assert len(answers) == data["counts"]["test"]
+    assert set(json.loads(answers[0])) == {"prompt", "referenceResponse", "modelResponses"}
+    assert json.loads(answers[0])["modelResponses"][0]["modelIdentifier"] == arn
+    low, high = report["candidate"]["accuracy_interval"]
+    assert low <= result["candidate"]["accuracy"] <= high
+    assert result["report_uri"] == f"s3://{local.bucket}/{out}/report.json"
+
+
+def test_delete_custom_model(bedrock: Any, train: Any) -> None:
+    """A deleted model is gone, and deleting it again is no error."""
+    arn = train()
+    for _ in range(2):
+        BedrockDeleteCustomModelOperator(task_id="delete", model_identifier=arn).execute(context())
+    with pytest.raises(bedrock.exceptions.ResourceNotFoundException):
+        bedrock.get_custom_model(modelIdentifier=arn)
