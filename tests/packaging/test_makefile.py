@@ -29,8 +29,11 @@ def test_a_target_can_be_made(run: Run, checkout: Path, target: str) -> None:
     """Each target's recipe parses, and every program of this checkout that it would start is there."""
     recipe = run("make", "--dry-run", target, f"PYTHON={sys.executable}", cwd=checkout).stdout
     assert recipe
-    for program in re.findall(r"\bscripts/\S+", recipe):
-        assert (checkout / program).is_file(), program
+    for script in re.findall(r"\bscripts/\S+", recipe):
+        assert (checkout / script).is_file(), script
+    for module in re.findall(r"-m ((?:scripts|benchmarks)\b\S*)", recipe):
+        place = checkout / module.replace(".", "/")
+        assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), module
 
 
 OLD_PYTHON = """#!/bin/sh
