@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import boto3
 import pytest
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import Context
 from botocore.config import Config
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
 from airflow_bedrock.storage import Storage
 
@@ -23,29 +21,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what moto's server and its dependencies warn of is not ours
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def local() -> Iterator[LocalBedrock]:
+    with pytest.MonkeyPatch.context() as patch, LocalBedrock() as local:
+        patch.setenv("AIRFLOW_CONN_AWS_LOCAL", local.environment()["AIRFLOW_CONN_AWS_DEFAULT"])
+        yield local
 
 
 @pytest.fixture
-def conn_id(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    extra = {"endpoint_url": endpoint, "region_name": "us-east-1"}
-    connection = {"conn_type": "aws", "login": "id", "password": "key", "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_LOCAL", json.dumps(connection))
-    return "aws_local"
-
-
-@pytest.fixture
-def s3(conn_id: str) -> Iterator[S3Client]:
-    client: S3Client = S3Hook(aws_conn_id=conn_id).conn
+def s3(local: LocalBedrock) -> Iterator[S3Client]:
+    client: S3Client = local.client("s3")
     yield client
     client.close()
 
@@ -67,7 +51,7 @@ def versions(s3: S3Client, bucket: str, prefix: str) -> dict[str, tuple[str, obj
     return {item["Key"]: (item["ETag"], item["LastModified"]) for item in listed}
 
 
-def test_prepare_on_s3(s3: S3Client, bucket: str, conn_id: str) -> None:
+def test_prepare_on_s3(s3: S3Client, bucket: str) -> None:
     """Every .jsonl under a prefix is read, the files are written, and a second run leaves them as they are."""
     put_source(s3, bucket, "in/a.jsonl", 0, 60)
     put_source(s3, bucket, "in/b.jsonl", 50, 120)
@@ -76,7 +60,7 @@ def test_prepare_on_s3(s3: S3Client, bucket: str, conn_id: str) -> None:
         source_uri=f"s3://{bucket}/in/",
         output_uri=f"s3://{bucket}/out",
         base_model_id="amazon.nova-micro-v1:0:128k",
-        aws_conn_id=conn_id,
+        aws_conn_id="aws_local",
     )
     result = operator.execute(Context())
     assert (result["counts"]["read"], result["counts"]["duplicates"]) == (130, 10)
@@ -93,7 +77,7 @@ def test_prepare_on_s3(s3: S3Client, bucket: str, conn_id: str) -> None:
     assert s3.get_object(Bucket=bucket, Key="out/train.jsonl")["Body"].read() == train
 
 
-def test_missing_source(s3: S3Client, bucket: str, conn_id: str) -> None:
+def test_missing_source(s3: S3Client, bucket: str) -> None:
     """What does not exist fails for good."""
     storage = Storage(lambda: s3)
     with pytest.raises(BedrockFatalError, match="does not exist"), storage.read(f"s3://{bucket}/none.jsonl"):

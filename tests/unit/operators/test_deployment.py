@@ -1,0 +1,281 @@
+"""The deployment operators against botocore's stubbed client: what is asked of the service, and what is made of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+from botocore.stub import ANY, Stubber
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.deployment import (
+    BedrockCustomModelDeploymentOperator,
+    BedrockDeleteCustomModelDeploymentOperator,
+)
+from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger, DeploymentWatch
+
+MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+OTHER_MODEL = MODEL.replace("abcdefghijkl", "mnopqrstuvwx")
+ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/abcdefghijkl"
+GET, CREATE, DELETE = (f"{verb}_custom_model_deployment" for verb in ("get", "create", "delete"))
+
+
+def context(**changes: Any) -> Any:
+    ti = {"dag_id": "dag", "task_id": "deploy", "run_id": "run", "map_index": -1, "try_number": 1}
+    run = SimpleNamespace(clear_number=changes.pop("clear_number", 0))
+    return {"ti": SimpleNamespace(**{**ti, **changes}), "dag_run": run}
+
+
+def deployment(status: str = "Active", model_arn: str = MODEL, **more: Any) -> dict[str, Any]:
+    return {
+        "customModelDeploymentArn": ARN,
+        "modelDeploymentName": "router",
+        "modelArn": model_arn,
+        "createdAt": datetime.now(UTC),
+        "status": status,
+        **more,
+    }
+
+
+class Stubbed:
+    """An operator whose client answers what it is given, in that order, and nothing else."""
+
+    def __init__(self, operator: Any) -> None:
+        self.operator = operator
+        self.client = operator.hook.conn
+        self.stub = Stubber(self.client)
+
+    def answer(self, method: str, response: dict[str, Any], expected: Any = None) -> None:
+        self.stub.add_response(method, response, expected)
+
+    def refuse(self, method: str, code: str, message: str = "no", status: int = 400) -> None:
+        self.stub.add_client_error(method, code, message, status)
+
+    def execute(self, context: Any) -> Any:
+        with self.stub:
+            result = self.operator.execute(context)
+            self.stub.assert_no_pending_responses()
+        return result
+
+
+@pytest.fixture
+def stubbed() -> Iterator[Any]:
+    made: list[Stubbed] = []
+
+    def stubbed(kind: Any = BedrockCustomModelDeploymentOperator, **kwargs: Any) -> Stubbed:
+        arguments = {"task_id": "deploy", "aws_conn_id": None, "region_name": "us-east-1", "waiter_delay": 0.001}
+        made.append(Stubbed(kind(**{**arguments, **kwargs})))
+        return made[-1]
+
+    yield stubbed
+    for one in made:
+        one.client.close()
+
+
+def deploy(stubbed: Any, **kwargs: Any) -> Stubbed:
+    made: Stubbed = stubbed(model_arn=MODEL, deployment_name="router", **kwargs)
+    return made
+
+
+def delete(stubbed: Any, **kwargs: Any) -> Stubbed:
+    made: Stubbed = stubbed(BedrockDeleteCustomModelDeploymentOperator, deployment_arn=ARN, **kwargs)
+    return made
+
+
+def test_create_and_wait(stubbed: Any) -> None:
+    """Where there is no such deployment it is created, and waited for through a fault that passes."""
+    task = deploy(stubbed, description="for the router", tags={"team": "a"})
+    expected = {
+        "modelDeploymentName": "router",
+        "modelArn": MODEL,
+        "description": "for the router",
+        "tags": [{"key": "team", "value": "a"}],
+        "clientRequestToken": ANY,
+    }
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    task.answer(CREATE, {"customModelDeploymentArn": ARN}, expected)
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    task.answer(GET, deployment("Creating"))
+    task.refuse(GET, "InternalServerException", status=500)
+    task.answer(GET, deployment("Active"))
+    assert task.execute(context()) == ARN
+
+
+@pytest.mark.parametrize("status", ["Creating", "Active"])
+def test_adopt(stubbed: Any, status: str) -> None:
+    """A deployment of that name and model is not made again."""
+    task = deploy(stubbed, wait_for_completion=False)
+    task.answer(GET, deployment(status))
+    assert task.execute(context()) == ARN
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (deployment(model_arn=OTHER_MODEL), "another model"),
+        (deployment("Failed", failureMessage="no capacity"), "no capacity"),
+        (deployment("Paused"), "Paused is not known"),
+    ],
+)
+def test_what_cannot_be_adopted(stubbed: Any, found: dict[str, Any], message: str) -> None:
+    """Another model's, a failed one, or one of unknown status: nothing is created, and no retry is made."""
+    task = deploy(stubbed)
+    task.answer(GET, found)
+    with pytest.raises(BedrockFatalError, match=message):
+        task.execute(context())
+
+
+def test_a_deployment_in_transition_may_be_tried_again(stubbed: Any) -> None:
+    """While somebody puts another model behind it, nobody can say whose it is."""
+    task = deploy(stubbed)
+    task.answer(GET, deployment(updateDetails={"modelArn": OTHER_MODEL, "updateStatus": "Updating"}))
+    with pytest.raises(BedrockError, match="another model") as caught:
+        task.execute(context())
+    assert not isinstance(caught.value, BedrockFatalError)
+
+
+def test_a_race_is_won_by_both(stubbed: Any) -> None:
+    """Where another try creates it between the look and the call, it is adopted."""
+    task = deploy(stubbed, wait_for_completion=False)
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    task.refuse(CREATE, "ValidationException", "name in use")
+    task.answer(GET, deployment("Creating"))
+    assert task.execute(context()) == ARN
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "fatal"),
+    [("ServiceQuotaExceededException", 400, True), ("ThrottlingException", 429, False)],
+)
+def test_refused(stubbed: Any, code: str, status: int, fatal: bool) -> None:
+    """The error says what was not made; its type, whether another try can help."""
+    task = deploy(stubbed)
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    task.refuse(CREATE, code, status=status)
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    with pytest.raises(BedrockError, match=f"router of {MODEL} was not created.*{code}") as caught:
+        task.execute(context())
+    assert isinstance(caught.value, BedrockFatalError) is fatal
+
+
+def test_not_active_in_time(stubbed: Any) -> None:
+    """The wait ends; another try may go on with it."""
+    task = deploy(stubbed, waiter_max_attempts=0)
+    task.answer(GET, deployment("Creating"))
+    task.answer(GET, deployment("Creating"))
+    with pytest.raises(BedrockError, match=r"still Creating.*another try of this task adopts it") as caught:
+        task.execute(context())
+    assert not isinstance(caught.value, BedrockFatalError)
+
+
+def token(stubbed: Any, context: Any) -> str:
+    return str(deploy(stubbed).operator._token(context))
+
+
+def test_the_token_is_that_of_the_task_instance(stubbed: Any) -> None:
+    """Every try has the same clientRequestToken; a Clear, another run or another mapped task has another."""
+    tries = {token(stubbed, context(try_number=number)) for number in (1, 2, 3)}
+    others = {
+        token(stubbed, context(**change)) for change in ({"clear_number": 1}, {"run_id": "next"}, {"map_index": 0})
+    }
+    assert len(tries) == 1
+    assert len(tries | others) == 4
+
+
+def test_defer(stubbed: Any) -> None:
+    """The trigger has the deployment, a deadline by the clock on the wall, and the connection."""
+    task = deploy(stubbed, deferrable=True, waiter_delay=7, waiter_max_attempts=10)
+    task.answer(GET, deployment("Creating"))
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context())
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, BedrockCustomModelDeploymentTrigger)
+    assert (trigger.deployment_arn, trigger.waiter_delay, trigger.region_name) == (ARN, 7, "us-east-1")
+    assert trigger.deadline == pytest.approx(time.time() + 70, abs=10)
+    timeout = deferred.value.timeout
+    assert timeout is not None
+    assert timeout.total_seconds() > 70
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("failed", BedrockFatalError),
+        ("missing", BedrockFatalError),
+        ("unknown", BedrockFatalError),
+        ("refused", BedrockError),
+        ("late", BedrockError),
+        ("a kind of the future", BedrockFatalError),
+    ],
+)
+def test_events(stubbed: Any, kind: str, error: type[BedrockError]) -> None:
+    """Only an Active deployment is success; every other event, known or not, is an error."""
+    operator = deploy(stubbed).operator
+    event = {"kind": kind, "deployment_arn": ARN, "message": "so it is"}
+    with pytest.raises(error, match="so it is") as caught:
+        operator.execute_complete(context(), event)
+    assert type(caught.value) is error
+    assert operator.execute_complete(context(), {**event, "kind": "active"}) == ARN
+    with pytest.raises(BedrockError, match="no event"):
+        operator.execute_complete(context(), None)
+
+
+@given(st.text().filter(lambda status: status not in {"Creating", "Active"}))
+def test_no_other_status_is_success(status: str) -> None:
+    """Whatever status the service may think of, it neither passes for Active nor is waited for."""
+    event = DeploymentWatch(deployment_arn=ARN, deadline=float("inf")).seen({"status": status})
+    assert event is not None
+    assert event["kind"] in {"failed", "unknown"}
+
+
+@pytest.mark.parametrize("arguments", [{"deployment_arn": ""}, {"waiter_delay": 0}])
+def test_the_trigger_checks_its_arguments(arguments: dict[str, Any]) -> None:
+    """What cannot be waited for is refused before it reaches a triggerer."""
+    with pytest.raises(ValueError, match="must be"):
+        BedrockCustomModelDeploymentTrigger(**{"deployment_arn": ARN, "deadline": 0.0, **arguments})
+
+
+def test_delete_waits_until_it_can_and_until_it_is_gone(stubbed: Any) -> None:
+    """It is asked for again while the deployment is in a mutating state, and once only when it is accepted."""
+    task = delete(stubbed)
+    task.answer(GET, deployment("Creating"))
+    task.refuse(DELETE, "ValidationException", "Custom model deployment is in a mutating state")
+    task.answer(DELETE, {})
+    task.answer(GET, deployment())
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    assert task.execute(context()) is None
+
+
+def test_delete_what_is_not_there(stubbed: Any) -> None:
+    """Nothing to delete is success."""
+    task = delete(stubbed)
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    assert task.execute(context()) is None
+
+
+def test_delete_refused(stubbed: Any) -> None:
+    """Any other refusal is an error, for good."""
+    task = delete(stubbed)
+    task.answer(GET, deployment())
+    task.refuse(DELETE, "AccessDeniedException", status=403)
+    with pytest.raises(BedrockFatalError, match="was not deleted"):
+        task.execute(context())
+
+
+def test_delete_not_in_time(stubbed: Any) -> None:
+    """A deployment that stays is an error that may be tried again."""
+    task = delete(stubbed, waiter_max_attempts=2)
+    task.answer(GET, deployment())
+    task.answer(DELETE, {})
+    task.answer(GET, deployment())
+    task.answer(GET, deployment())
+    with pytest.raises(BedrockError, match="still there after 2 looks") as caught:
+        task.execute(context())
+    assert not isinstance(caught.value, BedrockFatalError)
