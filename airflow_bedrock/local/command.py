@@ -11,6 +11,7 @@ from pathlib import Path
 
 from airflow_bedrock.local.service import LocalBedrock
 from airflow_bedrock.local.settings import Settings
+from airflow_bedrock.local.state.keeper import StateError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     try:
         local.start()
+    except StateError as error:
+        sys.stderr.write(f"Local Bedrock did not start: {error}\n")
+        return 1
     except OSError as error:
         sys.stderr.write(
             f"Local Bedrock could not listen on {arguments.host}:{arguments.port}: {error.strerror}. "

@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import Family, Hyperparameter, catalog, foundation_model_arn, foundation_model_id
 from airflow_bedrock.local.errors import conflict, invalid, not_built, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
@@ -23,6 +24,7 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
     base_model, family = _base_model(request)
     hyperparameters = _hyperparameters(family, request.get("hyperParameters", {}))
     _check_data(request)
+    check_tags(request, "jobTags", "customModelTags")
     # Before the lock is taken: IAM is asked over HTTP.
     _check_role(bedrock, request["roleArn"])
     with bedrock.world.lock:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Deployment, Update
@@ -16,6 +17,7 @@ _OPERATION = "CreateCustomModelDeployment"
 
 def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to deploy a custom model."""
+    check_tags(request, "tags")
     with bedrock.world.lock:
         if arn := bedrock.accepted(_OPERATION, request):
             return {"customModelDeploymentArn": arn}

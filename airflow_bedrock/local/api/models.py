@@ -75,7 +75,7 @@ def _summary(bedrock: Bedrock, model: CustomModel) -> dict[str, Any]:
         "modelName": model.name,
         "creationTime": model.creation_time,
         "baseModelArn": job.base_model_arn,
-        "baseModelName": job.base_model,
+        "baseModelName": job.base_model.partition(":")[0],
         "customizationType": job.type,
         "ownerAccountId": bedrock.account,
         "modelStatus": model.status,

@@ -1,0 +1,153 @@
+"""The command ``airflow-bedrock local``, used through the AWS CLI: a model's whole life, and a second run of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_bedrock.cli import main
+
+if TYPE_CHECKING:
+    from tests.integration.local.conftest import Service
+
+PROGRAMS = Path(sys.executable).parent
+
+
+class Shell:
+    """A shell in which the command's exports were made."""
+
+    def __init__(self, exports: dict[str, str], folder: Path) -> None:
+        self.variables = exports
+        self._environment = {**os.environ, **exports, "AWS_PAGER": ""}
+        self._folder = folder
+
+    def aws(self, *arguments: str, fails: bool = False) -> Any:
+        ran = subprocess.run(
+            [PROGRAMS / "aws", *arguments],
+            env=self._environment,
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if fails:
+            return ran.stderr
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout) if ran.stdout.strip().startswith("{") else ran.stdout.strip()
+
+    def wait(self, wanted: str, *arguments: str) -> None:
+        deadline = time.monotonic() + 60
+        while (status := self.aws(*arguments, "--query", "status", "--output", "text")) != wanted:
+            assert status in ("InProgress", "Creating"), status
+            assert time.monotonic() < deadline
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[Shell]:
+    """Run the command as a process, and end it as a supervisor would; it has to end cleanly."""
+    process = subprocess.Popen(
+        [PROGRAMS / "airflow-bedrock", "local", "--port", "0", "--job-seconds", "0.5", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        exports: dict[str, str] = {}
+        for line in process.stdout:
+            if not line.startswith("export "):
+                break
+            name, _, value = shlex.split(line)[1].partition("=")
+            exports[name] = value
+        yield Shell(exports, folder)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_life_of_a_model_in_two_runs(service: Service, tmp_path: Path) -> None:
+    """With the AWS CLI: upload, create from a JSON file, wait, deploy, ask; a second run has kept it all."""
+    state = ("--state", str(tmp_path / "state"))
+    (tmp_path / "train.jsonl").write_text(service.dataset(60))
+    question, answer = service.questions(1)[0]
+    messages = json.dumps([{"role": "user", "content": [{"text": question}]}])
+    get_job = ("bedrock", "get-model-customization-job", "--job-identifier")
+    get_deployment = ("bedrock", "get-custom-model-deployment", "--custom-model-deployment-identifier", "support")
+    with running(tmp_path, *state) as shell:
+        bucket = shell.variables["AIRFLOW_VAR_BEDROCK_BUCKET"]
+        shell.aws("s3", "cp", "--quiet", "train.jsonl", f"s3://{bucket}/data/train.jsonl")
+        request = {
+            "jobName": "support-1",
+            "customModelName": "support",
+            "roleArn": shell.variables["AIRFLOW_VAR_BEDROCK_ROLE_ARN"],
+            "baseModelIdentifier": "amazon.nova-micro-v1:0:128k",
+            "trainingDataConfig": {"s3Uri": f"s3://{bucket}/data/train.jsonl"},
+            "outputDataConfig": {"s3Uri": f"s3://{bucket}/out/"},
+            "hyperParameters": {"epochCount": "2"},
+        }
+        (tmp_path / "job.json").write_text(json.dumps(request))
+        create = ("bedrock", "create-model-customization-job", "--cli-input-json", "file://job.json")
+        job = shell.aws(*create)["jobArn"]
+        assert "The provided job name is currently in use." in shell.aws(*create, fails=True)
+        shell.wait("Completed", *get_job, job)
+        model = shell.aws("bedrock", "get-custom-model", "--model-identifier", "support")["modelArn"]
+        deploy = ("bedrock", "create-custom-model-deployment", "--model-deployment-name", "support")
+        deployment = shell.aws(*deploy, "--model-arn", model)["customModelDeploymentArn"]
+        shell.wait("Active", *get_deployment)
+        before = shell.aws("s3api", "head-object", "--bucket", bucket, "--key", "data/train.jsonl")["ETag"]
+        request = {**request, "jobName": "support-2", "customModelName": "support-2"}
+        (tmp_path / "job.json").write_text(json.dumps(request))
+        shell.aws(*create)
+    kept = tmp_path / "state" / "s3" / bucket
+    assert (kept / "data/train.jsonl").read_text() == service.dataset(60)
+    assert list(kept.glob("out/*/training_artifacts/step_wise_training_metrics.csv"))
+    (kept / "added-by-hand.txt").write_text("hello")
+
+    with running(tmp_path, *state) as shell:
+        shell.wait("Completed", *get_job, "support-2")
+        assert shell.aws("s3api", "head-object", "--bucket", bucket, "--key", "data/train.jsonl")["ETag"] == before
+        assert shell.aws("s3", "cp", f"s3://{bucket}/added-by-hand.txt", "-").strip() == "hello"
+        said = shell.aws("bedrock-runtime", "converse", "--model-id", deployment, "--messages", messages)
+        assert said["output"]["message"]["content"] == [{"text": answer}]
+        shell.aws("bedrock", "delete-custom-model-deployment", "--custom-model-deployment-identifier", deployment)
+        shell.aws("bedrock", "delete-custom-model", "--model-identifier", "support")
+        assert "ResourceNotFoundException" in shell.aws(*get_deployment, fails=True)
+    weights = [path.name for path in (tmp_path / "state" / "models").iterdir()]
+    assert len(weights) == 1
+    assert not weights[0].startswith(model.rpartition("/")[2])
+
+
+def test_state_that_cannot_be_read_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A state directory with something else in it is refused, and left as it is."""
+    (tmp_path / "bedrock.json").write_text("{}")
+    assert main(["local", "--port", "0", "--state", str(tmp_path)]) == 1
+    assert "bedrock.json cannot be read" in capsys.readouterr().err
+    assert (tmp_path / "bedrock.json").read_text() == "{}"
+
+
+def test_taken_port_is_told(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that is in use is told, with what to do."""
+    assert main(["local", "--port", service.local.endpoint_url.rpartition(":")[2]]) == 1
+    assert "give another with --port" in capsys.readouterr().err
+
+
+def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """The help names every option and its default."""
+    with pytest.raises(SystemExit) as ended:
+        main(["local", "--help"])
+    assert ended.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "--job-seconds" in told
+    assert "default: 5.0" in told

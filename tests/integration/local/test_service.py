@@ -1,0 +1,172 @@
+"""Local Bedrock as a service: health, progress, journal, environment, a clean end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from airflow_bedrock.local import LocalBedrock
+
+if TYPE_CHECKING:
+    from tests.integration.local.conftest import Service
+
+
+def admin(local: LocalBedrock, page: str) -> Any:
+    with urllib.request.urlopen(f"{local.endpoint_url}/_local/{page}") as answer:  # noqa: S310  # loopback HTTP
+        return json.load(answer)
+
+
+def test_health(service: Service) -> None:
+    """The health page says that it is up."""
+    assert admin(service.local, "health")["status"] == "ok"
+
+
+def test_unknown_admin_page(service: Service) -> None:
+    """A page that is not there is a 404 that names those that are."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        admin(service.local, "nothing")
+    with caught.value as error:
+        assert error.code == 404
+        assert "/_local/health" in json.load(error)["message"]
+
+
+def test_progress_of_jobs(service: Service) -> None:
+    """The jobs page tells how far a job is, and its losses."""
+    job = service.job(service.create())
+    (shown,) = [one for one in admin(service.local, "jobs") if one["arn"] == job["jobArn"]]
+    assert (shown["name"], shown["status"], shown["phase"]) == (job["jobName"], "Completed", "training")
+    assert shown["step"] == shown["steps"] == 240
+    assert shown["epoch"] == 2
+    assert shown["trainingLoss"] < 1
+
+
+def test_journal_has_every_call_and_no_conversation(service: Service) -> None:
+    """Calls are written down with operation, parameters and status; what people ask models is not."""
+    service.local.calls.clear()
+    job = service.job(service.create())
+    service.put("journal.txt", "x")
+    service.ask("amazon.nova-micro-v1:0", "a secret question")
+    iam = service.local.client("iam")
+    iam.list_roles()
+    iam.close()
+    (created,) = service.local.calls.of("CreateModelCustomizationJob")
+    assert (created.service, created.status, created.parameters["jobName"]) == ("bedrock", 201, job["jobName"])
+    (asked,) = service.local.calls.of("Converse")
+    assert asked.parameters == {"modelId": "amazon.nova-micro-v1:0"}
+    shown = admin(service.local, "calls")
+    assert "secret" not in json.dumps(shown)
+    others = [(call["service"], call["operation"]) for call in shown if call["service"] in ("s3", "iam")]
+    assert others == [("s3", f"PUT /{service.local.bucket}/journal.txt"), ("iam", "ListRoles")]
+
+
+def test_refused_calls_are_written_down(service: Service) -> None:
+    """A call that was refused is in the journal, with its error."""
+    service.local.calls.clear()
+    with pytest.raises(service.bedrock.exceptions.ResourceNotFoundException):
+        service.bedrock.get_custom_model(modelIdentifier="nothing")
+    (call,) = service.local.calls
+    assert (call.operation, call.status, call.error) == ("GetCustomModel", 404, "ResourceNotFoundException")
+
+
+def test_environment_is_enough(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the environment set, boto3 needs no arguments, and Airflow's connection and variables are there."""
+    environment = service.local.environment()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.session.Session().client("bedrock")
+    try:
+        assert "modelSummaries" in client.list_custom_models()
+    finally:
+        client.close()
+    connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])
+    assert (connection["conn_type"], connection["extra"]["endpoint_url"]) == ("aws", service.local.endpoint_url)
+    assert environment["AIRFLOW_VAR_BEDROCK_BUCKET"] == service.local.bucket
+    assert environment["AIRFLOW_VAR_BEDROCK_ROLE_ARN"] == service.local.role_arn
+
+
+def test_role_check_can_be_switched_off(service: Service) -> None:
+    """Without the check, any role will do."""
+    with LocalBedrock(check_role=False, job_seconds=0) as local:
+        client = local.client("bedrock")
+        request = service.request(roleArn="arn:aws:iam::123456789012:role/nobody")
+        assert client.create_model_customization_job(**request)["jobArn"]
+        client.close()
+
+
+def test_two_services_have_their_own_jobs(service: Service) -> None:
+    """Two in one process know nothing of each other's jobs."""
+    service.create()
+    with LocalBedrock() as other:
+        client = other.client("bedrock")
+        assert client.list_model_customization_jobs()["modelCustomizationJobSummaries"] == []
+        client.close()
+
+
+def test_large_objects_pass_through(service: Service) -> None:
+    """Objects of some megabytes, as one upload, come back as they were."""
+    body = bytes(range(256)) * 20_000
+    service.s3.put_object(Bucket=service.local.bucket, Key="large", Body=body)
+    answer = service.s3.get_object(Bucket=service.local.bucket, Key="large")
+    with answer["Body"]:
+        assert answer["Body"].read() == body
+
+
+def test_many_clients_at_once(service: Service) -> None:
+    """Threads that call at the same time all get their answers."""
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            for _ in range(20):
+                service.bedrock.list_model_customization_jobs()
+                service.s3.list_objects_v2(Bucket=service.local.bucket)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_answers_come_fast(service: Service) -> None:
+    """Connections stay open, so a call takes milliseconds."""
+    service.bedrock.list_custom_models()
+    started = time.perf_counter()
+    for _ in range(50):
+        service.bedrock.list_custom_models()
+    assert (time.perf_counter() - started) / 50 < 0.05
+
+
+def test_stop_leaves_nothing(service: Service) -> None:
+    """After the end no thread is left and the port is free, though a client still holds a connection."""
+    before = set(threading.enumerate())
+    local = LocalBedrock(job_seconds=60).start()
+    client = local.client("bedrock")
+    client.create_model_customization_job(**service.request())
+    port = int(local.endpoint_url.rpartition(":")[2])
+    local.stop()
+    local.stop()
+    assert set(threading.enumerate()) <= before
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+    client.close()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = local.endpoint_url
+
+
+def test_taken_port_is_an_error(service: Service) -> None:
+    """A port that is in use is an OSError, and does not end the process."""
+    port = int(service.local.endpoint_url.rpartition(":")[2])
+    with pytest.raises(OSError, match="in use"):
+        LocalBedrock(port=port).start()
