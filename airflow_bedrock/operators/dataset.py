@@ -49,6 +49,8 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
+    Every parameter is templated.
+
     :param source_uri: JSON Lines, on S3 or local: one file, or with a slash at its end every ``*.jsonl`` under it.
     :param output_uri: the folder to write to, on S3 or local; not under ``source_uri``.
     :param base_model_id: id or ARN of the base model; says the record format, and the limits to check.
@@ -75,7 +77,10 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         "completion_field",
         "system_prompt",
         "group_field",
+        "validation_fraction",
+        "test_fraction",
         "seed",
+        "max_dropped_fraction",
     )
 
     def __init__(
@@ -89,13 +94,14 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         completion_field: str = "completion",
         system_prompt: str | None = None,
         group_field: str | None = None,
-        validation_fraction: float = 0.1,
-        test_fraction: float = 0.1,
+        validation_fraction: float | str = 0.1,
+        test_fraction: float | str = 0.1,
         seed: str = "",
-        max_dropped_fraction: float = 0.05,
+        max_dropped_fraction: float | str = 0.05,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.source_uri = source_uri
         self.output_uri = output_uri
         self.base_model_id = base_model_id
@@ -123,20 +129,22 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         storage = Storage(lambda: self.hook.conn)
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
             try:
-                settings = self._settings()
+                settings, max_dropped_fraction = self._settings(), _fraction(self.max_dropped_fraction)
                 report = self._prepare(storage, settings, Path(folder))
             except DatasetError as error:
                 raise BedrockFatalError(
                     f"Could not prepare {self.source_uri}: {error}. Nothing was written."
                 ) from error
-            self._check(report, settings)
+            self._check(report, settings, max_dropped_fraction)
             return self._publish(storage, report, Path(folder))
 
     def _settings(self) -> Settings:
         return Settings(
             record_format=self._record_format(),
             limits=limits_for(self.base_model_id) if self.base_model_id else None,
-            splitter=Splitter(validation=self.validation_fraction, test=self.test_fraction, seed=self.seed),
+            splitter=Splitter(
+                validation=_fraction(self.validation_fraction), test=_fraction(self.test_fraction), seed=self.seed
+            ),
             prompt_field=self.prompt_field,
             completion_field=self.completion_field,
             system_prompt=self.system_prompt,
@@ -158,9 +166,9 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
             writers = {split: stack.enter_context(_file(folder, split).open("wb")) for split in Split}
             return prepare(_records(storage, self.source_uri), writers, settings)
 
-    def _check(self, report: PreparationReport, settings: Settings) -> None:
+    def _check(self, report: PreparationReport, settings: Settings, max_dropped_fraction: float) -> None:
         self.log.info("Read %d records of %s: %s", report.read, self.source_uri, _counts(report))
-        problems = report.problems(settings, self.max_dropped_fraction)
+        problems = report.problems(settings, max_dropped_fraction)
         if problems:
             raise BedrockFatalError(
                 f"The data of {self.source_uri} was not written, and nothing was paid for: {'; '.join(problems)}."
@@ -185,6 +193,14 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         written = storage.write(file, uri)
         self.log.info("%s: %s", uri, "written" if written else "reused, the same content was there already")
         return uri
+
+
+def _fraction(value: float | str) -> float:
+    """Return a number that may come from a template, and then is text."""
+    try:
+        return float(value)
+    except ValueError as error:
+        raise DatasetError(f"{value} is not a fraction") from error
 
 
 def _file(folder: Path, split: Split) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import os
+import sys
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,6 +20,7 @@ from botocore.config import Config
 
 from airflow_bedrock.converse import Answer, ConverseModel
 from airflow_bedrock.datasets import DatasetError, Example, decode
+from airflow_bedrock.datasets.records import text_digest
 from airflow_bedrock.evaluation import Comparison, Metric, exact_match, metric
 from airflow_bedrock.evaluation.pool import ordered_map
 from airflow_bedrock.evaluation.tally import ModelTally
@@ -51,22 +53,24 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-evaluation-prompt-datasets-judge.html
 
     :param test_data_uri: the held-out records, on S3 or local, in the training format, e.g. the ``test_data_uri`` of
-        :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`.
-    :param candidate_model_id: what Converse takes: the ARN of the custom model's deployment.
-    :param baseline_model_id: the model to compare with: the one in use, or the base model.
-    :param output_uri: the folder to write to, on S3 or local.
-    :param max_records: ask no more than the first so many records; None asks all.
+        :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`. (templated)
+    :param candidate_model_id: what Converse takes: the ARN of the custom model's deployment. (templated)
+    :param baseline_model_id: the model to compare with: the one in use, or the base model. (templated)
+    :param output_uri: the folder to write to, on S3 or local. (templated)
+    :param max_records: ask no more than so many records, drawn by their hash: the same file gives the same ones. None
+        asks all. (templated)
     :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
+        (templated)
     :param temperature: 0 for the likeliest answer; None for models that take no temperature.
     :param concurrency: how many questions are under way at once.
     :param metrics: ``exact_match``, ``chrf`` (extra ``eval``); the first one decides who wins a record.
-    :param alpha: significance level of the verdict.
+    :param alpha: significance level of the verdict. (templated)
     :param ready_timeout: seconds to wait for a model that is not ready yet.
     """
 
     aws_hook_class = BedrockRuntimeHook
     template_fields: Sequence[str] = aws_template_fields(
-        "test_data_uri", "candidate_model_id", "baseline_model_id", "output_uri"
+        "test_data_uri", "candidate_model_id", "baseline_model_id", "output_uri", "max_records", "max_tokens", "alpha"
     )
 
     def __init__(
@@ -76,16 +80,17 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         candidate_model_id: str,
         baseline_model_id: str,
         output_uri: str,
-        max_records: int | None = None,
-        max_tokens: int = 64,
+        max_records: int | str | None = None,
+        max_tokens: int | str = 64,
         temperature: float | None = 0.0,
         concurrency: int = 8,
         metrics: Sequence[str] = ("exact_match",),
-        alpha: float = 0.05,
+        alpha: float | str = 0.05,
         ready_timeout: float = 600.0,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.test_data_uri = test_data_uri
         self.candidate_model_id = candidate_model_id
         self.baseline_model_id = baseline_model_id
@@ -110,49 +115,60 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
             source = stack.enter_context(storage.read(self.test_data_uri))
-            # Read it all before the first question is paid for.
-            if not sum(1 for _ in self._records(source)):
-                raise BedrockFatalError(f"{self.test_data_uri} holds no record: there is nothing to evaluate on.")
+            chosen = self._choose(source)
             source.seek(0)
             with ExitStack() as files:
                 outputs = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in ROLES}
-                for answers in stack.enter_context(closing(self._answers(source))):
+                for answers in stack.enter_context(closing(self._answers(source, chosen))):
                     evaluation.add(answers)
                     for role, output in outputs.items():
                         output.write(_answer_record(answers, role, evaluation.models[role].model_id))
             return self._publish(storage, evaluation, folder)
 
     def _evaluation(self) -> _Evaluation:
-        if self.concurrency < 1 or (self.max_records is not None and self.max_records < 1) or not self.metrics:
-            raise BedrockFatalError(
-                "concurrency and max_records must be at least 1, and metrics must name at least one."
-            )
         try:
+            if self.concurrency < 1 or int(self.max_tokens) < 1 or not self.metrics:
+                raise ValueError("concurrency and max_tokens must be at least 1, and metrics must name at least one")
             return _Evaluation(
                 {"candidate": self.candidate_model_id, "baseline": self.baseline_model_id},
                 {name: metric(name) for name in self.metrics},
-                Comparison(alpha=self.alpha),
+                Comparison(alpha=float(self.alpha)),  # a template renders to a string
             )
         except (ImportError, ValueError) as error:
             raise BedrockFatalError(f"No question was asked: {error}") from error
 
-    def _records(self, lines: BinaryIO) -> Iterator[Record]:
-        return islice(_read(self.test_data_uri, lines), self.max_records)
+    def _choose(self, source: BinaryIO) -> Set[int]:
+        """Read the whole file, before the first question is paid for; return the numbers of the records to ask.
 
-    def _answers(self, source: BinaryIO) -> Generator[Answers]:
+        They are drawn by their hash and not from the file's beginning, where the records of one kind may stand.
+        """
+        try:
+            limit = sys.maxsize if self.max_records is None else int(self.max_records)
+        except ValueError as error:
+            raise BedrockFatalError(f"max_records: {error}. No question was asked.") from error
+        if limit < 1:
+            raise BedrockFatalError(f"max_records is {limit}, and must be at least 1. No question was asked.")
+        hashed = ((text_digest(example.prompt), number) for number, example in _read(self.test_data_uri, source))
+        chosen = {number for _, number in heapq.nsmallest(limit, hashed)}
+        if not chosen:
+            raise BedrockFatalError(f"{self.test_data_uri} holds no record: there is nothing to evaluate on.")
+        return chosen
+
+    def _answers(self, source: BinaryIO, chosen: Set[int]) -> Generator[Answers]:
         with ExitStack() as stack:
             client = stack.enter_context(closing(self._client()))
             models = {
                 role: ConverseModel(
                     client,
                     model_id,
-                    max_tokens=self.max_tokens,
+                    max_tokens=int(self.max_tokens),
                     temperature=self.temperature,
                     ready_timeout=self.ready_timeout,
                 )
                 for role, model_id in zip(ROLES, (self.candidate_model_id, self.baseline_model_id), strict=True)
             }
-            answered = ordered_map(partial(_ask, models), self._records(source), self.concurrency)
+            records = (record for record in _read(self.test_data_uri, source) if record[0] in chosen)
+            answered = ordered_map(partial(_ask, models), records, self.concurrency)
             try:
                 yield from answered
             finally:

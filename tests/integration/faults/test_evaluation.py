@@ -107,7 +107,7 @@ def test_only_what_may_pass_is_tried_again(
 def test_questions_are_asked_as_they_were_trained(service: Any, tmp_path: Path) -> None:
     """Each question goes to both models with its system prompt, at temperature 0; no answer counts as a wrong one."""
     service.script = lambda request: answer(None)
-    result = evaluate(tmp_path, count=3, max_records=2, max_tokens=9)
+    result = evaluate(tmp_path, count=2, max_tokens="9")
     assert result["candidate"] == {"model": "candidate", "accuracy": 0.0, "correct": 0, "n": 2}
     assert service.requests[0]["inferenceConfig"] == {"maxTokens": 9, "temperature": 0.0}
     assert service.requests[0]["system"] == [{"text": "Be brief"}]
@@ -117,6 +117,21 @@ def test_questions_are_asked_as_they_were_trained(service: Any, tmp_path: Path) 
         "secret 1",
         "secret 1",
     ]
+
+
+def test_a_sample_is_the_same_each_time_and_not_the_beginning(service: Any, tmp_path: Path) -> None:
+    """With max_records the same records are asked each time, from all over the file."""
+
+    def asked() -> set[str]:
+        service.requests.clear()
+        assert evaluate(tmp_path, count=100, max_records="10")["candidate"]["n"] == 10
+        return {request["messages"][0]["content"][0]["text"] for request in service.requests}
+
+    service.script = lambda request: answer("yes")
+    sample = asked()
+    assert len(sample) == 10
+    assert asked() == sample
+    assert sample & {f"secret {n}" for n in range(50, 100)}
 
 
 def test_no_more_questions_at_once_than_asked_for(service: Any, tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
         (100, {"base_model_id": "nobody.knows"}, "record_format"),
         (100, {"base_model_id": None}, "neither base_model_id nor record_format"),
         (100, {"record_format": "yaml"}, "none of bedrock-conversation-2024, prompt-completion, claude"),
+        (100, {"test_fraction": "a lot"}, "not a fraction"),
+        (100, {"max_dropped_fraction": "a lot"}, "not a fraction"),
         (100, {"test_fraction": 1.5}, "something is left for training"),
         (100, {"source_uri": "gs://bucket/in.jsonl"}, "only s3:// and local files"),
         (100, {"source_uri": "/nowhere/in.jsonl"}, "does not exist"),

@@ -24,7 +24,8 @@ RECORD = encode(Example("secret", "yes"), RecordFormat.CLAUDE) + b"\n"
         (RECORD, {"metrics": []}, "metrics must name at least one"),
         (RECORD, {"alpha": 5}, "significance level"),
         (RECORD, {"concurrency": 0}, "at least 1"),
-        (RECORD, {"max_records": 0}, "at least 1"),
+        (RECORD, {"max_records": "0"}, "at least 1"),
+        (RECORD, {"max_records": "all"}, "max_records: invalid literal"),
         (RECORD, {"test_data_uri": "/nowhere/test.jsonl"}, "does not exist"),
     ],
 )
