@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 _COMMANDS = {
     "local": ("airflow_bedrock.local.command", "run Local Bedrock, the offline service, until it is stopped"),
 }
-"""Subcommand → its module, which has ``add_arguments(parser)`` and ``run(arguments) -> exit code``; and its help."""
+"""Subcommand → its module, which has ``add_arguments(parser)`` and ``run(arguments) -> exit code``; what it does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,17 +20,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments; None takes those of the process.
     """
     parser = argparse.ArgumentParser(
-        prog="airflow-bedrock", description="Amazon Bedrock model customization from Apache Airflow."
+        prog="airflow-bedrock",
+        usage="%(prog)s <command> ...",
+        description="Amazon Bedrock model customization from Apache Airflow.",
+        epilog="\n".join(["commands:", *(f"  {name:10}{help_}" for name, (_, help_) in _COMMANDS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=_COMMANDS, help=_command_help(), metavar="command")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="see: airflow-bedrock <command> --help")
+    parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parsed = parser.parse_args(argv)
-    module = importlib.import_module(_COMMANDS[parsed.command][0])
-    subparser = argparse.ArgumentParser(prog=f"airflow-bedrock {parsed.command}", description=module.__doc__)
-    module.add_arguments(subparser)
-    code: int = module.run(subparser.parse_args(parsed.arguments))
+    module = _load(parsed.command)
+    command = argparse.ArgumentParser(prog=f"airflow-bedrock {parsed.command}", description=module.__doc__)
+    module.add_arguments(command)
+    code: int = module.run(command.parse_args(parsed.arguments))
     return code
 
 
-def _command_help() -> str:
-    return "; ".join(f"{name}: {explanation}" for name, (_, explanation) in _COMMANDS.items())
+def _load(command: str) -> ModuleType:
+    try:
+        return importlib.import_module(_COMMANDS[command][0])
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("airflow_bedrock"):
+            raise
+        sys.exit(
+            f"airflow-bedrock {command} needs {error.name}, which is not installed. "
+            f"Install it with: pip install 'airflow-bedrock[{command}]'"
+        )

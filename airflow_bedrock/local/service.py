@@ -73,8 +73,11 @@ class LocalBedrock:
         """Begin to listen, and make the bucket and the role.
 
         :raises OSError: the port is taken.
+        :raises RuntimeError: it is running already.
         :raises StateError: what the state directory holds cannot be read.
         """
+        if self._server:
+            raise RuntimeError(f"Local Bedrock is running already, at {self.endpoint_url}.")
         self._world = World(self._settings, self._clients)
         self._server = Server(self._host, self._port, Application(self._world, self.calls))
         self._server.start()

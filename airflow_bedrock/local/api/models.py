@@ -46,7 +46,7 @@ def delete_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, 
     """Delete a custom model that no deployment uses. Its job stays, and so does the job's name."""
     with bedrock.world.lock:
         model = _model(bedrock, request)
-        if users := [one.name for one in bedrock.deployments.values() if one.model_arn == model.arn]:
+        if users := [one.name for one in bedrock.deployments.values() if model.arn in one.models]:
             raise conflict(f"The model {model.name} is deployed ({', '.join(users)}). Delete its deployments first.")
         del bedrock.models[model.arn]
         bedrock.world.weights.pop(model.arn, None)

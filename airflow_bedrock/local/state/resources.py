@@ -124,6 +124,12 @@ class Deployment:
     update: Update | None = None
 
     @property
+    def models(self) -> set[str]:
+        """The ARNs of the model that answers, and of the one that is to take its place."""
+        coming = {self.update.model_arn} if self.update and self.update.status == "Updating" else set()
+        return {self.model_arn} | coming
+
+    @property
     def mutating(self) -> bool:
         """Whether it is being created or updated, and so cannot be changed or deleted."""
         return self.status == "Creating" or (self.update is not None and self.update.status == "Updating")

@@ -97,8 +97,15 @@ class Application:
             self._note(environ, service=service, operation=operation, status=int(status[:3]), region=region)
             return start_response(status, headers, *more)
 
-        answer: Iterable[bytes] = self._moto(environ, noting)
-        return answer
+        try:
+            # To the end, so that what fails on the way is seen here.
+            return list(self._moto(environ, noting))
+        except NotImplementedError as error:  # what moto raises for an operation that it does not have
+            log.warning("Local Bedrock: moto does not have %s of %s: %s", operation, service, error)
+            return _fail(HTTPStatus.NOT_IMPLEMENTED, noting)
+        except Exception:
+            log.exception("Local Bedrock: moto failed in %s of %s", operation, service)
+            return _fail(HTTPStatus.INTERNAL_SERVER_ERROR, noting)
 
     def _note(self, environ: WSGIEnvironment, **details: Any) -> None:
         if INTERNAL not in environ.get("HTTP_USER_AGENT", ""):
@@ -135,6 +142,12 @@ def _operation_of(environ: WSGIEnvironment) -> str:
             return str(action[0])
     method: str = environ["REQUEST_METHOD"]
     return f"{method} {unquote(_path(environ))}"
+
+
+def _fail(status: HTTPStatus, start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Answer without a body: whatever protocol the client speaks, it makes an error of the status."""
+    start_response(f"{status.value} {status.phrase}", [])
+    return []
 
 
 def _send(response: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:

@@ -112,11 +112,7 @@ class _Handler(MotoRequestHandler):
         ) -> Any:  # the old `write` callable, which nothing here uses
             begun.append((status, headers))
 
-        answer = self.server.app(environ, start_response)
-        try:
-            content = b"".join(answer)
-        finally:
-            _close(answer)
+        content = _content(self.server.app(environ, start_response))
         self._send(*begun[-1], content)
 
     def _read_body(self, environ: dict[str, Any]) -> bytes:
@@ -145,6 +141,9 @@ class _Handler(MotoRequestHandler):
         self.wfile.write(head if bodiless else head + content)
 
 
-def _close(answer: Iterable[bytes]) -> None:
-    if (close := getattr(answer, "close", None)) is not None:
-        close()
+def _content(answer: Iterable[bytes]) -> bytes:
+    try:
+        return b"".join(answer)
+    finally:
+        if (close := getattr(answer, "close", None)) is not None:
+            close()

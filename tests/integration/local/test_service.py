@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from airflow_bedrock.local import LocalBedrock
 
@@ -99,6 +100,28 @@ def test_role_check_can_be_switched_off(service: Service) -> None:
         request = service.request(roleArn="arn:aws:iam::123456789012:role/nobody")
         assert client.create_model_customization_job(**request)["jobArn"]
         client.close()
+
+
+def test_bedrock_api_key_is_taken(service: Service) -> None:
+    """A client with a Bedrock API key signs nothing, and is answered like one that does."""
+    job = service.create()
+    request = urllib.request.Request(f"{service.local.endpoint_url}/model-customization-jobs?maxResults=1")  # noqa: S310  # loopback HTTP
+    request.add_header("Authorization", "Bearer bedrock-api-key-anything")
+    with urllib.request.urlopen(request) as answer:  # noqa: S310  # as above
+        assert json.load(answer)["modelCustomizationJobSummaries"][0]["jobArn"] == job
+
+
+def test_what_moto_lacks_is_an_error_at_once(service: Service) -> None:
+    """An operation of another service that moto does not have is an error, without a wait for retries."""
+    client = service.local.client("iam")
+    try:
+        with pytest.raises(ClientError) as caught:
+            client.generate_service_last_accessed_details(Arn=service.local.role_arn)
+    finally:
+        client.close()
+    metadata = caught.value.response["ResponseMetadata"]
+    assert (metadata["HTTPStatusCode"], metadata["RetryAttempts"]) == (501, 0)
+    assert service.local.calls[-1].status == 501
 
 
 def test_two_services_have_their_own_jobs(service: Service) -> None:
