@@ -19,6 +19,8 @@ import jsonschema  # type: ignore[import-untyped]  # called once: that does not 
 import pytest
 import yaml
 
+from airflow_bedrock.get_provider_info import get_provider_info
+
 if TYPE_CHECKING:
     from tests.packaging.conftest import Run
 
@@ -153,7 +155,7 @@ def test_every_secret_that_is_read_is_made(services: dict[str, Any], run: Run, c
 
 
 def airflow_options() -> dict[tuple[str, str], bool]:
-    """Return Airflow's configuration options, each with whether it may be given as a command (`…_CMD`)."""
+    """Return the options of Airflow, its providers and this package, each with whether it may be given as a command (`…_CMD`)."""
     found = importlib.util.find_spec("airflow")
     assert found is not None
     assert found.origin is not None
@@ -161,15 +163,14 @@ def airflow_options() -> dict[tuple[str, str], bool]:
     described = yaml.safe_load((templates / "config.yml").read_text())
     of_providers = configparser.ConfigParser(interpolation=None)
     of_providers.read(templates / "provider_config_fallback_defaults.cfg")
-    return {(section, option): False for section in of_providers for option in of_providers[section]} | {
-        (section, option): bool(told.get("sensitive"))
-        for section, whole in described.items()
-        for option, told in whole["options"].items()
-    }
+    known = {(section, option): False for section in of_providers for option in of_providers[section]}
+    for section, whole in (described | get_provider_info()["config"]).items():
+        known |= {(section, option): bool(told.get("sensitive")) for option, told in whole["options"].items()}
+    return known
 
 
 def test_airflow_knows_every_option(services: dict[str, Any]) -> None:
-    """Each AIRFLOW__SECTION__OPTION is one of Airflow's; where it is given as a command, Airflow would run that."""
+    """Each AIRFLOW__SECTION__OPTION exists; where it is given as a command, Airflow would run that."""
     options = airflow_options()
     names = {name for _, name, _ in settings(services) if name.startswith("AIRFLOW__")}
     assert len(names) > 5
