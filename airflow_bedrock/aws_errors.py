@@ -28,6 +28,33 @@ _TRANSIENT_CODES = frozenset(
 )
 
 
+_THROTTLING_CODES = frozenset(
+    {"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException"}
+)
+
+# Wrong, old or absent credentials: another client, made from the connection as it is then, may have better ones.
+_CREDENTIAL_CODES = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_CREDENTIAL_ERRORS = (
+    exceptions.CredentialRetrievalError,
+    exceptions.MetadataRetrievalError,
+    exceptions.NoAuthTokenError,
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.TokenRetrievalError,
+)
+
+
 def error_code(error: ClientError) -> str:
     """Return the service's code for the error, e.g. ``ValidationException``; empty where it gave none."""
     return error.response.get("Error", {}).get("Code", "")
@@ -36,6 +63,21 @@ def error_code(error: ClientError) -> str:
 def is_not_found(error: BaseException) -> bool:
     """Whether the service said that the thing asked for does not exist."""
     return isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException"
+
+
+def is_throttled(error: BaseException) -> bool:
+    """Whether the service said that it is asked too often."""
+    if not isinstance(error, ClientError):
+        return False
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status == 429 or error_code(error) in _THROTTLING_CODES
+
+
+def is_about_credentials(error: BaseException) -> bool:
+    """Whether the credentials are at fault, not what they may do: expired, being refreshed, replaced, absent."""
+    if isinstance(error, ClientError):
+        return error_code(error) in _CREDENTIAL_CODES
+    return isinstance(error, _CREDENTIAL_ERRORS)
 
 
 def is_transient(error: BaseException) -> bool:

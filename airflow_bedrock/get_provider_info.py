@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-DEFAULT_POLL_INTERVAL = 60.0  # seconds
+# Seconds.
+DEFAULT_POLL_INTERVAL = 60.0
+DEFAULT_POLL_INTERVAL_MAX = 600.0
+DEFAULT_SILENCE_LIMIT = 3600.0
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -38,7 +41,23 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "float",
                         "example": "120",
                         "default": str(DEFAULT_POLL_INTERVAL),
-                    }
+                    },
+                    "poll_interval_max": {
+                        "description": "Seconds between two looks at a model customization job, at the slowest: while "
+                        "the service throttles, or for a sensor with exponential_backoff and without max_wait.",
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": "1800",
+                        "default": str(DEFAULT_POLL_INTERVAL_MAX),
+                    },
+                    "silence_limit": {
+                        "description": "Seconds without any answer of the service after which a waiting task fails; "
+                        "the job is not stopped. 0 for no limit.",
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": "7200",
+                        "default": str(DEFAULT_SILENCE_LIMIT),
+                    },
                 },
             }
         },

@@ -161,8 +161,27 @@ def changes(before: Job | None, now: Job) -> list[str]:
     if before is None or before.status != now.status:
         lines.append(f"Job {now.name} is {now.status}")
     known = {phase.name: phase.status for phase in before.phases} if before else {}
-    for phase in now.phases:
-        if phase.status not in (known.get(phase.name), "NotStarted"):
-            took = f" in {phase.seconds:.0f} s" if phase.seconds is not None else ""
-            lines.append(f"Job {now.name}, {phase.name}: {phase.status}{took}")
+    lines += (
+        f"Job {now.name}, {phase.name}: {phase.status}{_times(phase)}"
+        for phase in now.phases
+        if phase.status not in (known.get(phase.name), "NotStarted")
+    )
     return lines
+
+
+def _times(phase: Phase) -> str:
+    if phase.seconds is not None:
+        return f" in {duration(phase.seconds)}"
+    if phase.status == "InProgress" and phase.started is not None:
+        return f" since {phase.started:%Y-%m-%d %H:%M:%S %Z}"
+    return ""
+
+
+def duration(seconds: float) -> str:
+    """Say a time in words short enough for a log: ``50 s``, ``12 min 5 s``, ``3 h 12 min``."""
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from airflow_bedrock.aws_errors import is_not_found, is_transient
-from airflow_bedrock.customization.job import Job, Outcome, changes
+from airflow_bedrock import configuration
+from airflow_bedrock.customization.job import Job, changes, duration
+from airflow_bedrock.customization.polling import Ended, Missing, Pace, Patience, Unanswered
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.triggers.poll_loop import Source, Watch, loop_for
 
 
-class BedrockModelCustomizationTrigger(BaseTrigger):
-    """Wait until a model customization job has ended, polling GetModelCustomizationJob.
+class BedrockModelCustomizationTrigger(BaseEventTrigger):
+    """Wait until a model customization job has ended.
+
+    All triggers of a triggerer with the same connection, region and interval share one loop, which looks at up to 1000
+    jobs by one ListModelCustomizationJobs (see :mod:`airflow_bedrock.triggers.poll_loop`). Airflow 3.3 runs that loop
+    as a shared stream; on an older one, and in ``dag.test()``, the triggers share it by themselves.
 
     Throttling, faults of the service and of the network are absorbed; only a long time without any answer ends the
     wait, and even that leaves the job as it is.
 
-    The event is a mapping: ``kind`` (``ended``, ``missing`` or ``silent``), ``job_identifier``, ``message`` and, for
-    a job that has ended, ``result`` (see :meth:`airflow_bedrock.customization.job.Job.result`).
+    The event is a mapping: ``kind`` (``ended``, ``missing``, ``refused`` or ``silent``), ``job_identifier``,
+    ``message``, ``waiting_since`` and, for a job that has ended, ``result`` (see
+    :meth:`airflow_bedrock.customization.job.Job.result`).
 
     :param job_identifier: the job's ARN or name.
-    :param poll_interval: seconds between two looks.
-    :param silence_limit: seconds without any answer of the service after which the wait is given up.
+    :param poll_interval: seconds between two looks, at the fastest. (default: ``[bedrock] poll_interval``)
+    :param poll_interval_max: seconds between two looks, at the slowest: while the service throttles, or with
+        ``backoff``. (default: ``[bedrock] poll_interval_max``)
+    :param backoff: look less and less often while no other job begins to be waited for.
+    :param silence_limit: seconds without any answer of the service after which the wait is given up; 0 for never, not
+        even where access is denied. (default: ``[bedrock] silence_limit``)
+    :param created: when the job was created, as the service says; an ISO 8601 string or a datetime. It spares a look,
+        and an answer that the job does not exist is then not believed at once.
+    :param waiting_since: when the task began to wait. (default: now)
+    :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
+        timed out. Not when it is cleared, nor when the triggerer ends or stalls. Needs Airflow 3.3.
     :param aws_conn_id: the Airflow connection used for AWS credentials.
     :param region_name: the AWS region; by default the connection's.
     :param verify: whether to verify TLS certificates, or the path of a CA bundle.
     :param botocore_config: configuration for the botocore client.
     """
 
+    # BaseEventTrigger says False, since an asset's trigger has no queue; this one is a task's.
+    supports_triggerer_queue = True
+
     def __init__(
         self,
         *,
         job_identifier: str,
-        poll_interval: float = 60.0,
-        silence_limit: float = 3600.0,
+        poll_interval: float | None = None,
+        poll_interval_max: float | None = None,
+        backoff: bool = False,
+        silence_limit: float | None = None,
+        created: datetime | str | None = None,
+        waiting_since: datetime | str | None = None,
+        stop_on_kill: bool = False,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -46,11 +71,17 @@ class BedrockModelCustomizationTrigger(BaseTrigger):
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not type it
         if not job_identifier:
             raise ValueError("job_identifier must be the ARN or the name of a model customization job")
-        if poll_interval <= 0 or silence_limit <= 0:
-            raise ValueError("poll_interval and silence_limit must be more than 0 seconds")
         self.job_identifier = job_identifier
-        self.poll_interval = poll_interval
-        self.silence_limit = silence_limit
+        interval = configuration.poll_interval() if poll_interval is None else poll_interval
+        # A default ceiling below the interval that was asked for gives way.
+        ceiling = max(interval, configuration.poll_interval_max()) if poll_interval_max is None else poll_interval_max
+        self.pace = Pace(interval=interval, ceiling=ceiling, backoff=backoff)
+        self.silence_limit = configuration.silence_limit() if silence_limit is None else silence_limit
+        if self.silence_limit < 0:
+            raise ValueError(f"silence_limit must be a number of seconds, or 0 for no limit; got {silence_limit}")
+        self.created = _time(created)
+        self.waiting_since = _time(waiting_since) or datetime.now(UTC)
+        self.stop_on_kill = stop_on_kill
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
         self.verify = verify
@@ -62,8 +93,13 @@ class BedrockModelCustomizationTrigger(BaseTrigger):
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 "job_identifier": self.job_identifier,
-                "poll_interval": self.poll_interval,
+                "poll_interval": self.pace.interval,
+                "poll_interval_max": self.pace.ceiling,
+                "backoff": self.pace.backoff,
                 "silence_limit": self.silence_limit,
+                "created": self.created.isoformat() if self.created else None,
+                "waiting_since": self.waiting_since.isoformat(),
+                "stop_on_kill": self.stop_on_kill,
                 "aws_conn_id": self.aws_conn_id,
                 "region_name": self.region_name,
                 "verify": self.verify,
@@ -71,40 +107,100 @@ class BedrockModelCustomizationTrigger(BaseTrigger):
             },
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
+    def shared_stream_key(self) -> Source:
+        """Triggers that look at the same place at the same pace share one loop."""
+        return Source(
+            aws_conn_id=self.aws_conn_id,
+            region_name=self.region_name,
+            verify=self.verify,
+            botocore_config=json.dumps(self.botocore_config or {}, sort_keys=True),
+            pace=self.pace,
+        )
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[None]:
+        """Run the loop for all triggers of the group; it wakes those concerned by itself, so nothing is broadcast."""
+        await loop_for(cls(**kwargs).shared_stream_key()).run()
+        yield  # never reached: the loop runs until it is cancelled, or raises
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[None]) -> AsyncIterator[TriggerEvent]:
         """Yield one event: the job has ended, does not exist, or nothing was heard of it for too long."""
-        hook = BedrockHook(
+        with loop_for(self.shared_stream_key()).watch(self.job_identifier, self.created) as watch:
+            event = await self._wait(watch)
+        yield TriggerEvent(event)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Do the same where Airflow runs no shared stream."""
+        poll_loop = loop_for(self.shared_stream_key())
+        async with poll_loop.running():
+            with poll_loop.watch(self.job_identifier, self.created) as watch:
+                event = await self._wait(watch)
+        yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """Stop the job where that was asked for and the task has ended for good. Airflow 3.3 and later call this."""
+        if self.stop_on_kill and self.task_instance is not None:
+            from airflow_bedrock.triggers.stopping import stop_unless_wanted
+
+            await stop_unless_wanted(self._make_hook, self.job_identifier, self.task_instance)
+
+    async def _wait(self, watch: Watch) -> dict[str, Any]:
+        self.log.info("Waiting for job %s, looking every %g s", self.job_identifier, self.pace.interval)
+        patience = Patience(self.silence_limit)
+        seen: Job | None = None
+        while True:
+            finding = await watch.next()
+            if isinstance(finding, Unanswered):
+                if (event := self._unanswered(finding, patience)) is not None:
+                    return event
+                continue
+            patience.answered()
+            if isinstance(finding, Missing):
+                return self._event("missing", f"There is no model customization job {self.job_identifier}")
+            for line in changes(seen, finding.job):
+                self.log.info(line)
+            seen = finding.job
+            if isinstance(finding, Ended):
+                waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
+                self.log.info("Waited for %s", waited)
+                return self._event("ended", f"Job {seen.name} is {seen.status}", seen.result())
+
+    def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
+        now = time.monotonic()
+        silent = duration(patience.silence(now))
+        if finding.refused and self.silence_limit:
+            return self._event("refused", f"Bedrock refused to tell about job {self.job_identifier}: {finding.why}")
+        if patience.is_over(now):
+            return self._event("silent", f"Bedrock has not answered for {silent}, last with: {finding.why}")
+        if patience.should_tell(now):
+            self.log.warning(
+                "No answer about job %s for %s, looking again; the latest error: %s",
+                self.job_identifier,
+                silent,
+                finding.why,
+            )
+        return None
+
+    def _make_hook(self) -> BedrockHook:
+        return BedrockHook(
             aws_conn_id=self.aws_conn_id,
             region_name=self.region_name,
             verify=self.verify,
             config=self.botocore_config,
         )
-        async with await hook.get_async_conn() as client:  # type: ignore[no-untyped-call]  # not typed upstream
-            yield TriggerEvent(await self._watch(client))
-
-    async def _watch(self, client: Any) -> dict[str, Any]:
-        seen: Job | None = None
-        answered = time.time()
-        while True:
-            try:
-                job = Job.from_response(await client.get_model_customization_job(jobIdentifier=self.job_identifier))
-            except Exception as error:
-                if is_not_found(error):
-                    return self._event("missing", f"There is no model customization job {self.job_identifier}")
-                if not is_transient(error):
-                    raise
-                silent = time.time() - answered
-                if silent > self.silence_limit:
-                    return self._event("silent", f"Bedrock has not answered for {silent:.0f} s, last with: {error}")
-                self.log.warning("Could not look at job %s, will look again: %s", self.job_identifier, error)
-            else:
-                answered = time.time()
-                for line in changes(seen, job):
-                    self.log.info(line)
-                if job.outcome is not Outcome.RUNNING:
-                    return self._event("ended", f"Job {job.name} is {job.status}", job.result())
-                seen = job
-            await asyncio.sleep(self.poll_interval)
 
     def _event(self, kind: str, message: str, result: dict[str, Any] | None = None) -> dict[str, Any]:
-        return {"kind": kind, "job_identifier": self.job_identifier, "message": message, "result": result}
+        return {
+            "kind": kind,
+            "job_identifier": self.job_identifier,
+            "message": message,
+            "waiting_since": self.waiting_since.isoformat(),
+            "result": result,
+        }
+
+
+def _time(given: datetime | str | None) -> datetime | None:
+    time = datetime.fromisoformat(given) if isinstance(given, str) else given
+    if time is not None and time.tzinfo is None:
+        raise ValueError(f"The time {given} says no time zone")
+    return time

@@ -1,0 +1,372 @@
+"""The loop that watches all jobs of one connection, region and pace, for every trigger of the process.
+
+It asks what the planner (:mod:`airflow_bedrock.customization.polling`) tells it to, and wakes only those triggers for
+which there is something new. The calls, and reading their answers, happen in threads: an answer about 1000 jobs would
+block the event loop for tens of milliseconds, and making a client for hundreds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from airflow.providers.common.compat.sdk import Stats
+from asgiref.sync import sync_to_async
+from botocore.config import Config
+from botocore.exceptions import ClientError, ParamValidationError
+from botocore.utils import parse_timestamp
+
+from airflow_bedrock.aws_errors import (
+    error_code,
+    is_about_credentials,
+    is_not_found,
+    is_throttled,
+    is_transient,
+)
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.polling import (
+    PAGE_SIZE,
+    Ask,
+    Finding,
+    GetJob,
+    ListJobs,
+    News,
+    Pace,
+    Planner,
+    Trouble,
+)
+from airflow_bedrock.hooks.bedrock import BedrockHook
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_bedrock import BedrockClient
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_CALLS_AT_ONCE = 4
+_WAKE_AT_ONCE = 25  # triggers; each writes log lines, and together they must not hold up the event loop
+_TROUBLE_LOG_SECONDS = 300.0
+
+# One attempt a call: the planner looks again anyway, and has to hear of throttling to slow everybody down.
+_CLIENT_CONFIG = Config(
+    retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30, max_pool_connections=_CALLS_AT_ONCE
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where to look, and how often: triggers whose source is equal share one loop."""
+
+    aws_conn_id: str | None
+    region_name: str | None
+    verify: bool | str | None
+    botocore_config: str
+    """A JSON object."""
+    pace: Pace
+
+
+class Watch:
+    """What one trigger hears about its job."""
+
+    def __init__(self) -> None:
+        self._findings: list[Finding | BaseException] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    def tell(self, finding: Finding | BaseException) -> None:
+        """Hand over news."""
+        self._findings.append(finding)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> Finding:
+        """Wait for news.
+
+        :raises RuntimeError: the loop broke.
+        """
+        while not self._findings:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        finding = self._findings.pop(0)
+        if isinstance(finding, BaseException):
+            raise RuntimeError("The loop that looks at Bedrock's customization jobs broke") from finding
+        return finding
+
+
+class PollLoop:
+    """Watches jobs; made by :func:`loop_for`, so that there is one for each source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._planner = Planner(source.pace, jitter=lambda: random.uniform(0.9, 1.1))  # noqa: S311  # not a secret
+        self._watches: dict[str, list[Watch]] = {}
+        self._wake = asyncio.Event()
+        self._drivers = 0
+        self._own_driver: asyncio.Task[None] | None = None
+        self._caller = _Caller(source)
+        self._reported_at = -math.inf
+        self._trouble_logged_at = -math.inf
+        self._troubles = 0
+        self._refusal_logged = False
+
+    @contextmanager
+    def watch(self, identifier: str, created: datetime | None) -> Iterator[Watch]:
+        """Watch a job, for as long as the context lasts."""
+        watch = Watch()
+        known = self._planner.watch(identifier, created, time.monotonic())
+        if known is not None:
+            watch.tell(known)
+        self._watches.setdefault(identifier, []).append(watch)
+        self._wake.set()
+        try:
+            yield watch
+        finally:
+            self._watches[identifier].remove(watch)
+            if not self._watches[identifier]:
+                del self._watches[identifier]
+                self._planner.unwatch(identifier)
+            self._release()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Make sure that the loop runs, where Airflow does not run it as a shared stream."""
+        if not self._drivers and self._own_driver is None:
+            self._own_driver = asyncio.create_task(self.run(), name="bedrock-poll-loop")
+        try:
+            yield
+        finally:
+            if not self._watches and (driver := self._own_driver) is not None:
+                _forget(self)  # whoever comes while this one ends gets another
+                driver.cancel()
+                # What broke the loop was told to those who watched.
+                with suppress(asyncio.CancelledError, Exception):
+                    await driver
+                self._release()
+
+    async def run(self) -> None:
+        """Ask and tell until cancelled; an error of the loop's own ends it, and all who watch hear of it."""
+        # The one trigger in whose context this was started is not the one that the log lines below are about.
+        structlog.contextvars.clear_contextvars()
+        self._drivers += 1
+        self._planner.lost_asks()
+        try:
+            async with asyncio.TaskGroup() as calls:
+                await self._drive(calls)
+        except Exception as error:
+            for watches in self._watches.values():
+                for watch in watches:
+                    watch.tell(error)
+            raise
+        finally:
+            self._drivers -= 1
+            self._release()
+
+    async def _drive(self, calls: asyncio.TaskGroup) -> None:
+        free = asyncio.Semaphore(_CALLS_AT_ONCE)
+
+        async def call(ask: Ask) -> None:
+            try:
+                await self._tell(await self._answer(ask))
+            finally:
+                free.release()
+                self._wake.set()
+
+        while True:
+            self._wake.clear()
+            while not free.locked() and (ask := self._planner.next(time.monotonic())) is not None:
+                await free.acquire()
+                calls.create_task(call(ask))
+            pause = None if free.locked() else self._planner.wakes_at() - time.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+
+    async def _answer(self, ask: Ask) -> News:
+        tags = {"operation": "list" if isinstance(ask, ListJobs) else "get"}
+        Stats.incr("bedrock.polls", tags=tags)
+        try:
+            if isinstance(ask, ListJobs):
+                jobs, token = await self._caller.list_jobs(ask)
+                news = self._planner.listed(jobs, token, time.monotonic())
+            else:
+                job = await self._caller.get_job(ask)
+                news = self._planner.got(ask, job, time.monotonic())
+        except Exception as error:
+            trouble = trouble_of(error, ask)
+            Stats.incr("bedrock.poll_errors", tags={**tags, "kind": trouble.name.lower()})
+            self._log_trouble(ask, trouble, error)
+            news = self._planner.failed(ask, trouble, str(error), time.monotonic())
+        self._report(time.monotonic())
+        return news
+
+    async def _tell(self, news: News) -> None:
+        for i, (identifier, finding) in enumerate(news):
+            for j, watch in enumerate(self._watches.get(identifier, ())):
+                watch.tell(finding)
+                if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:
+                    await asyncio.sleep(0)
+
+    def _report(self, now: float) -> None:
+        if now - self._reported_at < self._source.pace.interval:
+            return
+        self._reported_at = now
+        Stats.gauge("bedrock.jobs_watched", len(self._planner))
+        Stats.gauge("bedrock.poll_lag_seconds", self._planner.lag(now))
+
+    def _log_trouble(self, ask: Ask, trouble: Trouble, error: Exception) -> None:
+        """Say once what to allow, and of all else once in a while how often it happened."""
+        if isinstance(ask, ListJobs) and trouble is Trouble.REFUSED:
+            if self._refusal_logged:
+                return
+            self._refusal_logged = True
+            log.warning(
+                "Bedrock refused ListModelCustomizationJobs, which looks at 1000 jobs in one call. Looking at each of "
+                "%d jobs by itself instead, spread over the poll interval. Allow bedrock:ListModelCustomizationJobs "
+                "to the role of connection %s. %s",
+                len(self._planner),
+                self._source.aws_conn_id,
+                error,
+            )
+            return
+        self._troubles += 1
+        if (now := time.monotonic()) - self._trouble_logged_at >= _TROUBLE_LOG_SECONDS:
+            log.warning(
+                "Looking at Bedrock's customization jobs (connection %s): %d errors since this was last said; looking "
+                "again. The latest: %s",
+                self._source.aws_conn_id,
+                self._troubles,
+                error,
+            )
+            self._troubles = 0
+            self._trouble_logged_at = now
+
+    def _release(self) -> None:
+        if not self._watches and not self._drivers:
+            _forget(self)
+            self._caller.close()
+
+
+class _Caller:
+    """Makes the calls, in threads of its own, with one client that is made once."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._pool = ThreadPoolExecutor(max_workers=_CALLS_AT_ONCE, thread_name_prefix="bedrock-poll")
+        self._client: BedrockClient | None = None
+        self._making = asyncio.Lock()
+
+    async def list_jobs(self, ask: ListJobs) -> tuple[list[Job], str | None]:
+        """Call ListModelCustomizationJobs: a page of jobs, the newest first, and what continues after it."""
+        arguments: dict[str, Any] = {"maxResults": PAGE_SIZE, "sortBy": "CreationTime", "sortOrder": "Descending"}
+        if ask.created_after is not None:
+            arguments["creationTimeAfter"] = ask.created_after
+        if ask.token is not None:
+            arguments["nextToken"] = ask.token
+
+        def call(client: BedrockClient) -> tuple[list[Job], str | None]:
+            page = client.list_model_customization_jobs(**arguments)
+            jobs = [Job.from_response(summary) for summary in page.get("modelCustomizationJobSummaries", ())]
+            return jobs, page.get("nextToken")
+
+        return await self._call(call)
+
+    async def get_job(self, ask: GetJob) -> Job:
+        """Call GetModelCustomizationJob."""
+        return await self._call(
+            lambda client: Job.from_response(client.get_model_customization_job(jobIdentifier=ask.identifier))
+        )
+
+    def close(self) -> None:
+        """Let the threads end, and the connections close, when the calls under way have."""
+        self._pool.shutdown(wait=False)
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def _call(self, call: Callable[[BedrockClient], T]) -> T:
+        async with self._making:
+            if self._client is None:
+                # Not run_in_executor: before Airflow 3.2, a hook finds its connection only from asgiref's threads.
+                make = sync_to_async(self._make_client, thread_sensitive=False, executor=self._pool)
+                self._client = await make()
+        client = self._client
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call, client)
+        except Exception as error:
+            if is_about_credentials(error) and self._client is client:
+                self._client = None
+            raise
+
+    def _make_client(self) -> BedrockClient:
+        hook = _PollHook(
+            aws_conn_id=self._source.aws_conn_id,
+            region_name=self._source.region_name,
+            verify=self._source.verify,
+            config=json.loads(self._source.botocore_config) or None,
+        )
+        client: BedrockClient = hook.get_client_type(
+            region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config)
+        )
+        return client
+
+
+class _PollHook(BedrockHook):
+    """A hook whose clients read times fast: botocore takes 240 ms for those of 1000 jobs, `datetime` 2."""
+
+    def get_session(self, region_name: str | None = None, deferrable: bool = False) -> boto3.session.Session:
+        session = super().get_session(region_name=region_name, deferrable=deferrable)
+        parsers = session._session.get_component("response_parser_factory")
+        parsers.set_parser_defaults(timestamp_parser=_time)
+        return session
+
+
+def _time(value: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return parse_timestamp(value)
+
+
+def trouble_of(error: Exception, ask: Ask) -> Trouble:
+    """Sort an error of a look. What is not plainly about the question is no answer, so that nothing ends by it."""
+    if is_not_found(error):
+        return Trouble.MISSING
+    if is_throttled(error):
+        return Trouble.THROTTLED
+    if is_transient(error) or is_about_credentials(error):
+        return Trouble.NO_ANSWER
+    if isinstance(error, ParamValidationError):
+        return Trouble.REFUSED
+    # Whatever else is wrong with List, Get may do.
+    if isinstance(error, ClientError) and (isinstance(ask, ListJobs) or error_code(error) in _REFUSALS):
+        return Trouble.REFUSED
+    return Trouble.NO_ANSWER
+
+
+_REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationException"})
+
+_loops: dict[tuple[asyncio.AbstractEventLoop, Source], PollLoop] = {}
+
+
+def loop_for(source: Source) -> PollLoop:
+    """Return this event loop's poll loop for the source; to be watched or run before the next ``await``."""
+    key = (asyncio.get_running_loop(), source)
+    if key not in _loops:
+        _loops[key] = PollLoop(source)
+    return _loops[key]
+
+
+def _forget(poll_loop: PollLoop) -> None:
+    for key in [key for key, kept in _loops.items() if kept is poll_loop]:
+        del _loops[key]
