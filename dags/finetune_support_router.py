@@ -33,6 +33,7 @@ SERVICES = (  # noqa: SIM905 - thirty short words read better in a few lines tha
     "ec2 s3 rds lambda dynamodb iam sqs sns ecs eks cloudwatch logs cloudformation route53 elbv2 kms athena glue "
     "redshift kinesis apigateway cloudfront secretsmanager stepfunctions ssm sagemaker opensearch elasticache efs ecr"
 ).split()
+MOST_OF_A_SERVICE = 150  # operations
 
 
 class _Text(HTMLParser):
@@ -59,9 +60,10 @@ def support_requests(services: list[str]) -> Iterator[dict[str, str]]:
 
     loader = create_loader()
     for service in services:
-        latest = loader.load_service_model(service, "service-2")
-        for name, operation in sorted(latest["operations"].items()):
-            text = plain_text(operation.get("documentation", ""))
+        operations = loader.load_service_model(service, "service-2")["operations"]
+        # Evenly from all of a large service's, so that no service is most of the answers.
+        for name in sorted(operations)[:: 1 + len(operations) // MOST_OF_A_SERVICE]:
+            text = plain_text(operations[name].get("documentation", ""))
             if len(text) >= 40:
                 yield {"prompt": text[:400].rsplit(" ", 1)[0], "completion": service, "operation": f"{service}:{name}"}
 

@@ -1,13 +1,27 @@
-"""The CreateModelCustomizationJob request: made from an operator's arguments, checked by the service's own model."""
+"""The CreateModelCustomizationJob request: made from whatever form it is given in, checked by the service's own model.
+
+The service model that botocore ships is the schema: a member, type or enum value works the day botocore knows it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from botocore.model import Shape
+from botocore import xform_name
+
+from airflow_bedrock.shapes import Problem, problems
+
+# The short names that the amazon provider's operator uses, and the members that they stand for.
+SHORT_NAMES = {
+    "job_name": "jobName",
+    "custom_model_name": "customModelName",
+    "role_arn": "roleArn",
+    "base_model_id": "baseModelIdentifier",
+    "hyperparameters": "hyperParameters",
+}
 
 
 class RequestError(ValueError):
@@ -15,68 +29,149 @@ class RequestError(ValueError):
 
 
 def build_request(
+    given: Mapping[str, Any],
     *,
-    job_name: str,
-    custom_model_name: str,
-    role_arn: str,
-    base_model_id: str,
-    training_data_uri: str,
-    output_data_uri: str,
+    training_data_uri: str | None = None,
     validation_data_uri: str | Sequence[str] | None = None,
-    hyperparameters: Mapping[str, object] | None = None,
-    extra: Mapping[str, Any] | None = None,
+    output_data_uri: str | None = None,
+    **members: Any,
 ) -> dict[str, Any]:
-    """Return the request in the API's own names.
+    """Return the request in the API's own names and types.
 
-    :param validation_data_uri: one S3 URI or several; each becomes a validator.
-    :param hyperparameters: the service takes strings; numbers are turned into such.
-    :param extra: further members by their API names, e.g. ``{"vpcConfig": …}``; they win over the arguments.
+    :param given: the request to start from, in the API's names (as for ``--cli-input-json``) or in snake_case.
+    :param training_data_uri: short for ``trainingDataConfig.s3Uri``.
+    :param validation_data_uri: short for ``validationDataConfig.validators``: one S3 URI or several.
+    :param output_data_uri: short for ``outputDataConfig.s3Uri``.
+    :param members: further members by short name (``base_model_id``) or in snake_case (``vpc_config``); these and
+        the URIs win over ``given``. None counts as not given.
     """
-    request: dict[str, Any] = {
-        "jobName": job_name,
-        "customModelName": custom_model_name,
-        "roleArn": role_arn,
-        "baseModelIdentifier": base_model_id,
-        "trainingDataConfig": {"s3Uri": training_data_uri},
-        "outputDataConfig": {"s3Uri": output_data_uri},
-    }
+    if training_data_uri is not None:
+        members["training_data_config"] = {"s3Uri": training_data_uri}
     if validation_data_uri:
-        uris = [validation_data_uri] if isinstance(validation_data_uri, str) else validation_data_uri
-        request["validationDataConfig"] = {"validators": [{"s3Uri": uri} for uri in uris]}
-    if hyperparameters:
-        request["hyperParameters"] = {name: str(value) for name, value in hyperparameters.items()}
-    return request | dict(extra or {})
+        uris = validation_data_uri if isinstance(validation_data_uri, (list, tuple)) else [validation_data_uri]
+        members["validation_data_config"] = {"validators": [{"s3Uri": uri} for uri in uris]}
+    if output_data_uri is not None:
+        members["output_data_config"] = {"s3Uri": output_data_uri}
+    named = {SHORT_NAMES.get(name, name): value for name, value in members.items() if value is not None}
+    request: dict[str, Any] = _api_form(request_shape(), given) | _api_form(request_shape(), named)
+    return request
+
+
+def read_request(text: str) -> Mapping[str, Any]:
+    """Read a request that is written as for ``aws bedrock create-model-customization-job --cli-input-json`` or -yaml.
+
+    :raises RequestError: the text is neither JSON nor YAML, or not a mapping.
+    """
+    import yaml
+
+    try:
+        # YAML takes JSON too, save for a few escapes; and its errors are hard to read for who wrote JSON.
+        content = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"The request is neither JSON nor YAML: {error}") from error
+    if not isinstance(content, Mapping):
+        raise RequestError(f"The request must be a mapping of members; it is a {type(content).__name__}")
+    return content
 
 
 def data_uris(request: Mapping[str, Any]) -> list[str]:
-    """Return the S3 objects that the job will read: the training data first, then the validators."""
-    training = request.get("trainingDataConfig", {}).get("s3Uri")
+    """Return the S3 URIs that the job will read: the training data or invocation logs first, then the validators."""
+    training = request.get("trainingDataConfig", {})
+    logs = training.get("invocationLogsConfig", {}).get("invocationLogSource", {})
     validators = request.get("validationDataConfig", {}).get("validators", [])
-    return ([training] if training else []) + [validator["s3Uri"] for validator in validators]
+    return [source["s3Uri"] for source in (training, logs, *validators) if source.get("s3Uri")]
+
+
+def request_problems(request: Mapping[str, Any], known: Callable[[object], bool] = lambda value: True) -> list[Problem]:
+    """Return every way in which the service would refuse the request, by the service model.
+
+    :param known: says whether a value is final; what is wrong with one that is not, such as a template before it is
+        rendered, does not count.
+    """
+    return [problem for problem in problems(request_shape(), request) if known(problem.value)]
 
 
 def check_request(request: Mapping[str, Any]) -> None:
-    """Check the request against botocore's shape of CreateModelCustomizationJob, all of it at once.
+    """Check the request, all of it at once.
 
     :raises RequestError: names each member that the service would refuse, with its value and the rule.
     """
-    from airflow_bedrock.shapes import problems
+    refuse(request_problems(request))
 
-    found = problems(_request_shape(), request)
+
+def refuse(found: Sequence[Problem]) -> None:
+    """Raise one error for all problems, if there are any.
+
+    :raises RequestError: there are.
+    """
     if found:
-        lines = "\n".join(f"  - {problem}" for problem in found)
+        lines = "\n".join(f"  - {problem.path}: {_shown(problem)}" for problem in found)
         raise RequestError(
-            f"CreateModelCustomizationJob would be refused; nothing was sent or spent. Mend these:\n{lines}"
+            "CreateModelCustomizationJob would be refused; nothing was sent and nothing was spent. Mend these "
+            f"(source: botocore's model of the service):\n{lines}"
         )
 
 
+def _shown(problem: Problem) -> str:
+    value = repr(problem.value)
+    return (
+        problem.rule if problem.value is None else f"{value if len(value) <= 80 else value[:77] + '…'}: {problem.rule}"
+    )
+
+
 @cache
-def _request_shape() -> Shape:
+def request_shape() -> Any:
+    """Botocore's shape of the request."""
     from botocore.loaders import create_loader
     from botocore.model import ServiceModel
 
     model = ServiceModel(create_loader().load_service_model("bedrock", "service-2"), "bedrock")
-    shape = model.operation_model("CreateModelCustomizationJob").input_shape
-    if shape is None:
-        raise LookupError("botocore's service model has no input for CreateModelCustomizationJob")
-    return shape
+    return model.operation_model("CreateModelCustomizationJob").input_shape
+
+
+@cache
+def member_names() -> frozenset[str]:
+    """The request's members in snake_case, as an operator's arguments name them."""
+    return frozenset(xform_name(name) for name in request_shape().members)
+
+
+def _api_form(shape: Any, value: Any) -> Any:
+    """Give members their API names, and values the types that a template or a YAML file could not give them."""
+    if shape.type_name == "structure" and isinstance(value, Mapping):
+        names = {xform_name(name): name for name in shape.members}
+        named = {names.get(name, name): member for name, member in value.items()}
+        return {
+            name: _api_form(shape.members[name], member) if name in shape.members else member
+            for name, member in named.items()
+        }
+    if shape.type_name == "list" and isinstance(value, (list, tuple)):
+        return [_api_form(shape.member, member) for member in value]
+    if shape.type_name == "map" and isinstance(value, Mapping):
+        # A hyperparameter is a string to the service and a number to whoever writes it.
+        return {name: str(member) if isinstance(member, (int, float)) else member for name, member in value.items()}
+    if isinstance(value, str) and (parse := _PARSERS.get(shape.type_name)):
+        return parse(value)
+    return value
+
+
+def _boolean(value: str) -> bool | str:
+    return {"true": True, "false": False}.get(value.lower(), value)
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str], int | float | str]:
+    def parse(value: str) -> int | float | str:
+        try:
+            return kind(value)
+        except ValueError:
+            return value  # the check names it
+
+    return parse
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "boolean": _boolean,
+    "integer": _number(int),
+    "long": _number(int),
+    "float": _number(float),
+    "double": _number(float),
+}

@@ -4,32 +4,46 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
-from airflow.providers.common.compat.sdk import conf
-from botocore.exceptions import ClientError
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
+from airflow.sdk.exceptions import TaskDeferralTimeout
 
-from airflow_bedrock.aws_errors import error_code, is_transient
+from airflow_bedrock import __version__
 from airflow_bedrock.configuration import poll_interval
-from airflow_bedrock.customization.decision import Decision, decide
-from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, identify
-from airflow_bedrock.customization.job import Job, Outcome, changes
-from airflow_bedrock.customization.request import RequestError, build_request, check_request, data_uris
+from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, Reuse, identify
+from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.request import (
+    RequestError,
+    build_request,
+    check_request,
+    data_uris,
+    member_names,
+    read_request,
+    refuse,
+    request_problems,
+)
+from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.hooks.customization_data import DataNotFoundError, describe_data
-from airflow_bedrock.hooks.finished_job import job_of_event, look_at_job, result_of
+from airflow_bedrock.hooks.finished_job import job_of_event, result_of
+from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
+from airflow_bedrock.operators.stopping import ended_for_good, stop_job
+from airflow_bedrock.operators.submission import NoSlotError, find_or_create
+from airflow_bedrock.operators.waiting import wait_for_job
 from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
 
 if TYPE_CHECKING:
+    import jinja2
     from airflow.sdk import Context
 
-# Codes with which the service may refuse a name that is in use; which one it is, a look at the name tells.
-_NAME_MAY_BE_IN_USE = frozenset({"ConflictException", "ResourceInUseException", "ValidationException"})
+_REQUEST_FILES = (".json", ".yaml", ".yml")
 
 
 class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
@@ -40,9 +54,15 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     derives the same ones, looks for the job, and adopts it while it runs, takes its model once it has completed, or
     makes the next generation after it has failed, was stopped, or its model was deleted.
 
+    The request can be given as keyword arguments by the names of the amazon provider's operator; any other member of
+    CreateModelCustomizationJob by its name in snake_case (``vpc_config=``, ``customization_type=``, ``job_tags=``);
+    or whole, as ``request=``. The arguments win over ``request``. It is checked against botocore's model of the
+    service: literal values when the DAG is parsed, all of it before the call.
+
     Returns the job's ARN; pushes it as XCom ``job_arn`` the moment the job exists and, where it waits, the result
     mapping of the completed job as XCom ``result`` (see
-    :class:`~airflow_bedrock.sensors.BedrockModelCustomizationSensor`).
+    :class:`~airflow_bedrock.sensors.BedrockModelCustomizationSensor`). An Asset among ``outlets`` gets the result as
+    the extra of its event.
 
     .. seealso:: `CreateModelCustomizationJob
         <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCustomizationJob.html>`__
@@ -57,16 +77,28 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         defaults. (templated)
     :param ensure_unique_job_name: with False the two names are used as they are, without a digest; then there is no
         next generation, and the task fails if the name is used up. (templated)
-    :param customization_job_kwargs: further members of the request by their API names, for example ``vpcConfig``,
-        ``customizationType``, ``customModelKmsKeyId``, ``jobTags``. (templated)
+    :param customization_job_kwargs: further members of the request by their API names. (templated)
     :param wait_for_completion: wait for the job's end. (default: True)
     :param waiter_delay: seconds between two looks at the job. (default: ``[bedrock] poll_interval``, 60)
     :param waiter_max_attempts: looks after which the wait is given up; the job is left running. By default the
         wait has no limit but ``execution_timeout``.
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
     :param validation_data_uri: one S3 URI of validation data, or several. (templated)
+    :param request: the whole request: a mapping in the API's names or in snake_case, or the path of a ``.json`` or
+        ``.yaml`` file, looked for as Airflow looks for template files, in the form of ``aws bedrock
+        create-model-customization-job --cli-input-json`` (``airflow-bedrock skeleton`` prints one). (templated)
     :param reuse: how far the same request finds the same job: ``run`` (default), ``dag`` (across the runs of the
         DAG), or ``never`` (each Clear of the task pays for a new job; retries still do not). (templated)
+    :param preflight: look at the data before the call: that it exists, and what its content is. Without it a change
+        of the content behind the same URI goes unnoticed. (default: True)
+    :param tag_resources: tag job and model with DAG, run, task, map index and package version, beside your own
+        tags. (default: True)
+    :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
+        DAG run times out. A lost worker or a Clear does not stop it: the next try adopts it. (default: True)
+    :param stop_on_timeout: stop the job when ``execution_timeout`` runs out. (default: True)
+    :param slot_retry_delay: seconds until the next attempt while the account's quota of jobs is used up; the task
+        gives its worker slot back meanwhile. (default: 300)
+    :param slot_timeout: seconds after which waiting for the quota is given up. (default: a day)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
@@ -83,22 +115,27 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         "hyperparameters",
         "ensure_unique_job_name",
         "customization_job_kwargs",
+        "members",
+        "request",
         "reuse",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "hyperparameters": "json",
         "customization_job_kwargs": "json",
+        "members": "json",
+        "request": "json",
     }
+    operator_extra_links = (CustomizationJobLink(), CustomModelLink(), OutputDataLink())
     ui_color = "#66c3ff"
 
     def __init__(
         self,
-        job_name: str,
-        custom_model_name: str,
-        role_arn: str,
-        base_model_id: str,
-        training_data_uri: str,
-        output_data_uri: str,
+        job_name: str | None = None,
+        custom_model_name: str | None = None,
+        role_arn: str | None = None,
+        base_model_id: str | None = None,
+        training_data_uri: str | None = None,
+        output_data_uri: str | None = None,
         hyperparameters: Mapping[str, object] | None = None,
         ensure_unique_job_name: bool = True,
         customization_job_kwargs: Mapping[str, Any] | None = None,
@@ -108,9 +145,18 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         *,
         validation_data_uri: str | Sequence[str] | None = None,
+        request: Mapping[str, Any] | str | None = None,
         reuse: str = "run",
+        preflight: bool = True,
+        tag_resources: bool = True,
+        stop_on_kill: bool = True,
+        stop_on_timeout: bool = True,
+        slot_retry_delay: float = 300,
+        slot_timeout: float = 24 * 60 * 60,
         **kwargs: Any,
     ) -> None:
+        # Airflow wants every templated argument as an attribute of its name before anything reads it.
+        members = {name: kwargs.pop(name) for name in member_names() & kwargs.keys()}
         super().__init__(**kwargs)
         self.job_name = job_name
         self.custom_model_name = custom_model_name
@@ -122,113 +168,141 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.hyperparameters = hyperparameters
         self.ensure_unique_job_name = ensure_unique_job_name
         self.customization_job_kwargs = customization_job_kwargs
+        self.members = members
+        self.request = request
         self.wait_for_completion = wait_for_completion
         self.waiter_delay = waiter_delay or poll_interval()
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.reuse = reuse
+        self.preflight = preflight
+        self.tag_resources = tag_resources
+        self.stop_on_kill = stop_on_kill
+        self.stop_on_timeout = stop_on_timeout
+        self.slot_retry_delay = slot_retry_delay
+        self.slot_timeout = slot_timeout
+        self._waited_for: tuple[Job, Any] | None = None
+        self._check_literals()
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render the arguments, and the request's file if there is one.
+
+        Not by ``template_ext``, which would take any argument that ends in ``.json`` for a file, an S3 URI too.
+        """
+        environment = jinja_env or self.get_template_env()
+        super().render_template_fields(context, environment)
+        if isinstance(self.request, str) and self.request.endswith(_REQUEST_FILES):
+            self.request = environment.get_template(self.request).render(context)
 
     def execute(self, context: Context) -> str:
         """Find or create the job, and wait for it if asked to."""
-        request = self._request()
-        job = self._find_or_create(request, self._identify(request, context))
+        asker = _asker(context)
+        request = self._checked_request(asker)
+        try:
+            job = find_or_create(self.hook, request, self._identify(request, asker))
+        except NoSlotError as error:
+            return self._wait_for_slot(context, error)
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is Outcome.SUCCEEDED:
             return self._finish(job, context)
         if self.deferrable:
             self._defer(job)
         if self.wait_for_completion:
-            return self._finish(self._wait(job), context)
+            return self._finish(self._wait(job, context), context)
         return job.arn
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
-        """Take up the trigger's event."""
+        """Take up the event of the trigger that waited for the job."""
         return self._finish(job_of_event(self.hook, event), context)
 
+    def execute_again(self, context: Context, event: Any = None) -> str:
+        """Ask again, after a wait for a slot."""
+        return self.execute(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take up a deferred task; stop the job if it was deferred for too long."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as error:
+            raise self._timed_out(context["ti"].xcom_pull(task_ids=self.task_id, key="job_arn")) from error
+
+    def on_kill(self) -> None:
+        """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
+        if not self.stop_on_kill or self._waited_for is None:
+            return
+        job, ti = self._waited_for
+        if ended_for_good(ti):
+            self.log.info("This task was ended for good. %s", stop_job(self.hook, job.arn))
+        else:
+            self.log.info("Job %s was left running: another try of this task adopts it", job.arn)
+
+    def _check_literals(self) -> None:
+        """Find a mistake when the DAG is parsed, as far as the arguments are final by then.
+
+        :raises RequestError: names each mistake.
+        :raises ValueError: ``reuse`` is none of its choices.
+        """
+        if _is_literal(self.reuse) and self.reuse not in REUSE_CHOICES:
+            raise ValueError(f"reuse must be one of {', '.join(REUSE_CHOICES)}; got {self.reuse!r}")
+        if self.request is not None and not isinstance(self.request, Mapping):
+            return  # a file, or the output of another task: known when this one runs
+        refuse(request_problems(self._request(), known=_is_literal))
+
     def _request(self) -> dict[str, Any]:
-        request = build_request(
+        given = read_request(self.request) if isinstance(self.request, str) else self.request or {}
+        extra = self.customization_job_kwargs
+        return build_request(
+            {**given, **extra} if isinstance(extra, Mapping) else given,
             job_name=self.job_name,
             custom_model_name=self.custom_model_name,
             role_arn=self.role_arn,
             base_model_id=self.base_model_id,
             training_data_uri=self.training_data_uri,
-            output_data_uri=self.output_data_uri,
             validation_data_uri=self.validation_data_uri,
+            output_data_uri=self.output_data_uri,
             hyperparameters=self.hyperparameters,
-            extra=self.customization_job_kwargs,
+            **self.members,
         )
+
+    def _checked_request(self, asker: Asker) -> dict[str, Any]:
+        try:
+            request = self._request()
+            if self.tag_resources:
+                tags = automatic_tags(asker, __version__)
+                for member in ("jobTags", "customModelTags"):
+                    request[member] = with_tags(request.get(member, []), tags)
+            check_request(request)
+        except RequestError as error:
+            raise BedrockFatalError(str(error)) from error
         if self.reuse not in REUSE_CHOICES:
             raise BedrockFatalError(f"reuse must be one of {', '.join(REUSE_CHOICES)}; got {self.reuse!r}")
         return request
 
-    def _identify(self, request: Mapping[str, Any], context: Context) -> Identity:
-        try:
-            data = describe_data(self._s3, data_uris(request))
-        except DataNotFoundError as error:
-            raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
-        ti, run = context["ti"], context["dag_run"]
-        asker = Asker(
-            dag_id=ti.dag_id,
-            task_id=ti.task_id,
-            run_id=ti.run_id,
-            map_index=-1 if ti.map_index is None else ti.map_index,
-            clear_number=getattr(run, "clear_number", 0),
+    def _identify(self, request: Mapping[str, Any], asker: Asker) -> Identity:
+        data = []
+        if self.preflight:
+            try:
+                data = describe_data(self._s3, data_uris(request))
+            except DataNotFoundError as error:
+                raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
+        exact = str(self.ensure_unique_job_name) == "False"  # a templated False arrives as a string
+        reuse: Reuse = self.reuse  # type: ignore[assignment]  # _checked_request has made sure
+        return identify(request, data, asker, reuse, exact=exact)
+
+    def _wait_for_slot(self, context: Context, error: NoSlotError) -> str:
+        from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+
+        ti = context["ti"]
+        since = ti.xcom_pull(task_ids=self.task_id, key="waiting_for_slot_since", default=None) or time.time()
+        if time.time() - since > self.slot_timeout:
+            raise BedrockError(f"{error} Waited for {self.slot_timeout:.0f} s; nothing was spent.") from error
+        ti.xcom_push(key="waiting_for_slot_since", value=since)
+        self.log.info("%s Asking again in %.0f s, without a worker slot meanwhile.", error, self.slot_retry_delay)
+        self.defer(
+            trigger=TimeDeltaTrigger(timedelta(seconds=self.slot_retry_delay)),
+            method_name=self.execute_again.__name__,
         )
-        # A templated False arrives as a string.
-        exact = str(self.ensure_unique_job_name) == "False"
-        return identify(request, data, asker, self.reuse, exact=exact)  # type: ignore[arg-type]  # checked in _request
-
-    def _find_or_create(self, request: Mapping[str, Any], identity: Identity) -> Job:
-        generation = 1
-        while True:
-            name, token = identity.job_name(generation), identity.token(generation)
-            found = self.hook.get_customization_job(name)
-            decision = decide(found, token)
-            if found is None:
-                return self._create(
-                    {
-                        **request,
-                        "jobName": name,
-                        "customModelName": identity.model_name(generation),
-                        "clientRequestToken": token,
-                    }
-                )
-            if decision is Decision.ADOPT:
-                self.log.info("Job %s was asked for before and is %s: adopting it", found.arn, found.status)
-                return found
-            if decision is Decision.REUSE and self.hook.has_custom_model(str(found.model_arn)):
-                self.log.info(
-                    "Job %s has already done what is asked for, with the same request and the same data: reusing its "
-                    "model %s, which costs nothing. To train again, set reuse='never' and clear this task.",
-                    found.arn,
-                    found.model_arn,
-                )
-                return found
-            if decision in (Decision.CLASH, Decision.UNKNOWN) or identity.exact:
-                raise BedrockFatalError(_cannot_go_on(found, decision))
-            self.log.info("Job %s is %s and has left no model: going on to its next generation", name, found.status)
-            generation += 1
-
-    def _create(self, request: Mapping[str, Any]) -> Job:
-        """Create the job. A worker that is killed from here on leaves a job that the next try finds by its name."""
-        name = request["jobName"]
-        try:
-            check_request(request)
-        except RequestError as error:
-            raise BedrockFatalError(str(error)) from error
-        self.log.info("Creating model customization job %s", name)
-        try:
-            arn = self.hook.conn.create_model_customization_job(**request)["jobArn"]
-        except ClientError as error:
-            if error_code(error) in _NAME_MAY_BE_IN_USE:
-                found = self.hook.get_customization_job(name)
-                if decide(found, request["clientRequestToken"]) is Decision.ADOPT:
-                    self.log.info("Job %s was created by another try at the same moment: adopting it", name)
-                    return look_at_job(self.hook, name)
-            message = f"CreateModelCustomizationJob for {name} was refused, and nothing was spent: {error}"
-            raise (BedrockError if is_transient(error) else BedrockFatalError)(message) from error
-        self.log.info("Created model customization job %s; it is billed from now on", arn)
-        return Job(arn=arn, name=name, status="InProgress")
+        raise AssertionError("defer() raises")
 
     def _defer(self, job: Job) -> None:
         self.log.info("Waiting in the triggerer for job %s", job.arn)
@@ -246,32 +320,28 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             timeout=self.execution_timeout,
         )
 
-    def _wait(self, job: Job) -> Job:
-        looks = 0
-        seen: Job | None = None
-        while True:
-            try:
-                job = look_at_job(self.hook, job.arn)
-            except ClientError as error:
-                if not is_transient(error):
-                    raise
-                self.log.warning("Could not look at job %s, will look again: %s", job.arn, error)
-            else:
-                for line in changes(seen, job):
-                    self.log.info(line)
-                seen = job
-                if job.outcome is not Outcome.RUNNING:
-                    return job
-            looks += 1
-            if self.waiter_max_attempts is not None and looks >= self.waiter_max_attempts:
-                raise BedrockError(
-                    f"Job {job.arn} still runs after {looks} looks, {self.waiter_delay} s apart. It was not stopped "
-                    "and is billed until it ends; another try of this task adopts it and waits again."
-                )
-            time.sleep(self.waiter_delay)
+    def _wait(self, job: Job, context: Context) -> Job:
+        self._waited_for = (job, context["ti"])
+        try:
+            return wait_for_job(self.hook, job, self.waiter_delay, self.waiter_max_attempts)
+        except AirflowTaskTimeout as error:
+            raise self._timed_out(job.arn) from error
+        finally:
+            self._waited_for = None
+
+    def _timed_out(self, job_arn: str) -> BedrockError:
+        after = f"The wait for job {job_arn} took longer than execution_timeout ({self.execution_timeout})."
+        if self.stop_on_timeout:
+            return BedrockError(f"{after} {stop_job(self.hook, job_arn)}")
+        return BedrockError(
+            f"{after} It was left running, as asked for, and is billed until it ends; a retry adopts it."
+        )
 
     def _finish(self, job: Job, context: Context) -> str:
-        context["ti"].xcom_push(key="result", value=result_of(job, self._s3))
+        result = result_of(job, self._s3)
+        context["ti"].xcom_push(key="result", value=result)
+        for outlet in self.outlets or []:
+            context["outlet_events"][outlet].extra.update(result)
         return job.arn
 
     @cached_property
@@ -279,14 +349,23 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         return S3Hook(**self._hook_parameters)
 
 
-def _cannot_go_on(found: Job, decision: Decision) -> str:
-    if decision is Decision.UNKNOWN:
-        return (
-            f"Job {found.arn} has a status that is not known: {found.status}. It was neither reused nor replaced, "
-            "since it may run and be billed: look at it in the AWS console, and upgrade airflow-bedrock."
-        )
-    whose = "another request made it" if decision is Decision.CLASH else "it has left no model"
-    return (
-        f"The job name {found.name} is used up: job {found.arn} is {found.status}, and {whose}. Nothing was spent. "
-        "A job's name cannot be used again: choose another one, or let ensure_unique_job_name=True add to it."
+def _asker(context: Context) -> Asker:
+    ti = context["ti"]
+    return Asker(
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        clear_number=getattr(context["dag_run"], "clear_number", 0),
     )
+
+
+def _is_literal(value: object) -> bool:
+    """Whether an argument is final when the DAG is parsed: no template, no output of another task."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, Mapping):
+        return all(map(_is_literal, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_literal, value))
+    return value is None or isinstance(value, (bool, int, float))

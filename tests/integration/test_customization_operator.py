@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_bedrock.customization.request import RequestError
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
@@ -177,11 +178,18 @@ def test_missing_data_is_found_before_anything_is_paid(account: Account, local: 
     assert account.jobs(name) == []
 
 
+def test_a_bad_literal_is_found_when_the_dag_is_parsed(account: Account, local: LocalBedrock) -> None:
+    """All of it at once; a template is not judged before it is rendered."""
+    with pytest.raises(RequestError, match=r"(?s)vpc.*roleArn"):
+        operator(account, local, "{{ data }}", role_arn="bedrock", customization_job_kwargs={"vpc": {}})
+
+
 def test_a_bad_request_is_found_before_anything_is_paid(account: Account, local: LocalBedrock, name: str) -> None:
-    """What the service would refuse is not sent."""
+    """What a template rendered to is checked before the call, and what the service would refuse is not sent."""
     data = account.put("train.jsonl", records())
-    task = operator(account, local, data, job_name=name, role_arn="bedrock", customization_job_kwargs={"vpc": {}})
-    with pytest.raises(BedrockFatalError, match=r"(?s)roleArn.*vpc"):
+    task = operator(account, local, data, job_name=name, role_arn="{{ role }}")
+    task.role_arn = "bedrock"
+    with pytest.raises(BedrockFatalError, match="roleArn"):
         task.execute(context())
     assert account.jobs(name) == []
 

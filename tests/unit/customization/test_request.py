@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+import yaml
+from botocore import xform_name
 
-from airflow_bedrock.customization.request import RequestError, build_request, check_request, data_uris
+from airflow_bedrock.customization.request import (
+    RequestError,
+    build_request,
+    check_request,
+    data_uris,
+    read_request,
+    request_problems,
+)
 
 ARGUMENTS: dict[str, Any] = {
     "job_name": "router",
@@ -20,14 +30,14 @@ ARGUMENTS: dict[str, Any] = {
 
 def test_the_smallest_request_passes() -> None:
     """Hyperparameters are not required; the service has defaults."""
-    request = build_request(**ARGUMENTS)
+    request = build_request({}, **ARGUMENTS)
     check_request(request)
     assert "hyperParameters" not in request
 
 
 def test_numbers_become_the_strings_that_the_service_takes() -> None:
     """A hyperparameter may be written as a number."""
-    request = build_request(**ARGUMENTS, hyperparameters={"epochCount": 2, "learningRate": 1e-05})
+    request = build_request({}, **ARGUMENTS, hyperparameters={"epochCount": 2, "learningRate": 1e-05})
     assert request["hyperParameters"] == {"epochCount": "2", "learningRate": "1e-05"}
     check_request(request)
 
@@ -35,19 +45,116 @@ def test_numbers_become_the_strings_that_the_service_takes() -> None:
 @pytest.mark.parametrize("given", ["s3://bucket/valid.jsonl", ["s3://bucket/valid.jsonl"]])
 def test_validation_data_may_be_one_or_several(given: Any) -> None:
     """One URI is a list of one."""
-    request = build_request(**ARGUMENTS, validation_data_uri=given)
+    request = build_request({}, **ARGUMENTS, validation_data_uri=given)
     check_request(request)
     assert data_uris(request) == ["s3://bucket/train.jsonl", "s3://bucket/valid.jsonl"]
 
 
 def test_every_mistake_is_named_at_once() -> None:
     """A bad role, a bad enum and an unknown member come in one error, before anything is sent."""
-    request = build_request(
-        **{**ARGUMENTS, "role_arn": "bedrock"}, extra={"customizationType": "FINETUNING", "vpc": {}}
-    )
+    request = build_request({"customizationType": "FINETUNING", "vpc": {}}, **{**ARGUMENTS, "role_arn": "bedrock"})
     with pytest.raises(RequestError) as caught:
         check_request(request)
     message = str(caught.value)
     assert "nothing was sent" in message
     for member in ("roleArn", "customizationType", "vpc"):
         assert member in message
+
+
+DISTILLATION: dict[str, Any] = {
+    "jobName": "router",
+    "customModelName": "router",
+    "roleArn": "arn:aws:iam::123456789012:role/bedrock",
+    "baseModelIdentifier": "amazon.nova-micro-v1:0:128k",
+    "customizationType": "DISTILLATION",
+    "trainingDataConfig": {
+        "invocationLogsConfig": {
+            "usePromptResponse": True,
+            "invocationLogSource": {"s3Uri": "s3://bucket/logs/"},
+            "requestMetadataFilters": {"equals": {"team": "support"}},
+        }
+    },
+    "outputDataConfig": {"s3Uri": "s3://bucket/output"},
+    "vpcConfig": {"subnetIds": ["subnet-1"], "securityGroupIds": ["sg-1"]},
+    "jobTags": [{"key": "team", "value": "support"}],
+    "customizationConfig": {
+        "distillationConfig": {
+            "teacherModelConfig": {
+                "teacherModelIdentifier": "amazon.nova-pro-v1:0",
+                "maxResponseLengthForInference": 500,
+            }
+        }
+    },
+}
+
+
+def snake_case(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name if name in ("team",) else xform_name(name): snake_case(member) for name, member in value.items()}
+    return [snake_case(member) for member in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda: build_request(DISTILLATION),
+        lambda: build_request(snake_case(DISTILLATION)),
+        lambda: build_request({}, **snake_case(DISTILLATION)),
+        lambda: build_request(read_request(json.dumps(DISTILLATION, indent=2))),
+        lambda: build_request(read_request(yaml.safe_dump(DISTILLATION))),
+    ],
+    ids=["mapping", "snake_case mapping", "arguments", "json", "yaml"],
+)
+def test_each_form_of_a_request_means_the_same(form: Any) -> None:
+    """The whole request can be said in any of the ways, at any depth."""
+    request = form()
+    check_request(request)
+    assert request == DISTILLATION
+    assert data_uris(request) == ["s3://bucket/logs/"]
+
+
+def test_arguments_win_over_the_request() -> None:
+    """A file holds what stays; the arguments say what this task wants."""
+    request = build_request(DISTILLATION, job_name="other", output_data_uri="s3://bucket/elsewhere")
+    assert request["jobName"] == "other"
+    assert request["outputDataConfig"] == {"s3Uri": "s3://bucket/elsewhere"}
+    assert request["customModelName"] == "router"
+
+
+def test_rendered_templates_get_their_types_back() -> None:
+    """A template renders to a string; the service wants a number and a boolean."""
+    request = build_request(
+        {
+            **DISTILLATION,
+            "trainingDataConfig": {
+                "invocationLogsConfig": {
+                    "usePromptResponse": "True",
+                    "invocationLogSource": {"s3Uri": "s3://bucket/logs/"},
+                }
+            },
+            "customizationConfig": {
+                "distillationConfig": {
+                    "teacherModelConfig": {
+                        "teacherModelIdentifier": "amazon.nova-pro-v1:0",
+                        "maxResponseLengthForInference": "500",
+                    }
+                }
+            },
+        }
+    )
+    check_request(request)
+    assert request["trainingDataConfig"]["invocationLogsConfig"]["usePromptResponse"] is True
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{", "a: [", "just words"])
+def test_a_file_that_is_no_request_is_said(text: str) -> None:
+    """Neither JSON nor YAML, or not a mapping."""
+    with pytest.raises(RequestError):
+        read_request(text)
+
+
+def test_what_is_not_known_yet_is_not_refused() -> None:
+    """Before templates are rendered only what is final can be wrong."""
+    request = build_request({}, **{**ARGUMENTS, "role_arn": "{{ var.value.role }}", "job_name": "no spaces allowed"})
+    found = request_problems(request, known=lambda value: "{{" not in str(value))
+    assert [problem.path for problem in found] == ["jobName"]

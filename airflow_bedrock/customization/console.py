@@ -1,0 +1,31 @@
+"""Addresses of the AWS console, by ARN: the partition and the region are read from it."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+_DOMAINS = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+
+
+def _home(arn: str, service: str) -> str | None:
+    _, partition, _, region, *_ = arn.split(":")
+    domain = _DOMAINS.get(partition)
+    return f"https://{region}.{domain}/{service}/home?region={region}" if domain else None
+
+
+def resource_url(arn: str) -> str:
+    """Return the page of a customization job or a custom model; empty where the partition's console is not known."""
+    home = _home(arn, "bedrock")
+    return f"{home}#/custom-models/item/?arn={quote(arn, safe='')}" if home else ""
+
+
+def s3_url(uri: str, job_arn: str) -> str:
+    """Return the page of an S3 location, in the console of the job's partition and region."""
+    _, partition, _, region, *_ = job_arn.split(":")
+    domain = _DOMAINS.get(partition)
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return f"https://{domain}/s3/buckets/{bucket}?region={region}&prefix={quote(key)}" if domain else ""

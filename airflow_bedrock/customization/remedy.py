@@ -1,0 +1,69 @@
+"""What helps against an error of the service or a failed job: the one place that says so. Pure.
+
+Errors: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCustomizationJob.html#API_CreateModelCustomizationJob_Errors
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.aws_errors import error_code, is_transient
+
+
+class Remedy(Enum):
+    """What helps."""
+
+    RETRY = "retry"
+    """It passes by itself: the same again, later."""
+    WAIT_FOR_SLOT = "wait for a slot"
+    """The account has as many jobs as it may have: again when one has ended."""
+    LOOK = "look"
+    """The name is in use: who has it, a look at it tells."""
+    NONE = "none"
+    """Nothing does until a person mends the cause. Also for whatever is not known: it fails closed."""
+
+
+# ThrottlingException and InternalServerException are told by aws_errors.
+_REMEDIES = {
+    "ServiceQuotaExceededException": Remedy.WAIT_FOR_SLOT,
+    "ConflictException": Remedy.LOOK,
+    "ResourceInUseException": Remedy.LOOK,
+    "ValidationException": Remedy.NONE,
+    "AccessDeniedException": Remedy.NONE,
+    "ResourceNotFoundException": Remedy.NONE,
+    "TooManyTagsException": Remedy.NONE,
+}
+
+# Said with a ValidationException, which for all other causes is final. Were the words to change, the task would fail
+# without a retry, and pay for nothing.
+_NAME_IN_USE = "currently in use"
+
+# What the service's failure messages say when the data, the permissions and the request are not at fault.
+_MENDABLE_FAILURES = (
+    "internal error",
+    "internal server error",
+    "service unavailable",
+    "please try again",
+    "try again later",
+    # A role made seconds ago: it takes up to minutes until every part of AWS knows it.
+    "cannot be assumed",
+)
+
+
+def remedy_for_error(error: BaseException) -> Remedy:
+    """Say what helps against an error of CreateModelCustomizationJob."""
+    if is_transient(error):
+        return Remedy.RETRY
+    if not isinstance(error, ClientError):
+        return Remedy.NONE
+    if _NAME_IN_USE in str(error):
+        return Remedy.LOOK
+    return _REMEDIES.get(error_code(error), Remedy.NONE)
+
+
+def remedy_for_failure(failure_message: str | None) -> Remedy:
+    """Say what helps against a job that has failed, by its failureMessage."""
+    said = (failure_message or "").lower()
+    return Remedy.RETRY if any(words in said for words in _MENDABLE_FAILURES) else Remedy.NONE

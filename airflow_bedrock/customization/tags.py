@@ -1,0 +1,34 @@
+"""The tags that say which task a job and a model come from, for cost allocation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from airflow_bedrock.customization.identity import Asker
+
+MAX_TAGS = 50  # TooManyTagsException; the service model would let 200 through
+_MAX_VALUE = 256
+_NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9\s._:/=+@-]")
+
+
+def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
+    """Return the tags by key: who asked for the job, and the version of this package.
+
+    :param version: of this package.
+    """
+    tags = {
+        "airflow/dag_id": asker.dag_id,
+        "airflow/run_id": asker.run_id,
+        "airflow/task_id": asker.task_id,
+        "airflow/map_index": str(asker.map_index),
+        "airflow-bedrock/version": version,
+    }
+    return {key: _NOT_ALLOWED.sub("_", value)[:_MAX_VALUE] for key, value in tags.items()}
+
+
+def with_tags(given: Sequence[Mapping[str, str]], automatic: Mapping[str, str]) -> list[Mapping[str, str]]:
+    """Return the user's tags and, as far as there is room, the automatic ones; the user's win."""
+    keys = {tag["key"] for tag in given}
+    added = [{"key": key, "value": value} for key, value in automatic.items() if key not in keys]
+    return [*given, *added[: max(0, MAX_TAGS - len(given))]]

@@ -1,0 +1,129 @@
+"""The example DAG from raw data to an evaluated model, through Airflow's own ``dag.test()``, on Local Bedrock."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.local import LocalBedrock
+
+DAG_FILE = Path(__file__).parents[2] / "dags" / "finetune_support_router.py"
+CONF = {"services": 5, "test_records": 60}
+
+
+@pytest.fixture(scope="module")
+def local(airflow_database: Path) -> Iterator[LocalBedrock]:
+    with pytest.MonkeyPatch.context() as patch, LocalBedrock(job_seconds=2, deployment_seconds=0.5) as local:
+        for name, value in {**local.environment(), "AIRFLOW__BEDROCK__POLL_INTERVAL": "0.5"}.items():
+            patch.setenv(name, value)
+        yield local
+
+
+def example_dag() -> Any:
+    spec = importlib.util.spec_from_file_location("finetune_support_router", DAG_FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.dag
+
+
+@pytest.fixture(scope="module")
+def run(local: LocalBedrock) -> Any:
+    run = example_dag().test(run_conf=CONF)
+    assert run.state == "success"
+    return run
+
+
+def returned(run: Any, task_id: str) -> Any:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        [found] = session.scalars(XComModel.get_many(run_id=run.run_id, task_ids=task_id, key="return_value"))
+        return XComModel.deserialize_value(found)
+
+
+def read(local: LocalBedrock, uri: str) -> str:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    client = local.client("s3")
+    try:
+        return str(client.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+    finally:
+        client.close()
+
+
+def test_training_data_is_what_nova_takes(local: LocalBedrock, run: Any) -> None:
+    """Every line of the three files parses as a Converse record, and no prompt is in two files."""
+    data = returned(run, "prepare_data")
+    prompts = []
+    for split in ("training", "validation", "test"):
+        for line in read(local, data[f"{split}_data_uri"]).splitlines():
+            record = json.loads(line)
+            assert record["schemaVersion"] == "bedrock-conversation-2024"
+            assert [turn["role"] for turn in record["messages"]] == ["user", "assistant"]
+            prompts.append(record["messages"][0]["content"][0]["text"].casefold())
+    assert len(prompts) == len(set(prompts)) > 400
+
+
+def test_the_loss_falls(local: LocalBedrock, run: Any) -> None:
+    """The metrics files in S3 show that something was learnt, in training and in validation."""
+    model = returned(run, "wait_for_model")
+    steps = list(
+        csv.DictReader(
+            io.StringIO(
+                read(local, model["artifacts_uri"] + "training_artifacts/step_wise_training_metrics.csv"),
+            )
+        )
+    )
+    losses = [float(step["training_loss"]) for step in steps]
+    tenth = len(losses) // 10
+    assert fmean(losses[-tenth:]) < fmean(losses[:tenth]) / 2
+    first, *_, last = model["losses_by_epoch"]
+    assert last["validation_loss"] < first["validation_loss"]
+    assert model["validation_loss"] == pytest.approx(last["validation_loss"])
+
+
+def test_the_custom_model_beats_the_base_model_on_records_that_it_never_saw(local: LocalBedrock, run: Any) -> None:
+    """The evaluation in S3 says so, record by record, and the verdict follows from it."""
+    result = returned(run, "evaluate")
+    report = json.loads(read(local, result["report_uri"]))
+    assert result["verdict"] == "better"
+    assert result["candidate"]["n"] == 60
+    assert result["candidate"]["accuracy"] > 0.8
+    assert result["baseline"]["accuracy"] < 0.5
+    assert report["verdict"] == "better"
+
+
+def test_a_kept_model_stays_and_is_announced(local: LocalBedrock, run: Any) -> None:
+    """The deployment that the asset event names answers; nothing was retired."""
+    states = {instance.task_id: instance.state for instance in run.get_task_instances()}
+    assert states["keep"] == "success"
+    assert states["retire_deployment"] == states["retire_model"] == "skipped"
+    client = local.client("bedrock")
+    deployment = client.get_custom_model_deployment(customModelDeploymentIdentifier=returned(run, "deploy"))
+    client.close()
+    assert deployment["status"] == "Active"
+
+
+def test_nothing_but_documented_calls_was_made(local: LocalBedrock, run: Any) -> None:
+    """What the README's IAM policy allows, and one job."""
+    assert {call.operation for call in local.calls if call.service != "s3"} <= {
+        "CreateModelCustomizationJob",
+        "GetModelCustomizationJob",
+        "ListModelCustomizationJobs",
+        "CreateCustomModelDeployment",
+        "GetCustomModelDeployment",
+        "ListCustomModelDeployments",
+        "Converse",
+    }
+    assert len(local.calls.of("CreateModelCustomizationJob")) == 1
+    assert len(local.calls.of("Converse")) == 2 * CONF["test_records"]
