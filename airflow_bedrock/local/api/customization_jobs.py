@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import Family, Hyperparameter, catalog, foundation_model_arn, foundation_model_id
@@ -78,7 +79,7 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             "outputModelKmsKeyArn": _kms_key_arn(bedrock, wanted),
             **metrics(job),
         }
-        return _present(described)
+        return present(described)
 
 
 def list_model_customization_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +201,7 @@ def _summary(job: Job) -> dict[str, Any]:
         "customModelName": job.model_name,
         "customizationType": job.type,
     }
-    return _present(summary)
+    return present(summary)
 
 
 def _status_details(job: Job) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def _status_details(job: Job) -> dict[str, Any]:
 
 
 def _phase(phase: Phase) -> dict[str, Any]:
-    return _present(
+    return present(
         {
             "status": phase.status,
             "creationTime": phase.creation_time,
@@ -222,8 +223,3 @@ def _kms_key_arn(bedrock: Bedrock, request: Mapping[str, Any]) -> str | None:
     if key is None or key.startswith("arn:"):
         return key
     return None if key.startswith("alias/") else f"arn:aws:kms:{bedrock.region}:{bedrock.account}:key/{key}"
-
-
-def _present(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what does not exist yet."""
-    return {name: value for name, value in members.items() if value is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.errors import invalid, not_found
@@ -52,7 +53,7 @@ def get_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> di
         }
         if change := deployment.update:
             described["updateDetails"] = {"modelArn": change.model_arn, "updateStatus": change.status}
-        return described
+        return present(described)
 
 
 def list_custom_model_deployments(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _check_model(bedrock: Bedrock, arn: str) -> None:
 
 
 def _summary(deployment: Deployment) -> dict[str, Any]:
-    return {
+    summary = {
         "customModelDeploymentArn": deployment.arn,
         "customModelDeploymentName": deployment.name,
         "modelArn": deployment.model_arn,
@@ -113,3 +114,4 @@ def _summary(deployment: Deployment) -> dict[str, Any]:
         "status": deployment.status,
         "lastUpdatedAt": deployment.last_updated_time,
     }
+    return present(summary)

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 from botocore.utils import parse_timestamp
 from moto.core.model import OperationModel
 from moto.core.parse import RestJSONParser
-from moto.core.serialize import AttributePicker, NoAlias, RestJSONSerializer
 from moto.core.utils import get_service_model
 from werkzeug.datastructures import Headers, MultiDict
 
@@ -112,15 +112,15 @@ def parse(operation: OperationModel, request: HttpRequest, labels: Mapping[str, 
 
 
 def respond(operation: OperationModel, result: Mapping[str, Any]) -> HttpResponse:
-    """Return the response for an operation's result."""
-    # Values are taken by their exact names; moto's default also tries aliases.
-    serializer = RestJSONSerializer(operation, value_picker=AttributePicker(alias_providers=[NoAlias]))
-    response = serializer.serialize(result)
-    body = response["body"]
+    """Return the response for an operation's result, whose members have the names of the output shape.
+
+    All of them go into the body, as they do in every operation that is built. (moto's serializer, which also does
+    headers and event streams, walks the shapes: 0.1 s for a page of 1000 jobs; this takes less than a millisecond.)
+    """
     return HttpResponse(
-        status=response["status_code"],
-        headers={**response["headers"], **_request_id()},
-        body=body.encode() if isinstance(body, str) else body,
+        status=operation.http["responseCode"],
+        headers={"Content-Type": "application/json", **_request_id()},
+        body=msgspec.json.encode(result),
     )
 
 

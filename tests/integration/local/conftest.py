@@ -40,6 +40,7 @@ def check_answer(http_response: Any, model: Any, **_: Any) -> None:
         return
     assert http_response.status_code == model.http["responseCode"]
     if model.output_shape is not None:
+        assert b"null" not in http_response.content
         found = problems(model.output_shape, json.loads(http_response.content))
         assert not found, f"{model.name}: {[str(problem) for problem in found]}"
 

@@ -84,12 +84,27 @@ def test_result_has_the_models_status_and_formats() -> None:
     moment = datetime(2026, 11, 21, 1, 2, 3, 456000, UTC)
     listed = respond(
         operation("ListModelCustomizationJobs"),
-        {"modelCustomizationJobSummaries": [{"jobName": "a", "creationTime": moment, "not in the model": 1}]},
+        {"modelCustomizationJobSummaries": [{"jobName": "a", "creationTime": moment}]},
     )
     assert json.loads(listed.body) == {
         "modelCustomizationJobSummaries": [{"jobName": "a", "creationTime": "2026-11-21T01:02:03.456000Z"}]
     }
     assert respond(operation("CreateCustomModelDeployment"), {"customModelDeploymentArn": "x"}).status == 202
+
+
+def test_built_operations_answer_in_the_body_alone() -> None:
+    """No operation that is built has output in headers, as a payload or as a stream, which `respond` does not do."""
+    for service in SERVICES:
+        model = botocore.session.get_session().get_service_model(service)
+        for name in filter(handler, model.operation_names):
+            shape = model.operation_model(name).output_shape
+            assert shape is not None
+            assert "payload" not in shape.serialization
+            for member, member_shape in shape.members.items():
+                assert "location" not in member_shape.serialization
+                assert member_shape.serialization.get("name", member) == member
+                if member_shape.type_name == "timestamp":
+                    assert member_shape.serialization["timestampFormat"] == "iso8601"
 
 
 @pytest.mark.parametrize(
