@@ -20,7 +20,7 @@ class Seen(Enum):
 class Deduplicator:
     """Tells new records from duplicates and conflicts; texts are compared in their normalised form.
 
-    Memory: two digests, 24 bytes, for each distinct prompt; about 150 bytes as Python keeps them, 15 MB for 100,000
+    Memory: two digests, 24 bytes, for each distinct prompt; under 200 bytes as Python keeps them, 20 MB for 100,000
     records. The texts themselves are not kept.
     """
 

@@ -65,13 +65,24 @@ def encode(example: Example, record_format: RecordFormat) -> bytes:
             raise DatasetError(
                 "the prompt-completion format has no place for a system prompt: make it a part of the prompt"
             )
-        return msgspec.json.encode(_PromptCompletion(example.prompt, example.completion))
+        return _line(_PromptCompletion(example.prompt, example.completion))
     if record_format is RecordFormat.CLAUDE:
         plain = [_PlainTurn("user", example.prompt), _PlainTurn("assistant", example.completion)]
-        return msgspec.json.encode(_Claude(example.system, plain))
+        return _line(_Claude(example.system, plain))
     turns = [_Turn("user", [_Text(example.prompt)]), _Turn("assistant", [_Text(example.completion)])]
     system = [] if example.system is None else [_Text(example.system)]
-    return msgspec.json.encode(_Converse(record_format.value, system, turns))
+    return _line(_Converse(record_format.value, system, turns))
+
+
+# Unicode's own line ends (NEL, LS, PS) may stand in JSON as they are, but many a reader splits lines there as well.
+_LINE_ENDS = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
+
+
+def _line(record: msgspec.Struct) -> bytes:
+    line = msgspec.json.encode(record)
+    for end, escaped in _LINE_ENDS.items():
+        line = line.replace(end, escaped)
+    return line
 
 
 class _Probe(msgspec.Struct):
