@@ -155,7 +155,7 @@ def test_every_secret_that_is_read_is_made(services: dict[str, Any], run: Run, c
 
 
 def airflow_options() -> dict[tuple[str, str], bool]:
-    """Return the options of Airflow, its providers and this package, each with whether it may be given as a command (`…_CMD`)."""
+    """Return the options of Airflow, its providers and this package, each with whether `…_CMD` may give it."""
     found = importlib.util.find_spec("airflow")
     assert found is not None
     assert found.origin is not None
