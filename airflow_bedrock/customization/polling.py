@@ -198,6 +198,7 @@ class Planner:
     _fresh: dict[str, None] = field(default_factory=dict)  # never looked at; a dict keeps their order
     _gets: list[tuple[float, str]] = field(default_factory=list)  # a heap
     _soon_at: float = -math.inf
+    _next_get_at: float = -math.inf  # while throttled, Gets keep a distance
     _listing: _Listing | None = None
     _round_at: float = -math.inf
     _arrivals_at: float = math.inf
@@ -249,12 +250,14 @@ class Planner:
         if (listing := self._listing) is not None and not listing.asking:
             listing.asking = True
             return ListJobs(listing.created_after, listing.token)
-        while self._gets and self._gets[0][0] <= now:
+        while self._gets and max(self._gets[0][0], self._next_get_at) <= now:
             at, identifier = heapq.heappop(self._gets)
             watched = self._watched.get(identifier)
             if watched is not None and watched.get_at == at:
                 watched.get_at = None
                 watched.asking = True
+                if self._level:
+                    self._next_get_at = now + _GET_SECONDS * 2.0 ** (self._level - 1)
                 return GetJob(identifier)
         return None
 
@@ -262,7 +265,7 @@ class Planner:
         """When :meth:`next` has a question again, unless something happens before."""
         if not self._watched:
             return math.inf
-        times = [self._gets[0][0]] if self._gets else []
+        times = [max(self._gets[0][0], self._next_get_at)] if self._gets else []
         if self._listing is None:
             times += [self._arrivals_at, self._round_at]
         elif not self._listing.asking:
@@ -320,6 +323,8 @@ class Planner:
             return []
         watched.asking = False
         self._fresh.pop(ask.identifier, None)
+        if trouble is Trouble.THROTTLED:
+            self._get_soon([ask.identifier], now, gap=0.0)
         if trouble is not Trouble.MISSING:
             return [(ask.identifier, Unanswered(why, refused=trouble is Trouble.REFUSED))]
         watched.lost += 1
@@ -385,8 +390,6 @@ class Planner:
 
     def _get_soon(self, identifiers: Iterable[str], now: float, *, gap: float) -> None:
         chosen = [name for name in identifiers if name in self._watched and self._watched[name].free]
-        if self._level:
-            gap = max(gap, _GET_SECONDS * 2 ** (self._level - 1))
         for identifier in chosen:
             self._soon_at = max(self._soon_at + min(gap, self.pace.interval / len(chosen)), now)
             self._get_at(identifier, self._soon_at)

@@ -1,21 +1,25 @@
-"""The sensor that waits for a model customization job, in a worker or, better, in the triggerer."""
+"""The sensor that waits for a model customization job: in the triggerer or, where that is wished, in a worker."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.base_aws import AwsBaseSensor
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, PokeReturnValue
+from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_bedrock import configuration
 from airflow_bedrock.aws_errors import is_transient
-from airflow_bedrock.configuration import poll_interval
-from airflow_bedrock.customization.job import Job, Outcome, changes
+from airflow_bedrock.customization.job import Job, Outcome, changes, duration
+from airflow_bedrock.customization.polling import Patience
+from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.finished_job import job_of_event, look_at_job, result_of
+from airflow_bedrock.hooks.finished_job import job_of_event, look_at_job, result_of, unknown_health
 from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
 
 if TYPE_CHECKING:
@@ -39,9 +43,24 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
     :param job_identifier: the job's ARN or name, or the output of
         :class:`~airflow_bedrock.operators.BedrockModelCustomizationOperator`. (templated)
     :param job_name: the upstream sensor's name for ``job_identifier``.
-    :param deferrable: wait in the triggerer, without a worker slot. (default: True: a job takes hours)
-    :param poke_interval: seconds between two looks. (default: ``[bedrock] poll_interval``, 60)
-    :param timeout: seconds after which the wait is given up. The job is left running.
+    :param deferrable: wait in the triggerer, without a worker slot, sharing one poll loop with all others that wait.
+        (default: True, unless ``mode`` is given: a job takes hours)
+    :param mode: ``poke`` or ``reschedule``: how a worker waits; excludes ``deferrable=True`` if ``reschedule``.
+    :param poke_interval: seconds between two looks. (default: ``[bedrock] poll_interval``)
+    :param exponential_backoff: look less and less often, at most every ``max_wait``; in the triggerer, for as long as
+        no other task with the same settings begins to wait.
+    :param max_wait: seconds between two looks, at the slowest. (default: ``[bedrock] poll_interval_max``)
+    :param timeout: seconds after which the wait is given up; not retried. The job is left running. Counts by the wall
+        clock, through a restart of the triggerer too.
+    :param silence_limit: seconds without any answer of the service after which the wait is given up; 0 for never.
+        With ``mode="reschedule"``, which remembers nothing between two looks, only ``timeout`` limits the wait.
+        (default: ``[bedrock] silence_limit``)
+    :param soft_fail: skip instead of failing where no retry can help, and on ``timeout``.
+    :param never_fail: skip instead of failing, whatever went wrong.
+    :param silent_fail: go on waiting until ``timeout`` whatever looking at the job raises: no permission, no answer.
+        A job that failed, was stopped or does not exist still fails the task.
+    :param stop_on_kill: stop the job when a person marks this task failed or success, or its run times out; not when
+        it is cleared or its worker evicted. The sensor did not start the job, so the default is False.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
@@ -55,63 +74,138 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         *,
         job_identifier: str | Mapping[str, Any] | None = None,
         job_name: str | None = None,
-        deferrable: bool = True,
-        poke_interval: float | None = None,
+        deferrable: bool | None = None,
+        mode: str | None = None,
+        poke_interval: timedelta | float | None = None,
+        silence_limit: float | None = None,
+        stop_on_kill: bool = False,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval or poll_interval(), multiple_outputs=multiple_outputs, **kwargs)
+        super().__init__(
+            mode=mode or "poke",
+            poke_interval=configuration.poll_interval() if poke_interval is None else poke_interval,
+            multiple_outputs=multiple_outputs,
+            **kwargs,
+        )
         if (job_identifier is None) == (job_name is None):
             raise ValueError("Give job_identifier (or job_name, its other name), and not both")
+        if deferrable and mode == "reschedule":
+            raise ValueError(
+                "mode='reschedule' is a way to wait in workers, deferrable=True waits in the triggerer: leave one out"
+            )
         self.job_identifier = job_identifier if job_identifier is not None else job_name
-        self.deferrable = deferrable
+        self.deferrable = mode is None if deferrable is None else deferrable
+        if self.deferrable and self.poke_interval <= 0:
+            raise ValueError("poke_interval must be more than 0 seconds where the triggerer waits (deferrable=True)")
+        self.silence_limit = configuration.silence_limit() if silence_limit is None else silence_limit
+        self.stop_on_kill = stop_on_kill
+        self._patience = Patience(self.silence_limit)
         self._seen: Job | None = None
+        self._began: datetime | None = None
+        self._ti: Any = None
 
     def execute(self, context: Context) -> Any:
         """Return the result of a job that has ended already; wait for one that has not."""
         if not self.deferrable:
             return super().execute(context)
-        try:
-            looked = self.poke(context)
-        except AirflowFailException as error:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
-            raise
+        looked = self._first_look(context)
         if isinstance(looked, PokeReturnValue):
             return looked.xcom_value
-        self.log.info("Waiting in the triggerer for job %s, for %s s at most", self._identifier, self.timeout)
+        self.log.info("Waiting in the triggerer, for %s at most", duration(self.timeout))
         return self.defer(
-            trigger=BedrockModelCustomizationTrigger(
-                job_identifier=self._identifier,
-                poll_interval=self.poke_interval,
-                aws_conn_id=self.aws_conn_id,
-                region_name=self.region_name,
-                verify=self.verify,
-                botocore_config=self.botocore_config,
-            ),
+            trigger=self._trigger(),
             method_name=self.execute_complete.__name__,
             timeout=timedelta(seconds=self.timeout),
         )
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Look once; an error that passes by itself is a look without an answer."""
+        """Look once; an error that passes by itself is a look without an answer.
+
+        :raises BedrockFatalError: the job does not exist, or ended without a model.
+        :raises BedrockError: no look has had an answer for ``silence_limit``.
+        """
+        self._began = self._began or datetime.now(UTC)
+        self._ti = context["ti"]
         try:
             job = look_at_job(self.hook, self._identifier)
         except Exception as error:
             if not is_transient(error):
                 raise
-            self.log.warning("Could not look at job %s, will look again: %s", self._identifier, error)
+            self._unanswered(error)
             return False
+        self._patience.answered()
         for line in changes(self._seen, job):
             self.log.info(line)
         self._seen = job
         if job.outcome is Outcome.RUNNING:
             return False
+        self.log.info("Waited for %s", duration((datetime.now(UTC) - self._waiting_since(context)).total_seconds()))
         return PokeReturnValue(is_done=True, xcom_value=self._result(job))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take up the trigger's event."""
-        return self._result(job_of_event(self.hook, event))
+        try:
+            return self._result(job_of_event(self.hook, event))
+        except (BotoCoreError, ClientError) as error:  # so that never_fail and soft_fail apply
+            raise BedrockError(f"Could not look at the job that has ended: {error}") from error
+
+    def on_kill(self) -> None:
+        """Stop the job where that was asked for and no other try will wait for it. (While deferred, the trigger.)"""
+        if not self.stop_on_kill or self._ti is None:
+            return
+        from airflow_bedrock.operators.stopping import ended_for_good, stop_job
+
+        if ended_for_good(self._ti):
+            self.log.info(stop_job(self.hook, self._identifier))
+        else:
+            self.log.info("Job %s is left running: this task may go on", self._identifier)
+
+    def _first_look(self, context: Context) -> bool | PokeReturnValue:
+        """Look once before deferring; what fails has the consequences that it has in a worker's loop."""
+        try:
+            return self.poke(context)
+        except AirflowFailException as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
+            raise
+        except AirflowSkipException:
+            raise
+        except Exception as error:
+            if self.silent_fail:
+                self.log.exception("Could not look at job %s, waiting all the same", self._identifier)
+                return False
+            if self.never_fail:
+                raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
+            raise
+
+    def _trigger(self) -> BedrockModelCustomizationTrigger:
+        longest = self.max_wait.total_seconds() if self.max_wait else None
+        return BedrockModelCustomizationTrigger(
+            job_identifier=self._seen.arn if self._seen else self._identifier,
+            poll_interval=min(self.poke_interval, longest or self.poke_interval),
+            poll_interval_max=longest,
+            backoff=self.exponential_backoff,
+            silence_limit=0 if self.silent_fail else self.silence_limit,
+            created=self._seen.created if self._seen else None,
+            stop_on_kill=self.stop_on_kill,
+            aws_conn_id=self.aws_conn_id,
+            region_name=self.region_name,
+            verify=self.verify,
+            botocore_config=self.botocore_config,
+        )
+
+    def _unanswered(self, error: Exception) -> None:
+        now = time.monotonic()
+        silent = duration(self._patience.silence(now))
+        if self._patience.is_over(now):
+            raise BedrockError(unknown_health(self._identifier, f"no answer for {silent}, last with: {error}"))
+        if self._patience.should_tell(now):
+            self.log.warning("No answer about job %s for %s, will look again: %s", self._identifier, silent, error)
+
+    def _waiting_since(self, context: Context) -> datetime:
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        return first or self._began or datetime.now(UTC)
 
     def _result(self, job: Job) -> dict[str, Any]:
         return result_of(job, S3Hook(**self._hook_parameters))

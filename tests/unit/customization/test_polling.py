@@ -1,0 +1,483 @@
+"""The planner asks what it must, soon enough, and no more than that, whatever the service does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.polling import (
+    GATHER_SECONDS,
+    Ask,
+    Ended,
+    Finding,
+    GetJob,
+    ListJobs,
+    Missing,
+    Pace,
+    Patience,
+    Planner,
+    Running,
+    Trouble,
+    Unanswered,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+INTERVAL = 60.0
+PACE = Pace(interval=INTERVAL, ceiling=600.0)
+
+
+@dataclass
+class Play:
+    """A service with jobs, a clock, and a planner whose questions it answers at once.
+
+    :param fault: what goes wrong with a question at a time; None for an answer.
+    :param page_size: jobs on a page of List.
+    """
+
+    planner: Planner = field(default_factory=lambda: Planner(PACE))
+    fault: Callable[[Ask, float], Trouble | None] = lambda ask, now: None
+    page_size: int = 1000
+    now: float = 0.0
+    jobs: dict[str, tuple[float, float]] = field(default_factory=dict)  # name: created, ends
+    unlisted: set[str] = field(default_factory=set)
+    asked: list[tuple[float, Ask]] = field(default_factory=list)
+    news: list[tuple[float, str, Finding]] = field(default_factory=list)
+
+    def add(self, name: str, *, ends: float = math.inf, known: bool = True, created: float | None = None) -> None:
+        """Make a job and watch it."""
+        created = self.now if created is None else created
+        self.jobs[name] = (created, ends)
+        self.planner.watch(name, time_of(created) if known else None, self.now)
+
+    def run(self, until: float) -> Play:
+        """Let time pass."""
+        while True:
+            before = len(self.asked)
+            while (ask := self.planner.next(self.now)) is not None:
+                self._answer(ask)
+                assert len(self.asked) - before < 20_000, "the planner asks without end"
+            wakes_at = self.planner.wakes_at()
+            assert wakes_at > self.now, "the planner has nothing to ask, and wants to be asked at once"
+            if wakes_at > until:
+                self.now = until
+                return self
+            self.now = wakes_at
+
+    def _answer(self, ask: Ask) -> None:
+        self.asked.append((self.now, ask))
+        if (trouble := self.fault(ask, self.now)) is not None:
+            self._hear(self.planner.failed(ask, trouble, trouble.value, self.now))
+        elif isinstance(ask, GetJob):
+            if ask.identifier in self.jobs:
+                self._hear(self.planner.got(ask, self.job(ask.identifier), self.now))
+            else:
+                self._hear(self.planner.failed(ask, Trouble.MISSING, "no such job", self.now))
+        else:
+            shown = [
+                self.job(name)
+                for name, (created, _) in sorted(self.jobs.items(), key=lambda item: -item[1][0])
+                if name not in self.unlisted and (ask.created_after is None or time_of(created) > ask.created_after)
+            ]
+            start = int(ask.token or 0)
+            token = str(start + self.page_size) if start + self.page_size < len(shown) else None
+            self._hear(self.planner.listed(shown[start : start + self.page_size], token, self.now))
+
+    def _hear(self, news: list[tuple[str, Finding]]) -> None:
+        for name, finding in news:
+            self.news.append((self.now, name, finding))
+            if isinstance(finding, Ended | Missing):
+                self.planner.unwatch(name)
+
+    def job(self, name: str) -> Job:
+        created, ends = self.jobs[name]
+        status = "InProgress" if self.now < ends else "Completed"
+        return Job(arn=f"arn:aws:bedrock:r:1:job/{name}", name=name, status=status, created=time_of(created))
+
+    def heard(self, kind: type[Finding], name: str | None = None) -> list[float]:
+        return [at for at, who, finding in self.news if isinstance(finding, kind) and name in (None, who)]
+
+    def lists(self) -> list[float]:
+        return [at for at, ask in self.asked if isinstance(ask, ListJobs)]
+
+    def gets(self) -> list[float]:
+        return [at for at, ask in self.asked if isinstance(ask, GetJob)]
+
+
+def time_of(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def refuse_list(ask: Ask, now: float) -> Trouble | None:
+    return Trouble.REFUSED if isinstance(ask, ListJobs) else None
+
+
+ends = st.lists(st.floats(min_value=0, max_value=5_000), min_size=1, max_size=40)
+
+
+@given(ends=ends, known=st.booleans(), page_size=st.integers(1, 50), hidden=st.sets(st.integers(0, 39), max_size=5))
+def test_each_end_is_told_once_after_it_happened_and_soon(
+    ends: list[float], known: bool, page_size: int, hidden: set[int]
+) -> None:
+    """Whatever List shows and on how many pages, an end is told once, within an interval and the Gets it takes."""
+    play = Play(page_size=page_size)
+    for i, end in enumerate(ends):
+        play.add(f"job-{i}", ends=end, known=known, created=-float(i))
+    play.unlisted = {f"job-{i}" for i in hidden}
+    play.run(until=6_000)
+    for i, end in enumerate(ends):
+        told = play.heard(Ended, f"job-{i}")
+        assert len(told) == 1
+        assert end <= told[0] <= end + INTERVAL + 0.1 * len(ends) + GATHER_SECONDS
+    assert len(play.planner) == 0
+    assert play.planner.wakes_at() == math.inf
+
+
+@given(count=st.integers(2, 2500))
+@settings(max_examples=30, deadline=None)
+def test_a_round_costs_the_pages_and_nothing_else(count: int) -> None:
+    """While jobs run, what is asked grows with the pages of 1000, not with the jobs."""
+    play = Play()
+    for i in range(count):
+        play.add(f"job-{i}", created=-float(i))
+    rounds = 10
+    play.run(until=rounds * INTERVAL)
+    assert play.gets() == [] or count <= 3
+    assert len(play.lists()) <= (rounds + 1) * math.ceil(count / 1000)
+
+
+def test_the_first_look_is_taken_at_once() -> None:
+    """A new job does not wait for an interval; those that begin together are looked at together."""
+    play = Play()
+    for i in range(100):
+        play.add(f"job-{i}")
+    play.run(until=GATHER_SECONDS)
+    assert len(play.heard(Running)) == 100
+    assert len(play.asked) == 1
+
+
+def test_a_newcomer_is_looked_at_without_looking_at_all_the_others() -> None:
+    """One Get for one job; the round of the others keeps its time."""
+    play = Play()
+    for i in range(100):
+        play.add(f"job-{i}")
+    play.run(until=30)
+    play.add("late")
+    play.run(until=31)
+    assert play.asked[-1][1] == GetJob("late")
+    play.run(until=GATHER_SECONDS + INTERVAL + 1)
+    assert len(play.lists()) == 2
+
+
+def test_a_crowd_that_arrives_one_by_one_does_not_cause_a_list_each() -> None:
+    """A thousand tasks that are deferred within a minute cost a List each few seconds at most."""
+    play = Play()
+    for i in range(1000):
+        play.add(f"job-{i}")
+        play.run(until=play.now + 0.06)
+    assert len(play.lists()) <= 60 / 5 + 2
+    assert len(play.gets()) <= 10
+
+
+def test_one_job_alone_is_looked_at_by_get() -> None:
+    """List would show the account's other jobs too."""
+    play = Play()
+    play.add("only")
+    play.run(until=10 * INTERVAL - 1)
+    assert play.lists() == []
+    assert len(play.gets()) == 10
+
+
+def test_list_begins_at_the_oldest_job_that_is_watched() -> None:
+    """What is older is not read, and the bound moves on when the oldest job has ended."""
+    play = Play()
+    play.add("old", created=-1000.0, ends=30)
+    play.add("middle", created=-500.0)
+    play.add("new")
+    play.run(until=10)
+    first = play.asked[0][1]
+    assert isinstance(first, ListJobs) or play.lists() == []
+    play.run(until=200)
+    bounds = [ask.created_after for _, ask in play.asked if isinstance(ask, ListJobs)]
+    assert bounds[0] == time_of(-1001)
+    assert bounds[-1] == time_of(-501)
+
+
+def test_jobs_of_unknown_age_do_not_cause_all_jobs_of_the_account_to_be_read() -> None:
+    """One page for those watched; what it does not show is asked for by name, once."""
+    play = Play(page_size=5)
+    for i in range(200):
+        play.jobs[f"other-{i}"] = (-float(i), math.inf)
+    for i in range(10):
+        play.add(f"job-{i}", known=False, created=-50.5 - i)
+    play.run(until=GATHER_SECONDS + 5)
+    assert len(play.lists()) == 1
+    assert len(play.gets()) == 10
+
+
+@given(count=st.integers(1, 300))
+@settings(deadline=None)
+def test_without_permission_to_list_the_gets_are_spread(count: int) -> None:
+    """Each job once an interval, never in a burst; List is tried once."""
+    play = Play(fault=refuse_list)
+    for i in range(count):
+        play.add(f"job-{i}")
+    play.run(until=10 * INTERVAL)
+    assert len(play.lists()) <= 1
+    assert len(play.gets()) <= 11 * count
+    assert len(play.heard(Running)) == count
+    steady = [at for at in play.gets() if at > 2 * INTERVAL]
+    for at in steady[:50]:
+        assert sum(at <= other < at + INTERVAL / 10 for other in steady) <= math.ceil(count / 10) + 2
+
+
+def test_list_is_tried_again_after_an_hour() -> None:
+    """A permission that was missing may have been given."""
+    play = Play(fault=refuse_list)
+    for i in range(5):
+        play.add(f"job-{i}")
+    play.run(until=3 * 3600)
+    assert 3 <= len(play.lists()) <= 4
+
+
+def test_throttling_slows_everybody_down_to_the_ceiling_and_is_forgotten() -> None:
+    """Fewer and fewer calls while throttled; after it, the old pace."""
+    play = Play(fault=lambda ask, now: Trouble.THROTTLED if now < 6000 else None)
+    for i in range(100):
+        play.add(f"job-{i}")
+    play.run(until=6000)
+    assert len([at for at in play.lists() if at < 6000]) <= 6 + 6000 / 600
+    gaps = [after - before for before, after in zip(play.lists(), play.lists()[1:], strict=False)]
+    assert gaps == sorted(gaps)
+    assert max(gaps) == pytest.approx(600)
+    play.run(until=20_000)
+    latest = play.lists()[-3:]
+    assert latest[2] - latest[1] == pytest.approx(INTERVAL)
+
+
+def test_a_throttled_crowd_of_ends_is_told_bit_by_bit() -> None:
+    """Where only some Gets a second are allowed, all ends are told all the same, soon."""
+    taken: list[float] = []
+
+    def ten_a_second(ask: Ask, now: float) -> Trouble | None:
+        if isinstance(ask, ListJobs):
+            return None
+        if sum(at > now - 1 for at in taken) >= 10:
+            return Trouble.THROTTLED
+        taken.append(now)
+        return None
+
+    play = Play(fault=ten_a_second)
+    for i in range(500):
+        play.add(f"job-{i}", ends=100)
+    play.run(until=300)
+    assert len(play.heard(Ended)) == 500
+
+
+@given(
+    faults=st.lists(
+        st.sampled_from([None, Trouble.THROTTLED, Trouble.NO_ANSWER, Trouble.REFUSED, Trouble.MISSING]), max_size=60
+    ),
+    ends=ends,
+)
+@settings(deadline=None)
+def test_no_fault_ends_a_wait_or_loses_a_job(faults: list[Trouble | None], ends: list[float]) -> None:
+    """Once the faults are over every end is told; none is told before the job has ended."""
+    left = list(faults)
+
+    def fault(ask: Ask, now: float) -> Trouble | None:
+        trouble = left.pop(0) if left else None
+        # That a job does not exist is an answer, and repeated it is believed; it has a test of its own.
+        return Trouble.NO_ANSWER if trouble is Trouble.MISSING and isinstance(ask, GetJob) else trouble
+
+    play = Play(fault=fault)
+    for i, end in enumerate(ends):
+        play.add(f"job-{i}", ends=end)
+    play.run(until=100_000)
+    for i, end in enumerate(ends):
+        told = play.heard(Ended, f"job-{i}")
+        assert len(told) == 1
+        assert told[0] >= end
+
+
+def test_who_gets_no_answer_is_told_each_time() -> None:
+    """So that whoever waits can lose patience; the others are not troubled."""
+    play = Play(fault=lambda ask, now: Trouble.NO_ANSWER)
+    play.add("a")
+    play.add("b")
+    play.run(until=5 * INTERVAL)
+    assert len(play.lists()) == 5
+    assert len(play.heard(Unanswered, "a")) == len(play.heard(Unanswered, "b")) == 1 + 5
+
+
+def test_a_job_that_nobody_saw_and_that_does_not_exist_is_missing_at_once() -> None:
+    """An error at once, not after a time-out."""
+    play = Play()
+    play.planner.watch("nobody", None, play.now)
+    play.run(until=1)
+    assert len(play.heard(Missing, "nobody")) == 1
+
+
+def test_a_job_that_was_seen_is_not_missing_by_one_answer() -> None:
+    """An answer that lags behind the creation of the job does not end the wait."""
+    hidden_until = 1.5 * INTERVAL
+    play = Play(fault=lambda ask, now: Trouble.MISSING if isinstance(ask, GetJob) and now < hidden_until else None)
+    play.unlisted = {"new"}
+    play.add("new")
+    play.add("other")
+    play.run(until=3 * INTERVAL)
+    assert play.heard(Missing) == []
+    assert play.heard(Running, "new")
+
+
+def test_the_name_and_the_arn_lead_to_the_same_job() -> None:
+    """One task may wait by name and another by ARN."""
+    play = Play()
+    play.add("one")
+    play.planner.watch("arn:aws:bedrock:r:1:job/one", None, play.now)
+    play.run(until=1)
+    assert {name for _, name, _ in play.news} == {"one", "arn:aws:bedrock:r:1:job/one"}
+
+
+def test_a_second_watcher_hears_what_is_known() -> None:
+    """And nothing is asked for that."""
+    play = Play()
+    play.add("one")
+    play.run(until=1)
+    asked = len(play.asked)
+    assert isinstance(play.planner.watch("one", None, play.now), Running)
+    play.run(until=2)
+    assert len(play.asked) == asked
+
+
+def test_what_says_nothing_new_is_not_told() -> None:
+    """No news for a poll."""
+    play = Play()
+    play.add("a")
+    play.add("b")
+    play.run(until=100 * INTERVAL)
+    assert len(play.news) == 2
+
+
+def test_an_unknown_status_is_an_end_that_get_confirms() -> None:
+    """It fails closed: the worker is told, and does not take it for success."""
+    planner = Planner(PACE)
+    planner.watch("one", START, 0.0)
+    ask = planner.next(GATHER_SECONDS)
+    assert ask == GetJob("one")
+    paused = Job(arn="arn:one", name="one", status="Paused")
+    assert planner.got(ask, paused, 1.0) == [("one", Ended(paused))]
+
+
+def test_an_end_that_get_does_not_confirm_is_not_told() -> None:
+    """List and Get may differ for a moment; Get decides."""
+    planner = Planner(PACE)
+    for name in ("a", "b", "c", "d"):
+        planner.watch(name, START, 0.0)
+    assert isinstance(planner.next(1.0), ListJobs)
+    ended = Job(arn="arn:a", name="a", status="Completed", created=START)
+    running = [Job(arn=f"arn:{name}", name=name, status="InProgress", created=START) for name in "bcd"]
+    assert {name for name, _ in planner.listed([ended, *running], None, 1.0)} == {"b", "c", "d"}
+    ask = planner.next(1.0)
+    assert ask == GetJob("a")
+    still = Job(arn="arn:a", name="a", status="InProgress", created=START)
+    assert planner.got(ask, still, 1.1) == [("a", Running(still))]
+
+
+def test_answers_that_come_too_late_are_ignored() -> None:
+    """Nobody watches any more: no news, no error, nothing to wake for."""
+    planner = Planner(PACE)
+    planner.watch("one", START, 0.0)
+    ask = planner.next(1.0)
+    assert isinstance(ask, GetJob)
+    planner.unwatch("one")
+    job = Job(arn="arn:one", name="one", status="Completed")
+    assert planner.got(ask, job, 2.0) == []
+    assert planner.failed(ask, Trouble.NO_ANSWER, "", 2.0) == []
+    assert planner.listed([job], None, 2.0) == []
+    assert planner.wakes_at() == math.inf
+
+
+def test_questions_whose_asker_is_gone_are_asked_again() -> None:
+    """A loop that was cancelled between question and answer leaves nothing stuck."""
+    play = Play()
+    for i in range(5):
+        play.add(f"job-{i}", ends=10)
+    play.now = 1.0
+    assert play.planner.next(play.now) is not None  # and is never answered
+    play.planner.lost_asks()
+    play.run(until=2 * INTERVAL)
+    assert len(play.heard(Ended)) == 5
+
+
+def test_backing_off_doubles_the_pause_up_to_the_ceiling() -> None:
+    """And a newcomer brings the fast pace back."""
+    play = Play(planner=Planner(Pace(interval=60, ceiling=960, backoff=True)))
+    play.add("one")
+    play.run(until=6000)
+    gaps = [after - before for before, after in zip(play.gets(), play.gets()[1:], strict=False)]
+    assert gaps == sorted(gaps)
+    assert gaps[0] == pytest.approx(60, abs=GATHER_SECONDS)
+    assert gaps[-1] == pytest.approx(960)
+    play.add("two")
+    play.run(until=6000 + 150)
+    assert len([at for at in play.lists() if at > 6000]) >= 1
+
+
+def test_rounds_are_jittered() -> None:
+    """Triggerers that were started together do not stay together."""
+    factors = iter([0.9, 1.1, 0.95, 1.0, 1.0])
+    play = Play(planner=Planner(PACE, jitter=lambda: next(factors)))
+    play.add("one")
+    play.run(until=150)
+    first, second, third = play.gets()[:3]
+    assert second - first != pytest.approx(third - second)
+
+
+def test_the_lag_is_the_age_of_the_oldest_answer() -> None:
+    """So that an operator sees how late an end may be noticed."""
+    play = Play(fault=lambda ask, now: Trouble.NO_ANSWER if now > 100 else None)
+    assert play.planner.lag(0.0) == 0
+    play.add("a")
+    play.add("b")
+    play.run(until=1000)
+    assert play.planner.lag(1000.0) > 850
+
+
+@pytest.mark.parametrize(("interval", "ceiling"), [(0, 10), (-1, 10), (10, 5)])
+def test_a_pace_that_makes_no_sense_is_refused(interval: float, ceiling: float) -> None:
+    """No endless loop by a wrong number."""
+    with pytest.raises(ValueError, match="interval"):
+        Pace(interval=interval, ceiling=ceiling)
+
+
+@given(steps=st.lists(st.tuples(st.floats(0.1, 1000), st.booleans()), max_size=50), limit=st.floats(1, 5000))
+def test_patience_ends_after_the_limit_of_failing_looks_and_not_before(
+    steps: list[tuple[float, bool]], limit: float
+) -> None:
+    """The silence counts from the first look that failed since the last answer."""
+    patience, now = Patience(limit), 0.0
+    failing_since: float | None = None
+    for pause, answered in steps:
+        now += pause
+        if answered:
+            patience.answered()
+            failing_since = None
+        else:
+            failing_since = now if failing_since is None else failing_since
+            assert patience.silence(now) == now - failing_since
+        assert patience.is_over(now) == (failing_since is not None and now - failing_since >= limit)
+
+
+def test_patience_without_a_limit_never_ends_but_speaks_now_and_then() -> None:
+    """Silence is said at once, then each quarter of the limit, or of an hour."""
+    patience = Patience(0)
+    patience.silence(0.0)
+    assert [patience.should_tell(float(now)) for now in (0, 60, 899, 900, 1000)] == [True, False, False, True, False]
+    assert not patience.is_over(1e9)
