@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
+import botocore.session
 import pytest
 
 from airflow_bedrock.local.learning.model import Answer, LanguageModel
@@ -63,6 +65,29 @@ def test_unseen_questions_are_answered() -> None:
     """It generalizes: questions that were not in the training data get the right answer."""
     model, _ = trained(labelled(300), Schedule(epochs=2, warmup_steps=10))
     assert accuracy(model, labelled(100, seed=1)) > 0.9
+
+
+SERVICES = ("athena", "dynamodb", "ecs", "eks", "kms", "lambda", "s3", "sns", "sqs", "stepfunctions")
+
+
+def operations() -> list[Example]:
+    """Real text: the first words of the documentation of AWS operations, and the service of each."""
+    loader = botocore.session.get_session().get_component("data_loader")
+    examples = []
+    for service in SERVICES:
+        for operation in loader.load_service_model(service, "service-2")["operations"].values():
+            text = re.sub(r"<[^>]+>|\s+", " ", operation.get("documentation", ""))
+            examples.append(Example(text[:300], service))
+    random.Random(0).shuffle(examples)  # noqa: S311  # test data
+    return examples
+
+
+def test_real_text_is_told_apart_after_two_epochs() -> None:
+    """With the defaults of Nova, it names the service of most AWS operations that it has not seen."""
+    examples = operations()
+    split = len(examples) * 4 // 5
+    model, _ = trained(examples[:split], Schedule(epochs=2, warmup_steps=10))
+    assert accuracy(model, examples[split:]) > 0.85
 
 
 def test_same_data_gives_the_same_model() -> None:
