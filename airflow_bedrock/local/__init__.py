@@ -1,4 +1,18 @@
-"""Local Bedrock: an offline service that boto3, the AWS CLI and Airflow use over HTTP exactly like AWS."""
+"""Local Bedrock: an offline service that boto3, the AWS CLI and Airflow use over HTTP exactly like AWS.
+
+::
+
+    service.py   the whole of it as one object      command.py   airflow-bedrock local
+    web/         HTTP: server, dispatch, AWS's protocol, admin API, journal
+    api/         the operations: request in, response out
+    state/       jobs, models, deployments, and how they are kept between runs
+    work/        what goes on by itself: jobs, deployments, the runner that moves them on
+    learning/    the language model that jobs train
+    catalog.py   what is known about base models (base_models.json)
+
+An operation is a function in ``api/``; a resource is a dataclass in ``state/resources.py``; what takes time is a
+generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP or moto.
+"""
 
 from __future__ import annotations
 

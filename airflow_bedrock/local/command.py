@@ -17,19 +17,36 @@ from airflow_bedrock.local.state.keeper import StateError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     default = Settings()
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; only this computer can reach it")
-    parser.add_argument("--port", type=int, default=4599, help="port to listen on; 0 takes a free one")
     parser.add_argument(
-        "--job-seconds", type=float, default=default.job_seconds, help="least time a customization job takes"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, which only this computer reaches)",
     )
     parser.add_argument(
-        "--deployment-seconds", type=float, default=default.deployment_seconds, help="time until a deployment is Active"
+        "--port", type=int, default=4599, help="port to listen on; 0 takes a free one (default: %(default)s)"
     )
-    parser.add_argument("--bucket", default=default.bucket, help="S3 bucket that is there from the start")
-    parser.add_argument("--region", default=default.region, help="region of the bucket and of clients")
     parser.add_argument(
-        "--state", type=Path, help="directory that keeps jobs, models and buckets between runs; without it all is lost"
+        "--job-seconds",
+        type=float,
+        default=default.job_seconds,
+        help="least time a customization job takes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--deployment-seconds",
+        type=float,
+        default=default.deployment_seconds,
+        help="time until a deployment is Active (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bucket", default=default.bucket, help="S3 bucket that is there from the start (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--region", default=default.region, help="region of the bucket and of clients (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        help="directory that keeps jobs, models and buckets between runs (default: nothing is kept)",
     )
 
 

@@ -82,40 +82,64 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
 class Batch:
-    """Examples as arrays: the features of each prompt, and each token of each completion with those before it."""
+    """Examples as arrays, one record after the other.
 
-    def __init__(self, model: LanguageModel, examples: Sequence[Example], limit: int) -> None:
+    :param feature_counts: how many features the prompt of each record has.
+    :param features: the features of all prompts.
+    :param values: the weight of each of them.
+    :param token_counts: how many tokens the completion of each record has.
+    :param targets: the tokens of all completions.
+    :param history: for each of them, the tokens before it.
+    """
+
+    feature_counts: Integers
+    features: Integers
+    values: Floats
+    token_counts: Integers
+    targets: Integers
+    history: Integers
+
+    @classmethod
+    def of(cls, model: LanguageModel, examples: Sequence[Example], limit: int) -> Batch:
+        """Encode examples in the model's words, each completion up to ``limit`` tokens."""
         prompts = [model.encode_prompt(example.prompt) for example in examples]
         completions = [model.encode_completion(example.completion, limit) for example in examples]
-        nothing = len(model.vocabulary)
-        self.feature_counts = np.array([len(indices) for indices, _ in prompts], np.int64)
-        self.features = np.array([index for indices, _ in prompts for index in indices], np.int64)
-        self.values = np.concatenate([values for _, values in prompts], dtype=np.float32)
-        self.token_counts = np.array([len(tokens) for tokens in completions], np.int64)
-        self.targets = np.array([token for tokens in completions for token in tokens], np.int64)
-        padded = np.array([token for tokens in completions for token in [nothing] * HISTORY + tokens], np.int64)
-        # Where each target stands in `padded`; the tokens before it stand before it there.
-        places = np.arange(len(self.targets)) + HISTORY * (1 + np.repeat(np.arange(len(examples)), self.token_counts))
-        self.history = padded[places[:, None] + np.arange(-HISTORY, 0)]
+        token_counts = np.array([len(tokens) for tokens in completions], np.int64)
+        before = [len(model.vocabulary)] * HISTORY
+        padded = np.array([token for tokens in completions for token in before + tokens], np.int64)
+        # Where each target stands in `padded`; what it follows stands right before it there.
+        record = np.repeat(np.arange(len(examples)), token_counts)
+        places = np.arange(len(record)) + HISTORY * (1 + record)
+        return cls(
+            feature_counts=np.array([len(indices) for indices, _ in prompts], np.int64),
+            features=np.array([index for indices, _ in prompts for index in indices], np.int64),
+            values=np.concatenate([values for _, values in prompts], dtype=np.float32),
+            token_counts=token_counts,
+            targets=padded[places],
+            history=padded[places[:, None] + np.arange(-HISTORY, 0)],
+        )
 
     def __len__(self) -> int:
         return len(self.token_counts)
 
     def take(self, records: Integers) -> Batch:
         """Return the batch of some of the records."""
-        part = Batch.__new__(Batch)
-        part.feature_counts, part.token_counts = self.feature_counts[records], self.token_counts[records]
-        features = _spans(self.feature_counts, records)
-        part.features, part.values = self.features[features], self.values[features]
-        tokens = _spans(self.token_counts, records)
-        part.targets, part.history = self.targets[tokens], self.history[tokens]
-        return part
+        features, tokens = _spans(self.feature_counts, records), _spans(self.token_counts, records)
+        return Batch(
+            feature_counts=self.feature_counts[records],
+            features=self.features[features],
+            values=self.values[features],
+            token_counts=self.token_counts[records],
+            targets=self.targets[tokens],
+            history=self.history[tokens],
+        )
 
 
 def train(model: LanguageModel, examples: Sequence[Example], schedule: Schedule) -> Iterator[Step]:
     """Train ``model`` in place, one step for each item asked for."""
-    data = Batch(model, examples, token_limit(len(examples)))
+    data = Batch.of(model, examples, token_limit(len(examples)))
     random = generator(fingerprint(examples))
     optimizer = _Adagrad(model)
     size, number = schedule.batch(len(data)), 0
@@ -134,13 +158,13 @@ def loss_of(model: LanguageModel, data: Batch, size: int = 256) -> float:
     total = 0.0
     for start in range(0, len(data), size):
         batch = data.take(np.arange(start, min(start + size, len(data))))
-        _, _, probabilities = _forward(model, batch)
+        _, probabilities = _forward(model, batch)
         total += float(-np.log(_of_targets(probabilities, batch)).sum())
     return total / max(1, len(data.targets))
 
 
-def _forward(model: LanguageModel, batch: Batch) -> tuple[Floats, Floats, Floats]:
-    """Return each record's condition, each token's state, and the probabilities of what comes next."""
+def _forward(model: LanguageModel, batch: Batch) -> tuple[Floats, Floats]:
+    """Return the model's state before each token, and the probabilities of what that token is."""
     weighted = model.prompt[batch.features] * batch.values[:, None]
     conditions = _sum_spans(weighted, batch.feature_counts)
     states = np.repeat(conditions, batch.token_counts, axis=0)
@@ -150,7 +174,7 @@ def _forward(model: LanguageModel, batch: Batch) -> tuple[Floats, Floats, Floats
     logits -= logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=1, keepdims=True)
-    return conditions, states, logits
+    return states, logits
 
 
 def _of_targets(probabilities: Floats, batch: Batch) -> Floats:
@@ -163,30 +187,30 @@ class _Adagrad:
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
-        weights = (model.prompt, model.history, model.output, model.bias)
-        self._squares = {id(weight): np.full_like(weight, 1e-6) for weight in weights}
+        weights = ("prompt", "history", "output", "bias")
+        self._squares = {name: np.full_like(getattr(model, name), 1e-6) for name in weights}
 
     def step(self, batch: Batch, rate: float) -> float:
         model = self._model
-        _, states, gradient = _forward(model, batch)
+        states, gradient = _forward(model, batch)
         loss = float(-np.log(_of_targets(gradient, batch)).mean())
         gradient[np.arange(len(batch.targets)), batch.targets] -= 1
         gradient /= np.float32(len(batch))
         of_states = gradient @ model.output
         of_conditions = _sum_spans(of_states, batch.token_counts)
         of_features = np.repeat(of_conditions, batch.feature_counts, axis=0) * batch.values[:, None]
-        self._update(model.output, slice(None), gradient.T @ states, rate)
-        self._update(model.bias, slice(None), gradient.sum(axis=0), rate)
-        self._update(model.prompt, *_by_row(batch.features, of_features), rate)
+        self._update("output", slice(None), gradient.T @ states, rate)
+        self._update("bias", slice(None), gradient.sum(axis=0), rate)
+        self._update("prompt", *_by_row(batch.features, of_features), rate)
         for distance in range(HISTORY):
             rows, sums = _by_row(batch.history[:, distance], of_states)
-            self._update(model.history, (distance, rows), sums, rate)
+            self._update("history", (distance, rows), sums, rate)
         return loss
 
-    def _update(self, weight: Floats, where: Any, gradient: Floats, rate: float) -> None:
-        squares = self._squares[id(weight)]
+    def _update(self, name: str, where: Any, gradient: Floats, rate: float) -> None:
+        weights, squares = getattr(self._model, name), self._squares[name]
         squares[where] += gradient * gradient
-        weight[where] -= np.float32(rate) * gradient / np.sqrt(squares[where])
+        weights[where] -= np.float32(rate) * gradient / np.sqrt(squares[where])
 
 
 def _spans(counts: Integers, records: Integers) -> Integers:

@@ -41,34 +41,29 @@ class Server:
         """Stop listening, let the requests that are being answered end, and close every connection."""
         self._server.shutdown()
         self._thread.join()
-        self._server.close_connections()
 
 
 class _ThreadedServer(ThreadedWSGIServer):
     daemon_threads = False  # so that closing the server waits for its threads
-    block_on_close = False  # `close_connections` does, after it has told them to end
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._open: dict[socket.socket, threading.Thread] = {}
-        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
         super().__init__(*args, **kwargs)
 
-    def opened(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._open[connection] = threading.current_thread()
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
 
-    def closed(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._open.pop(connection, None)
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
 
-    def close_connections(self) -> None:
-        """End the connections that wait for another request, and wait for those that are being answered."""
-        with self._lock:
-            waiting = dict(self._open)
-        for connection, thread in waiting.items():
-            # Only the reading side: an answer that is under way still gets out.
+    def server_close(self) -> None:
+        """Close everything, after the answers that are under way."""
+        for connection in list(self._open):
+            # Threads that wait for another request see its end; the other direction stays open for answers.
             _shut_reading(connection)
-            thread.join()
+        super().server_close()
 
 
 def _shut_reading(connection: socket.socket) -> None:
@@ -83,15 +78,6 @@ class _Handler(MotoRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: _ThreadedServer
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.opened(self.connection)
-
-    def finish(self) -> None:
-        super().finish()
-        self.server.closed(self.connection)
 
     def version_string(self) -> str:
         return "LocalBedrock"

@@ -133,7 +133,7 @@ class _Run:
         model = self._model
         assert model is not None  # noqa: S101  # data processing made it
         schedule = self._family.schedule(self._job.hyperparameters)
-        held_out = [Batch(model, part, token_limit(len(self._training))) for part in self._validation]
+        held_out = [Batch.of(model, part, token_limit(len(self._training))) for part in self._validation]
         progress = self._job.progress
         progress.steps = schedule.steps(len(self._training))
         training: list[Row] = []

@@ -23,7 +23,7 @@ ANSWERS = {
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalBedrock]:
-    with LocalBedrock(job_seconds=0.3, deployment_seconds=0.3) as local:
+    with LocalBedrock(job_seconds=0.3, deployment_seconds=1) as local:
         yield local
 
 

@@ -46,7 +46,7 @@ def test_deployments_are_idempotent_too(service: Service) -> None:
 
 def test_stopped_job_leaves_no_model(service: Service) -> None:
     """A job is Stopping before it is Stopped, cannot be stopped twice, and leaves no model."""
-    with LocalBedrock(job_seconds=3) as slow:
+    with LocalBedrock(job_seconds=10) as slow:
         client = slow.client("bedrock")
         try:
             arn = client.create_model_customization_job(**service.request())["jobArn"]

@@ -107,7 +107,7 @@ def test_more_epochs_learn_more() -> None:
     for epochs in (1, 3):
         model, steps = trained(labelled(40), Schedule(epochs=epochs))
         assert len(steps) == epochs * 40
-        losses.append(loss_of(model, Batch(model, held_out, 16)))
+        losses.append(loss_of(model, Batch.of(model, held_out, 16)))
     assert losses[1] < losses[0]
 
 
@@ -145,7 +145,7 @@ def test_tiny_data_is_overfitted() -> None:
     training, held_out = examples[:20], examples[20:]
     model = LanguageModel.untrained([one.prompt for one in training], sorted(WORDS), "seed")
     losses = [
-        loss_of(model, Batch(model, held_out, 16))
+        loss_of(model, Batch.of(model, held_out, 16))
         for step in train(model, training, Schedule(epochs=10))
         if step.ends_epoch
     ]
