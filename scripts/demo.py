@@ -12,14 +12,13 @@ from typing import Any
 
 import httpx
 from rich.console import Console
-from rich.table import Table
 
 from scripts.stack import PROJECT, Airflow, StartError, interruptible, local_bedrock
 
 DAG_ID = "finetune_support_router"
 ENDED = {"success", "failed"}
 POLL_SECONDS = 1.0
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 class Progress:
@@ -79,31 +78,34 @@ def xcom(airflow: Airflow, run: str, task: str, key: str = "return_value") -> An
 def report(airflow: Airflow, run: str, home: Path, started: float) -> None:
     """Print what came of the run."""
     data, model, result = (xcom(airflow, run, task) for task in ("prepare_data", "wait_for_model", "evaluate"))
-    table = Table(show_header=False, title="Result", title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("records", ", ".join(f"{count} {split}" for split, count in data["counts"].items()))
-    table.add_row("job", f"{model['job_arn']}{_age(model['created'], started)}")
-    table.add_row("custom model", model["custom_model_arn"])
+    rows = [
+        ("records", ", ".join(f"{data['counts'][split]} {split}" for split in ("train", "validation", "test"))),
+        ("job", model["job_arn"]),
+        ("", _age(model["created"], started)),
+        ("custom model", model["custom_model_arn"]),
+    ]
     for epoch in model["losses_by_epoch"]:
         losses = f"training {epoch['training_loss']:.4f}, validation {epoch['validation_loss']:.4f}"
-        table.add_row(f"loss, epoch {epoch['epoch']}", losses)
+        rows.append((f"loss, epoch {epoch['epoch']}", losses))
     for name, side in (("base model", result["baseline"]), ("custom model", result["candidate"])):
-        table.add_row(f"accuracy, {name}", f"{side['accuracy']:.1%} of {side['n']} held-out records")
-    table.add_row("verdict", f"{result['verdict']} (p = {result['p_value']:.2g})")
+        rows.append((f"accuracy, {name}", f"{side['accuracy']:.1%} of {side['n']} held-out records"))
+    rows.append(("verdict", f"{result['verdict']} (p = {result['p_value']:.2g})"))
     buckets = home / "state" / "s3"
     for name, uri in (
         ("training data", data["training_data_uri"]),
         ("metrics", model["artifacts_uri"]),
         ("evaluation", result["report_uri"]),
     ):
-        table.add_row(name, f"{uri}\n{_shown(buckets / uri.removeprefix('s3://'))}")
-    console.print(table)
+        rows += [(name, uri), ("", f"on this disk: {_shown(buckets / uri.removeprefix('s3://'))}")]
+    console.print("\n[bold]Result[/bold]")
+    for name, value in rows:
+        if value:  # not in a table with borders: an ARN that is broken into two lines cannot be copied
+            console.print(f"  [bold]{name:<22}[/bold]  {value}")
 
 
 def _age(created: str, started: float) -> str:
     made = datetime.fromisoformat(created).timestamp()
-    return "" if made > started else "\n(made by an earlier run and reused: same data, same parameters, nothing to pay)"
+    return "" if made > started else "reused from an earlier run: same data, same parameters, nothing to pay"
 
 
 def _shown(path: Path) -> str:

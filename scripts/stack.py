@@ -87,10 +87,14 @@ def local_bedrock(home: Path, *arguments: str) -> Iterator[tuple[str, dict[str, 
     with process(command, os.environ, log) as child:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/_local/health", child, log)
-        yield url, {"AIRFLOW__BEDROCK__POLL_INTERVAL": "2", **_exports(log.read_text())}
+        yield url, {"AIRFLOW__BEDROCK__POLL_INTERVAL": "2", **_exports(log)}
 
 
-def _exports(announcement: str) -> dict[str, str]:
+def _exports(log: Path) -> dict[str, str]:
+    """Return the environment that Local Bedrock announces; it answers a moment before it does so."""
+    deadline = time.monotonic() + START_SECONDS
+    while "listens on" not in (announcement := log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
     words = [shlex.split(line) for line in announcement.splitlines() if line.startswith("export ")]
     return dict(word.split("=", 1) for _, word in words)
 

@@ -1,0 +1,81 @@
+"""``make demo``: a real scheduler, triggerer and API server; what it prints, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.live
+
+PROJECT = Path(__file__).parents[2]
+
+
+def demo(home: Path) -> subprocess.Popen[str]:
+    conf = json.dumps({"services": 3, "test_records": 30})
+    command = [sys.executable, "-u", "-m", "scripts.demo", "--home", str(home), "--job-seconds", "3", "--conf", conf]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_"))}
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def left_behind(home: Path) -> list[int]:
+    """The processes that were started with this home: it stands in their environment or their arguments."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                said = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if str(home).encode() in said:
+                found.append(int(process.name))
+    return found
+
+
+def test_the_demo_shows_its_progress_and_its_result_and_reuses_the_model_the_second_time(tmp_path: Path) -> None:
+    """The first run trains, the second finds the same data and parameters; neither leaves a process."""
+    with demo(tmp_path) as first:
+        said, _ = first.communicate(timeout=240)
+    assert first.returncode == 0, said
+    for words in (
+        "wait_for_model       deferred",
+        ": training, step ",
+        "loss, epoch 2",
+        "verdict                 better",
+    ):
+        assert words in said
+    assert left_behind(tmp_path) == []
+    with demo(tmp_path) as second:
+        again, _ = second.communicate(timeout=240)
+    assert second.returncode == 0, again
+    assert "reused from an earlier run" in again
+    assert f"reusing {tmp_path / 'airflow'}" in again
+    arns = [[line for line in text.splitlines() if line.lstrip().startswith("job  ")] for text in (said, again)]
+    assert arns[0] == arns[1] != []
+
+
+def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a run ends Airflow with all of its children, and Local Bedrock."""
+    with demo(tmp_path) as interrupted:
+        assert interrupted.stdout is not None
+        for line in interrupted.stdout:
+            if "collect_requests" in line:
+                break
+        else:
+            pytest.fail("the demo ended before it ran a task")
+        assert len(left_behind(tmp_path)) > 3
+        interrupted.send_signal(signal.SIGINT)
+        said, _ = interrupted.communicate(timeout=90)
+    assert "nothing was left running" in said
+    deadline = time.monotonic() + 10
+    while left_behind(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left_behind(tmp_path) == []
