@@ -50,18 +50,25 @@ def test_stopped_job_leaves_no_model(service: Service) -> None:
         client = slow.client("bedrock")
         try:
             arn = client.create_model_customization_job(**service.request())["jobArn"]
+            while details(client, arn)["validationDetails"]["status"] == "NotStarted":
+                time.sleep(0.05)
             client.stop_model_customization_job(jobIdentifier=arn)
             assert client.get_model_customization_job(jobIdentifier=arn)["status"] == "Stopping"
             while (job := client.get_model_customization_job(jobIdentifier=arn))["status"] == "Stopping":
                 time.sleep(0.05)
             assert job["status"] == "Stopped"
-            assert "Stopped" in [phase["status"] for phase in job["statusDetails"].values()]
+            assert "Stopped" in [phase["status"] for phase in details(client, arn).values()]
             assert not {"outputModelArn", "trainingMetrics"} & set(job)
             assert client.list_custom_models()["modelSummaries"] == []
             with pytest.raises(ClientError, match="ConflictException"):
                 client.stop_model_customization_job(jobIdentifier=arn)
         finally:
             client.close()
+
+
+def details(client: Any, arn: str) -> dict[str, Any]:
+    phases: dict[str, Any] = client.get_model_customization_job(jobIdentifier=arn)["statusDetails"]
+    return phases
 
 
 def test_pages_show_every_job_once(service: Service) -> None:
