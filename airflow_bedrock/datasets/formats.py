@@ -15,7 +15,7 @@ from airflow_bedrock.datasets.records import Example
 
 
 class RecordFormat(StrEnum):
-    """How a record is written; which model takes which is said in ``limits.toml``."""
+    """How a record is written; which model takes which is said in ``base_models.toml``."""
 
     CONVERSE = "bedrock-conversation-2024"
     """Amazon Nova, Llama 3.2 and 3.3: the messages of the Converse API."""

@@ -1,38 +1,42 @@
-"""What each base model takes: record format, number and length of records, reserved words. The data is limits.toml."""
+"""What each base model takes for text fine-tuning: record format, number and length of records, reserved words.
+
+The data is ``base_models.toml``.
+"""
 
 from __future__ import annotations
 
-import tomllib
-from functools import cache
-from importlib.resources import files
-
 import msgspec
 
+from airflow_bedrock.base_models import FINE_TUNING, base_model, document
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat
 from airflow_bedrock.datasets.records import Example
+
+_TEXT_FORMATS: frozenset[str] = frozenset(RecordFormat)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one family of base models takes; None where no limit is known.
 
     :param name: the family's name, for messages.
-    :param prefix: how the ids of its base models begin.
     :param format: the record format.
     :param min_records: the least number of training and validation records together.
     :param max_records: the greatest number of training and validation records together.
     :param max_validation_records: the greatest number of validation records.
     :param max_tokens: tokens of one record, all its texts together.
+    :param max_input_tokens: tokens of the prompt, where it has a limit of its own.
+    :param max_output_tokens: tokens of the completion, where it has a limit of its own.
     :param reserved_words: texts that fail the whole job wherever they stand.
     """
 
     name: str
-    prefix: tuple[str, ...]
     format: RecordFormat
     min_records: int = 1
     max_records: int | None = None
     max_validation_records: int | None = None
     max_tokens: int | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
     reserved_words: tuple[str, ...] = ()
 
     def problem(self, example: Example) -> str | None:
@@ -40,13 +44,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
         Tokens are estimated by AWS's rule of 6 characters a token: a record near the limit may still fail the job.
         """
-        texts = [text for text in (example.system, example.prompt, example.completion) if text is not None]
-        if self.max_tokens is not None:
-            tokens = -(-sum(map(len, texts)) // _document().characters_per_token)
-            if tokens > self.max_tokens:
-                return f"longer than {self.max_tokens} tokens, the limit of {self.name}"
+        given = [text for text in (example.system, example.prompt) if text is not None]
+        for texts, limit, part in (
+            ([*given, example.completion], self.max_tokens, ""),
+            (given, self.max_input_tokens, "the prompt is "),
+            ([example.completion], self.max_output_tokens, "the completion is "),
+        ):
+            if limit is not None and _tokens(texts) > limit:
+                return f"{part}longer than {limit} tokens, the limit of {self.name}"
         for word in self.reserved_words:
-            if any(word in text for text in texts):
+            if any(word in text for text in [*given, example.completion]):
                 return f"holds {word}, a reserved word of {self.name}"
         return None
 
@@ -62,32 +69,38 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-class _Document(msgspec.Struct):
-    characters_per_token: int
-    family: list[Limits]
-
-
-@cache
-def _document() -> _Document:
-    text = files("airflow_bedrock.datasets").joinpath("limits.toml").read_text(encoding="utf-8")
-    return msgspec.convert(tomllib.loads(text), _Document)
-
-
 def limits_for(base_model_id: str) -> Limits | None:
-    """Return what the base model takes; None for a model that ``limits.toml`` does not know.
+    """Return what the base model takes; None for a model that is not known, or is not fine-tuned on text.
 
     :param base_model_id: a foundation model's id or ARN, or the ARN of a custom model, which names its base model.
     """
-    parts = base_model_id.split("/")
-    return next((f for f in _document().family if any(part.startswith(f.prefix) for part in parts)), None)
+    model = base_model(base_model_id)
+    method = model.methods.get(FINE_TUNING) if model else None
+    if model is None or method is None or method.format not in _TEXT_FORMATS:
+        return None
+    return Limits(
+        name=model.family,
+        format=RecordFormat(method.format),
+        min_records=method.min_records,
+        max_records=method.max_records,
+        max_validation_records=method.max_validation_records,
+        max_tokens=method.max_tokens,
+        max_input_tokens=method.max_input_tokens,
+        max_output_tokens=method.max_output_tokens,
+        reserved_words=method.reserved_words,
+    )
 
 
 def format_for(base_model_id: str) -> RecordFormat:
     """Return the record format that the base model takes.
 
-    :raises DatasetError: ``limits.toml`` does not know the model.
+    :raises DatasetError: the model is not known, or is not fine-tuned on text.
     """
     limits = limits_for(base_model_id)
     if limits is None:
         raise DatasetError(f"the record format of {base_model_id} is not known: name it yourself (record_format)")
     return limits.format
+
+
+def _tokens(texts: list[str]) -> int:
+    return -(-sum(map(len, texts)) // document().characters_per_token)
