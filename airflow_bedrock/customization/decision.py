@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+from airflow_bedrock.customization.identity import Identity
 from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 
 
 class Decision(Enum):
@@ -17,29 +19,31 @@ class Decision(Enum):
     REUSE = "reuse"
     """The job that was asked for has completed: take its model, pay nothing."""
     NEXT_GENERATION = "next generation"
-    """The name is used up by a job that left no model: try the next name."""
+    """The name is used up by a job that left no model, and another one was asked for: try the next name."""
+    FAIL = "fail"
+    """An earlier try's job ended without a model, and no retry can mend that: pay for no other."""
     CLASH = "clash"
     """The name belongs to somebody else's job."""
     UNKNOWN = "unknown"
     """The job's status is not known: neither reuse it nor pay for another."""
 
 
-def decide(found: Job | None, token: str) -> Decision:
+def decide(found: Job | None, identity: Identity) -> Decision:
     """Decide by the job found under the derived name.
 
     :param found: the answer of GetModelCustomizationJob for the name; None where there is no such job.
-    :param token: the clientRequestToken derived with the name; a job that bears another is not ours.
+    :param identity: what was derived; a job whose token is not of it is not ours.
     """
     if found is None:
         return Decision.CREATE
-    if found.token != token:
+    if not identity.made(found.token):
         return Decision.CLASH
-    if found.status == "Stopping":  # it still runs, but only to its end
-        return Decision.NEXT_GENERATION
-    return {
-        Outcome.RUNNING: Decision.ADOPT,
-        Outcome.SUCCEEDED: Decision.REUSE,
-        Outcome.FAILED: Decision.NEXT_GENERATION,
-        Outcome.STOPPED: Decision.NEXT_GENERATION,
-        Outcome.UNKNOWN: Decision.UNKNOWN,
-    }[found.outcome]
+    match found.outcome:
+        case Outcome.RUNNING if found.status != "Stopping":  # which still runs, but only to its end
+            return Decision.ADOPT
+        case Outcome.SUCCEEDED:
+            return Decision.REUSE
+        case Outcome.UNKNOWN:
+            return Decision.UNKNOWN
+    mendable = found.outcome is Outcome.FAILED and remedy_for_failure(found.failure_message) is Remedy.RETRY
+    return Decision.FAIL if identity.asked_for(found.token) and not mendable else Decision.NEXT_GENERATION

@@ -2,7 +2,8 @@
 
 Two workers, two tries, a worker that was killed and its successor all derive the same job name and the same
 clientRequestToken, so each finds the job of the others; no store has to survive between them. The try number is left
-out on purpose. What changes the name is a change of the request or of the data.
+out on purpose. What changes the name is a change of the request or of the data. The token says in addition who asked
+last, so that a job that failed for good is not paid for again until somebody asks again: by a Clear, or by a new run.
 """
 
 from __future__ import annotations
@@ -44,12 +45,14 @@ class Identity:
     """What a job is known by: its digest, and the names and the token that carry it.
 
     :param digest: hexadecimal digest of asker, request and data.
+    :param ask: hexadecimal digest of who asks this time: the run and how often it was cleared.
     :param job_prefix: the readable start of the job's name, the user's.
     :param model_prefix: the readable start of the model's name, the user's.
     :param exact: use the prefixes as the names themselves, without a digest.
     """
 
     digest: str
+    ask: str
     job_prefix: str
     model_prefix: str
     exact: bool = False
@@ -66,7 +69,15 @@ class Identity:
 
     def token(self, generation: int = 1) -> str:
         """Return the clientRequestToken: the service ignores a second request that bears it."""
-        return f"{self.digest}-{generation}"
+        return f"{self.digest}-{self.ask}-{generation}"
+
+    def made(self, token: str | None) -> bool:
+        """Whether the token is one of this identity's, whoever asked."""
+        return token is not None and token.startswith(f"{self.digest}-")
+
+    def asked_for(self, token: str | None) -> bool:
+        """Whether the token is one of this identity's, and of the same ask: an earlier try of the same task."""
+        return token is not None and token.startswith(f"{self.digest}-{self.ask}-")
 
     def _suffix(self, generation: int) -> str:
         number = int(self.digest, 16)
@@ -87,8 +98,18 @@ def identify(
     asked = {name: value for name, value in request.items() if name not in _NOT_IDENTITY}
     names = (request["jobName"], request["customModelName"])
     parts = (*asker.parts(reuse), *names, _canonical(asked), _canonical(list(data)))
-    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=20).hexdigest()
-    return Identity(digest=digest, job_prefix=names[0], model_prefix=names[1], exact=exact)
+    return Identity(
+        digest=_digest(*parts, size=20),
+        ask=_digest(asker.run_id, str(asker.clear_number), size=6),
+        job_prefix=names[0],
+        model_prefix=names[1],
+        exact=exact,
+    )
+
+
+def _digest(*parts: str, size: int) -> str:
+    """Return the hexadecimal digest of the parts; none can run into the next."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=size).hexdigest()
 
 
 def _canonical(value: object) -> str:

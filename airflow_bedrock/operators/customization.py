@@ -16,8 +16,10 @@ from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_bedrock import __version__
 from airflow_bedrock.configuration import poll_interval
+from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, Reuse, identify
 from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.request import (
     RequestError,
     build_request,
@@ -34,7 +36,7 @@ from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.hooks.customization_data import DataNotFoundError, describe_data
 from airflow_bedrock.hooks.finished_job import job_of_event, result_of
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
-from airflow_bedrock.operators.stopping import ended_for_good, stop_job
+from airflow_bedrock.operators.stopping import KillSwitch, stop_job
 from airflow_bedrock.operators.submission import NoSlotError, find_or_create
 from airflow_bedrock.operators.waiting import wait_for_job
 from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
@@ -95,7 +97,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         tags. (default: True)
     :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
         DAG run times out. A lost worker or a Clear does not stop it: the next try adopts it. (default: True)
-    :param stop_on_timeout: stop the job when ``execution_timeout`` runs out. (default: True)
+    :param stop_on_timeout: stop the job when ``execution_timeout`` runs out, and do not try again. With False it runs
+        on, and a retry adopts it. (default: True)
     :param slot_retry_delay: seconds until the next attempt while the account's quota of jobs is used up; the task
         gives its worker slot back meanwhile. (default: 300)
     :param slot_timeout: seconds after which waiting for the quota is given up. (default: a day)
@@ -181,7 +184,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.stop_on_timeout = stop_on_timeout
         self.slot_retry_delay = slot_retry_delay
         self.slot_timeout = slot_timeout
-        self._waited_for: tuple[Job, Any] | None = None
+        self._kill = KillSwitch()
         self._check_literals()
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
@@ -198,17 +201,20 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """Find or create the job, and wait for it if asked to."""
         asker = _asker(context)
         request = self._checked_request(asker)
+        self._kill.arm(context["ti"])
         try:
             job = find_or_create(self.hook, request, self._identify(request, asker))
         except NoSlotError as error:
             return self._wait_for_slot(context, error)
+        if self.stop_on_kill:
+            self._kill.aim(self.hook, job)
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is Outcome.SUCCEEDED:
             return self._finish(job, context)
         if self.deferrable:
             self._defer(job)
         if self.wait_for_completion:
-            return self._finish(self._wait(job, context), context)
+            return self._finish(self._wait(job), context)
         return job.arn
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
@@ -228,13 +234,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
 
     def on_kill(self) -> None:
         """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
-        if not self.stop_on_kill or self._waited_for is None:
-            return
-        job, ti = self._waited_for
-        if ended_for_good(ti):
-            self.log.info("This task was ended for good. %s", stop_job(self.hook, job.arn))
-        else:
-            self.log.info("Job %s was left running: another try of this task adopts it", job.arn)
+        self._kill.pull()
 
     def _check_literals(self) -> None:
         """Find a mistake when the DAG is parsed, as far as the arguments are final by then.
@@ -310,6 +310,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             trigger=BedrockModelCustomizationTrigger(
                 job_identifier=job.arn,
                 poll_interval=self.waiter_delay,
+                created=job.created,
+                stop_on_kill=self.stop_on_kill,
                 aws_conn_id=self.aws_conn_id,
                 region_name=self.region_name,
                 verify=self.verify,
@@ -320,24 +322,23 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             timeout=self.execution_timeout,
         )
 
-    def _wait(self, job: Job, context: Context) -> Job:
-        self._waited_for = (job, context["ti"])
+    def _wait(self, job: Job) -> Job:
         try:
             return wait_for_job(self.hook, job, self.waiter_delay, self.waiter_max_attempts)
         except AirflowTaskTimeout as error:
             raise self._timed_out(job.arn) from error
-        finally:
-            self._waited_for = None
 
     def _timed_out(self, job_arn: str) -> BedrockError:
         after = f"The wait for job {job_arn} took longer than execution_timeout ({self.execution_timeout})."
-        if self.stop_on_timeout:
-            return BedrockError(f"{after} {stop_job(self.hook, job_arn)}")
+        if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
+            return BedrockFatalError(f"{after} {stop_job(self.hook, job_arn)} Clear this task to make a new job.")
         return BedrockError(
             f"{after} It was left running, as asked for, and is billed until it ends; a retry adopts it."
         )
 
     def _finish(self, job: Job, context: Context) -> str:
+        if job.outcome is Outcome.FAILED and remedy_for_failure(job.failure_message) is Remedy.RETRY:
+            raise BedrockError(f"{failure_message(job)} A retry of this task makes a new job by itself.")
         result = result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
         for outlet in self.outlets or []:

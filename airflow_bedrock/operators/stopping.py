@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import is_not_found
-from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.hooks.bedrock import BedrockHook
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,40 @@ log = logging.getLogger(__name__)
 # airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job.
 TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _STATE_SECONDS = 3.0  # Airflow kills a worker 5 s after it has asked it to end
+
+
+class KillSwitch:
+    """What a worker does when Airflow ends its task: nothing, unless the task has ended for good.
+
+    Airflow calls ``on_kill`` from a signal handler, at any line; also between the service's acceptance of a job and
+    our knowing of it. A kill that comes so early is remembered, and takes effect when the job is known.
+    """
+
+    def __init__(self) -> None:
+        self._ti: Any = None
+        self._target: tuple[BedrockHook, Job] | None = None
+        self._pulled = False
+
+    def arm(self, ti: Any) -> None:
+        """Say which task instance this is; one that is taken up again starts anew."""
+        self._ti, self._target, self._pulled = ti, None, False
+
+    def aim(self, hook: BedrockHook, job: Job) -> None:
+        """Say which job the task has; stop it at once if the task was killed already."""
+        self._target = (hook, job)
+        if self._pulled:
+            self.pull()
+
+    def pull(self) -> None:
+        """Stop the job if no other try of the task will pick it up."""
+        self._pulled = True
+        if self._target is None:
+            return
+        hook, job = self._target
+        if ended_for_good(self._ti):
+            log.info("This task was ended for good. %s", stop_job(hook, job.arn))
+        else:
+            log.info("Job %s was left running: another try of this task adopts it", job.arn)
 
 
 def ended_for_good(ti: Any) -> bool:

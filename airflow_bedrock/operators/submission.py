@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.customization.decision import Decision, decide
+from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.identity import Identity
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
@@ -37,10 +38,10 @@ def find_or_create(hook: BedrockHook, request: Mapping[str, Any], identity: Iden
     while True:
         name, token = identity.job_name(generation), identity.token(generation)
         found = hook.get_customization_job(name)
-        decision = decide(found, token)
+        decision = decide(found, identity)
         if found is None:
             named = {"jobName": name, "customModelName": identity.model_name(generation), "clientRequestToken": token}
-            return _create(hook, {**request, **named})
+            return _create(hook, {**request, **named}, identity)
         if decision is Decision.ADOPT:
             log.info("Job %s was asked for before and is %s: adopting it", found.arn, found.status)
             return found
@@ -52,30 +53,31 @@ def find_or_create(hook: BedrockHook, request: Mapping[str, Any], identity: Iden
                 found.model_arn,
             )
             return found
+        if decision is Decision.FAIL:
+            raise BedrockFatalError(failure_message(found))
         if decision in (Decision.CLASH, Decision.UNKNOWN) or identity.exact:
             raise BedrockFatalError(_cannot_go_on(found, decision))
         log.info("Job %s is %s and has left no model: going on to its next generation", found.arn, found.status)
         generation += 1
 
 
-def _create(hook: BedrockHook, request: Mapping[str, Any]) -> Job:
+def _create(hook: BedrockHook, request: Mapping[str, Any], identity: Identity) -> Job:
     name = request["jobName"]
     log.info("Creating model customization job %s", name)
     try:
         response: Mapping[str, Any] = hook.conn.create_model_customization_job(**request)
     except (BotoCoreError, ClientError) as error:
-        return _after_error(hook, request, error)
+        return _after_error(hook, name, identity, error)
     if "jobArn" not in response:  # the service ignores a token that it has seen, and does not say what it answers then
-        return _made_by_another_try(hook, request, "Bedrock took the request without naming the job")
+        return _made_by_another_try(hook, name, identity, "Bedrock took the request without naming the job")
     log.info("Created model customization job %s; it is billed from now on", response["jobArn"])
     return Job(arn=response["jobArn"], name=name, status="InProgress")
 
 
-def _after_error(hook: BedrockHook, request: Mapping[str, Any], error: BotoCoreError | ClientError) -> Job:
-    name = request["jobName"]
+def _after_error(hook: BedrockHook, name: str, identity: Identity, error: BotoCoreError | ClientError) -> Job:
     match remedy_for_error(error):
         case Remedy.LOOK:
-            return _made_by_another_try(hook, request, str(error))
+            return _made_by_another_try(hook, name, identity, str(error))
         case Remedy.WAIT_FOR_SLOT:
             raise NoSlotError(f"The account has no room for job {name} now; none was created. Bedrock said: {error}")
         case Remedy.RETRY:
@@ -89,16 +91,15 @@ def _after_error(hook: BedrockHook, request: Mapping[str, Any], error: BotoCoreE
             ) from error
 
 
-def _made_by_another_try(hook: BedrockHook, request: Mapping[str, Any], said: str) -> Job:
+def _made_by_another_try(hook: BedrockHook, name: str, identity: Identity, said: str) -> Job:
     """Return the job that has the name, if it is ours; the service may take a while to show a new job."""
-    name = request["jobName"]
     found = hook.get_customization_job(name)
     if found is None:
         raise BedrockError(
             f"Bedrock says that job {name} exists, but does not show it yet: {said}. The next try of this task looks "
             "for it again and pays for no other."
         )
-    if decide(found, request["clientRequestToken"]) in (Decision.ADOPT, Decision.REUSE):
+    if decide(found, identity) in (Decision.ADOPT, Decision.REUSE):
         log.info("Job %s was created by another try at the same moment: adopting it", found.arn)
         return found
     raise BedrockError(f"{_cannot_go_on(found, Decision.CLASH)} Bedrock said: {said}")

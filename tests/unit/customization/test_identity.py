@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,5 +100,28 @@ def test_each_generation_has_names_and_a_token_of_its_own() -> None:
 
 def test_exact_names_are_left_alone() -> None:
     """Who asks for exact names gets them."""
-    identity = Identity(digest="ab", job_prefix="my.job", model_prefix="my_model", exact=True)
+    identity = Identity(digest="ab", ask="cd", job_prefix="my.job", model_prefix="my_model", exact=True)
     assert (identity.job_name(), identity.model_name()) == ("my.job", "my_model")
+
+
+def test_the_token_tells_the_ask() -> None:
+    """A Clear and, where runs share the name, another run ask anew; another try does not."""
+    again = identify(request(), DATA, ASKER, "dag")
+    token = identify(request(), DATA, ASKER, "dag").token(3)
+    assert again.made(token)
+    assert again.asked_for(token)
+    for asker in (
+        Asker(dag_id="dag", task_id="task", run_id="run-1", clear_number=1),
+        Asker(dag_id="dag", task_id="task", run_id="run-2"),
+    ):
+        other = identify(request(), DATA, asker, "dag")
+        assert other.made(token)
+        assert not other.asked_for(token)
+
+
+@pytest.mark.parametrize("token", [None, "", "somebody-elses", "ab"])
+def test_a_foreign_token_is_not_ours(token: str | None) -> None:
+    """A job without our token is somebody else's."""
+    identity = identify(request(), DATA, ASKER, "run")
+    assert not identity.made(token)
+    assert not identity.asked_for(token)

@@ -200,9 +200,6 @@ def test_list_begins_at_the_oldest_job_that_is_watched() -> None:
     play.add("old", created=-1000.0, ends=30)
     play.add("middle", created=-500.0)
     play.add("new")
-    play.run(until=10)
-    first = play.asked[0][1]
-    assert isinstance(first, ListJobs) or play.lists() == []
     play.run(until=200)
     bounds = [ask.created_after for _, ask in play.asked if isinstance(ask, ListJobs)]
     assert bounds[0] == time_of(-1001)

@@ -1,0 +1,279 @@
+"""One paid job for one intent, whatever happens in whatever order.
+
+Hypothesis drives the operator's way to a job, its kill switch, and a fake of the service through arbitrary
+interleavings of crash, lost response, throttling, conflict, Clear, kill, racing workers, and a service that does not
+show a new job at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from airflow_bedrock.customization.identity import Asker, Identity, identify
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.stopping import KillSwitch
+from airflow_bedrock.operators.submission import find_or_create
+
+REQUEST = {"jobName": "router", "customModelName": "router", "baseModelIdentifier": "amazon.nova-micro-v1:0:128k"}
+BAD_DATA = "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
+OUTAGE = "An internal error occurred. Please try again later."
+Fault = str
+FAULTS: list[Fault] = [
+    "none",
+    "throttled",
+    "crash before",
+    "crash after",
+    "response lost",
+    "5xx after accept",
+    "another worker between look and call",
+]
+
+
+class CrashError(BaseException):
+    """The worker process is gone: nothing of ours runs any more."""
+
+
+def error(code: str, message: str, status: int = 400) -> ClientError:
+    return ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]  # the rest of the metadata is not read
+        "CreateModelCustomizationJob",
+    )
+
+
+class Service:
+    """Bedrock as the reference describes it; it also is the operator's hook and its client."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.fault: Fault = "none"
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.looks_until_shown = 0
+
+    @property
+    def conn(self) -> Service:
+        return self
+
+    def get_customization_job(self, identifier: str) -> Job | None:
+        for name, job in self.jobs.items():
+            if identifier in (name, job["jobArn"]):
+                if job["hidden"]:
+                    job["hidden"] -= 1
+                    return None
+                return Job.from_response(job)
+        return None
+
+    def has_custom_model(self, model_arn: str) -> bool:
+        return any(job.get("outputModelArn") == model_arn and job["model"] for job in self.jobs.values())
+
+    def stop_model_customization_job(self, jobIdentifier: str) -> None:
+        for job in self.jobs.values():
+            if job["jobArn"] == jobIdentifier and job["status"] == "InProgress":
+                job["status"] = "Stopped"
+                job["stopped_by_us"] = True
+
+    def create_model_customization_job(self, **request: Any) -> dict[str, str]:
+        fault, self.fault = self.fault, "none"
+        if fault == "throttled":
+            raise error("ThrottlingException", "Slow down.", 429)
+        if fault == "crash before":
+            raise CrashError
+        if fault == "another worker between look and call":
+            self.meanwhile()
+        arn = self._accept(request)
+        if fault == "crash after":
+            raise CrashError
+        if fault == "response lost":
+            raise ReadTimeoutError(endpoint_url="https://bedrock")
+        if fault == "5xx after accept":
+            raise error("InternalServerException", "Oops.", 500)
+        return {"jobArn": arn}
+
+    def _accept(self, request: dict[str, Any]) -> str:
+        for job in self.jobs.values():
+            if job["clientRequestToken"] == request["clientRequestToken"]:
+                return str(job["jobArn"])  # a token seen before: ignored without an error
+        name = request["jobName"]
+        if name in self.jobs:
+            raise error("ValidationException", "The provided job name is currently in use.")
+        self.jobs[name] = {
+            "jobArn": f"arn:aws:bedrock:us-east-1:1:model-customization-job/m/{len(self.jobs)}",
+            "jobName": name,
+            "clientRequestToken": request["clientRequestToken"],
+            "status": "InProgress",
+            "hidden": self.looks_until_shown,
+            "model": False,
+        }
+        return str(self.jobs[name]["jobArn"])
+
+    def alive(self) -> list[dict[str, Any]]:
+        return [job for job in self.jobs.values() if job["status"] == "InProgress"]
+
+
+class OneIntent(RuleBasedStateMachine):
+    """One task instance, asked for the same thing again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.service = Service()
+        self.clear_number = 0
+        self.state: str | None = None
+        self.reasons = 1  # how many jobs may have been paid for: one, and one more for each thing that calls for it
+        self.held: tuple[KillSwitch, Job] | None = None  # by the worker that has the task now
+        self.former: list[KillSwitch] = []  # of workers that had it before, and may still get their kill
+
+    @initialize(hidden=st.integers(0, 2))
+    def service_shows_a_new_job_late(self, hidden: int) -> None:
+        self.service.looks_until_shown = hidden
+
+    @property
+    def identity(self) -> Identity:
+        asker = Asker(dag_id="d", task_id="t", run_id="r", clear_number=self.clear_number)
+        return identify(REQUEST, [], asker, "run")
+
+    @property
+    def ti(self) -> Any:
+        machine = self
+        return SimpleNamespace(
+            dag_id="d",
+            task_id="t",
+            run_id="r",
+            map_index=-1,
+            get_task_states=lambda **_: {"r": {"t": machine.state}},
+        )
+
+    def attempt(self, fault: Fault) -> None:
+        self.service.fault = fault
+        self.service.meanwhile = lambda: self.attempt("none")
+        self.state = "running"
+        self.let_go()
+        switch = KillSwitch()
+        switch.arm(self.ti)
+        try:
+            job = find_or_create(self.service, REQUEST, self.identity)  # type: ignore[arg-type]  # as much of a hook as is used
+        except CrashError:
+            self.state = "up_for_retry"
+        except BedrockFatalError:
+            self.state = "failed"
+        except BedrockError:
+            self.state = "up_for_retry"
+        else:
+            switch.aim(self.service, job)  # type: ignore[arg-type]  # likewise
+            self.held = (switch, job)
+
+    def let_go(self) -> None:
+        if self.held is not None:
+            self.former.append(self.held[0])
+        self.held = None
+
+    @precondition(lambda self: self.state in (None, "running", "up_for_retry"))
+    @rule(fault=st.sampled_from(FAULTS))
+    def a_worker_takes_the_task_up(self, fault: Fault) -> None:
+        self.attempt(fault)
+
+    @precondition(lambda self: self.service.alive())
+    @rule(said=st.sampled_from([BAD_DATA, OUTAGE]))
+    def the_job_fails(self, said: str) -> None:
+        [job] = self.service.alive()
+        job.update(status="Failed", failureMessage=said)
+        if said == OUTAGE:
+            self.reasons += 1  # the service asks for another try
+
+    @precondition(lambda self: self.service.alive())
+    @rule()
+    def the_job_completes(self) -> None:
+        [job] = self.service.alive()
+        job.update(status="Completed", outputModelArn=f"arn:model/{job['jobName']}", model=True)
+
+    @precondition(lambda self: self.service.alive())
+    @rule()
+    def somebody_stops_the_job(self) -> None:
+        [job] = self.service.alive()
+        job["status"] = "Stopped"
+
+    @precondition(lambda self: any(job["model"] for job in self.service.jobs.values()))
+    @rule()
+    def the_model_is_deleted(self) -> None:
+        for job in self.service.jobs.values():
+            if job["model"]:
+                job["model"] = False
+                self.reasons += 1  # whoever asks now wants a model
+
+    @rule()
+    def the_task_is_cleared(self) -> None:
+        self.clear_number += 1
+        self.state = None
+        self.let_go()
+        self.reasons += 1  # a person asks again, and may be given another job if the last one left no model
+
+    @precondition(lambda self: self.held)
+    @rule(state=st.sampled_from(["failed", "success"]))
+    def a_person_ends_the_task(self, state: str) -> None:
+        """A task that no worker holds cannot be killed; docs/exactly-once.md says what that leaves."""
+        assert self.held is not None
+        switch, _ = self.held
+        self.state = state
+        switch.pull()
+        self.held = None
+        assert self.service.alive() == []
+
+    @precondition(lambda self: self.former and self.state not in ("failed", "success"))
+    @rule(data=st.data())
+    def a_late_kill_of_a_former_worker_arrives(self, data: st.DataObject) -> None:
+        before = self.service.alive()
+        data.draw(st.sampled_from(self.former)).pull()
+        assert self.service.alive() == before
+
+    @invariant()
+    def at_most_one_job_is_alive(self) -> None:
+        assert len(self.service.alive()) <= 1
+
+    @invariant()
+    def no_job_without_a_reason_is_paid_for(self) -> None:
+        assert len(self.service.jobs) <= self.reasons
+
+    @invariant()
+    def no_ask_is_paid_for_again_after_a_failure_that_it_cannot_mend(self) -> None:
+        by_ask: dict[str, list[dict[str, Any]]] = {}
+        for job in self.service.jobs.values():
+            by_ask.setdefault(job["clientRequestToken"].rsplit("-", 1)[0], []).append(job)
+        for made in by_ask.values():
+            ended = [job["status"] == "Stopped" or job.get("failureMessage") == BAD_DATA for job in made]
+            assert not any(ended[:-1])
+
+
+OneIntent.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+TestOneIntent = OneIntent.TestCase
+
+
+@pytest.mark.parametrize("faults", list(itertools.product(FAULTS, repeat=2)))
+def test_two_faulty_tries_and_a_third_pay_once(faults: tuple[Fault, Fault]) -> None:
+    """Every pair of faults, then a try that nothing disturbs: one job, and it is found."""
+    machine = OneIntent()
+    for fault in (*faults, "none"):
+        machine.attempt(fault)
+    assert len(machine.service.jobs) == 1
+    assert machine.held is not None
+    assert machine.held[1].arn == machine.service.alive()[0]["jobArn"]
+
+
+def test_a_kill_between_accept_and_record_stops_the_job() -> None:
+    """It is remembered until the job is known."""
+    machine = OneIntent()
+    switch = KillSwitch()
+    switch.arm(machine.ti)
+    job = find_or_create(machine.service, REQUEST, machine.identity)  # type: ignore[arg-type]  # as much of a hook as is used
+    machine.state = "failed"
+    switch.pull()
+    assert len(machine.service.alive()) == 1
+    switch.aim(machine.service, job)  # type: ignore[arg-type]  # likewise
+    assert machine.service.alive() == []
