@@ -1,19 +1,118 @@
-"""The time that Local Bedrock lives by; tests give it another."""
+"""The time that Local Bedrock lives by: the computer's, a faster one, or one that only moves when it is told to.
+
+Jobs, deployments and every timestamp of Bedrock go by it; so do faults that last for a while.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Sleeper(Protocol):
+    """What waits for moments of the clock: the runner."""
+
+    def next_due(self) -> float | None:
+        """Return the next moment that it waits for, if there is one."""
+
+    def settle(self) -> None:
+        """Return when everything is done whose moment has come."""
 
 
 class Clock:
-    """The computer's own clock."""
+    """The computer's clock, or one that runs faster.
+
+    :param speed: seconds that pass here in one second of the computer's: 60 makes an hour of a minute. The clock
+        begins at the computer's time, so a faster one runs ahead of it.
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
+        if not speed > 0:
+            raise ValueError(f"The speed of a clock must be more than 0, not {speed}.")
+        self._speed = speed
+        self._ahead = 0.0
+        self._began = time.time()
 
     def time(self) -> float:
         """Return seconds since the epoch."""
-        return time.time()
+        now = time.time()
+        return now + self._ahead + (now - self._began) * (self._speed - 1)
 
     def now(self) -> datetime:
         """Return the time as AWS shows it: UTC, to the millisecond."""
         moment = datetime.fromtimestamp(self.time(), UTC)
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+    def seconds_until(self, moment: float) -> float | None:
+        """Return how long to wait for a moment, in seconds of the computer; None where only a message can end it."""
+        return max(0.0, moment - self.time()) / self._speed
+
+    def catch_up(self, moment: float) -> None:
+        """Go on from a moment of an earlier run, so that time does not run backwards."""
+        self._ahead += max(0.0, moment - self.time())
+
+    def attach(self, sleeper: Sleeper) -> None:
+        """Take on something that waits; this clock runs by itself, and need not know."""
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; only a manual clock can.
+
+        :raises RuntimeError: this is not a manual clock.
+        """
+        raise RuntimeError('Only a manual clock can be moved: start Local Bedrock with clock="manual".')
+
+
+class ManualClock(Clock):
+    """A clock that stands still until it is told to move.
+
+    :param start: seconds since the epoch; the present time when it is not given.
+    """
+
+    def __init__(self, start: float | None = None) -> None:
+        super().__init__()
+        self._time = time.time() if start is None else start
+        self._sleepers: list[Sleeper] = []
+        self._moving = threading.Lock()
+
+    def time(self) -> float:
+        """Return seconds since the epoch."""
+        return self._time
+
+    def seconds_until(self, moment: float) -> float | None:
+        """Return 0 for a moment that has come, and None for another: it comes when the clock is moved."""
+        return 0.0 if moment <= self._time else None
+
+    def catch_up(self, moment: float) -> None:
+        """Go on from that very moment."""
+        self._time = moment
+
+    def attach(self, sleeper: Sleeper) -> None:
+        """Take on something that waits for this clock."""
+        self._sleepers.append(sleeper)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, moment by moment; all that was due has been done when this returns.
+
+        :param seconds: how many; 0 lets what is due already be done.
+        :raises ValueError: time cannot run backwards.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"A clock can be moved forward only, not by {seconds} seconds.")
+        with self._moving:
+            target = self._time + seconds
+            self._settle()
+            while (due := self._next_due()) is not None and due <= target:
+                self._time = max(self._time, due)
+                self._settle()
+            self._time = target
+            self._settle()
+
+    def _next_due(self) -> float | None:
+        moments = [due for sleeper in self._sleepers if (due := sleeper.next_due()) is not None]
+        return min(moments, default=None)
+
+    def _settle(self) -> None:
+        for sleeper in self._sleepers:
+            sleeper.settle()

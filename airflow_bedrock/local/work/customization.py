@@ -68,7 +68,7 @@ class _Run:
     def __init__(self, bedrock: Bedrock, job: Job) -> None:
         self._bedrock = bedrock
         self._job = job
-        self._started = self.now()
+        self._started = bedrock.world.runner.started(job.arn)
         self._s3 = bedrock.client("s3")
         self._training: list[Example] = []
         self._validation: list[list[Example]] = []
@@ -97,14 +97,17 @@ class _Run:
         phase = self._job.phases[name]
         with self._bedrock.world.lock:
             self._check_not_stopped()
-            phase.status, phase.creation_time = "InProgress", self._touch()
-            phase.last_modified_time = phase.creation_time
+            # Another status is of a run before a restart, which is done again up to where it stood.
+            if phase.status == "NotStarted":
+                phase.status, phase.creation_time = "InProgress", self._touch()
+                phase.last_modified_time = phase.creation_time
         for due in work:
             yield due
             self._check_not_stopped()
         with self._bedrock.world.lock:
             self._check_not_stopped()
-            phase.status, phase.last_modified_time = "Completed", self._touch()
+            if phase.status == "InProgress":
+                phase.status, phase.last_modified_time = "Completed", self._touch()
 
     def _validate(self) -> Work:
         request = self._job.request

@@ -9,7 +9,7 @@ from airflow_bedrock.local.work.runner import Work
 
 def deploy(bedrock: Bedrock, deployment: Deployment) -> Work:
     """Make a deployment Active."""
-    yield bedrock.world.clock.time() + bedrock.world.settings.deployment_seconds
+    yield bedrock.world.runner.started(deployment.arn) + bedrock.world.settings.deployment_seconds
     with bedrock.world.lock:
         deployment.status = "Active"
         deployment.last_updated_time = bedrock.world.clock.now()
@@ -17,7 +17,7 @@ def deploy(bedrock: Bedrock, deployment: Deployment) -> Work:
 
 def update(bedrock: Bedrock, deployment: Deployment) -> Work:
     """Put the new model behind a deployment; until then the old one answers."""
-    yield bedrock.world.clock.time() + bedrock.world.settings.deployment_seconds
+    yield bedrock.world.runner.started(deployment.arn) + bedrock.world.settings.deployment_seconds
     with bedrock.world.lock:
         if deployment.update:
             deployment.model_arn, deployment.update.status = deployment.update.model_arn, "UpdateCompleted"

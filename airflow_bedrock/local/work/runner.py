@@ -2,6 +2,9 @@
 
 A piece of work is a generator. It does a little, then yields the time at which it wants to go on. So thousands of jobs
 share a thread, a job can be looked at between any two steps, and a test drives everything with a clock of its own.
+
+After a restart the same work is done again from its beginning, with the moment at which it was first started: what has
+been done then is due already and is done without waiting, so that the work soon stands where it stood.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ class Runner:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._started: dict[str, float] = {}
+        self._busy = False
         self._changed = threading.Condition(threading.RLock())
         self._queue: list[tuple[float, int, str]] = []
         self._works: dict[str, Work] = {}
@@ -36,6 +41,7 @@ class Runner:
         self._numbers = itertools.count()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        clock.attach(self)
 
     def start(self) -> None:
         """Begin to run, in a thread of its own."""
@@ -47,24 +53,36 @@ class Runner:
         """Stop after the step that is being done, and drop what is left."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
+            self._changed.notify_all()
         if self._thread:
             self._thread.join()
             self._thread = None
         for work in self._works.values():
             work.close()
         self._works.clear()
+        self._started.clear()
         self._tickets.clear()
         self._queue.clear()
 
-    def add(self, key: str, work: Work) -> None:
+    def add(self, key: str, work: Work, started: float | None = None) -> None:
         """Take on a piece of work, and start it at once.
 
         :param key: names it for :meth:`wake`; work that has ended makes room for other work of the same key.
+        :param started: when it was started first, if it goes on after a restart.
         """
         with self._changed:
             self._works[key] = work
+            self._started[key] = self._clock.time() if started is None else started
         self.wake(key)
+
+    def started(self, key: str) -> float:
+        """Return when a piece of work was started, on the clock; work reckons its times from that moment."""
+        return self._started[key]
+
+    def under_way(self) -> dict[str, float]:
+        """Return the keys of all work that has not ended, and when each was started."""
+        with self._changed:
+            return {key: self._started[key] for key in self._works}
 
     def wake(self, key: str) -> None:
         """Resume a piece of work before its time, because something happened to it."""
@@ -75,6 +93,26 @@ class Runner:
         while (key := self._next_due()) is not None:
             self._resume(key)
 
+    def next_due(self) -> float | None:
+        """Return the time of the next work."""
+        with self._changed:
+            while self._queue and self._tickets.get(self._queue[0][2]) != self._queue[0][1]:
+                heapq.heappop(self._queue)
+            return self._queue[0][0] if self._queue else None
+
+    def settle(self) -> None:
+        """Return when all work is done whose time has come; where no thread runs, do it here."""
+        if self._thread is None:
+            self.run_due()
+            return
+        with self._changed:
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._stopping or not (self._busy or self._is_due()))
+
+    def _is_due(self) -> bool:
+        due = self.next_due()
+        return due is not None and due <= self._clock.time()
+
     def _run(self) -> None:
         while not self._stopping:
             self.run_due()
@@ -84,15 +122,17 @@ class Runner:
 
     def _next_due(self) -> str | None:
         with self._changed:
-            while not self._stopping and self._queue and self._queue[0][0] <= self._clock.time():
-                _, ticket, key = heapq.heappop(self._queue)
-                if self._tickets.get(key) == ticket:
-                    del self._tickets[key]
-                    return key
-            return None
+            self._busy = not self._stopping and self._is_due()
+            if not self._busy:
+                self._changed.notify_all()
+                return None
+            _, _, key = heapq.heappop(self._queue)
+            del self._tickets[key]
+            return key
 
     def _seconds_to_next(self) -> float | None:
-        return max(0.0, self._queue[0][0] - self._clock.time()) if self._queue else None
+        due = self.next_due()
+        return None if due is None else self._clock.seconds_until(due)
 
     def _resume(self, key: str) -> None:
         work = self._works.get(key)
@@ -114,9 +154,9 @@ class Runner:
         with self._changed:
             self._tickets[key] = ticket = next(self._numbers)
             heapq.heappush(self._queue, (due, ticket, key))
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _drop(self, key: str, work: Work) -> None:
         with self._changed:
             if self._works.get(key) is work:  # not one that was added under the same key in the meantime
-                del self._works[key]
+                del self._works[key], self._started[key]

@@ -16,19 +16,9 @@ from airflow_bedrock.local.api.customization_jobs import (
     get_model_customization_job,
     stop_model_customization_job,
 )
-from airflow_bedrock.local.clock import Clock
+from airflow_bedrock.local.clock import ManualClock
 from airflow_bedrock.local.settings import Settings
 from airflow_bedrock.local.state.bedrock import Bedrock, World
-
-
-class ManualClock(Clock):
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_763_683_200.0
-
-    def time(self) -> float:
-        return self.seconds
 
 
 class MemoryS3:
@@ -81,8 +71,7 @@ class Stage:
 
     def wait(self, seconds: float) -> dict[str, Any]:
         for _ in range(round(seconds)):
-            self.clock.seconds += 1
-            self.world.runner.run_due()
+            self.clock.advance(1)
         return self.job()
 
     def job(self) -> dict[str, Any]:

@@ -7,18 +7,8 @@ import threading
 
 import pytest
 
-from airflow_bedrock.local.clock import Clock
+from airflow_bedrock.local.clock import Clock, ManualClock
 from airflow_bedrock.local.work.runner import Runner, Work
-
-
-class ManualClock(Clock):
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.seconds = 1_000_000.0
-
-    def time(self) -> float:
-        return self.seconds
 
 
 def counting(clock: Clock, steps: list[str], name: str, times: int, every: float) -> Work:
@@ -35,11 +25,9 @@ def test_work_goes_on_when_due() -> None:
     runner.add("b", counting(clock, steps, "b", 3, every=2))
     runner.run_due()
     assert steps == ["a0", "b0"]
-    clock.seconds += 1
-    runner.run_due()
+    clock.advance(1)
     assert steps == ["a0", "b0", "a1"]
-    clock.seconds += 1
-    runner.run_due()
+    clock.advance(1)
     assert sorted(steps) == ["a0", "a1", "a2", "b0", "b1"]
 
 
@@ -60,14 +48,12 @@ def test_woken_work_waits_anew() -> None:
     runner = Runner(clock)
     runner.add("a", counting(clock, steps, "a", 3, every=10))
     runner.run_due()
-    clock.seconds += 5
+    clock.advance(5)
     runner.wake("a")
     runner.run_due()
-    clock.seconds += 5
-    runner.run_due()
+    clock.advance(5)
     assert steps == ["a0", "a1"]
-    clock.seconds += 5
-    runner.run_due()
+    clock.advance(5)
     assert steps == ["a0", "a1", "a2"]
 
 
