@@ -36,6 +36,8 @@ class Call:
     """The job's name, where the call is about one."""
     client: str
     """Address and port of the connection: each process that asks has its own."""
+    access_key: str
+    """Whose credentials signed it."""
 
 
 @dataclass
@@ -140,10 +142,10 @@ class JobServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def connection(self) -> str:
+    def connection(self, access_key: str = "key") -> str:
         """Return an Airflow connection that leads here, for ``AIRFLOW_CONN_AWS_DEFAULT``."""
         extra = {"endpoint_url": self.url, "region_name": "us-east-1"}
-        return json.dumps({"conn_type": "aws", "login": "key", "password": "secret", "extra": extra})
+        return json.dumps({"conn_type": "aws", "login": access_key, "password": "secret", "extra": extra})
 
     def add(self, count: int, prefix: str = "job") -> list[FakeJob]:
         """Add running jobs, a second apart in creation, the last one now."""
@@ -176,13 +178,14 @@ class JobServer:
         try:
             while request := await reader.readline():
                 method, target, _ = request.decode().split()
-                length = 0
+                headers: dict[str, str] = {}
                 while (header := await reader.readline()) not in (b"\r\n", b""):
                     name, _, value = header.decode().partition(":")
-                    length = int(value) if name.lower() == "content-length" else length
-                await reader.readexactly(length)
-                status, headers, body = self._answer(method, target, client)
-                head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
+                    headers[name.lower()] = value.strip()
+                await reader.readexactly(int(headers.get("content-length", 0)))
+                access_key = headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]
+                status, header_lines, body = self._answer(method, target, client, access_key)
+                head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-length: {len(body)}\r\n{header_lines}\r\n"
                 writer.write(head.encode() + body)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -190,13 +193,13 @@ class JobServer:
         finally:
             writer.close()
 
-    def _answer(self, method: str, target: str, client: str) -> tuple[int, str, bytes]:
+    def _answer(self, method: str, target: str, client: str, access_key: str) -> tuple[int, str, bytes]:
         url = urlsplit(target)
         named = url.path.removeprefix(_PATH).strip("/")
         operation = "stop" if method == "POST" else "get" if named else "list"
         key = unquote(named.removesuffix("/stop")) if operation == "stop" else unquote(named)
         job = self._find(key)
-        call = Call(time.time(), operation, job.name if job else key or None, client)
+        call = Call(time.time(), operation, job.name if job else key or None, client, access_key)
         self.calls.append(call)
         if not url.path.startswith(_PATH):
             return _error(Fault(404, "UnknownOperationException"))

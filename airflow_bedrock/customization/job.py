@@ -30,14 +30,14 @@ _OUTCOMES = {
 }
 
 # GetModelCustomizationJob, members of `statusDetails`, in the order in which the service goes through them.
-_PHASES = {
+PHASES = {
     "validationDetails": "validation",
     "dataProcessingDetails": "data processing",
     "trainingDetails": "training",
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
     """One of the three phases of a job: validation, data processing, training."""
 
@@ -54,7 +54,7 @@ class Phase:
         return (self.changed - self.started).total_seconds()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """A model customization job at one moment.
 
@@ -145,7 +145,7 @@ class Job:
 
 
 def _phases(details: Mapping[str, Mapping[str, Any]]) -> Iterator[Phase]:
-    for member, name in _PHASES.items():
+    for member, name in PHASES.items():
         if (phase := details.get(member)) is not None:
             yield Phase(
                 name=name,

@@ -409,11 +409,11 @@ class Planner:
         self._answered(identifier, watched, job, now)
         if before is not None and (before.status, before.phases) == (job.status, job.phases):
             return []
+        watched.job = job
         return [(identifier, Running(job))]
 
     def _answered(self, identifier: str, watched: _Watched, job: Job, now: float) -> None:
         self._fresh.pop(identifier, None)
-        watched.job = job
         watched.created = job.created or watched.created
         watched.answered_at = now
         watched.lost = 0

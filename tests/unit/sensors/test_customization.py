@@ -1,0 +1,103 @@
+"""The sensor refuses what cannot apply, and gives the trigger what it needs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+
+
+def sensor(**arguments: Any) -> BedrockModelCustomizationSensor:
+    return BedrockModelCustomizationSensor(**{"task_id": "wait", "job_identifier": "router-1", **arguments})
+
+
+def test_it_waits_in_the_triggerer_unless_a_mode_is_given() -> None:
+    """Who asks for poke or reschedule means a worker."""
+    assert sensor().deferrable
+    assert not sensor(mode="poke").deferrable
+    assert not sensor(mode="reschedule").deferrable
+    assert sensor(mode="poke", deferrable=True).deferrable
+    assert not sensor(deferrable=False).deferrable
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"mode": "reschedule", "deferrable": True}, "reschedule"),
+        ({"mode": "sleep"}, "mode"),
+        ({"job_identifier": None}, "job_identifier"),
+        ({"job_name": "other"}, "job_identifier"),
+        ({"poke_interval": 0}, "poke_interval"),
+        ({"soft_fail": True, "never_fail": True}, "mutually exclusive"),
+    ],
+)
+def test_what_cannot_apply_is_refused_when_the_dag_is_parsed(wrong: dict[str, Any], message: str) -> None:
+    """With an error that names the argument."""
+    with pytest.raises(ValueError, match=message):
+        sensor(**wrong)
+
+
+def test_the_default_interval_is_the_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Section [bedrock]; an argument goes before it."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__POLL_INTERVAL", "7")
+    assert sensor().poke_interval == 7
+    assert sensor(poke_interval=timedelta(minutes=2)).poke_interval == 120
+    assert sensor(poke_interval=0, mode="poke").poke_interval == 0
+
+
+def test_the_upstream_sensors_name_of_the_argument_works() -> None:
+    """Changing the import is all that moving over takes."""
+    assert BedrockModelCustomizationSensor(task_id="wait", job_name="router-1").job_identifier == "router-1"
+
+
+def trigger_arguments(**arguments: Any) -> dict[str, Any]:
+    return sensor(**arguments)._trigger().serialize()[1]
+
+
+def test_the_trigger_looks_as_often_as_the_sensor_says() -> None:
+    """Interval, backing off and the longest pause."""
+    plain = trigger_arguments(poke_interval=30)
+    assert (plain["poll_interval"], plain["poll_interval_max"], plain["backoff"]) == (30, 600, False)
+    backing_off = trigger_arguments(poke_interval=30, exponential_backoff=True, max_wait=timedelta(minutes=20))
+    assert (backing_off["poll_interval"], backing_off["poll_interval_max"], backing_off["backoff"]) == (30, 1200, True)
+    assert trigger_arguments(poke_interval=90, max_wait=60)["poll_interval"] == 60
+
+
+def test_silent_fail_never_loses_patience() -> None:
+    """The time-out alone ends the wait."""
+    assert trigger_arguments()["silence_limit"] == 3600
+    assert trigger_arguments(silence_limit=5)["silence_limit"] == 5
+    assert trigger_arguments(silence_limit=5, silent_fail=True)["silence_limit"] == 0
+
+
+def test_it_stops_the_job_only_where_asked_to() -> None:
+    """It did not start it."""
+    assert not trigger_arguments()["stop_on_kill"]
+    assert trigger_arguments(stop_on_kill=True)["stop_on_kill"]
+
+
+@pytest.mark.parametrize("given", ["router-1", {"job_arn": "router-1", "status": "InProgress"}])
+def test_it_takes_a_name_an_arn_or_an_operators_result(given: Any) -> None:
+    """Whatever the task before it left."""
+    assert trigger_arguments(job_identifier=given)["job_identifier"] == "router-1"
+
+
+@pytest.mark.parametrize("given", ["", {}, {"job_arn": None}])
+def test_a_template_that_rendered_to_nothing_is_said_plainly(given: Any) -> None:
+    """Not as an error of the service."""
+    with pytest.raises(ValueError, match="names no job"):
+        trigger_arguments(job_identifier=given)
+
+
+def test_a_dag_with_it_can_be_serialized() -> None:
+    """The scheduler never sees the object itself; it knows that it is a sensor that may be rescheduled."""
+    with DAG("waits", schedule=None) as dag:
+        sensor(mode="reschedule")
+    task = DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task("wait")
+    assert task.task_type == "BedrockModelCustomizationSensor"
+    assert task.reschedule

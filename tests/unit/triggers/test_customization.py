@@ -1,0 +1,117 @@
+"""The trigger's arguments survive the way to a triggerer, and say which triggers share a loop."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow.triggers.base import BaseEventTrigger
+
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+CREATED = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
+
+
+def trigger(**arguments: Any) -> BedrockModelCustomizationTrigger:
+    return BedrockModelCustomizationTrigger(**{"job_identifier": ARN, **arguments})
+
+
+def test_what_is_serialized_makes_the_same_trigger_again() -> None:
+    """Plain JSON types, and every argument."""
+    made = trigger(
+        poll_interval=5,
+        poll_interval_max=50,
+        backoff=True,
+        silence_limit=0,
+        created=CREATED,
+        stop_on_kill=True,
+        aws_conn_id="other",
+        region_name="eu-west-1",
+        verify="/ca.pem",
+        botocore_config={"read_timeout": 5},
+    )
+    path, arguments = made.serialize()
+    assert path == "airflow_bedrock.triggers.customization.BedrockModelCustomizationTrigger"
+    again = BedrockModelCustomizationTrigger(**json.loads(json.dumps(arguments)))
+    assert again.serialize() == (path, arguments)
+    assert set(arguments) == set(inspect.signature(BedrockModelCustomizationTrigger).parameters)
+    assert again.created == CREATED
+
+
+def test_the_arguments_that_the_operator_gives_are_enough() -> None:
+    """All else has a default, some of them in Airflow's configuration."""
+    made = trigger(poll_interval=30, aws_conn_id="aws_default", region_name=None, verify=None, botocore_config=None)
+    assert (made.pace.interval, made.pace.ceiling, made.silence_limit) == (30, 600, 3600)
+    assert not made.stop_on_kill
+
+
+def test_the_defaults_come_from_airflows_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Section [bedrock]."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__POLL_INTERVAL", "7")
+    monkeypatch.setenv("AIRFLOW__BEDROCK__POLL_INTERVAL_MAX", "77")
+    monkeypatch.setenv("AIRFLOW__BEDROCK__SILENCE_LIMIT", "777")
+    made = trigger()
+    assert (made.pace.interval, made.pace.ceiling, made.silence_limit) == (7, 77, 777)
+
+
+def test_a_default_ceiling_gives_way_to_an_interval_that_was_asked_for() -> None:
+    """A DAG that looks each half hour is no error."""
+    assert trigger(poll_interval=1800).pace.ceiling == 1800
+
+
+def test_triggers_of_the_same_place_and_pace_share_a_loop_whatever_they_wait_for() -> None:
+    """Job, age and patience are a trigger's own."""
+    one = trigger(botocore_config={"read_timeout": 5, "connect_timeout": 5})
+    other = trigger(
+        job_identifier="router-1",
+        created=CREATED,
+        silence_limit=1,
+        stop_on_kill=True,
+        botocore_config={"connect_timeout": 5, "read_timeout": 5},
+    )
+    assert one.shared_stream_key() == other.shared_stream_key()
+    assert hash(one.shared_stream_key()) == hash(other.shared_stream_key())
+
+
+@pytest.mark.parametrize(
+    "differing",
+    [
+        {"aws_conn_id": "other"},
+        {"aws_conn_id": None},
+        {"region_name": "eu-west-1"},
+        {"verify": False},
+        {"botocore_config": {"read_timeout": 5}},
+        {"poll_interval": 61},
+        {"poll_interval_max": 601},
+        {"backoff": True},
+    ],
+)
+def test_triggers_of_different_places_or_paces_do_not_share(differing: dict[str, Any]) -> None:
+    """Nobody gets answers from another account, or slower than asked for."""
+    assert trigger().shared_stream_key() != trigger(**differing).shared_stream_key()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"job_identifier": ""}, "job_identifier"),
+        ({"poll_interval": 0}, "interval"),
+        ({"poll_interval": 60, "poll_interval_max": 30}, "interval"),
+        ({"silence_limit": -1}, "silence_limit"),
+        ({"created": "2026-01-01T00:00:00"}, "time zone"),
+    ],
+)
+def test_wrong_arguments_are_refused_where_they_are_given(wrong: dict[str, Any], message: str) -> None:
+    """In the worker that defers, not in the triggerer."""
+    with pytest.raises(ValueError, match=message):
+        trigger(**wrong)
+
+
+def test_a_triggerer_with_queues_takes_it() -> None:
+    """BaseEventTrigger by itself says no, for the triggers of assets."""
+    assert issubclass(BedrockModelCustomizationTrigger, BaseEventTrigger)
+    assert BedrockModelCustomizationTrigger.supports_triggerer_queue
