@@ -8,7 +8,7 @@
     state/       jobs, models, deployments, and how they are kept between runs
     work/        what goes on by itself: jobs, deployments, the runner that moves them on
     learning/    the language model that jobs train
-    catalog.py   what is known about base models (base_models.json)
+    catalog.py   base models as they are used here (base_models.toml has the facts)
 
 An operation is a function in ``api/``; a resource is a dataclass in ``state/resources.py``; what takes time is a
 generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP or moto.
@@ -17,5 +17,6 @@ generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP 
 from __future__ import annotations
 
 from airflow_bedrock.local.service import LocalBedrock
+from airflow_bedrock.local.settings import Quotas
 
-__all__ = ["LocalBedrock"]
+__all__ = ["LocalBedrock", "Quotas"]

@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.local.settings import ACCOUNT, ROLE_NAME, Settings
+from airflow_bedrock.local.settings import ACCOUNT, ROLE_NAME, Quotas, Settings
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.keeper import Keeper
 from airflow_bedrock.local.web.application import INTERNAL, Application
@@ -27,6 +27,10 @@ _TRUST = {
     "Statement": [
         {"Effect": "Allow", "Principal": {"Service": "bedrock.amazonaws.com"}, "Action": "sts:AssumeRole"},
     ],
+}
+_PERMISSIONS = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": ["s3:*", "lambda:InvokeFunction", "bedrock:*"], "Resource": "*"}],
 }
 
 
@@ -47,7 +51,9 @@ class LocalBedrock:
     :param bucket: the S3 bucket that is there from the start.
     :param region: the region of the bucket and of clients.
     :param state: a directory that keeps jobs, models and buckets between runs.
-    :param check_role: whether a job's role has to exist in IAM.
+    :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to be allowed what the job does.
+    :param quotas: the account's quotas; AWS's defaults when left out.
+    :param inner_validation_folder: whether validation metrics lie in a folder ``validation/`` of their own.
     """
 
     def __init__(
@@ -61,9 +67,20 @@ class LocalBedrock:
         region: str = "us-east-1",
         state: Path | None = None,
         check_role: bool = True,
+        quotas: Quotas | None = None,
+        inner_validation_folder: bool = True,
     ) -> None:
         self._host, self._port = host, port
-        self._settings = Settings(job_seconds, deployment_seconds, bucket, region, state, check_role)
+        self._settings = Settings(
+            job_seconds,
+            deployment_seconds,
+            bucket,
+            region,
+            state,
+            check_role,
+            quotas or Quotas(),
+            inner_validation_folder,
+        )
         self._clients = _Clients()
         self._server: Server | None = None
         self.calls = Journal()
@@ -176,13 +193,13 @@ class LocalBedrock:
                 raise
 
     def _make_role(self) -> None:
+        iam = self._clients.client("iam", self._settings.region)
         try:
-            self._clients.client("iam", self._settings.region).create_role(
-                RoleName=ROLE_NAME, AssumeRolePolicyDocument=json.dumps(_TRUST)
-            )
+            iam.create_role(RoleName=ROLE_NAME, AssumeRolePolicyDocument=json.dumps(_TRUST))
         except ClientError as error:
             if error.response["Error"]["Code"] != "EntityAlreadyExists":
                 raise
+        iam.put_role_policy(RoleName=ROLE_NAME, PolicyName="everything", PolicyDocument=json.dumps(_PERMISSIONS))
 
 
 class _Clients:

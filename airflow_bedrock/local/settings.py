@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ACCOUNT = "123456789012"
@@ -10,6 +10,26 @@ ACCOUNT = "123456789012"
 
 ROLE_NAME = "AirflowBedrockLocal"
 """The service role that is there from the start."""
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """The account's quotas in each region; the defaults are those of AWS.
+
+    :param scheduled_jobs: customization jobs that have not ended.
+    :param training_jobs: customization jobs that train at once; the others wait.
+    :param custom_models: custom models.
+    :param deployments: custom model deployments.
+    :param changing_deployments: custom model deployments that are being created or updated.
+    :param model_units: model units of provisioned throughput without a commitment.
+    """
+
+    scheduled_jobs: int = 10
+    training_jobs: int = 2
+    custom_models: int = 100
+    deployments: int = 10
+    changing_deployments: int = 2
+    model_units: int = 2
 
 
 @dataclass(frozen=True)
@@ -21,7 +41,10 @@ class Settings:
     :param bucket: the S3 bucket that is there from the start.
     :param region: the region of that bucket, and the default one of clients.
     :param state: a directory that keeps jobs, models and buckets between runs; None keeps nothing.
-    :param check_role: whether a job's role has to exist in IAM.
+    :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to be allowed what the job does.
+    :param quotas: the account's quotas.
+    :param inner_validation_folder: whether validation metrics lie in a folder ``validation/`` of their own: AWS's
+        documentation and its samples differ.
     """
 
     job_seconds: float = 5.0
@@ -30,3 +53,5 @@ class Settings:
     region: str = "us-east-1"
     state: Path | None = None
     check_role: bool = True
+    quotas: Quotas = field(default_factory=Quotas)
+    inner_validation_folder: bool = True
