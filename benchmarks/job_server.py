@@ -184,11 +184,11 @@ class JobServer:
                     headers[name.lower()] = value.strip()
                 await reader.readexactly(int(headers.get("content-length", 0)))
                 access_key = headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]
-                status, header_lines, body = self._answer(method, target, client, access_key)
-                head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-length: {len(body)}\r\n{header_lines}\r\n"
+                status, more, body = self._answer(method, target, client, access_key)
+                head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
                 writer.write(head.encode() + body)
                 await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -15,6 +16,9 @@ from airflow_bedrock.customization.job import Job, changes, duration
 from airflow_bedrock.customization.polling import Ended, Missing, Pace, Patience, Unanswered
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.triggers.poll_loop import Source, Watch, loop_for
+
+# One logger for all: Airflow adds to each line which trigger's task it belongs to.
+log = logging.getLogger(__name__)
 
 
 class BedrockModelCustomizationTrigger(BaseEventTrigger):
@@ -145,7 +149,7 @@ class BedrockModelCustomizationTrigger(BaseEventTrigger):
             await stop_unless_wanted(self._make_hook, self.job_identifier, self.task_instance)
 
     async def _wait(self, watch: Watch) -> dict[str, Any]:
-        self.log.info("Waiting for job %s, looking every %g s", self.job_identifier, self.pace.interval)
+        log.info("Waiting for job %s, looking every %g s", self.job_identifier, self.pace.interval)
         patience = Patience(self.silence_limit)
         seen: Job | None = None
         while True:
@@ -158,11 +162,11 @@ class BedrockModelCustomizationTrigger(BaseEventTrigger):
             if isinstance(finding, Missing):
                 return self._event("missing", f"There is no model customization job {self.job_identifier}")
             for line in changes(seen, finding.job):
-                self.log.info(line)
+                log.info(line)
             seen = finding.job
             if isinstance(finding, Ended):
                 waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
-                self.log.info("Waited for %s", waited)
+                log.info("Waited for %s", waited)
                 return self._event("ended", f"Job {seen.name} is {seen.status}", seen.result())
 
     def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
@@ -173,7 +177,7 @@ class BedrockModelCustomizationTrigger(BaseEventTrigger):
         if patience.is_over(now):
             return self._event("silent", f"Bedrock has not answered for {silent}, last with: {finding.why}")
         if patience.should_tell(now):
-            self.log.warning(
+            log.warning(
                 "No answer about job %s for %s, looking again; the latest error: %s",
                 self.job_identifier,
                 silent,

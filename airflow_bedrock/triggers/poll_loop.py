@@ -46,7 +46,7 @@ from airflow_bedrock.customization.polling import (
     Trouble,
 )
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.triggers.garbage import keep_out_of_collection
+from airflow_bedrock.triggers.footprint import forget_endpoints, keep_out_of_collection
 from airflow_bedrock.triggers.summaries import read_pages_fast
 
 if TYPE_CHECKING:
@@ -319,6 +319,7 @@ class _Caller:
             region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config)
         )
         read_pages_fast(client)
+        forget_endpoints(client)
         return client
 
 

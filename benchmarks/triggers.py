@@ -1,0 +1,226 @@
+"""What it costs a triggerer that N tasks wait for a job each: this package's trigger against upstream's.
+
+Each side runs in a fresh process through Airflow's own trigger runner, against a server that counts. Once each job has
+been looked at five times, all jobs end, and the time until each trigger's event is taken. A figure of a process is
+read at that moment too, so that what waiting costs and what the ends cost are told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+
+from benchmarks.harness import MEASURED, PACKAGES, RESULTS
+from benchmarks.job_server import FakeJob, JobServer
+
+INTERVAL = 5  # seconds
+LOOKS = 5
+COUNTS = (1, 10, 100, 1000)
+COUNT_OF_OURS_ALONE = 10_000
+Arguments = Callable[[FakeJob], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two triggers."""
+
+    name: str
+    classpath: str
+    arguments: Arguments
+
+
+OURS = Side(
+    "airflow-bedrock",
+    "airflow_bedrock.triggers.customization.BedrockModelCustomizationTrigger",
+    # As the sensor makes it.
+    lambda job: {"job_identifier": job.arn, "poll_interval": INTERVAL, "created": job.created.isoformat()},
+)
+UPSTREAM = Side(
+    "upstream",
+    "airflow.providers.amazon.aws.triggers.bedrock.BedrockCustomizeModelCompletedTrigger",
+    lambda job: {"job_name": job.name, "waiter_delay": INTERVAL, "aws_conn_id": "aws_default"},
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What N waiting triggers cost; less is better."""
+
+    memory: float
+    """MB over the process before the triggers started, at the most."""
+    cpu_waiting: float
+    """Seconds, while the jobs ran."""
+    calls_waiting: int
+    """API calls, while the jobs ran."""
+    block: float
+    """Seconds for which the event loop was blocked, at the longest."""
+    cpu_ends: float
+    """Seconds, from the jobs' end to the last event."""
+    delay: float
+    """Seconds from a job's end to its event: the median."""
+    delay_max: float
+    """Seconds from a job's end to its event: the longest."""
+
+
+class Meter(threading.Thread):
+    """Watches the memory of a process."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._process = psutil.Process(pid)
+        self._ended = threading.Event()
+        self.most = self.memory()
+
+    def run(self) -> None:
+        while not self._ended.wait(0.1):
+            self.most = max(self.most, self.memory())
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def memory(self) -> float:
+        return float(self._process.memory_info().rss) / 1e6
+
+    def cpu(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+
+def measure(side: Side, count: int, airflow_home: str) -> Figures:
+    """Run a side in a fresh process until every trigger has sent its event."""
+    with JobServer() as server:
+        jobs = server.add(count)
+        environment = os.environ | {"AIRFLOW_HOME": airflow_home, "AIRFLOW_CONN_AWS_DEFAULT": server.connection()}
+        with subprocess.Popen(
+            [sys.executable, str(MEASURED / "run_triggers.py")],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            try:
+                return _measure(child, side, jobs, server)
+            finally:
+                child.kill()
+
+
+def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], server: JobServer) -> Figures:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    _write(child, {"classpath": side.classpath, "arguments": [side.arguments(job) for job in jobs]})
+    assert child.stdout.readline() == "ready\n"
+    meter = Meter(child.pid)
+    base, cpu_before = meter.most, meter.cpu()
+    meter.start()
+    _write(child, {})
+    while not all_looked_at(server, len(jobs)):
+        assert child.poll() is None, "the triggers ended before their jobs"
+        time.sleep(0.05)
+    calls, cpu_waited = len(server.calls), meter.cpu()
+    time.sleep(INTERVAL / 2)  # jobs do not end just when somebody has looked
+    ended_at = time.time()
+    server.end(jobs)
+    # CPU time is read before the process is gone: its last line is its last work.
+    line = child.stdout.readline()
+    cpu_ended = meter.cpu()
+    meter.end()
+    seen = json.loads(line)
+    delays = [at - ended_at for at in seen["events_at"]]
+    assert len(delays) == len(jobs)
+    return Figures(
+        memory=meter.most - base,
+        cpu_waiting=cpu_waited - cpu_before,
+        calls_waiting=calls,
+        block=seen["longest_block"],
+        cpu_ends=cpu_ended - cpu_waited,
+        delay=median(delays),
+        delay_max=max(delays),
+    )
+
+
+def all_looked_at(server: JobServer, count: int) -> bool:
+    """Whether each job has been looked at five times, by List or by Get."""
+    counts = server.counts()
+    pages = -(-count // 1000)
+    return counts["list"] // pages + counts["get"] // count >= LOOKS
+
+
+def _write(child: subprocess.Popen[str], message: object) -> None:
+    assert child.stdin is not None
+    child.stdin.write(json.dumps(message) + "\n")
+    child.stdin.flush()
+
+
+ROWS = (
+    ("memory over base, MB", "memory"),
+    ("CPU while waiting, s", "cpu_waiting"),
+    ("API calls while waiting", "calls_waiting"),
+    ("longest block, s", "block"),
+    ("CPU for the ends, s", "cpu_ends"),
+    ("end to event, s (median)", "delay"),
+    ("end to event, s (longest)", "delay_max"),
+)
+
+
+def table(results: dict[int, dict[str, Figures]]) -> str:
+    """Return the figures as text: ours, upstream's, and how many times ours upstream's are."""
+    lines = [f"{'N':>6}  {'':26} {OURS.name:>15} {UPSTREAM.name:>10} {'upstream / ours':>16}"]
+    for count, sides in results.items():
+        for title, name in ROWS:
+            ours = getattr(sides[OURS.name], name)
+            line = f"{count:>6}  {title:26} {ours:>15.3f}"
+            if UPSTREAM.name in sides:
+                theirs = getattr(sides[UPSTREAM.name], name)
+                line += f" {theirs:>10.3f} {theirs / ours if ours > 0 else float('inf'):>16.1f}"
+            lines.append(line)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main(rounds: int) -> None:
+    """Measure both sides at each N and report. One round: what is compared differs by orders of magnitude."""
+    results: dict[int, dict[str, Figures]] = {}
+    with tempfile.TemporaryDirectory() as airflow_home:
+        for count in COUNTS:
+            results[count] = {side.name: measure(side, count, airflow_home) for side in (OURS, UPSTREAM)}
+        results[COUNT_OF_OURS_ALONE] = {OURS.name: measure(OURS, COUNT_OF_OURS_ALONE, airflow_home)}
+    print(f"{LOOKS} looks at each of N jobs, {INTERVAL} s apart; then all jobs end at once\n\n{table(results)}")
+    write(results, RESULTS / "triggers.json")
+
+
+def write(results: dict[int, dict[str, Figures]], path: Path) -> None:
+    """Write the figures as JSON."""
+    path.parent.mkdir(exist_ok=True)
+    result = {
+        "benchmark": "triggers",
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "versions": {package: version(package) for package in PACKAGES},
+        "looks": LOOKS,
+        "interval, s": INTERVAL,
+        "figures": {
+            str(count): {
+                name: {title: round(getattr(figures, member), 4) for title, member in ROWS}
+                for name, figures in sides.items()
+            }
+            for count, sides in results.items()
+        },
+    }
+    path.write_text(json.dumps(result, indent=2) + "\n")

@@ -1,0 +1,235 @@
+"""A killed wait stops the job only where nobody will pick it up: on_kill through Airflow's own trigger runner.
+
+The three traps of Airflow 3.3: a triggerer that stalled gets on_kill for tasks that go on elsewhere; after a Clear the
+next try may have adopted the job already; and the cancel is repeated each second, which cuts a plain on_kill off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.jobs.triggerer_job_runner import TriggerRunner
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import GetTaskStates
+from airflow.triggers.base import BaseTrigger
+
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+from benchmarks.job_server import FakeJob, Fault, JobServer
+
+pytestmark = pytest.mark.skipif(not hasattr(BaseTrigger, "on_kill"), reason="triggers have no on_kill: Airflow < 3.3")
+
+
+def task_instance(map_index: int = -1) -> Any:
+    from airflow.executors.workloads.task import TaskInstanceDTO
+
+    return TaskInstanceDTO(
+        id=uuid4(),
+        dag_version_id=uuid4(),
+        dag_id="dag",
+        run_id="run",
+        task_id="wait",
+        map_index=map_index,
+        try_number=1,
+        pool_slots=1,
+        queue="default",
+        priority_weight=1,
+    )
+
+
+class Supervisor:
+    """Answers for the supervisor what state the task instance is in.
+
+    :param state: what it answers; an exception is raised.
+    :param seconds: how long that takes; 4.5 the first time in a real triggerer.
+    """
+
+    def __init__(self, state: Any, seconds: float = 0.0, task: str = "wait") -> None:
+        self.state, self.seconds, self.task = state, seconds, task
+        self.asked: list[Any] = []
+
+    def send(self, message: Any) -> Any:
+        if not isinstance(message, GetTaskStates):  # the connection's secrets are to be masked in logs
+            return None
+        self.asked.append(message)
+        time.sleep(self.seconds)
+        if isinstance(self.state, Exception):
+            raise self.state
+        return SimpleNamespace(task_states={"run": {self.task: self.state}})
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
+    with JobServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
+        yield server
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Callable[[Supervisor], Supervisor]:
+    def take(supervisor: Supervisor) -> Supervisor:
+        monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+        return supervisor
+
+    return take
+
+
+@asynccontextmanager
+async def running(
+    job: FakeJob, map_index: int = -1, **arguments: Any
+) -> AsyncIterator[tuple[TriggerRunner, asyncio.Task[Any]]]:
+    """Let Airflow's runner run a trigger for the job, until its first look."""
+    runner = TriggerRunner()
+    trigger = BedrockModelCustomizationTrigger(job_identifier=job.arn, poll_interval=30, **arguments)
+    trigger.task_instance = task_instance(map_index)
+    task: asyncio.Task[Any] = asyncio.create_task(runner.run_trigger(1, trigger))
+    runner.triggers[1] = {"task": task, "is_watcher": False, "name": "wait", "events": 0}
+    await asyncio.sleep(0.7)
+    assert not task.done(), task.result()
+    try:
+        yield runner, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def kill(runner: TriggerRunner, task: asyncio.Task[Any], *, every: float = 0.2) -> None:
+    """Cancel as the runner does for a person: again in each of its loops, until the trigger is gone."""
+    for _ in range(100):
+        if task.done():
+            return
+        runner.to_cancel.append(1)
+        await runner.cancel_triggers()
+        await asyncio.sleep(every)
+    raise AssertionError("the trigger did not end")
+
+
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", "upstream_failed", "removed"])
+async def test_a_wait_that_is_over_for_good_stops_the_job(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor], state: str
+) -> None:
+    """Marked failed or success, or its run timed out."""
+    supervisor(Supervisor(state))
+    (job,) = server.add(1)
+    async with running(job, stop_on_kill=True) as (runner, task):
+        await kill(runner, task)
+    assert server.counts()["stop"] == 1
+    assert job.status == "Stopped"
+
+
+@pytest.mark.parametrize("state", ["deferred", "running", "queued", "scheduled", "up_for_retry", "restarting", None])
+async def test_traps_1_and_2_a_wait_that_goes_on_elsewhere_leaves_the_job(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor], state: str | None
+) -> None:
+    """The triggerer had stalled, or the task was cleared and its next try has adopted the job, or will."""
+    asked = supervisor(Supervisor(state)).asked
+    (job,) = server.add(1)
+    async with running(job, stop_on_kill=True) as (runner, task):
+        await kill(runner, task)
+    assert len(asked) == 1
+    assert (asked[0].dag_id, asked[0].run_ids, asked[0].task_ids, asked[0].map_index) == ("dag", ["run"], ["wait"], -1)
+    assert server.counts()["stop"] == 0
+
+
+async def test_trap_3_the_repeated_cancel_does_not_cut_the_stop_off(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
+) -> None:
+    """Learning the state takes seconds, while the runner cancels again and again."""
+    asked = supervisor(Supervisor("failed", seconds=2.0)).asked
+    (job,) = server.add(1)
+    async with running(job, stop_on_kill=True) as (runner, task):
+        await kill(runner, task)
+        async with asyncio.timeout(10):
+            while not server.counts()["stop"]:  # noqa: ASYNC110  # what is waited for happens in another thread
+                await asyncio.sleep(0.05)
+    assert len(asked) == 1
+    assert server.counts()["stop"] == 1
+
+
+async def test_a_state_that_cannot_be_learnt_leaves_the_job(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor], caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the log says so, since somebody may have to stop it."""
+    supervisor(Supervisor(ConnectionError("gone")))
+    (job,) = server.add(1)
+    async with running(job, stop_on_kill=True) as (runner, task):
+        await kill(runner, task)
+    assert server.counts()["stop"] == 0
+    assert "NOT stopped" in caplog.text
+
+
+async def test_a_stop_that_fails_is_said(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what to do."""
+    supervisor(Supervisor("failed"))
+    (job,) = server.add(1)
+    server.fault = lambda call: Fault(403, "AccessDeniedException") if call.operation == "stop" else None
+    async with running(job, stop_on_kill=True) as (runner, task):
+        await kill(runner, task)
+    assert job.status == "InProgress"
+    assert "COULD NOT BE STOPPED" in caplog.text
+
+
+async def test_a_mapped_task_asks_for_its_own_state(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
+) -> None:
+    """Airflow answers under the task's id with the map index."""
+    supervisor(Supervisor("failed", task="wait_3"))
+    (job,) = server.add(1)
+    async with running(job, map_index=3, stop_on_kill=True) as (runner, task):
+        await kill(runner, task)
+    assert server.counts()["stop"] == 1
+
+
+async def test_who_did_not_ask_for_it_stops_nothing(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
+) -> None:
+    """The default of trigger and sensor."""
+    asked = supervisor(Supervisor("failed")).asked
+    (job,) = server.add(1)
+    async with running(job) as (runner, task):
+        await kill(runner, task)
+    assert asked == []
+    assert server.counts()["stop"] == 0
+
+
+async def test_the_end_of_the_triggerer_stops_nothing(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
+) -> None:
+    """A deployment of Airflow is no reason."""
+    asked = supervisor(Supervisor("failed")).asked
+    (job,) = server.add(1)
+    async with running(job, stop_on_kill=True) as (_, task):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert asked == []
+    assert server.counts()["stop"] == 0
+
+
+@pytest.mark.parametrize(("state", "stops"), [("failed", 1), ("running", 0), (None, 0)])
+@pytest.mark.parametrize("stop_on_kill", [True, False])
+def test_a_sensor_in_a_worker_stops_the_job_only_where_asked_and_over(
+    server: JobServer,
+    supervisor: Callable[[Supervisor], Supervisor],
+    state: str | None,
+    stops: int,
+    stop_on_kill: bool,
+) -> None:
+    """An evicted worker, whose task goes on, does not."""
+    supervisor(Supervisor(state))
+    (job,) = server.add(1)
+    sensor = BedrockModelCustomizationSensor(
+        task_id="wait", job_identifier=job.name, mode="poke", stop_on_kill=stop_on_kill
+    )
+    ti = task_runner.RuntimeTaskInstance.model_construct(**task_instance().model_dump(), task=sensor)
+    sensor.poke({"ti": ti})
+    sensor.on_kill()
+    assert server.counts()["stop"] == (stops if stop_on_kill else 0)

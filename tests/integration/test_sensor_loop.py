@@ -1,0 +1,305 @@
+"""Triggers share one poll loop, through Airflow's SharedStreamManager and by themselves, whatever the service does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from airflow.triggers.base import BaseEventTrigger
+
+from airflow_bedrock.customization.polling import Planner
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger, poll_loop
+from benchmarks.job_server import Call, FakeJob, Fault, JobServer
+
+Waiting = dict[str, "asyncio.Task[dict[str, Any]]"]
+SHARED_STREAMS = hasattr(BaseEventTrigger, "open_shared_stream")  # Airflow 3.3 and later
+
+INTERVAL = 0.4  # seconds
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
+    with JobServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
+        yield server
+    assert poll_loop._loops == {}, "a loop outlived those who waited"
+
+
+@pytest.fixture(
+    params=[pytest.param("shared", marks=pytest.mark.skipif(not SHARED_STREAMS, reason="Airflow < 3.3")), "own"]
+)
+def way(request: pytest.FixtureRequest) -> str:
+    """How Airflow runs the triggers: as a shared stream, or each by its run()."""
+    return str(request.param)
+
+
+def trigger(job: FakeJob | str, **arguments: Any) -> BedrockModelCustomizationTrigger:
+    known = {"job_identifier": job.arn, "created": job.created} if isinstance(job, FakeJob) else {"job_identifier": job}
+    return BedrockModelCustomizationTrigger(**{"poll_interval": INTERVAL, **known, **arguments})
+
+
+async def _first_event(stream: AsyncIterator[Any]) -> dict[str, Any]:
+    async for event in stream:
+        payload: dict[str, Any] = event.payload
+        return payload
+    raise AssertionError("the trigger sent no event")
+
+
+@asynccontextmanager
+async def waiting(way: str, triggers: list[BedrockModelCustomizationTrigger]) -> AsyncIterator[Waiting]:
+    """Let triggers wait as Airflow's trigger runner would; what waits at the end is cancelled."""
+    if way == "shared":
+        from airflow.triggers.shared_stream import SharedStreamManager
+
+        manager = SharedStreamManager()
+
+        async def wait(number: int, waiter: BedrockModelCustomizationTrigger) -> dict[str, Any]:
+            key = waiter.shared_stream_key()
+            try:
+                stream = manager.subscribe(trigger_id=number, trigger=waiter, key=key)
+                return await _first_event(waiter.filter_shared_stream(stream))
+            finally:
+                await manager.unsubscribe(number, key)
+    else:
+
+        async def wait(number: int, waiter: BedrockModelCustomizationTrigger) -> dict[str, Any]:
+            return await _first_event(waiter.run())
+
+    tasks = {waiter.job_identifier: asyncio.create_task(wait(i, waiter)) for i, waiter in enumerate(triggers)}
+    triggers.clear()  # the tasks alone keep them, as in Airflow
+    try:
+        yield tasks
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110  # what is waited for happens in the server's thread
+            await asyncio.sleep(0.01)
+
+
+async def test_many_tasks_cost_one_list_a_round_and_one_get_each(server: JobServer, way: str) -> None:
+    """Calls grow with the rounds while jobs run; each end is confirmed by one Get; the event says how it ended."""
+    jobs = server.add(50)
+    async with waiting(way, [trigger(job) for job in jobs]) as tasks:
+        await until(lambda: server.counts()["list"] >= 4)
+        assert server.counts()["get"] == 0
+        assert len({call.client for call in server.calls}) <= 2
+        server.end(jobs[:49])
+        server.end(jobs[49:], "Failed")
+        events = await asyncio.gather(*tasks.values())
+    assert server.counts()["get"] == 50
+    assert {event["kind"] for event in events} == {"ended"}
+    assert [event["result"]["status"] for event in events] == ["Completed"] * 49 + ["Failed"]
+    assert [event["job_identifier"] for event in events] == [job.arn for job in jobs]
+
+
+async def test_who_joins_and_leaves_does_not_disturb_the_others(server: JobServer, way: str) -> None:
+    """A new task is looked at at once; one that is cancelled is not asked for again; the loop goes on, or ends."""
+    first, cancelled, late = server.add(3)
+    async with waiting(way, [trigger(first), trigger(cancelled)]) as tasks:
+        await until(lambda: server.counts()["list"] >= 2)
+        tasks[cancelled.arn].cancel()
+        async with waiting(way, [trigger(late)]) as more:
+            server.end([cancelled, late])
+            assert (await more[late.arn])["kind"] == "ended"
+        server.end([first])
+        assert (await tasks[first.arn])["kind"] == "ended"
+    confirmed = [call.job for call in server.calls if call.operation == "get"]
+    assert cancelled.name not in confirmed[-2:]
+
+
+async def test_a_loop_that_ended_begins_again(server: JobServer, way: str) -> None:
+    """The last task of one DAG run ends the loop; the first of the next starts another."""
+    for _ in range(3):
+        (job,) = server.add(1)
+        async with waiting(way, [trigger(job)]) as tasks:
+            await until(lambda: bool(server.calls))
+            server.end([job])
+            assert (await tasks[job.arn])["kind"] == "ended"
+
+
+async def test_without_permission_to_list_it_asks_for_each_job(
+    server: JobServer, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line in the log says what to allow."""
+    server.fault = lambda call: Fault(403, "AccessDeniedException") if call.operation == "list" else None
+    jobs = server.add(10)
+    with caplog.at_level(logging.WARNING):
+        async with waiting(way, [trigger(job) for job in jobs]) as tasks:
+            await until(lambda: server.counts()["get"] >= 30)
+            server.end(jobs)
+            await asyncio.gather(*tasks.values())
+    assert server.counts()["list"] == 1
+    said = [record.getMessage() for record in caplog.records if "ListModelCustomizationJobs" in record.getMessage()]
+    assert len(said) == 1
+    assert "Allow bedrock:ListModelCustomizationJobs" in said[0]
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(429, "ThrottlingException"), Fault(500, "InternalServerException"), Fault(403, "ExpiredToken")]
+)
+async def test_no_passing_error_ends_a_wait(server: JobServer, way: str, fault: Fault) -> None:
+    """Throttling, a fault of the service, credentials that are being refreshed: absorbed, and over."""
+    jobs = server.add(5)
+    server.end(jobs)
+    server.fault = lambda call: fault if len(server.calls) <= 4 else None
+    async with waiting(way, [trigger(job) for job in jobs]) as tasks:
+        events = await asyncio.gather(*tasks.values())
+    assert {event["kind"] for event in events} == {"ended"}
+
+
+async def test_a_service_that_is_gone_and_comes_back_ends_no_wait(server: JobServer, way: str) -> None:
+    """Connections that are refused are looks without an answer."""
+    jobs = server.add(3)
+    nowhere = server.connection().replace(str(server.port), "9")
+    connection = os.environ["AIRFLOW_CONN_AWS_DEFAULT"]
+    os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = nowhere
+    try:
+        async with waiting(way, [trigger(job, silence_limit=0.1) for job in jobs]) as tasks:
+            events = await asyncio.gather(*tasks.values())
+    finally:
+        os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = connection
+    assert {event["kind"] for event in events} == {"silent"}
+    assert "Bedrock has not answered" in events[0]["message"]
+    assert events[0]["result"] is None
+
+
+async def test_replaced_credentials_are_taken_up(server: JobServer, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is made anew from the connection as it is then."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection("old"))
+
+    def outdated(call: Call) -> Fault | None:
+        return Fault(403, "UnrecognizedClientException") if call.access_key == "old" else None
+
+    server.fault = outdated
+    jobs = server.add(3)
+    server.end(jobs)
+    async with waiting(way, [trigger(job) for job in jobs]) as tasks:
+        await until(lambda: len(server.calls) >= 2)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection("new"))
+        events = await asyncio.gather(*tasks.values())
+    assert {event["kind"] for event in events} == {"ended"}
+
+
+async def test_a_job_that_does_not_exist_is_said_at_once(server: JobServer, way: str) -> None:
+    """Nobody waits for a time-out."""
+    async with waiting(way, [trigger("nobody", poll_interval=3600)]) as tasks:
+        event = await asyncio.wait_for(tasks["nobody"], 5)
+    assert event["kind"] == "missing"
+    assert "nobody" in event["message"]
+
+
+async def test_a_job_that_may_not_be_looked_at_is_said_unless_patience_is_endless(server: JobServer, way: str) -> None:
+    """No permission for Get: an event; with silence_limit=0, as silent_fail asks for, the wait goes on."""
+    server.fault = lambda call: Fault(403, "AccessDeniedException")
+    job, other = server.add(2)
+    async with waiting(way, [trigger(job), trigger(other, silence_limit=0)]) as tasks:
+        assert (await tasks[job.arn])["kind"] == "refused"
+        server.fault = lambda call: None
+        server.end([other])
+        assert (await tasks[other.arn])["kind"] == "ended"
+
+
+async def test_two_tasks_that_wait_for_one_job_hear_both(server: JobServer, way: str) -> None:
+    """By its ARN and by its name."""
+    (job,) = server.add(1)
+    async with waiting(way, [trigger(job), trigger(job.name)]) as tasks:
+        await until(lambda: server.counts()["list"] + server.counts()["get"] >= 2)
+        server.end([job])
+        events = await asyncio.gather(*tasks.values())
+    assert [event["result"]["job_arn"] for event in events] == [job.arn] * 2
+
+
+async def test_the_log_has_a_line_for_a_change_and_none_for_a_look(
+    server: JobServer, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Status, phases with their times, and how long the task waited."""
+    (job,) = server.add(1)
+    with caplog.at_level(logging.INFO):
+        async with waiting(way, [trigger(job)]) as tasks:
+            await until(lambda: len(server.calls) >= 5)
+            job.status = "Stopping"
+            server.changed()
+            await until(lambda: "is Stopping" in caplog.text)
+            server.end([job], "Stopped")
+            await tasks[job.arn]
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.triggers")]
+    assert lines[:2] == [f"Waiting for job {job.arn}, looking every {INTERVAL} s", f"Job {job.name} is InProgress"]
+    assert f"Job {job.name}, validation: Completed in 1 min 0 s" in lines
+    assert lines[-3:-1] == [f"Job {job.name} is Stopped", f"Job {job.name}, training: Stopped"]
+    assert lines[-1].startswith("Waited for ")
+    assert len(lines) == 9
+
+
+async def test_polls_errors_jobs_and_lag_are_counted(
+    server: JobServer, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a dashboard: names that Airflow's Stats sends to StatsD or OpenTelemetry."""
+
+    class Recorder:
+        counted: dict[str, int]
+        gauges: dict[str, float]
+
+        def __init__(self) -> None:
+            self.counted, self.gauges = {}, {}
+
+        def incr(self, name: str, tags: dict[str, str]) -> None:
+            self.counted[name] = self.counted.get(name, 0) + 1
+
+        def gauge(self, name: str, value: float) -> None:
+            self.gauges[name] = max(value, self.gauges.get(name, 0))
+
+    recorder = Recorder()
+    monkeypatch.setattr(poll_loop, "Stats", recorder)
+    jobs = server.add(4)
+    server.fault = lambda call: Fault(500, "InternalServerException") if len(server.calls) == 2 else None
+    async with waiting(way, [trigger(job) for job in jobs]) as tasks:
+        await until(lambda: len(server.calls) >= 4)
+        server.end(jobs)
+        await asyncio.gather(*tasks.values())
+    assert recorder.counted["bedrock.polls"] == len(server.calls)
+    assert recorder.counted["bedrock.poll_errors"] == 1
+    assert recorder.gauges["bedrock.jobs_watched"] == 4
+    assert "bedrock.poll_lag_seconds" in recorder.gauges
+
+
+async def test_a_defect_of_the_loop_fails_those_who_wait_instead_of_leaving_them(
+    server: JobServer, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody foresaw is no endless wait."""
+
+    def broken(*arguments: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Planner, "got", broken)
+    monkeypatch.setattr(Planner, "failed", broken)
+    (job,) = server.add(1)
+    async with waiting(way, [trigger(job)]) as tasks:
+        with pytest.raises(RuntimeError, match="broke"):
+            await asyncio.wait_for(tasks[job.arn], 5)
+
+
+async def test_finished_triggers_leave_no_cycles_behind(server: JobServer, way: str) -> None:
+    """So that freezing those that wait, out of the garbage collector's way, leaks nothing."""
+    jobs = server.add(200)
+    async with waiting(way, [trigger(job) for job in jobs]) as tasks:
+        await until(lambda: server.counts()["list"] >= 2)
+        gc.disable()
+        try:
+            server.end(jobs)
+            await asyncio.gather(*tasks.values())
+            tasks.clear()
+            alive = [thing for thing in gc.get_objects() if isinstance(thing, BedrockModelCustomizationTrigger)]
+        finally:
+            gc.enable()
+    assert alive == []
