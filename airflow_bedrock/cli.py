@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 _COMMANDS = {
+    "skeleton": ("airflow_bedrock.customization.skeleton", "print a customization request to fill in"),
     "local": ("airflow_bedrock.local.command", "run Local Bedrock, the offline service, until it is stopped"),
 }
 """Subcommand → its module, which has ``add_arguments(parser)`` and ``run(arguments) -> exit code``; what it does."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
+import airflow.providers.amazon.aws.operators.base_aws  # noqa: F401 - the DAG processor loads this but once for all files
 import pendulum
 from airflow.sdk import DAG, Asset, Metadata, Param, task
 

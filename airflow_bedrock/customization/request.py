@@ -12,6 +12,7 @@ from typing import Any
 
 from botocore import xform_name
 
+from airflow_bedrock.customization.model_rules import hyperparameter_problems
 from airflow_bedrock.shapes import Problem, problems
 
 # The short names that the amazon provider's operator uses, and the members that they stand for.
@@ -83,12 +84,13 @@ def data_uris(request: Mapping[str, Any]) -> list[str]:
 
 
 def request_problems(request: Mapping[str, Any], known: Callable[[object], bool] = lambda value: True) -> list[Problem]:
-    """Return every way in which the service would refuse the request, by the service model.
+    """Return every way in which the service would refuse the request, by the service model and the base model's table.
 
     :param known: says whether a value is final; what is wrong with one that is not, such as a template before it is
         rendered, does not count.
     """
-    return [problem for problem in problems(request_shape(), request) if known(problem.value)]
+    found = [*problems(request_shape(), request), *hyperparameter_problems(request)]
+    return [problem for problem in found if known(problem.value)]
 
 
 def check_request(request: Mapping[str, Any]) -> None:

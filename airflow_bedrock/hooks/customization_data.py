@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-class DataNotFoundError(Exception):
-    """A data object that the job is to read does not exist."""
+class LocationError(Exception):
+    """A place that the job is to read from or to write to does not exist, or is in another region."""
 
 
 def describe_data(s3: S3Hook, uris: Iterable[str]) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ def describe_data(s3: S3Hook, uris: Iterable[str]) -> list[dict[str, Any]]:
 
     An object that the caller may not look at is described by its URI alone: the job's role may still read it.
 
-    :raises DataNotFoundError: an object does not exist.
+    :raises LocationError: an object does not exist.
     """
     return [_describe(s3, uri) for uri in uris]
 
@@ -36,12 +36,36 @@ def _describe(s3: S3Hook, uri: str) -> dict[str, Any]:
         head = cast("S3Client", s3.conn).head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if error_code(error) in ("404", "NoSuchKey", "NoSuchBucket"):
-            raise DataNotFoundError(f"There is no object at {uri}") from error
+            raise LocationError(f"There is no object at {uri}") from error
         if error_code(error) in ("403", "AccessDenied"):
             s3.log.warning("May not look at %s: a change of its content will not be noticed", uri)
             return {"uri": uri}
         raise
     return {"uri": uri, "etag": head["ETag"], "size": head["ContentLength"], "version": head.get("VersionId")}
+
+
+def check_buckets(s3: S3Hook, uris: Iterable[str], region: str | None) -> None:
+    """Check that the buckets exist, in the region of the job, as far as the caller may see.
+
+    :raises LocationError: one does not exist, or is in another region.
+    """
+    for bucket in sorted({s3.parse_s3_url(uri)[0] for uri in uris}):
+        found = _bucket_region(s3, bucket)
+        if found and region and found != region:
+            raise LocationError(f"Bucket {bucket} is in {found}, but the job would run in {region}")
+
+
+def _bucket_region(s3: S3Hook, bucket: str) -> str | None:
+    try:
+        return cast("S3Client", s3.conn).head_bucket(Bucket=bucket).get("BucketRegion")
+    except ClientError as error:
+        if error_code(error) in ("404", "NoSuchBucket"):
+            raise LocationError(f"There is no bucket {bucket}") from error
+        # 301 from another region's bucket, 403 where the caller may not look: S3 names the region all the same.
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        if error_code(error) in ("301", "403"):
+            return headers.get("x-amz-bucket-region")
+        raise
 
 
 def read_losses(s3: S3Hook, job: Job) -> list[dict[str, float | int | None]]:

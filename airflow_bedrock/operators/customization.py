@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
 from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_bedrock import __version__
@@ -19,6 +19,7 @@ from airflow_bedrock.configuration import poll_interval
 from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, Reuse, identify
 from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.request import (
     RequestError,
@@ -33,16 +34,16 @@ from airflow_bedrock.customization.request import (
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.customization_data import DataNotFoundError, describe_data
+from airflow_bedrock.hooks.customization_data import LocationError, check_buckets, describe_data
 from airflow_bedrock.hooks.finished_job import job_of_event, result_of
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators.stopping import KillSwitch, stop_job
 from airflow_bedrock.operators.submission import NoSlotError, find_or_create
 from airflow_bedrock.operators.waiting import wait_for_job
-from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
 
 if TYPE_CHECKING:
     import jinja2
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
 _REQUEST_FILES = (".json", ".yaml", ".yml")
@@ -91,8 +92,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         create-model-customization-job --cli-input-json`` (``airflow-bedrock skeleton`` prints one). (templated)
     :param reuse: how far the same request finds the same job: ``run`` (default), ``dag`` (across the runs of the
         DAG), or ``never`` (each Clear of the task pays for a new job; retries still do not). (templated)
-    :param preflight: look at the data before the call: that it exists, and what its content is. Without it a change
-        of the content behind the same URI goes unnoticed. (default: True)
+    :param preflight: look at the places before the call: that data and buckets exist, in the job's region, and what
+        the content is. Without it a change of the content behind the same URI goes unnoticed. (default: True)
     :param tag_resources: tag job and model with DAG, run, task, map index and package version, beside your own
         tags. (default: True)
     :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
@@ -185,6 +186,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.slot_retry_delay = slot_retry_delay
         self.slot_timeout = slot_timeout
         self._kill = KillSwitch()
+        self._result: dict[str, Any] = {}
         self._check_literals()
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
@@ -201,6 +203,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """Find or create the job, and wait for it if asked to."""
         asker = _asker(context)
         request = self._checked_request(asker)
+        for warning in warnings(request, self.hook.conn_region_name):
+            self.log.warning(warning)
         self._kill.arm(context["ti"])
         try:
             job = find_or_create(self.hook, request, self._identify(request, asker))
@@ -282,8 +286,10 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         data = []
         if self.preflight:
             try:
-                data = describe_data(self._s3, data_uris(request))
-            except DataNotFoundError as error:
+                uris = data_uris(request)
+                check_buckets(self._s3, [*uris, request["outputDataConfig"]["s3Uri"]], self.hook.conn_region_name)
+                data = describe_data(self._s3, uris)
+            except LocationError as error:
                 raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
         exact = str(self.ensure_unique_job_name) == "False"  # a templated False arrives as a string
         reuse: Reuse = self.reuse  # type: ignore[assignment]  # _checked_request has made sure
@@ -305,6 +311,9 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         raise AssertionError("defer() raises")
 
     def _defer(self, job: Job) -> None:
+        # Here, since a DAG file pays for each import whenever it is parsed, and only a deferred task needs this one.
+        from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
+
         self.log.info("Waiting in the triggerer for job %s", job.arn)
         self.defer(
             trigger=BedrockModelCustomizationTrigger(
@@ -341,9 +350,17 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             raise BedrockError(f"{failure_message(job)} A retry of this task makes a new job by itself.")
         result = result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
-        for outlet in self.outlets or []:
-            context["outlet_events"][outlet].extra.update(result)
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra.update(result)
+        self._result = result
         return job.arn
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Tell OpenLineage of the data that went in and the model that came out; its provider calls this."""
+        from airflow_bedrock.operators.lineage import customization_lineage
+
+        return customization_lineage(data_uris(self._request()), self._result)
 
     @cached_property
     def _s3(self) -> S3Hook:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.amazon.aws.operators.bedrock import BedrockCustomizeModelOperator
+from airflow.providers.common.compat.sdk import AirflowFailException, Asset, TaskDeferred
 
+from airflow_bedrock import __version__
 from airflow_bedrock.customization.request import RequestError
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
@@ -92,6 +97,7 @@ def operator(account: Account, local: LocalBedrock, training_data_uri: str, **mo
 
 def context(run_id: str = "run-1", clear_number: int = 0) -> Any:
     pushed: dict[str, Any] = {}
+    events: dict[Any, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
     ti = SimpleNamespace(
         dag_id="dag",
         task_id="customize",
@@ -100,7 +106,7 @@ def context(run_id: str = "run-1", clear_number: int = 0) -> Any:
         xcom_push=lambda key, value: pushed.__setitem__(key, value),
         pushed=pushed,
     )
-    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=clear_number)}
+    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=clear_number), "outlet_events": events}
 
 
 @pytest.fixture
@@ -178,6 +184,26 @@ def test_missing_data_is_found_before_anything_is_paid(account: Account, local: 
     assert account.jobs(name) == []
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [("s3://no-such-bucket-anywhere/output", "no bucket"), ("s3://bucket-in-ireland/output", "is in eu-west-1")],
+)
+def test_a_bad_output_place_is_found_before_anything_is_paid(
+    account: Account, local: LocalBedrock, name: str, where: str, said: str
+) -> None:
+    """A bucket that is missing, or is in another region than the job."""
+    elsewhere = local.client("s3", "eu-west-1")
+    with contextlib.suppress(elsewhere.exceptions.BucketAlreadyOwnedByYou):
+        elsewhere.create_bucket(
+            Bucket="bucket-in-ireland", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+        )
+    elsewhere.close()
+    data = account.put("train.jsonl", records())
+    with pytest.raises(BedrockFatalError, match=said):
+        operator(account, local, data, job_name=name, output_data_uri=where).execute(context())
+    assert account.jobs(name) == []
+
+
 def test_a_bad_literal_is_found_when_the_dag_is_parsed(account: Account, local: LocalBedrock) -> None:
     """All of it at once; a template is not judged before it is rendered."""
     with pytest.raises(RequestError, match=r"(?s)vpc.*roleArn"):
@@ -230,11 +256,77 @@ def test_the_sensor_returns_the_result_of_a_job_that_has_ended(
         sensor = BedrockModelCustomizationSensor(
             task_id="wait", job_identifier=identifier, deferrable=mode == "deferrable", poke_interval=0.2
         )
-        assert sensor.execute({})["job_arn"] == arn
+        assert sensor.execute(context())["job_arn"] == arn
 
 
 def test_the_sensor_fails_on_a_job_that_does_not_exist(local: LocalBedrock) -> None:
     """At once, without a retry."""
     sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier="no-such-job")
     with pytest.raises(BedrockFatalError, match="There is no Bedrock model customization job no-such-job"):
-        sensor.execute({})
+        sensor.execute(context())
+
+
+def test_assets_and_lineage_tell_of_the_model(account: Account, local: LocalBedrock, name: str) -> None:
+    """An outlet's event carries the result; OpenLineage gets the data that went in and the model that came out."""
+    router = Asset("router", uri="bedrock://router")
+    data = account.put("train.jsonl", records())
+    task = operator(account, local, data, job_name=name, outlets=[router])
+    now = context()
+    task.execute(now)
+    model = now["outlet_events"][router].extra["custom_model_arn"]
+    assert model == now["ti"].pushed["result"]["custom_model_arn"]
+    lineage = task.get_openlineage_facets_on_complete(None)
+    assert [f"{dataset.namespace}/{dataset.name}" for dataset in lineage.inputs] == [data]
+    assert [(dataset.namespace, dataset.name) for dataset in lineage.outputs] == [("bedrock://us-east-1", model)]
+
+
+def test_job_and_model_are_tagged_with_the_task(account: Account, local: LocalBedrock, name: str) -> None:
+    """For cost allocation, beside the user's own; switchable."""
+    data = account.put("train.jsonl", records())
+    own = [{"key": "team", "value": "support"}]
+    operator(account, local, data, job_name=name, job_tags=own, wait_for_completion=False).execute(context())
+    operator(account, local, data, job_name=f"{name}-bare", tag_resources=False, wait_for_completion=False).execute(
+        context()
+    )
+    tagged, bare = (call.parameters for call in local.calls.of("CreateModelCustomizationJob")[-2:])
+    assert {tag["key"]: tag["value"] for tag in tagged["jobTags"]} == {
+        "team": "support",
+        "airflow/dag_id": "dag",
+        "airflow/run_id": "run-1",
+        "airflow/task_id": "customize",
+        "airflow/map_index": "-1",
+        "airflow-bedrock/version": __version__,
+    }
+    assert tagged["customModelTags"][0]["key"] == "airflow/dag_id"
+    assert "jobTags" not in bare
+
+
+def test_moving_over_from_upstream_takes_an_import(account: Account, local: LocalBedrock) -> None:
+    """The amazon provider's own documented example constructs our operator, by keyword and by position."""
+    example: dict[str, Any] = {
+        "job_name": "customization-job",
+        "custom_model_name": "custom-model",
+        "role_arn": "arn:aws:iam::123456789012:role/bedrock",
+        "base_model_id": "amazon.titan-text-express-v1:0:8k",
+        "hyperparameters": {
+            "epochCount": "1",
+            "batchSize": "1",
+            "learningRate": ".0005",
+            "learningRateWarmupSteps": "0",
+        },
+        "training_data_uri": "s3://bucket/train.jsonl",
+        "output_data_uri": "s3://bucket/output",
+        "wait_for_completion": False,
+        "ensure_unique_job_name": True,
+        "customization_job_kwargs": {"customizationType": "FINE_TUNING"},
+        "waiter_delay": 120,
+        "waiter_max_attempts": 75,
+        "deferrable": True,
+    }
+    upstream = inspect.signature(BedrockCustomizeModelOperator.__init__).parameters
+    assert set(example) <= set(upstream)
+    for name, value in example.items():
+        assert getattr(BedrockModelCustomizationOperator(task_id="customize", **example), name) == value
+    ours = list(inspect.signature(BedrockModelCustomizationOperator.__init__).parameters)
+    theirs = [name for name in upstream if upstream[name].kind is not inspect.Parameter.VAR_KEYWORD]
+    assert ours[: len(theirs)] == theirs

@@ -1,0 +1,72 @@
+"""What ``base_models.toml`` says against a request, which the service model cannot: hyperparameters, methods, regions.
+
+A hyperparameter out of its range is a problem. A model, a method or a region that the file does not have is a warning:
+the service may be newer than the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow_bedrock.base_models import FINE_TUNING, Method, base_model
+from airflow_bedrock.shapes import Problem
+
+_SOURCE = (
+    "airflow_bedrock/base_models.toml, from https://docs.aws.amazon.com/bedrock/latest/userguide/custom-models-hp.html"
+)
+
+
+def hyperparameter_problems(request: Mapping[str, Any]) -> list[Problem]:
+    """Return each hyperparameter that the base model does not have, or whose value is out of its range."""
+    method = _method(request)
+    if method is None:
+        return []
+    given = request.get("hyperParameters", {})
+    return list(_problems(method, given)) if isinstance(given, Mapping) else []
+
+
+def _problems(method: Method, given: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, value in given.items():
+        path = f"hyperParameters.{name}"
+        if name not in method.hyperparameters:
+            known = ", ".join(method.hyperparameters) or "none"
+            yield Problem(path, value, f"this base model has no such hyperparameter; it has: {known} ({_SOURCE})")
+        elif isinstance(value, str) and (wrong := method.hyperparameters[name].problem(value)):
+            yield Problem(path, value, f"{wrong} ({_SOURCE})")
+
+
+def warnings(request: Mapping[str, Any], region: str | None) -> list[str]:
+    """Return what the file does not know of the request's model, method or region."""
+    identifier, method_name = request["baseModelIdentifier"], _method_name(request)
+    model, method = base_model(identifier), _method(request)
+    if model is None:
+        return [f"base_models.toml does not know {identifier}: its hyperparameters and records were not checked"]
+    if method is None:
+        known = ", ".join(model.methods) or "no way"
+        return [f"base_models.toml knows no {method_name} of {identifier}, but {known}: Bedrock may refuse the job"]
+    found = []
+    if region is not None and region not in method.regions:
+        found.append(f"base_models.toml has {method_name} of {model.name} in {', '.join(method.regions)}, not {region}")
+    teacher = _teacher(request)
+    if teacher is not None and (known_teacher := base_model(teacher)) and known_teacher.id not in method.teachers:
+        found.append(
+            f"base_models.toml has other teachers for {model.name} than {teacher}: {', '.join(method.teachers)}"
+        )
+    return found
+
+
+def _method_name(request: Mapping[str, Any]) -> str:
+    return str(request.get("customizationType", FINE_TUNING))
+
+
+def _method(request: Mapping[str, Any]) -> Method | None:
+    identifier = request.get("baseModelIdentifier")
+    model = base_model(identifier) if isinstance(identifier, str) else None
+    return model.methods.get(_method_name(request)) if model else None
+
+
+def _teacher(request: Mapping[str, Any]) -> str | None:
+    config = request.get("customizationConfig", {}).get("distillationConfig", {})
+    teacher = config.get("teacherModelConfig", {}).get("teacherModelIdentifier")
+    return teacher if isinstance(teacher, str) else None

@@ -1,0 +1,27 @@
+"""OpenLineage's view of a customization job: training data in, model out. Loaded only by the OpenLineage provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow.providers.common.compat.openlineage.facet import Dataset
+from airflow.providers.openlineage.extractors import OperatorLineage
+
+
+def customization_lineage(data_uris: Iterable[str], result: Mapping[str, Any]) -> OperatorLineage[Any, Any]:
+    """Return the datasets of a job.
+
+    Names follow OpenLineage's convention for S3; the model is named by its ARN, in a namespace of Bedrock's.
+
+    :param result: the job's result mapping; empty where the task did not wait for the model.
+    """
+    inputs = [Dataset(namespace=f"s3://{bucket}", name=key or "/") for bucket, key in map(_split, data_uris)]
+    arn = result.get("custom_model_arn")
+    outputs = [Dataset(namespace=f"bedrock://{arn.split(':')[3]}", name=arn)] if arn else []
+    return OperatorLineage(inputs=inputs, outputs=outputs)
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key

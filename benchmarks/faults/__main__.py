@@ -1,0 +1,42 @@
+"""Play every fault with both packages and print the table; with ``--write FILE`` put it into the documentation."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from benchmarks.faults.scenarios import PACKAGES, SCENARIOS, Outcome, play
+
+BEGIN, END = "<!-- begin: made by python -m benchmarks.faults -->", "<!-- end -->"
+
+
+def table(rows: list[tuple[str, list[Outcome]]]) -> str:
+    """Return the table in Markdown."""
+    head = ["fault", *(f"{column} ({name})" for name in PACKAGES for column in ("jobs paid", "left running", "task"))]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name, outcomes in rows:
+        cells = [str(cell) for outcome in outcomes for cell in (outcome.paid, outcome.running, outcome.end)]
+        lines.append(f"| {' | '.join([name, *cells])} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Play, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a page with a place for the table")
+    arguments = parser.parse_args()
+    rows = []
+    for scenario in SCENARIOS:
+        outcomes = [play(scenario, package) for package in PACKAGES]
+        rows.append((scenario.name, outcomes))
+        print(scenario.name, *outcomes, sep="\n  ", flush=True)
+    made = table(rows)
+    print(made)
+    if arguments.write:
+        page = arguments.write.read_text()
+        before, _, rest = page.partition(BEGIN)
+        arguments.write.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The skeletons that ``airflow-bedrock skeleton`` prints."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from airflow_bedrock.base_models import base_models
+from airflow_bedrock.cli import main
+from airflow_bedrock.customization.request import check_request, read_request, request_shape
+from airflow_bedrock.customization.skeleton import customization_types, skeleton
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["needed", "full"])
+@pytest.mark.parametrize("customization_type", customization_types())
+def test_every_skeleton_is_a_request_that_the_service_would_take(customization_type: str, full: bool) -> None:
+    """As it stands, for every type that botocore knows; nothing has to be guessed."""
+    request = skeleton(customization_type, full=full)
+    check_request(request)
+    assert request["customizationType"] == customization_type
+
+
+def test_a_full_skeleton_has_every_member() -> None:
+    """But the token, which the operator derives."""
+    members = set(request_shape().members) - {"clientRequestToken"}
+    assert set(skeleton("DISTILLATION", full=True)) == members - {"hyperParameters"}
+
+
+def test_the_hyperparameters_of_the_base_model_are_filled_in() -> None:
+    """With its defaults, and they pass."""
+    for model in base_models():
+        for name in model.methods:
+            check_request(skeleton(name, model.customizable_id))
+    assert skeleton(base_model_id="amazon.nova-micro-v1:0:128k")["hyperParameters"]["epochCount"] == "2"
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_the_command_prints_what_the_operator_reads(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both forms are the same request."""
+    assert main(["skeleton", "--type", "DISTILLATION", "--format", form]) == 0
+    printed = capsys.readouterr().out
+    assert read_request(printed) == skeleton("DISTILLATION")
+    assert (json.loads if form == "json" else yaml.safe_load)(printed) == skeleton("DISTILLATION")
