@@ -10,12 +10,31 @@ from typing import Any
 
 from botocore import xform_name
 
-from airflow_bedrock.local.api import converse, customization_jobs, deployments, models
+from airflow_bedrock.local.answers import Answer
+from airflow_bedrock.local.api import (
+    converse,
+    customization_jobs,
+    deployments,
+    foundation_models,
+    invoke,
+    models,
+    provisioned_throughput,
+    tags,
+)
 from airflow_bedrock.local.state.bedrock import Bedrock
 
-Handler = Callable[[Bedrock, dict[str, Any]], dict[str, Any]]
+Handler = Callable[[Bedrock, dict[str, Any]], Answer]
 
-_MODULES = (customization_jobs, models, deployments, converse)
+_MODULES = (
+    customization_jobs,
+    models,
+    deployments,
+    provisioned_throughput,
+    foundation_models,
+    tags,
+    converse,
+    invoke,
+)
 
 
 def handler(operation: str) -> Handler | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.tags import check_tags
+from airflow_bedrock.local.api.quotas import check_changing_deployments, check_deployments
+from airflow_bedrock.local.api.tags import check_tags, tag
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Deployment, Update
@@ -25,6 +27,7 @@ def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
         _check_model(bedrock, request["modelArn"])
         if find(bedrock.deployments, request["modelDeploymentName"]):
             raise invalid("The provided custom model deployment name is currently in use.")
+        check_deployments(bedrock)
         deployment = Deployment(
             arn=bedrock.new_arn("custom-model-deployment"),
             name=request["modelDeploymentName"],
@@ -33,6 +36,7 @@ def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
             creation_time=bedrock.world.clock.now(),
         )
         bedrock.deployments[deployment.arn] = deployment
+        tag(bedrock, deployment.arn, request.get("tags"))
         bedrock.remember(_OPERATION, request, deployment.arn)
     bedrock.world.runner.add(deployment.arn, deploy(bedrock, deployment))
     return {"customModelDeploymentArn": deployment.arn}
@@ -75,6 +79,7 @@ def update_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
         deployment = _deployment(bedrock, request)
         _check_not_mutating(deployment)
         _check_model(bedrock, request["modelArn"])
+        check_changing_deployments(bedrock)
         deployment.update = Update(request["modelArn"])
     bedrock.world.runner.add(deployment.arn, update(bedrock, deployment))
     return {"customModelDeploymentArn": deployment.arn}
@@ -86,6 +91,7 @@ def delete_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
         deployment = _deployment(bedrock, request)
         _check_not_mutating(deployment)
         del bedrock.deployments[deployment.arn]
+        bedrock.shelf.tags.pop(deployment.arn, None)
     return {}
 
 
@@ -103,6 +109,12 @@ def _check_not_mutating(deployment: Deployment) -> None:
 def _check_model(bedrock: Bedrock, arn: str) -> None:
     if arn not in bedrock.models:
         raise not_found(f"The provided custom model {arn} was not found.")
+    base = base_model(arn)
+    if base is None or not base.on_demand:
+        raise invalid(
+            f"The provided custom model {arn} cannot be deployed on demand: its base model is not among those that "
+            "can. Use provisioned throughput."
+        )
 
 
 def _summary(deployment: Deployment) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_bedrock.local.api.customization_jobs import metrics
+from airflow_bedrock.local.api.customization_jobs import kms_key_arn, metrics
+from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, get
-from airflow_bedrock.local.state.resources import CustomModel
+from airflow_bedrock.local.state.resources import CustomModel, Deployment, Throughput
 
 
 def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -17,7 +19,7 @@ def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any
     with bedrock.world.lock:
         model = _model(bedrock, request)
         job = bedrock.jobs[model.job_arn]
-        return {
+        described = {
             "modelArn": model.arn,
             "modelName": model.name,
             "jobName": job.name,
@@ -28,10 +30,13 @@ def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any
             "trainingDataConfig": job.request["trainingDataConfig"],
             "validationDataConfig": job.request.get("validationDataConfig", {"validators": []}),
             "outputDataConfig": job.request["outputDataConfig"],
+            "customizationConfig": job.request.get("customizationConfig"),
+            "modelKmsKeyArn": kms_key_arn(bedrock, job.request),
             "creationTime": model.creation_time,
             "modelStatus": model.status,
             **metrics(job),
         }
+        return present(described)
 
 
 def list_custom_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -46,9 +51,14 @@ def delete_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, 
     """Delete a custom model that no deployment uses. Its job stays, and so does the job's name."""
     with bedrock.world.lock:
         model = _model(bedrock, request)
-        if users := [one.name for one in bedrock.deployments.values() if model.arn in one.models]:
-            raise conflict(f"The model {model.name} is deployed ({', '.join(users)}). Delete its deployments first.")
+        uses: list[Deployment | Throughput] = [*bedrock.deployments.values(), *bedrock.shelf.throughputs.values()]
+        if users := [one.name for one in uses if model.arn in one.models]:
+            raise conflict(
+                f"The model {model.name} is in use ({', '.join(users)}). Delete its deployments and its provisioned "
+                "throughput first."
+            )
         del bedrock.models[model.arn]
+        bedrock.shelf.tags.pop(model.arn, None)
         bedrock.world.weights.pop(model.arn, None)
     return {}
 
@@ -59,10 +69,11 @@ def _model(bedrock: Bedrock, request: Mapping[str, Any]) -> CustomModel:
 
 
 def _wanted(bedrock: Bedrock, model: CustomModel, request: Mapping[str, Any]) -> bool:
-    base = bedrock.jobs[model.job_arn].base_model_arn
+    job = bedrock.jobs[model.job_arn]
+    foundation = foundation_model_arn(bedrock.region, job.base_model)
     return bool(
-        request.get("baseModelArnEquals", base) == base
-        and request.get("foundationModelArnEquals", base) == base
+        request.get("baseModelArnEquals", job.base_model_arn) == job.base_model_arn
+        and request.get("foundationModelArnEquals", foundation) == foundation
         and request.get("modelStatus", model.status) == model.status
         and request.get("isOwned", True)  # nothing is shared between accounts here
     )

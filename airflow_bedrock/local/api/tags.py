@@ -1,14 +1,42 @@
-"""Tags, as far as requests bring them along."""
+"""Tags: those that requests bring along, TagResource, UntagResource, ListTagsForResource."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
-from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.errors import ServiceError, not_found
+from airflow_bedrock.local.state.bedrock import Bedrock
 
 MAX_TAGS = 50
 """The service takes no more on one resource, though its model allows 200."""
+
+
+def tag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Add tags to a resource; a key that it has gets the new value."""
+    with bedrock.world.lock:
+        arn = _existing(bedrock, request)
+        added = {one["key"] for one in request["tags"]}
+        _check_number(len(added | set(bedrock.shelf.tags.get(arn, {}))), "resource")
+        tag(bedrock, arn, request["tags"])
+    return {}
+
+
+def untag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Take tags from a resource; keys that it does not have are passed over."""
+    with bedrock.world.lock:
+        tags = bedrock.shelf.tags.get(_existing(bedrock, request), {})
+        for key in request["tagKeys"]:
+            tags.pop(key, None)
+    return {}
+
+
+def list_tags_for_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """List the tags of a resource."""
+    with bedrock.world.lock:
+        tags = bedrock.shelf.tags.get(_existing(bedrock, request), {})
+        return {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
 
 
 def check_tags(request: Mapping[str, Any], *members: str) -> None:
@@ -17,5 +45,25 @@ def check_tags(request: Mapping[str, Any], *members: str) -> None:
     :raises ServiceError: TooManyTagsException.
     """
     for member in members:
-        if len(request.get(member, [])) > MAX_TAGS:
-            raise ServiceError("TooManyTagsException", f"The {member} must not hold more than {MAX_TAGS} tags.")
+        _check_number(len(request.get(member, [])), member)
+
+
+def tag(bedrock: Bedrock, arn: str, tags: Iterable[Mapping[str, str]] | None) -> None:
+    """Add tags to a resource. Hold the world's lock."""
+    if tags:
+        bedrock.shelf.tags.setdefault(arn, {}).update({one["key"]: one["value"] for one in tags})
+
+
+def _check_number(number: int, what: str) -> None:
+    if number > MAX_TAGS:
+        raise ServiceError("TooManyTagsException", f"The {what} must not hold more than {MAX_TAGS} tags.")
+
+
+def _existing(bedrock: Bedrock, request: Mapping[str, Any]) -> str:
+    """Return the ARN of the request's resource; every kind of resource lies on the shelf by its ARN."""
+    arn: str = request["resourceARN"]
+    shelf = bedrock.shelf
+    kinds = (getattr(shelf, one.name) for one in fields(shelf) if one.name not in ("meters", "tags", "tokens"))
+    if not any(arn in kind for kind in kinds):
+        raise not_found(f"The provided resource {arn} was not found.")
+    return arn

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ DIMENSIONS = 64
 MAX_FEATURES = 100_000
 MAX_VOCABULARY = 4_000
 
-_ARRAYS = ("weights", "prompt", "history", "output", "bias")
+_ARRAYS = ("weights", "scale", "prompt", "history", "output", "bias")
 _WORDS = ("features", "vocabulary")
 
 
@@ -55,6 +56,7 @@ class LanguageModel:
 
     :param features: the prompt's words and word pairs that the model knows.
     :param weights: how much each of them says: its inverse document frequency.
+    :param scale: the weight of a feature that it does not know, and the length of a usual prompt.
     :param vocabulary: the tokens it can say; the first is the end of the completion.
     :param prompt: an embedding for each feature.
     :param history: an embedding for each distance and token; the last row stands for "nothing there yet".
@@ -64,6 +66,7 @@ class LanguageModel:
 
     features: list[str]
     weights: Floats
+    scale: Floats
     vocabulary: list[str]
     prompt: Floats
     history: Floats
@@ -80,14 +83,18 @@ class LanguageModel:
 
         :param seed: the same seed and texts give the same model.
         """
-        frequency = Counter(feature for prompt in prompts for feature in set(features(prompt)))
+        counted = [Counter(features(prompt)) for prompt in prompts]
+        frequency = Counter(feature for prompt in counted for feature in prompt)
         known = sorted(frequency, key=lambda feature: (-frequency[feature], feature))[:MAX_FEATURES]
-        counts = np.array([frequency[feature] for feature in known], dtype=np.float32)
+        weights = {feature: math.log((1 + len(prompts)) / frequency[feature]) for feature in known}
+        unknown = math.log(1 + len(prompts))
+        lengths = [_length((weights.get(feature, unknown), n) for feature, n in one.items()) for one in counted]
         vocabulary = completion_vocabulary(completions, MAX_VOCABULARY)
         size = len(vocabulary)
         return cls(
             features=known,
-            weights=np.log((1 + len(prompts)) / counts).astype(np.float32),
+            weights=np.array(list(weights.values()), np.float32),
+            scale=np.array([unknown, np.median(lengths) if lengths else 0], np.float32),
             vocabulary=vocabulary,
             prompt=np.zeros((len(known), DIMENSIONS), np.float32),
             history=np.zeros((HISTORY, size + 1, DIMENSIONS), np.float32),
@@ -95,12 +102,36 @@ class LanguageModel:
             bias=np.zeros(size, np.float32),
         )
 
+    def extended(self, prompts: Sequence[str], completions: Sequence[str], seed: str) -> LanguageModel:
+        """Make a model that knows what this one does, and the words of more texts, for training that goes on."""
+        more = LanguageModel.untrained(prompts, completions, seed)
+        features = [place for place, feature in enumerate(more.features) if feature not in self._feature_index]
+        tokens = [place for place, token in enumerate(more.vocabulary) if token not in self._token_index]
+        new = np.zeros((HISTORY, len(tokens), DIMENSIONS), np.float32)
+        return LanguageModel(
+            features=[*self.features, *(more.features[place] for place in features)],
+            weights=np.concatenate([self.weights, more.weights[features]]),
+            scale=self.scale,
+            vocabulary=[*self.vocabulary, *(more.vocabulary[place] for place in tokens)],
+            prompt=np.concatenate([self.prompt, more.prompt[features]]),
+            # The row that stands for "nothing there yet" stays the last one.
+            history=np.concatenate([self.history[:, :-1], new, self.history[:, -1:]], axis=1),
+            output=np.concatenate([self.output, more.output[tokens]]),
+            bias=np.concatenate([self.bias, more.bias[tokens]]),
+        )
+
     def encode_prompt(self, prompt: str) -> tuple[list[int], Floats]:
-        """Return the known features of a prompt and their weights, which have unit length together."""
-        counts = Counter(self._feature_index[name] for name in features(prompt) if name in self._feature_index)
-        indices = list(counts)
-        values = self.weights[indices] * np.array([counts[index] for index in indices], np.float32)
-        length = float(np.linalg.norm(values))
+        """Return the known features of a prompt and their weights, whose length is 1 in a prompt of the usual kind.
+
+        What the model does not know counts towards the length, and a short prompt counts as a usual one: otherwise the
+        one word that it knows would weigh many times what it ever did in training, and outvote the end of the answer.
+        """
+        counts = Counter(features(prompt))
+        indices = [self._feature_index[name] for name in counts if name in self._feature_index]
+        values = self.weights[indices] * np.array([counts[self.features[index]] for index in indices], np.float32)
+        unknown, usual = map(float, self.scale)
+        unseen = ((unknown, n) for name, n in counts.items() if name not in self._feature_index)
+        length = max(usual, math.hypot(float(np.linalg.norm(values)), _length(unseen)))
         return indices, values / np.float32(length) if length else values
 
     def encode_completion(self, completion: str, limit: int) -> list[int]:
@@ -148,6 +179,11 @@ class LanguageModel:
 
     def _text(self, tokens: Sequence[int]) -> str:
         return "".join(self.vocabulary[token] for token in tokens)
+
+
+def _length(weighted: Iterable[tuple[float, int]]) -> float:
+    """Return the Euclidean length of features, each a weight and how often it occurs."""
+    return math.sqrt(sum((weight * count) ** 2 for weight, count in weighted))
 
 
 def _to_bytes(words: list[str]) -> npt.NDArray[np.uint8]:

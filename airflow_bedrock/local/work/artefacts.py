@@ -14,15 +14,21 @@ Row = tuple[int, int, float]
 """Step, epoch, loss."""
 
 TRAINING = "training_artifacts/step_wise_training_metrics.csv"
-VALIDATION = "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv"
+VALIDATION = "validation_artifacts/post_fine_tuning_validation"
 
 
-def write_metrics(s3: Any, output: str, job_id: str, training: Sequence[Row], validation: Sequence[Row]) -> None:
-    """Write the training metrics, and the validation metrics when there are any, below the job's output folder."""
+def write_metrics(
+    s3: Any, output: str, job_id: str, training: Sequence[Row], validation: Sequence[Row], inner_folder: bool
+) -> None:
+    """Write the training metrics, and the validation metrics when there are any, below the job's output folder.
+
+    :param inner_folder: whether validation metrics lie in a folder ``validation/`` of their own.
+    """
     folder = f"{output.rstrip('/')}/model-customization-job-{job_id}"
     write(s3, f"{folder}/{TRAINING}", _table("training_loss", training))
     if validation:
-        write(s3, f"{folder}/{VALIDATION}", _table("validation_loss", validation))
+        inner = "/validation" if inner_folder else ""
+        write(s3, f"{folder}/{VALIDATION}{inner}/validation_metrics.csv", _table("validation_loss", validation))
 
 
 def _table(loss_name: str, rows: Sequence[Row]) -> str:

@@ -1,73 +1,133 @@
-"""Training and validation records: the formats that base models are customized with, read and checked line by line.
+"""Training and validation records: the formats that base models are customized with, read line by line.
 
-The rules are those of "Prepare data for fine-tuning" in the Amazon Bedrock User Guide. Where the service's own message
-is known it is used word for word; others name the file and the line.
+The forms are those of "Prepare data for fine-tuning" in the Amazon Bedrock User Guide; what a record may hold beyond
+its form is checked in ``record_limits.py``. Where the service's own message is known it is used
+word for word; others name the file and the line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from airflow_bedrock.local.learning.training import Example
-
-RESERVED = ("User:", "Bot:", "Assistant:", "System:", "<image>", "<video>", "[EOS]")
-"""Words that fail a Nova job."""
 
 
 class DataError(Exception):
     """The data cannot be trained on; the message becomes the job's failureMessage."""
 
 
-class Text(msgspec.Struct):
-    """A text block of the Converse format."""
+class RecordError(Exception):
+    """What is wrong with one record; who reads the file adds where it stands."""
 
+
+@dataclass(frozen=True)
+class Media:
+    """An image or a video that a record refers to.
+
+    :param kind: ``image`` or ``video``.
+    """
+
+    kind: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of any format.
+
+    :param prompt: what the model is given: all turns before the last of the assistant's.
+    :param completion: what it should say; None where a teacher or a grader is to decide.
+    :param media: images and videos of all turns.
+    :param fields: the record as it stands, where a grader is given it.
+    """
+
+    prompt: str
+    completion: str | None = None
+    media: tuple[Media, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def example(self) -> Example:
+        """The record as the model learns it."""
+        return Example(self.prompt, self.completion or "")
+
+
+class _Text(msgspec.Struct):
     text: str
 
 
-class ConverseMessage(msgspec.Struct):
-    """A turn of the Converse format; blocks that are not text (images, videos) have no ``text``."""
+class _Location(msgspec.Struct):
+    uri: str
+    bucketOwner: str | None = None
 
+
+class _Source(msgspec.Struct):
+    s3Location: _Location
+
+
+class _Image(msgspec.Struct):
+    format: Literal["png", "jpeg", "gif", "webp"]
+    source: _Source
+
+
+class _Video(msgspec.Struct):
+    format: Literal["mp4", "mov", "mkv", "webm"]
+    source: _Source
+
+
+class _Block(msgspec.Struct):
+    text: str | None = None
+    image: _Image | None = None
+    video: _Video | None = None
+
+
+class _Message(msgspec.Struct):
     role: Literal["user", "assistant"]
-    content: list[dict[str, msgspec.Raw]]
+    content: list[_Block]
 
 
-class ConverseRecord(msgspec.Struct):
-    """A record of the Converse format (Nova, Llama 3.2 and 3.3)."""
-
-    messages: list[ConverseMessage]
-    schema_version: Literal["bedrock-conversation-2024"] = msgspec.field(name="schemaVersion")
-    system: list[Text] = []
+class _Converse(msgspec.Struct):
+    messages: list[_Message]
+    schemaVersion: Literal["bedrock-conversation-2024"]
+    system: list[_Text] = []
 
 
-class ClaudeMessage(msgspec.Struct):
-    """A turn of the Claude format."""
-
+class _PlainMessage(msgspec.Struct):
     role: Literal["user", "assistant"]
     content: str
 
 
-class ClaudeRecord(msgspec.Struct):
-    """A record of the Claude format."""
-
-    messages: list[ClaudeMessage]
+class _Claude(msgspec.Struct):
+    messages: list[_PlainMessage]
     system: str = ""
 
 
-class PromptCompletionRecord(msgspec.Struct):
-    """A record of the prompt and completion format."""
-
+class _PromptCompletion(msgspec.Struct):
     prompt: str
     completion: str
 
 
-class PretrainingRecord(msgspec.Struct):
-    """A record of continued pre-training."""
-
+class _Pretraining(msgspec.Struct):
     input: str
+
+
+class _Captioned(msgspec.Struct, rename={"image_ref": "image-ref"}):
+    image_ref: str
+    caption: str
+
+
+class _GradedMessage(msgspec.Struct):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[_Text]
+
+
+class _Graded(msgspec.Struct):
+    messages: list[_GradedMessage]
 
 
 def conversation(system: Iterable[str], turns: Iterable[str]) -> str:
@@ -75,17 +135,24 @@ def conversation(system: Iterable[str], turns: Iterable[str]) -> str:
     return "\n".join([*system, *turns])
 
 
-def examples(lines: Iterable[bytes], file: str, record_format: str) -> Iterator[Example]:
+def read_records(
+    lines: Iterable[bytes], file: str, record_format: str, check: Callable[[Record, bytes], None] | None = None
+) -> Iterator[Record]:
     """Read records, one a line.
 
     :param file: the object's S3 URI, for messages.
-    :param record_format: ``converse``, ``claude``, ``prompt-completion`` or ``pre-training``.
+    :param record_format: of ``base_models.toml``, or ``prompt``: a conversation whose last turn may be the user's.
+    :param check: raises a :class:`RecordError` for a record that keeps the form and yet cannot be used.
     :raises DataError: at the first line that is no such record.
     """
     read = _READERS[record_format]
     for number, line in enumerate(lines, start=1):
         try:
-            yield read(line)
+            record = read(line)
+            if check:
+                check(record, line)
+        except RecordError as error:
+            raise DataError(f"{error} Amazon S3 file: {file}, line {number}") from error
         except msgspec.ValidationError as error:
             raise DataError(f"Invalid record in Amazon S3 file: {file}, line {number}: {error}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -93,67 +160,98 @@ def examples(lines: Iterable[bytes], file: str, record_format: str) -> Iterator[
                 f"Unable to parse Amazon S3 file: {file}. Data files must conform to JSONL format. Line {number}: "
                 f"{'it is blank' if not line.strip() else 'it is not a JSON object'}"
             ) from error
+        yield record
 
 
-def check_count(count: int, limits: tuple[int, int]) -> None:
-    """Check the number of records, training and validation together.
-
-    :raises DataError: when there are too few or too many.
-    """
-    low, high = limits
-    if not low <= count <= high:
-        raise DataError(
-            f"The number of records in training and validation data is {count}; it must be between {low} and {high}"
-        )
-
-
-def _converse(line: bytes) -> Example:
-    record = msgspec.json.decode(line, type=ConverseRecord)
-    turns = [_block_text(message.content) for message in record.messages]
-    system = [block.text for block in record.system]
+def _converse(line: bytes) -> Record:
+    record = msgspec.json.decode(line, type=_Converse)
     _check_roles([message.role for message in record.messages])
-    _check_reserved([*system, *turns])
-    return Example(conversation(system, turns[:-1]), turns[-1])
+    return _of_converse(record)
 
 
-def _block_text(content: Sequence[dict[str, msgspec.Raw]]) -> str:
+def _prompt(line: bytes) -> Record:
+    record = msgspec.json.decode(line, type=_Converse)
+    _check_alternate([message.role for message in record.messages])
+    return _of_converse(record)
+
+
+def _of_converse(record: _Converse) -> Record:
+    turns = [_block_text(message.content) for message in record.messages]
+    if any(block.image or block.video for block in record.messages[-1].content if _is_answer(record.messages[-1])):
+        raise msgspec.ValidationError("the assistant's turn must hold text only")
+    completion = turns.pop() if _is_answer(record.messages[-1]) else None
+    media = tuple(one for message in record.messages for block in message.content for one in _media(block))
+    return Record(conversation([block.text for block in record.system], turns), completion, media)
+
+
+def _is_answer(message: _Message) -> bool:
+    return message.role == "assistant"
+
+
+def _block_text(content: Sequence[_Block]) -> str:
     if not content:
         raise msgspec.ValidationError("a message has no content")
-    return "\n".join(msgspec.json.decode(block["text"], type=str) for block in content if "text" in block)
+    return "\n".join(block.text for block in content if block.text is not None)
 
 
-def _claude(line: bytes) -> Example:
-    record = msgspec.json.decode(line, type=ClaudeRecord)
-    turns = [message.content for message in record.messages]
+def _media(block: _Block) -> Iterator[Media]:
+    if block.image:
+        yield Media("image", block.image.source.s3Location.uri)
+    if block.video:
+        yield Media("video", block.video.source.s3Location.uri)
+
+
+def _claude(line: bytes) -> Record:
+    record = msgspec.json.decode(line, type=_Claude)
     _check_roles([message.role for message in record.messages])
-    return Example(conversation([record.system] if record.system else [], turns[:-1]), turns[-1])
+    turns = [message.content for message in record.messages]
+    return Record(conversation([record.system] if record.system else [], turns[:-1]), turns[-1])
 
 
-def _prompt_completion(line: bytes) -> Example:
-    record = msgspec.json.decode(line, type=PromptCompletionRecord)
-    return Example(record.prompt, record.completion)
+def _prompt_completion(line: bytes) -> Record:
+    record = msgspec.json.decode(line, type=_PromptCompletion)
+    return Record(record.prompt, record.completion)
 
 
-def _pretraining(line: bytes) -> Example:
-    return Example("", msgspec.json.decode(line, type=PretrainingRecord).input)
+def _pretraining(line: bytes) -> Record:
+    return Record("", msgspec.json.decode(line, type=_Pretraining).input)
+
+
+def _image(line: bytes) -> Record:
+    record = msgspec.json.decode(line, type=_Captioned)
+    return Record("", record.caption, (Media("image", record.image_ref),))
+
+
+def _reinforcement(line: bytes) -> Record:
+    messages = msgspec.json.decode(line, type=_Graded).messages
+    turns = [
+        turn.content if isinstance(turn.content, str) else "\n".join(block.text for block in turn.content)
+        for turn in messages
+    ]
+    if not messages or messages[-1].role != "user":
+        raise msgspec.ValidationError("the last message must be the user's")
+    return Record(conversation([], turns), fields=msgspec.json.decode(line))
 
 
 def _check_roles(roles: Sequence[str]) -> None:
     if len(roles) < 2 or roles[0] != "user" or roles[-1] != "assistant":
         raise msgspec.ValidationError("the first message must be the user's and the last one the assistant's")
+    _check_alternate(roles)
+
+
+def _check_alternate(roles: Sequence[str]) -> None:
+    if not roles or roles[0] != "user":
+        raise msgspec.ValidationError("the first message must be the user's")
     if any(role == following for role, following in pairwise(roles)):
         raise msgspec.ValidationError("the roles of the messages must alternate between user and assistant")
 
 
-def _check_reserved(texts: Iterable[str]) -> None:
-    for text in texts:
-        if found := next((word for word in RESERVED if word in text), None):
-            raise msgspec.ValidationError(f"the text holds the reserved word {found}")
-
-
-_READERS: dict[str, Callable[[bytes], Example]] = {
-    "converse": _converse,
+_READERS: dict[str, Callable[[bytes], Record]] = {
+    "bedrock-conversation-2024": _converse,
+    "prompt": _prompt,
     "claude": _claude,
     "prompt-completion": _prompt_completion,
     "pre-training": _pretraining,
+    "image": _image,
+    "reinforcement": _reinforcement,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,20 +17,40 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def read_lines(s3: Any, uri: str) -> Iterator[bytes]:
+def read_lines(s3: Any, uri: str, max_bytes: int | None = None) -> Iterator[bytes]:
     """Return the lines of an object, without their ends.
 
-    :raises DataError: when it cannot be read.
+    :param max_bytes: the greatest size that the object may have.
+    :raises DataError: when it cannot be read, or is too large.
     """
     bucket, key = split_uri(uri)
     try:
-        body = s3.get_object(Bucket=bucket, Key=key)["Body"]
+        answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        raise DataError(
-            f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}"
-        ) from error
-    with body:
-        yield from body.iter_lines(chunk_size=1 << 20)
+        raise unreadable(uri) from error
+    with answer["Body"]:
+        size = answer.get("ContentLength", 0)
+        if max_bytes is not None and size > max_bytes:
+            raise DataError(f"Input size exceeded in file {uri}: it has {size} bytes; at most {max_bytes} are allowed")
+        yield from answer["Body"].iter_lines(chunk_size=1 << 20)
+
+
+def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Return the URI and the lines of every object below a prefix, in the order of their keys; gzip is unpacked.
+
+    :raises DataError: when there is none, or one cannot be read.
+    """
+    bucket, prefix = split_uri(uri)
+    try:
+        pages = list(s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
+    except ClientError as error:
+        raise DataError(f"Could not validate ListBucket permissions to access Amazon S3 bucket: {bucket}") from error
+    keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+    if not keys:
+        raise unreadable(uri)
+    for key in keys:
+        file = f"s3://{bucket}/{key}"
+        yield file, _unpacked(s3, file) if key.endswith(".gz") else read_lines(s3, file)
 
 
 def check_writable(s3: Any, uri: str) -> None:
@@ -38,18 +59,42 @@ def check_writable(s3: Any, uri: str) -> None:
     :raises DataError: when they cannot.
     """
     bucket, folder = split_uri(uri)
-    key = f"{folder.rstrip('/')}/.write_access_check_file.tmp".lstrip("/")
+    key = probe_key(folder)
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=b"")
         s3.delete_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        raise DataError(
-            f"Amazon S3 perms missing (PutObject): Could not validate PutObject permissions to access S3 bucket: "
-            f"{bucket} at key {key}"
-        ) from error
+        raise unwritable(uri) from error
 
 
-def write(s3: Any, uri: str, text: str) -> None:
+def probe_key(folder: str) -> str:
+    """Return the key that is written to see whether results can be."""
+    return f"{folder.rstrip('/')}/.write_access_check_file.tmp".lstrip("/")
+
+
+def unreadable(uri: str) -> DataError:
+    """Return the service's error for an object that cannot be read."""
+    bucket, key = split_uri(uri)
+    return DataError(f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}")
+
+
+def unwritable(uri: str) -> DataError:
+    """Return the service's error for a folder that cannot be written to."""
+    bucket, folder = split_uri(uri)
+    return DataError(
+        f"Amazon S3 perms missing (PutObject): Could not validate PutObject permissions to access S3 bucket: "
+        f"{bucket} at key {probe_key(folder)}"
+    )
+
+
+def write(s3: Any, uri: str, text: str, content_type: str = "text/csv") -> None:
     """Write an object."""
     bucket, key = split_uri(uri)
-    s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="text/csv")
+    s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType=content_type)
+
+
+def _unpacked(s3: Any, uri: str) -> Iterator[bytes]:
+    bucket, key = split_uri(uri)
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"]
+    with body:
+        yield from gzip.decompress(body.read()).splitlines()

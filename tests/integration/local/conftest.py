@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.shapes import problems
 
 NOVA = "amazon.nova-micro-v1:0:128k"
@@ -21,9 +21,20 @@ ANSWERS = {
 }
 
 
+AMPLE = Quotas(
+    scheduled_jobs=10_000,
+    training_jobs=20,
+    custom_models=10_000,
+    deployments=1_000,
+    changing_deployments=1_000,
+    model_units=1_000,
+)
+"""Quotas that tests of other things do not meet."""
+
+
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalBedrock]:
-    with LocalBedrock(job_seconds=0.3, deployment_seconds=1) as local:
+    with LocalBedrock(job_seconds=0.3, deployment_seconds=1, quotas=AMPLE) as local:
         yield local
 
 
@@ -127,6 +138,14 @@ class Service:
             return deployment
 
         return wait(get, "Creating")
+
+    def provision(self, model_arn: str, **more: Any) -> str:
+        """Provide throughput for a model, wait until it is in service, and return its ARN."""
+        request = {"provisionedModelName": self.name("throughput"), "modelUnits": 1, "modelId": model_arn}
+        created = self.bedrock.create_provisioned_model_throughput(**request | more)
+        arn: str = created["provisionedModelArn"]
+        wait(lambda: dict(self.bedrock.get_provisioned_model_throughput(provisionedModelId=arn)), "Creating")
+        return arn
 
     def ask(self, model_id: str, question: str, **more: Any) -> dict[str, Any]:
         messages = [{"role": "user", "content": [{"text": question}]}]

@@ -184,5 +184,6 @@ def test_continued_pre_training(service: Service) -> None:
     )
     job = service.job(arn)
     assert (job["status"], job["customizationType"]) == ("Completed", "CONTINUED_PRE_TRAINING")
-    deployment = service.deployment(service.deploy(job["outputModelArn"]))
-    assert service.text(deployment["customModelDeploymentArn"], "Go on.").endswith("over the lazy dog.")
+    with pytest.raises(ClientError, match="cannot be deployed on demand"):
+        service.deploy(job["outputModelArn"])
+    assert service.text(service.provision(job["outputModelArn"]), "Go on.").endswith("over the lazy dog.")

@@ -22,14 +22,18 @@ from airflow_bedrock.local.state.bedrock import Bedrock, World
 
 
 class MemoryS3:
-    """The three operations of S3 that a job uses, in memory: a server would bring threads and real time along."""
+    """What a job uses of S3 and EventBridge, in memory: a server would bring threads and real time along."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.writable = True
+        self.events: list[dict[str, Any]] = []
 
     def client(self, service: str, region: str) -> Any:
         return self
+
+    def put_events(self, Entries: list[dict[str, Any]]) -> None:
+        self.events += [json.loads(entry["Detail"]) for entry in Entries]
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **more: Any) -> None:
         if not self.writable:
@@ -43,7 +47,7 @@ class MemoryS3:
         if f"s3://{Bucket}/{Key}" not in self.objects:
             raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
         body = self.objects[f"s3://{Bucket}/{Key}"]
-        return {"Body": StreamingBody(io.BytesIO(body), len(body))}
+        return {"Body": StreamingBody(io.BytesIO(body), len(body)), "ContentLength": len(body)}
 
 
 class Stage:

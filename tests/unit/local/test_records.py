@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.local.learning.training import Example
-from airflow_bedrock.local.work.records import RESERVED, DataError, check_count, examples
+from airflow_bedrock.local.work.records import DataError, Media, Record, RecordError, read_records
 
 FILE = "s3://bucket/train.jsonl"
+CONVERSE = "bedrock-conversation-2024"
 
 
 def converse(*turns: tuple[str, str], system: str | None = None, **changes: Any) -> dict[str, Any]:
@@ -21,20 +22,20 @@ def converse(*turns: tuple[str, str], system: str | None = None, **changes: Any)
     return record | changes
 
 
+TURNS = (("user", "Hello"), ("assistant", "Hi"))
+
+
 def read(kind: str, *records: Any) -> list[Example]:
     lines = [record if isinstance(record, bytes) else json.dumps(record).encode() for record in records]
-    return list(examples(lines, FILE, kind))
-
-
-TURNS = (("user", "Hello"), ("assistant", "Hi"))
+    return [record.example for record in read_records(lines, FILE, kind)]
 
 
 @pytest.mark.parametrize(
     ("kind", "record", "example"),
     [
-        ("converse", converse(*TURNS, system="Be short."), Example("Be short.\nHello", "Hi")),
+        (CONVERSE, converse(*TURNS, system="Be short."), Example("Be short.\nHello", "Hi")),
         (
-            "converse",
+            CONVERSE,
             converse(*TURNS, ("user", "Bye"), ("assistant", "Bye!")),
             Example("Hello\nHi\nBye", "Bye!"),
         ),
@@ -46,6 +47,10 @@ TURNS = (("user", "Hello"), ("assistant", "Hi"))
         ("claude", {"messages": [{"role": role, "content": text} for role, text in TURNS]}, Example("Hello", "Hi")),
         ("prompt-completion", {"prompt": "Hello", "completion": "Hi"}, Example("Hello", "Hi")),
         ("pre-training", {"input": "Some text"}, Example("", "Some text")),
+        ("image", {"image-ref": "s3://b/i.png", "caption": "A cat"}, Example("", "A cat")),
+        ("prompt", converse(TURNS[0], system="Be short."), Example("Be short.\nHello", "")),
+        ("prompt", converse(*TURNS), Example("Hello", "Hi")),
+        ("reinforcement", {"messages": [{"role": "user", "content": "2 + 2?"}]}, Example("2 + 2?", "")),
     ],
 )
 def test_record_becomes_prompt_and_completion(kind: str, record: dict[str, Any], example: Example) -> None:
@@ -70,12 +75,12 @@ def test_line_that_is_no_json_fails_with_the_services_message(line: bytes) -> No
         ("prompt-completion", {"prompt": "a", "completion": 5}, "completion"),
         ("prompt-completion", ["a"], "array"),
         ("pre-training", {"text": "a"}, "input"),
-        ("converse", converse(*TURNS, schemaVersion="1"), "schemaVersion"),
-        ("converse", converse(("assistant", "Hi")), "the user's"),
-        ("converse", converse(("user", "Hello")), "the last one the assistant's"),
-        ("converse", converse(("user", "a"), ("user", "b"), ("assistant", "c")), "alternate"),
-        ("converse", converse(("user", "a"), ("robot", "b")), "robot"),
-        ("converse", converse(("user", "a"), messages=[{"role": "user", "content": []}]), "content"),
+        (CONVERSE, converse(*TURNS, schemaVersion="1"), "schemaVersion"),
+        (CONVERSE, converse(("assistant", "Hi")), "the user's"),
+        (CONVERSE, converse(("user", "Hello")), "the last one the assistant's"),
+        (CONVERSE, converse(("user", "a"), ("user", "b"), ("assistant", "c")), "alternate"),
+        (CONVERSE, converse(("user", "a"), ("robot", "b")), "robot"),
+        (CONVERSE, converse(messages=[{"role": one, "content": []} for one in ("user", "assistant")]), "content"),
         ("claude", {"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "content"),
     ],
 )
@@ -87,24 +92,48 @@ def test_record_of_another_form_is_told(kind: str, record: Any, reason: str) -> 
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("word", RESERVED)
-def test_reserved_words_fail_a_nova_job(word: str) -> None:
-    """The words that Nova reserves are found in any turn."""
-    with pytest.raises(DataError, match="reserved word"):
-        read("converse", converse(("user", f"say {word} please"), ("assistant", "no")))
-
-
-def test_image_blocks_are_passed_over() -> None:
-    """A turn may hold an image beside its text; only the text is trained on."""
+def test_media_are_found_beside_the_text() -> None:
+    """A turn may hold an image beside its text: the text is learnt, and the image is known."""
     record = converse(*TURNS)
-    record["messages"][0]["content"].append({"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/i"}}}})
-    assert read("converse", record) == [Example("Hello", "Hi")]
+    image = {"format": "png", "source": {"s3Location": {"uri": "s3://b/i", "bucketOwner": "123456789012"}}}
+    record["messages"][0]["content"].append({"image": image})
+    (found,) = read_records([json.dumps(record).encode()], FILE, CONVERSE)
+    assert found == Record("Hello", "Hi", (Media("image", "s3://b/i"),))
 
 
-@pytest.mark.parametrize("count", [7, 20_001])
-def test_too_few_and_too_many_records_fail(count: int) -> None:
-    """The number of records has to be within the base model's limits."""
-    check_count(8, (8, 20_000))
-    check_count(20_000, (8, 20_000))
-    with pytest.raises(DataError, match=f"is {count}; it must be between 8 and 20000"):
-        check_count(count, (8, 20_000))
+@pytest.mark.parametrize(
+    ("turn", "block"),
+    [
+        (0, {"image": {"format": "bmp", "source": {"s3Location": {"uri": "s3://b/i"}}}}),
+        (0, {"image": {"format": "png", "source": {"bytes": "aGk="}}}),
+        (1, {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/i"}}}}),
+    ],
+)
+def test_media_of_another_form_are_told(turn: int, block: dict[str, Any]) -> None:
+    """An image of an unknown format, one that is not in S3, and one in an answer fail the job."""
+    record = converse(*TURNS)
+    record["messages"][turn]["content"].append(block)
+    with pytest.raises(DataError, match="line 1"):
+        read(CONVERSE, record)
+
+
+def test_a_grader_gets_the_record_as_it_stands() -> None:
+    """All fields of a reinforcement record are kept for the grader."""
+    record = {"messages": [{"role": "user", "content": "2 + 2?"}], "reference_answer": {"sum": 4}, "level": 1}
+    (found,) = read_records([json.dumps(record).encode()], FILE, "reinforcement")
+    assert found.fields == record
+
+
+def test_broken_limit_is_told_with_the_records_number() -> None:
+    """What a check says of a record gets the file and the line."""
+
+    def refuse(record: Record, line: bytes) -> None:
+        if record.prompt == "b":
+            raise RecordError("Maximum input token count 4097 exceeds limit of 4096.")
+
+    lines = [json.dumps({"prompt": one, "completion": "c"}).encode() for one in ("a", "b")]
+    with pytest.raises(DataError) as caught:
+        list(read_records(lines, FILE, "prompt-completion", refuse))
+    assert str(caught.value) == (
+        f"Maximum input token count 4097 exceeds limit of 4096. Amazon S3 file: {FILE}, line 2"
+    )

@@ -1,0 +1,108 @@
+"""What a CreateModelCustomizationJob request means, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_bedrock.base_models import FINE_TUNING, BaseModel, Method, base_model, foundation_model_id
+from airflow_bedrock.local.catalog import foundation_model_arn
+from airflow_bedrock.local.errors import invalid, not_found
+from airflow_bedrock.local.state.bedrock import Bedrock
+
+_CONFIGS = {"DISTILLATION": "distillationConfig", "REINFORCEMENT_FINE_TUNING": "rftConfig"}
+"""The member of customizationConfig that a customization type needs; other types take none."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that is customized.
+
+    :param id: the foundation model's, as the job's ARN shows it.
+    :param arn: the foundation model's, or that of the custom model that is tuned further.
+    """
+
+    id: str
+    arn: str
+    model: BaseModel
+    method: Method
+
+
+def base_of(bedrock: Bedrock, request: Mapping[str, Any]) -> Base:
+    """Return the base model of a request. Hold the world's lock.
+
+    :raises ServiceError: ValidationException or ResourceNotFoundException, when it cannot be customized so or here.
+    """
+    identifier, kind = request["baseModelIdentifier"], request.get("customizationType", FINE_TUNING)
+    tuned = ":custom-model/" in identifier
+    if tuned and identifier not in bedrock.models:
+        raise not_found(f"The provided custom model {identifier} was not found.")
+    model_id = foundation_model_id(identifier)
+    model = base_model(model_id)
+    if model is None or not model.methods:
+        raise invalid(f"The provided model identifier is invalid: {identifier} is no model that can be customized.")
+    method = model.methods.get(kind)
+    if method is None:
+        raise invalid(f"The model {model_id} does not support customization of type {kind}.")
+    if bedrock.region not in method.regions:
+        raise invalid(
+            f"The provided model identifier is invalid: {model_id} cannot be customized in {bedrock.region}, "
+            f"but in {', '.join(method.regions)}."
+        )
+    return Base(model_id, identifier if tuned else foundation_model_arn(bedrock.region, model_id), model, method)
+
+
+def hyperparameters_of(base: Base, request: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hyperparameters, with the defaults filled in.
+
+    :raises ServiceError: ValidationException for one that is unknown or out of its range.
+    """
+    given: Mapping[str, str] = request.get("hyperParameters", {})
+    # Those of reinforcement fine-tuning stand in customizationConfig, where the service model checks them.
+    rules = {} if "rftConfig" in request.get("customizationConfig", {}) else base.method.hyperparameters
+    if unknown := sorted(set(given) - set(rules)):
+        raise invalid(f"Unknown hyperparameters for {base.model.family}: {', '.join(unknown)}.")
+    for name, value in given.items():
+        if problem := rules[name].problem(value):
+            raise invalid(f"The hyperparameter {name} {problem}.")
+    values = {name: given.get(name, rule.default) for name, rule in rules.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def check_config(base: Base, request: Mapping[str, Any]) -> None:
+    """Check that customizationConfig is what the customization type needs.
+
+    :raises ServiceError: ValidationException.
+    """
+    kind, config = request.get("customizationType", FINE_TUNING), request.get("customizationConfig", {})
+    wanted = {_CONFIGS[kind]} if kind in _CONFIGS else set()
+    if set(config) != wanted:
+        raise invalid(
+            f"A customization of type {kind} needs {', '.join(wanted) or 'nothing'} in customizationConfig, "
+            f"not {', '.join(config) or 'nothing'}."
+        )
+    if kind == "DISTILLATION":
+        teacher = config["distillationConfig"]["teacherModelConfig"]["teacherModelIdentifier"]
+        known = base_model(teacher)
+        if known is None or known.id not in base.method.teachers:
+            raise invalid(
+                f"The provided teacher model {teacher} does not teach {base.model.id}; "
+                f"these do: {', '.join(base.method.teachers)}."
+            )
+    if kind == "REINFORCEMENT_FINE_TUNING" and "lambdaGrader" not in config["rftConfig"].get("graderConfig", {}):
+        raise invalid("A customization of type REINFORCEMENT_FINE_TUNING needs a lambdaGrader in its graderConfig.")
+
+
+def check_data(request: Mapping[str, Any]) -> None:
+    """Check that the training data is said once, and can serve for the customization type.
+
+    :raises ServiceError: ValidationException.
+    """
+    training, kind = request["trainingDataConfig"], request.get("customizationType", FINE_TUNING)
+    if ("s3Uri" in training) == ("invocationLogsConfig" in training):
+        raise invalid("The trainingDataConfig must have an s3Uri or an invocationLogsConfig, and not both.")
+    if "s3Uri" in training or kind == "DISTILLATION":
+        return
+    if kind != FINE_TUNING or not training["invocationLogsConfig"].get("usePromptResponse"):
+        raise invalid("Invocation logs serve for distillation, or for fine-tuning with usePromptResponse.")

@@ -1,0 +1,72 @@
+"""Foundation models: get, list. Those that ``base_models.toml`` knows; others can be asked, but are not listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from airflow_bedrock.base_models import BaseModel, base_models, foundation_model_id
+from airflow_bedrock.local.catalog import foundation_model_arn
+from airflow_bedrock.local.errors import not_found
+from airflow_bedrock.local.state.bedrock import Bedrock
+
+_LISTED_TYPES = ("FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION")
+"""The ways to customize a model that the service model has a name for here."""
+
+
+def get_foundation_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Describe a foundation model."""
+    identifier = request["modelIdentifier"]
+    wanted = foundation_model_id(identifier)
+    for model in _all(bedrock):
+        if model["modelId"] == wanted:
+            return {"modelDetails": model}
+    raise not_found(f"Could not resolve the foundation model from the provided model identifier {identifier}.")
+
+
+def list_foundation_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """List foundation models."""
+    filters = {
+        "customizationsSupported": request.get("byCustomizationType"),
+        "outputModalities": request.get("byOutputModality"),
+        "inferenceTypesSupported": request.get("byInferenceType"),
+    }
+    provider = request.get("byProvider", "").lower()
+    return {
+        "modelSummaries": [
+            model
+            for model in _all(bedrock)
+            if provider in ("", model["providerName"].lower())
+            and all(value is None or value in model[member] for member, value in filters.items())
+        ]
+    }
+
+
+def _all(bedrock: Bedrock) -> Iterator[dict[str, Any]]:
+    for model in base_models():
+        customizations = [
+            kind for kind in _LISTED_TYPES if kind in model.methods and bedrock.region in model.methods[kind].regions
+        ]
+        if model.context:
+            # As the service has it: one to be asked, and one to be customized and provisioned.
+            yield _model(bedrock, model, model.id, [], ["ON_DEMAND"])
+            yield _model(bedrock, model, model.customizable_id, customizations, ["PROVISIONED"])
+        else:
+            yield _model(bedrock, model, model.id, customizations, ["ON_DEMAND", "PROVISIONED"])
+
+
+def _model(
+    bedrock: Bedrock, model: BaseModel, model_id: str, customizations: list[str], inference: list[str]
+) -> dict[str, Any]:
+    return {
+        "modelArn": foundation_model_arn(bedrock.region, model_id),
+        "modelId": model_id,
+        "modelName": model.name,
+        "providerName": model.provider,
+        "inputModalities": [kind for kind in model.input if kind != "VIDEO"],  # the service model has no VIDEO
+        "outputModalities": list(model.output),
+        "responseStreamingSupported": "TEXT" in model.output,
+        "customizationsSupported": customizations,
+        "inferenceTypesSupported": inference,
+        "modelLifecycle": {"status": "ACTIVE"},
+    }

@@ -1,0 +1,164 @@
+"""Provisioned throughput: create, get, list, update, delete. It costs by the hour; the meter is in ``Meter``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_bedrock.base_models import base_model, foundation_model_id
+from airflow_bedrock.local.api.members import present
+from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.quotas import check_model_units
+from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.catalog import foundation_model_arn
+from airflow_bedrock.local.errors import ServiceError, conflict, invalid, not_found
+from airflow_bedrock.local.state.bedrock import Bedrock, find, get
+from airflow_bedrock.local.state.resources import Meter, Throughput
+from airflow_bedrock.local.work.throughput import provision
+
+_OPERATION = "CreateProvisionedModelThroughput"
+_COMMITMENTS = {"OneMonth": timedelta(days=30), "SixMonths": timedelta(days=180)}
+
+
+def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Begin to provide model units for a model, and to count hours."""
+    check_tags(request, "tags")
+    with bedrock.world.lock:
+        if arn := bedrock.accepted(_OPERATION, request):
+            return {"provisionedModelArn": arn}
+        model, foundation = _model(bedrock, request["modelId"])
+        _check_name(bedrock, request["provisionedModelName"])
+        commitment, now = request.get("commitmentDuration"), bedrock.world.clock.now()
+        if commitment is None:
+            check_model_units(bedrock, request["modelUnits"])
+        throughput = Throughput(
+            arn=bedrock.new_arn("provisioned-model"),
+            name=request["provisionedModelName"],
+            model_arn=model,
+            desired_model_arn=model,
+            foundation_model_arn=foundation,
+            units=request["modelUnits"],
+            creation_time=now,
+            last_modified_time=now,
+            commitment=commitment,
+            commitment_expiration_time=_expiration(commitment, now),
+        )
+        bedrock.shelf.throughputs[throughput.arn] = throughput
+        bedrock.shelf.meters[throughput.arn] = Meter(throughput.arn, throughput.name, throughput.units, now)
+        tag(bedrock, throughput.arn, request.get("tags"))
+        bedrock.remember(_OPERATION, request, throughput.arn)
+    bedrock.world.runner.add(throughput.arn, provision(bedrock, throughput))
+    return {"provisionedModelArn": throughput.arn}
+
+
+def get_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Describe provisioned throughput."""
+    with bedrock.world.lock:
+        return _described(_throughput(bedrock, request))
+
+
+def list_provisioned_model_throughputs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """List provisioned throughput, the newest first."""
+    with bedrock.world.lock:
+        found = [
+            one
+            for one in select(bedrock.shelf.throughputs.values(), request, "creationTimeAfter", "creationTimeBefore")
+            if request.get("statusEquals", one.status) == one.status
+            and request.get("modelArnEquals", one.model_arn) == one.model_arn
+        ]
+        shown, more = page(found, request)
+        return {"provisionedModelSummaries": [_described(one) for one in shown], **more}
+
+
+def update_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Rename provisioned throughput, or begin to put another model behind it."""
+    with bedrock.world.lock:
+        throughput = _throughput(bedrock, request)
+        _check_settled(throughput, invalid)
+        name, model_id = request.get("desiredProvisionedModelName"), request.get("desiredModelId")
+        model = _successor(bedrock, throughput, model_id) if model_id else throughput.model_arn
+        if name and name != throughput.name:
+            _check_name(bedrock, name)
+            throughput.name = name
+        throughput.last_modified_time = bedrock.world.clock.now()
+        if model == throughput.model_arn:
+            return {}
+        throughput.desired_model_arn, throughput.status = model, "Updating"
+    bedrock.world.runner.add(throughput.arn, provision(bedrock, throughput))
+    return {}
+
+
+def delete_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Delete provisioned throughput whose commitment, if any, is over; no more hours are counted."""
+    with bedrock.world.lock:
+        throughput, now = _throughput(bedrock, request), bedrock.world.clock.now()
+        _check_settled(throughput, conflict)
+        expiration = throughput.commitment_expiration_time
+        if expiration and now < expiration:
+            raise conflict(
+                f"The provisioned model {throughput.name} cannot be deleted before its commitment ends, "
+                f"at {expiration:%Y-%m-%dT%H:%M:%SZ}."
+            )
+        del bedrock.shelf.throughputs[throughput.arn]
+        bedrock.shelf.meters[throughput.arn].ended = now
+        bedrock.shelf.tags.pop(throughput.arn, None)
+    return {}
+
+
+def _throughput(bedrock: Bedrock, request: Mapping[str, Any]) -> Throughput:
+    identifier = request["provisionedModelId"]
+    error = not_found(f"The provided provisioned model {identifier} was not found.")
+    return get(bedrock.shelf.throughputs, identifier, error)
+
+
+def _model(bedrock: Bedrock, identifier: str) -> tuple[str, str]:
+    """Return the ARN of a model and that of its foundation model."""
+    if custom := find(bedrock.models, identifier):
+        return custom.arn, foundation_model_arn(bedrock.region, bedrock.jobs[custom.job_arn].base_model)
+    model_id = foundation_model_id(identifier)
+    if ":custom-model/" in identifier or base_model(model_id) is None:
+        raise not_found(f"The provided model {identifier} was not found.")
+    arn = foundation_model_arn(bedrock.region, model_id)
+    return arn, arn
+
+
+def _successor(bedrock: Bedrock, throughput: Throughput, identifier: str) -> str:
+    model, foundation = _model(bedrock, identifier)
+    if foundation != throughput.foundation_model_arn:
+        raise invalid(f"The model {identifier} has another base model than the provisioned model {throughput.name}.")
+    return model
+
+
+def _check_name(bedrock: Bedrock, name: str) -> None:
+    if any(one.name == name for one in bedrock.shelf.throughputs.values()):
+        raise invalid("The provided provisioned model name is currently in use.")
+
+
+def _check_settled(throughput: Throughput, error: Callable[[str], ServiceError]) -> None:
+    if throughput.status in ("Creating", "Updating"):
+        raise error(f"The provisioned model {throughput.name} is {throughput.status}. Try again when it is InService.")
+
+
+def _expiration(commitment: str | None, now: datetime) -> datetime | None:
+    return now + _COMMITMENTS[commitment] if commitment else None
+
+
+def _described(throughput: Throughput) -> dict[str, Any]:
+    """Return what Get and List show, which is the same."""
+    return present(
+        {
+            "modelUnits": throughput.units,
+            "desiredModelUnits": throughput.units,
+            "provisionedModelName": throughput.name,
+            "provisionedModelArn": throughput.arn,
+            "modelArn": throughput.model_arn,
+            "desiredModelArn": throughput.desired_model_arn,
+            "foundationModelArn": throughput.foundation_model_arn,
+            "status": throughput.status,
+            "creationTime": throughput.creation_time,
+            "lastModifiedTime": throughput.last_modified_time,
+            "commitmentDuration": throughput.commitment,
+            "commitmentExpirationTime": throughput.commitment_expiration_time,
+        }
+    )

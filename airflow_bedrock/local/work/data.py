@@ -1,0 +1,75 @@
+"""A customization job's data: found, permitted, read and checked record by record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from airflow_bedrock.local.catalog import known
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import Job
+from airflow_bedrock.local.work.invocation_logs import read_logs
+from airflow_bedrock.local.work.permissions import Role
+from airflow_bedrock.local.work.record_limits import RecordLimits, check_count
+from airflow_bedrock.local.work.records import Record, read_records
+from airflow_bedrock.local.work.s3 import check_writable, read_folder, read_lines, split_uri, unreadable, unwritable
+
+
+class Data:
+    """What a job is trained and validated on.
+
+    :param s3: a client.
+    """
+
+    def __init__(self, bedrock: Bedrock, job: Job, s3: Any) -> None:
+        model = known(job.base_model)
+        self._method = model.methods[job.type]
+        self._takes = model.input
+        self._request = job.request
+        self._s3 = s3
+        self._role = Role(bedrock, job.request["roleArn"], job.arn)
+        self.training: list[Record] = []
+        self.validation: list[list[Record]] = []
+
+    def read(self) -> None:
+        """Read and check everything.
+
+        :raises DataError: something cannot be read, written or trained on.
+        """
+        self._check_output(self._request["outputDataConfig"]["s3Uri"])
+        self.training = self._whole(self._training())
+        for validator in self._request.get("validationDataConfig", {}).get("validators", []):
+            self.validation.append(self._whole(self._file(validator["s3Uri"], self._method.max_validation_bytes)))
+        check_count(len(self.training), sum(map(len, self.validation)), self._method)
+
+    def _training(self) -> Iterator[Record]:
+        wanted = self._request["trainingDataConfig"]
+        if "s3Uri" in wanted:
+            return self._file(wanted["s3Uri"], self._method.max_bytes)
+        return self._logs(wanted["invocationLogsConfig"])
+
+    def _file(self, uri: str, max_bytes: int | None) -> Iterator[Record]:
+        if not self._role.may_read(uri):
+            raise unreadable(uri)
+        limits = RecordLimits(self._method, self._takes, self._s3, split_uri(uri)[0])
+        # The assistant's turn may be missing where a teacher answers.
+        form = "prompt" if self._method.teachers else self._method.format
+        return read_records(read_lines(self._s3, uri, max_bytes), uri, form, limits)
+
+    def _logs(self, config: dict[str, Any]) -> Iterator[Record]:
+        uri = config["invocationLogSource"]["s3Uri"]
+        if not (self._role.may_list(uri) and self._role.may_read(uri.rstrip("/") + "/")):
+            raise unreadable(uri)
+        for file, lines in read_folder(self._s3, uri):
+            yield from read_logs(lines, file, config)
+
+    def _whole(self, records: Iterator[Record]) -> list[Record]:
+        most = self._method.max_records
+        # One more than may be there is enough to know that there are too many.
+        return list(records if most is None else islice(records, most + 1))
+
+    def _check_output(self, uri: str) -> None:
+        if not self._role.may_write(uri):
+            raise unwritable(uri)
+        check_writable(self._s3, uri)

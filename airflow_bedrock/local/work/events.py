@@ -1,0 +1,74 @@
+"""What Bedrock tells EventBridge: every change of a job's status, from source ``aws.bedrock``.
+
+https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring-eventbridge.html
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import Job
+from airflow_bedrock.local.work.runner import Work
+
+log = logging.getLogger(__name__)
+
+CUSTOMIZATION = "Model Customization Job State Change"
+BATCH = "Batch Inference Job State Change"
+
+
+def tell_of_job(bedrock: Bedrock, job: Job) -> None:
+    """Tell of a customization job's present status."""
+    wanted = job.request
+    detail = {
+        "version": "0.0",
+        "jobName": job.name,
+        "jobArn": job.arn,
+        "outputModelName": job.model_name,
+        "outputModelArn": job.model_arn,
+        "roleArn": wanted["roleArn"],
+        "jobStatus": job.status,
+        "failureMessage": job.failure_message,
+        "creationTime": job.creation_time,
+        "lastModifiedTime": job.last_modified_time,
+        "endTime": job.end_time,
+        "baseModelArn": job.base_model_arn,
+        "hyperParameters": job.hyperparameters,
+        "trainingDataConfig": wanted["trainingDataConfig"],
+        "validationDataConfig": wanted.get("validationDataConfig"),
+        "outputDataConfig": wanted["outputDataConfig"],
+    }
+    tell(bedrock, CUSTOMIZATION, job.arn, detail)
+
+
+def tell(bedrock: Bedrock, kind: str, arn: str, detail: Mapping[str, Any]) -> None:
+    """Put an event onto the default bus, soon and from the runner's thread, so that nobody waits for it.
+
+    :param kind: the event's ``detail-type``.
+    """
+    content = {name: _time(value) for name, value in detail.items() if value is not None}
+    entry = {
+        "Source": "aws.bedrock",
+        "DetailType": kind,
+        "Resources": [arn],
+        "Detail": msgspec.json.encode(content).decode(),
+    }
+    bedrock.world.runner.add(f"event {uuid.uuid4()}", _send(bedrock, entry))
+
+
+def _time(value: Any) -> Any:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else value
+
+
+def _send(bedrock: Bedrock, entry: dict[str, Any]) -> Work:
+    try:
+        bedrock.client("events").put_events(Entries=[entry])
+    except Exception:  # a target's fault is not the job's
+        log.exception("Local Bedrock: an event of %s could not be sent", entry["Resources"][0])
+    yield from ()

@@ -1,0 +1,155 @@
+"""Asking models: a deployment or provisioned throughput answers as it was trained, a base model as one that was not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_bedrock.base_models import foundation_model_id
+from airflow_bedrock.local.catalog import can_be_asked
+from airflow_bedrock.local.errors import ServiceError, invalid, not_found
+from airflow_bedrock.local.learning.model import Answer, LanguageModel
+from airflow_bedrock.local.learning.tokens import tokenize
+from airflow_bedrock.local.learning.untrained import untrained_answer
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.work.records import conversation
+
+MAX_TOKENS = 512
+"""The longest answer when the request does not say."""
+
+_FOUNDATION = (":foundation-model/", ":inference-profile/")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked, whatever the form of the request.
+
+    :param stop: texts that end the answer.
+    """
+
+    prompt: str
+    max_tokens: int = MAX_TOKENS
+    stop: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What it answers.
+
+    :param reason: ``end_turn``, ``max_tokens`` or ``stop_sequence``.
+    :param asked: tokens of the question.
+    :param said: tokens of the answer.
+    """
+
+    text: str
+    reason: str
+    asked: int
+    said: int
+
+
+def ask(bedrock: Bedrock, model_id: str, question: Question) -> Reply:
+    """Ask a model.
+
+    :raises ServiceError: it cannot be asked, or not yet.
+    """
+    answer = _answer(bedrock, model_id, question)
+    text, reason = _cut(answer, question.stop)
+    return Reply(text, reason, len(tokenize(question.prompt)), answer.tokens)
+
+
+def converse_question(body: Mapping[str, Any]) -> Question:
+    """Return the question of a Converse request.
+
+    :raises ServiceError: ValidationException for a conversation that does not begin and end with the user.
+    """
+    messages = body.get("messages", [])
+    if not messages:
+        raise invalid("The messages of the request must not be empty.")
+    if messages[0]["role"] != "user" or messages[-1]["role"] != "user":
+        raise invalid("A conversation must start and end with a user message. Try again with such a conversation.")
+    wanted = body.get("inferenceConfig", {})
+    return Question(
+        conversation(_texts(body.get("system", [])), ["\n".join(_texts(one["content"])) for one in messages]),
+        wanted.get("maxTokens", MAX_TOKENS),
+        wanted.get("stopSequences", []),
+    )
+
+
+def converse_answer(reply: Reply) -> dict[str, Any]:
+    """Return a reply as Converse gives it, without its metrics."""
+    return {
+        "output": {"message": {"role": "assistant", "content": [{"text": reply.text}]}},
+        "stopReason": reply.reason,
+        "usage": {
+            "inputTokens": reply.asked,
+            "outputTokens": reply.said,
+            "totalTokens": reply.asked + reply.said,
+        },
+    }
+
+
+def base_of_asked(bedrock: Bedrock, model_id: str) -> str:
+    """Return the id of the base model behind whatever is asked.
+
+    :raises ServiceError: there is nothing to ask.
+    """
+    with bedrock.world.lock:
+        if ":custom-model-deployment/" in model_id:
+            model_id = _deployed(bedrock, model_id)
+        elif ":provisioned-model/" in model_id:
+            model_id = _provisioned(bedrock, model_id)
+    return foundation_model_id(model_id)
+
+
+def _texts(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [block["text"] for block in blocks if "text" in block]
+
+
+def _answer(bedrock: Bedrock, model_id: str, question: Question) -> Answer:
+    model = _behind(bedrock, model_id)
+    if isinstance(model, str):
+        return untrained_answer(model, question.prompt)
+    return model.complete(question.prompt, question.max_tokens)
+
+
+def _behind(bedrock: Bedrock, model_id: str) -> LanguageModel | str:
+    """Return the model that answers, or the id of the foundation model."""
+    asked = model_id
+    with bedrock.world.lock:
+        if ":custom-model-deployment/" in model_id:
+            return bedrock.world.weights[_deployed(bedrock, model_id)]
+        if ":provisioned-model/" in model_id:
+            asked = _provisioned(bedrock, model_id)
+            if ":custom-model/" in asked:
+                return bedrock.world.weights[asked]
+    if asked.startswith("arn:") and not any(kind in asked for kind in _FOUNDATION):
+        raise invalid(f"The provided model identifier {model_id} cannot be asked: deploy the custom model first.")
+    if not can_be_asked(asked):
+        raise invalid("The provided model identifier is invalid.")
+    return foundation_model_id(asked)
+
+
+def _deployed(bedrock: Bedrock, arn: str) -> str:
+    deployment = bedrock.deployments.get(arn)
+    if deployment is None:
+        raise not_found(f"The provided custom model deployment {arn} was not found.")
+    if deployment.status != "Active":
+        raise ServiceError("ModelNotReadyException", f"The custom model deployment is {deployment.status}.")
+    return deployment.model_arn
+
+
+def _provisioned(bedrock: Bedrock, arn: str) -> str:
+    throughput = bedrock.shelf.throughputs.get(arn)
+    if throughput is None:
+        raise not_found(f"The provided provisioned model {arn} was not found.")
+    if throughput.status not in ("InService", "Updating"):
+        raise ServiceError("ModelNotReadyException", f"The provisioned model is {throughput.status}.")
+    return throughput.model_arn
+
+
+def _cut(answer: Answer, stop_sequences: Sequence[str]) -> tuple[str, str]:
+    places = [(answer.text.find(stop), stop) for stop in stop_sequences if stop in answer.text]
+    if places:
+        return answer.text[: min(places)[0]], "stop_sequence"
+    return answer.text, "end_turn" if answer.ended else "max_tokens"

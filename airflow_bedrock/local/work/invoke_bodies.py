@@ -1,0 +1,131 @@
+"""InvokeModel's bodies: each provider has a form of its own for questions and answers.
+
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_bedrock.local.errors import ServiceError, invalid
+from airflow_bedrock.local.work.inference import (
+    MAX_TOKENS,
+    Question,
+    Reply,
+    converse_answer,
+    converse_question,
+)
+from airflow_bedrock.local.work.records import conversation
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a provider's models are asked, and how they answer."""
+
+    question: Callable[[Body], Question]
+    answer: Callable[[Reply], dict[str, Any]]
+
+
+def form_of(base_model_id: str) -> Form:
+    """Return the form of a model's bodies.
+
+    :raises ServiceError: ValidationException for a model whose form is not known here.
+    """
+    for prefix, form in _FORMS.items():
+        if base_model_id.startswith(prefix):
+            return form
+    raise invalid(f"Local Bedrock does not know the body that {base_model_id} takes: use Converse.")
+
+
+def read_question(form: Form, body: Any) -> Question:
+    """Return the question in a body.
+
+    :raises ServiceError: ValidationException for a body of another form.
+    """
+    try:
+        return form.question(body)
+    except ServiceError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise invalid(
+            f"Malformed input request: {error!r} in the body. Please reformat your input and try again."
+        ) from error
+
+
+def _nova(body: Body) -> Question:
+    wanted = body.get("inferenceConfig", {})
+    limit = wanted.get("maxTokens", wanted.get("max_new_tokens", MAX_TOKENS))
+    return converse_question({**body, "inferenceConfig": {**wanted, "maxTokens": limit}})
+
+
+def _titan(body: Body) -> Question:
+    wanted = body.get("textGenerationConfig", {})
+    return Question(body["inputText"], wanted.get("maxTokenCount", MAX_TOKENS), wanted.get("stopSequences", []))
+
+
+def _titan_answer(reply: Reply) -> dict[str, Any]:
+    reason = "LENGTH" if reply.reason == "max_tokens" else "FINISH"
+    result = {"tokenCount": reply.said, "outputText": reply.text, "completionReason": reason}
+    return {"inputTextTokenCount": reply.asked, "results": [result]}
+
+
+def _claude(body: Body) -> Question:
+    body["anthropic_version"]  # it is required
+    turns = [_claude_text(message["content"]) for message in body["messages"]]
+    if not turns or body["messages"][-1]["role"] != "user":
+        raise invalid("messages: the final message must be the user's.")
+    system = _claude_text(body.get("system", ""))
+    prompt = conversation([system] if system else [], turns)
+    return Question(prompt, body["max_tokens"], body.get("stop_sequences", []))
+
+
+def _claude_text(content: str | Sequence[Body]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(block["text"] for block in content if block["type"] == "text")
+
+
+def _claude_answer(reply: Reply) -> dict[str, Any]:
+    return {
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": reply.text}],
+        "stop_reason": reply.reason,
+        "stop_sequence": None,
+        "usage": {"input_tokens": reply.asked, "output_tokens": reply.said},
+    }
+
+
+def _llama(body: Body) -> Question:
+    return Question(body["prompt"], body.get("max_gen_len", MAX_TOKENS))
+
+
+def _llama_answer(reply: Reply) -> dict[str, Any]:
+    return {
+        "generation": reply.text,
+        "prompt_token_count": reply.asked,
+        "generation_token_count": reply.said,
+        "stop_reason": "length" if reply.reason == "max_tokens" else "stop",
+    }
+
+
+def _cohere(body: Body) -> Question:
+    return Question(body["prompt"], body.get("max_tokens", MAX_TOKENS), body.get("stop_sequences", []))
+
+
+def _cohere_answer(reply: Reply) -> dict[str, Any]:
+    reason = "MAX_TOKENS" if reply.reason == "max_tokens" else "COMPLETE"
+    return {"generations": [{"text": reply.text, "finish_reason": reason}]}
+
+
+_FORMS = {
+    "amazon.nova": Form(_nova, converse_answer),
+    "amazon.titan-text": Form(_titan, _titan_answer),
+    "anthropic.": Form(_claude, _claude_answer),
+    "meta.": Form(_llama, _llama_answer),
+    "cohere.command": Form(_cohere, _cohere_answer),
+}

@@ -1,0 +1,142 @@
+"""Limits of records: each model's own, each broken by one more than is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.base_models import Method, base_model
+from airflow_bedrock.local.work.record_limits import RecordLimits, check_count, tokens
+from airflow_bedrock.local.work.records import DataError, Media, Record, RecordError
+
+NOVA = "amazon.nova-lite-v1:0"
+
+
+class Sizes:
+    """Objects of S3 that have a size and nothing else."""
+
+    def __init__(self, **sizes: int) -> None:
+        self._sizes = sizes
+
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+        if Key not in self._sizes:
+            raise ClientError({"Error": {"Code": "404"}}, "HeadObject")
+        return {"ContentLength": self._sizes[Key]}
+
+
+def method(model_id: str, kind: str = "FINE_TUNING") -> Method:
+    model = base_model(model_id)
+    assert model is not None
+    return model.methods[kind]
+
+
+def check(model_id: str, record: Record, kind: str = "FINE_TUNING", line: bytes = b"", **sizes: int) -> None:
+    model = base_model(model_id)
+    assert model is not None
+    RecordLimits(model.methods[kind], model.input, Sizes(**sizes), "b")(record, line)
+
+
+@pytest.mark.parametrize(
+    ("model_id", "most"),
+    [
+        (NOVA, 32_000),
+        ("meta.llama3-2-90b-instruct-v1:0", 10_000),
+        ("meta.llama3-2-1b-instruct-v1:0", 16_000),
+        ("anthropic.claude-3-haiku-20240307-v1:0", 32_000),
+        ("amazon.titan-text-lite-v1", 4_096),
+    ],
+)
+def test_tokens_of_a_record(model_id: str, most: int) -> None:
+    """A record of as many tokens as the model takes passes; one more fails with the service's message."""
+    check(model_id, Record("x" * (most * 6 - 1), "y"))
+    with pytest.raises(RecordError, match=f"Maximum input token count {most + 1} exceeds limit of {most}"):
+        check(model_id, Record("x" * most * 6, "y"))
+
+
+def test_prompt_and_completion_apart() -> None:
+    """Cohere's prompt and completion have limits of their own."""
+    check("cohere.command-text-v14", Record("x" * 4096 * 6, "y" * 2048 * 6))
+    with pytest.raises(RecordError, match="Maximum output token count 2049 exceeds limit of 2048"):
+        check("cohere.command-text-v14", Record("x", "y" * (2048 * 6 + 1)))
+
+
+@pytest.mark.parametrize("word", method(NOVA).reserved_words)
+def test_reserved_words(word: str) -> None:
+    """The words that Nova reserves are found in question and answer; other models have none."""
+    for record in (Record(f"say {word} please", "no"), Record("what?", f"{word}!")):
+        with pytest.raises(RecordError, match="reserved word"):
+            check(NOVA, record)
+        check("meta.llama3-2-1b-instruct-v1:0", record)
+
+
+def test_line_of_a_distillation_record() -> None:
+    """A distillation prompt may take 16 KB of its file."""
+    check(NOVA, Record("x"), "DISTILLATION", b"x" * 16_000)
+    with pytest.raises(RecordError, match="Input size exceeded"):
+        check(NOVA, Record("x"), "DISTILLATION", b"x" * 16_001)
+
+
+@pytest.mark.parametrize(("length", "fine"), [(2, False), (3, True), (1024, True), (1025, False)])
+def test_captions(length: int, fine: bool) -> None:
+    """A caption has a least and a greatest length."""
+    record = Record("", "x" * length, (Media("image", "s3://b/i"),))
+    if fine:
+        check("amazon.nova-canvas-v1:0", record, i=10)
+        return
+    with pytest.raises(RecordError, match="the caption has"):
+        check("amazon.nova-canvas-v1:0", record, i=10)
+
+
+IMAGE, VIDEO = Media("image", "s3://b/i"), Media("video", "s3://b/v")
+
+
+@pytest.mark.parametrize(
+    ("model_id", "media", "reason"),
+    [
+        (NOVA, (IMAGE,) * 10, None),
+        (NOVA, (IMAGE,) * 11, "11 images, more than 10"),
+        (NOVA, (VIDEO,), None),
+        (NOVA, (VIDEO,) * 2, "2 videos, more than 1"),
+        (NOVA, (IMAGE, VIDEO), "only one kind"),
+        (NOVA, (Media("image", "s3://other/i"),), "not in the bucket b"),
+        (NOVA, (Media("image", "s3://b/missing"),), "Could not validate GetObject permissions"),
+        (NOVA, (Media("image", "s3://b/large"),), "10000001 bytes, more than 10000000"),
+        ("amazon.nova-micro-v1:0", (IMAGE,), "takes no images"),
+        ("meta.llama3-2-11b-instruct-v1:0", (VIDEO,), "takes no videos"),
+    ],
+)
+def test_images_and_videos(model_id: str, media: tuple[Media, ...], reason: str | None) -> None:
+    """Number, kind, place and size of images and videos are checked."""
+    record = Record("What is it?", "A cat", media)
+    if reason is None:
+        check(model_id, record, i=10_000_000, v=50_000_000)
+        return
+    with pytest.raises(RecordError, match=reason):
+        check(model_id, record, i=1, v=1, large=10_000_001)
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "reason"),
+    [
+        (31, 0, "is 31; it must be between 32 and 10000"),
+        (31, 1, None),
+        (9_000, 1_000, None),
+        (9_001, 1_000, "is 10001; it must be between 32 and 10000"),
+        (8_000, 1_001, "validation data is 1001; it must be at most 1000"),
+    ],
+)
+def test_number_of_records(training: int, validation: int, reason: str | None) -> None:
+    """The number of records has to be within the base model's limits, together and for validation alone."""
+    claude = method("anthropic.claude-3-haiku-20240307-v1:0")
+    if reason is None:
+        check_count(training, validation, claude)
+        return
+    with pytest.raises(DataError, match=reason):
+        check_count(training, validation, claude)
+
+
+def test_tokens_are_estimated() -> None:
+    """Six characters count as a token, and what is left over as one more."""
+    assert [tokens("x" * length) for length in (0, 1, 6, 7)] == [0, 1, 1, 2]
