@@ -11,7 +11,7 @@ from pathlib import Path
 
 from airflow_bedrock.local.service import LocalBedrock
 from airflow_bedrock.local.settings import Settings
-from airflow_bedrock.local.state.keeper import StateError
+from airflow_bedrock.local.state.store import StateError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +11,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.local.settings import ACCOUNT, ROLE_NAME, Quotas, Settings
+from airflow_bedrock.local.clock import Clock, ManualClock
+from airflow_bedrock.local.faults import Faults
+from airflow_bedrock.local.settings import ACCOUNT, ROLE_NAME, Settings
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.keeper import Keeper
 from airflow_bedrock.local.web.application import INTERNAL, Application
@@ -28,9 +29,15 @@ _TRUST = {
         {"Effect": "Allow", "Principal": {"Service": "bedrock.amazonaws.com"}, "Action": "sts:AssumeRole"},
     ],
 }
-_PERMISSIONS = {
+_POLICY = {
     "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": ["s3:*", "lambda:InvokeFunction", "bedrock:*"], "Resource": "*"}],
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": ["s3:*", "bedrock:*", "kms:*", "lambda:InvokeFunction"],
+            "Resource": "*",
+        },
+    ],
 }
 
 
@@ -39,50 +46,28 @@ class LocalBedrock:
 
     ::
 
-        with LocalBedrock() as local:
+        with LocalBedrock(job_seconds=1) as local:
             local.client("bedrock").list_model_customization_jobs()
 
     Bedrock's state belongs to the object; that of the other services is moto's, which is one for the whole process.
 
     :param host: the address to listen on; nothing else on the network can reach the default.
     :param port: the port; 0 takes a free one.
-    :param job_seconds: the least time a customization job takes, in seconds.
-    :param deployment_seconds: how long a deployment stays Creating or Updating, in seconds.
-    :param bucket: the S3 bucket that is there from the start.
-    :param region: the region of the bucket and of clients.
-    :param state: a directory that keeps jobs, models and buckets between runs.
-    :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to be allowed what the job does.
-    :param quotas: the account's quotas; AWS's defaults when left out.
-    :param inner_validation_folder: whether validation metrics lie in a folder ``validation/`` of their own.
+    :param settings: those of :class:`~airflow_bedrock.local.settings.Settings`, by name.
+    :raises ValueError: a setting has a value that it cannot have.
     """
 
-    def __init__(
-        self,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        *,
-        job_seconds: float = 5.0,
-        deployment_seconds: float = 1.0,
-        bucket: str = "airflow-bedrock-local",
-        region: str = "us-east-1",
-        state: Path | None = None,
-        check_role: bool = True,
-        quotas: Quotas | None = None,
-        inner_validation_folder: bool = True,
-    ) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, **settings: Any) -> None:
         self._host, self._port = host, port
-        self._settings = Settings(
-            job_seconds,
-            deployment_seconds,
-            bucket,
-            region,
-            state,
-            check_role,
-            quotas or Quotas(),
-            inner_validation_folder,
-        )
+        self._settings = Settings(**settings)
         self._clients = _Clients()
+        self._given: list[Any] = []
         self._server: Server | None = None
+        self._keeper: Keeper | None = None
+        self.clock = ManualClock() if self._settings.clock == "manual" else Clock(self._settings.speed)
+        """The time of jobs and deployments; ``local.clock.advance(seconds)`` moves a manual one."""
+        self.faults = Faults(self.clock.time)
+        """What goes wrong on demand."""
         self.calls = Journal()
         """Every call that came in, the oldest first."""
 
@@ -95,8 +80,10 @@ class LocalBedrock:
         """
         if self._server:
             raise RuntimeError(f"Local Bedrock is running already, at {self.endpoint_url}.")
-        self._world = World(self._settings, self._clients)
-        self._server = Server(self._host, self._port, Application(self._world, self.calls))
+        self._world = World(self._settings, self._clients, self.clock)
+        self._world.faults = self.faults
+        self._application = Application(self._world, self.calls)
+        self._server = Server(self._host, self._port, self._application)
         self._server.start()
         self._clients.endpoint_url = self.endpoint_url
         try:
@@ -111,11 +98,14 @@ class LocalBedrock:
         """Stop jobs where they are, and close everything; does nothing when it is not running."""
         if self._server is None:
             return
-        self._world.runner.stop()
+        self._application.close()
         try:
-            self._world.changed()
+            self._world.runner.pause()
+            if self._keeper:
+                self._keeper.stop()
         finally:
             self._close()
+            self._world.runner.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -147,8 +137,10 @@ class LocalBedrock:
         return f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """Return a new boto3 client of any service, for the caller to close."""
-        return _client(self.endpoint_url, service, region or self._settings.region)
+        """Return a new boto3 client of any service; it is closed when this stops, unless the caller was faster."""
+        client = _client(self.endpoint_url, service, region or self._settings.region)
+        self._given.append(client)
+        return client
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
@@ -166,22 +158,36 @@ class LocalBedrock:
             "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(connection),
             "AIRFLOW_VAR_BEDROCK_BUCKET": self.bucket,
             "AIRFLOW_VAR_BEDROCK_ROLE_ARN": self.role_arn,
+            "AIRFLOW__BEDROCK__POLL_INTERVAL": f"{self._poll_interval:g}",
         }
+
+    @property
+    def _poll_interval(self) -> float:
+        """How often to look at a job: some ten times while it runs, in seconds of the computer."""
+        return min(60.0, max(0.1, self._settings.job_seconds / self._settings.speed / 10))
 
     def _furnish(self) -> None:
         """Put in place what is there from the start: what the state directory kept, the bucket, the role."""
         if self._settings.state:
-            keeper = Keeper(self._settings.state, self._world, self._clients.client("s3", self._settings.region))
-            keeper.restore()
-            self._world.changed = keeper.save
+            self._keeper = Keeper(self._settings.state, self._world, self._clients)
+            self._keeper.restore()
+            self._world.keeping = self._keeper
         self._make_bucket()
         self._make_role()
+        if self._keeper:
+            self._keeper.start()
 
     def _close(self) -> None:
-        self._clients.close()
+        for client in [*self._given, *self._clients.all()]:
+            client.close()
+        self._given.clear()
+        self._clients.clear()
         if self._server:
             self._server.stop()
         self._server = None
+        if self._keeper:
+            self._keeper.close()
+        self._keeper = None
 
     def _make_bucket(self) -> None:
         region = self._settings.region
@@ -199,7 +205,8 @@ class LocalBedrock:
         except ClientError as error:
             if error.response["Error"]["Code"] != "EntityAlreadyExists":
                 raise
-        iam.put_role_policy(RoleName=ROLE_NAME, PolicyName="everything", PolicyDocument=json.dumps(_PERMISSIONS))
+            return
+        iam.put_role_policy(RoleName=ROLE_NAME, PolicyName="CustomModels", PolicyDocument=json.dumps(_POLICY))
 
 
 class _Clients:
@@ -216,10 +223,12 @@ class _Clients:
                 self._made[service, region] = _client(self.endpoint_url, service, region, INTERNAL)
             return self._made[service, region]
 
-    def close(self) -> None:
+    def all(self) -> list[Any]:
         with self._lock:
-            for client in self._made.values():
-                client.close()
+            return list(self._made.values())
+
+    def clear(self) -> None:
+        with self._lock:
             self._made.clear()
 
 

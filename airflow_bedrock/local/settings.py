@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 ACCOUNT = "123456789012"
 """The account everything belongs to; moto's."""
@@ -45,6 +46,9 @@ class Settings:
     :param quotas: the account's quotas.
     :param inner_validation_folder: whether validation metrics lie in a folder ``validation/`` of their own: AWS's
         documentation and its samples differ.
+    :param clock: ``real`` for the computer's time, ``manual`` for one that stands until it is told to move.
+    :param speed: how much faster than the computer's the real clock runs; 60 makes an hour of a minute.
+    :raises ValueError: a setting is none of the above.
     """
 
     job_seconds: float = 5.0
@@ -55,3 +59,11 @@ class Settings:
     check_role: bool = True
     quotas: Quotas = field(default_factory=Quotas)
     inner_validation_folder: bool = True
+    clock: Literal["real", "manual"] = "real"
+    speed: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.clock not in ("real", "manual"):
+            raise ValueError(f"The clock is 'real' or 'manual', not {self.clock!r}.")
+        if self.clock == "manual" and self.speed != 1.0:
+            raise ValueError("A manual clock has no speed.")

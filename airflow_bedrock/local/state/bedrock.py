@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from airflow_bedrock.local.clock import Clock
 from airflow_bedrock.local.errors import ServiceError, conflict
+from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.settings import Settings
 from airflow_bedrock.local.state.resources import Accepted, CustomModel, Deployment, Job, Shelf, new_id
@@ -32,13 +33,33 @@ class Clients(Protocol):
         """Return a boto3 client of Local Bedrock's own endpoint; the calls it makes stay out of the journal."""
 
 
+class Keeping:
+    """What is told of every change, so that state can be kept between runs; this one keeps nothing."""
+
+    def touched(self, key: str) -> None:
+        """Take note that work on the resource with this ARN has gone on."""
+
+    def write_touched(self) -> None:
+        """Write what work has changed; called before anybody is told of it."""
+
+    def write_bedrock(self) -> None:
+        """Write all that has changed in Bedrock."""
+
+    def write_objects(self, bucket: str, key: str = "") -> None:
+        """Write an object that was put or deleted; without a key, whatever has changed in the bucket."""
+
+    def write_roles(self) -> None:
+        """Write IAM's roles and policies."""
+
+
 @dataclass
 class World:
     """All that one Local Bedrock is made of, apart from HTTP.
 
     :param lock: hold it while reading or changing resources.
     :param weights: the language model behind each custom model, by ARN.
-    :param changed: called when a job has ended.
+    :param faults: what goes wrong on demand.
+    :param keeping: keeps state between runs.
     """
 
     settings: Settings
@@ -47,10 +68,12 @@ class World:
     lock: threading.RLock = field(default_factory=threading.RLock)
     shelves: dict[tuple[str, str], Shelf] = field(default_factory=dict)
     weights: dict[str, LanguageModel] = field(default_factory=dict)
-    changed: Callable[[], None] = lambda: None
+    keeping: Keeping = field(default_factory=Keeping)
+    faults: Faults = field(init=False)
 
     def __post_init__(self) -> None:
-        self.runner = Runner(self.clock)
+        self.faults = Faults(self.clock.time)
+        self.runner = Runner(self.clock, lambda key: self.keeping.touched(key))
 
     def bedrock(self, account: str, region: str) -> Bedrock:
         """Return Bedrock as this account sees it in this region."""

@@ -6,15 +6,27 @@ multipart upload is repeated with parts of the same size. Versions, tags and set
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local.state.files import write_whole
+from airflow_bedrock.local.state.places import Places
+from airflow_bedrock.local.state.store import Store
+
+_DETAILS = (
+    "CacheControl",
+    "ContentDisposition",
+    "ContentEncoding",
+    "ContentLanguage",
+    "ContentType",
+    "Metadata",
+    "StorageClass",
+)
+"""What GetObject tells of an object and PutObject takes."""
 
 
 class _Object(msgspec.Struct):
@@ -25,86 +37,118 @@ class _Object(msgspec.Struct):
 
     file: str
     etag: str
-    content_type: str
-    metadata: dict[str, str]
+    details: dict[str, Any]
     part_size: int | None = None
 
 
 class _Bucket(msgspec.Struct):
     region: str
-    objects: dict[str, _Object]
 
 
 class Buckets:
     """The buckets, and their files below a directory.
 
-    :param directory: objects go to ``s3/<bucket>/<key>`` there, and what files do not tell to ``s3.json``.
+    :param directory: objects go to ``s3/<bucket>/<key>`` there.
+    :param store: what files do not tell goes there.
     :param s3: a boto3 client.
     """
 
-    def __init__(self, directory: Path, s3: Any) -> None:
+    def __init__(self, directory: Path, store: Store, s3: Any) -> None:
         self._directory = directory
-        self._index = directory / "s3.json"
+        self._store = store
         self._s3 = s3
+        self._lock = threading.Lock()
+        self._buckets: dict[str, _Bucket] = {}
+        self._objects: dict[str, dict[str, _Object]] = {}
+        for name, value in store.values.items():
+            kind, _, rest = name.partition("/")
+            bucket, _, key = rest.partition("/")
+            if kind == "bucket":
+                self._buckets[bucket] = msgspec.json.decode(value, type=_Bucket)
+            elif kind == "object":
+                self._objects.setdefault(bucket, {})[key] = msgspec.json.decode(value, type=_Object)
+        self._places = {
+            bucket: Places(bucket, {key: one.file for key, one in objects.items()})
+            for bucket, objects in self._objects.items()
+        }
 
-    def save(self) -> None:
-        """Write the objects that changed, and remove the files of those that are gone."""
-        before = self._read_index()
-        after = {name["Name"]: self._save_bucket(name["Name"], before) for name in self._s3.list_buckets()["Buckets"]}
-        gone = _files(before) - _files(after)
-        for file in gone:
-            (self._directory / file).unlink(missing_ok=True)
-        write_whole(self._index, lambda path: _write(path, msgspec.json.format(msgspec.json.encode(after))))
+    def write(self, bucket: str, key: str) -> None:
+        """Write one object as it is now, or remove its file when it is gone."""
+        with self._lock:
+            self._write(bucket, key)
+
+    def write_bucket(self, bucket: str) -> None:
+        """Write the objects of a bucket that have changed, and remove the files of those that are gone."""
+        with self._lock:
+            try:
+                region = self._s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
+                pages = list(self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket))
+            except ClientError:
+                self._forget_bucket(bucket)
+                return
+            self._buckets[bucket] = _Bucket(region)
+            self._store.write({f"bucket/{bucket}": msgspec.json.encode(self._buckets[bucket])})
+            etags = {found["Key"]: found["ETag"].strip('"') for page in pages for found in page.get("Contents", [])}
+            known = self._objects.setdefault(bucket, {})
+            for key in set(known) - set(etags):
+                self._forget(bucket, key)
+            for key, etag in etags.items():
+                if key not in known or known[key].etag != etag:
+                    self._write(bucket, key)
 
     def restore(self) -> None:
         """Make the buckets and put the objects into them; files that somebody has added become objects too."""
-        index = self._read_index()
-        for name, bucket in index.items():
+        for name, bucket in self._buckets.items():
             self._make_bucket(name, bucket.region)
-            for key, kept in bucket.objects.items():
+        for name, objects in self._objects.items():
+            for key, kept in list(objects.items()):
                 if (self._directory / kept.file).exists():
                     self._put(name, key, kept)
-        self._put_added(index)
+                else:
+                    self._forget(name, key)
+        self._put_added()
 
-    def _read_index(self) -> dict[str, _Bucket]:
-        if not self._index.exists():
-            return {}
-        return msgspec.json.decode(self._index.read_bytes(), type=dict[str, _Bucket])
-
-    def _save_bucket(self, name: str, before: dict[str, _Bucket]) -> _Bucket:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=name)
-        etags = {found["Key"]: found["ETag"].strip('"') for page in pages for found in page.get("Contents", [])}
-        files = place_keys(name, etags)
-        known = before[name].objects if name in before else {}
-        # First what is in the way: a file stands where a folder has to be, when keys came or went.
-        for key, old in known.items():
-            if files.get(key) != old.file:
-                (self._directory / old.file).unlink(missing_ok=True)
-        objects = {}
-        for key, file in files.items():
-            kept = known.get(key)
-            if kept is None or (kept.file, kept.etag) != (file, etags[key]) or not (self._directory / file).exists():
-                kept = self._save_object(name, key, file)
-            if kept is not None:
-                objects[key] = kept
-        region = self._s3.get_bucket_location(Bucket=name).get("LocationConstraint") or "us-east-1"
-        return _Bucket(region, objects)
-
-    def _save_object(self, bucket: str, key: str, file: str) -> _Object | None:
+    def _write(self, bucket: str, key: str) -> None:
         try:
             answer = self._s3.get_object(Bucket=bucket, Key=key)
-        except self._s3.exceptions.NoSuchKey:
-            return None  # it was deleted since it was listed
+        except ClientError:
+            self._forget(bucket, key)
+            return
+        places = self._places.setdefault(bucket, Places(bucket))
+        file = places.place(key)
         with answer["Body"]:
             write_whole(self._directory / file, lambda path: _copy(answer["Body"], path))
         etag = answer["ETag"].strip('"')
         part_size = None
         if "-" in etag:
             part_size = self._s3.head_object(Bucket=bucket, Key=key, PartNumber=1)["ContentLength"]
-        return _Object(file, etag, answer["ContentType"], answer["Metadata"], part_size)
+        kept = _Object(file, etag, {name: answer[name] for name in _DETAILS if name in answer}, part_size)
+        self._objects.setdefault(bucket, {})[key] = kept
+        self._store.write({f"object/{bucket}/{key}": msgspec.json.encode(kept)})
+
+    def _forget(self, bucket: str, key: str) -> None:
+        if (kept := self._objects.get(bucket, {}).pop(key, None)) is None:
+            return
+        self._store.write({f"object/{bucket}/{key}": None})
+        self._places[bucket].release(key)
+        self._remove(self._directory / kept.file)
+
+    def _forget_bucket(self, bucket: str) -> None:
+        for key in list(self._objects.get(bucket, {})):
+            self._forget(bucket, key)
+        self._buckets.pop(bucket, None)
+        self._store.write({f"bucket/{bucket}": None})
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file, and the folders that are empty then: a file may have to stand where a folder stood."""
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == self._directory or any(folder.iterdir()):
+                return
+            folder.rmdir()
 
     def _put(self, bucket: str, key: str, kept: _Object) -> None:
-        details = {"Bucket": bucket, "Key": key, "ContentType": kept.content_type, "Metadata": kept.metadata}
+        details = {"Bucket": bucket, "Key": key, **kept.details}
         with (self._directory / kept.file).open("rb") as file:
             if not kept.part_size:
                 self._s3.put_object(Body=file, **details)
@@ -120,15 +164,16 @@ class Buckets:
         etag: str = self._s3.upload_part(**upload, PartNumber=number, Body=part)["ETag"]
         return etag
 
-    def _put_added(self, index: dict[str, _Bucket]) -> None:
-        root = self._directory / "s3"
-        known = _files(index)
-        for path in sorted(root.glob("*/**/*")):
+    def _put_added(self) -> None:
+        known = {one.file for objects in self._objects.values() for one in objects.values()}
+        for path in sorted((self._directory / "s3").glob("*/**/*")):
             file = path.relative_to(self._directory).as_posix()
             if path.is_file() and file not in known and not path.name.startswith("."):
                 _, bucket, key = file.split("/", 2)
-                self._make_bucket(bucket, "us-east-1")
+                if bucket not in self._buckets:
+                    self._make_bucket(bucket, "us-east-1")
                 self._s3.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+                self.write(bucket, key)
 
     def _make_bucket(self, name: str, region: str) -> None:
         elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
@@ -139,42 +184,7 @@ class Buckets:
                 raise
 
 
-def place_keys(bucket: str, keys: Iterable[str]) -> dict[str, str]:
-    """Return a file for each key, relative to the state directory: ``s3/<bucket>/<key>`` wherever that can be.
-
-    A key that no file can be named after (``a//b``, ``../x``, ``folder/``), or that is a folder of another key, or that
-    differs from another only by case, gets a file named by its digest, in ``s3-other/<bucket>``.
-    """
-    keys = list(keys)
-    folders = {parent.as_posix().casefold() for key in keys for parent in PurePosixPath(key).parents}
-    placed: dict[str, str] = {}
-    taken: set[str] = set()
-    for key in keys:
-        folded = key.casefold()
-        if _nameable(key) and folded not in folders and folded not in taken:
-            placed[key] = f"s3/{bucket}/{key}"
-        else:
-            placed[key] = f"s3-other/{bucket}/{hashlib.sha256(key.encode()).hexdigest()}"
-        taken.add(folded)
-    return placed
-
-
-def _nameable(key: str) -> bool:
-    names = key.split("/")
-    return all(name not in ("", ".", "..") and len(name.encode()) < 200 and "\0" not in name for name in names) and (
-        not names[-1].startswith(".")  # files that begin with a dot are left alone when files are read back
-    )
-
-
-def _files(index: dict[str, _Bucket]) -> set[str]:
-    return {kept.file for bucket in index.values() for kept in bucket.objects.values()}
-
-
 def _copy(body: Any, path: Path) -> None:
     with path.open("wb") as file:
         for chunk in body.iter_chunks(1 << 20):
             file.write(chunk)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

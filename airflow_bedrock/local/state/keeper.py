@@ -1,118 +1,213 @@
-"""Keeps Local Bedrock's state in a directory: jobs, models, deployments, and what the S3 buckets hold.
+"""Keeps Local Bedrock's state in a directory, so that it survives the end of the process, even by SIGKILL.
 
 ::
 
-    DIR/bedrock.json          jobs, custom models, deployments
+    DIR/state.jsonl           jobs, models, deployments and all else of Bedrock; what files do not tell of objects; IAM
     DIR/models/<id>.npz       the weights of each custom model
     DIR/s3/<bucket>/<key>     every object, as a plain file
+
+Nobody is told of a change before it is written: the web layer has it written before it answers. What work changes by
+itself is written when somebody asks, and twice a second. Every dataclass on the :class:`Shelf` is kept, whatever it is.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from airflow_bedrock.local.learning.model import LanguageModel
-from airflow_bedrock.local.state.bedrock import Bedrock, World
+from airflow_bedrock.local.state.bedrock import Clients, Keeping, World
 from airflow_bedrock.local.state.buckets import Buckets
 from airflow_bedrock.local.state.files import write_whole
-from airflow_bedrock.local.state.resources import PHASES, Job, Phase, Progress, Shelf
-from airflow_bedrock.local.work.customization import customize
-from airflow_bedrock.local.work.deployment import deploy, update
+from airflow_bedrock.local.state.resources import Shelf, Transient
+from airflow_bedrock.local.state.roles import Roles
+from airflow_bedrock.local.state.store import StateError, Store
+from airflow_bedrock.local.work.resume import resume
 
-VERSION = 1
+BEAT = 0.5
+"""Seconds between two writings of what work has changed by itself, and of the time."""
 
-
-class StateError(Exception):
-    """What the state directory holds cannot be read."""
-
-
-class _Place(msgspec.Struct):
-    account: str
-    region: str
-    shelf: Shelf
+_TYPES = {name: get_args(kind)[1] for name, kind in get_type_hints(Shelf).items()}
+"""What each member of the shelf holds: all are dictionaries, by ARN or another key."""
 
 
-class _Kept(msgspec.Struct):
-    version: int
-    places: list[_Place]
-
-
-class Keeper:
+class Keeper(Keeping):
     """Saves a world to a directory, and brings it back from there.
 
     :param directory: made when it is not there.
-    :param s3: a boto3 client.
+    :raises StateError: it holds something else, or another process uses it.
     """
 
-    def __init__(self, directory: Path, world: World, s3: Any) -> None:
+    def __init__(self, directory: Path, world: World, clients: Clients) -> None:
         self._directory = directory
         self._world = world
-        self._buckets = Buckets(directory, s3)
-
-    def save(self) -> None:
-        """Write the present state."""
-        with self._world.lock:
-            places = [_Place(bedrock.account, bedrock.region, bedrock.shelf) for bedrock in self._world.all()]
-            content = msgspec.json.format(msgspec.json.encode(_Kept(VERSION, places)))
-            weights = dict(self._world.weights)
-        for arn, model in weights.items():
-            if not (path := self._weights_path(arn)).exists():
-                write_whole(path, model.save)
-        write_whole(self._bedrock_path, lambda path: _write(path, content))
-        for path in set(self._weights_path("").parent.glob("*.npz")) - {self._weights_path(arn) for arn in weights}:
-            path.unlink()
-        self._buckets.save()
+        self._lock = threading.Lock()
+        self._touching = threading.Lock()
+        self._touched: set[str] = set()
+        self._written: dict[str, set[str]] = {}
+        self._weights: set[str] = set()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="local-bedrock-keeper", daemon=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        self._claim = _claim(directory)
+        try:
+            self._store = Store(directory / "state.jsonl")
+        except BaseException:
+            os.close(self._claim)
+            raise
+        region = world.settings.region
+        self._buckets = Buckets(directory, self._store, clients.client("s3", region))
+        self._roles = Roles(self._store, clients.client("iam", region))
 
     def restore(self) -> None:
-        """Bring the kept state back. Jobs that were under way begin again.
+        """Bring the kept state back, and let work go on where it stood.
 
-        :raises StateError: the directory holds something else.
+        The time at which nothing ran does not count as time that work has taken.
+
+        :raises StateError: the state cannot be read.
         """
-        if self._bedrock_path.exists():
-            for place in self._read().places:
-                bedrock = self._world.bedrock(place.account, place.region)
-                bedrock.shelf.__dict__.update(vars(place.shelf))
-                self._world.weights.update({arn: LanguageModel.load(self._weights_path(arn)) for arn in bedrock.models})
-                self._go_on(bedrock)
+        self._roles.restore()
         self._buckets.restore()
-
-    def _read(self) -> _Kept:
         try:
-            kept = msgspec.json.decode(self._bedrock_path.read_bytes(), type=_Kept)
-        except msgspec.MsgspecError as error:
-            raise StateError(f"{self._bedrock_path} cannot be read: {error}. Move {self._directory} away.") from error
-        if kept.version != VERSION:
-            raise StateError(f"{self._bedrock_path} has version {kept.version}, not {VERSION}. Move it away.")
-        return kept
+            stood = self._restore_bedrock()
+        except (msgspec.MsgspecError, OSError, KeyError) as error:
+            raise StateError(f"The state in {self._directory} cannot be read: {error}. Move it away.") from error
+        self._world.clock.catch_up(stood)
+        pause = max(0.0, self._world.clock.time() - stood)
+        began = {
+            name.removeprefix("work/"): msgspec.json.decode(value, type=float) + pause
+            for name, value in self._store.values.items()
+            if name.startswith("work/")
+        }
+        for bedrock in self._world.all():
+            resume(bedrock, began)
 
-    def _go_on(self, bedrock: Bedrock) -> None:
-        runner = self._world.runner
-        for job in bedrock.jobs.values():
-            if job.active:
-                _begin_again(job)
-                # Not `changed` itself, which the service sets later than this.
-                runner.add(job.arn, customize(bedrock, job, lambda: self._world.changed()))
-        for deployment in bedrock.deployments.values():
-            if deployment.mutating:
-                work = deploy if deployment.status == "Creating" else update
-                runner.add(deployment.arn, work(bedrock, deployment))
+    def start(self) -> None:
+        """Begin to write."""
+        self.write_bedrock()
+        self._thread.start()
 
-    @property
-    def _bedrock_path(self) -> Path:
-        return self._directory / "bedrock.json"
+    def stop(self) -> None:
+        """Write what is left, and let go of the directory."""
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.write_bedrock()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._store.close()
+        os.close(self._claim)
+
+    def touched(self, key: str) -> None:
+        """Take note that work on the resource with this ARN has gone on."""
+        with self._touching:
+            self._touched.add(key)
+
+    def write_touched(self) -> None:
+        """Write what work has changed."""
+        if self._touched or self._world.runner.current:
+            with self._lock:
+                self._write(everything=False)
+
+    def write_bedrock(self) -> None:
+        """Write all that has changed in Bedrock."""
+        with self._lock:
+            self._write(everything=True)
+
+    def write_objects(self, bucket: str, key: str = "") -> None:
+        """Write an object that was put or deleted; without a key, whatever has changed in the bucket."""
+        if key:
+            self._buckets.write(bucket, key)
+        else:
+            self._buckets.write_bucket(bucket)
+
+    def write_roles(self) -> None:
+        """Write IAM's roles and policies."""
+        self._roles.write()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT):
+            if self._world.runner.under_way():
+                self.write_bedrock()
+
+    def _write(self, *, everything: bool) -> None:
+        with self._touching:
+            keys, self._touched = self._touched, set()
+        changes: dict[str, bytes | None] = {"clock": msgspec.json.encode(self._world.clock.time())}
+        with self._world.lock:
+            if current := self._world.runner.current:
+                keys.add(current)
+            for bedrock in self._world.all():
+                for member in _TYPES:
+                    place = f"bedrock/{bedrock.account}/{bedrock.region}/{member}/"
+                    changes |= self._changes(place, getattr(bedrock.shelf, member), None if everything else keys)
+            changes |= self._changes("work/", self._world.runner.under_way(), None)
+            weights = dict(self._world.weights)
+        for arn in set(weights) - self._weights:
+            write_whole(self._weights_path(arn), weights[arn].save)
+        self._store.write(changes)
+        for arn in self._weights - set(weights):
+            self._weights_path(arn).unlink(missing_ok=True)
+        self._weights = set(weights)
+
+    def _changes(
+        self, place: str, resources: Mapping[str, Any], touched: Collection[str] | None
+    ) -> dict[str, bytes | None]:
+        """Return what may have changed: new resources, those touched (None for all), and None for those gone."""
+        written = self._written.setdefault(place, set())
+        new, gone = resources.keys() - written, written - resources.keys()
+        keys = resources if touched is None else {*new, *(key for key in touched if key in resources)}
+        changes: dict[str, bytes | None] = {place + key: _encode(resources[key]) for key in keys}
+        changes |= dict.fromkeys((place + key for key in gone), None)
+        self._written[place] = (written - gone) | new if new or gone else written
+        return changes
+
+    def _restore_bedrock(self) -> float:
+        """Bring Bedrock's resources back, and return the time at which they were written last."""
+        for name, value in self._store.values.items():
+            if name.startswith("bedrock/"):
+                _, account, region, member, key = name.split("/", 4)
+                shelf = self._world.bedrock(account, region).shelf
+                getattr(shelf, member)[key] = msgspec.json.decode(value, type=_TYPES[member], dec_hook=_anew)
+                self._written.setdefault(name.removesuffix(key), set()).add(key)
+            elif name.startswith("work/"):
+                self._written.setdefault("work/", set()).add(name.removeprefix("work/"))
+        for bedrock in self._world.all():
+            for arn in bedrock.models:
+                self._world.weights[arn] = LanguageModel.load(self._weights_path(arn))
+                self._weights.add(arn)
+        return msgspec.json.decode(self._store.values.get("clock", b"0"), type=float)
 
     def _weights_path(self, arn: str) -> Path:
         return self._directory / "models" / f"{arn.rpartition('/')[2]}.npz"
 
 
-def _begin_again(job: Job) -> None:
-    if job.status == "InProgress":
-        job.phases = {name: Phase() for name in PHASES}
-        job.progress = Progress()
+def _encode(resource: Any) -> bytes:
+    return msgspec.json.encode(resource, enc_hook=_leave_out)
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def _leave_out(value: Any) -> None:
+    if not isinstance(value, Transient):
+        raise TypeError(f"{type(value)} cannot be kept: make it a dataclass, or Transient.")
+
+
+def _anew(kind: type, _: Any) -> Any:
+    return kind()
+
+
+def _claim(directory: Path) -> int:
+    """Keep other processes from using the directory, and return what holds it; it ends with the process."""
+    held = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(held)
+        raise StateError(f"Another Local Bedrock uses {directory}. Stop it, or give another directory.") from error
+    return held

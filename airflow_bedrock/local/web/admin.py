@@ -1,61 +1,116 @@
-"""The admin API under ``/_local``: health, the jobs' progress, the journal. AWS has nothing like it."""
+"""The admin API under ``/_local``: health, progress of jobs, journal, clock, faults. AWS has nothing like it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
 from airflow_bedrock import __version__
+from airflow_bedrock.local.faults import Fault, Standing
 from airflow_bedrock.local.state.bedrock import World
-from airflow_bedrock.local.web.journal import Journal
+from airflow_bedrock.local.web.journal import Call, Filter, Journal
 from airflow_bedrock.local.web.protocol import HttpResponse
 
-Page = Callable[[World, Journal], Any]
+
+class _Move(msgspec.Struct, forbid_unknown_fields=True):
+    advance: float
 
 
-def administer(path: str, world: World, journal: Journal) -> HttpResponse:
-    """Answer a request to ``/_local/...``."""
-    name = path.removeprefix("/_local/").strip("/")
-    if name not in _PAGES:
-        return _json(
-            404, {"message": f"There is no {path}; there are {', '.join(f'/_local/{page}' for page in _PAGES)}."}
-        )
-    return _json(200, _PAGES[name](world, journal))
+class Admin:
+    """Answers requests to ``/_local/...``."""
 
+    def __init__(self, world: World, journal: Journal) -> None:
+        self._world = world
+        self._journal = journal
+        self._pages: dict[str, dict[str, Callable[[str, str, bytes], Any]]] = {
+            "health": {"GET": self._health},
+            "jobs": {"GET": self._jobs},
+            "calls": {"GET": self._calls, "DELETE": self._forget_calls},
+            "clock": {"GET": self._time, "POST": self._advance},
+            "faults": {"GET": self._faults, "POST": self._add_fault, "DELETE": self._remove_faults},
+        }
 
-def _health(world: World, journal: Journal) -> dict[str, Any]:
-    active = sum(job.active for bedrock in world.all() for job in list(bedrock.jobs.values()))
-    return {"status": "ok", "version": __version__, "activeJobs": active, "calls": len(journal)}
+    def answer(self, method: str, path: str, query: str, body: bytes) -> HttpResponse:
+        """Answer a request.
 
+        :param path: as it was sent, from ``/_local/`` on.
+        """
+        name, _, rest = path.removeprefix("/_local/").strip("/").partition("/")
+        if name not in self._pages or (rest and name != "faults"):
+            pages = ", ".join(f"/_local/{page}" for page in self._pages)
+            return _json(404, {"message": f"There is no {path}; there are {pages}."})
+        if method not in self._pages[name]:
+            return _json(405, {"message": f"{path} takes {', '.join(self._pages[name])}, not {method}."})
+        try:
+            return _json(200, self._pages[name][method](rest, query, body))
+        except LookupError as error:
+            return _json(404, {"message": str(error.args[0])})
+        except (ValueError, RuntimeError) as error:  # msgspec's errors are ValueErrors
+            return _json(400, {"message": str(error)})
 
-def _jobs(world: World, journal: Journal) -> list[dict[str, Any]]:
-    with world.lock:
-        return [
-            {
-                "name": job.name,
-                "arn": job.arn,
-                "status": job.status,
-                "phase": job.phase,
-                "step": job.progress.step,
-                "steps": job.progress.steps,
-                "epoch": job.progress.epoch,
-                "trainingLoss": job.progress.training_loss,
-                "validationLoss": job.progress.validation_loss,
-            }
-            for bedrock in world.all()
-            for job in bedrock.jobs.values()
-        ]
+    def _health(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
+        active = sum(job.active for bedrock in self._world.all() for job in list(bedrock.jobs.values()))
+        faults = len(self._world.faults)
+        return {
+            "status": "ok",
+            "version": __version__,
+            "activeJobs": active,
+            "calls": len(self._journal),
+            "faults": faults,
+        }
 
+    def _jobs(self, rest: str, query: str, body: bytes) -> list[dict[str, Any]]:
+        with self._world.lock:
+            return [
+                {
+                    "name": job.name,
+                    "arn": job.arn,
+                    "status": job.status,
+                    "phase": job.phase,
+                    "step": job.progress.step,
+                    "steps": job.progress.steps,
+                    "epoch": job.progress.epoch,
+                    "trainingLoss": job.progress.training_loss,
+                    "validationLoss": job.progress.validation_loss,
+                }
+                for bedrock in self._world.all()
+                for job in bedrock.jobs.values()
+            ]
 
-def _calls(world: World, journal: Journal) -> list[dict[str, Any]]:
-    return [asdict(call) for call in journal]
+    def _calls(self, rest: str, query: str, body: bytes) -> list[Call]:
+        wanted = {name: values[-1] for name, values in parse_qs(query, strict_parsing=bool(query)).items()}
+        return msgspec.convert(wanted, Filter, strict=False).apply(self._journal)
+
+    def _forget_calls(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
+        self._journal.clear()
+        return {}
+
+    def _time(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
+        return {"time": self._world.clock.now()}
+
+    def _advance(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
+        self._world.clock.advance(msgspec.json.decode(body, type=_Move).advance)
+        return self._time(rest, query, body)
+
+    def _faults(self, rest: str, query: str, body: bytes) -> list[Standing]:
+        standing = [one for one in self._world.faults if rest in ("", one.id)]
+        if rest and not standing:
+            raise LookupError(f"There is no fault {rest}.")
+        return standing
+
+    def _add_fault(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
+        return {"id": self._world.faults.add(msgspec.json.decode(body, type=Fault))}
+
+    def _remove_faults(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
+        if not rest:
+            self._world.faults.clear()
+        elif not self._world.faults.remove(rest):
+            raise LookupError(f"There is no fault {rest}.")
+        return {}
 
 
 def _json(status: int, content: Any) -> HttpResponse:
     return HttpResponse(status, {"Content-Type": "application/json"}, msgspec.json.encode(content))
-
-
-_PAGES: dict[str, Page] = {"health": _health, "jobs": _jobs, "calls": _calls}

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
+from moto.core.model import OperationModel
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.datastructures import EnvironHeaders, MultiDict
 
 from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError, not_built
+from airflow_bedrock.local.faults import Fault, Plan
 from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.state.bedrock import World
-from airflow_bedrock.local.web.admin import administer
-from airflow_bedrock.local.web.journal import Call, Journal
+from airflow_bedrock.local.web.admin import Admin
+from airflow_bedrock.local.web.hiding import without_new
+from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.protocol import HttpRequest, HttpResponse, Router, parse, respond, respond_error
+from airflow_bedrock.local.web.s3 import S3Request, error_code, respond_s3_error, s3_request
+from airflow_bedrock.local.web.server import Dropped
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -25,12 +33,41 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERNAL = "airflow-bedrock-local-internal"
-"""In the user agent of calls that Local Bedrock makes to itself; they stay out of the journal."""
+"""In the user agent of calls that Local Bedrock makes to itself; journal and faults pass them over."""
 
-_PRIVATE = {"messages", "system", "body", "promptVariables", "requestMetadata", "toolConfig"}
-"""Parameters that hold what people ask models; they stay out of the journal."""
+_RUNTIME_PARAMETERS = {"modelId", "inferenceConfig", "guardrailIdentifier", "guardrailVersion", "contentType", "accept"}
+"""Of a call to the runtime the journal has these; the others hold what people ask models."""
 
 _OWN_FAULT = ServiceError("InternalServerException", "An error of Local Bedrock's own; its log has more.", status=500)
+
+_CODES = {400: "ValidationException", 403: "AccessDeniedException", 404: "ResourceNotFoundException"} | {
+    409: "ConflictException",
+    429: "ThrottlingException",
+    500: "InternalServerException",
+    503: "ServiceUnavailableException",
+}
+"""The code of a fault that has a status alone."""
+
+
+@dataclass
+class _Visit:
+    """One request, and what the journal will say of it."""
+
+    environ: WSGIEnvironment
+    path: str
+    service: str
+    region: str
+    operation: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def internal(self) -> bool:
+        return INTERNAL in self.environ.get("HTTP_USER_AGENT", "")
+
+    @property
+    def method(self) -> str:
+        method: str = self.environ["REQUEST_METHOD"]
+        return method
 
 
 class Application:
@@ -44,72 +81,173 @@ class Application:
         self._world = world
         self._journal = journal
         self._router = Router()
+        self._admin = Admin(world, journal)
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Let answers that are being delayed go out at once."""
+        self._closing.set()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Answer one request.
+
+        :raises Dropped: the connection is to be closed without an answer.
+        """
         path = _path(environ)
         service, region = _signed_for(environ, self._world.settings.region)
+        visit = _Visit(environ, path, service, region)
         if path.startswith("/_local/"):
-            return _send(administer(path, self._world, self._journal), start_response)
-        if service == "bedrock":
-            return _send(self._bedrock(environ, path, region), start_response)
-        return self._pass_on(environ, start_response, service, region)
+            response = self._admin.answer(visit.method, path, environ["QUERY_STRING"], environ["wsgi.input"].read())
+        elif service == "bedrock":
+            response = self._bedrock(visit)
+        elif service == "s3":
+            response = self._s3(visit)
+        else:
+            response = self._other(visit)
+        start_response(f"{response.status} {responses.get(response.status, 'Error')}", list(response.headers.items()))
+        return [response.body]
 
-    def _bedrock(self, environ: WSGIEnvironment, path: str, region: str) -> HttpResponse:
+    def _bedrock(self, visit: _Visit) -> HttpResponse:
         request = HttpRequest(
-            method=environ["REQUEST_METHOD"],
-            path=path,
-            query=MultiDict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)),
-            headers=EnvironHeaders(environ),
-            body=environ["wsgi.input"].read(),
+            method=visit.method,
+            path=visit.path,
+            query=MultiDict(parse_qsl(visit.environ["QUERY_STRING"], keep_blank_values=True)),
+            headers=EnvironHeaders(visit.environ),
+            body=visit.environ["wsgi.input"].read(),
         )
-        operation, parameters = None, {}
+        operation: OperationModel | None = None
+        visit.operation = f"{visit.method} {visit.path}"
         try:
             operation, labels = self._router.match(request.method, request.path)
+            visit.service, visit.operation = operation.service_model.service_name, operation.name
             parameters = parse(operation, request, labels)
+        except ServiceError as error:
+            refused = error
+            return self._answer(visit, lambda _: respond_error(refused, operation), _refusal(operation))
+        visit.parameters = _public(visit.service, parameters)
+        known = operation
+        return self._answer(visit, lambda plan: self._run(known, visit, parameters, plan), _refusal(operation))
+
+    def _run(self, operation: OperationModel, visit: _Visit, parameters: dict[str, Any], plan: Plan) -> HttpResponse:
+        try:
             run = handler(operation.name)
             if run is None:
                 raise not_built(f"the operation {operation.name}")
-            response = respond(operation, run(self._world.bedrock(ACCOUNT, region), parameters))
+            result = run(self._world.bedrock(ACCOUNT, visit.region), parameters)
+            if plan.age and isinstance(result, dict):
+                result = without_new(operation, result, self._world.clock.time() - plan.age)
+            response = respond(operation, result)
         except ServiceError as error:
             response = respond_error(error, operation)
         except Exception:
-            log.exception("Local Bedrock: %s %s failed for a reason of Local Bedrock's own", request.method, path)
+            log.exception("Local Bedrock: %s failed for a reason of Local Bedrock's own", operation.name)
             response = respond_error(_OWN_FAULT, operation)
-        self._note(
-            environ,
-            service=operation.service_model.service_name if operation else "bedrock",
-            operation=operation.name if operation else f"{request.method} {path}",
-            status=response.status,
-            region=region,
-            parameters={name: value for name, value in parameters.items() if name not in _PRIVATE},
-            error=response.error,
-        )
+        if visit.service == "bedrock" and visit.method != "GET":
+            self._world.keeping.write_bedrock()
+        else:
+            self._world.keeping.write_touched()
         return response
 
-    def _pass_on(
-        self, environ: WSGIEnvironment, start_response: StartResponse, service: str, region: str
-    ) -> Iterable[bytes]:
-        operation = _operation_of(environ)
+    def _s3(self, visit: _Visit) -> HttpResponse:
+        environ = visit.environ
+        headers = [name[5:].replace("_", "-").lower() for name in environ if name.startswith("HTTP_")]
+        request = s3_request(visit.method, visit.path, environ["QUERY_STRING"], environ.get("HTTP_HOST", ""), headers)
+        visit.operation, visit.parameters = request.operation, request.parameters
 
-        def noting(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
-            self._note(environ, service=service, operation=operation, status=int(status[:3]), region=region)
-            return start_response(status, headers, *more)
+        def execute(_: Plan) -> HttpResponse:
+            response = self._ask_moto(visit)
+            if response.status < 300:
+                self._write_objects(request)
+            return response
+
+        return self._answer(visit, execute, respond_s3_error)
+
+    def _write_objects(self, request: S3Request) -> None:
+        if request.changes_object:
+            self._world.keeping.write_objects(request.bucket, request.key)
+        elif request.changes_bucket:
+            self._world.keeping.write_objects(request.bucket)
+
+    def _other(self, visit: _Visit) -> HttpResponse:
+        visit.operation = _operation_of(visit)
+
+        def execute(_: Plan) -> HttpResponse:
+            response = self._ask_moto(visit)
+            if visit.service == "iam" and response.status < 300 and not visit.operation.startswith(("Get", "List")):
+                self._world.keeping.write_roles()
+            return response
+
+        return self._answer(visit, execute, respond_s3_error)
+
+    def _answer(
+        self,
+        visit: _Visit,
+        execute: Callable[[Plan], HttpResponse],
+        refuse: Callable[[ServiceError, int | None], HttpResponse],
+    ) -> HttpResponse:
+        """Carry a call out, unless a fault is in the way, and write it down."""
+        if visit.internal:
+            return execute(Plan())
+        plan = self._world.faults.plan(visit.service, visit.operation)
+        if plan.delay:
+            self._closing.wait(plan.delay)
+        fault = plan.answer
+        response = execute(plan) if fault is None or fault.executed else None
+        if fault is not None:
+            response = None if fault.effect == "drop" else refuse(_error_of(fault), fault.status)
+        self._journal.add(
+            time=self._world.clock.now(),
+            service=visit.service,
+            operation=visit.operation,
+            status=response.status if response else 0,
+            region=visit.region,
+            parameters=visit.parameters,
+            error=response.error if response else None,
+            fault=", ".join(plan.effects) or None,
+        )
+        if response is None:
+            raise Dropped
+        return response
+
+    def _ask_moto(self, visit: _Visit) -> HttpResponse:
+        begun: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], object]:
+            begun.append((status, headers))
+            return lambda _: None
 
         try:
             # To the end, so that what fails on the way is seen here.
-            return list(self._moto(environ, noting))
+            body = b"".join(self._moto(visit.environ, start_response))
         except NotImplementedError as error:  # what moto raises for an operation that it does not have
-            log.warning("Local Bedrock: moto does not have %s of %s: %s", operation, service, error)
-            return _fail(HTTPStatus.NOT_IMPLEMENTED, noting)
+            log.warning("Local Bedrock: moto does not have %s of %s: %s", visit.operation, visit.service, error)
+            return _bodiless(HTTPStatus.NOT_IMPLEMENTED)
         except Exception:
-            log.exception("Local Bedrock: moto failed in %s of %s", operation, service)
-            return _fail(HTTPStatus.INTERNAL_SERVER_ERROR, noting)
+            log.exception("Local Bedrock: moto failed in %s of %s", visit.operation, visit.service)
+            return _bodiless(HTTPStatus.INTERNAL_SERVER_ERROR)
+        status, headers = begun[-1]
+        return HttpResponse(int(status[:3]), dict(headers), body, error_code(int(status[:3]), body))
 
-    def _note(self, environ: WSGIEnvironment, **details: Any) -> None:
-        if INTERNAL not in environ.get("HTTP_USER_AGENT", ""):
-            self._journal.add(Call(time=self._world.clock.now(), **details))
+
+def _refusal(operation: OperationModel | None) -> Callable[[ServiceError, int | None], HttpResponse]:
+    return lambda error, status: respond_error(error, operation, status)
+
+
+def _error_of(fault: Fault) -> ServiceError:
+    status = fault.status or 400
+    code = fault.code or _CODES.get(status, "InternalServerException" if status >= 500 else "ValidationException")
+    return ServiceError(code, fault.message or "A fault that was set in Local Bedrock.", _STATUSES.get(code, status))
+
+
+_STATUSES = {"ExpiredTokenException": 403, **{code: status for status, code in _CODES.items()}}
+"""The statuses of errors that the service model need not declare for an operation."""
+
+
+def _public(service: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    if service == "bedrock":
+        return parameters
+    return {name: value for name, value in parameters.items() if name in _RUNTIME_PARAMETERS}
 
 
 def _signed_for(environ: WSGIEnvironment, default_region: str) -> tuple[str, str]:
@@ -131,8 +269,9 @@ def _path(environ: WSGIEnvironment) -> str:
     return path
 
 
-def _operation_of(environ: WSGIEnvironment) -> str:
-    """Return what the request itself tells of its operation: a target, an action, or method and path."""
+def _operation_of(visit: _Visit) -> str:
+    """Return what a request itself tells of its operation: a target, an action, or method and path."""
+    environ = visit.environ
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
@@ -140,16 +279,9 @@ def _operation_of(environ: WSGIEnvironment) -> str:
         environ["wsgi.input"].seek(0)
         if action := parse_qs(body.decode(errors="replace")).get("Action"):
             return str(action[0])
-    method: str = environ["REQUEST_METHOD"]
-    return f"{method} {unquote(_path(environ))}"
+    return f"{visit.method} {unquote(visit.path)}"
 
 
-def _fail(status: HTTPStatus, start_response: Callable[..., object]) -> Iterable[bytes]:
+def _bodiless(status: HTTPStatus) -> HttpResponse:
     """Answer without a body: whatever protocol the client speaks, it makes an error of the status."""
-    start_response(f"{status.value} {status.phrase}", [])
-    return []
-
-
-def _send(response: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
-    start_response(f"{response.status} {HTTPStatus(response.status).phrase}", list(response.headers.items()))
-    return [response.body]
+    return HttpResponse(status.value, {}, b"", status.phrase.replace(" ", ""))

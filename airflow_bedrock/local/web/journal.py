@@ -5,32 +5,42 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, overload
+
+import msgspec
 
 KEPT = 100_000
 """Calls kept; older ones are forgotten."""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One call.
 
-    :param service: as it is named in the request's signature (``bedrock``, ``s3``, ``iam``).
-    :param operation: ``CreateModelCustomizationJob``; for services that moto answers, what the request tells of it.
-    :param status: the HTTP status.
-    :param parameters: of calls to Bedrock; those of its runtime without the conversation.
-    :param error: the error code of a call to Bedrock that failed.
+    :param number: counts all calls since the journal began, from 1.
+    :param time: on Local Bedrock's clock, when the answer was ready.
+    :param service: as it is named in the service model (``bedrock``, ``bedrock-runtime``, ``s3``, ``iam``).
+    :param operation: such as ``CreateModelCustomizationJob``; method and path where no operation is known.
+    :param status: the HTTP status; 0 where the connection was dropped without an answer.
+    :param parameters: of calls to Bedrock, those of its runtime without the conversation; of S3, bucket and key.
+    :param error: the error code of a call that failed.
+    :param fault: the effects of the faults that struck the call, such as ``error`` or ``delay, drop``.
     """
 
+    number: int
     time: datetime
     service: str
     operation: str
     status: int
     region: str = ""
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = {}
     error: str | None = None
+    fault: str | None = None
+
+    def has(self, **parameters: Any) -> bool:
+        """Whether it came with these parameters."""
+        return all(self.parameters.get(name) == value for name, value in parameters.items())
 
 
 class Journal(Sequence[Call]):
@@ -38,21 +48,24 @@ class Journal(Sequence[Call]):
 
     def __init__(self) -> None:
         self._calls: deque[Call] = deque(maxlen=KEPT)
+        self._count = 0
         self._lock = threading.Lock()
 
-    def add(self, call: Call) -> None:
+    def add(self, **details: Any) -> None:
         """Write a call down."""
         with self._lock:
-            self._calls.append(call)
+            self._count += 1
+            self._calls.append(Call(number=self._count, **details))
 
-    def of(self, operation: str) -> list[Call]:
-        """Return the calls of one operation."""
-        return [call for call in self if call.operation == operation]
+    def of(self, operation: str, **parameters: Any) -> list[Call]:
+        """Return the calls of one operation, or those of them that came with these parameters."""
+        return [call for call in self if call.operation == operation and call.has(**parameters)]
 
     def clear(self) -> None:
-        """Forget all calls."""
+        """Forget all calls, and count from 1 again."""
         with self._lock:
             self._calls.clear()
+            self._count = 0
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -68,3 +81,33 @@ class Journal(Sequence[Call]):
     def __getitem__(self, index: int | slice) -> Call | list[Call]:
         with self._lock:
             return list(self._calls)[index]
+
+
+class Filter(msgspec.Struct, forbid_unknown_fields=True):
+    """Which calls the admin API shows.
+
+    :param fault: whether a fault struck them.
+    :param after: those with a greater number; for reading on.
+    :param limit: so many at most: the first after ``after``, or else the latest.
+    """
+
+    service: str | None = None
+    operation: str | None = None
+    status: int | None = None
+    error: str | None = None
+    fault: bool | None = None
+    after: int | None = None
+    limit: int = 1000
+
+    def apply(self, calls: Sequence[Call]) -> list[Call]:
+        """Return the calls that it lets through, the oldest first."""
+        wanted = {name: value for name in ("service", "operation", "status", "error") if (value := getattr(self, name))}
+        found = (
+            call
+            for call in (calls if self.after is not None else reversed(calls[:]))
+            if call.number > (self.after or 0)
+            and all(getattr(call, name) == value for name, value in wanted.items())
+            and (self.fault is None or (call.fault is not None) == self.fault)
+        )
+        shown = list(islice(found, self.limit))
+        return shown if self.after is not None else shown[::-1]

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
 
 
+class Dropped(Exception):  # not an error: a fault asked for it
+    """The connection is to be closed without an answer."""
+
+
 class Server:
     """Serves a WSGI application from a thread of its own.
 
@@ -98,7 +102,11 @@ class _Handler(MotoRequestHandler):
         ) -> Any:  # the old `write` callable, which nothing here uses
             begun.append((status, headers))
 
-        content = _content(self.server.app(environ, start_response))
+        try:
+            content = _content(self.server.app(environ, start_response))
+        except Dropped:
+            self.close_connection = True
+            return
         self._send(*begun[-1], content)
 
     def _read_body(self, environ: dict[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ import heapq
 import itertools
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from airflow_bedrock.local.clock import Clock
 
@@ -27,12 +27,15 @@ class Runner:
     """Resumes each piece of work when its time has come.
 
     :param clock: the time to go by.
+    :param stepped: called with the key of a piece of work after each of its steps.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, stepped: Callable[[str], None] = lambda key: None) -> None:
         self._clock = clock
+        self._stepped = stepped
         self._started: dict[str, float] = {}
-        self._busy = False
+        self.current: str | None = None
+        """The key of the work that is being done at this moment."""
         self._changed = threading.Condition(threading.RLock())
         self._queue: list[tuple[float, int, str]] = []
         self._works: dict[str, Work] = {}
@@ -49,14 +52,18 @@ class Runner:
         self._thread = threading.Thread(target=self._run, name="local-bedrock-runner", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop after the step that is being done, and drop what is left."""
+    def pause(self) -> None:
+        """Stop after the step that is being done; what is left stays."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         if self._thread:
             self._thread.join()
             self._thread = None
+
+    def stop(self) -> None:
+        """Stop after the step that is being done, and drop what is left."""
+        self.pause()
         for work in self._works.values():
             work.close()
         self._works.clear()
@@ -107,7 +114,7 @@ class Runner:
             return
         with self._changed:
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._stopping or not (self._busy or self._is_due()))
+            self._changed.wait_for(lambda: self._stopping or not (self.current or self._is_due()))
 
     def _is_due(self) -> bool:
         due = self.next_due()
@@ -122,13 +129,13 @@ class Runner:
 
     def _next_due(self) -> str | None:
         with self._changed:
-            self._busy = not self._stopping and self._is_due()
-            if not self._busy:
+            self.current = None
+            if self._stopping or not self._is_due():
                 self._changed.notify_all()
                 return None
-            _, _, key = heapq.heappop(self._queue)
-            del self._tickets[key]
-            return key
+            _, _, self.current = heapq.heappop(self._queue)
+            del self._tickets[self.current]
+            return self.current
 
     def _seconds_to_next(self) -> float | None:
         due = self.next_due()
@@ -149,6 +156,7 @@ class Runner:
             with self._changed:
                 if key not in self._tickets:  # nobody woke it in the meantime
                     self._enqueue(key, due)
+        self._stepped(key)
 
     def _enqueue(self, key: str, due: float) -> None:
         with self._changed:

@@ -79,8 +79,7 @@ def test_objects_keep_their_etags(service: Service, tmp_path: Path) -> None:
         assert (head["ContentType"], head["Metadata"]) == ("text/plain", {"made": "by hand"})
         run.s3.delete_object(Bucket=bucket, Key="a")
         run.s3.delete_object(Bucket=bucket, Key="big")
-    assert (tmp_path / "s3" / bucket / "a" / "b").read_text() == "a/b"
-    assert not (tmp_path / "s3" / bucket / "big").exists()
+    assert not (tmp_path / "s3" / bucket).exists()
     empty(service, bucket)
     with again(service, tmp_path) as run:
         assert set(etags(run, bucket)) == {"a/b", "c//d", "folder/"}

@@ -1,0 +1,66 @@
+"""Keeps IAM's roles and policies, through IAM's API only."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.local.state.store import Store
+
+
+class Roles:
+    """The roles, with their policies, and the account's own managed policies.
+
+    :param iam: a boto3 client.
+    """
+
+    def __init__(self, store: Store, iam: Any) -> None:
+        self._store = store
+        self._iam = iam
+
+    def write(self) -> None:
+        """Write them as they are now; one call returns them all."""
+        pages = self._iam.get_paginator("get_account_authorization_details").paginate(
+            Filter=["Role", "LocalManagedPolicy"]
+        )
+        roles: list[Any] = []
+        policies: list[Any] = []
+        for page in pages:
+            roles += page["RoleDetailList"]
+            policies += page["Policies"]
+        self._store.write({"iam": msgspec.json.encode({"roles": roles, "policies": policies})})
+
+    def restore(self) -> None:
+        """Make them again."""
+        if "iam" not in self._store.values:
+            return
+        kept = msgspec.json.decode(self._store.values["iam"])
+        for policy in kept["policies"]:
+            (document,) = [one["Document"] for one in policy["PolicyVersionList"] if one["IsDefaultVersion"]]
+            self._make("create_policy", **_named(policy, "PolicyName"), PolicyDocument=json.dumps(document))
+        for role in kept["roles"]:
+            self._restore_role(role)
+
+    def _restore_role(self, role: dict[str, Any]) -> None:
+        name, trust = role["RoleName"], json.dumps(role["AssumeRolePolicyDocument"])
+        tags = {"Tags": role["Tags"]} if role.get("Tags") else {}
+        self._make("create_role", **_named(role, "RoleName"), AssumeRolePolicyDocument=trust, **tags)
+        for policy in role["RolePolicyList"]:
+            document = json.dumps(policy["PolicyDocument"])
+            self._iam.put_role_policy(RoleName=name, PolicyName=policy["PolicyName"], PolicyDocument=document)
+        for policy in role["AttachedManagedPolicies"]:
+            self._iam.attach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
+
+    def _make(self, operation: str, **parameters: Any) -> None:
+        try:
+            getattr(self._iam, operation)(**parameters)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "EntityAlreadyExists":
+                raise
+
+
+def _named(entity: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: entity[name], "Path": entity.get("Path", "/")}

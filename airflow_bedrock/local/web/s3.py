@@ -1,0 +1,132 @@
+"""Which S3 operation a request is for: S3 itself is moto's, but journal, faults and state speak of operations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import parse_qsl, unquote
+from xml.sax.saxutils import escape
+
+from moto.core.model import OperationModel
+from moto.core.utils import get_service_model
+
+from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.web.protocol import HttpResponse
+
+_HOST = re.compile(r"([a-z0-9.-]{3,63})\.(?:s3[.-].*|localhost)(?::\d+)?")
+"""A host that begins with the bucket's name ("virtual-hosted style")."""
+
+_CODE = re.compile(rb'<Code>([^<]+)</Code>|"(?:__type|code)": ?"([^"]+)"')
+"""The error code in an answer in XML or JSON."""
+
+_CODES = {
+    "ThrottlingException": ("SlowDown", 503),
+    "InternalServerException": ("InternalError", 500),
+    "ServiceUnavailableException": ("ServiceUnavailable", 503),
+    "ExpiredTokenException": ("ExpiredToken", 400),
+    "AccessDeniedException": ("AccessDenied", 403),
+}
+"""What S3 says for the codes of other services, and with which HTTP status."""
+
+_DEPTHS = {"/": 0, "/{Bucket}": 1, "/{Bucket}/{Key+}": 2}
+
+
+@dataclass(frozen=True)
+class S3Request:
+    """What a request to S3 is about.
+
+    :param operation: such as ``PutObject``; just the method for a request that S3 does not know.
+    """
+
+    operation: str
+    bucket: str = ""
+    key: str = ""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters that the request's address holds."""
+        return {name: value for name, value in (("Bucket", self.bucket), ("Key", self.key)) if value}
+
+    @property
+    def changes_object(self) -> bool:
+        """Whether there is another object under the key afterwards, or none."""
+        return self.operation in ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
+
+    @property
+    def changes_bucket(self) -> bool:
+        """Whether there are other objects in the bucket afterwards, or another bucket; a form's POST among them."""
+        return self.operation in ("CreateBucket", "DeleteBucket", "DeleteObjects", "POST")
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """How requests for an operation look.
+
+    :param depth: how much its path names: nothing, a bucket, or an object.
+    :param marks: parts of the query, and names of headers, that each request for it has.
+    """
+
+    name: str
+    method: str
+    depth: int
+    marks: frozenset[str]
+
+
+def s3_request(method: str, path: str, query: str, host: str, headers: Iterable[str]) -> S3Request:
+    """Return what a request is about.
+
+    :param path: still percent-encoded.
+    :param headers: the names of its headers, in lower case.
+    """
+    bucket, key = _place(path, host)
+    marks = {*headers}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        marks |= {name, f"{name}={value}"}
+    depth = 2 if key else 1 if bucket else 0
+    fitting = [one for one in _operations() if (one.method, one.depth) == (method, depth) and one.marks <= marks]
+    name = max(fitting, key=lambda one: len(one.marks)).name if fitting else method
+    return S3Request(name, bucket, key)
+
+
+def _place(path: str, host: str) -> tuple[str, str]:
+    path = unquote(path.lstrip("/"))
+    if matched := _HOST.fullmatch(host):
+        return matched[1], path
+    bucket, _, key = path.partition("/")
+    return bucket, key
+
+
+@cache
+def _operations() -> tuple[_Operation, ...]:
+    model = get_service_model("s3")
+    models = [model.operation_model(name) for name in model.operation_names]
+    return tuple(_operation(one) for one in models if one.http["requestUri"].partition("?")[0] in _DEPTHS)
+
+
+def _operation(model: OperationModel) -> _Operation:
+    path, _, query = model.http["requestUri"].partition("?")
+    shape = model.input_shape
+    located = [shape.members[name].serialization for name in shape.required_members] if shape else []
+    named = {one["name"] for one in located if one.get("location") in ("querystring", "header")}
+    return _Operation(model.name, model.http["method"], _DEPTHS[path], frozenset({*query.split("&"), *named} - {""}))
+
+
+def respond_s3_error(error: ServiceError, status: int | None = None) -> HttpResponse:
+    """Return the response for an error that a fault asks for; S3 has codes of its own for what other services share.
+
+    :param status: the HTTP status that the fault asks for.
+    """
+    code, usual = _CODES.get(error.code, (error.code, error.status))
+    body = f"<Error><Code>{escape(code)}</Code><Message>{escape(error.message)}</Message></Error>"
+    return HttpResponse(status or usual, {"Content-Type": "application/xml"}, body.encode(), code)
+
+
+def error_code(status: int, body: bytes) -> str | None:
+    """Return the error code in an answer of whichever protocol; the status's own where it holds none."""
+    if status < 400:
+        return None
+    if found := _CODE.search(body[:4096]):
+        return found[found.lastindex or 0].decode(errors="replace").rpartition("#")[2]
+    return str(status)

@@ -1,0 +1,27 @@
+"""After a restart: work that was under way goes on where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.work.customization import customize
+from airflow_bedrock.local.work.deployment import deploy, update
+from airflow_bedrock.local.work.runner import Work
+
+
+def resume(bedrock: Bedrock, started: Mapping[str, float]) -> None:
+    """Hand the runner all work that had not ended.
+
+    :param started: when each piece of work was started, by its key, on the present clock.
+    """
+
+    def go_on(key: str, work: Work) -> None:
+        bedrock.world.runner.add(key, work, started.get(key))
+
+    for job in bedrock.jobs.values():
+        if job.active:
+            go_on(job.arn, customize(bedrock, job))
+    for deployment in bedrock.deployments.values():
+        if deployment.mutating:
+            go_on(deployment.arn, (deploy if deployment.status == "Creating" else update)(bedrock, deployment))

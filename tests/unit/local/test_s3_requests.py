@@ -1,0 +1,85 @@
+"""Which S3 operation a request is for, told as boto3 itself sends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
+
+from airflow_bedrock.local.web.s3 import S3Request, s3_request
+
+OBJECT = {"Bucket": "some-bucket", "Key": "a folder/ké+y"}
+PART = {**OBJECT, "UploadId": "u", "PartNumber": 1}
+
+
+@pytest.fixture(scope="module", params=["path", "virtual"])
+def client(request: pytest.FixtureRequest) -> Iterator[Any]:
+    session = boto3.session.Session("id", "key", region_name="us-east-1")
+    client = session.client("s3", config=Config(s3={"addressing_style": request.param}))
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters"),
+    [
+        ("ListBuckets", {}),
+        ("CreateBucket", {"Bucket": "some-bucket"}),
+        ("DeleteBucket", {"Bucket": "some-bucket"}),
+        ("HeadBucket", {"Bucket": "some-bucket"}),
+        ("GetBucketLocation", {"Bucket": "some-bucket"}),
+        ("ListObjects", {"Bucket": "some-bucket", "Prefix": "a"}),
+        ("ListObjectsV2", {"Bucket": "some-bucket", "Prefix": "a"}),
+        ("DeleteObjects", {"Bucket": "some-bucket", "Delete": {"Objects": [{"Key": "k"}]}}),
+        ("PutBucketTagging", {"Bucket": "some-bucket", "Tagging": {"TagSet": []}}),
+        ("PutObject", {**OBJECT, "Body": b"x"}),
+        ("GetObject", {**OBJECT, "Range": "bytes=0-1"}),
+        ("HeadObject", OBJECT),
+        ("DeleteObject", OBJECT),
+        ("PutObjectTagging", {**OBJECT, "Tagging": {"TagSet": []}}),
+        ("CopyObject", {**OBJECT, "CopySource": "other/key"}),
+        ("CreateMultipartUpload", OBJECT),
+        ("UploadPart", {**PART, "Body": b"x"}),
+        ("UploadPartCopy", {**PART, "CopySource": "other/key"}),
+        ("CompleteMultipartUpload", {**OBJECT, "UploadId": "u", "MultipartUpload": {"Parts": []}}),
+        ("AbortMultipartUpload", {**OBJECT, "UploadId": "u"}),
+    ],
+)
+def test_operation_bucket_and_key_are_told(client: Any, operation: str, parameters: dict[str, Any]) -> None:
+    """What boto3 sends for an operation is recognised as that, with bucket and key, in both styles of address."""
+    seen: list[S3Request] = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        url = urlsplit(request.url)
+        seen.append(s3_request(request.method, url.path, url.query, url.netloc, map(str.lower, request.headers)))
+        return AWSResponse(request.url, 200, HTTPHeaders(), Empty())
+
+    method = next(name for name, api in client.meta.method_to_api_mapping.items() if api == operation)
+    client.meta.events.register("before-send.s3", answer)
+    try:
+        getattr(client, method)(**parameters)
+    finally:
+        client.meta.events.unregister("before-send.s3", answer)
+    assert seen == [S3Request(operation, parameters.get("Bucket", ""), parameters.get("Key", ""))]
+    assert seen[0].parameters == {name: parameters[name] for name in ("Bucket", "Key") if name in parameters}
+
+
+class Empty:
+    """A body with next to nothing in it."""
+
+    def stream(self, *_: Any, **__: Any) -> Any:
+        return iter([b"<Empty/>"])
+
+    def read(self, *_: Any) -> bytes:
+        return b""
+
+
+def test_what_s3_does_not_know_is_named_by_its_method() -> None:
+    """A request that no operation has is told all the same."""
+    assert s3_request("PATCH", "/bucket/key", "", "127.0.0.1:4599", []) == S3Request("PATCH", "bucket", "key")
