@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
-
+from airflow_bedrock.local.api.customization_request import base_of, check_config, check_data, hyperparameters_of
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.tags import check_tags
-from airflow_bedrock.local.catalog import Family, Hyperparameter, catalog, foundation_model_arn, foundation_model_id
-from airflow_bedrock.local.errors import conflict, invalid, not_built, not_found
+from airflow_bedrock.local.api.quotas import check_jobs
+from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.errors import conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
 from airflow_bedrock.local.work.customization import customize
+from airflow_bedrock.local.work.events import tell_of_job
+from airflow_bedrock.local.work.permissions import Role
 
 _OPERATION = "CreateModelCustomizationJob"
 
 
 def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Accept a job and begin to run it."""
-    base_model, family = _base_model(request)
-    hyperparameters = _hyperparameters(family, request.get("hyperParameters", {}))
-    _check_data(request)
     check_tags(request, "jobTags", "customModelTags")
-    # Before the lock is taken: IAM is asked over HTTP.
-    _check_role(bedrock, request["roleArn"])
+    check_data(request)
     with bedrock.world.lock:
-        if arn := bedrock.accepted(_OPERATION, request):
-            return {"jobArn": arn}
+        base = base_of(bedrock, request)
+    check_config(base, request)
+    hyperparameters = hyperparameters_of(base, request)
+    arn = bedrock.new_arn(f"model-customization-job/{base.id}")
+    # Before the lock is taken: IAM is asked over HTTP.
+    check_role(bedrock, request["roleArn"], arn)
+    with bedrock.world.lock:
+        if known := bedrock.accepted(_OPERATION, request):
+            return {"jobArn": known}
         _check_names(bedrock, request)
+        check_jobs(bedrock)
         now = bedrock.world.clock.now()
         job = Job(
-            arn=bedrock.new_arn(f"model-customization-job/{base_model}"),
+            arn=arn,
             name=request["jobName"],
             model_name=request["customModelName"],
-            base_model=base_model,
-            base_model_arn=foundation_model_arn(bedrock.region, base_model),
+            base_model=base.id,
+            base_model_arn=base.arn,
             request=request,
             hyperparameters=hyperparameters,
             creation_time=now,
             last_modified_time=now,
         )
-        bedrock.jobs[job.arn] = job
-        bedrock.remember(_OPERATION, request, job.arn)
-    bedrock.world.runner.add(job.arn, customize(bedrock, job))
-    return {"jobArn": job.arn}
+        bedrock.jobs[arn] = job
+        tag(bedrock, arn, request.get("jobTags"))
+        bedrock.remember(_OPERATION, request, arn)
+    tell_of_job(bedrock, job)
+    bedrock.world.runner.add(arn, customize(bedrock, job))
+    return {"jobArn": arn}
 
 
 def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             "customizationType": job.type,
             "vpcConfig": wanted.get("vpcConfig"),
             "customizationConfig": wanted.get("customizationConfig"),
-            "outputModelKmsKeyArn": _kms_key_arn(bedrock, wanted),
+            "outputModelKmsKeyArn": kms_key_arn(bedrock, wanted),
             **metrics(job),
         }
         return present(described)
@@ -102,6 +108,7 @@ def stop_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> d
         for phase in job.phases.values():
             if phase.status == "InProgress":
                 phase.status, phase.last_modified_time = "Stopping", job.last_modified_time
+        tell_of_job(bedrock, job)
     bedrock.world.runner.wake(job.arn)
     return {}
 
@@ -121,57 +128,12 @@ def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> Job:
     return get(bedrock.jobs, identifier, not_found(f"The provided job {identifier} was not found."))
 
 
-def _base_model(request: Mapping[str, Any]) -> tuple[str, Family]:
-    kind = request.get("customizationType", "FINE_TUNING")
-    identifier = request["baseModelIdentifier"]
-    if ":custom-model/" in identifier:
-        raise not_built("iterative fine-tuning of a custom model")
-    model = foundation_model_id(identifier)
-    family = catalog().family(model)
-    if family is None:
-        raise invalid(f"The provided model identifier is invalid: {identifier} is no model that can be customized.")
-    if kind in ("DISTILLATION", "REINFORCEMENT_FINE_TUNING", "IMPORTED"):
-        raise not_built(f"customization of type {kind}")
-    if kind not in family.types:
-        raise invalid(f"The model {model} does not support customization of type {kind}.")
-    return model, family
+def check_role(bedrock: Bedrock, arn: str, for_arn: str) -> None:
+    """Check that Bedrock may assume a job's role.
 
-
-def _hyperparameters(family: Family, given: Mapping[str, str]) -> dict[str, str]:
-    unknown = sorted(set(given) - set(family.hyperparameters))
-    if unknown:
-        raise invalid(f"Unknown hyperparameters for {family.name}: {', '.join(unknown)}.")
-    for name, value in given.items():
-        _check_hyperparameter(name, value, family.hyperparameters[name])
-    return {name: given.get(name, rule.default) for name, rule in family.hyperparameters.items()}
-
-
-def _check_hyperparameter(name: str, value: str, rule: Hyperparameter) -> None:
-    kind = "a whole number" if rule.whole else "a number"
-    try:
-        number: float = int(value) if rule.whole else float(value)
-    except ValueError:
-        number = math.nan
-    if not rule.min <= number <= rule.max:
-        raise invalid(f"The hyperparameter {name} must be {kind} between {rule.min:g} and {rule.max:g}, not {value!r}.")
-
-
-def _check_data(request: Mapping[str, Any]) -> None:
-    training = request["trainingDataConfig"]
-    if "invocationLogsConfig" in training:
-        raise not_built("training on invocation logs")
-    if "s3Uri" not in training:
-        raise invalid("The trainingDataConfig must have an s3Uri.")
-
-
-def _check_role(bedrock: Bedrock, arn: str) -> None:
-    if not bedrock.world.settings.check_role:
-        return
-    try:
-        found: str = bedrock.client("iam").get_role(RoleName=arn.rpartition("/")[2])["Role"]["Arn"]
-    except ClientError:
-        found = ""
-    if found != arn:
+    :raises ServiceError: ValidationException.
+    """
+    if not Role(bedrock, arn, for_arn).assumable:
         raise invalid(
             f"Could not assume the provided IAM role {arn}. Make sure that the role exists and that its trust policy "
             "lets bedrock.amazonaws.com assume it."
@@ -218,7 +180,8 @@ def _phase(phase: Phase) -> dict[str, Any]:
     )
 
 
-def _kms_key_arn(bedrock: Bedrock, request: Mapping[str, Any]) -> str | None:
+def kms_key_arn(bedrock: Bedrock, request: Mapping[str, Any]) -> str | None:
+    """Return the ARN of the key that a request names, if it names one."""
     key = request.get("customModelKmsKeyId")
     if key is None or key.startswith("arn:"):
         return key

@@ -140,6 +140,106 @@ class Deployment:
 
 
 @dataclass
+class Throughput:
+    """Provisioned throughput: model units that answer for one model, by the hour.
+
+    :param model_arn: the model that answers: a foundation model or a custom one.
+    :param desired_model_arn: the one that is to take its place while the status is Updating.
+    :param commitment: OneMonth or SixMonths; None without.
+    """
+
+    arn: str
+    name: str
+    model_arn: str
+    desired_model_arn: str
+    foundation_model_arn: str
+    units: int
+    creation_time: datetime
+    last_modified_time: datetime
+    status: str = "Creating"
+    commitment: str | None = None
+    commitment_expiration_time: datetime | None = None
+
+    @property
+    def models(self) -> set[str]:
+        """The ARNs of the model that answers, and of the one that is to take its place."""
+        return {self.model_arn, self.desired_model_arn}
+
+
+@dataclass
+class Meter:
+    """What provisioned throughput costs: so many model units for so long. It stays when the throughput is deleted.
+
+    :param arn: the throughput's.
+    """
+
+    arn: str
+    name: str
+    units: int
+    began: datetime
+    ended: datetime | None = None
+
+    def hours(self, now: datetime) -> float:
+        """Return the hours so far, or in all."""
+        return ((self.ended or now) - self.began).total_seconds() / 3600
+
+
+@dataclass
+class Evaluation:
+    """An evaluation job.
+
+    :param request: the CreateEvaluationJob request, as it came.
+    """
+
+    arn: str
+    name: str
+    request: dict[str, Any]
+    creation_time: datetime
+    last_modified_time: datetime
+    status: str = "InProgress"
+    failure_messages: list[str] = field(default_factory=list)
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in ("InProgress", "Stopping")
+
+
+@dataclass
+class Counts:
+    """How many records of a batch inference job there are, and what became of them."""
+
+    total: int = 0
+    processed: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+
+@dataclass
+class InvocationJob:
+    """A batch inference job.
+
+    :param request: the CreateModelInvocationJob request, as it came.
+    """
+
+    arn: str
+    name: str
+    request: dict[str, Any]
+    creation_time: datetime
+    last_modified_time: datetime
+    expiration_time: datetime
+    status: str = "Submitted"
+    message: str | None = None
+    end_time: datetime | None = None
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.end_time is None
+
+
+@dataclass
 class Accepted:
     """A request that was accepted under a clientRequestToken, and the ARN that it got."""
 
@@ -154,4 +254,9 @@ class Shelf:
     jobs: dict[str, Job] = field(default_factory=dict)
     models: dict[str, CustomModel] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
+    throughputs: dict[str, Throughput] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    invocations: dict[str, InvocationJob] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, Accepted] = field(default_factory=dict)

@@ -22,7 +22,9 @@ from moto.core.parse import RestJSONParser
 from moto.core.utils import get_service_model
 from werkzeug.datastructures import Headers, MultiDict
 
+from airflow_bedrock.local.answers import Answer, Events, Payload
 from airflow_bedrock.local.errors import ServiceError, invalid
+from airflow_bedrock.local.web import event_stream
 from airflow_bedrock.shapes import describe, problems
 
 SERVICES = ("bedrock", "bedrock-runtime")
@@ -111,17 +113,24 @@ def parse(operation: OperationModel, request: HttpRequest, labels: Mapping[str, 
     return parameters
 
 
-def respond(operation: OperationModel, result: Mapping[str, Any]) -> HttpResponse:
+def respond(operation: OperationModel, result: Answer) -> HttpResponse:
     """Return the response for an operation's result, whose members have the names of the output shape.
 
     All of them go into the body, as they do in every operation that is built. (moto's serializer, which also does
-    headers and event streams, walks the shapes: 0.1 s for a page of 1000 jobs; this takes less than a millisecond.)
+    headers, walks the shapes: 0.1 s for a page of 1000 jobs; this takes less than a millisecond.)
     """
+    content_type, body = _encode(result)
     return HttpResponse(
-        status=operation.http["responseCode"],
-        headers={"Content-Type": "application/json", **_request_id()},
-        body=msgspec.json.encode(result),
+        status=operation.http["responseCode"], headers={"Content-Type": content_type, **_request_id()}, body=body
     )
+
+
+def _encode(result: Answer) -> tuple[str, bytes]:
+    if isinstance(result, Events):
+        return event_stream.CONTENT_TYPE, b"".join(event_stream.encode_event(*event) for event in result.events)
+    if isinstance(result, Payload):
+        return result.content_type, result.content
+    return "application/json", msgspec.json.encode(result)
 
 
 def respond_error(

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
 
-from airflow_bedrock.local.catalog import Family, catalog, foundation_model_id
+from airflow_bedrock.local.catalog import known, schedule
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.learning.training import (
     Batch,
@@ -24,9 +23,12 @@ from airflow_bedrock.local.learning.training import (
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CustomModel, Job
 from airflow_bedrock.local.work.artefacts import Row, write_metrics
-from airflow_bedrock.local.work.records import DataError, check_count, examples
+from airflow_bedrock.local.work.data import Data
+from airflow_bedrock.local.work.events import tell_of_job
+from airflow_bedrock.local.work.examples import examples_of
+from airflow_bedrock.local.work.records import DataError, Record
 from airflow_bedrock.local.work.runner import Work
-from airflow_bedrock.local.work.s3 import check_writable, read_lines
+from airflow_bedrock.local.work.slots import has_slot, wake_next
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ VALIDATED, PROCESSED = 0.15, 0.3
 
 STOPPING = 0.1
 """How long a job is Stopping, as a share of its time."""
+
+WAITING = 3600.0
+"""How often a job that waits to train looks by itself, in seconds; it is woken when its turn comes."""
 
 INTERNAL_ERROR = "Internal server error. Local Bedrock's log has the details."
 
@@ -66,6 +71,8 @@ class _Run:
         self._job = job
         self._started = bedrock.world.runner.started(job.arn)
         self._s3 = bedrock.client("s3")
+        self._records: list[Record] = []
+        self._held_out: list[list[Record]] = []
         self._training: list[Example] = []
         self._validation: list[list[Example]] = []
         self._model: LanguageModel | None = None
@@ -77,6 +84,7 @@ class _Run:
         """Go through the phases."""
         yield from self._phase("validation", self._validate())
         yield from self._phase("dataProcessing", self._process())
+        yield from self._wait_for_slot()
         yield from self._phase("training", self._train())
         self._complete()
 
@@ -88,6 +96,8 @@ class _Run:
             for phase in self._job.phases.values():
                 if phase.status in ("InProgress", "Stopping"):
                     phase.status, phase.last_modified_time = status, now
+            tell_of_job(self._bedrock, self._job)
+            wake_next(self._bedrock)
 
     def _phase(self, name: str, work: Work) -> Work:
         phase = self._job.phases[name]
@@ -107,52 +117,75 @@ class _Run:
             if phase.status == "InProgress":
                 phase.status, phase.last_modified_time = "Completed", self._touch()
 
+    def _wait_for_slot(self) -> Work:
+        while True:
+            with self._bedrock.world.lock:
+                self._check_not_stopped()
+                if has_slot(self._bedrock, self._job):
+                    return
+            yield self.now() + WAITING
+
     def _validate(self) -> Work:
-        request = self._job.request
-        kind = "pre-training" if self._job.type == "CONTINUED_PRE_TRAINING" else self._family.format
-        check_writable(self._s3, request["outputDataConfig"]["s3Uri"])
-        self._training = self._read(request["trainingDataConfig"]["s3Uri"], kind)
-        for validator in request.get("validationDataConfig", {}).get("validators", []):
-            self._validation.append(self._read(validator["s3Uri"], kind))
-        check_count(len(self._training) + sum(map(len, self._validation)), self._family.records_for(self._job.type))
+        data = Data(self._bedrock, self._job, self._s3)
+        data.read()
+        self._records, self._held_out = data.training, data.validation
         yield self._due(VALIDATED)
 
-    def _read(self, uri: str, kind: str) -> list[Example]:
-        limit = self._family.records_for(self._job.type)[1]
-        # One more than may be there is enough to know that there are too many.
-        return list(islice(examples(read_lines(self._s3, uri), uri, kind), limit + 1))
-
     def _process(self) -> Work:
-        self._model = LanguageModel.untrained(
-            [example.prompt for example in self._training],
-            [example.completion for example in self._training],
-            seed=f"{self._job.base_model} {fingerprint(self._training)}",
-        )
+        self._training = examples_of(self._bedrock, self._job, self._records)
+        self._validation = [examples_of(self._bedrock, self._job, part) for part in self._held_out]
+        self._model = self._beginning()
         yield self._due(PROCESSED)
+
+    def _beginning(self) -> LanguageModel:
+        """Return what training begins with: the custom model that is tuned further, or one that knows nothing."""
+        prompts = [example.prompt for example in self._training]
+        completions = [example.completion for example in self._training]
+        seed = f"{self._job.base_model} {fingerprint(self._training)}"
+        if ":custom-model/" not in self._job.base_model_arn:
+            return LanguageModel.untrained(prompts, completions, seed)
+        with self._bedrock.world.lock:
+            base = self._bedrock.world.weights.get(self._job.base_model_arn)
+        if base is None:
+            raise DataError(f"The base model {self._job.base_model_arn} was deleted")
+        return base.extended(prompts, completions, seed)
 
     def _train(self) -> Work:
         model = self._model
         assert model is not None  # noqa: S101  # data processing made it
-        schedule = self._family.schedule(self._job.hyperparameters)
+        begun = self._job.phases["training"].creation_time
+        assert begun is not None  # noqa: S101  # the phase has begun
+        plan = schedule(known(self._job.base_model).methods[self._job.type], self._settings(), len(self._training))
         held_out = [Batch.of(model, part, token_limit(len(self._training))) for part in self._validation]
         progress = self._job.progress
-        progress.steps = schedule.steps(len(self._training))
+        progress.steps = plan.steps(len(self._training))
         training: list[Row] = []
         validation: list[Row] = []
         losses: list[float] = []
-        for step in train(model, self._training, schedule):
+        seconds = (1 - PROCESSED) * self._bedrock.world.settings.job_seconds
+        for step in train(model, self._training, plan):
             training.append((step.number, step.epoch, step.loss))
             progress.step, progress.epoch, progress.training_loss = step.number, step.epoch, step.loss
             if step.ends_epoch and held_out:
                 losses = [loss_of(model, part) for part in held_out]
                 progress.validation_loss = _mean(losses, [len(part.targets) for part in held_out])
                 validation.append((step.number, step.epoch, progress.validation_loss))
-            yield self._due(PROCESSED + (1 - PROCESSED) * step.number / progress.steps)
-        output = self._job.request["outputDataConfig"]["s3Uri"]
-        write_metrics(self._s3, output, self._job.id, training, validation)
-        last_epoch = [loss for _, epoch, loss in training if epoch == schedule.epochs]
+            yield begun.timestamp() + seconds * step.number / progress.steps
+        self._write(training, validation)
+        last_epoch = [loss for _, epoch, loss in training if epoch == plan.epochs]
         self._job.training_loss = sum(last_epoch) / len(last_epoch)
         self._job.validation_losses = losses
+
+    def _settings(self) -> dict[str, str]:
+        """Return the hyperparameters; those of reinforcement fine-tuning are numbers, and stand elsewhere."""
+        config = self._job.request.get("customizationConfig", {}).get("rftConfig", {})
+        given = {name: str(value) for name, value in config.get("hyperParameters", {}).items()}
+        return {**self._job.hyperparameters, **given}
+
+    def _write(self, training: Sequence[Row], validation: Sequence[Row]) -> None:
+        output = self._job.request["outputDataConfig"]["s3Uri"]
+        inner_folder = self._bedrock.world.settings.inner_validation_folder
+        write_metrics(self._s3, output, self._job.id, training, validation, inner_folder)
 
     def _complete(self) -> None:
         bedrock, job = self._bedrock, self._job
@@ -164,12 +197,6 @@ class _Run:
             bedrock.models[arn] = CustomModel(arn, job.model_name, job.arn, bedrock.world.clock.now())
             job.model_arn = arn
             self.end("Completed")
-
-    @property
-    def _family(self) -> Family:
-        family = catalog().family(foundation_model_id(self._job.base_model))
-        assert family is not None  # noqa: S101  # creating the job checked it
-        return family
 
     def _due(self, share: float) -> float:
         return self._started + share * self._bedrock.world.settings.job_seconds
