@@ -1,0 +1,230 @@
+"""The sensor in all its modes, against a server that speaks the API: what ends a wait, and how."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    TaskDeferred,
+)
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, TaskDeferralTimeout
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+from benchmarks.job_server import Call, Fault, JobServer
+
+Answer = Callable[[dict[str, Any]], Any]
+MODES = [{"deferrable": True}, {"mode": "poke"}, {"mode": "reschedule"}]
+
+
+@pytest.fixture(params=MODES, ids=["deferrable", "poke", "reschedule"])
+def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
+    chosen: dict[str, Any] = request.param
+    return chosen
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
+    with JobServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
+        yield server
+
+
+def execute(arguments: dict[str, Any], first_poke: datetime | None = None) -> Any:
+    """Run the sensor as a worker does, through a deferral or through reschedules, to its end."""
+    context: Any = {"ti": SimpleNamespace(get_first_reschedule_date=lambda _: first_poke)}
+    for _ in range(50):
+        sensor = BedrockModelCustomizationSensor(**{"task_id": "wait", "poke_interval": 0.05, **arguments})
+        try:
+            return sensor.execute(context)
+        except AirflowRescheduleException:
+            first_poke = first_poke or datetime.now(UTC)
+        except TaskDeferred as deferred:
+            return resume(sensor, deferred, context)
+    raise AssertionError("the sensor was rescheduled for ever")
+
+
+def resume(sensor: Any, deferred: TaskDeferred, context: Any) -> Any:
+    """Run the trigger as dag.test() does, then resume as a worker does."""
+
+    async def event() -> Any:
+        async for happened in deferred.trigger.run():
+            return happened.payload
+        raise AssertionError("the trigger sent no event")
+
+    timeout = deferred.timeout.total_seconds() if deferred.timeout else None
+    try:
+        payload = asyncio.run(asyncio.wait_for(event(), timeout))
+    except TimeoutError:
+        return sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+    return sensor.resume_execution(deferred.method_name, {"event": payload}, context)
+
+
+def ends_after(server: JobServer, looks: int, status: str, message: str | None = None) -> Callable[[Call], None]:
+    """Let all jobs end when they have been looked at so often."""
+
+    def end(call: Call) -> None:
+        if len(server.calls) == looks:
+            for job in server.jobs.values():
+                job.failure_message = message
+            server.end(list(server.jobs.values()), status)
+
+    return end
+
+
+def test_success_only_on_completed(server: JobServer, mode: dict[str, Any]) -> None:
+    """The result mapping is the return value."""
+    (job,) = server.add(1)
+    server.fault = ends_after(server, 3, "Completed")
+    result = execute({"job_identifier": job.name, **mode})
+    assert (result["job_arn"], result["status"], result["training_loss"]) == (job.arn, "Completed", 0.5)
+
+
+@pytest.mark.parametrize("status", ["Failed", "Stopped", "Paused"])
+def test_every_other_end_fails_without_a_retry(server: JobServer, mode: dict[str, Any], status: str) -> None:
+    """With the service's message; a status that is not known is never success."""
+    (job,) = server.add(1)
+    server.fault = ends_after(server, 3, status, "Unable to parse Amazon S3 file")
+    with pytest.raises(BedrockFatalError, match=f"{job.name} is {status}: Unable to parse") as raised:
+        execute({"job_identifier": job.name, **mode})
+    assert isinstance(raised.value, AirflowFailException)
+
+
+def test_stopping_is_still_running(server: JobServer, mode: dict[str, Any]) -> None:
+    """The service may still bill it."""
+    (job,) = server.add(1)
+    job.status = "Stopping"
+    server.fault = ends_after(server, 4, "Stopped")
+    with pytest.raises(BedrockFatalError, match="is Stopped"):
+        execute({"job_identifier": job.name, **mode})
+    assert len(server.calls) >= 4
+
+
+@pytest.mark.parametrize("named", ["arn", "name", "output"])
+def test_it_takes_an_arn_a_name_or_an_operators_output(server: JobServer, mode: dict[str, Any], named: str) -> None:
+    """And a job that has ended already needs neither a deferral nor a second look."""
+    (job,) = server.add(1)
+    server.end([job])
+    identifier = {"arn": job.arn, "name": job.name, "output": {"job_arn": job.arn}}[named]
+    assert execute({"job_identifier": identifier, **mode})["job_arn"] == job.arn
+    assert server.counts() == {"get": 1}
+
+
+def test_a_job_that_does_not_exist_is_an_error_at_once(server: JobServer, mode: dict[str, Any]) -> None:
+    """Not after the time-out, and not to be retried."""
+    with pytest.raises(BedrockFatalError, match="no Bedrock model customization job nobody"):
+        execute({"job_identifier": "nobody", **mode})
+    assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize("skips", ["soft_fail", "never_fail"])
+def test_failures_may_be_skipped(server: JobServer, mode: dict[str, Any], skips: str) -> None:
+    """At the first look as later."""
+    (job,) = server.add(1)
+    server.fault = ends_after(server, 3, "Failed")
+    for _ in range(2):
+        with pytest.raises(AirflowSkipException):
+            execute({"job_identifier": job.name, skips: True, **mode})
+
+
+def test_never_fail_skips_whatever_went_wrong(server: JobServer, mode: dict[str, Any]) -> None:
+    """Also what soft_fail does not: an error that another try might mend."""
+    (job,) = server.add(1)
+    server.fault = lambda call: Fault(403, "AccessDeniedException")
+    with pytest.raises(AirflowSkipException):
+        execute({"job_identifier": job.name, "never_fail": True, **mode})
+    with pytest.raises(ClientError):
+        execute({"job_identifier": job.name, "soft_fail": True, **mode})
+
+
+def test_silent_fail_waits_on_whatever_a_look_raises(server: JobServer, mode: dict[str, Any]) -> None:
+    """No permission for a while; the end of the job is what counts."""
+    (job,) = server.add(1)
+    server.end([job])
+    server.fault = lambda call: Fault(403, "AccessDeniedException") if len(server.calls) <= 3 else None
+    assert execute({"job_identifier": job.name, "silent_fail": True, **mode})["status"] == "Completed"
+
+
+def test_passing_errors_are_absorbed(server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Throttling beyond botocore's own retries is a look without an answer."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    (job,) = server.add(1)
+    server.end([job])
+    server.fault = lambda call: Fault(429, "ThrottlingException") if len(server.calls) <= 2 else None
+    assert execute({"job_identifier": job.name, **mode})["status"] == "Completed"
+
+
+@pytest.mark.parametrize("mode", MODES[:2], ids=["deferrable", "poke"])
+def test_silence_without_end_is_unknown_health(
+    server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the job, and says that it was not stopped; a retry may help."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    (job,) = server.add(1)
+    server.fault = lambda call: Fault(500, "InternalServerException") if len(server.calls) > 1 else None
+    with pytest.raises(BedrockError, match=r"unknown.*not stopped") as raised:
+        execute({"job_identifier": job.name, "silence_limit": 0.3, **mode})
+    assert job.name in str(raised.value) or job.arn in str(raised.value)
+    assert not isinstance(raised.value, BedrockFatalError)
+    assert server.counts()["stop"] == 0
+
+
+def test_the_time_out_ends_the_wait_and_leaves_the_job(server: JobServer, mode: dict[str, Any]) -> None:
+    """A sensor's time-out is not retried, and can be skipped."""
+    (job,) = server.add(1)
+    arguments = {"job_identifier": job.name, "timeout": 0.5, "poke_interval": 0.2, **mode}
+    with pytest.raises((AirflowSensorTimeout, TaskDeferralTimeout)):
+        execute(arguments)
+    with pytest.raises(AirflowSkipException):
+        execute({**arguments, "soft_fail": True})
+    assert server.counts()["stop"] == 0
+    assert job.status == "InProgress"
+
+
+def test_a_time_out_of_yesterday_counts_when_rescheduled(server: JobServer) -> None:
+    """The wall clock from the first look on, whatever happened to processes in between."""
+    (job,) = server.add(1)
+    with pytest.raises(AirflowSensorTimeout):
+        execute(
+            {"job_identifier": job.name, "timeout": 3600, "mode": "reschedule"},
+            first_poke=datetime.now(UTC) - timedelta(days=1),
+        )
+    assert len(server.calls) == 1
+
+
+def test_a_deferral_is_told_what_is_known(server: JobServer) -> None:
+    """The ARN, the job's age, the wait's limit."""
+    (job,) = server.add(1)
+    sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name, timeout=1234)
+    with pytest.raises(TaskDeferred) as raised:
+        sensor.execute({"ti": SimpleNamespace()})  # type: ignore[typeddict-item]  # all of the context that it reads
+    _, arguments = raised.value.trigger.serialize()
+    assert arguments["job_identifier"] == job.arn
+    assert datetime.fromisoformat(arguments["created"]) == job.created
+    assert raised.value.timeout == timedelta(seconds=1234)
+
+
+def test_a_worker_that_is_told_of_an_end_too_early_looks_again(server: JobServer) -> None:
+    """The service may answer with what was a moment ago."""
+    (job,) = server.add(1)
+    sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name)
+    event = {"kind": "ended", "job_identifier": job.arn, "message": "it is Completed"}
+    server.fault = ends_after(server, 2, "Completed")
+    assert sensor.execute_complete({}, event)["status"] == "Completed"
+
+
+def test_an_event_of_another_version_fails_closed(server: JobServer) -> None:
+    """Nothing is taken for success."""
+    sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier="one")
+    for event in (None, {}, {"status": "success"}):
+        with pytest.raises(AirflowException, match="no event that this version understands"):
+            sensor.execute_complete({}, event)
