@@ -15,12 +15,16 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
-from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, TaskDeferralTimeout
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from benchmarks.job_server import Call, Fault, JobServer
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, TaskDeferralTimeout
+except ImportError:  # before Airflow 3.2
+    from airflow.exceptions import AirflowRescheduleException, AirflowSensorTimeout, TaskDeferralTimeout
 
 Answer = Callable[[dict[str, Any]], Any]
 MODES = [{"deferrable": True}, {"mode": "poke"}, {"mode": "reschedule"}]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
+from airflow.serialization import serialized_objects
 
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 
@@ -98,6 +98,9 @@ def test_a_dag_with_it_can_be_serialized() -> None:
     """The scheduler never sees the object itself; it knows that it is a sensor that may be rescheduled."""
     with DAG("waits", schedule=None) as dag:
         sensor(mode="reschedule")
-    task = DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task("wait")
+    # Its name before Airflow 3.2 was SerializedDAG.
+    named: dict[str, Any] = vars(serialized_objects)
+    serialization = named.get("DagSerialization") or named["SerializedDAG"]
+    task = serialization.from_dict(serialization.to_dict(dag)).get_task("wait")
     assert task.task_type == "BedrockModelCustomizationSensor"
     assert task.reschedule
