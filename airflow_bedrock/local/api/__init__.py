@@ -15,7 +15,9 @@ from airflow_bedrock.local.api import (
     converse,
     customization_jobs,
     deployments,
+    evaluation_jobs,
     foundation_models,
+    invocation_jobs,
     invoke,
     models,
     provisioned_throughput,
@@ -34,6 +36,8 @@ _MODULES = (
     tags,
     converse,
     invoke,
+    invocation_jobs,
+    evaluation_jobs,
 )
 
 

@@ -53,7 +53,18 @@ def ask(bedrock: Bedrock, model_id: str, question: Question) -> Reply:
 
     :raises ServiceError: it cannot be asked, or not yet.
     """
-    answer = _answer(bedrock, model_id, question)
+    model = _behind(bedrock, model_id)
+    if isinstance(model, str):
+        return _reply(untrained_answer(model, question.prompt), question)
+    return reply_of(model, question)
+
+
+def reply_of(model: LanguageModel, question: Question) -> Reply:
+    """Ask a trained model."""
+    return _reply(model.complete(question.prompt, question.max_tokens), question)
+
+
+def _reply(answer: Answer, question: Question) -> Reply:
     text, reason = _cut(answer, question.stop)
     return Reply(text, reason, len(tokenize(question.prompt)), answer.tokens)
 
@@ -104,13 +115,6 @@ def base_of_asked(bedrock: Bedrock, model_id: str) -> str:
 
 def _texts(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
     return [block["text"] for block in blocks if "text" in block]
-
-
-def _answer(bedrock: Bedrock, model_id: str, question: Question) -> Answer:
-    model = _behind(bedrock, model_id)
-    if isinstance(model, str):
-        return untrained_answer(model, question.prompt)
-    return model.complete(question.prompt, question.max_tokens)
 
 
 def _behind(bedrock: Bedrock, model_id: str) -> LanguageModel | str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.work.batch_inference import infer
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.deployment import deploy, update
+from airflow_bedrock.local.work.evaluation import evaluate, remove
 from airflow_bedrock.local.work.runner import Work
+from airflow_bedrock.local.work.throughput import provision
 
 
 def resume(bedrock: Bedrock, started: Mapping[str, float]) -> None:
@@ -25,3 +28,12 @@ def resume(bedrock: Bedrock, started: Mapping[str, float]) -> None:
     for deployment in bedrock.deployments.values():
         if deployment.mutating:
             go_on(deployment.arn, (deploy if deployment.status == "Creating" else update)(bedrock, deployment))
+    for throughput in bedrock.shelf.throughputs.values():
+        if throughput.status in ("Creating", "Updating"):
+            go_on(throughput.arn, provision(bedrock, throughput))
+    for evaluation in bedrock.shelf.evaluations.values():
+        if evaluation.active or evaluation.status == "Deleting":
+            go_on(evaluation.arn, (evaluate if evaluation.active else remove)(bedrock, evaluation))
+    for invocation in bedrock.shelf.invocations.values():
+        if invocation.active:
+            go_on(invocation.arn, infer(bedrock, invocation))

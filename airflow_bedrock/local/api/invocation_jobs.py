@@ -1,0 +1,121 @@
+"""Batch inference jobs: create, get, list, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from airflow_bedrock.local.api.customization_jobs import check_role
+from airflow_bedrock.local.api.members import present
+from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.catalog import can_be_asked
+from airflow_bedrock.local.errors import conflict, invalid, not_found
+from airflow_bedrock.local.state.bedrock import Bedrock, find
+from airflow_bedrock.local.state.resources import InvocationJob
+from airflow_bedrock.local.work.batch_inference import change, infer, tell_of_batch
+
+_OPERATION = "CreateModelInvocationJob"
+_HOURS = 24
+"""How long a job may take when the request does not say."""
+
+
+def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Accept a batch inference job and begin to run it."""
+    check_tags(request, "tags")
+    arn = bedrock.new_arn("model-invocation-job")
+    check_role(bedrock, request["roleArn"], arn)
+    with bedrock.world.lock:
+        if known := bedrock.accepted(_OPERATION, request):
+            return {"jobArn": known}
+        _check_model(bedrock, request["modelId"])
+        if find(bedrock.shelf.invocations, request["jobName"]):
+            raise conflict("The provided job name is currently in use.")
+        now = bedrock.world.clock.now()
+        job = InvocationJob(
+            arn=arn,
+            name=request["jobName"],
+            request=request,
+            creation_time=now,
+            last_modified_time=now,
+            expiration_time=now + timedelta(hours=request.get("timeoutDurationInHours", _HOURS)),
+        )
+        bedrock.shelf.invocations[arn] = job
+        tag(bedrock, arn, request.get("tags"))
+        bedrock.remember(_OPERATION, request, arn)
+    tell_of_batch(bedrock, job)
+    bedrock.world.runner.add(arn, infer(bedrock, job))
+    return {"jobArn": arn}
+
+
+def get_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Describe a batch inference job."""
+    with bedrock.world.lock:
+        return _described(_job(bedrock, request))
+
+
+def list_model_invocation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """List batch inference jobs, the newest first."""
+    with bedrock.world.lock:
+        found = [
+            job
+            for job in select(bedrock.shelf.invocations.values(), request, "submitTimeAfter", "submitTimeBefore")
+            if request.get("statusEquals", job.status) == job.status
+        ]
+        shown, more = page(found, request)
+        return {"invocationJobSummaries": [_described(job) for job in shown], **more}
+
+
+def stop_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask a batch inference job to stop; what it has written stays."""
+    with bedrock.world.lock:
+        job = _job(bedrock, request)
+        if not job.active or job.status == "Stopping":
+            raise conflict(f"The job {job.name} is {job.status} and cannot be stopped.")
+        change(bedrock, job, "Stopping")
+    bedrock.world.runner.wake(job.arn)
+    return {}
+
+
+def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> InvocationJob:
+    """Return a job by its ARN, or by the id that ends it."""
+    identifier: str = request["jobIdentifier"]
+    for arn, job in bedrock.shelf.invocations.items():
+        if identifier in (arn, arn.rpartition("/")[2]):
+            return job
+    raise not_found(f"The provided batch inference job {identifier} was not found.")
+
+
+def _check_model(bedrock: Bedrock, model_id: str) -> None:
+    if model_id not in bedrock.models and (":custom-model/" in model_id or not can_be_asked(model_id)):
+        raise invalid("The provided model identifier is invalid.")
+
+
+def _described(job: InvocationJob) -> dict[str, Any]:
+    """Return what Get and List show, which is the same."""
+    wanted = job.request
+    return present(
+        {
+            "jobArn": job.arn,
+            "jobName": job.name,
+            "modelId": wanted["modelId"],
+            "clientRequestToken": wanted.get("clientRequestToken"),
+            "roleArn": wanted["roleArn"],
+            "status": job.status,
+            "message": job.message,
+            "submitTime": job.creation_time,
+            "lastModifiedTime": job.last_modified_time,
+            "endTime": job.end_time,
+            "inputDataConfig": wanted["inputDataConfig"],
+            "outputDataConfig": wanted["outputDataConfig"],
+            "vpcConfig": wanted.get("vpcConfig"),
+            "timeoutDurationInHours": wanted.get("timeoutDurationInHours", _HOURS),
+            "jobExpirationTime": job.expiration_time,
+            "modelInvocationType": wanted.get("modelInvocationType", "InvokeModel"),
+            "totalRecordCount": job.counts.total,
+            "processedRecordCount": job.counts.processed,
+            "successRecordCount": job.counts.succeeded,
+            "errorRecordCount": job.counts.failed,
+        }
+    )

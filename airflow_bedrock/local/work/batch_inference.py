@@ -1,0 +1,203 @@
+"""A batch inference job at work: check the records, ask the model for each, write what it said.
+
+https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html and batch-inference-results.html
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.base_models import foundation_model_id
+from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.learning.model import LanguageModel
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import Counts, InvocationJob
+from airflow_bedrock.local.work.events import BATCH, tell
+from airflow_bedrock.local.work.inference import (
+    Question,
+    Reply,
+    ask,
+    converse_answer,
+    converse_question,
+    reply_of,
+)
+from airflow_bedrock.local.work.invoke_bodies import form_of, read_question
+from airflow_bedrock.local.work.permissions import Role
+from airflow_bedrock.local.work.records import DataError
+from airflow_bedrock.local.work.runner import Work
+from airflow_bedrock.local.work.s3 import check_writable, read_folder, unreadable, unwritable, write
+
+log = logging.getLogger(__name__)
+
+MIN_RECORDS, MAX_RECORDS = 100, 50_000
+"""Records of one job; AWS's default quotas."""
+
+STATUSES = ("Submitted", "Validating", "Scheduled", "InProgress")
+"""What a job goes through before it ends."""
+
+SHARES = {"Validating": 0.1, "Scheduled": 0.2, "InProgress": 0.3}
+"""After which share of the job's time it gets there."""
+
+CHUNK = 50
+"""Records that are asked for between two looks at the clock."""
+
+STOPPING = 0.1
+"""How long a job is Stopping, as a share of its time."""
+
+
+class _Record(msgspec.Struct):
+    modelInput: dict[str, Any]
+    recordId: str | None = None
+
+
+def infer(bedrock: Bedrock, job: InvocationJob) -> Work:
+    """Run a batch inference job to its end."""
+    run = _Run(bedrock, job)
+    try:
+        yield from run.steps()
+        if job.status == "Stopping":
+            yield bedrock.world.clock.time() + STOPPING * bedrock.world.settings.job_seconds
+        end(bedrock, job, "Stopped" if job.status == "Stopping" else "Completed")
+    except DataError as error:
+        end(bedrock, job, "Failed", str(error))
+    except Exception:
+        log.exception("Local Bedrock: batch inference %s failed for a reason of Local Bedrock's own", job.name)
+        end(bedrock, job, "Failed", "Internal server error. Local Bedrock's log has the details.")
+
+
+def end(bedrock: Bedrock, job: InvocationJob, status: str, message: str | None = None) -> None:
+    """Put a job into its last status."""
+    with bedrock.world.lock:
+        job.end_time = bedrock.world.clock.now()
+        job.message = message
+    change(bedrock, job, status)
+
+
+def change(bedrock: Bedrock, job: InvocationJob, status: str) -> None:
+    """Put a job into another status, and tell of it."""
+    with bedrock.world.lock:
+        job.status, job.last_modified_time = status, bedrock.world.clock.now()
+        tell_of_batch(bedrock, job)
+
+
+def tell_of_batch(bedrock: Bedrock, job: InvocationJob) -> None:
+    """Tell of a job's present status."""
+    detail = {
+        "version": "0.0",
+        "accountId": bedrock.account,
+        "batchJobName": job.name,
+        "batchJobArn": job.arn,
+        "batchModelId": job.request["modelId"],
+        "status": job.status,
+        "failureMessage": job.message,
+        "creationTime": job.creation_time,
+    }
+    tell(bedrock, BATCH, job.arn, detail)
+
+
+class _Run:
+    def __init__(self, bedrock: Bedrock, job: InvocationJob) -> None:
+        self._bedrock = bedrock
+        self._job = job
+        self._s3 = bedrock.client("s3")
+        self._started = bedrock.world.runner.started(job.arn)
+        self._input: str = job.request["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+        output: str = job.request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]
+        self._output = f"{output.rstrip('/')}/{job.arn.rpartition('/')[2]}"
+        self._files: dict[str, list[_Record]] = {}
+        self._tokens = {"inputTokenCount": 0, "outputTokenCount": 0}
+
+    def steps(self) -> Work:
+        """Go through the statuses, and ask for one record after the other."""
+        for status in STATUSES[1:]:
+            yield self._due(SHARES[status])
+            if self._job.status == "Stopping":
+                return
+            # After a restart a job is further already than the work that is done again.
+            if STATUSES.index(status) > STATUSES.index(self._job.status):
+                change(self._bedrock, self._job, status)
+            if status == "Validating":
+                self._validate()
+        yield from self._ask_all()
+        yield self._due(1.0)
+
+    def _due(self, share: float) -> float:
+        return self._started + share * self._bedrock.world.settings.job_seconds
+
+    def _validate(self) -> None:
+        role = Role(self._bedrock, self._job.request["roleArn"], self._job.arn)
+        if not (role.may_list(self._input) and role.may_read(self._input)):
+            raise unreadable(self._input)
+        if not role.may_write(self._output):
+            raise unwritable(self._output)
+        check_writable(self._s3, self._output)
+        self._files = {file: list(_read(lines, file)) for file, lines in read_folder(self._s3, self._input)}
+        total = sum(map(len, self._files.values()))
+        if total < MIN_RECORDS:
+            raise DataError(
+                f"Batch job {self._job.arn} contains less records ({total}) than the required minimum of: {MIN_RECORDS}"
+            )
+        if total > MAX_RECORDS:
+            raise DataError(
+                f"Batch job {self._job.arn} contains more records ({total}) than the allowed maximum of: {MAX_RECORDS}"
+            )
+        self._job.counts = Counts(total)
+
+    def _ask_all(self) -> Work:
+        for file, records in self._files.items():
+            lines: list[dict[str, Any]] = []
+            for start in range(0, len(records), CHUNK):
+                lines += [self._asked(record) for record in records[start : start + CHUNK]]
+                yield self._started
+                if self._job.status == "Stopping":
+                    return
+            text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines).decode()
+            write(self._s3, f"{self._output}/{PurePosixPath(file).name}.out", text, "application/jsonl")
+        counts = self._job.counts
+        manifest = {
+            "totalRecordCount": counts.total,
+            "processedRecordCount": counts.processed,
+            "successRecordCount": counts.succeeded,
+            "errorRecordCount": counts.failed,
+            **self._tokens,
+        }
+        write(self._s3, f"{self._output}/manifest.json.out", msgspec.json.encode(manifest).decode(), "application/json")
+
+    def _asked(self, record: _Record) -> dict[str, Any]:
+        shown: dict[str, Any] = {"recordId": record.recordId, "modelInput": record.modelInput}
+        self._job.counts.processed += 1
+        try:
+            shown["modelOutput"] = self._answer(record.modelInput)
+            self._job.counts.succeeded += 1
+        except ServiceError as error:
+            shown["error"] = {"errorCode": 400, "errorMessage": error.message}
+            self._job.counts.failed += 1
+        return shown
+
+    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        if self._job.request.get("modelInvocationType") == "Converse":
+            return converse_answer(self._reply(converse_question(body)))
+        form = form_of(foundation_model_id(self._job.request["modelId"]))
+        return form.answer(self._reply(read_question(form, body)))
+
+    def _reply(self, question: Question) -> Reply:
+        model_id: str = self._job.request["modelId"]
+        model: LanguageModel | None = self._bedrock.world.weights.get(model_id)
+        reply = reply_of(model, question) if model else ask(self._bedrock, model_id, question)
+        self._tokens["inputTokenCount"] += reply.asked
+        self._tokens["outputTokenCount"] += reply.said
+        return reply
+
+
+def _read(lines: Iterator[bytes], file: str) -> Iterator[_Record]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = msgspec.json.decode(line, type=_Record)
+        except msgspec.MsgspecError as error:
+            raise DataError(f"Invalid record in Amazon S3 file: {file}, line {number}: {error}") from error
+        yield record if record.recordId else msgspec.structs.replace(record, recordId=f"{number:011d}")
