@@ -28,6 +28,7 @@ class Admin:
         self._pages: dict[str, dict[str, Callable[[str, str, bytes], Any]]] = {
             "health": {"GET": self._health},
             "jobs": {"GET": self._jobs},
+            "throughput": {"GET": self._throughput},
             "calls": {"GET": self._calls, "DELETE": self._forget_calls},
             "clock": {"GET": self._time, "POST": self._advance},
             "faults": {"GET": self._faults, "POST": self._add_fault, "DELETE": self._remove_faults},
@@ -78,6 +79,15 @@ class Admin:
                 }
                 for bedrock in self._world.all()
                 for job in bedrock.jobs.values()
+            ]
+
+    def _throughput(self, rest: str, query: str, body: bytes) -> list[dict[str, Any]]:
+        now = self._world.clock.now()
+        with self._world.lock:
+            return [
+                {"name": meter.name, "arn": meter.arn, "modelUnits": meter.units, "hours": meter.hours(now)}
+                for bedrock in self._world.all()
+                for meter in bedrock.shelf.meters.values()
             ]
 
     def _calls(self, rest: str, query: str, body: bytes) -> list[Call]:

@@ -1,0 +1,101 @@
+"""The runtime beside Converse: ConverseStream, and InvokeModel with the bodies of several providers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from tests.integration.local.conftest import Service
+
+NOVA = "amazon.nova-micro-v1:0"
+
+
+def invoke(service: Service, model_id: str, body: Any) -> Any:
+    answer = service.runtime.invoke_model(modelId=model_id, body=body if isinstance(body, str) else json.dumps(body))
+    assert answer["contentType"] == "application/json"
+    with answer["body"]:
+        return json.loads(answer["body"].read())
+
+
+def test_stream_gives_the_answer_in_pieces(service: Service) -> None:
+    """A stream begins, gives text, says why it stopped and what it used; the text is that of Converse."""
+    model = service.model()
+    deployment = service.deployment(service.deploy(model))["customModelDeploymentArn"]
+    question, answer = service.questions(1)[0]
+    messages = [{"role": "user", "content": [{"text": question}]}]
+    events = list(service.runtime.converse_stream(modelId=deployment, messages=messages)["stream"])
+    assert [next(iter(event)) for event in events] == [
+        "messageStart",
+        "contentBlockDelta",
+        "contentBlockStop",
+        "messageStop",
+        "metadata",
+    ]
+    assert events[1]["contentBlockDelta"]["delta"] == {"text": answer}
+    assert events[3]["messageStop"]["stopReason"] == "end_turn"
+    assert events[4]["metadata"]["usage"]["outputTokens"] == 1
+
+
+@pytest.mark.parametrize(
+    ("model_id", "body", "text"),
+    [
+        (
+            NOVA,
+            {"messages": [{"role": "user", "content": [{"text": "bucket"}]}], "inferenceConfig": {"max_new_tokens": 5}},
+            lambda said: said["output"]["message"]["content"][0]["text"],
+        ),
+        (
+            "anthropic.claude-3-haiku-20240307-v1:0",
+            {
+                "anthropic_version": "bedrock-2023-05-31",
+                "max_tokens": 5,
+                "messages": [{"role": "user", "content": "bucket"}],
+            },
+            lambda said: said["content"][0]["text"],
+        ),
+        ("amazon.titan-text-lite-v1", {"inputText": "bucket"}, lambda said: said["results"][0]["outputText"]),
+        ("meta.llama3-1-8b-instruct-v1:0", {"prompt": "bucket"}, lambda said: said["generation"]),
+        ("cohere.command-text-v14", {"prompt": "bucket"}, lambda said: said["generations"][0]["text"]),
+    ],
+)
+def test_every_provider_has_its_form(service: Service, model_id: str, body: Any, text: Any) -> None:
+    """Question and answer are in the form of the model's provider."""
+    assert text(invoke(service, model_id, body)) == "bucket"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "body", "message"),
+    [
+        (NOVA, "no json", "not JSON"),
+        (NOVA, {"messages": []}, "must not be empty"),
+        ("meta.llama3-1-8b-instruct-v1:0", {"inputText": "bucket"}, "Malformed input request"),
+        ("meta.llama3-1-8b-instruct-v1:0", ["prompt"], "Malformed input request"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", {"messages": []}, "Malformed input request"),
+        ("mistral.mistral-7b-instruct-v0:2", {"prompt": "bucket"}, "use Converse"),
+        ("nobody.nothing-v1:0", {"prompt": "bucket"}, ""),
+    ],
+)
+def test_body_of_another_form_is_refused(service: Service, model_id: str, body: Any, message: str) -> None:
+    """A body that the model does not take is a ValidationException."""
+    with pytest.raises(ClientError, match=f"ValidationException.*{message}"):
+        invoke(service, model_id, body)
+
+
+def test_invoked_stream_holds_the_answer(service: Service) -> None:
+    """A streamed invocation gives the body in a chunk."""
+    body = json.dumps({"prompt": "bucket"})
+    stream = service.runtime.invoke_model_with_response_stream(modelId="meta.llama3-1-8b-instruct-v1:0", body=body)
+    (event,) = stream["body"]
+    assert json.loads(event["chunk"]["bytes"])["generation"] == "bucket"
+
+
+def test_deployment_is_invoked_in_its_base_models_form(service: Service) -> None:
+    """A deployment takes the body of its base model."""
+    deployment = service.deployment(service.deploy(service.model()))["customModelDeploymentArn"]
+    question, answer = service.questions(1)[0]
+    said = invoke(service, deployment, {"messages": [{"role": "user", "content": [{"text": question}]}]})
+    assert said["output"]["message"]["content"] == [{"text": answer}]
