@@ -13,10 +13,10 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test lint bench lock wheel clean
+.PHONY: help demo ui test test-compat lint bench lock wheel clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Fine-tune, deploy and evaluate a model offline: the example DAG in Airflow against Local Bedrock.
 	@exec $(BIN)/python -m scripts.demo $(ARGS)
@@ -26,6 +26,9 @@ ui: $(READY) ## Start Airflow's UI with the example DAGs and Local Bedrock, on l
 
 test: lint ## Check everything: lint, format, types, the whole test suite.
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+test-compat: ## Run the tests on the oldest supported Airflow, in an environment of its own: .venv-compat.
+	@PYTHON="$(PYTHON)" exec scripts/test_compat.sh $(ARGS)
 
 lint: $(READY) ## Check style, format and types.
 	$(BIN)/ruff check .
@@ -41,8 +44,8 @@ lock: ## Write constraints.txt anew from pyproject.toml; ARGS=--upgrade moves to
 wheel: $(READY) ## Build the wheel and the source distribution into dist/.
 	@exec $(BIN)/python -m build --no-isolation --outdir dist
 
-clean: ## Remove what make made: .venv, .demo, .ui, dist and caches.
-	rm -rf $(VENV) .demo .ui .cache dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove what make made: .venv, .venv-compat, .demo, .ui, dist and caches.
+	rm -rf $(VENV) .venv-compat .demo .ui .cache dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find airflow_bedrock benchmarks dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES): constraints.txt

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.sensors.base_aws import AwsBaseSensor
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, PokeReturnValue
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    PokeReturnValue,
+)
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
@@ -150,6 +155,16 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         except (BotoCoreError, ClientError) as error:  # so that never_fail and soft_fail apply
             raise BedrockError(f"Could not look at the job that has ended: {error}") from error
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; soft_fail and never_fail apply as in Airflow 3.3, also where an older one forgets them."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException:
+            raise
+        except AirflowException as error:
+            self._skip_if_asked(error)
+            raise
+
     def on_kill(self) -> None:
         """Stop the job where that was asked for and no other try will wait for it. (While deferred, the trigger.)"""
         if not self.stop_on_kill or self._ti is None:
@@ -166,8 +181,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         try:
             return self.poke(context)
         except AirflowFailException as error:
-            if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
+            self._skip_if_asked(error)
             raise
         except AirflowSkipException:
             raise
@@ -178,6 +192,10 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
             if self.never_fail:
                 raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
             raise
+
+    def _skip_if_asked(self, error: Exception) -> None:
+        if self.soft_fail or self.never_fail:
+            raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
 
     def _trigger(self) -> BedrockModelCustomizationTrigger:
         longest = self.max_wait.total_seconds() if self.max_wait else None

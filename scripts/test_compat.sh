@@ -1,0 +1,18 @@
+#!/bin/sh
+# Run the tests that need no running Airflow on the oldest Airflow that is supported, in an environment of its own,
+# .venv-compat, which is made when it is missing or its pins have changed. Arguments go to pytest.
+set -eu
+cd "$(dirname "$0")/.."
+
+venv=.venv-compat
+pins=tests/compat/requirements.txt
+if ! cmp -s "$pins" "$venv/.installed"; then
+    rm -rf "$venv"
+    "${PYTHON:-python3}" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r "$pins"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    cp "$pins" "$venv/.installed"
+fi
+"$venv/bin/airflow" version
+[ $# -gt 0 ] || set -- tests/unit tests/integration
+exec "$venv/bin/python" -m pytest "$@"
