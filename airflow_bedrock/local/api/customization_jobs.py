@@ -10,6 +10,7 @@ from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_jobs
 from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
@@ -74,7 +75,8 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             "creationTime": job.creation_time,
             "lastModifiedTime": job.last_modified_time,
             "endTime": job.end_time,
-            "baseModelArn": job.base_model_arn,
+            # The foundation model, even where a custom model is tuned further: the service model allows no other.
+            "baseModelArn": foundation_model_arn(bedrock.region, job.base_model),
             "hyperParameters": job.hyperparameters,
             "trainingDataConfig": wanted["trainingDataConfig"],
             "validationDataConfig": wanted.get("validationDataConfig", {"validators": []}),
