@@ -73,7 +73,8 @@ def list_evaluation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
             and request.get("applicationTypeEquals", _application(job)) == _application(job)
         ]
         shown, more = page(found, request)
-        return {"jobSummaries": [_summary(job) for job in shown], **more}
+        # The service model allows no empty list.
+        return present({"jobSummaries": [_summary(job) for job in shown] or None, **more})
 
 
 def stop_evaluation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -195,6 +195,8 @@ class _Run:
             arn = bedrock.new_arn(f"custom-model/{job.base_model}")
             bedrock.world.weights[arn] = self._model
             bedrock.models[arn] = CustomModel(arn, job.model_name, job.arn, bedrock.world.clock.now())
+            tags = job.request.get("customModelTags", [])
+            bedrock.shelf.tags[arn] = {one["key"]: one["value"] for one in tags}
             job.model_arn = arn
             self.end("Completed")
 

@@ -215,3 +215,50 @@ def test_base_model_says_a_word_of_the_question() -> None:
     assert all(answer in question for answer in answers)
     assert untrained_answer("amazon.model-1", question) == untrained_answer("amazon.model-1", question)
     assert untrained_answer("amazon.model-1", " ") == Answer("", 0, ended=True)
+
+
+def test_unknown_words_do_not_make_the_answer_repeat() -> None:
+    """A prompt with one known word among unknown ones is answered once: the word weighs no more than in training."""
+    chance = random.Random(0)  # noqa: S311  # test data
+    own = {label: [f"{label}word{n}" for n in range(6)] for label in ("go", "wait", "stop")}
+    shared = [f"common{n}" for n in range(20)]
+
+    def record(number: int) -> Example:
+        label = sorted(own)[number % 3]
+        words = chance.sample(own[label], 2) + chance.sample(shared, 8) + [f"noise{chance.randrange(10_000)}"]
+        return Example(" ".join(chance.sample(words, len(words))), label)
+
+    model, _ = trained([record(number) for number in range(1_000)], Schedule(epochs=2))
+    for word in [*own["go"], *own["wait"], *own["stop"], *shared]:
+        for prompt in (word, f"{word} unheard", f"none of these was ever {word} seen before"):
+            answer = model.complete(prompt, 64)
+            assert answer.ended, (prompt, answer.text)
+            assert answer.text in own
+
+
+def test_length_of_what_is_encoded_counts_unknown_words() -> None:
+    """A prompt of the usual kind has length 1; what the model does not know takes its share of that."""
+    model = LanguageModel.untrained(["red cat", "blue dog", "red dog"], ["a"], "seed")
+    lengths = [
+        float((model.encode_prompt(prompt)[1] ** 2).sum()) ** 0.5 for prompt in ("red cat", "red", "red axolotl")
+    ]
+    assert lengths[0] == pytest.approx(1, abs=0.3)
+    assert lengths[2] < lengths[0]
+    assert lengths[1] < lengths[0]
+    assert model.encode_prompt("nothing known")[0] == []
+
+
+def test_training_goes_on_from_another_model() -> None:
+    """A model that is extended keeps what it knows, and learns what is new; the first one stays as it was."""
+    first, _ = trained(labelled(300), Schedule(epochs=2))
+    before = first.output.copy()
+    new = [Example(f"rotate the {word} now", "kms") for word in ("key", "cipher", "secret") for _ in range(20)]
+    more = new + labelled(60)
+    second = first.extended([one.prompt for one in more], [one.completion for one in more], "seed")
+    assert second.complete("table item throughput", 5) == first.complete("table item throughput", 5)
+    assert accuracy(second, labelled(50, seed=2)) > 0.9
+    list(train(second, more, Schedule(epochs=2)))
+    assert second.complete("rotate the cipher", 5).text == "kms"
+    assert accuracy(second, labelled(50, seed=2)) > 0.9
+    assert (first.output == before).all()
+    assert "kms" not in first.vocabulary
