@@ -8,15 +8,25 @@
     state/       jobs, models, deployments, and how they are kept between runs
     work/        what goes on by itself: jobs, deployments, the runner that moves them on
     learning/    the language model that jobs train
+    faults.py    what goes wrong on demand          clock.py     the time it all lives by
     catalog.py   base models as they are used here (base_models.toml has the facts)
 
 An operation is a function in ``api/``; a resource is a dataclass in ``state/resources.py``; what takes time is a
 generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP or moto.
+
+Importing this package loads nothing: pytest does it at each start, for ``pytest_plugin.py``.
 """
 
 from __future__ import annotations
 
-from airflow_bedrock.local.service import LocalBedrock
-from airflow_bedrock.local.settings import Quotas
+from typing import TYPE_CHECKING
+
+from airflow_bedrock._lazy import lazy_exports
 
 __all__ = ["LocalBedrock", "Quotas"]
+
+if TYPE_CHECKING:
+    from airflow_bedrock.local.service import LocalBedrock
+    from airflow_bedrock.local.settings import Quotas
+else:
+    __getattr__ = lazy_exports(__name__, {"LocalBedrock": ".service", "Quotas": ".settings"})

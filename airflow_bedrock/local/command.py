@@ -1,52 +1,106 @@
-"""Run Local Bedrock: an offline Amazon Bedrock, with S3, IAM and more, for Airflow, boto3 and the AWS CLI."""
+"""Run Local Bedrock: an offline Amazon Bedrock, with S3, IAM and more, for Airflow, boto3 and the AWS CLI.
+
+It prints the environment variables to export, and serves until Ctrl-C or SIGTERM.
+"""
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import shlex
 import signal
 import sys
 import threading
+from dataclasses import fields
 from pathlib import Path
 
 from airflow_bedrock.local.service import LocalBedrock
-from airflow_bedrock.local.settings import Settings
+from airflow_bedrock.local.settings import Quotas, Settings
 from airflow_bedrock.local.state.store import StateError
+
+_EPILOG = """\
+examples:
+  airflow-bedrock local --state .local-bedrock
+      keep jobs, models and buckets in a directory; they go on after a restart
+  airflow-bedrock local --job-seconds 7200 --speed 60
+      jobs of two hours, each in two minutes
+  airflow-bedrock local --clock manual
+      time stands still, until: curl -X POST -d '{"advance": 3600}' http://127.0.0.1:4599/_local/clock
+
+while it runs:
+  GET /_local/health   whether it is up             GET, DELETE /_local/calls          every call that was made
+  GET /_local/jobs     phase, step, losses          GET, POST /_local/clock            the time
+                                                    GET, POST, DELETE /_local/faults   what goes wrong on demand
+
+docs/local-bedrock.md tells the rest.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     default = Settings()
-    parser.add_argument(
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    network = parser.add_argument_group("network")
+    network.add_argument(
         "--host",
         default="127.0.0.1",
         help="address to listen on (default: %(default)s, which only this computer reaches)",
     )
-    parser.add_argument(
+    network.add_argument(
         "--port", type=int, default=4599, help="port to listen on; 0 takes a free one (default: %(default)s)"
     )
-    parser.add_argument(
+    account = parser.add_argument_group("account")
+    account.add_argument(
+        "--bucket", default=default.bucket, help="S3 bucket that is there from the start (default: %(default)s)"
+    )
+    account.add_argument(
+        "--region", default=default.region, help="region of the bucket and of clients (default: %(default)s)"
+    )
+    account.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="directory that keeps jobs, models, buckets and roles between runs (default: nothing is kept)",
+    )
+    account.add_argument(
+        "--no-check-role",
+        dest="check_role",
+        action="store_false",
+        help="take any role, whether or not it exists and may do what its job does",
+    )
+    account.add_argument(
+        "--quota",
+        type=_quota,
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help=f"change a quota (defaults: {', '.join(f'{one.name}={one.default}' for one in fields(Quotas))})",
+    )
+    time = parser.add_argument_group("time")
+    time.add_argument(
         "--job-seconds",
         type=float,
         default=default.job_seconds,
         help="least time a customization job takes (default: %(default)s)",
     )
-    parser.add_argument(
+    time.add_argument(
         "--deployment-seconds",
         type=float,
         default=default.deployment_seconds,
         help="time until a deployment is Active (default: %(default)s)",
     )
-    parser.add_argument(
-        "--bucket", default=default.bucket, help="S3 bucket that is there from the start (default: %(default)s)"
+    time.add_argument(
+        "--speed",
+        type=float,
+        default=default.speed,
+        help="how much faster than real time passes; 60 makes an hour of a minute (default: %(default)s)",
     )
-    parser.add_argument(
-        "--region", default=default.region, help="region of the bucket and of clients (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--state",
-        type=Path,
-        help="directory that keeps jobs, models and buckets between runs (default: nothing is kept)",
+    time.add_argument(
+        "--clock",
+        choices=["real", "manual"],
+        default=default.clock,
+        help="a manual clock stands still until it is moved by POST /_local/clock (default: %(default)s)",
     )
 
 
@@ -55,18 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    local = LocalBedrock(
-        arguments.host,
-        arguments.port,
-        job_seconds=arguments.job_seconds,
-        deployment_seconds=arguments.deployment_seconds,
-        bucket=arguments.bucket,
-        region=arguments.region,
-        state=arguments.state,
-    )
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("host", "port", "quota")}
     try:
+        local = LocalBedrock(arguments.host, arguments.port, quotas=Quotas(**dict(arguments.quota)), **settings)
         local.start()
-    except StateError as error:
+    except (StateError, ValueError) as error:
         sys.stderr.write(f"Local Bedrock did not start: {error}\n")
         return 1
     except OSError as error:
@@ -76,6 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 1
     try:
+        sys.stderr.write(_warning(arguments.host))
         sys.stdout.write(announcement(local))
         sys.stdout.flush()
         ended.wait()
@@ -88,3 +136,27 @@ def announcement(local: LocalBedrock) -> str:
     """Return what to tell the user: where it listens, and the environment to export."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in local.environment().items()]
     return "\n".join([*exports, f"# Local Bedrock listens on {local.endpoint_url}. Stop it with Ctrl-C.", ""])
+
+
+def _warning(host: str) -> str:
+    """Return what to say about an address that other computers can reach."""
+    if _is_loopback(host):
+        return ""
+    return (
+        f"Local Bedrock listens on {host}, and asks nobody for credentials: whoever reaches this computer can read and "
+        "change all that is in it. Put nothing confidential there, or leave --host out.\n"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _quota(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name not in {one.name for one in fields(Quotas)} or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a quota, '=' and a number")
+    return name, int(number)

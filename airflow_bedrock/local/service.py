@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+from http.client import HTTPConnection
 from types import TracebackType
 from typing import Any, Self
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -22,6 +26,9 @@ from airflow_bedrock.local.web.server import Server
 
 KEY = "local"
 """The access key's id and secret: anything is accepted, AWS clients only insist that there is something."""
+
+_LOADER = botocore.loaders.create_loader()
+"""Reads each service's model once for all clients."""
 
 _TRUST = {
     "Version": "2012-10-17",
@@ -107,6 +114,23 @@ class LocalBedrock:
             self._close()
             self._world.runner.stop()
 
+    def reset(self) -> None:
+        """Make everything as it was at the start: no jobs, no models, no calls, no faults; in all of AWS (which is
+        moto's, one for the process) nothing but the bucket and the role.
+        """
+        self._world.runner.stop()
+        with self._world.lock:
+            self._world.shelves.clear()
+            self._world.weights.clear()
+        self._empty_moto()
+        self._make_bucket()
+        self._make_role()
+        if self._keeper:
+            self._keeper.write_everything()
+        self.faults.clear()
+        self.calls.clear()
+        self._world.runner.start()
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -189,6 +213,15 @@ class LocalBedrock:
             self._keeper.close()
         self._keeper = None
 
+    def _empty_moto(self) -> None:
+        # Moto's own way: https://docs.getmoto.org/en/latest/docs/server_mode.html#reset-api
+        connection = HTTPConnection(self.endpoint_url.removeprefix("http://"))
+        try:
+            connection.request("POST", "/moto-api/reset", headers={"User-Agent": INTERNAL})
+            connection.getresponse().read()
+        finally:
+            connection.close()
+
     def _make_bucket(self) -> None:
         region = self._settings.region
         elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
@@ -233,8 +266,17 @@ class _Clients:
 
 
 def _client(endpoint_url: str, service: str, region: str, user_agent: str = "") -> Any:
-    # A session of its own: boto3's default one is not safe to share between threads, and is the user's.
-    session = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=KEY)
+    # A session of its own: boto3's default one is not safe to share between threads, and is the user's. It looks at no
+    # profile and at no file, which are about the user's AWS.
+    core = botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+    )
+    core.register_component("data_loader", _LOADER)
+    session = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=KEY, botocore_session=core)
     return session.client(  # type: ignore[call-overload]  # the stubs know one overload a service; this takes any
         service,
         region_name=region,

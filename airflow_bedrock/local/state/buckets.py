@@ -72,6 +72,10 @@ class Buckets:
             for bucket, objects in self._objects.items()
         }
 
+    def names(self) -> list[str]:
+        """Return the buckets that are kept."""
+        return [*self._buckets]
+
     def write(self, bucket: str, key: str) -> None:
         """Write one object as it is now, or remove its file when it is gone."""
         with self._lock:

@@ -54,7 +54,6 @@ class Keeper(Keeping):
         self._weights: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="local-bedrock-keeper", daemon=True)
-        directory.mkdir(parents=True, exist_ok=True)
         self._claim = _claim(directory)
         try:
             self._store = Store(directory / "state.jsonl")
@@ -127,6 +126,13 @@ class Keeper(Keeping):
             self._buckets.write(bucket, key)
         else:
             self._buckets.write_bucket(bucket)
+
+    def write_everything(self) -> None:
+        """Write all of it anew, whoever has changed it and how."""
+        for bucket in self._buckets.names():
+            self._buckets.write_bucket(bucket)
+        self._roles.write()
+        self.write_bedrock()
 
     def write_roles(self) -> None:
         """Write IAM's roles and policies."""
@@ -204,7 +210,11 @@ def _anew(kind: type, _: Any) -> Any:
 
 def _claim(directory: Path) -> int:
     """Keep other processes from using the directory, and return what holds it; it ends with the process."""
-    held = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        held = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise StateError(f"{directory} cannot be used: {error.strerror}. Give another directory.") from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
