@@ -40,14 +40,16 @@ class Roles:
         kept = msgspec.json.decode(self._store.values["iam"])
         for policy in kept["policies"]:
             (document,) = [one["Document"] for one in policy["PolicyVersionList"] if one["IsDefaultVersion"]]
-            self._make("create_policy", **_named(policy, "PolicyName"), PolicyDocument=json.dumps(document))
+            # Moto leaves the name out, which the ARN ends in.
+            name, path = policy["Arn"].rpartition("/")[2], policy["Path"]
+            self._make("create_policy", PolicyName=name, Path=path, PolicyDocument=json.dumps(document))
         for role in kept["roles"]:
             self._restore_role(role)
 
     def _restore_role(self, role: dict[str, Any]) -> None:
         name, trust = role["RoleName"], json.dumps(role["AssumeRolePolicyDocument"])
         tags = {"Tags": role["Tags"]} if role.get("Tags") else {}
-        self._make("create_role", **_named(role, "RoleName"), AssumeRolePolicyDocument=trust, **tags)
+        self._make("create_role", RoleName=name, Path=role["Path"], AssumeRolePolicyDocument=trust, **tags)
         for policy in role["RolePolicyList"]:
             document = json.dumps(policy["PolicyDocument"])
             self._iam.put_role_policy(RoleName=name, PolicyName=policy["PolicyName"], PolicyDocument=document)
@@ -60,7 +62,3 @@ class Roles:
         except ClientError as error:
             if error.response["Error"]["Code"] != "EntityAlreadyExists":
                 raise
-
-
-def _named(entity: dict[str, Any], name: str) -> dict[str, Any]:
-    return {name: entity[name], "Path": entity.get("Path", "/")}

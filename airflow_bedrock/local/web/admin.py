@@ -103,6 +103,7 @@ class Admin:
 
     def _advance(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
         self._world.clock.advance(msgspec.json.decode(body, type=_Move).advance)
+        self._world.keeping.write_bedrock()
         return self._time(rest, query, body)
 
     def _faults(self, rest: str, query: str, body: bytes) -> list[Standing]:

@@ -170,7 +170,7 @@ class _Run:
                 losses = [loss_of(model, part) for part in held_out]
                 progress.validation_loss = _mean(losses, [len(part.targets) for part in held_out])
                 validation.append((step.number, step.epoch, progress.validation_loss))
-            yield begun.timestamp() + seconds * step.number / progress.steps
+            yield self._put_off(begun) + seconds * step.number / progress.steps
         self._write(training, validation)
         last_epoch = [loss for _, epoch, loss in training if epoch == plan.epochs]
         self._job.training_loss = sum(last_epoch) / len(last_epoch)
@@ -199,6 +199,10 @@ class _Run:
             bedrock.shelf.tags[arn] = {one["key"]: one["value"] for one in tags}
             job.model_arn = arn
             self.end("Completed")
+
+    def _put_off(self, moment: datetime) -> float:
+        """Return a moment in the job's life by the present clock: restarts have put off when the job was started."""
+        return moment.timestamp() + self._started - self._job.creation_time.timestamp()
 
     def _due(self, share: float) -> float:
         return self._started + share * self._bedrock.world.settings.job_seconds
