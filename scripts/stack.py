@@ -104,9 +104,12 @@ class Airflow:
 
     :param home: the Airflow home; everything that Airflow writes lies below it.
     :param environment: what the tasks need to reach AWS or Local Bedrock.
+    :param dags: the folder with the DAG files.
     """
 
-    def __init__(self, home: Path, environment: Mapping[str, str], *, port: int | None = None) -> None:
+    def __init__(
+        self, home: Path, environment: Mapping[str, str], *, port: int | None = None, dags: Path = PROJECT / "dags"
+    ) -> None:
         self.home = home
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -114,7 +117,7 @@ class Airflow:
             **os.environ,
             **environment,
             "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             # The default forks 32 workers.
             "AIRFLOW__CORE__PARALLELISM": "8",

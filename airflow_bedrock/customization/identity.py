@@ -107,6 +107,17 @@ def identify(
     )
 
 
+def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request with names such as it will have: of characters and a length that the service takes.
+
+    For checking a request before its identity is known: what is given are prefixes, which may hold anything.
+    """
+    job, model = request.get("jobName"), request.get("customModelName")
+    identity = Identity(digest="0", ask="0", job_prefix=str(job), model_prefix=str(model))
+    names = {"jobName": job and identity.job_name(), "customModelName": model and identity.model_name()}
+    return {**request, **{member: name for member, name in names.items() if name}}
+
+
 def _digest(*parts: str, size: int) -> str:
     """Return the hexadecimal digest of the parts; none can run into the next."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=size).hexdigest()

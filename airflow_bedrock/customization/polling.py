@@ -34,7 +34,7 @@ _GET_SECONDS = 0.1  # between two Gets that are not urgent
 _MAX_LEVEL = 16  # 2 ** 16 times slower; far beyond any ceiling
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pace:
     """How often to look.
 

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import TaskDeferralTimeout
 from airflow_bedrock import __version__
 from airflow_bedrock.configuration import poll_interval
 from airflow_bedrock.customization.failure import failure_message
-from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, Reuse, identify
+from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, Reuse, identify, with_fitting_names
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
@@ -250,7 +250,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             raise ValueError(f"reuse must be one of {', '.join(REUSE_CHOICES)}; got {self.reuse!r}")
         if self.request is not None and not isinstance(self.request, Mapping):
             return  # a file, or the output of another task: known when this one runs
-        refuse(request_problems(self._request(), known=_is_literal))
+        refuse(request_problems(self._nameable(self._request()), known=_is_literal))
 
     def _request(self) -> dict[str, Any]:
         given = read_request(self.request) if isinstance(self.request, str) else self.request or {}
@@ -275,12 +275,19 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
                 tags = automatic_tags(asker, __version__)
                 for member in ("jobTags", "customModelTags"):
                     request[member] = with_tags(request.get(member, []), tags)
-            check_request(request)
+            check_request(self._nameable(request))
         except RequestError as error:
             raise BedrockFatalError(str(error)) from error
         if self.reuse not in REUSE_CHOICES:
             raise BedrockFatalError(f"reuse must be one of {', '.join(REUSE_CHOICES)}; got {self.reuse!r}")
         return request
+
+    @property
+    def _exact(self) -> bool:
+        return str(self.ensure_unique_job_name) == "False"  # a templated False arrives as a string
+
+    def _nameable(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return request if self._exact else with_fitting_names(request)
 
     def _identify(self, request: Mapping[str, Any], asker: Asker) -> Identity:
         data = []
@@ -291,9 +298,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
                 data = describe_data(self._s3, uris)
             except LocationError as error:
                 raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
-        exact = str(self.ensure_unique_job_name) == "False"  # a templated False arrives as a string
         reuse: Reuse = self.reuse  # type: ignore[assignment]  # _checked_request has made sure
-        return identify(request, data, asker, reuse, exact=exact)
+        return identify(request, data, asker, reuse, exact=self._exact)
 
     def _wait_for_slot(self, context: Context, error: NoSlotError) -> str:
         from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.identity import MAX_NAME_LENGTH, Asker, Identity, Reuse, identify
+from airflow_bedrock.customization.identity import MAX_NAME_LENGTH, Asker, Identity, Reuse, identify, with_fitting_names
 
 JOB_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9+.\-]*")  # the linear equivalent of the service's pattern
 MODEL_NAME = re.compile(r"([0-9a-zA-Z][_-]?){1,63}")
@@ -43,6 +43,9 @@ def test_every_name_fits_the_service(job: str, model: str, generation: int, run:
     assert len(identity.job_name(generation)) <= MAX_NAME_LENGTH
     assert len(identity.model_name(generation)) <= MAX_NAME_LENGTH
     assert len(identity.token(generation)) <= 256
+    fitting = with_fitting_names(request(jobName=job, customModelName=model))
+    assert not job or JOB_NAME.fullmatch(fitting["jobName"])
+    assert not model or MODEL_NAME.fullmatch(fitting["customModelName"])
 
 
 @given(st.permutations(["b", "a", "c"]))

@@ -122,6 +122,7 @@ ends = st.lists(st.floats(min_value=0, max_value=5_000), min_size=1, max_size=40
 
 
 @given(ends=ends, known=st.booleans(), page_size=st.integers(1, 50), hidden=st.sets(st.integers(0, 39), max_size=5))
+@settings(deadline=None)
 def test_each_end_is_told_once_after_it_happened_and_soon(
     ends: list[float], known: bool, page_size: int, hidden: set[int]
 ) -> None:

@@ -1,0 +1,155 @@
+"""What becomes of a job when a person ends its task, in a real Airflow: scheduler, worker, triggerer, API server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_bedrock.local import LocalBedrock
+from scripts.stack import Airflow
+
+pytestmark = pytest.mark.live
+
+DAG = """
+from airflow.sdk import DAG
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+
+with DAG("killing", schedule=None):
+    for name, deferrable in (("waits_in_a_worker", False), ("waits_in_the_triggerer", True)):
+        BedrockModelCustomizationOperator(
+            task_id=name,
+            job_name=name,
+            custom_model_name=name,
+            role_arn="{{ var.value.bedrock_role_arn }}",
+            base_model_id="amazon.nova-micro-v1:0:128k",
+            training_data_uri="s3://{{ var.value.bedrock_bucket }}/train.jsonl",
+            output_data_uri="s3://{{ var.value.bedrock_bucket }}/output",
+            deferrable=deferrable,
+            waiter_delay=1,
+        )
+"""
+STOPPED = (["Stopping"], ["Stopped"])
+TASKS = {"waits_in_a_worker": "running", "waits_in_the_triggerer": "deferred"}
+
+
+class Killing:
+    """The DAG in a running Airflow, and the jobs that it has made."""
+
+    def __init__(self, airflow: Airflow, local: LocalBedrock) -> None:
+        self.airflow, self.local = airflow, local
+        self.run = ""
+
+    def start(self) -> None:
+        """Start a run, and wait until both of its tasks wait for their jobs."""
+        path = "/dags/killing/dagRuns"
+        self.run = self.airflow.api("POST", path, json={"logical_date": None})["dag_run_id"]
+        until(lambda: self.states() == TASKS)
+        until(lambda: all(self.jobs(task) == ["InProgress"] for task in TASKS))
+        # A task is deferred a moment before the triggerer has its trigger; only from then on can a kill reach it.
+        looks = len(self.local.calls.of("ListModelCustomizationJobs"))
+        until(lambda: len(self.local.calls.of("ListModelCustomizationJobs")) > looks)
+
+    def states(self) -> dict[str, str]:
+        instances = self.airflow.api("GET", f"/dags/killing/dagRuns/{self.run}/taskInstances")["task_instances"]
+        return {instance["task_id"]: instance["state"] for instance in instances}
+
+    def jobs(self, task: str) -> list[str]:
+        """The states of the jobs that the task has made in this run."""
+        made = self.local.calls.of("CreateModelCustomizationJob")
+        names = {
+            call.parameters["jobName"]
+            for call in made
+            if call.status == 201
+            and {"key": "airflow/task_id", "value": task} in call.parameters["jobTags"]
+            and {"key": "airflow/run_id", "value": self.run} in call.parameters["jobTags"]
+        }
+        client = self.local.client("bedrock")
+        try:
+            return [client.get_model_customization_job(jobIdentifier=name)["status"] for name in sorted(names)]
+        finally:
+            client.close()
+
+    def change(self, method: str, path: str, body: dict[str, Any]) -> None:
+        """Ask Airflow for a change until it takes it: the SQLite that it runs on here takes one writer at a time."""
+
+        def taken() -> bool:
+            try:
+                self.airflow.api(method, f"/dags/killing{path}", json=body)
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
+                    raise
+                return False
+            return True
+
+        until(taken)
+
+
+def until(condition: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def killing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killing]:
+    home, dags = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
+    (dags / "killing.py").write_text(DAG)
+    with LocalBedrock(job_seconds=600) as local:
+        client = local.client("s3")
+        client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=records())
+        client.close()
+        airflow = Airflow(home, local.environment(), dags=dags)
+        airflow.migrate()
+        with airflow.standalone():
+            until(lambda: airflow.api("GET", "/dags")["total_entries"] == 1)
+            airflow.api("PATCH", "/dags/killing", json={"is_paused": False})
+            yield Killing(airflow, local)
+
+
+def records() -> bytes:
+    def turn(role: str) -> str:
+        return f'{{"role":"{role}","content":[{{"text":"hello"}}]}}'
+
+    record = f'{{"schemaVersion":"bedrock-conversation-2024","messages":[{turn("user")},{turn("assistant")}]}}\n'
+    return (record * 20).encode()
+
+
+def test_a_cleared_task_adopts_its_job(killing: Killing) -> None:
+    """A Clear stops nothing and pays for nothing: both tasks are soon waiting for the same job as before."""
+    killing.start()
+    body: dict[str, Any] = {"dag_run_id": killing.run, "dry_run": False, "only_running": False, "only_failed": False}
+    tries = dict.fromkeys(TASKS, 1)
+    killing.change("POST", "/clearTaskInstances", body)
+
+    def again() -> bool:
+        path = f"/dags/killing/dagRuns/{killing.run}/taskInstances"
+        found = killing.airflow.api("GET", path)["task_instances"]
+        return all(one["try_number"] > tries[one["task_id"]] and one["state"] == TASKS[one["task_id"]] for one in found)
+
+    until(again)
+    time.sleep(5)  # for a kill of the old try that comes late
+    assert {task: killing.jobs(task) for task in TASKS} == {task: ["InProgress"] for task in TASKS}
+
+
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_a_task_that_a_person_ends_stops_its_job(killing: Killing, state: str) -> None:
+    """Marked failed or successful, in a worker and in the triggerer; the links to the job show meanwhile."""
+    killing.start()
+    for task in TASKS:
+        if TASKS[task] == "deferred":
+            path = f"/dags/killing/dagRuns/{killing.run}/taskInstances/{task}/links"
+            assert "custom-models/item" in killing.airflow.api("GET", path)["extra_links"]["Bedrock job"]
+        killing.change("PATCH", f"/dagRuns/{killing.run}/taskInstances/{task}", {"new_state": state})
+    until(lambda: all(killing.jobs(task) in STOPPED for task in TASKS), seconds=30)
+
+
+def test_a_run_that_a_person_ends_stops_its_jobs(killing: Killing) -> None:
+    """Marked failed as a whole."""
+    killing.start()
+    killing.change("PATCH", f"/dagRuns/{killing.run}", {"state": "failed"})
+    until(lambda: all(killing.jobs(task) in STOPPED for task in TASKS), seconds=30)
