@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import dag_parse, imports
+from benchmarks import dag_parse, imports, triggers
 
-BENCHMARKS = {"imports": imports, "dag_parse": dag_parse}
+BENCHMARKS = {"imports": imports, "dag_parse": dag_parse, "triggers": triggers}
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 from benchmarks.harness import MEASURED, PACKAGES, RESULTS
 from benchmarks.job_server import FakeJob, JobServer
 
-INTERVAL = 5  # seconds
+INTERVAL = 3  # seconds
 LOOKS = 5
 COUNTS = (1, 10, 100, 1000)
 COUNT_OF_OURS_ALONE = 10_000
@@ -202,6 +202,7 @@ def main(rounds: int) -> None:
         results[COUNT_OF_OURS_ALONE] = {OURS.name: measure(OURS, COUNT_OF_OURS_ALONE, airflow_home)}
     print(f"{LOOKS} looks at each of N jobs, {INTERVAL} s apart; then all jobs end at once\n\n{table(results)}")
     write(results, RESULTS / "triggers.json")
+    plot(results, RESULTS / "triggers.svg")
 
 
 def write(results: dict[int, dict[str, Figures]], path: Path) -> None:
@@ -224,3 +225,27 @@ def write(results: dict[int, dict[str, Figures]], path: Path) -> None:
         },
     }
     path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def plot(results: dict[int, dict[str, Figures]], path: Path) -> None:
+    """Draw the figures that grow with N, both axes logarithmic."""
+    import altair
+
+    rows = [
+        {"N": count, "trigger": name, "figure": title, "value": max(getattr(figures, member), 1e-3)}
+        for count, sides in results.items()
+        for name, figures in sides.items()
+        for title, member in ROWS[:4]
+    ]
+    panels = [
+        altair.Chart({"values": [row for row in rows if row["figure"] == title]}, title=title)
+        .mark_line(point=True)
+        .encode(
+            x=altair.X("N:Q", scale=altair.Scale(type="log"), title="waiting tasks"),
+            y=altair.Y("value:Q", scale=altair.Scale(type="log"), title=None),
+            color=altair.Color("trigger:N", title=None),
+        )
+        .properties(width=260, height=180)
+        for title, _ in ROWS[:4]
+    ]
+    altair.concat(*panels, columns=2).save(path)

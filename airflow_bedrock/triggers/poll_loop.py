@@ -13,12 +13,13 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import structlog
 from airflow.providers.common.compat.sdk import Stats
@@ -65,7 +66,7 @@ _CLIENT_CONFIG = Config(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Where to look, and how often: triggers whose source is equal share one loop."""
 
@@ -78,11 +79,23 @@ class Source:
 
 
 class Watch:
-    """What one trigger hears about its job."""
+    """What one trigger hears about its job, for as long as it is in the ``with`` statement."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier")
+
+    def __init__(self, poll_loop: PollLoop, identifier: str) -> None:
+        self.identifier = identifier
+        self._poll_loop = poll_loop
         self._findings: list[Finding | BaseException] = []
         self._waiter: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._poll_loop.unwatch(self)
 
     def tell(self, finding: Finding | BaseException) -> None:
         """Hand over news."""
@@ -120,24 +133,25 @@ class PollLoop:
         self._troubles = 0
         self._refusal_logged = False
 
-    @contextmanager
-    def watch(self, identifier: str, created: datetime | None) -> Iterator[Watch]:
-        """Watch a job, for as long as the context lasts."""
-        watch = Watch()
+    def watch(self, identifier: str, created: datetime | None) -> Watch:
+        """Watch a job, for as long as the context that is returned lasts."""
+        watch = Watch(self, identifier)
         known = self._planner.watch(identifier, created, time.monotonic())
         if known is not None:
             watch.tell(known)
         self._watches.setdefault(identifier, []).append(watch)
         keep_out_of_collection(len(self._watches))
         self._wake.set()
-        try:
-            yield watch
-        finally:
-            self._watches[identifier].remove(watch)
-            if not self._watches[identifier]:
-                del self._watches[identifier]
-                self._planner.unwatch(identifier)
-            self._release()
+        return watch
+
+    def unwatch(self, watch: Watch) -> None:
+        """Watch no more; the context does this."""
+        watches = self._watches[watch.identifier]
+        watches.remove(watch)
+        if not watches:
+            del self._watches[watch.identifier]
+            self._planner.unwatch(watch.identifier)
+        self._release()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -7,6 +7,7 @@ other to botocore.
 from __future__ import annotations
 
 from datetime import datetime
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -41,14 +42,20 @@ class _Summary(msgspec.Struct, gc=False, rename="camel"):
         return Job(
             arn=self.job_arn,
             name=self.job_name,
-            status=self.status,
-            base_model_arn=self.base_model_arn,
+            # Thousands of jobs have these words in common; each is kept once.
+            status=intern(self.status),
+            base_model_arn=intern(self.base_model_arn) if self.base_model_arn else None,
             model_arn=self.custom_model_arn,
             model_name=self.custom_model_name,
             created=self.creation_time,
             ended=self.end_time,
             phases=tuple(
-                Phase(name=name, status=phase.status, started=phase.creation_time, changed=phase.last_modified_time)
+                Phase(
+                    name=name,
+                    status=intern(phase.status),
+                    started=phase.creation_time,
+                    changed=phase.last_modified_time,
+                )
                 for member, name in PHASES.items()
                 if (phase := details.get(member)) is not None
             ),
