@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -15,7 +16,7 @@ SERVICE = "bedrock.amazonaws.com"
 
 
 class Role:
-    """A role as it was in IAM when it was looked up.
+    """A role in IAM, looked up when it is asked about, and then kept as it was.
 
     :param bedrock: whose IAM it is in.
     :param arn: the role's.
@@ -25,10 +26,8 @@ class Role:
     def __init__(self, bedrock: Bedrock, arn: str, for_arn: str) -> None:
         self._checked = bedrock.world.settings.check_role
         self._context = {"aws:sourceaccount": bedrock.account, "aws:sourcearn": for_arn}
-        self._policies: list[dict[str, Any]] = []
-        self._trust: dict[str, Any] = {}
-        if self._checked:
-            self._look_up(bedrock.client("iam"), arn)
+        self._bedrock = bedrock
+        self._arn = arn
 
     @property
     def assumable(self) -> bool:
@@ -51,15 +50,29 @@ class Role:
         """Whether it may list the bucket of an object."""
         return self.may("s3:ListBucket", f"arn:aws:s3:::{split_uri(uri)[0]}")
 
-    def _look_up(self, iam: Any, arn: str) -> None:
-        name = arn.rpartition("/")[2]
+    @cached_property
+    def _trust(self) -> dict[str, Any]:
         try:
-            role = iam.get_role(RoleName=name)["Role"]
-            if role["Arn"] == arn:
-                self._trust = role["AssumeRolePolicyDocument"]
-                self._policies = list(_policies(iam, name))
+            role = self._iam.get_role(RoleName=self._name)["Role"]
         except ClientError:
-            return  # it is not there, so it may nothing
+            return {}  # it is not there, so nobody may assume it
+        trust: dict[str, Any] = role["AssumeRolePolicyDocument"] if role["Arn"] == self._arn else {}
+        return trust
+
+    @cached_property
+    def _policies(self) -> list[dict[str, Any]]:
+        try:
+            return list(_policies(self._iam, self._name))
+        except ClientError:
+            return []  # it is not there, so it may nothing
+
+    @property
+    def _iam(self) -> Any:
+        return self._bedrock.client("iam")
+
+    @property
+    def _name(self) -> str:
+        return self._arn.rpartition("/")[2]
 
 
 def _policies(iam: Any, role: str) -> Iterator[dict[str, Any]]:
