@@ -50,8 +50,16 @@ class Killing:
         until(lambda: self.states() == TASKS)
         until(lambda: all(self.jobs(task) == ["InProgress"] for task in TASKS))
         # A task is deferred a moment before the triggerer has its trigger; only from then on can a kill reach it.
-        looks = len(self.local.calls.of("ListModelCustomizationJobs"))
-        until(lambda: len(self.local.calls.of("ListModelCustomizationJobs")) > looks)
+        arn = self.airflow.api(
+            "GET", f"{path}/{self.run}/taskInstances/waits_in_the_triggerer/xcomEntries/job_arn?stringify=false"
+        )["value"]
+        looks = self.looks(arn)
+        until(lambda: self.looks(arn) > looks)
+
+    def looks(self, arn: str) -> int:
+        """How often the job was looked at, alone or among others."""
+        alone = [call for call in self.local.calls.of("GetModelCustomizationJob") if arn in str(call.parameters)]
+        return len(alone) + len(self.local.calls.of("ListModelCustomizationJobs"))
 
     def states(self) -> dict[str, str]:
         instances = self.airflow.api("GET", f"/dags/killing/dagRuns/{self.run}/taskInstances")["task_instances"]
