@@ -76,6 +76,7 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_image_bytes: int | None = None
     max_videos: int | None = None
     max_video_bytes: int | None = None
+    media_in_bucket: bool = False
     min_text: int | None = None
     max_text: int | None = None
     reserved_words: tuple[str, ...] = ()

@@ -12,7 +12,8 @@
     catalog.py   base models as they are used here (base_models.toml has the facts)
 
 An operation is a function in ``api/``; a resource is a dataclass in ``state/resources.py``; what takes time is a
-generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP or moto.
+generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP or moto,
+but for ``work/grader.py``, which takes the code of Lambda functions from moto.
 
 Importing this package loads nothing: pytest does it at each start, for ``pytest_plugin.py``.
 """

@@ -52,7 +52,7 @@ class Data:
     def _file(self, uri: str, max_bytes: int | None) -> Iterator[Record]:
         if not self._role.may_read(uri):
             raise unreadable(uri)
-        limits = RecordLimits(self._method, self._takes, self._s3, split_uri(uri)[0])
+        limits = RecordLimits(self._method, self._takes, self._s3, split_uri(uri)[0], self._role.may_read)
         # The assistant's turn may be missing where a teacher answers.
         form = "prompt" if self._method.teachers else self._method.format
         return read_records(read_lines(self._s3, uri, max_bytes), uri, form, limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,11 +19,15 @@ class RecordLimits:
     :param method: how the base model is customized.
     :param takes: what the base model takes: TEXT, IMAGE, VIDEO.
     :param s3: a client, for the sizes of images and videos.
-    :param bucket: the data's; media have to be there too.
+    :param bucket: the data's; some models want images and videos there too.
+    :param may_read: whether the job's role may read an object.
     """
 
-    def __init__(self, method: Method, takes: tuple[str, ...], s3: Any, bucket: str) -> None:
+    def __init__(
+        self, method: Method, takes: tuple[str, ...], s3: Any, bucket: str, may_read: Callable[[str], bool]
+    ) -> None:
         self._method = method
+        self._may_read = may_read
         self._takes = takes
         self._s3 = s3
         self._bucket = bucket
@@ -76,14 +81,19 @@ class RecordLimits:
 
     def _check_object(self, media: Media) -> None:
         bucket, key = split_uri(media.uri)
-        if not media.uri.startswith("s3://") or bucket != self._bucket:
+        if not media.uri.startswith("s3://"):
+            raise RecordError(f"Invalid record: the {media.kind} {media.uri} is not in Amazon S3.")
+        if self._method.media_in_bucket and bucket != self._bucket:
             raise RecordError(f"Invalid record: the {media.kind} {media.uri} is not in the bucket {self._bucket}.")
+        unreadable = RecordError(
+            f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}."
+        )
+        if not self._may_read(media.uri):
+            raise unreadable
         try:
             size = self._s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
         except ClientError as error:
-            raise RecordError(
-                f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}."
-            ) from error
+            raise unreadable from error
         limit = self._method.max_image_bytes if media.kind == "image" else self._method.max_video_bytes
         if limit is not None and size > limit:
             raise RecordError(f"Invalid record: the {media.kind} {media.uri} has {size} bytes, more than {limit}.")

@@ -35,7 +35,8 @@ def method(model_id: str, kind: str = "FINE_TUNING") -> Method:
 def check(model_id: str, record: Record, kind: str = "FINE_TUNING", line: bytes = b"", **sizes: int) -> None:
     model = base_model(model_id)
     assert model is not None
-    RecordLimits(model.methods[kind], model.input, Sizes(**sizes), "b")(record, line)
+    limits = RecordLimits(model.methods[kind], model.input, Sizes(**sizes), "b", lambda uri: "secret" not in uri)
+    limits(record, line)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,8 @@ IMAGE, VIDEO = Media("image", "s3://b/i"), Media("video", "s3://b/v")
         (NOVA, (VIDEO,) * 2, "2 videos, more than 1"),
         (NOVA, (IMAGE, VIDEO), "only one kind"),
         (NOVA, (Media("image", "s3://other/i"),), "not in the bucket b"),
+        (NOVA, (Media("image", "https://b/i"),), "not in Amazon S3"),
+        (NOVA, (Media("image", "s3://b/secret"),), "Could not validate GetObject permissions"),
         (NOVA, (Media("image", "s3://b/missing"),), "Could not validate GetObject permissions"),
         (NOVA, (Media("image", "s3://b/large"),), "10000001 bytes, more than 10000000"),
         ("amazon.nova-micro-v1:0", (IMAGE,), "takes no images"),
@@ -114,7 +117,13 @@ def test_images_and_videos(model_id: str, media: tuple[Media, ...], reason: str 
         check(model_id, record, i=10_000_000, v=50_000_000)
         return
     with pytest.raises(RecordError, match=reason):
-        check(model_id, record, i=1, v=1, large=10_000_001)
+        check(model_id, record, i=1, v=1, secret=1, large=10_000_001)
+
+
+def test_images_of_image_models_may_be_elsewhere() -> None:
+    """Only Nova wants images and videos in the bucket of the data."""
+    record = Record("", "A cat", (Media("image", "s3://other/i"),))
+    check("amazon.titan-image-generator-v2:0", record, i=1)
 
 
 @pytest.mark.parametrize(
