@@ -8,16 +8,18 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from airflow.providers.amazon.aws.operators.bedrock import BedrockCustomizeModelOperator
-from airflow.providers.common.compat.sdk import AirflowFailException, Asset, TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, TaskDeferred
 
 from airflow_bedrock import __version__
 from airflow_bedrock.customization.request import RequestError
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
@@ -330,3 +332,72 @@ def test_moving_over_from_upstream_takes_an_import(account: Account, local: Loca
     ours = list(inspect.signature(BedrockModelCustomizationOperator.__init__).parameters)
     theirs = [name for name in upstream if upstream[name].kind is not inspect.Parameter.VAR_KEYWORD]
     assert ours[: len(theirs)] == theirs
+
+
+def waiting_context(job_arn: str | None = None) -> Any:
+    """A context whose task instance keeps what was pushed, as Airflow does for a task that is resumed."""
+    now = context()
+    now["ti"].pushed.update({"job_arn": job_arn} if job_arn else {})
+    now["ti"].xcom_pull = lambda task_ids, key, default=None: now["ti"].pushed.get(key, default)
+    return now
+
+
+@pytest.mark.parametrize(("stop", "error"), [(True, BedrockFatalError), (False, BedrockError)])
+def test_a_timeout_while_deferred_says_what_became_of_the_job(
+    account: Account, local: LocalBedrock, name: str, stop: bool, error: type[Exception]
+) -> None:
+    """By default the job is stopped and not paid for again; with stop_on_timeout=False a retry adopts it."""
+    data = account.put("train.jsonl", records())
+    task = operator(account, local, data, job_name=name, stop_on_timeout=stop, wait_for_completion=False)
+    arn = task.execute(context())
+    with pytest.raises(error, match="stopped" if stop else "left running") as caught:
+        task.resume_execution("__fail__", {"error": "Trigger timeout"}, waiting_context(arn))
+    assert isinstance(caught.value, AirflowFailException) == stop
+    assert arn in str(caught.value)
+    [job] = account.jobs(name)
+    assert (job["status"] in ("Stopping", "Stopped")) == stop
+
+
+def test_a_used_up_quota_is_waited_for_without_a_worker(account: Account, local: LocalBedrock, name: str) -> None:
+    """The task defers, asks again when it is resumed, and is given up after slot_timeout; nothing is paid for it."""
+    data = account.put("train.jsonl", records())
+    task = operator(account, local, data, job_name=name, slot_retry_delay=77)
+    local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", times=2)
+    now = waiting_context()
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(now)
+    assert deferred.value.method_name == "execute_again"
+    now["ti"].pushed["waiting_for_slot_since"] -= task.slot_timeout + 1
+    with pytest.raises(BedrockError, match="nothing was spent"):
+        task.execute_again(now)
+    assert account.jobs(name) == []
+    del now["ti"].pushed["waiting_for_slot_since"]
+    assert task.execute_again(now) == account.jobs(name)[0]["jobArn"]
+
+
+@pytest.mark.parametrize("form", ["request.json", "request.yaml"])
+def test_a_request_file_is_rendered_and_sent(
+    account: Account, local: LocalBedrock, name: str, form: str, tmp_path: Path
+) -> None:
+    """In the form of the AWS CLI's input, with templates; an argument wins over it."""
+    data = account.put("train.jsonl", records())
+    request = {
+        "jobName": "from-the-file",
+        "customModelName": "{{ prefix }}-model",
+        "roleArn": local.role_arn,
+        "baseModelIdentifier": BASE_MODEL,
+        "trainingDataConfig": {"s3Uri": data},
+        "outputDataConfig": {"s3Uri": f"{account.prefix}/output"},
+        "hyperParameters": {"epochCount": "1"},
+    }
+    (tmp_path / form).write_text(json.dumps(request) if form.endswith("json") else yaml.safe_dump(request))
+    with DAG("dag", template_searchpath=str(tmp_path)):
+        task = BedrockModelCustomizationOperator(
+            task_id="customize", request=form, job_name=name, wait_for_completion=False
+        )
+    task.render_template_fields({"prefix": name})  # type: ignore[typeddict-unknown-key]  # what the file uses
+    task.execute(context())
+    sent = local.calls.of("CreateModelCustomizationJob")[-1].parameters
+    assert sent["jobName"].startswith(name)
+    assert sent["customModelName"].startswith(f"{name}-model")
+    assert sent["hyperParameters"] == {"epochCount": "1"}
