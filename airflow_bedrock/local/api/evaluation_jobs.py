@@ -16,6 +16,8 @@ from airflow_bedrock.local.work.evaluation import evaluate, remove
 from airflow_bedrock.local.work.judging import COMPUTED, JUDGED
 
 _OPERATION = "CreateEvaluationJob"
+_PAGE = 5
+"""Jobs a page: the service model allows the answer no more, whatever maxResults says."""
 
 
 def create_evaluation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def list_evaluation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
             if request.get("statusEquals", job.status) == job.status
             and request.get("applicationTypeEquals", _application(job)) == _application(job)
         ]
-        shown, more = page(found, request)
+        shown, more = page(found, {**request, "maxResults": min(request.get("maxResults", _PAGE), _PAGE)})
         # The service model allows no empty list.
         return present({"jobSummaries": [_summary(job) for job in shown] or None, **more})
 
