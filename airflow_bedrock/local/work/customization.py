@@ -26,6 +26,7 @@ from airflow_bedrock.local.work.artefacts import Row, write_metrics
 from airflow_bedrock.local.work.data import Data
 from airflow_bedrock.local.work.events import tell_of_job
 from airflow_bedrock.local.work.examples import examples_of
+from airflow_bedrock.local.work.held_out import EarlyStopping, hold_out
 from airflow_bedrock.local.work.records import DataError, Record
 from airflow_bedrock.local.work.runner import Work
 from airflow_bedrock.local.work.slots import has_slot, wake_next
@@ -134,6 +135,9 @@ class _Run:
     def _process(self) -> Work:
         self._training = examples_of(self._bedrock, self._job, self._records)
         self._validation = [examples_of(self._bedrock, self._job, part) for part in self._held_out]
+        if not self._validation:
+            self._training, held_out = hold_out(self._training, self._job.hyperparameters)
+            self._validation = [held_out] if held_out else []
         self._model = self._beginning()
         yield self._due(PROCESSED)
 
@@ -162,6 +166,7 @@ class _Run:
         training: list[Row] = []
         validation: list[Row] = []
         losses: list[float] = []
+        stopping = EarlyStopping(self._job.hyperparameters)
         seconds = (1 - PROCESSED) * self._bedrock.world.settings.job_seconds
         for step in train(model, self._training, plan):
             training.append((step.number, step.epoch, step.loss))
@@ -170,9 +175,11 @@ class _Run:
                 losses = [loss_of(model, part) for part in held_out]
                 progress.validation_loss = _mean(losses, [len(part.targets) for part in held_out])
                 validation.append((step.number, step.epoch, progress.validation_loss))
+                if stopping.ends(progress.validation_loss):
+                    break
             yield self._put_off(begun) + seconds * step.number / progress.steps
         self._write(training, validation)
-        last_epoch = [loss for _, epoch, loss in training if epoch == plan.epochs]
+        last_epoch = [loss for _, epoch, loss in training if epoch == progress.epoch]
         self._job.training_loss = sum(last_epoch) / len(last_epoch)
         self._job.validation_losses = losses
 
