@@ -13,7 +13,7 @@ from airflow_bedrock.local.web.event_stream import encode_event
 
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=50), max_size=5))
 def test_botocore_reads_the_event(members: dict[str, str]) -> None:
-    """botocore finds the event's name and members, and its checksums right."""
+    """The SDK finds the event's name and members, and its checksums right."""
     buffer = EventStreamBuffer()
     buffer.add_data(encode_event("contentBlockDelta", members))
     (message,) = buffer
