@@ -213,6 +213,11 @@ class Planner:
         """How many jobs are watched."""
         return len(self._watched)
 
+    @property
+    def answered(self) -> int:
+        """Of how many of those jobs something is known."""
+        return len(self._watched) - len(self._fresh)
+
     def watch(self, identifier: str, created: datetime | None, now: float) -> Finding | None:
         """Begin to watch a job.
 

@@ -13,20 +13,20 @@ from typing import Any
 
 _STEP = 250  # triggers; some 40,000 objects, which a pass walks in 15 ms
 
-_frozen_at: int | None = None
+_frozen_at: dict[str, int] = {}
 
 
-def keep_out_of_collection(waiting: int) -> None:
-    """Freeze what is alive, when more triggers wait than ever before in this process, in steps.
+def keep_out_of_collection(what: str, count: int) -> None:
+    """Freeze what is alive, when there is more of something than ever before in this process, in steps.
 
     Only growth counts: a triggerer whose tasks come and go does not freeze again and again, since what is garbage at
     the moment of freezing stays for good.
 
-    :param waiting: how many triggers wait.
+    :param what: what is counted, e.g. ``waiting``.
+    :param count: how many there are now.
     """
-    global _frozen_at
-    if _frozen_at is None or waiting >= _frozen_at + _STEP:
-        _frozen_at = waiting
+    if what not in _frozen_at or count >= _frozen_at[what] + _STEP:
+        _frozen_at[what] = count
         gc.collect(1)
         gc.freeze()
 

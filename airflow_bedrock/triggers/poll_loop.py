@@ -140,7 +140,7 @@ class PollLoop:
         if known is not None:
             watch.tell(known)
         self._watches.setdefault(identifier, []).append(watch)
-        keep_out_of_collection(len(self._watches))
+        keep_out_of_collection("waiting", len(self._watches))
         self._wake.set()
         return watch
 
@@ -179,6 +179,7 @@ class PollLoop:
             async with asyncio.TaskGroup() as calls:
                 await self._drive(calls)
         except Exception as error:
+            _forget(self)  # whoever comes from now on gets another
             for watches in self._watches.values():
                 for watch in watches:
                     watch.tell(error)
@@ -211,23 +212,26 @@ class PollLoop:
         tags = {"operation": "list" if isinstance(ask, ListJobs) else "get"}
         Stats.incr("bedrock.polls", tags=tags)
         try:
-            if isinstance(ask, ListJobs):
-                jobs, token = await self._caller.list_jobs(ask)
-                news = self._planner.listed(jobs, token, time.monotonic())
-            else:
-                job = await self._caller.get_job(ask)
-                news = self._planner.got(ask, job, time.monotonic())
+            answer = await self._caller.ask(ask)
         except Exception as error:
             trouble = trouble_of(error, ask)
             Stats.incr("bedrock.poll_errors", tags={**tags, "kind": trouble.name.lower()})
             self._log_trouble(ask, trouble, error)
-            news = self._planner.failed(ask, trouble, str(error), time.monotonic())
-        self._report(time.monotonic())
+            return self._planner.failed(ask, trouble, str(error), time.monotonic())
+        now = time.monotonic()
+        if isinstance(ask, ListJobs):
+            jobs, token = answer
+            news = self._planner.listed(jobs, token, now)
+        else:
+            news = self._planner.got(ask, answer, now)
+        keep_out_of_collection("answered", self._planner.answered)
+        self._report(now)
         return news
 
     async def _tell(self, news: News) -> None:
         for i, (identifier, finding) in enumerate(news):
-            for j, watch in enumerate(self._watches.get(identifier, ())):
+            # A copy: whoever is told of an end leaves.
+            for j, watch in enumerate(tuple(self._watches.get(identifier, ()))):
                 watch.tell(finding)
                 if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:
                     await asyncio.sleep(0)
@@ -281,8 +285,11 @@ class _Caller:
         self._client: BedrockClient | None = None
         self._making = asyncio.Lock()
 
-    async def list_jobs(self, ask: ListJobs) -> tuple[list[Job], str | None]:
-        """Call ListModelCustomizationJobs: a page of jobs, the newest first, and what continues after it."""
+    async def ask(self, ask: Ask) -> Any:
+        """Ask the service: a job for GetJob; a page of jobs, and what continues after it, for ListJobs."""
+        return await (self._get_job(ask) if isinstance(ask, GetJob) else self._list_jobs(ask))
+
+    async def _list_jobs(self, ask: ListJobs) -> tuple[list[Job], str | None]:
         arguments: dict[str, Any] = {"maxResults": PAGE_SIZE, "sortBy": "CreationTime", "sortOrder": "Descending"}
         if ask.created_after is not None:
             arguments["creationTimeAfter"] = ask.created_after
@@ -295,8 +302,7 @@ class _Caller:
 
         return await self._call(call)
 
-    async def get_job(self, ask: GetJob) -> Job:
-        """Call GetModelCustomizationJob."""
+    async def _get_job(self, ask: GetJob) -> Job:
         return await self._call(
             lambda client: Job.from_response(client.get_model_customization_job(jobIdentifier=ask.identifier))
         )

@@ -281,12 +281,15 @@ async def test_a_defect_of_the_loop_fails_those_who_wait_instead_of_leaving_them
     def broken(*arguments: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Planner, "got", broken)
-    monkeypatch.setattr(Planner, "failed", broken)
     (job,) = server.add(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Planner, "got", broken)
+        async with waiting(way, [trigger(job)]) as tasks:
+            with pytest.raises(RuntimeError, match="broke"):
+                await asyncio.wait_for(tasks[job.arn], 5)
+    server.end([job])
     async with waiting(way, [trigger(job)]) as tasks:
-        with pytest.raises(RuntimeError, match="broke"):
-            await asyncio.wait_for(tasks[job.arn], 5)
+        assert (await asyncio.wait_for(tasks[job.arn], 5))["kind"] == "ended"
 
 
 async def test_finished_triggers_leave_no_cycles_behind(server: JobServer, way: str) -> None:
