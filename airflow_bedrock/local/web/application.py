@@ -174,6 +174,8 @@ class Application:
 
         def execute(_: Plan) -> HttpResponse:
             response = self._ask_moto(visit)
+            if visit.service in ("iam", "cloudformation") and not visit.operation.startswith(("Get", "List")):
+                self._world.roles = {}
             if visit.service == "iam" and response.status < 300 and not visit.operation.startswith(("Get", "List")):
                 self._world.keeping.write_roles()
             return response

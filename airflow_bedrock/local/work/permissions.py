@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -15,8 +15,16 @@ from airflow_bedrock.local.work.s3 import split_uri
 SERVICE = "bedrock.amazonaws.com"
 
 
+@dataclass(frozen=True)
+class _Documents:
+    """A role's trust policy and its own policies; empty for a role that is not there."""
+
+    trust: dict[str, Any]
+    policies: list[dict[str, Any]]
+
+
 class Role:
-    """A role in IAM, looked up when it is asked about, and then kept as it was.
+    """A role as it is in IAM.
 
     :param bedrock: whose IAM it is in.
     :param arn: the role's.
@@ -26,17 +34,16 @@ class Role:
     def __init__(self, bedrock: Bedrock, arn: str, for_arn: str) -> None:
         self._checked = bedrock.world.settings.check_role
         self._context = {"aws:sourceaccount": bedrock.account, "aws:sourcearn": for_arn}
-        self._bedrock = bedrock
-        self._arn = arn
+        self._documents = _documents(bedrock, arn) if self._checked else _Documents({}, [])
 
     @property
     def assumable(self) -> bool:
         """Whether it exists and Bedrock may assume it."""
-        return not self._checked or trusts(self._trust, SERVICE, self._context)
+        return not self._checked or trusts(self._documents.trust, SERVICE, self._context)
 
     def may(self, action: str, resource: str) -> bool:
         """Whether it may do something, such as ``lambda:InvokeFunction`` on a function's ARN."""
-        return not self._checked or allows(self._policies, action, resource, self._context)
+        return not self._checked or allows(self._documents.policies, action, resource, self._context)
 
     def may_read(self, uri: str) -> bool:
         """Whether it may read an object."""
@@ -50,29 +57,24 @@ class Role:
         """Whether it may list the bucket of an object."""
         return self.may("s3:ListBucket", f"arn:aws:s3:::{split_uri(uri)[0]}")
 
-    @cached_property
-    def _trust(self) -> dict[str, Any]:
-        try:
-            role = self._iam.get_role(RoleName=self._name)["Role"]
-        except ClientError:
-            return {}  # it is not there, so nobody may assume it
-        trust: dict[str, Any] = role["AssumeRolePolicyDocument"] if role["Arn"] == self._arn else {}
-        return trust
 
-    @cached_property
-    def _policies(self) -> list[dict[str, Any]]:
-        try:
-            return list(_policies(self._iam, self._name))
-        except ClientError:
-            return []  # it is not there, so it may nothing
+def _documents(bedrock: Bedrock, arn: str) -> _Documents:
+    # Whatever changes IAM in the meantime leaves this dictionary behind, with what is put into it now.
+    known: dict[str, _Documents] = bedrock.world.roles
+    if arn not in known:
+        known[arn] = _look_up(bedrock.client("iam"), arn)
+    return known[arn]
 
-    @property
-    def _iam(self) -> Any:
-        return self._bedrock.client("iam")
 
-    @property
-    def _name(self) -> str:
-        return self._arn.rpartition("/")[2]
+def _look_up(iam: Any, arn: str) -> _Documents:
+    name = arn.rpartition("/")[2]
+    try:
+        role = iam.get_role(RoleName=name)["Role"]
+        if role["Arn"] == arn:
+            return _Documents(role["AssumeRolePolicyDocument"], list(_policies(iam, name)))
+    except ClientError:
+        pass  # it is not there
+    return _Documents({}, [])
 
 
 def _policies(iam: Any, role: str) -> Iterator[dict[str, Any]]:

@@ -112,6 +112,19 @@ def test_permission_that_is_missing_fails_the_job(
     assert (job["status"], job["failureMessage"]) == ("Failed", message.format(bucket=service.local.bucket))
 
 
+def test_change_of_a_role_counts_at_once(service: Service, role: Role) -> None:
+    """What is allowed is looked up anew after every change in IAM."""
+    arn = role(trust(), allow("s3:*"))
+    assert service.job(service.create(roleArn=arn))["status"] == "Completed"
+    iam = service.local.client("iam")
+    iam.delete_role_policy(RoleName=arn.rpartition("/")[2], PolicyName="permissions")
+    assert service.job(service.create(roleArn=arn))["status"] == "Failed"
+    iam.update_assume_role_policy(RoleName=arn.rpartition("/")[2], PolicyDocument=json.dumps(trust("x.amazonaws.com")))
+    iam.close()
+    with pytest.raises(ClientError, match="Could not assume"):
+        service.create(roleArn=arn)
+
+
 def test_checks_can_be_switched_off(service: Service) -> None:
     """Without the check any role will do, even one that does not exist."""
     with LocalBedrock(job_seconds=0.1, check_role=False) as local:
