@@ -29,6 +29,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("operators", ("customization", "custom_model", "dataset", "deployment", "evaluation")),
         "sensors": _modules("sensors", ("customization",)),
         "hooks": _modules("hooks", ("bedrock",)),
+        "extra-links": [
+            f"airflow_bedrock.links.customization.{name}"
+            for name in ("CustomizationJobLink", "CustomModelLink", "OutputDataLink")
+        ],
         "triggers": _modules("triggers", ("customization", "deployment")),
         "config": {
             "bedrock": {
