@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import dag_parse, imports, triggers
+from benchmarks import dag_parse, imports, local_bedrock, triggers
 
-BENCHMARKS = {"imports": imports, "dag_parse": dag_parse, "triggers": triggers}
+BENCHMARKS = {"imports": imports, "dag_parse": dag_parse, "triggers": triggers, "local_bedrock": local_bedrock}
 
 
 def main() -> None:
