@@ -142,7 +142,7 @@ def test_no_triggerer_that_dies_or_stalls_loses_a_task_or_stops_a_job(tmp_path: 
         stack.enter_context(cluster.running())
         first = stack.enter_context(cluster.triggerer("first"))
         cluster.client.post("/api/v2/dags/wait/dagRuns", json={"logical_date": None}).raise_for_status()
-        until(cluster, "all tasks are deferred", lambda: cluster.states().get("deferred") == TASKS, 120)
+        until(cluster, "all tasks are deferred", lambda: cluster.states().get("deferred") == TASKS, 300)
         second = stack.enter_context(cluster.triggerer("second"))
         until(cluster, "all triggers run", lambda: set(cluster.callers(INTERVAL * 2)) == {"first"}, 20)
         # One loop: when those that came last have had their first look, a List each interval for all 50, and no Get.
@@ -170,7 +170,7 @@ def test_no_triggerer_that_dies_or_stalls_loses_a_task_or_stops_a_job(tmp_path: 
         assert third.poll() is None
 
         server.end(jobs)
-        until(cluster, "all tasks have ended", lambda: cluster.states().get("success") == TASKS, 120)
+        until(cluster, "all tasks have ended", lambda: cluster.states().get("success") == TASKS, 300)
         assert server.counts()["stop"] == 0
         assert {job.status for job in jobs} == {"Completed"}
 
