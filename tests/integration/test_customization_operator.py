@@ -29,11 +29,8 @@ BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[LocalBedrock]:
-    with pytest.MonkeyPatch.context() as patch, LocalBedrock(job_seconds=1.0) as local:
-        for name, value in local.environment().items():
-            patch.setenv(name, value)
-        yield local
+def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
+    return local_bedrock_module
 
 
 class Account:

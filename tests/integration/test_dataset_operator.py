@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[LocalBedrock]:
-    with pytest.MonkeyPatch.context() as patch, LocalBedrock() as local:
-        patch.setenv("AIRFLOW_CONN_AWS_LOCAL", local.environment()["AIRFLOW_CONN_AWS_DEFAULT"])
-        yield local
+def local(local_bedrock_module: LocalBedrock) -> Iterator[LocalBedrock]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_AWS_LOCAL", local_bedrock_module.environment()["AIRFLOW_CONN_AWS_DEFAULT"])
+        yield local_bedrock_module
 
 
 @pytest.fixture

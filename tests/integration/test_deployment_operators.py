@@ -26,12 +26,12 @@ from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 
 
+pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.5)
+
+
 @pytest.fixture(scope="module")
-def local() -> Iterator[LocalBedrock]:
-    with pytest.MonkeyPatch.context() as patch, LocalBedrock(job_seconds=0.5, deployment_seconds=0.5) as local:
-        for name, value in local.environment().items():
-            patch.setenv(name, value)
-        yield local
+def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
+    return local_bedrock_module
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import csv
 import importlib.util
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,12 +18,12 @@ DAG_FILE = Path(__file__).parents[2] / "dags" / "finetune_support_router.py"
 CONF = {"services": 5, "test_records": 60}
 
 
+pytestmark = pytest.mark.local_bedrock(job_seconds=2, deployment_seconds=0.5)
+
+
 @pytest.fixture(scope="module")
-def local(airflow_database: Path) -> Iterator[LocalBedrock]:
-    with pytest.MonkeyPatch.context() as patch, LocalBedrock(job_seconds=2, deployment_seconds=0.5) as local:
-        for name, value in {**local.environment(), "AIRFLOW__BEDROCK__POLL_INTERVAL": "0.5"}.items():
-            patch.setenv(name, value)
-        yield local
+def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> LocalBedrock:
+    return local_bedrock_module
 
 
 def example_dag() -> Any:
