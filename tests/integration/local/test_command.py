@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_bedrock.cli import main
+from airflow_bedrock.local.command import _warning
 
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
@@ -151,3 +152,48 @@ def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     told = " ".join(capsys.readouterr().out.split())
     assert "--job-seconds" in told
     assert "default: 5.0" in told
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_loopback_is_not_warned_of(host: str) -> None:
+    """An address that only this computer reaches needs no warning."""
+    assert _warning(host) == ""
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "build-server"])  # noqa: S104  # not bound
+def test_other_addresses_are_warned_of(host: str) -> None:
+    """An address that others reach is told to be one, with what follows."""
+    assert "asks nobody for credentials" in _warning(host)
+
+
+def test_warning_and_clean_end(tmp_path: Path) -> None:
+    """On every interface it warns on stderr, serves, and ends well on SIGTERM in the middle of a job."""
+    process = subprocess.Popen(
+        [PROGRAMS / "airflow-bedrock", "local", "--host", "0.0.0.0", "--port", "0", "--quota", "training_jobs=7"],  # noqa: S104  # that is the test
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    exports = [process.stdout.readline() for _ in range(8)]
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "asks nobody for credentials" in errors
+    assert "export AWS_ENDPOINT_URL=http://127.0.0.1:" in exports[0]
+    assert "export AIRFLOW__BEDROCK__POLL_INTERVAL=0.5\n" in exports
+
+
+@pytest.mark.parametrize("quota", ["jobs=1", "training_jobs", "training_jobs=many"])
+def test_a_quota_that_is_none_is_told(quota: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt quota is an error of the command line."""
+    with pytest.raises(SystemExit) as ended:
+        main(["local", "--quota", quota])
+    assert ended.value.code == 2
+    assert repr(quota) in capsys.readouterr().err
+
+
+def test_a_clock_that_cannot_be_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings that exclude each other end it with a message."""
+    assert main(["local", "--clock", "manual", "--speed", "60"]) == 1
+    assert "A manual clock has no speed." in capsys.readouterr().err

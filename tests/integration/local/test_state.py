@@ -85,6 +85,24 @@ def test_objects_keep_their_etags(service: Service, tmp_path: Path) -> None:
         assert set(etags(run, bucket)) == {"a/b", "c//d", "folder/"}
 
 
+def test_reset_is_kept_too(service: Service, tmp_path: Path) -> None:
+    """After a reset nothing is there but bucket and role, and nothing comes back at the next start."""
+    with again(service, tmp_path) as run:
+        run.model()
+        run.s3.create_bucket(Bucket="another")
+        run.s3.put_object(Bucket="another", Key="key", Body=b"x")
+        run.local.faults.throttle("NoSuchOperation")
+        run.local.reset()
+        assert run.bedrock.list_model_customization_jobs()["modelCustomizationJobSummaries"] == []
+        assert [one["Name"] for one in run.s3.list_buckets()["Buckets"]] == [run.local.bucket]
+        assert len(run.local.faults) == 0
+    assert not list(tmp_path.glob("models/*"))
+    assert not (tmp_path / "s3" / "another").exists()
+    with again(service, tmp_path) as run:
+        assert run.bedrock.list_custom_models()["modelSummaries"] == []
+        assert [one["Name"] for one in run.s3.list_buckets()["Buckets"]] == [run.local.bucket]
+
+
 @contextmanager
 def again(
     service: Service, folder: Path, job_seconds: float = 0.2, deployment_seconds: float = 0.2
