@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.job import Job, Outcome
 
 _BILL = {
@@ -22,5 +23,5 @@ def failure_message(job: Job) -> str:
     said = f": {job.failure_message}" if job.failure_message else ""
     return (
         f"Bedrock model customization job {job.name} is {job.status}{said}. "
-        f"{_BILL[job.outcome]} {_NEXT[job.outcome]} Job: {job.arn}"
+        f"{_BILL[job.outcome]} {_NEXT[job.outcome]} Job: {job.arn} {resource_url(job.arn)}".rstrip()
     )

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_bedrock import __version__
 from airflow_bedrock.configuration import poll_interval
+from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, Reuse, identify, with_fitting_names
 from airflow_bedrock.customization.job import Job, Outcome
@@ -344,9 +345,11 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             raise self._timed_out(job.arn) from error
 
     def _timed_out(self, job_arn: str) -> BedrockError:
-        after = f"The wait for job {job_arn} took longer than execution_timeout ({self.execution_timeout})."
+        after = f"The wait for job {job_arn} took longer than execution_timeout, {self.execution_timeout}."
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
-            return BedrockFatalError(f"{after} {stop_job(self.hook, job_arn)} Clear this task to make a new job.")
+            return BedrockFatalError(
+                f"{after} {stop_job(self.hook, job_arn)} Clear this task to make a new job. {resource_url(job_arn)}"
+            )
         return BedrockError(
             f"{after} It was left running, as asked for, and is billed until it ends; a retry adopts it."
         )

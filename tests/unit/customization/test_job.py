@@ -119,6 +119,7 @@ def test_the_error_names_the_job_the_cause_the_bill_and_the_next_step(status: st
     message = failure_message(Job.from_response(response(status, failureMessage="Unable to parse Amazon S3 file")))
     assert "router-1" in message
     assert ARN in message
+    assert "https://us-east-1.console.aws.amazon.com/bedrock/home" in message
     assert "Unable to parse Amazon S3 file" in message
     assert "billed" in message or "no further cost" in message
     assert "clear" in message or "upgrade" in message
