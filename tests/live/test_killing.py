@@ -15,22 +15,24 @@ from scripts.stack import Airflow
 pytestmark = pytest.mark.live
 
 DAG = """
+from datetime import timedelta
 from airflow.sdk import DAG
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 
-with DAG("killing", schedule=None):
-    for name, deferrable in (("waits_in_a_worker", False), ("waits_in_the_triggerer", True)):
-        BedrockModelCustomizationOperator(
-            task_id=name,
-            job_name=name,
-            custom_model_name=name,
-            role_arn="{{ var.value.bedrock_role_arn }}",
-            base_model_id="amazon.nova-micro-v1:0:128k",
-            training_data_uri="s3://{{ var.value.bedrock_bucket }}/train.jsonl",
-            output_data_uri="s3://{{ var.value.bedrock_bucket }}/output",
-            deferrable=deferrable,
-            waiter_delay=1,
-        )
+for dag_id, seconds in (("killing", None), ("timing_out", 20)):
+    with DAG(dag_id, schedule=None, dagrun_timeout=seconds and timedelta(seconds=seconds)):
+        for name, deferrable in (("waits_in_a_worker", False), ("waits_in_the_triggerer", True)):
+            BedrockModelCustomizationOperator(
+                task_id=name,
+                job_name=name,
+                custom_model_name=name,
+                role_arn="{{ var.value.bedrock_role_arn }}",
+                base_model_id="amazon.nova-micro-v1:0:128k",
+                training_data_uri="s3://{{ var.value.bedrock_bucket }}/train.jsonl",
+                output_data_uri="s3://{{ var.value.bedrock_bucket }}/output",
+                deferrable=deferrable,
+                waiter_delay=1,
+            )
 """
 STOPPED = (["Stopping"], ["Stopped"])
 TASKS = {"waits_in_a_worker": "running", "waits_in_the_triggerer": "deferred"}
@@ -41,11 +43,12 @@ class Killing:
 
     def __init__(self, airflow: Airflow, local: LocalBedrock) -> None:
         self.airflow, self.local = airflow, local
-        self.run = ""
+        self.dag, self.run = "killing", ""
 
-    def start(self) -> None:
+    def start(self, dag: str = "killing") -> None:
         """Start a run, and wait until both of its tasks wait for their jobs."""
-        path = "/dags/killing/dagRuns"
+        self.dag = dag
+        path = f"/dags/{dag}/dagRuns"
         self.run = self.airflow.api("POST", path, json={"logical_date": None})["dag_run_id"]
         until(lambda: self.states() == TASKS)
         until(lambda: all(self.jobs(task) == ["InProgress"] for task in TASKS))
@@ -62,7 +65,7 @@ class Killing:
         return len(alone) + len(self.local.calls.of("ListModelCustomizationJobs"))
 
     def states(self) -> dict[str, str]:
-        instances = self.airflow.api("GET", f"/dags/killing/dagRuns/{self.run}/taskInstances")["task_instances"]
+        instances = self.airflow.api("GET", f"/dags/{self.dag}/dagRuns/{self.run}/taskInstances")["task_instances"]
         return {instance["task_id"]: instance["state"] for instance in instances}
 
     def jobs(self, task: str) -> list[str]:
@@ -114,8 +117,9 @@ def killing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killing]:
         airflow = Airflow(home, local.environment(), dags=dags)
         airflow.migrate()
         with airflow.standalone():
-            until(lambda: airflow.api("GET", "/dags")["total_entries"] == 1)
-            airflow.api("PATCH", "/dags/killing", json={"is_paused": False})
+            until(lambda: airflow.api("GET", "/dags")["total_entries"] == 2)
+            for dag in ("killing", "timing_out"):
+                airflow.api("PATCH", f"/dags/{dag}", json={"is_paused": False})
             yield Killing(airflow, local)
 
 
@@ -161,3 +165,9 @@ def test_a_run_that_a_person_ends_stops_its_jobs(killing: Killing) -> None:
     killing.start()
     killing.change("PATCH", f"/dagRuns/{killing.run}", {"state": "failed"})
     until(lambda: all(killing.jobs(task) in STOPPED for task in TASKS), seconds=30)
+
+
+def test_a_run_that_times_out_stops_its_jobs(killing: Killing) -> None:
+    """By dagrun_timeout."""
+    killing.start("timing_out")
+    until(lambda: all(killing.jobs(task) in STOPPED for task in TASKS), seconds=60)
