@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from fnmatch import fnmatchcase
 from typing import Literal
 
 import msgspec
 
 Effect = Literal["error", "drop", "delay", "hide", "fail-job"]
+Service = Literal["bedrock", "s3", "*"]
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -24,6 +25,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     :param effect: ``error`` answers with an error; ``drop`` closes the connection without an answer; ``delay`` answers
         late; ``hide`` keeps new resources from being seen; ``fail-job`` fails customization jobs.
     :param service: the service whose calls it strikes: ``bedrock`` (with its runtime), ``s3``, or ``*`` for both.
+        Without it, both where one operation is named, and Bedrock where a pattern is.
     :param operation: the operations it strikes; ``*`` and ``?`` stand for any characters, as in a shell.
     :param skip: how many of those calls pass before it strikes.
     :param times: how many calls it strikes; without it, all.
@@ -40,7 +42,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     """
 
     effect: Effect
-    service: Literal["bedrock", "s3", "*"] = "bedrock"
+    service: Service | None = None
     operation: str = "*"
     skip: int = 0
     times: int | None = None
@@ -72,10 +74,11 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     def concerns(self, service: str, operation: str) -> bool:
         """Whether it is about calls of this operation."""
         service = service.removesuffix("-runtime")
+        wanted = self.service or ("bedrock" if "*" in self.operation or "?" in self.operation else "*")
         return (
             self.effect != "fail-job"
             and service in ("bedrock", "s3")
-            and self.service in ("*", service)
+            and wanted in ("*", service)
             and fnmatchcase(operation, self.operation)
         )
 
@@ -124,16 +127,23 @@ class Faults:
     Of several that strike one call, delays add up and one answers: the oldest. The others wait for the next call.
 
     :param now: returns the time.
+    :param operations: the names of all operations, so that a misspelt one is told; without them, any will do.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], operations: Collection[str] = ()) -> None:
         self._now = now
+        self._operations = operations
         self._lock = threading.Lock()
         self._standing: dict[str, Standing] = {}
         self._numbers = itertools.count(1)
 
     def add(self, fault: Fault) -> str:
-        """Set a fault, and return its id."""
+        """Set a fault, and return its id.
+
+        :raises ValueError: there is no such operation.
+        """
+        if self._operations and not any(fnmatchcase(name, fault.operation) for name in self._operations):
+            raise ValueError(f"Neither Bedrock nor S3 has an operation {fault.operation}.")
         with self._lock:
             number = str(next(self._numbers))
             until = None if fault.seconds is None else self._now() + fault.seconds
@@ -146,7 +156,7 @@ class Faults:
         *,
         seconds: float | None = None,
         times: int | None = None,
-        service: Literal["bedrock", "s3", "*"] = "bedrock",
+        service: Service | None = None,
     ) -> str:
         """Throttle an operation, or all: ThrottlingException (429), and SlowDown (503) from S3."""
         return self.add(
@@ -171,7 +181,7 @@ class Faults:
         status: int | None = None,
         message: str | None = None,
         executed: bool = False,
-        service: Literal["bedrock", "s3", "*"] = "bedrock",
+        service: Service | None = None,
     ) -> str:
         """Fail the n-th call of an operation, counted from now, with an error code or an HTTP status.
 
@@ -201,7 +211,7 @@ class Faults:
         nth: int = 1,
         times: int | None = 1,
         executed: bool = True,
-        service: Literal["bedrock", "s3", "*"] = "bedrock",
+        service: Service | None = None,
     ) -> str:
         """Carry the n-th call out, then close the connection without an answer."""
         return self.add(Fault("drop", service, operation, skip=nth - 1, times=times, executed=executed))
@@ -212,7 +222,7 @@ class Faults:
         by: float,
         *,
         times: int | None = None,
-        service: Literal["bedrock", "s3", "*"] = "bedrock",
+        service: Service | None = None,
     ) -> str:
         """Answer late.
 

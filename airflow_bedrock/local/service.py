@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from functools import cache
 from http.client import HTTPConnection
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from moto.core.utils import get_service_model
 
 from airflow_bedrock.local.clock import Clock, ManualClock
 from airflow_bedrock.local.faults import Faults
@@ -73,7 +75,7 @@ class LocalBedrock:
         self._keeper: Keeper | None = None
         self.clock = ManualClock() if self._settings.clock == "manual" else Clock(self._settings.speed)
         """The time of jobs and deployments; ``local.clock.advance(seconds)`` moves a manual one."""
-        self.faults = Faults(self.clock.time)
+        self.faults = Faults(self.clock.time, _operations())
         """What goes wrong on demand."""
         self.calls = Journal()
         """Every call that came in, the oldest first."""
@@ -263,6 +265,12 @@ class _Clients:
     def clear(self) -> None:
         with self._lock:
             self._made.clear()
+
+
+@cache
+def _operations() -> frozenset[str]:
+    services = ("bedrock", "bedrock-runtime", "s3")
+    return frozenset(name for one in services for name in get_service_model(one).operation_names)
 
 
 def _client(endpoint_url: str, service: str, region: str, user_agent: str = "") -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,7 +63,7 @@ def test_throttled_for_a_while(struck: Service) -> None:
     assert refused(struck.ask, model_id="amazon.nova-micro-v1:0", question="?") == (429, "ThrottlingException")
     struck.local.clock.advance(30)
     struck.bedrock.list_custom_models()
-    struck.local.faults.throttle("PutObject", service="s3", times=1)
+    struck.local.faults.throttle("PutObject", times=1)
     put = {"Bucket": struck.local.bucket, "Key": "k", "Body": b"x"}
     assert refused(struck.s3.put_object, **put) == (503, "SlowDown")
     struck.s3.put_object(**put)
@@ -84,7 +86,7 @@ def test_any_status_can_be_answered(struck: Service, status: int) -> None:
     """A fault may have a status alone; the answer is an AWS error all the same."""
     struck.local.faults.fail("GetCustomModel", status=status)
     assert refused(struck.bedrock.get_custom_model, modelIdentifier="m")[0] == status
-    struck.local.faults.fail("ListBuckets", status=status, service="s3")
+    struck.local.faults.fail("ListBuckets", status=status)
     assert refused(struck.s3.list_buckets)[0] == status
 
 
@@ -106,7 +108,7 @@ def test_dropped_before_anything_was_done(struck: Service) -> None:
     with pytest.raises(ConnectionClosedError):
         struck.bedrock.create_model_customization_job(**request)
     assert refused(struck.bedrock.get_model_customization_job, jobIdentifier=request["jobName"])[0] == 404
-    struck.local.faults.drop("PutObject", service="s3")
+    struck.local.faults.drop("PutObject")
     with pytest.raises(ConnectionClosedError):
         struck.s3.put_object(Bucket=struck.local.bucket, Key="dropped", Body=b"there")
     with struck.s3.get_object(Bucket=struck.local.bucket, Key="dropped")["Body"] as body:
@@ -191,6 +193,7 @@ def test_faults_over_http(struck: Service) -> None:
     ("method", "path", "body", "status", "message"),
     [
         ("POST", "faults", {"effect": "explode"}, 400, "explode"),
+        ("POST", "faults", {"effect": "drop", "operation": "GetCustomModle"}, 400, "GetCustomModle"),
         ("POST", "faults", {"effect": "drop", "when": "now"}, 400, "when"),
         ("DELETE", "faults/no-such", None, 404, "no-such"),
         ("GET", "faults/no-such", None, 404, "no-such"),
@@ -243,3 +246,14 @@ def test_calls_are_found_over_http(struck: Service) -> None:
     assert struck.local.calls.of("GetObject", Key="another") == []
     admin(struck, "DELETE", "calls")
     assert admin(struck, "GET", "calls") == []
+
+
+def test_the_documented_faults_can_be_set(struck: Service) -> None:
+    """What docs/local-bedrock.md shows of faults runs as it stands there."""
+    docs = (Path(__file__).parents[3] / "docs" / "local-bedrock.md").read_text()
+    (shown,) = re.findall(r"```python\n(local\.faults\..*?)```", docs, flags=re.DOTALL)
+    seen: list[int] = []
+    for line in shown.splitlines():
+        exec(line, {"local": struck.local})  # noqa: S102  # the project's own documentation
+        seen.append(len(struck.local.faults))
+    assert seen == [1, 2, 3, 4, 5, 6, 8, 9, 10, 0]

@@ -91,7 +91,7 @@ def test_reset_is_kept_too(service: Service, tmp_path: Path) -> None:
         run.model()
         run.s3.create_bucket(Bucket="another")
         run.s3.put_object(Bucket="another", Key="key", Body=b"x")
-        run.local.faults.throttle("NoSuchOperation")
+        run.local.faults.throttle("InvokeModel")
         run.local.reset()
         assert run.bedrock.list_model_customization_jobs()["modelCustomizationJobSummaries"] == []
         assert [one["Name"] for one in run.s3.list_buckets()["Buckets"]] == [run.local.bucket]

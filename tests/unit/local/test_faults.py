@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -26,7 +28,7 @@ def test_a_fault_strikes_the_calls_that_it_is_for(skip: int, times: int | None, 
     struck = []
     for _ in range(calls):
         assert set_.plan("bedrock", "ListCustomModels").answer is None
-        assert set_.plan("s3", "GetCustomModel").answer is None
+        assert set_.plan("iam", "GetCustomModel").answer is None
         struck.append(set_.plan("bedrock", "GetCustomModel").answer is not None)
     last = calls if times is None else skip + times
     assert struck == [skip <= number < last for number in range(calls)]
@@ -103,6 +105,33 @@ def test_jobs_fail_in_the_phase_that_was_named() -> None:
     assert set_.plan("bedrock", "CreateModelCustomizationJob").answer is None
     assert set_.job_failure("support-1", "training") == "Out of luck"
     assert set_.job_failure("support-1", "training") is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "service", "struck"),
+    [
+        ("PutObject", None, {"s3"}),
+        ("Converse", None, {"bedrock-runtime"}),
+        ("*", None, {"bedrock", "bedrock-runtime"}),
+        ("Put*", None, set()),
+        ("Put*", "s3", {"s3"}),
+        ("*", "*", {"bedrock", "bedrock-runtime", "s3"}),
+    ],
+)
+def test_a_name_finds_its_service_and_a_pattern_means_bedrock(operation: str, service: Any, struck: set[str]) -> None:
+    """A name strikes whichever service has it; a pattern strikes Bedrock, unless the service is named."""
+    set_, _ = faults()
+    set_.fail(operation, service=service, times=None)
+    calls = [("bedrock", "GetCustomModel"), ("bedrock-runtime", "Converse"), ("s3", "PutObject"), ("iam", "PutRole")]
+    assert {service for service, name in calls if set_.plan(service, name).answer} == struck
+
+
+def test_a_misspelt_operation_is_told() -> None:
+    """A fault that no call could ever meet is an error, for a test with it could not fail."""
+    set_ = Faults(lambda: 0.0, ["GetCustomModel"])
+    set_.fail("Get*")
+    with pytest.raises(ValueError, match="GetCustomModle"):
+        set_.fail("GetCustomModle")
 
 
 @pytest.mark.parametrize(
