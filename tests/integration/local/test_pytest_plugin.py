@@ -203,6 +203,15 @@ def test_unused_it_costs_nothing(run: pytest.Pytester) -> None:
     assert not loaded & {"moto", "boto3", "botocore", "numpy", "airflow", "msgspec", "werkzeug"}
 
 
+def test_what_is_missing_is_told(run: pytest.Pytester) -> None:
+    """Without the extra `local`, a test that asks for the fixture fails with the command that installs it."""
+    run.makeconftest("import sys\nsys.modules['moto'] = None\n")
+    run.makepyfile("def test_dag(local_bedrock): pass")
+    ran = run.runpytest_subprocess("-q")
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(["*needs moto*pip install 'airflow-bedrock[[]local]'*"])
+
+
 def test_fixtures_are_listed_with_what_they_do(run: pytest.Pytester) -> None:
     """`pytest --fixtures` and `pytest --markers` tell of the plugin."""
     run.makepyfile("")
