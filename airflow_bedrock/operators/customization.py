@@ -12,7 +12,6 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
-from airflow.sdk.exceptions import TaskDeferralTimeout
 
 from airflow_bedrock import __version__
 from airflow_bedrock.configuration import poll_interval
@@ -37,10 +36,16 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.hooks.customization_data import LocationError, check_buckets, describe_data
 from airflow_bedrock.hooks.finished_job import job_of_event, result_of
+from airflow_bedrock.hooks.stopping import stop_job
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
-from airflow_bedrock.operators.stopping import KillSwitch, stop_job
+from airflow_bedrock.operators.kill_switch import KillSwitch
 from airflow_bedrock.operators.submission import NoSlotError, find_or_create
 from airflow_bedrock.operators.waiting import wait_for_job
+
+try:
+    from airflow.sdk.exceptions import TaskDeferralTimeout
+except ImportError:  # before Airflow 3.2
+    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]  # the same class, where it was then
 
 if TYPE_CHECKING:
     import jinja2

@@ -169,7 +169,8 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         """Stop the job where that was asked for and no other try will wait for it. (While deferred, the trigger.)"""
         if not self.stop_on_kill or self._ti is None:
             return
-        from airflow_bedrock.operators.stopping import ended_for_good, stop_job
+        from airflow_bedrock.hooks.stopping import stop_job
+        from airflow_bedrock.operators.kill_switch import ended_for_good
 
         if ended_for_good(self._ti):
             self.log.info(stop_job(self.hook, self._identifier))

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import conf
 from asgiref.sync import sync_to_async
 
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.hooks.stopping import TERMINAL_STATES, state_of, stop_job
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -50,8 +51,6 @@ async def to_its_end(work: Awaitable[T]) -> None:
 
 
 def _stop_unless_wanted(make_hook: Callable[[], BedrockHook], job_identifier: str, ti: Any) -> None:
-    from airflow_bedrock.operators.stopping import TERMINAL_STATES, stop_job
-
     try:
         state = state_of(ti)
         if state in TERMINAL_STATES:
@@ -66,18 +65,3 @@ def _stop_unless_wanted(make_hook: Callable[[], BedrockHook], job_identifier: st
             "it in the AWS console if nobody needs it",
             job_identifier,
         )
-
-
-def state_of(ti: Any) -> str | None:
-    """Ask for the state that the task instance has now; None where it has none, as after a Clear.
-
-    :raises LookupError: there is no such task instance any more.
-    """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    states = RuntimeTaskInstance.get_task_states(
-        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-    )
-    of_run = states[ti.run_id]
-    state = of_run[ti.task_id] if ti.task_id in of_run else of_run[f"{ti.task_id}_{ti.map_index}"]
-    return None if state is None else str(getattr(state, "value", state))

@@ -110,9 +110,12 @@ def _operator(this: Try) -> Any:
 
 
 def _context(this: Try) -> Any:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
     def states(**_: object) -> dict[str, dict[str, str]]:
         return {"run": {"customize": this.state.read_text()}}
 
+    RuntimeTaskInstance.get_task_states = staticmethod(states)  # type: ignore[method-assign,assignment]  # no supervisor here
     ti = SimpleNamespace(
         dag_id="dag",
         task_id="customize",
@@ -120,7 +123,6 @@ def _context(this: Try) -> Any:
         map_index=-1,
         xcom_push=lambda key, value: None,
         xcom_pull=lambda **_: None,
-        get_task_states=states,
     )
     events: dict[Any, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
     return {"ti": ti, "dag_run": SimpleNamespace(clear_number=this.clear_number), "outlet_events": events}

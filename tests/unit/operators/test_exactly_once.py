@@ -8,7 +8,7 @@ show a new job at once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.stopping import KillSwitch
+from airflow_bedrock.operators import kill_switch
+from airflow_bedrock.operators.kill_switch import KillSwitch
 from airflow_bedrock.operators.submission import find_or_create
 
 REQUEST = {"jobName": "router", "customModelName": "router", "baseModelIdentifier": "amazon.nova-micro-v1:0:128k"}
@@ -37,6 +38,14 @@ FAULTS: list[Fault] = [
     "5xx after accept",
     "another worker between look and call",
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def airflow_tells_the_state() -> Iterator[None]:
+    """Ask the machine instead of Airflow's execution API, which tests/live/test_killing.py asks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kill_switch, "state_of", lambda ti: ti.state())
+        yield
 
 
 class CrashError(BaseException):
@@ -148,7 +157,7 @@ class OneIntent(RuleBasedStateMachine):
             task_id="t",
             run_id="r",
             map_index=-1,
-            get_task_states=lambda **_: {"r": {"t": machine.state}},
+            state=lambda: machine.state,
         )
 
     def attempt(self, fault: Fault) -> None:

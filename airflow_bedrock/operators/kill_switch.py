@@ -1,4 +1,4 @@
-"""Stopping a job that nobody will pick up again, from a worker; and knowing whether that is so."""
+"""What a worker does when Airflow ends its task: stop the job, but only where no other try will pick it up."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from airflow_bedrock.aws_errors import is_not_found
-from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.job import Job
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.hooks.stopping import TERMINAL_STATES, state_of, stop_job
 
 log = logging.getLogger(__name__)
 
-# airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job.
-TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _STATE_SECONDS = 3.0  # Airflow kills a worker 5 s after it has asked it to end
 
 
@@ -62,39 +58,9 @@ def ended_for_good(ti: Any) -> bool:
     # while that held the lock of the very channel that the question needs.
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        return pool.submit(_state, ti).result(timeout=_STATE_SECONDS) in TERMINAL_STATES
+        return pool.submit(state_of, ti).result(timeout=_STATE_SECONDS) in TERMINAL_STATES
     except Exception:
         log.warning("Could not learn the state of this task", exc_info=True)
         return False
     finally:
         pool.shutdown(wait=False)
-
-
-def _state(ti: Any) -> str | None:
-    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index)
-    found = states.get(ti.run_id, {})
-    name = ti.task_id if ti.task_id in found else f"{ti.task_id}_{ti.map_index}"
-    state = found.get(name)
-    return None if state is None else str(getattr(state, "value", state))
-
-
-def stop_job(hook: BedrockHook, job_arn: str) -> str:
-    """Stop the job, and return a sentence on what became of it and of its bill; never raises for an AWS error."""
-    try:
-        hook.conn.stop_model_customization_job(jobIdentifier=job_arn)
-    except (BotoCoreError, ClientError) as error:
-        return _not_stopped(hook, job_arn, error)
-    return f"Job {job_arn} is being stopped; the tokens trained until then are billed, and no model is made."
-
-
-def _not_stopped(hook: BedrockHook, job_arn: str, error: Exception) -> str:
-    """Tell why the job could not be stopped: most often because it had ended already."""
-    if is_not_found(error):
-        return f"Job {job_arn} does not exist; there was nothing to stop."
-    try:
-        job = hook.get_customization_job(job_arn)
-    except (BotoCoreError, ClientError):
-        job = None
-    if job is not None and job.outcome is not Outcome.RUNNING:
-        return f"Job {job_arn} had ended already: {job.status}."
-    return f"Job {job_arn} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
