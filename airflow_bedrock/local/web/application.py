@@ -101,7 +101,8 @@ class Application:
             response = self._admin.answer(visit.method, path, environ["QUERY_STRING"], environ["wsgi.input"].read())
         elif service == "bedrock":
             response = self._bedrock(visit)
-        elif service == "s3":
+        elif service == "s3" or (not service and _is_for_s3(environ, path)):
+            visit.service = "s3"
             response = self._s3(visit)
         else:
             response = self._other(visit)
@@ -122,8 +123,8 @@ class Application:
             operation, labels = self._router.match(request.method, request.path)
             visit.service, visit.operation = operation.service_model.service_name, operation.name
             parameters = parse(operation, request, labels)
-        except ServiceError as error:
-            refused = error
+        except Exception as error:
+            refused = _told(error, visit.operation)
             return self._answer(visit, lambda _: respond_error(refused, operation), _refusal(operation))
         visit.parameters = _public(visit.service, parameters)
         known = operation
@@ -138,11 +139,8 @@ class Application:
             if plan.age and isinstance(result, dict):
                 result = without_new(operation, result, self._world.clock.time() - plan.age)
             response = respond(operation, result)
-        except ServiceError as error:
-            response = respond_error(error, operation)
-        except Exception:
-            log.exception("Local Bedrock: %s failed for a reason of Local Bedrock's own", operation.name)
-            response = respond_error(_OWN_FAULT, operation)
+        except Exception as error:
+            response = respond_error(_told(error, operation.name), operation)
         if visit.service == "bedrock" and visit.method != "GET":
             self._world.keeping.write_bedrock()
         else:
@@ -263,6 +261,20 @@ def _signed_for(environ: WSGIEnvironment, default_region: str) -> tuple[str, str
         credential = parse_qs(environ.get("QUERY_STRING", "")).get("X-Amz-Credential", [""])[0]
     scope = credential.split("/")
     return (scope[3], scope[2]) if len(scope) == 5 else ("", default_region)
+
+
+def _is_for_s3(environ: WSGIEnvironment, path: str) -> bool:
+    """Whether a request that nobody signed is for S3: moto takes all for that which say nothing else."""
+    form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+    return not (form or "HTTP_X_AMZ_TARGET" in environ or path.startswith("/moto-api/"))
+
+
+def _told(error: Exception, operation: str) -> ServiceError:
+    """Return what the client is told of an error; one of Local Bedrock's own is logged. In an ``except`` clause."""
+    if isinstance(error, ServiceError):
+        return error
+    log.exception("Local Bedrock: %s failed for a reason of Local Bedrock's own", operation)
+    return _OWN_FAULT
 
 
 def _path(environ: WSGIEnvironment) -> str:

@@ -193,3 +193,24 @@ def test_taken_port_is_an_error(service: Service) -> None:
     port = int(service.local.endpoint_url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"):
         LocalBedrock(port=port).start()
+
+
+def test_unsigned_requests_to_s3(service: Service) -> None:
+    """What nobody signed, such as curl's upload, is for S3, and is written down as that."""
+    url = f"{service.local.endpoint_url}/{service.local.bucket}/by-curl"
+    request = urllib.request.Request(url, b"hello", {"Content-Type": "text/plain"}, method="PUT")  # noqa: S310  # loopback HTTP
+    with urllib.request.urlopen(request) as answer:  # noqa: S310  # as above
+        assert answer.status == 200
+    assert service.local.calls.of("PutObject", Key="by-curl")[0].service == "s3"
+
+
+def test_own_error_is_an_aws_error(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody foresaw answers InternalServerException (500) in AWS's form, and is logged."""
+    monkeypatch.setattr("airflow_bedrock.local.web.application.parse", lambda *_: 1 / 0)
+    service.local.calls.clear()
+    with pytest.raises(ClientError, match="InternalServerException"):
+        service.bedrock.list_custom_models()
+    assert "ListCustomModels failed for a reason of Local Bedrock's own" in caplog.text
+    assert service.local.calls[-1].status == 500
