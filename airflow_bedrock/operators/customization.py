@@ -181,7 +181,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.members = members
         self.request = request
         self.wait_for_completion = wait_for_completion
-        self.waiter_delay = waiter_delay or poll_interval()
+        self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.reuse = reuse
@@ -345,7 +345,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
 
     def _wait(self, job: Job) -> Job:
         try:
-            return wait_for_job(self.hook, job, self.waiter_delay, self.waiter_max_attempts)
+            return wait_for_job(self.hook, job, self.waiter_delay or poll_interval(), self.waiter_max_attempts)
         except AirflowTaskTimeout as error:
             raise self._timed_out(job.arn) from error
 
