@@ -64,6 +64,10 @@ class Clock:
         raise RuntimeError('Only a manual clock can be moved: start Local Bedrock with clock="manual".')
 
 
+_ROUNDING = 1e-6
+"""Seconds: what is due at the very end of an advance may be so much later, by the sum of its parts."""
+
+
 class ManualClock(Clock):
     """A clock that stands still until it is told to move.
 
@@ -72,7 +76,8 @@ class ManualClock(Clock):
 
     def __init__(self, start: float | None = None) -> None:
         super().__init__()
-        self._time = time.time() if start is None else start
+        # A whole second, so that the sums of whole durations are exact.
+        self._time = float(int(time.time())) if start is None else start
         self._sleepers: list[Sleeper] = []
         self._moving = threading.Lock()
 
@@ -103,10 +108,10 @@ class ManualClock(Clock):
         with self._moving:
             target = self._time + seconds
             self._settle()
-            while (due := self._next_due()) is not None and due <= target:
+            while (due := self._next_due()) is not None and due <= target + _ROUNDING:
                 self._time = max(self._time, due)
                 self._settle()
-            self._time = target
+            self._time = max(self._time, target)
             self._settle()
 
     def _next_due(self) -> float | None:
