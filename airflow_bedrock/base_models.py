@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -207,6 +206,8 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
 @cache
 def document() -> Document:
     """Return what ``base_models.toml`` holds."""
+    import tomllib  # here, since whoever only imports an operator needs no parser
+
     text = files("airflow_bedrock").joinpath("base_models.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text), Document)
 
