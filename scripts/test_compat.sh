@@ -16,4 +16,5 @@ fi
 "$venv/bin/airflow" version
 [ $# -gt 0 ] || set -- tests/unit/customization tests/unit/operators tests/unit/sensors tests/unit/triggers \
     tests/integration/test_*.py
-exec "$venv/bin/python" -m pytest "$@"
+# Airflow 3.0 uses a name that its pinned web framework calls old.
+exec "$venv/bin/python" -m pytest -W "ignore:'HTTP_422_UNPROCESSABLE_ENTITY' is deprecated" "$@"

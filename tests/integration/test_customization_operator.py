@@ -94,9 +94,19 @@ def operator(account: Account, local: LocalBedrock, training_data_uri: str, **mo
     return BedrockModelCustomizationOperator(**{**arguments, **more})
 
 
+class OutletEvents:
+    """By URI, since an Asset was no key of a mapping before Airflow 3.1."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
+
+    def __getitem__(self, outlet: Asset) -> Any:
+        return self._events[outlet.uri]
+
+
 def context(run_id: str = "run-1", clear_number: int = 0) -> Any:
     pushed: dict[str, Any] = {}
-    events: dict[Any, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
+    events = OutletEvents()
     ti = SimpleNamespace(
         dag_id="dag",
         task_id="customize",
