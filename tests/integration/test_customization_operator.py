@@ -284,6 +284,7 @@ def test_assets_and_lineage_tell_of_the_model(account: Account, local: LocalBedr
     task.execute(now)
     model = now["outlet_events"][router].extra["custom_model_arn"]
     assert model == now["ti"].pushed["result"]["custom_model_arn"]
+    pytest.importorskip("airflow.providers.openlineage", reason="loaded only where that provider is installed")
     lineage = task.get_openlineage_facets_on_complete(None)
     assert [f"{dataset.namespace}/{dataset.name}" for dataset in lineage.inputs] == [data]
     assert [(dataset.namespace, dataset.name) for dataset in lineage.outputs] == [("bedrock://us-east-1", model)]
