@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil  # type: ignore[import-untyped]  # it has no types
 
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -44,7 +45,19 @@ def process(command: list[str], environment: Mapping[str, str], log: Path) -> It
         try:
             yield child
         finally:
+            # A task's process has a group of its own, which the signals to its worker's group do not reach.
+            below = _descendants(child.pid)
             _end_group(child)
+            for process in below:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _end_group(child: subprocess.Popen[bytes]) -> None:
