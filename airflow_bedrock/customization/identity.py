@@ -17,7 +17,18 @@ from typing import Any, Literal, get_args
 
 Reuse = Literal["run", "dag", "never"]
 """How far sameness reaches: within the DAG run; across the runs of the DAG; or not beyond a Clear of the task."""
-REUSE_CHOICES: tuple[str, ...] = get_args(Reuse)
+
+
+def reuse_choice(value: object) -> Reuse:
+    """Return the value, if it is a choice of :data:`Reuse`.
+
+    :raises ValueError: it is none.
+    """
+    choices = get_args(Reuse)
+    if value not in choices:
+        raise ValueError(f"reuse must be one of {', '.join(choices)}; got {value!r}")
+    return value  # type: ignore[return-value]  # checked above
+
 
 MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName
 _DIGEST_LENGTH = 10  # 50 bits of base 32: a clash within one prefix is not to be expected in a million jobs

@@ -13,11 +13,10 @@ from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
 
-from airflow_bedrock import __version__
-from airflow_bedrock.configuration import poll_interval
+from airflow_bedrock import __version__, configuration
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import failure_message
-from airflow_bedrock.customization.identity import REUSE_CHOICES, Asker, Identity, Reuse, identify, with_fitting_names
+from airflow_bedrock.customization.identity import Asker, Identity, identify, reuse_choice, with_fitting_names
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
@@ -40,7 +39,7 @@ from airflow_bedrock.hooks.stopping import stop_job
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators.kill_switch import KillSwitch
 from airflow_bedrock.operators.submission import NoSlotError, find_or_create
-from airflow_bedrock.operators.waiting import wait_for_job
+from airflow_bedrock.operators.waiting import given_up, wait_for_job
 
 try:
     from airflow.sdk.exceptions import TaskDeferralTimeout
@@ -89,8 +88,10 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     :param customization_job_kwargs: further members of the request by their API names. (templated)
     :param wait_for_completion: wait for the job's end. (default: True)
     :param waiter_delay: seconds between two looks at the job. (default: ``[bedrock] poll_interval``, 60)
-    :param waiter_max_attempts: looks after which the wait is given up; the job is left running. By default the
-        wait has no limit but ``execution_timeout``.
+    :param waiter_max_attempts: looks, ``waiter_delay`` apart, after which the wait is given up; the job is left
+        running. By default the wait has no limit but ``execution_timeout``.
+    :param silence_limit: seconds without any answer of the service after which the wait is given up and the job left
+        as it is; 0 for never. (default: ``[bedrock] silence_limit``, 3600)
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
     :param validation_data_uri: one S3 URI of validation data, or several. (templated)
     :param request: the whole request: a mapping in the API's names or in snake_case, or the path of a ``.json`` or
@@ -163,6 +164,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         stop_on_timeout: bool = True,
         slot_retry_delay: float = 300,
         slot_timeout: float = 24 * 60 * 60,
+        silence_limit: float | None = None,
         **kwargs: Any,
     ) -> None:
         # Airflow wants every templated argument as an attribute of its name before anything reads it.
@@ -191,6 +193,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.stop_on_timeout = stop_on_timeout
         self.slot_retry_delay = slot_retry_delay
         self.slot_timeout = slot_timeout
+        self.silence_limit = silence_limit
         self._kill = KillSwitch()
         self._result: dict[str, Any] = {}
         self._check_literals()
@@ -240,7 +243,10 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout as error:
-            raise self._timed_out(context["ti"].xcom_pull(task_ids=self.task_id, key="job_arn")) from error
+            job_arn = context["ti"].xcom_pull(task_ids=self.task_id, key="job_arn")
+            if self._deferral_timeout == self.execution_timeout:
+                raise self._timed_out(job_arn) from error
+            raise given_up(job_arn, f"after {self._deferral_timeout}") from error
 
     def on_kill(self) -> None:
         """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
@@ -250,10 +256,12 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """Find a mistake when the DAG is parsed, as far as the arguments are final by then.
 
         :raises RequestError: names each mistake.
-        :raises ValueError: ``reuse`` is none of its choices.
+        :raises ValueError: ``reuse`` is none of its choices, or ``waiter_delay`` no number of seconds.
         """
-        if _is_literal(self.reuse) and self.reuse not in REUSE_CHOICES:
-            raise ValueError(f"reuse must be one of {', '.join(REUSE_CHOICES)}; got {self.reuse!r}")
+        if self.waiter_delay is not None and self.waiter_delay <= 0:
+            raise ValueError(f"waiter_delay must be more than 0 seconds; got {self.waiter_delay}")
+        if _is_literal(self.reuse):
+            reuse_choice(self.reuse)
         if self.request is not None and not isinstance(self.request, Mapping):
             return  # a file, or the output of another task: known when this one runs
         refuse(request_problems(self._nameable(self._request()), known=_is_literal))
@@ -284,8 +292,6 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             check_request(self._nameable(request))
         except RequestError as error:
             raise BedrockFatalError(str(error)) from error
-        if self.reuse not in REUSE_CHOICES:
-            raise BedrockFatalError(f"reuse must be one of {', '.join(REUSE_CHOICES)}; got {self.reuse!r}")
         return request
 
     @property
@@ -296,6 +302,10 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         return request if self._exact else with_fitting_names(request)
 
     def _identify(self, request: Mapping[str, Any], asker: Asker) -> Identity:
+        try:
+            reuse = reuse_choice(self.reuse)
+        except ValueError as error:
+            raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
         data = []
         if self.preflight:
             try:
@@ -304,7 +314,6 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
                 data = describe_data(self._s3, uris)
             except LocationError as error:
                 raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
-        reuse: Reuse = self.reuse  # type: ignore[assignment]  # _checked_request has made sure
         return identify(request, data, asker, reuse, exact=self._exact)
 
     def _wait_for_slot(self, context: Context, error: NoSlotError) -> str:
@@ -331,6 +340,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             trigger=BedrockModelCustomizationTrigger(
                 job_identifier=job.arn,
                 poll_interval=self.waiter_delay,
+                silence_limit=self.silence_limit,
                 created=job.created,
                 stop_on_kill=self.stop_on_kill,
                 aws_conn_id=self.aws_conn_id,
@@ -340,12 +350,29 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             ),
             method_name=self.execute_complete.__name__,
             # Airflow does not enforce execution_timeout while a task is deferred.
-            timeout=self.execution_timeout,
+            timeout=self._deferral_timeout,
         )
+
+    @property
+    def _delay(self) -> float:
+        return configuration.poll_interval() if self.waiter_delay is None else self.waiter_delay
+
+    @property
+    def _deferral_timeout(self) -> timedelta | None:
+        if self.waiter_max_attempts is None:
+            return self.execution_timeout
+        looks = timedelta(seconds=self._delay * self.waiter_max_attempts)
+        return min(looks, self.execution_timeout) if self.execution_timeout else looks
 
     def _wait(self, job: Job) -> Job:
         try:
-            return wait_for_job(self.hook, job, self.waiter_delay or poll_interval(), self.waiter_max_attempts)
+            return wait_for_job(
+                self.hook,
+                job.arn,
+                delay=self._delay,
+                max_looks=self.waiter_max_attempts,
+                silence_limit=configuration.silence_limit() if self.silence_limit is None else self.silence_limit,
+            )
         except AirflowTaskTimeout as error:
             raise self._timed_out(job.arn) from error
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -19,12 +19,11 @@ from airflow.providers.common.compat.sdk import (
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
-from airflow_bedrock.aws_errors import is_transient
-from airflow_bedrock.customization.job import Job, Outcome, changes, duration
-from airflow_bedrock.customization.polling import Patience
+from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.finished_job import job_of_event, look_at_job, result_of, unknown_health
+from airflow_bedrock.hooks.finished_job import job_of_event, result_of
+from airflow_bedrock.hooks.lookout import Lookout
 from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
 
 if TYPE_CHECKING:
@@ -105,8 +104,6 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
             raise ValueError("poke_interval must be more than 0 seconds where the triggerer waits (deferrable=True)")
         self.silence_limit = configuration.silence_limit() if silence_limit is None else silence_limit
         self.stop_on_kill = stop_on_kill
-        self._patience = Patience(self.silence_limit)
-        self._seen: Job | None = None
         self._began: datetime | None = None
         self._ti: Any = None
 
@@ -132,18 +129,8 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         """
         self._began = self._began or datetime.now(UTC)
         self._ti = context["ti"]
-        try:
-            job = look_at_job(self.hook, self._identifier)
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            self._unanswered(error)
-            return False
-        self._patience.answered()
-        for line in changes(self._seen, job):
-            self.log.info(line)
-        self._seen = job
-        if job.outcome is Outcome.RUNNING:
+        job = self._lookout.look(self.hook)
+        if job is None or job.outcome is Outcome.RUNNING:
             return False
         self.log.info("Waited for %s", duration((datetime.now(UTC) - self._waiting_since(context)).total_seconds()))
         return PokeReturnValue(is_done=True, xcom_value=self._result(job))
@@ -200,13 +187,14 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
 
     def _trigger(self) -> BedrockModelCustomizationTrigger:
         longest = self.max_wait.total_seconds() if self.max_wait else None
+        seen = self._lookout.seen
         return BedrockModelCustomizationTrigger(
-            job_identifier=self._seen.arn if self._seen else self._identifier,
+            job_identifier=seen.arn if seen else self._identifier,
             poll_interval=min(self.poke_interval, longest or self.poke_interval),
             poll_interval_max=longest,
             backoff=self.exponential_backoff,
             silence_limit=0 if self.silent_fail else self.silence_limit,
-            created=self._seen.created if self._seen else None,
+            created=seen.created if seen else None,
             stop_on_kill=self.stop_on_kill,
             aws_conn_id=self.aws_conn_id,
             region_name=self.region_name,
@@ -214,20 +202,16 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
             botocore_config=self.botocore_config,
         )
 
-    def _unanswered(self, error: Exception) -> None:
-        now = time.monotonic()
-        silent = duration(self._patience.silence(now))
-        if self._patience.is_over(now):
-            raise BedrockError(unknown_health(self._identifier, f"no answer for {silent}, last with: {error}"))
-        if self._patience.should_tell(now):
-            self.log.warning("No answer about job %s for %s, will look again: %s", self._identifier, silent, error)
-
     def _waiting_since(self, context: Context) -> datetime:
         first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
         return first or self._began or datetime.now(UTC)
 
     def _result(self, job: Job) -> dict[str, Any]:
         return result_of(job, S3Hook(**self._hook_parameters))
+
+    @cached_property
+    def _lookout(self) -> Lookout:
+        return Lookout(self._identifier, self.silence_limit)
 
     @property
     def _identifier(self) -> str:

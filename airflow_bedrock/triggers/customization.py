@@ -13,15 +13,16 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.job import Job, changes, duration
-from airflow_bedrock.customization.polling import Ended, Missing, Pace, Patience, Unanswered
-from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.customization.patience import Patience
+from airflow_bedrock.customization.polling import Ended, Missing, Pace, Unanswered
+from airflow_bedrock.triggers.connected import BedrockTrigger
 from airflow_bedrock.triggers.poll_loop import Source, Watch, loop_for
 
 # One logger for all: Airflow adds to each line which trigger's task it belongs to.
 log = logging.getLogger(__name__)
 
 
-class BedrockModelCustomizationTrigger(BaseEventTrigger):
+class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
     """Wait until a model customization job has ended.
 
     All triggers of a triggerer with the same connection, region and interval share one loop, which looks at up to 1000
@@ -47,10 +48,8 @@ class BedrockModelCustomizationTrigger(BaseEventTrigger):
     :param waiting_since: when the task began to wait. (default: now)
     :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
         timed out. Not when it is cleared, nor when the triggerer ends or stalls. Needs Airflow 3.3.
-    :param aws_conn_id: the Airflow connection used for AWS credentials.
-    :param region_name: the AWS region; by default the connection's.
-    :param verify: whether to verify TLS certificates, or the path of a CA bundle.
-    :param botocore_config: configuration for the botocore client.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
     """
 
     # BaseEventTrigger says False, since an asset's trigger has no queue; this one is a task's.
@@ -67,12 +66,9 @@ class BedrockModelCustomizationTrigger(BaseEventTrigger):
         created: datetime | str | None = None,
         waiting_since: datetime | str | None = None,
         stop_on_kill: bool = False,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
+        **connection: Any,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not type it
+        super().__init__(**connection)
         if not job_identifier:
             raise ValueError("job_identifier must be the ARN or the name of a model customization job")
         self.job_identifier = job_identifier
@@ -86,30 +82,6 @@ class BedrockModelCustomizationTrigger(BaseEventTrigger):
         self.created = _time(created)
         self.waiting_since = _time(waiting_since) or datetime.now(UTC)
         self.stop_on_kill = stop_on_kill
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments from which a triggerer makes this trigger again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "job_identifier": self.job_identifier,
-                "poll_interval": self.pace.interval,
-                "poll_interval_max": self.pace.ceiling,
-                "backoff": self.pace.backoff,
-                "silence_limit": self.silence_limit,
-                "created": self.created.isoformat() if self.created else None,
-                "waiting_since": self.waiting_since.isoformat(),
-                "stop_on_kill": self.stop_on_kill,
-                "aws_conn_id": self.aws_conn_id,
-                "region_name": self.region_name,
-                "verify": self.verify,
-                "botocore_config": self.botocore_config,
-            },
-        )
 
     def shared_stream_key(self) -> Source:
         """Triggers that look at the same place at the same pace share one loop."""
@@ -185,13 +157,17 @@ class BedrockModelCustomizationTrigger(BaseEventTrigger):
             )
         return None
 
-    def _make_hook(self) -> BedrockHook:
-        return BedrockHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            config=self.botocore_config,
-        )
+    def _own_arguments(self) -> dict[str, Any]:
+        return {
+            "job_identifier": self.job_identifier,
+            "poll_interval": self.pace.interval,
+            "poll_interval_max": self.pace.ceiling,
+            "backoff": self.pace.backoff,
+            "silence_limit": self.silence_limit,
+            "created": self.created.isoformat() if self.created else None,
+            "waiting_since": self.waiting_since.isoformat(),
+            "stop_on_kill": self.stop_on_kill,
+        }
 
     def _event(self, kind: str, message: str, result: dict[str, Any] | None = None) -> dict[str, Any]:
         return {

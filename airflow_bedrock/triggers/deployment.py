@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from airflow_bedrock.aws_errors import is_not_found, is_transient
-from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.triggers.connected import BedrockTrigger
 
 _MISSES = 5  # a deployment that was just created may not be there for the first looks
 
@@ -62,7 +62,7 @@ class DeploymentWatch:
         return {"kind": kind, "deployment_arn": self.deployment_arn, "message": message}
 
 
-class BedrockCustomModelDeploymentTrigger(BaseTrigger):
+class BedrockCustomModelDeploymentTrigger(BedrockTrigger):
     """Wait until a custom model deployment is no longer being created, polling GetCustomModelDeployment.
 
     Throttling and faults of the service and of the network are absorbed until the deadline. The event is that of
@@ -73,10 +73,8 @@ class BedrockCustomModelDeploymentTrigger(BaseTrigger):
     :param deployment_arn: the deployment's ARN or name.
     :param deadline: when to give up, in seconds of the wall clock, as by ``time.time()``.
     :param waiter_delay: seconds between two looks.
-    :param aws_conn_id: the Airflow connection used for AWS credentials.
-    :param region_name: the AWS region; by default the connection's.
-    :param verify: whether to verify TLS certificates, or the path of a CA bundle.
-    :param botocore_config: configuration for the botocore client.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
     """
 
     def __init__(
@@ -85,12 +83,9 @@ class BedrockCustomModelDeploymentTrigger(BaseTrigger):
         deployment_arn: str,
         deadline: float,
         waiter_delay: float = 30.0,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
+        **connection: Any,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not type it
+        super().__init__(**connection)
         if not deployment_arn:
             raise ValueError("deployment_arn must be the ARN or the name of a custom model deployment")
         if waiter_delay <= 0:
@@ -98,35 +93,10 @@ class BedrockCustomModelDeploymentTrigger(BaseTrigger):
         self.deployment_arn = deployment_arn
         self.deadline = deadline
         self.waiter_delay = waiter_delay
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments from which a triggerer makes this trigger again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "deployment_arn": self.deployment_arn,
-                "deadline": self.deadline,
-                "waiter_delay": self.waiter_delay,
-                "aws_conn_id": self.aws_conn_id,
-                "region_name": self.region_name,
-                "verify": self.verify,
-                "botocore_config": self.botocore_config,
-            },
-        )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event when the wait is over."""
-        hook = BedrockHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            config=self.botocore_config,
-        )
-        async with await hook.get_async_conn() as client:  # type: ignore[no-untyped-call]  # not typed upstream
+        async with await self._make_hook().get_async_conn() as client:  # type: ignore[no-untyped-call]  # not typed upstream
             yield TriggerEvent(await self._wait(client))
 
     async def _wait(self, client: Any) -> dict[str, Any]:
@@ -142,3 +112,6 @@ class BedrockCustomModelDeploymentTrigger(BaseTrigger):
             if event is not None:
                 return event
             await asyncio.sleep(self.waiter_delay)
+
+    def _own_arguments(self) -> dict[str, Any]:
+        return {"deployment_arn": self.deployment_arn, "deadline": self.deadline, "waiter_delay": self.waiter_delay}

@@ -8,6 +8,7 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -364,6 +365,55 @@ def test_a_timeout_while_deferred_says_what_became_of_the_job(
     assert arn in str(caught.value)
     [job] = account.jobs(name)
     assert (job["status"] in ("Stopping", "Stopped")) == stop
+
+
+def test_a_deferred_wait_ends_after_so_many_looks_and_leaves_the_job_running(
+    account: Account, local: LocalBedrock, name: str
+) -> None:
+    """The limit of looks is a time for the triggerer; the sooner one of it and execution_timeout counts."""
+    data = account.put("train.jsonl", records())
+    limits = {"waiter_max_attempts": 30, "waiter_delay": 2, "execution_timeout": timedelta(hours=1)}
+    task = operator(account, local, data, job_name=name, deferrable=True, **limits)
+    now = context()
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(now)
+    assert deferred.value.timeout == timedelta(seconds=60)
+    arn = now["ti"].pushed["job_arn"]
+    with pytest.raises(BedrockError, match=r"still runs after 0:01:00.*adopts it") as caught:
+        task.resume_execution("__fail__", {"error": "Trigger timeout"}, waiting_context(arn))
+    assert not isinstance(caught.value, AirflowFailException)
+    assert account.jobs(name)[0]["status"] == "InProgress"
+
+
+def test_a_worker_s_wait_is_given_up_when_nothing_is_heard_for_too_long(
+    account: Account, local: LocalBedrock, name: str
+) -> None:
+    """The job is named and left as it is, and the next try adopts it."""
+    data = account.put("train.jsonl", records())
+    arguments = {"job_name": name, "botocore_config": {"retries": {"total_max_attempts": 1}}}
+    arn = operator(account, local, data, wait_for_completion=False, **arguments).execute(context())
+    # The first look adopts the job.
+    local.faults.fail("GetModelCustomizationJob", nth=2, times=None)
+    with pytest.raises(BedrockError, match=f"{arn} is unknown: no answer.*The job was not stopped"):
+        operator(account, local, data, silence_limit=0.1, **arguments).execute(context())
+    local.faults.clear()
+    assert operator(account, local, data, **arguments).execute(context()) == arn
+    assert [job["status"] for job in account.jobs(name)] == ["Completed"]
+
+
+@pytest.mark.parametrize("reuse", ["{{ 'dags' }}", "forever"])
+def test_a_reuse_that_is_no_choice_costs_nothing(account: Account, local: LocalBedrock, name: str, reuse: str) -> None:
+    """A literal is refused when the DAG is parsed; a template, once it is rendered, before the call."""
+    data = account.put("train.jsonl", records())
+    with pytest.raises((ValueError, BedrockFatalError), match="reuse must be one of run, dag, never; got"):
+        operator(account, local, data, job_name=name, reuse=reuse).execute(context())
+    assert account.jobs(name) == []
+
+
+def test_a_pace_of_no_seconds_is_refused_when_the_dag_is_parsed(account: Account, local: LocalBedrock) -> None:
+    """And not by the triggerer, when the job is paid for already."""
+    with pytest.raises(ValueError, match="waiter_delay must be more than 0"):
+        operator(account, local, "s3://bucket/train.jsonl", waiter_delay=0)
 
 
 def test_a_used_up_quota_is_waited_for_without_a_worker(account: Account, local: LocalBedrock, name: str) -> None:

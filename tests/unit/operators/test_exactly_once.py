@@ -138,6 +138,7 @@ class OneIntent(RuleBasedStateMachine):
         self.state: str | None = None
         self.reasons = 1  # how many jobs may have been paid for: one, and one more for each thing that calls for it
         self.held: tuple[KillSwitch, Job] | None = None  # by the worker that has the task now
+        self.rival: KillSwitch | None = None  # of a second worker that has the task at the same moment
         self.former: list[KillSwitch] = []  # of workers that had it before, and may still get their kill
 
     @initialize(hidden=st.integers(0, 2))
@@ -177,12 +178,12 @@ class OneIntent(RuleBasedStateMachine):
             self.state = "up_for_retry"
         else:
             switch.aim(self.service, job)  # type: ignore[arg-type]  # likewise
+            self.rival = self.held[0] if self.held else None
             self.held = (switch, job)
 
     def let_go(self) -> None:
-        if self.held is not None:
-            self.former.append(self.held[0])
-        self.held = None
+        self.former += [switch for switch in (self.held and self.held[0], self.rival) if switch]
+        self.held = self.rival = None
 
     @precondition(lambda self: self.state in (None, "running", "up_for_retry"))
     @rule(fault=st.sampled_from(FAULTS))
@@ -232,7 +233,9 @@ class OneIntent(RuleBasedStateMachine):
         switch, _ = self.held
         self.state = state
         switch.pull()
-        self.held = None
+        if self.rival:
+            self.rival.pull()  # it hears of the end as well, and may hold a newer job
+        self.let_go()
         assert self.service.alive() == []
 
     @precondition(lambda self: self.former and self.state not in ("failed", "success"))
