@@ -11,6 +11,7 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+from airflow_bedrock.triggers.connected import BedrockTrigger
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 CREATED = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
@@ -38,7 +39,8 @@ def test_what_is_serialized_makes_the_same_trigger_again() -> None:
     assert path == "airflow_bedrock.triggers.customization.BedrockModelCustomizationTrigger"
     again = BedrockModelCustomizationTrigger(**json.loads(json.dumps(arguments)))
     assert again.serialize() == (path, arguments)
-    assert set(arguments) == set(inspect.signature(BedrockModelCustomizationTrigger).parameters)
+    signatures = [inspect.signature(kind) for kind in (BedrockModelCustomizationTrigger, BedrockTrigger)]
+    assert {*arguments, "connection"} == {name for signature in signatures for name in signature.parameters}
     assert again.created == CREATED
 
 
