@@ -66,8 +66,7 @@ def list_custom_model_deployments(bedrock: Bedrock, request: dict[str, Any]) -> 
         found = [
             deployment
             for deployment in select(bedrock.deployments.values(), request, "createdAfter", "createdBefore")
-            if request.get("statusEquals", deployment.status) == deployment.status
-            and request.get("modelArnEquals", deployment.model_arn) == deployment.model_arn
+            if request.get("modelArnEquals", deployment.model_arn) == deployment.model_arn
         ]
         shown, more = page(found, request)
         return {"modelDeploymentSummaries": [_summary(deployment) for deployment in shown], **more}

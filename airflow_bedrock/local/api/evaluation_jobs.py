@@ -71,8 +71,7 @@ def list_evaluation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
         found = [
             job
             for job in select(bedrock.shelf.evaluations.values(), request, "creationTimeAfter", "creationTimeBefore")
-            if request.get("statusEquals", job.status) == job.status
-            and request.get("applicationTypeEquals", _application(job)) == _application(job)
+            if request.get("applicationTypeEquals", _application(job)) == _application(job)
         ]
         shown, more = page(found, {**request, "maxResults": min(request.get("maxResults", _PAGE), _PAGE)})
         # The service model allows no empty list.

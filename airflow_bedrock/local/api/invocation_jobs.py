@@ -58,11 +58,7 @@ def get_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[
 def list_model_invocation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List batch inference jobs, the newest first."""
     with bedrock.world.lock:
-        found = [
-            job
-            for job in select(bedrock.shelf.invocations.values(), request, "submitTimeAfter", "submitTimeBefore")
-            if request.get("statusEquals", job.status) == job.status
-        ]
+        found = select(bedrock.shelf.invocations.values(), request, "submitTimeAfter", "submitTimeBefore")
         shown, more = page(found, request)
         return {"invocationJobSummaries": [_described(job) for job in shown], **more}
 

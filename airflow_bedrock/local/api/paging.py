@@ -18,6 +18,7 @@ class Listed(Protocol):
 
     arn: str
     name: str
+    status: str
     creation_time: datetime
 
 
@@ -25,7 +26,7 @@ Item = TypeVar("Item", bound=Listed)
 
 
 def select(items: Iterable[Item], request: Mapping[str, Any], after: str, before: str) -> list[Item]:
-    """Return the items that the request's time and name filters let through, in the order it asks for.
+    """Return the items that the request's filters of name, status and time let through, in the order it asks for.
 
     :param after: the name of the filter for items created later than.
     :param before: the name of the filter for items created earlier than.
@@ -34,6 +35,7 @@ def select(items: Iterable[Item], request: Mapping[str, Any], after: str, before
         item
         for item in items
         if request.get("nameContains", "") in item.name
+        and request.get("statusEquals", item.status) == item.status
         and (after not in request or item.creation_time > request[after])
         and (before not in request or item.creation_time < request[before])
     ]

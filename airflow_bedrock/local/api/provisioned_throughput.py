@@ -64,8 +64,7 @@ def list_provisioned_model_throughputs(bedrock: Bedrock, request: dict[str, Any]
         found = [
             one
             for one in select(bedrock.shelf.throughputs.values(), request, "creationTimeAfter", "creationTimeBefore")
-            if request.get("statusEquals", one.status) == one.status
-            and request.get("modelArnEquals", one.model_arn) == one.model_arn
+            if request.get("modelArnEquals", one.model_arn) == one.model_arn
         ]
         shown, more = page(found, request)
         return {"provisionedModelSummaries": [_described(one) for one in shown], **more}

@@ -21,6 +21,7 @@ class Thing:
     arn: str
     name: str
     creation_time: datetime
+    status: str = "Active"
 
 
 def things(count: int) -> list[Thing]:
@@ -71,3 +72,11 @@ def test_filters() -> None:
     assert wanted(things(12), nameContains="-1") == ["thing-11", "thing-10", "thing-1"]
     span = {"after": START + timedelta(seconds=1), "before": START + timedelta(seconds=4)}
     assert wanted(things(9), **span) == ["thing-3", "thing-2"]
+
+
+def test_a_status_is_chosen_exactly() -> None:
+    """All lists of things with a status know statusEquals."""
+    items = things(3)
+    items[1].status = "Creating"
+    assert wanted(items, statusEquals="Creating") == ["thing-1"]
+    assert wanted(items, statusEquals="Active") == ["thing-2", "thing-0"]
