@@ -6,6 +6,7 @@ The service model that botocore ships is the schema: a member, type or enum valu
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -23,6 +24,7 @@ SHORT_NAMES = {
     "base_model_id": "baseModelIdentifier",
     "hyperparameters": "hyperParameters",
 }
+_NOT_IN_S3_URIS = re.compile(r"[^-!_*'()./a-zA-Z0-9]")
 
 
 class RequestError(ValueError):
@@ -115,10 +117,22 @@ def refuse(found: Sequence[Problem]) -> None:
 
 
 def _shown(problem: Problem) -> str:
+    if problem.value is None:
+        return problem.rule
     value = repr(problem.value)
-    return (
-        problem.rule if problem.value is None else f"{value if len(value) <= 80 else value[:77] + '…'}: {problem.rule}"
-    )
+    return f"{value if len(value) <= 80 else value[:77] + '…'}: {problem.rule}{_hint(problem)}"
+
+
+def _hint(problem: Problem) -> str:
+    """Say which characters of an S3 URI are at fault: most often those of a run's id."""
+    if not problem.path.endswith("s3Uri") or not isinstance(problem.value, str):
+        return ""
+    foreign = dict.fromkeys(_NOT_IN_S3_URIS.findall(problem.value.removeprefix("s3://")))
+    if not foreign:
+        return ""
+    found = f". Bedrock does not take {' '.join(map(repr, foreign))} here"
+    run_id = "; of a run's id it takes {{ run_id.replace(':', '').replace('+', '') }}"
+    return found + run_id if foreign.keys() & {":", "+"} else found
 
 
 @cache

@@ -42,6 +42,17 @@ def test_numbers_become_the_strings_that_the_service_takes() -> None:
     check_request(request)
 
 
+def test_the_characters_of_a_uri_that_are_at_fault_are_named() -> None:
+    """A run's id in a URI is the usual mistake; the error says what to write instead, and that works."""
+    run_id = "manual__2026-11-21T04:47:08.787771+00:00"
+    with pytest.raises(RequestError, match=r"Bedrock does not take ':' '\+' here; of a run's id it takes \{\{ run_id"):
+        check_request(build_request({}, **{**ARGUMENTS, "output_data_uri": f"s3://bucket/{run_id}"}))
+    with pytest.raises(RequestError, match=r"Bedrock does not take ' ' 'ä' here$"):
+        check_request(build_request({}, **{**ARGUMENTS, "output_data_uri": "s3://bucket/a ä"}))
+    mended = run_id.replace(":", "").replace("+", "")
+    check_request(build_request({}, **{**ARGUMENTS, "output_data_uri": f"s3://bucket/{mended}"}))
+
+
 @pytest.mark.parametrize("given", ["s3://bucket/valid.jsonl", ["s3://bucket/valid.jsonl"]])
 def test_validation_data_may_be_one_or_several(given: Any) -> None:
     """One URI is a list of one."""

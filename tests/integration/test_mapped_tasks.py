@@ -1,0 +1,91 @@
+"""Dynamic task mapping in real Airflow: one job for each set of arguments, one wait for each job."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.local import LocalBedrock
+
+pytestmark = pytest.mark.local_bedrock(job_seconds=1)
+
+DAG_FILE = """
+from airflow.providers.common.compat.sdk import DAG
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+
+with DAG("mapped", schedule=None) as dag:
+    customize = BedrockModelCustomizationOperator.partial(
+        task_id="customize",
+        job_name="router",
+        custom_model_name="router",
+        role_arn=%(role_arn)r,
+        base_model_id="amazon.nova-micro-v1:0:128k",
+        output_data_uri="s3://%(bucket)s/output/{{ run_id.replace(':', '').replace('+', '') }}",
+        deferrable=False,
+        wait_for_completion=False,
+    ).expand_kwargs(%(arguments)r)
+    BedrockModelCustomizationSensor.partial(task_id="wait", poke_interval=0.5).expand(job_identifier=customize.output)
+"""
+
+
+@pytest.fixture
+def local(airflow_database: Path, local_bedrock: LocalBedrock) -> LocalBedrock:
+    return local_bedrock
+
+
+@pytest.fixture
+def dags_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that dag.test() takes for the one of the DAGs."""
+    bundle = {
+        "name": "dags-folder",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(tmp_path)},
+    }
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    return tmp_path
+
+
+def put(local: LocalBedrock, colour: str) -> str:
+    turns = [("user", "which colour?"), ("assistant", colour)]
+    record = {
+        "schemaVersion": "bedrock-conversation-2024",
+        "messages": [{"role": role, "content": [{"text": text}]} for role, text in turns],
+    }
+    client = local.client("s3")
+    try:
+        client.put_object(Bucket=local.bucket, Key=f"{colour}.jsonl", Body=(json.dumps(record) + "\n").encode() * 20)
+    finally:
+        client.close()
+    return f"s3://{local.bucket}/{colour}.jsonl"
+
+
+def made(local: LocalBedrock) -> list[dict[str, Any]]:
+    client = local.client("bedrock")
+    try:
+        listed = client.list_model_customization_jobs()["modelCustomizationJobSummaries"]
+        return [dict(client.get_model_customization_job(jobIdentifier=job["jobArn"])) for job in listed]
+    finally:
+        client.close()
+
+
+def test_each_mapped_task_pays_for_its_own_job_and_has_its_own_wait(local: LocalBedrock, dags_folder: Path) -> None:
+    """``expand_kwargs`` makes jobs that differ; ``output`` of the mapped tasks maps the sensor."""
+    red, blue = put(local, "red"), put(local, "blue")
+    wanted = [(blue, "1"), (red, "1"), (red, "2")]
+    arguments = [{"training_data_uri": uri, "hyperparameters": {"epochCount": epochs}} for uri, epochs in wanted]
+    file = dags_folder / "mapped.py"
+    file.write_text(DAG_FILE % {"role_arn": local.role_arn, "bucket": local.bucket, "arguments": arguments})
+    spec = importlib.util.spec_from_file_location("mapped", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.dag.test().state == "success"
+    jobs = made(local)
+    assert {job["status"] for job in jobs} == {"Completed"}
+    assert sorted((job["trainingDataConfig"]["s3Uri"], job["hyperParameters"]["epochCount"]) for job in jobs) == wanted
