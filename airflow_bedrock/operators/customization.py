@@ -14,6 +14,7 @@ from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
 
 from airflow_bedrock import __version__, configuration
+from airflow_bedrock.compat import TaskDeferralTimeout
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.identity import Asker, Identity, identify, reuse_choice, with_fitting_names
@@ -40,11 +41,6 @@ from airflow_bedrock.links.customization import CustomizationJobLink, CustomMode
 from airflow_bedrock.operators.kill_switch import KillSwitch
 from airflow_bedrock.operators.submission import NoSlotError, find_or_create
 from airflow_bedrock.operators.waiting import given_up, wait_for_job
-
-try:
-    from airflow.sdk.exceptions import TaskDeferralTimeout
-except ImportError:  # before Airflow 3.2
-    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]  # the same class, where it was then
 
 if TYPE_CHECKING:
     import jinja2

@@ -13,6 +13,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 
+from airflow_bedrock.compat import outputs
 from airflow_bedrock.datasets import (
     DatasetError,
     PreparationReport,
@@ -179,7 +180,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         uris = {split: self._put(storage, _file(folder, split)) for split in Split if report.records(split)}
         report_file = folder / "report.json"
         report_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-        return {
+        result = {
             "training_data_uri": uris.get(Split.TRAIN),
             "validation_data_uri": uris.get(Split.VALIDATION),
             "test_data_uri": uris.get(Split.TEST),
@@ -187,6 +188,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
             "counts": _counts(report),
             "digest": report.digest,
         }
+        return outputs(result)
 
     def _put(self, storage: Storage, file: Path) -> str:
         uri = join(self.output_uri, file.name)

@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import (
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
+from airflow_bedrock.compat import outputs
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -207,7 +208,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         return first or self._began or datetime.now(UTC)
 
     def _result(self, job: Job) -> dict[str, Any]:
-        return result_of(job, S3Hook(**self._hook_parameters))
+        return outputs(result_of(job, S3Hook(**self._hook_parameters)))
 
     @cached_property
     def _lookout(self) -> Lookout:

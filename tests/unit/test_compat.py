@@ -1,0 +1,15 @@
+"""What is done differently for an older Airflow."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_bedrock.compat import outputs
+
+RESULT: dict[str, object] = {"training_loss": 0.5, "validation_loss": None, "validation_losses": []}
+
+
+@pytest.mark.parametrize(("version", "left_out"), [("3.0.6", {"validation_loss"}), ("3.1.0", set()), ("3.3.2", set())])
+def test_none_is_left_out_where_airflow_cannot_push_it(version: str, left_out: set[str]) -> None:
+    """Only None is; what is empty or zero stays."""
+    assert RESULT.keys() - outputs(RESULT, version).keys() == left_out
