@@ -38,7 +38,7 @@ lint: $(READY) ## Check style, format and types.
 bench: $(READY) ## Run all benchmarks; the figures go to benchmarks/results/.
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-lock: ## Write constraints.txt anew from pyproject.toml; ARGS=--upgrade moves to the newest versions.
+lock: ## Write constraints.txt and the compat pins anew; ARGS=--upgrade moves to the newest versions.
 	@PYTHON="$(PYTHON)" exec scripts/lock.sh $(ARGS)
 
 wheel: $(READY) ## Build the wheel and the source distribution into dist/.
