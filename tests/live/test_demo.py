@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.leftovers import left_behind
+
 pytestmark = pytest.mark.live
 
 PROJECT = Path(__file__).parents[2]
@@ -24,20 +26,6 @@ def demo(home: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-
-
-def left_behind(home: Path) -> list[int]:
-    """The processes that were started with this home: it stands in their environment or their arguments."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            try:
-                said = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(home).encode() in said:
-                found.append(int(process.name))
-    return found
 
 
 def test_the_demo_shows_its_progress_and_its_result_and_reuses_the_model_the_second_time(tmp_path: Path) -> None:
