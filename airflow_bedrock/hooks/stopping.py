@@ -1,32 +1,12 @@
-"""Stopping a job that nobody will pick up again; and asking Airflow whether that is so. For worker and triggerer."""
+"""Stopping a job that nobody will pick up again. For worker and triggerer."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import is_not_found
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.hooks.bedrock import BedrockHook
-
-# airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job.
-TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-
-
-def state_of(ti: Any) -> str | None:
-    """Ask for the state that the task instance has now; None where it has none, as after a Clear.
-
-    :raises LookupError: there is no such task instance any more.
-    """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    states = RuntimeTaskInstance.get_task_states(
-        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-    )
-    of_run = states[ti.run_id]
-    state = of_run[ti.task_id] if ti.task_id in of_run else of_run[f"{ti.task_id}_{ti.map_index}"]
-    return None if state is None else str(getattr(state, "value", state))
 
 
 def stop_job(hook: BedrockHook, job_arn: str) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.stopping import TERMINAL_STATES, state_of, stop_job
+from airflow_bedrock.hooks.stopping import stop_job
+from airflow_bedrock.hooks.task_state import ended_for_good
 
 log = logging.getLogger(__name__)
-
-_STATE_SECONDS = 3.0  # Airflow kills a worker 5 s after it has asked it to end
 
 
 class KillSwitch:
@@ -47,20 +45,3 @@ class KillSwitch:
             log.info("This task was ended for good. %s", stop_job(hook, job.arn))
         else:
             log.info("Job %s was left running: another try of this task adopts it", job.arn)
-
-
-def ended_for_good(ti: Any) -> bool:
-    """Whether the task instance is in a terminal state, so that no other try of it will pick its job up.
-
-    False where the state cannot be learnt: then the job is left alone.
-    """
-    # In a thread with a time limit: on_kill runs in a signal handler, which may have interrupted the main thread
-    # while that held the lock of the very channel that the question needs.
-    pool = ThreadPoolExecutor(max_workers=1)
-    try:
-        return pool.submit(state_of, ti).result(timeout=_STATE_SECONDS) in TERMINAL_STATES
-    except Exception:
-        log.warning("Could not learn the state of this task", exc_info=True)
-        return False
-    finally:
-        pool.shutdown(wait=False)

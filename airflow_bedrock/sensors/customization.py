@@ -158,7 +158,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         if not self.stop_on_kill or self._ti is None:
             return
         from airflow_bedrock.hooks.stopping import stop_job
-        from airflow_bedrock.operators.kill_switch import ended_for_good
+        from airflow_bedrock.hooks.task_state import ended_for_good
 
         if ended_for_good(self._ti):
             self.log.info(stop_job(self.hook, self._identifier))

@@ -16,7 +16,8 @@ from airflow.providers.common.compat.sdk import conf
 from asgiref.sync import sync_to_async
 
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.stopping import TERMINAL_STATES, state_of, stop_job
+from airflow_bedrock.hooks.stopping import stop_job
+from airflow_bedrock.hooks.task_state import TERMINAL_STATES, state_of
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

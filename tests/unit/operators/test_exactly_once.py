@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators import kill_switch
+from airflow_bedrock.hooks import task_state
 from airflow_bedrock.operators.kill_switch import KillSwitch
 from airflow_bedrock.operators.submission import find_or_create
 
@@ -44,7 +44,7 @@ FAULTS: list[Fault] = [
 def airflow_tells_the_state() -> Iterator[None]:
     """Ask the machine instead of Airflow's execution API, which tests/live/test_killing.py asks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kill_switch, "state_of", lambda ti: ti.state())
+        patch.setattr(task_state, "state_of", lambda ti: ti.state())
         yield
 
 
