@@ -15,6 +15,6 @@ if ! cmp -s "$pins" "$venv/.installed"; then
 fi
 "$venv/bin/airflow" version
 [ $# -gt 0 ] || set -- tests/unit/customization tests/unit/operators tests/unit/sensors tests/unit/triggers \
-    tests/integration/test_*.py tests/live/test_triggerers.py
+    tests/integration/test_*.py tests/live/test_killing.py tests/live/test_triggerers.py
 # What an old Airflow and its dependencies call old of each other is not ours to mend.
 exec "$venv/bin/python" -m pytest -W default::DeprecationWarning -W default::UserWarning "$@"

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
 from scripts.stack import Airflow
@@ -36,6 +37,7 @@ for dag_id, seconds in (("killing", None), ("timing_out", 20)):
 """
 STOPPED = (["Stopping"], ["Stopped"])
 TASKS = {"waits_in_a_worker": "running", "waits_in_the_triggerer": "deferred"}
+TRIGGERS_ARE_KILLED = hasattr(BaseTrigger, "on_kill")  # since Airflow 3.3
 
 
 class Killing:
@@ -84,6 +86,11 @@ class Killing:
         finally:
             client.close()
 
+    def stopped(self) -> bool:
+        """Whether the jobs of all tasks are stopped to which Airflow tells that they are killed."""
+        killed = [task for task in TASKS if TRIGGERS_ARE_KILLED or TASKS[task] == "running"]
+        return all(self.jobs(task) in STOPPED for task in killed)
+
     def change(self, method: str, path: str, body: dict[str, Any]) -> None:
         """Ask Airflow for a change until it takes it: the SQLite that it runs on here takes one writer at a time."""
 
@@ -131,6 +138,7 @@ def records() -> bytes:
     return (record * 20).encode()
 
 
+@pytest.mark.skipif(not TRIGGERS_ARE_KILLED, reason="Airflow 3.0.6 leaves a task that runs and is cleared restarting")
 def test_a_cleared_task_adopts_its_job(killing: Killing) -> None:
     """A Clear stops nothing and pays for nothing: both tasks are soon waiting for the same job as before."""
     killing.start()
@@ -157,17 +165,17 @@ def test_a_task_that_a_person_ends_stops_its_job(killing: Killing, state: str) -
             path = f"/dags/killing/dagRuns/{killing.run}/taskInstances/{task}/links"
             assert "custom-models/item" in killing.airflow.api("GET", path)["extra_links"]["Bedrock job"]
         killing.change("PATCH", f"/dagRuns/{killing.run}/taskInstances/{task}", {"new_state": state})
-    until(lambda: all(killing.jobs(task) in STOPPED for task in TASKS), seconds=30)
+    until(lambda: killing.stopped(), seconds=30)
 
 
 def test_a_run_that_a_person_ends_stops_its_jobs(killing: Killing) -> None:
     """Marked failed as a whole."""
     killing.start()
     killing.change("PATCH", f"/dagRuns/{killing.run}", {"state": "failed"})
-    until(lambda: all(killing.jobs(task) in STOPPED for task in TASKS), seconds=30)
+    until(lambda: killing.stopped(), seconds=30)
 
 
 def test_a_run_that_times_out_stops_its_jobs(killing: Killing) -> None:
     """By dagrun_timeout."""
     killing.start("timing_out")
-    until(lambda: all(killing.jobs(task) in STOPPED for task in TASKS), seconds=60)
+    until(lambda: killing.stopped(), seconds=60)
