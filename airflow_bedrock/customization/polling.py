@@ -31,7 +31,7 @@ _ARRIVALS_SECONDS = 5.0  # no more than one List in this time for jobs that are 
 _LIST_AGAIN_SECONDS = 3600.0  # a permission that was refused may have been given since
 _LOOKS_UNTIL_MISSING = 3  # a job that was seen before is not taken for missing by one answer
 _GET_SECONDS = 0.1  # between two Gets that are not urgent
-_MAX_LEVEL = 16  # 2 ** 16 times slower; far beyond any ceiling
+_LEVELS = 4  # at least; after a call that is throttled all are held back for up to 2 ** level seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +131,8 @@ class _Watched:
     asking: bool = False
     lost: int = 0
     """How often in a row Get did not find it."""
+    silent: bool = False
+    """Whether the latest that was told of it is a look without an answer."""
     end: Ended | Missing | None = None
 
     @property
@@ -228,7 +230,8 @@ class Planner:
                 watched.get_at = None
                 watched.asking = True
                 if self._level:
-                    self._next_get_at = now + _GET_SECONDS * 2.0 ** (self._level - 1)
+                    distance = _GET_SECONDS * 2.0 ** (self._level - 1)
+                    self._next_get_at = now + min(distance, self.pace.ceiling / len(self._watched))
                 return GetJob(identifier)
         return None
 
@@ -297,6 +300,7 @@ class Planner:
         if trouble is Trouble.THROTTLED:
             self._get_soon([ask.identifier], now, gap=0.0)
         if trouble is not Trouble.MISSING:
+            watched.silent = True
             return [(ask.identifier, Unanswered(why, refused=trouble is Trouble.REFUSED))]
         watched.lost += 1
         seen_before = watched.job is not None or watched.created is not None
@@ -313,7 +317,10 @@ class Planner:
             self._list_again_at = now + _LIST_AGAIN_SECONDS
             self._round_at = now  # the same round, by Get
             return []
-        return [(identifier, Unanswered(why)) for identifier in listing.unseen if identifier in self._watched]
+        unseen = [identifier for identifier in listing.unseen if identifier in self._watched]
+        for identifier in unseen:
+            self._watched[identifier].silent = True
+        return [(identifier, Unanswered(why)) for identifier in unseen]
 
     def _plan(self, now: float) -> None:
         if self._listing is not None:
@@ -378,7 +385,9 @@ class Planner:
             return []
         before = watched.job
         self._answered(identifier, watched, job, now)
-        if before is not None and (before.status, before.phases) == (job.status, job.phases):
+        silent, watched.silent = watched.silent, False
+        same = before is not None and (before.status, before.phases) == (job.status, job.phases)
+        if same and not silent:  # that the silence is over is news
             return []
         watched.job = job
         return [(identifier, Running(job))]
@@ -394,9 +403,14 @@ class Planner:
 
     def _slow_down(self, now: float) -> None:
         if now >= self._hold_until:  # several calls at once that are throttled count once
-            self._level = min(self._level + 1, _MAX_LEVEL)
+            self._level = min(self._level + 1, self._slowest_level)
             self._level_at = now
             self._hold_until = now + min(2.0**self._level, self._pause(now))
+
+    @property
+    def _slowest_level(self) -> int:
+        """One more than makes the ceiling the pace, since each round tries one less; coming back takes that long."""
+        return max(_LEVELS, math.ceil(math.log2(self.pace.ceiling / self.pace.interval)) + 1)
 
     def _pause(self, now: float) -> float:
         pause = self.pace.interval

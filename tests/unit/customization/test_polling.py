@@ -362,6 +362,79 @@ def test_what_says_nothing_new_is_not_told() -> None:
     assert len(play.news) == 2
 
 
+def test_the_first_answer_after_a_silence_is_told() -> None:
+    """Otherwise two errors hours apart would be one silence of hours to those who wait."""
+    for jobs in (1, 3):
+        play = Play(fault=lambda ask, now: Trouble.NO_ANSWER if int(now) // 60 in {2, 66} else None)
+        for i in range(jobs):
+            play.add(f"job-{i}")
+        play.run(until=6000)
+        for i in range(jobs):
+            kinds = [type(finding) for _, who, finding in play.news if who == f"job-{i}"]
+            assert kinds == [Running, Unanswered, Running, Unanswered, Running]
+
+
+@given(failing=st.sets(st.integers(0, 99)), jobs=st.integers(1, 5), listed=st.booleans())
+@settings(deadline=None)
+def test_whoever_is_told_of_a_silence_is_told_of_its_end(failing: set[int], jobs: int, listed: bool) -> None:
+    """In whatever order looks succeed and fail, who waits knows whether the latest look had an answer."""
+    counted = iter(range(10_000))
+
+    def fault(ask: Ask, now: float) -> Trouble | None:
+        if isinstance(ask, ListJobs) and not listed:
+            return Trouble.REFUSED
+        return Trouble.NO_ANSWER if next(counted) in failing else None
+
+    play = Play(fault=fault)
+    for i in range(jobs):
+        play.add(f"job-{i}")
+    play.run(until=100 * INTERVAL)
+    play.fault = lambda ask, now: refuse_list(ask, now) if not listed else None
+    play.run(until=103 * INTERVAL)
+    for i in range(jobs):
+        latest = [finding for _, who, finding in play.news if who == f"job-{i}"][-1]
+        assert isinstance(latest, Running)
+
+
+@given(
+    interval=st.floats(1, 100),
+    slower=st.floats(1, 50),
+    jobs=st.integers(1, 60),
+    listed=st.booleans(),
+    hours=st.floats(0.1, 5),
+)
+@settings(deadline=None)
+def test_after_throttling_the_ceiling_is_kept(
+    interval: float, slower: float, jobs: int, listed: bool, hours: float
+) -> None:
+    """However long it lasted, an end is told within two rounds at the slowest pace, where List is refused too."""
+    pace = Pace(interval=interval, ceiling=interval * slower)
+    healthy_at = hours * 3600
+    play = Play(planner=Planner(pace))
+
+    def fault(ask: Ask, now: float) -> Trouble | None:
+        if now < healthy_at:
+            return Trouble.THROTTLED
+        return refuse_list(ask, now) if not listed else None
+
+    play.fault = fault
+    for i in range(jobs):
+        play.add(f"job-{i}", ends=healthy_at)
+    slack = 2.0 ** (4 + math.log2(slower) + 1) + 0.1 * jobs
+    play.run(until=healthy_at + 2 * pace.ceiling + slack)
+    assert len(play.heard(Ended)) == jobs
+
+
+def test_a_thousand_jobs_without_list_keep_the_ceiling_after_throttling() -> None:
+    """The distance between two Gets is never more than what lets all of them into a round at the slowest pace."""
+    play = Play(planner=Planner(Pace(interval=60.0, ceiling=120.0)))
+    play.fault = lambda ask, now: refuse_list(ask, now) or (Trouble.THROTTLED if now < 1200 else None)
+    for i in range(1000):
+        play.add(f"job-{i}", ends=1200)
+    play.run(until=1200 + 2.5 * 120)
+    assert len(play.heard(Ended)) == 1000
+
+
 def test_an_unknown_status_is_an_end_that_get_confirms() -> None:
     """It fails closed: the worker is told, and does not take it for success."""
     planner = Planner(PACE)
