@@ -65,6 +65,11 @@ def is_not_found(error: BaseException) -> bool:
     return isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException"
 
 
+def is_denied(error: BaseException) -> bool:
+    """Whether the service said that the caller may not ask this."""
+    return isinstance(error, ClientError) and error_code(error) in ("AccessDenied", "AccessDeniedException")
+
+
 def is_throttled(error: BaseException) -> bool:
     """Whether the service said that it is asked too often."""
     if not isinstance(error, ClientError):

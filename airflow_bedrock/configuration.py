@@ -1,6 +1,9 @@
-"""The package's section ``[bedrock]`` of Airflow's configuration, and its defaults."""
+"""The package's section ``[bedrock]`` of Airflow's configuration, its defaults, and what its values may be."""
 
 from __future__ import annotations
+
+import math
+from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -9,14 +12,34 @@ from airflow_bedrock.get_provider_info import DEFAULT_POLL_INTERVAL, DEFAULT_POL
 
 def poll_interval() -> float:
     """Seconds between two looks at a job: ``[bedrock] poll_interval``."""
-    return float(conf.getfloat("bedrock", "poll_interval", fallback=DEFAULT_POLL_INTERVAL))
+    return _configured("poll_interval", DEFAULT_POLL_INTERVAL)
 
 
 def poll_interval_max() -> float:
     """Seconds between two looks at a job, at the slowest: ``[bedrock] poll_interval_max``."""
-    return float(conf.getfloat("bedrock", "poll_interval_max", fallback=DEFAULT_POLL_INTERVAL_MAX))
+    return _configured("poll_interval_max", DEFAULT_POLL_INTERVAL_MAX)
 
 
 def silence_limit() -> float:
     """Seconds without any answer of the service after which a wait is given up: ``[bedrock] silence_limit``."""
-    return float(conf.getfloat("bedrock", "silence_limit", fallback=DEFAULT_SILENCE_LIMIT))
+    return _configured("silence_limit", DEFAULT_SILENCE_LIMIT, zero=True)
+
+
+def seconds(name: str, value: object, *, zero: bool = False) -> float:
+    """Return a time, a timedelta or a number, as seconds.
+
+    :param name: what it is called, for the error.
+    :param zero: whether it may be 0.
+    :raises ValueError: it is no number, not finite, or too small.
+    """
+    given = value.total_seconds() if isinstance(value, timedelta) else value
+    number = given if isinstance(given, (int, float)) and not isinstance(given, bool) else math.nan
+    if not (0 < number < math.inf or (zero and number == 0)):
+        raise ValueError(f"{name} must be a number of seconds, {'0 or ' if zero else ''}more than 0; got {value!r}")
+    return float(number)
+
+
+def _configured(name: str, default: float, *, zero: bool = False) -> float:
+    return seconds(
+        f"[bedrock] {name} in Airflow's configuration", conf.getfloat("bedrock", name, fallback=default), zero=zero
+    )

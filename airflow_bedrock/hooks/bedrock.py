@@ -34,6 +34,11 @@ class BedrockHook(_Hook):
         kwargs["client_type"] = self.client_type
         super().__init__(*args, **kwargs)
 
+    def forget_client(self) -> None:
+        """Make the next call with a client of its own, from the Airflow connection as it is by then."""
+        for cached in ("conn", "conn_config", "_client"):
+            vars(self).pop(cached, None)
+
     def get_customization_job(self, job_identifier: str) -> Job | None:
         """Look at a job by its ARN or its name (GetModelCustomizationJob).
 

@@ -7,35 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import is_transient
 from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.hooks.customization_data import read_losses
+from airflow_bedrock.hooks.lookout import Lookout, may_not_look, unknown_health
 
-_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two looks at a job that is said to have ended
-
-
-def look_at_job(hook: BedrockHook, job_identifier: str) -> Job:
-    """Return the job.
-
-    :raises BedrockFatalError: there is no such job.
-    """
-    job = hook.get_customization_job(job_identifier)
-    if job is None:
-        raise BedrockFatalError(
-            f"There is no Bedrock model customization job {job_identifier} in region {hook.conn_region_name}. "
-            "Jobs cannot be deleted: check the name, the region and the account of the connection."
-        )
-    return job
+_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two looks at a job that is said to have ended; then the last again
+_LOOKS = 5  # that find it running all the same
 
 
-def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None) -> Job:
+def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None, silence_limit: float) -> Job:
     """Return the job that the trigger's event speaks of, as it is now: it runs no longer.
 
+    :param silence_limit: seconds without any answer of the service after which to give up; 0 for never.
     :raises BedrockFatalError: there is no such job.
     :raises BedrockError: nothing was heard of the job for too long, or the caller may not look at it.
     """
@@ -45,31 +32,20 @@ def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None) -> Job:
     if event["kind"] == "silent":
         raise BedrockError(unknown_health(identifier, message))
     if event["kind"] == "refused":
-        raise BedrockError(
-            f"{unknown_health(identifier, message)} Allow bedrock:GetModelCustomizationJob to the connection's role."
-        )
-    # The service may answer a moment later with what was a moment earlier, or be busy: then look again.
-    for pause in (*_PAUSES, None):
-        try:
-            job = look_at_job(hook, identifier)
-            if job.outcome is not Outcome.RUNNING:
-                return job
-            trouble = f"the triggerer was told that {message}, and the worker that it is {job.status}"
-        except ClientError as error:
-            if not is_transient(error):
-                raise
-            trouble = str(error)
-        if pause is not None:
-            time.sleep(pause)
-    raise BedrockError(unknown_health(identifier, trouble))
-
-
-def unknown_health(job_identifier: str, why: str) -> str:
-    """Return the error text for a job of which it is not known how it fares."""
-    return (
-        f"The health of Bedrock model customization job {job_identifier} is unknown: {why}. The job was not stopped; "
-        "it may still run and be billed. Another try of this task waits for it again."
-    )
+        raise BedrockError(may_not_look(identifier, message))
+    lookout = Lookout(identifier, silence_limit, exists=event["kind"] == "ended", goes_on=True)
+    running = pauses = 0
+    while True:
+        # The service may answer a moment later with what was a moment earlier, or be busy: then look again.
+        job = lookout.look(hook)
+        if job is not None and job.outcome is not Outcome.RUNNING:
+            return job
+        running += job is not None
+        if job is not None and running >= _LOOKS:
+            told = f"the triggerer was told that {message}, and the worker that it is {job.status}"
+            raise BedrockError(unknown_health(identifier, told))
+        time.sleep(_PAUSES[min(pauses, len(_PAUSES) - 1)])
+        pauses += 1
 
 
 def result_of(job: Job, s3: S3Hook) -> dict[str, Any]:

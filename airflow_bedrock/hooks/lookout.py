@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 
-from airflow_bedrock.aws_errors import is_transient
-from airflow_bedrock.customization.job import Job, changes, duration
+from airflow_bedrock.aws_errors import is_about_credentials, is_denied, is_transient
+from airflow_bedrock.customization.job import Job, Outcome, changes, duration
 from airflow_bedrock.customization.patience import Patience
-from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.finished_job import look_at_job, unknown_health
 
 log = logging.getLogger(__name__)
+
+_LOOKS_UNTIL_MISSING = 5  # a job that is known to exist is not taken for missing by one answer
 
 
 class Lookout:
@@ -20,33 +21,48 @@ class Lookout:
 
     :param job_identifier: the job's ARN or name.
     :param silence_limit: seconds without any answer of the service after which to give up; 0 for never.
+    :param exists: whether the job is known to exist: the service may not show a new one at once.
+    :param goes_on: whether somebody has looked before: then only an end is news, since what was seen is not known here.
     """
 
-    def __init__(self, job_identifier: str, silence_limit: float) -> None:
+    def __init__(
+        self, job_identifier: str, silence_limit: float, *, exists: bool = False, goes_on: bool = False
+    ) -> None:
         self.job_identifier = job_identifier
         self.seen: Job | None = None
         self._patience = Patience(silence_limit)
+        self._misses_left = _LOOKS_UNTIL_MISSING if exists else 1
+        self._goes_on = goes_on
 
     def look(self, hook: BedrockHook) -> Job | None:
-        """Return the job as it is now; None where the service did not answer.
+        """Return the job as it is now; None where the service did not tell.
 
         :raises BedrockFatalError: there is no such job.
-        :raises BedrockError: no look has had an answer for ``silence_limit``.
+        :raises BedrockError: no look has had an answer for ``silence_limit``, or the caller may not look at the job.
         """
         try:
-            job = look_at_job(hook, self.job_identifier)
+            job = hook.get_customization_job(self.job_identifier)
         except Exception as error:
-            if not is_transient(error):
-                raise
-            self._unanswered(error)
+            self._failed(hook, error)
             return None
         self._patience.answered()
-        for line in changes(self.seen, job):
-            log.info(line)
+        if job is None:
+            self._missing(hook)
+            return None
+        self._misses_left = _LOOKS_UNTIL_MISSING
+        if job.outcome is not Outcome.RUNNING or not self._goes_on:
+            for line in changes(self.seen, job):
+                log.info(line)
         self.seen = job
         return job
 
-    def _unanswered(self, error: Exception) -> None:
+    def _failed(self, hook: BedrockHook, error: Exception) -> None:
+        if is_denied(error):
+            raise BedrockError(may_not_look(self.job_identifier, str(error))) from error
+        if is_about_credentials(error):
+            hook.forget_client()  # the connection may have better ones by now
+        elif not is_transient(error):
+            raise error
         now = time.monotonic()
         silent = duration(self._patience.silence(now))
         if self._patience.is_over(now):
@@ -54,3 +70,29 @@ class Lookout:
             raise BedrockError(unknown_health(self.job_identifier, why)) from error
         if self._patience.should_tell(now):
             log.warning("No answer about job %s for %s, will look again: %s", self.job_identifier, silent, error)
+
+    def _missing(self, hook: BedrockHook) -> None:
+        self._misses_left -= 1
+        if self._misses_left > 0:
+            log.warning("Bedrock does not show job %s, will look again", self.job_identifier)
+            return
+        raise BedrockFatalError(
+            f"There is no Bedrock model customization job {self.job_identifier} in region {hook.conn_region_name}. "
+            "Jobs cannot be deleted: check the region and the account of the connection, and the name, to which "
+            "BedrockModelCustomizationOperator adds a digest: take its output, job_identifier=customize.output."
+        )
+
+
+def unknown_health(job_identifier: str, why: str) -> str:
+    """Return the error text for a job of which it is not known how it fares."""
+    return (
+        f"The health of Bedrock model customization job {job_identifier} is unknown: {why}. The job was not stopped; "
+        "it may still run and be billed. Another try of this task waits for it again."
+    )
+
+
+def may_not_look(job_identifier: str, why: str) -> str:
+    """Return the error text for a job that the caller may not look at."""
+    return (
+        f"{unknown_health(job_identifier, why)} Allow bedrock:GetModelCustomizationJob to the role of the connection."
+    )

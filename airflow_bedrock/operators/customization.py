@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+_CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; signatures allow no more
 _REQUEST_FILES = (".json", ".yaml", ".yml")
 
 
@@ -207,6 +208,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     def execute(self, context: Context) -> str:
         """Find or create the job, and wait for it if asked to."""
         asker = _asker(context)
+        self._check_waiting(self._delay, self._silence_limit)  # the configuration too, before anything is paid for
         request = self._checked_request(asker)
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
@@ -228,7 +230,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Take up the event of the trigger that waited for the job."""
-        return self._finish(job_of_event(self.hook, event), context)
+        return self._finish(job_of_event(self.hook, event, self._silence_limit), context)
 
     def execute_again(self, context: Context, event: Any = None) -> str:
         """Ask again, after a wait for a slot."""
@@ -252,15 +254,25 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """Find a mistake when the DAG is parsed, as far as the arguments are final by then.
 
         :raises RequestError: names each mistake.
-        :raises ValueError: ``reuse`` is none of its choices, or ``waiter_delay`` no number of seconds.
+        :raises ValueError: ``reuse`` is none of its choices, or a time or a number that limits the wait makes no sense.
         """
-        if self.waiter_delay is not None and self.waiter_delay <= 0:
-            raise ValueError(f"waiter_delay must be more than 0 seconds; got {self.waiter_delay}")
+        self._check_waiting(self.waiter_delay, self.silence_limit)
         if _is_literal(self.reuse):
             reuse_choice(self.reuse)
         if self.request is not None and not isinstance(self.request, Mapping):
             return  # a file, or the output of another task: known when this one runs
         refuse(request_problems(self._nameable(self._request()), known=_is_literal))
+
+    def _check_waiting(self, delay: float | None, silence_limit: float | None) -> None:
+        if delay is not None:
+            configuration.seconds("waiter_delay", delay)
+        if silence_limit is not None:
+            configuration.seconds("silence_limit", silence_limit, zero=True)
+        configuration.seconds("slot_retry_delay", self.slot_retry_delay)
+        configuration.seconds("slot_timeout", self.slot_timeout, zero=True)
+        looks: object = self.waiter_max_attempts
+        if looks is not None and (not isinstance(looks, int) or looks < 1):
+            raise ValueError(f"waiter_max_attempts must be a number of looks, 1 or more; got {looks!r}")
 
     def _request(self) -> dict[str, Any]:
         given = read_request(self.request) if isinstance(self.request, str) else self.request or {}
@@ -335,9 +347,10 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.defer(
             trigger=BedrockModelCustomizationTrigger(
                 job_identifier=job.arn,
-                poll_interval=self.waiter_delay,
-                silence_limit=self.silence_limit,
-                created=job.created,
+                poll_interval=self._delay,
+                silence_limit=self._silence_limit,
+                # Of a job that was just made, not later than that.
+                created=job.created or datetime.now(UTC) - _CLOCK_SKEW,
                 stop_on_kill=self.stop_on_kill,
                 aws_conn_id=self.aws_conn_id,
                 region_name=self.region_name,
@@ -354,6 +367,10 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         return configuration.poll_interval() if self.waiter_delay is None else self.waiter_delay
 
     @property
+    def _silence_limit(self) -> float:
+        return configuration.silence_limit() if self.silence_limit is None else self.silence_limit
+
+    @property
     def _deferral_timeout(self) -> timedelta | None:
         if self.waiter_max_attempts is None:
             return self.execution_timeout
@@ -367,7 +384,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
                 job.arn,
                 delay=self._delay,
                 max_looks=self.waiter_max_attempts,
-                silence_limit=configuration.silence_limit() if self.silence_limit is None else self.silence_limit,
+                silence_limit=self._silence_limit,
             )
         except AirflowTaskTimeout as error:
             raise self._timed_out(job.arn) from error

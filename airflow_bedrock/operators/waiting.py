@@ -19,7 +19,7 @@ def wait_for_job(hook: BedrockHook, job_arn: str, *, delay: float, max_looks: in
     :raises BedrockError: given up; the job may still run.
     :raises BedrockFatalError: the job does not exist.
     """
-    lookout = Lookout(job_arn, silence_limit)
+    lookout = Lookout(job_arn, silence_limit, exists=True)
     looks = 0
     while True:
         job = lookout.look(hook)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -21,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.customization.job import Job, Outcome, duration
-from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.hooks.finished_job import job_of_event, result_of
 from airflow_bedrock.hooks.lookout import Lookout
@@ -60,12 +59,14 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
     :param silence_limit: seconds without any answer of the service after which the wait is given up; 0 for never.
         With ``mode="reschedule"``, which remembers nothing between two looks, only ``timeout`` limits the wait.
         (default: ``[bedrock] silence_limit``)
-    :param soft_fail: skip instead of failing where no retry can help, and on ``timeout``.
-    :param never_fail: skip instead of failing, whatever went wrong.
+    :param soft_fail: skip instead of failing where no retry can help, and on ``timeout``; in the triggerer, as Airflow
+        has it, whatever ended the wait.
+    :param never_fail: skip instead of failing, whatever went wrong; in a worker, as Airflow has it, not on ``timeout``.
     :param silent_fail: go on waiting until ``timeout`` whatever looking at the job raises: no permission, no answer.
         A job that failed, was stopped or does not exist still fails the task.
     :param stop_on_kill: stop the job when a person marks this task failed or success, or its run times out; not when
-        it is cleared or its worker evicted. The sensor did not start the job, so the default is False.
+        it is cleared or its worker evicted. The sensor did not start the job, so the default is False. Refused with
+        ``mode="reschedule"``, where nobody is there to be killed between two looks.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
@@ -82,7 +83,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         deferrable: bool | None = None,
         mode: str | None = None,
         poke_interval: timedelta | float | None = None,
-        silence_limit: float | None = None,
+        silence_limit: timedelta | float | None = None,
         stop_on_kill: bool = False,
         multiple_outputs: bool = True,
         **kwargs: Any,
@@ -101,11 +102,18 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
             )
         self.job_identifier = job_identifier if job_identifier is not None else job_name
         self.deferrable = mode is None if deferrable is None else deferrable
-        if self.deferrable and self.poke_interval <= 0:
-            raise ValueError("poke_interval must be more than 0 seconds where the triggerer waits (deferrable=True)")
-        self.silence_limit = configuration.silence_limit() if silence_limit is None else silence_limit
+        if self.deferrable:
+            configuration.seconds("poke_interval, where the triggerer waits (deferrable=True),", self.poke_interval)
+        if stop_on_kill and mode == "reschedule":
+            raise ValueError(
+                "stop_on_kill=True cannot apply with mode='reschedule', where nobody is there to be killed between two "
+                "looks: leave mode out to wait in the triggerer, or use mode='poke'"
+            )
+        limit = configuration.silence_limit() if silence_limit is None else silence_limit
+        self.silence_limit = configuration.seconds("silence_limit", limit, zero=True)
         self.stop_on_kill = stop_on_kill
-        self._began: datetime | None = None
+        self._since: datetime | None = None
+        self._lookout: Lookout | None = None
         self._ti: Any = None
 
     def execute(self, context: Context) -> Any:
@@ -128,18 +136,21 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         :raises BedrockFatalError: the job does not exist, or ended without a model.
         :raises BedrockError: no look has had an answer for ``silence_limit``.
         """
-        self._began = self._began or datetime.now(UTC)
         self._ti = context["ti"]
+        if self._lookout is None or self._since is None:
+            first = self._ti.get_first_reschedule_date(context) if self.reschedule else None
+            self._since = first or datetime.now(UTC)
+            self._lookout = Lookout(self._identifier, self.silence_limit, goes_on=first is not None)
         job = self._lookout.look(self.hook)
         if job is None or job.outcome is Outcome.RUNNING:
             return False
-        self.log.info("Waited for %s", duration((datetime.now(UTC) - self._waiting_since(context)).total_seconds()))
+        self.log.info("Waited for %s", duration((datetime.now(UTC) - self._since).total_seconds()))
         return PokeReturnValue(is_done=True, xcom_value=self._result(job))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take up the trigger's event."""
         try:
-            return self._result(job_of_event(self.hook, event))
+            return self._result(job_of_event(self.hook, event, self.silence_limit))
         except (BotoCoreError, ClientError) as error:  # so that never_fail and soft_fail apply
             raise BedrockError(f"Could not look at the job that has ended: {error}") from error
 
@@ -188,7 +199,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
 
     def _trigger(self) -> BedrockModelCustomizationTrigger:
         longest = self.max_wait.total_seconds() if self.max_wait else None
-        seen = self._lookout.seen
+        seen = self._lookout.seen if self._lookout else None
         return BedrockModelCustomizationTrigger(
             job_identifier=seen.arn if seen else self._identifier,
             poll_interval=min(self.poke_interval, longest or self.poke_interval),
@@ -203,21 +214,15 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
             botocore_config=self.botocore_config,
         )
 
-    def _waiting_since(self, context: Context) -> datetime:
-        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
-        return first or self._began or datetime.now(UTC)
-
     def _result(self, job: Job) -> dict[str, Any]:
         return outputs(result_of(job, S3Hook(**self._hook_parameters)))
-
-    @cached_property
-    def _lookout(self) -> Lookout:
-        return Lookout(self._identifier, self.silence_limit)
 
     @property
     def _identifier(self) -> str:
         given = self.job_identifier
         identifier = given.get("job_arn") if isinstance(given, Mapping) else given
         if not identifier:
-            raise ValueError(f"job_identifier names no job: {given!r}; give an ARN, a name or an operator's output")
+            raise BedrockFatalError(
+                f"job_identifier names no job: {given!r}; give an ARN, a name or an operator's output"
+            )
         return str(identifier)

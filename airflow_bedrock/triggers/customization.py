@@ -43,7 +43,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
     :param backoff: look less and less often while no other job begins to be waited for.
     :param silence_limit: seconds without any answer of the service after which the wait is given up; 0 for never, not
         even where access is denied. (default: ``[bedrock] silence_limit``)
-    :param created: when the job was created, as the service says; an ISO 8601 string or a datetime. It spares a look,
+    :param created: when the job was created, or a time before that; an ISO 8601 string or a datetime. It spares looks,
         and an answer that the job does not exist is then not believed at once.
     :param waiting_since: when the task began to wait. (default: now)
     :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
@@ -76,9 +76,8 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
         # A default ceiling below the interval that was asked for gives way.
         ceiling = max(interval, configuration.poll_interval_max()) if poll_interval_max is None else poll_interval_max
         self.pace = Pace(interval=interval, ceiling=ceiling, backoff=backoff)
-        self.silence_limit = configuration.silence_limit() if silence_limit is None else silence_limit
-        if self.silence_limit < 0:
-            raise ValueError(f"silence_limit must be a number of seconds, or 0 for no limit; got {silence_limit}")
+        limit = configuration.silence_limit() if silence_limit is None else silence_limit
+        self.silence_limit = configuration.seconds("silence_limit", limit, zero=True)
         self.created = _time(created)
         self.waiting_since = _time(waiting_since) or datetime.now(UTC)
         self.stop_on_kill = stop_on_kill

@@ -17,9 +17,11 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 from airflow.sdk import exceptions
-from botocore.exceptions import ClientError
+from botocore import exceptions as exceptions_of_botocore
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks import finished_job
+from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from benchmarks.job_server import Call, Fault, JobServer
 
@@ -148,7 +150,7 @@ def test_never_fail_skips_whatever_went_wrong(server: JobServer, mode: dict[str,
     server.fault = lambda call: Fault(403, "AccessDeniedException")
     with pytest.raises(AirflowSkipException):
         execute({"job_identifier": job.name, "never_fail": True, **mode})
-    with pytest.raises(ClientError):
+    with pytest.raises(BedrockError, match=r"unknown.*not stopped.*Allow bedrock:GetModelCustomizationJob"):
         execute({"job_identifier": job.name, "soft_fail": True, **mode})
 
 
@@ -167,6 +169,93 @@ def test_passing_errors_are_absorbed(server: JobServer, mode: dict[str, Any], mo
     server.end([job])
     server.fault = lambda call: Fault(429, "ThrottlingException") if len(server.calls) <= 2 else None
     assert execute({"job_identifier": job.name, **mode})["status"] == "Completed"
+
+
+def test_replaced_credentials_are_taken_up(
+    server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the connection as it is by then, at the first look, later, and when the job has ended."""
+    (job,) = server.add(1)
+    server.end([job])
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection("old"))
+
+    def outdated(call: Call) -> Fault | None:
+        if call.access_key != "old":
+            return None
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection("new"))
+        return Fault(403, "UnrecognizedClientException")
+
+    server.fault = outdated
+    assert execute({"job_identifier": job.name, **mode})["status"] == "Completed"
+    assert {call.access_key for call in server.calls} == {"old", "new"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions_of_botocore.EndpointConnectionError(endpoint_url="https://bedrock"),
+        exceptions_of_botocore.ReadTimeoutError(endpoint_url="https://bedrock"),
+        exceptions_of_botocore.NoCredentialsError(),
+        exceptions_of_botocore.MetadataRetrievalError(error_msg="busy"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("entry", ["poke", "execute_complete"])
+def test_no_passing_error_fails_a_worker(
+    server: JobServer, monkeypatch: pytest.MonkeyPatch, error: Exception, entry: str
+) -> None:
+    """Network and credentials, while it looks and when it takes up a job that has ended."""
+    (job,) = server.add(1)
+    server.end([job])
+    errors = [error, error]
+    look = BedrockHook.get_customization_job
+
+    def unsteady(self: BedrockHook, job_identifier: str) -> Any:
+        if errors:
+            raise errors.pop()
+        return look(self, job_identifier)
+
+    monkeypatch.setattr(BedrockHook, "get_customization_job", unsteady)
+    monkeypatch.setattr(finished_job, "_PAUSES", (0.01,))
+    if entry == "poke":
+        assert execute({"job_identifier": job.name, "mode": "poke"})["status"] == "Completed"
+    else:
+        sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name)
+        event = {"kind": "ended", "job_identifier": job.arn, "message": "it is Completed"}
+        assert sensor.execute_complete({}, event)["status"] == "Completed"
+    assert not errors
+
+
+def test_a_worker_takes_up_an_ended_job_for_as_long_as_silence_may_last(
+    server: JobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Minutes of throttling do not make a completed job a failed task."""
+    monkeypatch.setattr(finished_job, "_PAUSES", (0.01,))
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    (job,) = server.add(1)
+    server.end([job])
+    server.fault = lambda call: Fault(429, "ThrottlingException") if len(server.calls) <= 20 else None
+    event = {"kind": "ended", "job_identifier": job.arn, "message": "it is Completed"}
+    arguments: dict[str, Any] = {"task_id": "wait", "job_identifier": job.name}
+    assert BedrockModelCustomizationSensor(**arguments).execute_complete({}, event)["status"] == "Completed"
+    server.fault = lambda call: Fault(429, "ThrottlingException")
+    with pytest.raises(BedrockError, match=r"unknown: no answer"):
+        BedrockModelCustomizationSensor(**arguments, silence_limit=0.1).execute_complete({}, event)
+
+
+def test_a_rescheduled_look_that_finds_nothing_new_logs_nothing(
+    server: JobServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first one says what it sees, the last one how it ended."""
+    (job,) = server.add(1)
+    server.fault = ends_after(server, 5, "Completed")
+    with caplog.at_level("INFO", logger="airflow_bedrock"):
+        execute({"job_identifier": job.name, "mode": "reschedule"})
+    said = [record.message for record in caplog.records if record.name == "airflow_bedrock.hooks.lookout"]
+    assert [line for line in said if line.startswith(f"Job {job.name} is")] == [
+        f"Job {job.name} is InProgress",
+        f"Job {job.name} is Completed",
+    ]
 
 
 @pytest.mark.parametrize("mode", MODES[:2], ids=["deferrable", "poke"])

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow.sdk import DAG
 from airflow.serialization import serialized_objects
 
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 
 
@@ -34,6 +35,9 @@ def test_it_waits_in_the_triggerer_unless_a_mode_is_given() -> None:
         ({"job_identifier": None}, "job_identifier"),
         ({"job_name": "other"}, "job_identifier"),
         ({"poke_interval": 0}, "poke_interval"),
+        ({"stop_on_kill": True, "mode": "reschedule"}, "stop_on_kill"),
+        ({"silence_limit": -1}, "silence_limit"),
+        ({"silence_limit": "60"}, "silence_limit"),
         ({"soft_fail": True, "never_fail": True}, "mutually exclusive"),
     ],
 )
@@ -73,6 +77,7 @@ def test_silent_fail_never_loses_patience() -> None:
     """The time-out alone ends the wait."""
     assert trigger_arguments()["silence_limit"] == 3600
     assert trigger_arguments(silence_limit=5)["silence_limit"] == 5
+    assert trigger_arguments(silence_limit=timedelta(hours=2))["silence_limit"] == 7200
     assert trigger_arguments(silence_limit=5, silent_fail=True)["silence_limit"] == 0
 
 
@@ -91,7 +96,7 @@ def test_it_takes_a_name_an_arn_or_an_operators_result(given: Any) -> None:
 @pytest.mark.parametrize("given", ["", {}, {"job_arn": None}])
 def test_a_template_that_rendered_to_nothing_is_said_plainly(given: Any) -> None:
     """Not as an error of the service."""
-    with pytest.raises(ValueError, match="names no job"):
+    with pytest.raises(BedrockFatalError, match="names no job"):
         trigger_arguments(job_identifier=given)
 
 
