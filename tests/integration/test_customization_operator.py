@@ -412,7 +412,7 @@ def test_a_reuse_that_is_no_choice_costs_nothing(account: Account, local: LocalB
 
 def test_a_pace_of_no_seconds_is_refused_when_the_dag_is_parsed(account: Account, local: LocalBedrock) -> None:
     """And not by the triggerer, when the job is paid for already."""
-    with pytest.raises(ValueError, match="waiter_delay must be more than 0"):
+    with pytest.raises(ValueError, match="waiter_delay must be a number of seconds, more than 0"):
         operator(account, local, "s3://bucket/train.jsonl", waiter_delay=0)
 
 
