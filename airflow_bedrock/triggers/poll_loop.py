@@ -59,6 +59,7 @@ log = logging.getLogger(__name__)
 _CALLS_AT_ONCE = 4
 _WAKE_AT_ONCE = 25  # triggers; each writes log lines, and together they must not hold up the event loop
 _TROUBLE_LOG_SECONDS = 300.0
+_REPORT_SECONDS = 10.0
 
 # One attempt a call: the planner looks again anyway, and has to hear of throttling to slow everybody down.
 _CLIENT_CONFIG = Config(
@@ -128,7 +129,6 @@ class PollLoop:
         self._drivers = 0
         self._own_driver: asyncio.Task[None] | None = None
         self._caller = _Caller(source)
-        self._reported_at = -math.inf
         self._trouble_logged_at = -math.inf
         self._troubles = 0
         self._refusal_logged = False
@@ -217,7 +217,9 @@ class PollLoop:
             trouble = trouble_of(error, ask)
             Stats.incr("bedrock.poll_errors", tags={**tags, "kind": trouble.name.lower()})
             self._log_trouble(ask, trouble, error)
+            _report_if_due()
             return self._planner.failed(ask, trouble, str(error), time.monotonic())
+        _report_if_due()  # before the answer counts, since after it nothing lags
         now = time.monotonic()
         if isinstance(ask, ListJobs):
             jobs, token = answer
@@ -225,7 +227,6 @@ class PollLoop:
         else:
             news = self._planner.got(ask, answer, now)
         keep_out_of_collection("answered", self._planner.answered)
-        self._report(now)
         return news
 
     async def _tell(self, news: News) -> None:
@@ -236,12 +237,14 @@ class PollLoop:
                 if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:
                     await asyncio.sleep(0)
 
-    def _report(self, now: float) -> None:
-        if now - self._reported_at < self._source.pace.interval:
-            return
-        self._reported_at = now
-        Stats.gauge("bedrock.jobs_watched", len(self._planner))
-        Stats.gauge("bedrock.poll_lag_seconds", self._planner.lag(now))
+    @property
+    def watched(self) -> int:
+        """How many jobs are watched."""
+        return len(self._planner)
+
+    def lag(self, now: float) -> float:
+        """How old the oldest answer is, in seconds."""
+        return self._planner.lag(now)
 
     def _log_trouble(self, ask: Ask, trouble: Trouble, error: Exception) -> None:
         """Say once what to allow, and of all else once in a while how often it happened."""
@@ -274,6 +277,7 @@ class PollLoop:
         if not self._watches and not self._drivers:
             _forget(self)
             self._caller.close()
+            _report()
 
 
 class _Caller:
@@ -362,6 +366,7 @@ def trouble_of(error: Exception, ask: Ask) -> Trouble:
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationException"})
 
 _loops: dict[tuple[asyncio.AbstractEventLoop, Source], PollLoop] = {}
+_reported_at = -math.inf
 
 
 def loop_for(source: Source) -> PollLoop:
@@ -375,3 +380,16 @@ def loop_for(source: Source) -> PollLoop:
 def _forget(poll_loop: PollLoop) -> None:
     for key in [key for key, kept in _loops.items() if kept is poll_loop]:
         del _loops[key]
+
+
+def _report_if_due() -> None:
+    if time.monotonic() - _reported_at >= _REPORT_SECONDS:
+        _report()
+
+
+def _report() -> None:
+    """Tell the gauges about all loops of the process, so that they do not overwrite each other's."""
+    global _reported_at
+    _reported_at = now = time.monotonic()
+    Stats.gauge("bedrock.jobs_watched", sum(poll_loop.watched for poll_loop in _loops.values()))
+    Stats.gauge("bedrock.poll_lag_seconds", max((poll_loop.lag(now) for poll_loop in _loops.values()), default=0.0))

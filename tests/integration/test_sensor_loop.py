@@ -174,6 +174,28 @@ async def test_a_service_that_is_gone_and_comes_back_ends_no_wait(server: JobSer
     assert events[0]["result"] is None
 
 
+@pytest.mark.parametrize("count", [1, 3], ids=["by Get", "by List"])
+async def test_errors_far_apart_are_not_one_silence(server: JobServer, way: str, count: int) -> None:
+    """Two errors with more than the limit between them, in which the service answered, end nothing."""
+    failed_at: list[float] = []
+
+    def fault(call: Call) -> Fault | None:
+        if len(server.calls) < 3 or len(failed_at) == 2 or (failed_at and call.at < failed_at[0] + 1.5):
+            return None
+        failed_at.append(call.at)
+        return Fault(500, "InternalServerException")
+
+    server.fault = fault
+    jobs = server.add(count)
+    async with waiting(way, [trigger(job, silence_limit=1) for job in jobs]) as tasks:
+        await until(lambda: len(failed_at) == 2)
+        looked = len(server.calls)
+        await until(lambda: len(server.calls) > looked + 1)
+        server.end(jobs)
+        events = await asyncio.gather(*tasks.values())
+    assert {event["kind"] for event in events} == {"ended"}
+
+
 async def test_replaced_credentials_are_taken_up(server: JobServer, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client is made anew from the connection as it is then."""
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection("old"))
@@ -249,28 +271,33 @@ async def test_polls_errors_jobs_and_lag_are_counted(
     class Recorder:
         counted: dict[str, int]
         gauges: dict[str, float]
+        most: dict[str, float]
 
         def __init__(self) -> None:
-            self.counted, self.gauges = {}, {}
+            self.counted, self.gauges, self.most = {}, {}, {}
 
         def incr(self, name: str, tags: dict[str, str]) -> None:
             self.counted[name] = self.counted.get(name, 0) + 1
 
         def gauge(self, name: str, value: float) -> None:
-            self.gauges[name] = max(value, self.gauges.get(name, 0))
+            self.gauges[name] = value
+            self.most[name] = max(value, self.most.get(name, 0))
 
     recorder = Recorder()
     monkeypatch.setattr(poll_loop, "Stats", recorder)
+    monkeypatch.setattr(poll_loop, "_REPORT_SECONDS", 0)
     jobs = server.add(4)
-    server.fault = lambda call: Fault(500, "InternalServerException") if len(server.calls) == 2 else None
+    server.fault = lambda call: Fault(500, "InternalServerException") if 2 <= len(server.calls) <= 9 else None
     async with waiting(way, [trigger(job) for job in jobs]) as tasks:
-        await until(lambda: len(server.calls) >= 4)
+        await until(lambda: len(server.calls) >= 11)
         server.end(jobs)
         await asyncio.gather(*tasks.values())
     assert recorder.counted["bedrock.polls"] == len(server.calls)
-    assert recorder.counted["bedrock.poll_errors"] == 1
-    assert recorder.gauges["bedrock.jobs_watched"] == 4
-    assert "bedrock.poll_lag_seconds" in recorder.gauges
+    assert recorder.counted["bedrock.poll_errors"] == 8
+    assert recorder.most["bedrock.jobs_watched"] == 4
+    outage = server.calls[9].at - server.calls[1].at
+    assert recorder.most["bedrock.poll_lag_seconds"] >= outage
+    assert recorder.gauges == {"bedrock.jobs_watched": 0, "bedrock.poll_lag_seconds": 0}
 
 
 async def test_a_defect_of_the_loop_fails_those_who_wait_instead_of_leaving_them(
