@@ -11,6 +11,9 @@ is a connection that S3 closes. So the disk holds one file at a time, and memory
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,7 +30,35 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+log = logging.getLogger(__name__)
+
 _MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
+_OF_THE_PATH = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # of the disk are others
+_PLACE = re.compile(
+    r"s3://[a-zA-Z0-9._-]+(/.*)?"  # what botocore takes for the name of a bucket
+    r"|file:(//(localhost)?/.*|(?!//).+)"
+    r"|(?![a-zA-Z][a-zA-Z0-9+.-]*:).+"  # a path, which begins with no scheme
+)
+
+
+def place(value: object) -> str:
+    """Return a URI, if it can be one of a file or a folder.
+
+    :raises ValueError: says what it must be.
+    """
+    if not isinstance(value, str) or value == "None" or value != value.strip() or not _PLACE.fullmatch(value):
+        raise ValueError("must be s3://bucket/key, file:///path, or a path on the local disk")
+    return value
+
+
+def same(uri: str, other: str) -> bool:
+    """Whether both name the same file."""
+    return _plain(uri) == _plain(other)
+
+
+def lies_in(uri: str, folder: str) -> bool:
+    """Whether a file or folder is the folder itself, or anywhere below it."""
+    return f"{_plain(uri)}/".startswith(f"{_plain(folder)}/")
 
 
 def join(uri: str, name: str) -> str:
@@ -47,9 +78,11 @@ class Storage:
     def jsonl_files(self, uri: str) -> list[str]:
         """Return the one file that ``uri`` names, or every ``*.jsonl`` under it if it ends with a slash, sorted.
 
-        :raises BedrockFatalError: nothing is there.
+        :raises BedrockFatalError: nothing is there, or a folder without a slash at its end.
         """
         if not uri.endswith("/"):
+            if not _is_s3(uri) and _path(uri).is_dir():
+                raise BedrockFatalError(f"{uri} is a folder: end it with a slash to read every .jsonl file under it.")
             return [uri]
         found = list(self._s3_keys(uri) if _is_s3(uri) else _local_files(uri))
         if not found:
@@ -67,16 +100,28 @@ class Storage:
         """
         if _is_s3(uri):
             with tempfile.TemporaryFile() as copy:
-                with _explained(f"Could not read {uri}"):
+                with _explained("read", uri):
                     bucket, key = _bucket_and_key(uri)
                     self._s3().download_fileobj(bucket, key, copy)
                 copy.seek(0)
                 yield copy
             return
-        with _explained(f"Could not read {uri}"):
+        with _explained("read", uri):
             file = _path(uri).open("rb")
         with file:
             yield file
+
+    def check_folder(self, uri: str) -> None:
+        """Find out what can be known, without writing, of whether files can be written to the folder.
+
+        On S3 that is whether there is such a bucket, where the connection may look at it; on the disk, whether the
+        folder may be written to, or made.
+
+        :raises BedrockFatalError: they cannot.
+        :raises BedrockError: looking failed in a way that may pass.
+        """
+        with _explained("write to", uri):
+            self._check_bucket(uri) if _is_s3(uri) else _check_folder(_path(uri))
 
     def write(self, file: Path, uri: str) -> bool:
         """Copy a local file to ``uri``, whole or not at all; return False if the same content is there already.
@@ -87,12 +132,21 @@ class Storage:
         :raises BedrockFatalError: it may not be written.
         :raises BedrockError: writing failed in a way that may pass.
         """
-        with _explained(f"Could not write {uri}"):
+        with _explained("write", uri):
             return self._write_s3(file, uri) if _is_s3(uri) else _write_local(file, _path(uri))
+
+    def _check_bucket(self, uri: str) -> None:
+        bucket, _ = _bucket_and_key(uri)
+        try:
+            self._s3().head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if error_code(error) != "403":
+                raise
+            log.warning("May not look at bucket %s: whether %s can be written to, the end will show", bucket, uri)
 
     def _s3_keys(self, uri: str) -> Iterator[str]:
         bucket, prefix = _bucket_and_key(uri)
-        with _explained(f"Could not list {uri}"):
+        with _explained("list", uri):
             for page in self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 yield from (
                     f"s3://{bucket}/{item['Key']}" for item in page.get("Contents", ()) if _is_jsonl(item["Key"])
@@ -122,34 +176,43 @@ class Storage:
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def _explained(doing: str, uri: str) -> Iterator[None]:
     """Turn what S3 and the disk raise into the errors of this package."""
+    what = f"Could not {doing} {uri}"
     try:
         yield
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and error_code(error) in _MISSING:
-            raise BedrockFatalError(f"{what}: it does not exist. Check the place.") from error
+            raise BedrockFatalError(f"{what}: {_missing(error, uri)}. Check the place.") from error
         raise (BedrockError if is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error
     except FileNotFoundError as error:
         raise BedrockFatalError(f"{what}: it does not exist. Check the place.") from error
+    except OSError as error:
+        raise (BedrockFatalError if isinstance(error, _OF_THE_PATH) else BedrockError)(f"{what}: {error}") from error
+
+
+def _missing(error: ClientError, uri: str) -> str:
+    """Say what is missing; to a HEAD of an object, S3 does not say whether it is the object or its bucket."""
+    of_bucket = error_code(error) == "NoSuchBucket" or error.operation_name == "HeadBucket"
+    return f"there is no bucket {_bucket_and_key(uri)[0]}" if of_bucket else "it does not exist"
 
 
 def _is_s3(uri: str) -> bool:
-    scheme = urlsplit(uri).scheme
-    if scheme not in {"s3", "file", ""}:
-        raise BedrockFatalError(f"{uri}: only s3:// and local files can be read and written.")
-    return scheme == "s3"
+    return uri.startswith("s3://")
 
 
 def _bucket_and_key(uri: str) -> tuple[str, str]:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise BedrockFatalError(f"{uri}: the name of the bucket is missing (s3://bucket/key).")
     return bucket, key
 
 
 def _path(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+
+
+def _plain(uri: str) -> str:
+    """Return the one form of all the names of a place, without a slash at its end."""
+    return uri.rstrip("/") if _is_s3(uri) else str(_path(uri).resolve()).rstrip("/")
 
 
 def _is_jsonl(name: str) -> bool:
@@ -163,6 +226,14 @@ def _local_files(uri: str) -> Iterator[str]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _check_folder(folder: Path) -> None:
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{nearest} may not be written to")
 
 
 def _write_local(file: Path, target: Path) -> bool:

@@ -82,7 +82,7 @@ def test_missing_source(s3: S3Client, bucket: str) -> None:
     storage = Storage(lambda: s3)
     with pytest.raises(BedrockFatalError, match="does not exist"), storage.read(f"s3://{bucket}/none.jsonl"):
         pass
-    with pytest.raises(BedrockFatalError, match="does not exist"):
+    with pytest.raises(BedrockFatalError, match=f"there is no bucket {bucket}-none"):
         storage.jsonl_files(f"s3://{bucket}-none/")
     with pytest.raises(BedrockFatalError, match=r"no \.jsonl file"):
         storage.jsonl_files(f"s3://{bucket}/none/")

@@ -1,0 +1,113 @@
+"""Places on S3 and on the disk: which text can be one, which two are the same, and what is said where one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.storage import Storage, lies_in, place, same
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="id", aws_secret_access_key="key")
+    with Stubber(client) as stub:
+        yield client, stub
+        stub.assert_no_pending_responses()
+    client.close()
+
+
+PLACES = """
+s3://bucket
+s3://my-bucket.eu/a b/c.jsonl
+s3://b/run=2026-01-01T00:00:00+00:00/
+file:///data/x
+file://localhost/x
+file:/x
+/data/x
+data/x.jsonl
+./a:b
+"""
+NO_PLACES = """
+None
+s3:/typo/ev
+s3:
+s3://
+s3:///key
+S3://bucket/key
+s3://a b/key
+https://x/ev
+gs://bucket/key
+file:
+file://host/x
+"""
+
+
+@pytest.mark.parametrize("uri", PLACES.split("\n")[1:-1])
+def test_places(uri: str) -> None:
+    """What names a file or a folder on S3 or on the disk is taken as it is."""
+    assert place(uri) == uri
+
+
+@pytest.mark.parametrize(
+    "uri", [*NO_PLACES.split("\n")[1:-1], "", " ", " s3://bucket/key", "s3://bucket/key\n", None, 7, Path("x")]
+)
+def test_what_is_no_place(uri: Any) -> None:
+    """Anything else is refused, with what to write instead."""
+    with pytest.raises(ValueError, match="must be s3://bucket/key, file:///path, or a path on the local disk"):
+        place(uri)
+
+
+def test_same_and_lies_in(tmp_path: Path) -> None:
+    """A local place has many names, one on S3 a single one; a name that only begins alike is another place."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert same(f"{tmp_path}/link/x", f"file://{tmp_path}/./x")
+    assert same("s3://b/x", "s3://b/x")
+    assert not same("s3://b/x", "s3://b/./x")
+    assert lies_in("s3://b/src", "s3://b/src/")
+    assert lies_in(f"{tmp_path}/link/a", str(tmp_path))
+    assert not lies_in("s3://b/src-out", "s3://b/src/")
+
+
+def test_a_missing_bucket_is_named(s3: Any, tmp_path: Path) -> None:
+    """Before a write and at one, the error says that it is the bucket which does not exist."""
+    client, stub = s3
+    (tmp_path / "x").write_bytes(b"x")
+    stub.add_client_error("head_bucket", "404", http_status_code=404)
+    with pytest.raises(BedrockFatalError, match="Could not write to s3://gone/x: there is no bucket gone"):
+        Storage(lambda: client).check_folder("s3://gone/x")
+    stub.add_client_error("head_object", "404", http_status_code=404)
+    stub.add_client_error("put_object", "NoSuchBucket", http_status_code=404)
+    with pytest.raises(BedrockFatalError, match="Could not write s3://gone/x: there is no bucket gone"):
+        Storage(lambda: client).write(tmp_path / "x", "s3://gone/x")
+
+
+def test_a_bucket_that_may_not_be_looked_at(s3: Any) -> None:
+    """A role may write objects without seeing their bucket; a fault of S3 is worth another try."""
+    client, stub = s3
+    stub.add_client_error("head_bucket", "403", http_status_code=403)
+    Storage(lambda: client).check_folder("s3://bucket/x")
+    stub.add_client_error("head_bucket", "503", http_status_code=503)
+    with pytest.raises(BedrockError) as caught:
+        Storage(lambda: client).check_folder("s3://bucket/x")
+    assert not isinstance(caught.value, BedrockFatalError)
+
+
+def test_what_is_in_the_way_on_the_disk(tmp_path: Path) -> None:
+    """A folder that can be made is good, and is not made; a file in its place is an error for good."""
+    storage = Storage(lambda: pytest.fail("no S3"))
+    storage.check_folder(str(tmp_path / "a/b"))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").write_bytes(b"x")
+    with pytest.raises(BedrockFatalError, match="is a file"):
+        storage.check_folder(str(tmp_path / "a/b"))
+    with pytest.raises(BedrockFatalError, match="Could not write"):
+        storage.write(tmp_path / "a", str(tmp_path / "a/b"))
+    with pytest.raises(BedrockFatalError, match="Could not read"), storage.read(str(tmp_path)):
+        pass
