@@ -1,0 +1,157 @@
+"""The check of an operator's arguments: each has a rule, for when the DAG is parsed and again for when the task runs.
+
+A rule takes a value and returns it in its type, or raises a ValueError that says what the value must be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators.literals import is_literal
+from airflow_bedrock.shapes import problems
+
+Rule = Callable[[Any], Any]
+Conflicts = Callable[[Mapping[str, Any]], Iterator[str]]
+"""From those arguments that are good by themselves, by name: what is wrong with them together."""
+
+
+class ArgumentError(BedrockFatalError, ValueError):
+    """An operator was given what cannot be right; it did nothing. The DAG file is broken, or the task fails for good.
+
+    It is both, since a mapped task is made from its arguments only when it runs.
+    """
+
+
+def no_conflicts(found: Mapping[str, Any]) -> Iterator[str]:
+    """Find nothing wrong with the arguments together."""
+    yield from ()
+
+
+def check_literals(operator: Any, rules: Mapping[str, Rule], conflicts: Conflicts = no_conflicts) -> None:
+    """Check the arguments that are final when the DAG is parsed: literals, and whatever is not templated.
+
+    :raises ArgumentError: names everything that is wrong.
+    """
+    final = {
+        name: rule
+        for name, rule in rules.items()
+        if name not in operator.template_fields or is_literal(getattr(operator, name))
+    }
+    checked(operator, final, conflicts)
+
+
+def checked(operator: Any, rules: Mapping[str, Rule], conflicts: Conflicts = no_conflicts) -> dict[str, Any]:
+    """Return the arguments that have a rule, in their types, by name.
+
+    :raises ArgumentError: names everything that is wrong.
+    """
+    found, wrong = {}, []
+    for name, rule in rules.items():
+        value = getattr(operator, name)
+        try:
+            found[name] = rule(value)
+        except ValueError as error:
+            wrong.append(f"{name} {error}; got {_shown(value)}")
+    wrong += conflicts(found)
+    if wrong:
+        raise ArgumentError(
+            f"Task {operator.task_id} cannot run: {'. '.join(wrong)}. Nothing was done and nothing was spent."
+        )
+    return found
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, (str, int, float, type(None))):
+        return f"a {type(value).__name__}"  # what is in it may be a prompt
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}…"
+
+
+def optional(rule: Rule) -> Rule:
+    """Take None as well."""
+    return lambda value: None if value is None else rule(value)
+
+
+def text(value: Any) -> str:
+    """Take text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be text, and not empty")
+    return value
+
+
+def named(rule: Rule) -> Rule:
+    """Take what the rule takes, but for the text that a template makes of None."""
+
+    def check(value: Any) -> Any:
+        if value == "None":
+            raise ValueError("must name something: a template that finds nothing renders None")
+        return rule(value)
+
+    return check
+
+
+def real(least: float, most: float = float("inf"), *, between: bool = False) -> Rule:
+    """Take a finite number from ``least`` to ``most``; with ``between``, neither of the two."""
+    ends = f"more than {least:g}" if between else f"{least:g} or more"
+    if most < float("inf"):
+        ends = f"between {least:g} and {most:g}" if between else f"from {least:g} to {most:g}"
+
+    def check(value: Any) -> float:
+        right = isinstance(value, (int, float)) and not isinstance(value, bool) and value < float("inf")
+        if not right or not least <= value <= most or (between and value in (least, most)):
+            raise ValueError(f"must be a number, {ends}")
+        return float(value)
+
+    return check
+
+
+def whole(least: int) -> Rule:
+    """Take a whole number, ``least`` or more."""
+
+    def check(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"must be a whole number, {least} or more")
+        return value
+
+    return check
+
+
+def rendered(rule: Rule) -> Rule:
+    """Take a number as text too, for an argument that may be a template: that renders to text."""
+    return lambda value: rule(_number(value))
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value  # the rule refuses it
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def member(service: str, operation: str, name: str) -> Rule:
+    """Take what the service takes as that member of that operation's request, by botocore's model of the service."""
+
+    def check(value: Any) -> Any:
+        found = problems(_request_shape(service, operation).members[name], value)
+        if found:
+            raise ValueError(
+                "; ".join(f"{problem.path} {problem.rule.removeprefix('Member ')}".lstrip(". ") for problem in found)
+            )
+        return value
+
+    return check
+
+
+@cache
+def _request_shape(service: str, operation: str) -> Any:
+    """Botocore's shape of the request; loaded when first needed, which takes some 40 ms."""
+    from botocore.loaders import create_loader
+    from botocore.model import ServiceModel
+
+    model = ServiceModel(create_loader().load_service_model(service, "service-2"), service)
+    return model.operation_model(operation).input_shape
