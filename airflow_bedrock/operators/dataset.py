@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +28,52 @@ from airflow_bedrock.datasets import (
 )
 from airflow_bedrock.datasets.preparation import SourceRecord
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.storage import Storage, join
+from airflow_bedrock.operators.arguments import Rule, check_literals, checked, optional, real, rendered, text
+from airflow_bedrock.storage import Storage, join, lies_in, place, same
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+_FILES = (*(f"{split.value}.jsonl" for split in Split), "report.json")
+
+
+def _record_format(value: Any) -> RecordFormat | None:
+    if not value:
+        return None
+    known = [known.value for known in RecordFormat]
+    if value not in known:
+        raise ValueError(f"must be one of {', '.join(known)}")
+    return RecordFormat(value)
+
+
+def _text_or_empty(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return value
+
+
+def _seed(value: Any) -> str:
+    if not isinstance(value, (str, int)):
+        raise ValueError("must be text, or a whole number")
+    return str(value)
+
+
+_FRACTION = rendered(real(0, 1))
+_RULES: Mapping[str, Rule] = {
+    "source_uri": place,
+    "output_uri": place,
+    "base_model_id": optional(_text_or_empty),
+    "record_format": _record_format,
+    "prompt_field": text,
+    "completion_field": text,
+    "system_prompt": optional(_text_or_empty),
+    "group_field": optional(text),
+    "validation_fraction": _FRACTION,
+    "test_fraction": _FRACTION,
+    "seed": _seed,
+    "max_dropped_fraction": _FRACTION,
+}
 
 
 class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
@@ -50,10 +92,11 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
-    Every parameter is templated.
+    Every parameter is templated, but for the last two.
 
     :param source_uri: JSON Lines, on S3 or local: one file, or with a slash at its end every ``*.jsonl`` under it.
-    :param output_uri: the folder to write to, on S3 or local; not under ``source_uri``.
+    :param output_uri: the folder to write to, on S3 or local; not under ``source_uri``, and not such that a file
+        written there would replace the source.
     :param base_model_id: id or ARN of the base model; says the record format, and the limits to check.
     :param record_format: a value of :class:`~airflow_bedrock.datasets.RecordFormat`; needed where the base model is
         not known to this version or not given.
@@ -64,8 +107,12 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         records with the same prompt.
     :param validation_fraction: fraction of the records for validation, 0 to 1; 0 writes no such file.
     :param test_fraction: fraction of the records held out for evaluation, 0 to 1; 0 writes no such file.
-    :param seed: another seed is another split.
-    :param max_dropped_fraction: more unusable records than this fraction of the source fail the task.
+    :param seed: another seed, a text or a whole number, is another split.
+    :param max_dropped_fraction: more unusable records than this fraction of the source, 0 to 1, fail the task.
+    :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
+        ``task.output["training_data_uri"]`` is found. (default: True)
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     aws_hook_class = S3Hook
@@ -97,7 +144,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         group_field: str | None = None,
         validation_fraction: float | str = 0.1,
         test_fraction: float | str = 0.1,
-        seed: str = "",
+        seed: str | int = "",
         max_dropped_fraction: float | str = 0.05,
         multiple_outputs: bool = True,
         **kwargs: Any,
@@ -115,6 +162,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         self.test_fraction = test_fraction
         self.seed = seed
         self.max_dropped_fraction = max_dropped_fraction
+        check_literals(self, _RULES, _conflicts)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Prepare the data, and return where it is.
@@ -122,45 +170,18 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         :raises BedrockFatalError: the data or the settings are not such that a job could be made from them.
         :raises BedrockError: the storage failed in a way that may pass.
         """
-        if self.source_uri.endswith("/") and self.output_uri.startswith(self.source_uri):
-            raise BedrockFatalError(
-                f"output_uri {self.output_uri} lies under source_uri {self.source_uri}: the next run would read what "
-                "this one writes. Name another place."
-            )
+        arguments = checked(self, _RULES, _conflicts)
         storage = Storage(lambda: self.hook.conn)
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
             try:
-                settings, max_dropped_fraction = self._settings(), _fraction(self.max_dropped_fraction)
+                settings = _settings(arguments)
                 report = self._prepare(storage, settings, Path(folder))
             except DatasetError as error:
                 raise BedrockFatalError(
                     f"Could not prepare {self.source_uri}: {error}. Nothing was written."
                 ) from error
-            self._check(report, settings, max_dropped_fraction)
+            self._check(report, settings, arguments["max_dropped_fraction"])
             return self._publish(storage, report, Path(folder))
-
-    def _settings(self) -> Settings:
-        return Settings(
-            record_format=self._record_format(),
-            limits=limits_for(self.base_model_id) if self.base_model_id else None,
-            splitter=Splitter(
-                validation=_fraction(self.validation_fraction), test=_fraction(self.test_fraction), seed=self.seed
-            ),
-            prompt_field=self.prompt_field,
-            completion_field=self.completion_field,
-            system_prompt=self.system_prompt,
-            group_field=self.group_field,
-        )
-
-    def _record_format(self) -> RecordFormat:
-        if self.record_format:
-            known = [known.value for known in RecordFormat]
-            if self.record_format not in known:
-                raise DatasetError(f"record_format {self.record_format} is none of {', '.join(known)}")
-            return RecordFormat(self.record_format)
-        if not self.base_model_id:
-            raise DatasetError("neither base_model_id nor record_format says what to write")
-        return format_for(self.base_model_id)
 
     def _prepare(self, storage: Storage, settings: Settings, folder: Path) -> PreparationReport:
         with ExitStack() as stack:
@@ -197,12 +218,39 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         return uri
 
 
-def _fraction(value: float | str) -> float:
-    """Return a number that may come from a template, and then is text."""
-    try:
-        return float(value)
-    except ValueError as error:
-        raise DatasetError(f"{value} is not a fraction") from error
+def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the arguments together."""
+    if {"source_uri", "output_uri"} <= found.keys():
+        source, output = found["source_uri"], found["output_uri"]
+        if source.endswith("/") and lies_in(output, source):
+            yield (
+                f"output_uri {output} lies under source_uri {source}: the next run would read what this one writes. "
+                "Name another place"
+            )
+        if any(same(source, join(output, name)) for name in _FILES):
+            yield f"source_uri {source} would be replaced by a file written to output_uri. Name another place"
+    if {"base_model_id", "record_format"} <= found.keys() and not (found["base_model_id"] or found["record_format"]):
+        yield "neither base_model_id nor record_format says what to write"
+    if {"validation_fraction", "test_fraction"} <= found.keys():
+        try:
+            Splitter(validation=found["validation_fraction"], test=found["test_fraction"])
+        except DatasetError as error:
+            yield str(error)
+
+
+def _settings(arguments: Mapping[str, Any]) -> Settings:
+    base_model_id, record_format = arguments["base_model_id"], arguments["record_format"]
+    return Settings(
+        record_format=record_format or format_for(base_model_id),
+        limits=limits_for(base_model_id) if base_model_id else None,
+        splitter=Splitter(
+            validation=arguments["validation_fraction"], test=arguments["test_fraction"], seed=arguments["seed"]
+        ),
+        prompt_field=arguments["prompt_field"],
+        completion_field=arguments["completion_field"],
+        system_prompt=arguments["system_prompt"],
+        group_field=arguments["group_field"],
+    )
 
 
 def _file(folder: Path, split: Split) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import Context
+from airflow.sdk import DAG, Context
 
 from airflow_bedrock.datasets import decode
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -97,11 +97,27 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
         (100, {"prompt_field": "question"}, "100 of 100 records cannot be used"),
         (100, {"base_model_id": "nobody.knows"}, "record_format"),
         (100, {"base_model_id": None}, "neither base_model_id nor record_format"),
-        (100, {"record_format": "yaml"}, "none of bedrock-conversation-2024, prompt-completion, claude"),
-        (100, {"test_fraction": "a lot"}, "not a fraction"),
-        (100, {"max_dropped_fraction": "a lot"}, "not a fraction"),
-        (100, {"test_fraction": 1.5}, "something is left for training"),
-        (100, {"source_uri": "gs://bucket/in.jsonl"}, "only s3:// and local files"),
+        (100, {"record_format": "yaml"}, "one of bedrock-conversation-2024, prompt-completion, claude; got 'yaml'"),
+        (100, {"test_fraction": "a lot"}, "test_fraction must be a number, from 0 to 1; got 'a lot'"),
+        (100, {"max_dropped_fraction": "a lot"}, "max_dropped_fraction must be a number"),
+        (100, {"test_fraction": 1.5}, "test_fraction must be a number, from 0 to 1; got 1.5"),
+        (100, {"test_fraction": 0.5, "validation_fraction": "0.5"}, "something is left for training"),
+        (100, {"test_fraction": None}, "test_fraction must be a number, from 0 to 1; got None"),
+        (100, {"max_dropped_fraction": -1}, "from 0 to 1; got -1"),
+        (100, {"max_dropped_fraction": 5}, "from 0 to 1; got 5"),
+        (100, {"max_dropped_fraction": "nan"}, "from 0 to 1; got 'nan'"),
+        (100, {"seed": 0.5}, "seed must be text, or a whole number; got 0.5"),
+        (100, {"prompt_field": ""}, "prompt_field must be text"),
+        (100, {"group_field": ""}, "group_field must be text"),
+        (100, {"system_prompt": ["a secret"]}, "system_prompt must be text; got a list"),
+        (
+            100,
+            {"source_uri": "gs://bucket/in.jsonl"},
+            "source_uri must be s3://bucket/key, .* got 'gs://bucket/in.jsonl'",
+        ),
+        (100, {"source_uri": ""}, "source_uri must be s3://bucket/key, .* got ''"),
+        (100, {"source_uri": None}, "source_uri must be s3://bucket/key, .* got None"),
+        (100, {"output_uri": ""}, "output_uri must be s3://bucket/key, .* got ''"),
         (100, {"source_uri": "/nowhere/in.jsonl"}, "does not exist"),
         (100, {"source_uri": "/nowhere/"}, "no .jsonl file"),
     ],
@@ -116,10 +132,74 @@ def test_what_cannot_be_trained_on_is_not_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_output_under_source_is_refused(tmp_path: Path) -> None:
-    """Output that the next run would read as its source is refused."""
+@pytest.mark.parametrize("output", ["src", "src/", "src/out", "other/../src"])
+def test_output_under_source_is_refused(tmp_path: Path, output: str) -> None:
+    """Output that the next run would read as its source is refused, with and without a slash at its end."""
+    (tmp_path / "src").mkdir()
+    write_source(tmp_path / "src/in.jsonl")
     with pytest.raises(BedrockFatalError, match="lies under source_uri"):
-        prepare(tmp_path, source_uri=f"{tmp_path}/", output_uri=f"{tmp_path}/out")
+        prepare(tmp_path, source_uri=f"{tmp_path}/src/", output_uri=f"{tmp_path}/{output}")
+    assert [path.name for path in (tmp_path / "src").iterdir()] == ["in.jsonl"]
+
+
+def test_output_beside_the_source(tmp_path: Path) -> None:
+    """A folder whose name only begins like the source's is another one, and a source may have the output beside it."""
+    (tmp_path / "src").mkdir()
+    write_source(tmp_path / "src/in.jsonl")
+    prepare(tmp_path, source_uri=f"{tmp_path}/src/", output_uri=f"{tmp_path}/src-out")
+    prepare(tmp_path, source_uri=f"{tmp_path}/src/in.jsonl", output_uri=f"{tmp_path}/src")
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "validation.jsonl", "test.jsonl", "report.json"])
+@pytest.mark.parametrize("form", ["{}", "file://{}", "{}/."])
+def test_the_source_is_not_overwritten(tmp_path: Path, name: str, form: str) -> None:
+    """A source that has the name of a file to write keeps its content, however the folder is written."""
+    write_source(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(BedrockFatalError, match=r"source_uri .* would be replaced"):
+        prepare(tmp_path, source_uri=str(tmp_path / name), output_uri=form.format(tmp_path))
+    assert (tmp_path / name).read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_without_its_slash(tmp_path: Path) -> None:
+    """A local folder is told from a file, and the error says how to write it."""
+    (tmp_path / "src").mkdir()
+    with pytest.raises(BedrockFatalError, match="is a folder: end it with a slash"):
+        prepare(tmp_path, source_uri=f"{tmp_path}/src")
+
+
+def test_a_number_is_a_seed(tmp_path: Path) -> None:
+    """A seed that is a number splits as its digits do, which is what a template makes of it."""
+    write_source(tmp_path / "in.jsonl")
+    digest = prepare(tmp_path, seed=7)["digest"]
+    assert digest == prepare(tmp_path, seed="7")["digest"]
+    assert digest != prepare(tmp_path)["digest"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"record_format": "yaml"},
+        {"base_model_id": None},
+        {"test_fraction": 0.5, "validation_fraction": 0.5},
+        {"source_uri": "s3://bucket/raw/train.jsonl", "output_uri": "s3://bucket/raw"},
+        {"source_uri": "s3://bucket/src/", "output_uri": "s3://bucket/src"},
+        {"source_uri": "s3:/bucket/in.jsonl"},
+    ],
+)
+def test_a_literal_is_checked_when_the_dag_is_parsed(arguments: dict[str, Any]) -> None:
+    """The DAG file itself is broken; the same in templates and outputs of tasks waits for the task."""
+
+    def task(task_id: str, **changes: Any) -> Any:
+        given = {"source_uri": "s3://bucket/in.jsonl", "output_uri": "s3://bucket/out", "base_model_id": NOVA}
+        return BedrockDatasetPreparationOperator(task_id=task_id, **{**given, **changes})
+
+    with pytest.raises(ValueError, match="Task prepare cannot run"):
+        task("prepare", **arguments)
+    with DAG("dag"):
+        earlier = task("earlier", **dict.fromkeys(arguments, "{{ params.later }}"))
+        task("later", **dict.fromkeys(arguments, earlier.output))
 
 
 def test_places_and_names_are_templated() -> None:
