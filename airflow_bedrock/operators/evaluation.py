@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,12 +21,23 @@ from botocore.config import Config
 from airflow_bedrock.converse import Answer, ConverseModel
 from airflow_bedrock.datasets import DatasetError, Example, decode
 from airflow_bedrock.datasets.records import text_digest
-from airflow_bedrock.evaluation import Comparison, Metric, exact_match, metric
+from airflow_bedrock.evaluation import METRICS, Comparison, Metric, exact_match, metric
 from airflow_bedrock.evaluation.pool import ordered_map
 from airflow_bedrock.evaluation.tally import ModelTally
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockRuntimeHook
-from airflow_bedrock.storage import Storage, join
+from airflow_bedrock.operators.arguments import (
+    Rule,
+    check_literals,
+    checked,
+    member,
+    named,
+    optional,
+    real,
+    rendered,
+    whole,
+)
+from airflow_bedrock.storage import Storage, join, place, same
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,6 +46,35 @@ if TYPE_CHECKING:
 ROLES = ("candidate", "baseline")
 Record = tuple[int, Example]  # its number in the file, from 1, and what it holds
 Answers = tuple[Example, dict[str, Answer]]  # a record and the answer of each role
+_FILES = (*(f"{role}.jsonl" for role in ROLES), "report.json")
+
+
+def _metrics(value: Any) -> list[str]:
+    names = [value] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
+    unknown = [name for name in names if not isinstance(name, str) or name not in METRICS]
+    if unknown or not names:
+        raise ValueError(f"must name at least one of {', '.join(METRICS)}, and nothing else{_listed(unknown)}")
+    return names
+
+
+def _listed(unknown: Sequence[object]) -> str:
+    return f" (there is no metric {', '.join(map(repr, unknown))})" if unknown else ""
+
+
+_MODEL = named(member("bedrock-runtime", "Converse", "modelId"))
+_RULES: Mapping[str, Rule] = {
+    "test_data_uri": place,
+    "candidate_model_id": _MODEL,
+    "baseline_model_id": _MODEL,
+    "output_uri": place,
+    "max_records": optional(rendered(whole(1))),
+    "max_tokens": rendered(whole(1)),
+    "temperature": optional(real(0, 1)),
+    "concurrency": whole(1),
+    "metrics": _metrics,
+    "alpha": rendered(real(0, 1, between=True)),
+    "ready_timeout": real(0),
+}
 
 
 class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
@@ -56,16 +96,20 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`. (templated)
     :param candidate_model_id: what Converse takes: the ARN of the custom model's deployment. (templated)
     :param baseline_model_id: the model to compare with: the one in use, or the base model. (templated)
-    :param output_uri: the folder to write to, on S3 or local. (templated)
+    :param output_uri: the folder to write to, on S3 or local; looked at before the first question. (templated)
     :param max_records: ask no more than so many records, drawn by their hash: the same file gives the same ones. None
         asks all. (templated)
     :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
         (templated)
-    :param temperature: 0 for the likeliest answer; None for models that take no temperature.
+    :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
     :param concurrency: how many questions are under way at once.
     :param metrics: ``exact_match``, ``chrf`` (extra ``eval``); the first one decides who wins a record.
-    :param alpha: significance level of the verdict. (templated)
+    :param alpha: significance level of the verdict, between 0 and 1. (templated)
     :param ready_timeout: seconds to wait for a model that is not ready yet.
+    :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
+        ``task.output["verdict"]`` is found. (default: True)
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     aws_hook_class = BedrockRuntimeHook
@@ -84,7 +128,7 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         max_tokens: int | str = 64,
         temperature: float | None = 0.0,
         concurrency: int = 8,
-        metrics: Sequence[str] = ("exact_match",),
+        metrics: str | Sequence[str] = ("exact_match",),
         alpha: float | str = 0.05,
         ready_timeout: float = 600.0,
         multiple_outputs: bool = True,
@@ -102,6 +146,7 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         self.metrics = metrics
         self.alpha = alpha
         self.ready_timeout = ready_timeout
+        check_literals(self, _RULES, _conflicts)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask, compare, write, and return the verdict.
@@ -109,61 +154,54 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         :raises BedrockFatalError: the held-out file, a setting or a model is such that no retry can help.
         :raises BedrockError: a model did not answer, but may later.
         """
+        arguments = checked(self, _RULES, _conflicts)
         s3 = S3Hook(**self._hook_parameters)
         storage = Storage(lambda: s3.conn)
-        evaluation = self._evaluation()
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            source = stack.enter_context(storage.read(self.test_data_uri))
-            chosen = self._choose(source)
+            with _adding("No question was asked."):
+                evaluation = self._evaluation(arguments)
+                storage.check_folder(self.output_uri)
+                source = stack.enter_context(storage.read(self.test_data_uri))
+                chosen = self._choose(source, arguments["max_records"])
             source.seek(0)
             with ExitStack() as files:
                 outputs = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in ROLES}
-                for answers in stack.enter_context(closing(self._answers(source, chosen))):
+                for answers in stack.enter_context(closing(self._answers(source, chosen, arguments))):
                     evaluation.add(answers)
                     for role, output in outputs.items():
                         output.write(_answer_record(answers, role, evaluation.models[role].model_id))
             return self._publish(storage, evaluation, folder)
 
-    def _evaluation(self) -> _Evaluation:
+    def _evaluation(self, arguments: Mapping[str, Any]) -> _Evaluation:
         try:
-            if self.concurrency < 1 or int(self.max_tokens) < 1 or not self.metrics:
-                raise ValueError("concurrency and max_tokens must be at least 1, and metrics must name at least one")
-            return _Evaluation(
-                {"candidate": self.candidate_model_id, "baseline": self.baseline_model_id},
-                {name: metric(name) for name in self.metrics},
-                Comparison(alpha=float(self.alpha)),  # a template renders to a string
-            )
-        except (ImportError, ValueError) as error:
-            raise BedrockFatalError(f"No question was asked: {error}") from error
+            metrics = {name: metric(name) for name in arguments["metrics"]}
+        except ImportError as error:
+            raise BedrockFatalError(str(error)) from error
+        models = {"candidate": self.candidate_model_id, "baseline": self.baseline_model_id}
+        return _Evaluation(models, metrics, Comparison(alpha=arguments["alpha"]))
 
-    def _choose(self, source: BinaryIO) -> Set[int]:
+    def _choose(self, source: BinaryIO, max_records: int | None) -> Set[int]:
         """Read the whole file, before the first question is paid for; return the numbers of the records to ask.
 
         They are drawn by their hash and not from the file's beginning, where the records of one kind may stand.
         """
-        try:
-            limit = sys.maxsize if self.max_records is None else int(self.max_records)
-        except ValueError as error:
-            raise BedrockFatalError(f"max_records: {error}. No question was asked.") from error
-        if limit < 1:
-            raise BedrockFatalError(f"max_records is {limit}, and must be at least 1. No question was asked.")
         hashed = ((text_digest(example.prompt), number) for number, example in _read(self.test_data_uri, source))
-        chosen = {number for _, number in heapq.nsmallest(limit, hashed)}
+        chosen = {number for _, number in heapq.nsmallest(max_records or sys.maxsize, hashed)}
         if not chosen:
             raise BedrockFatalError(f"{self.test_data_uri} holds no record: there is nothing to evaluate on.")
         return chosen
 
-    def _answers(self, source: BinaryIO, chosen: Set[int]) -> Generator[Answers]:
+    def _answers(self, source: BinaryIO, chosen: Set[int], arguments: Mapping[str, Any]) -> Generator[Answers]:
         with ExitStack() as stack:
             client = stack.enter_context(closing(self._client()))
             models = {
                 role: ConverseModel(
                     client,
                     model_id,
-                    max_tokens=int(self.max_tokens),
-                    temperature=self.temperature,
-                    ready_timeout=self.ready_timeout,
+                    max_tokens=arguments["max_tokens"],
+                    temperature=arguments["temperature"],
+                    ready_timeout=arguments["ready_timeout"],
                 )
                 for role, model_id in zip(ROLES, (self.candidate_model_id, self.baseline_model_id), strict=True)
             }
@@ -188,13 +226,31 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
 
     def _publish(self, storage: Storage, evaluation: _Evaluation, folder: Path) -> dict[str, Any]:
         result = evaluation.result()
-        report_file = folder / "report.json"
+        report_file = folder / _FILES[-1]
         report = {**evaluation.report(), "test_data_uri": self.test_data_uri}
         report_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-        for name in (*(f"{role}.jsonl" for role in ROLES), report_file.name):
-            storage.write(folder / name, join(self.output_uri, name))
+        with _adding("Every question was asked and is billed, but the answers are lost: another try asks all again."):
+            for name in _FILES:
+                storage.write(folder / name, join(self.output_uri, name))
         self.log.info("Candidate against baseline: %s", result)
         return {**result, "report_uri": join(self.output_uri, report_file.name)}
+
+
+def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the arguments together."""
+    if {"test_data_uri", "output_uri"} <= found.keys():
+        source, output = found["test_data_uri"], found["output_uri"]
+        if any(same(source, join(output, name)) for name in _FILES):
+            yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another place"
+
+
+@contextmanager
+def _adding(said: str) -> Iterator[None]:
+    """Add to an error what has become of the questions, and of their bill."""
+    try:
+        yield
+    except BedrockError as error:
+        raise type(error)(f"{str(error).rstrip('.')}. {said}") from error
 
 
 class _Evaluation:
@@ -245,7 +301,7 @@ def _read(name: str, lines: BinaryIO) -> Iterator[Record]:
         try:
             yield number, decode(line)
         except DatasetError as error:
-            raise BedrockFatalError(f"Record {number} of {name}: {error}. No question was asked.") from error
+            raise BedrockFatalError(f"Record {number} of {name}: {error}.") from error
 
 
 def _ask(models: Mapping[str, ConverseModel], record: Record) -> Answers:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 
 from airflow_bedrock.datasets import Example, RecordFormat, encode
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -21,11 +22,27 @@ RECORD = encode(Example("secret", "yes"), RecordFormat.CLAUDE) + b"\n"
         (b"\n\n", {}, "holds no record"),
         (RECORD + b'\n{"prompt":"secret"}\n', {}, "Record 3 of .*: not a training record.*No question was asked"),
         (RECORD, {"metrics": ["accuracy"]}, "no metric 'accuracy'"),
+        (RECORD, {"metrics": "accuracy"}, "no metric 'accuracy'"),
         (RECORD, {"metrics": []}, "metrics must name at least one"),
-        (RECORD, {"alpha": 5}, "significance level"),
-        (RECORD, {"concurrency": 0}, "at least 1"),
-        (RECORD, {"max_records": "0"}, "at least 1"),
-        (RECORD, {"max_records": "all"}, "max_records: invalid literal"),
+        (RECORD, {"alpha": 5}, "alpha must be a number, between 0 and 1; got 5"),
+        (RECORD, {"alpha": None}, "alpha must be a number, between 0 and 1; got None"),
+        (RECORD, {"concurrency": 0}, "concurrency must be a whole number, 1 or more; got 0"),
+        (RECORD, {"concurrency": "8"}, "concurrency must be a whole number, 1 or more; got '8'"),
+        (RECORD, {"max_tokens": None}, "max_tokens must be a whole number, 1 or more; got None"),
+        (RECORD, {"max_tokens": 0.5}, "max_tokens must be a whole number"),
+        (RECORD, {"max_records": "0"}, "max_records must be a whole number, 1 or more; got '0'"),
+        (RECORD, {"max_records": "all"}, "max_records must be a whole number, 1 or more; got 'all'"),
+        (RECORD, {"temperature": "0"}, "temperature must be a number, from 0 to 1; got '0'"),
+        (RECORD, {"temperature": 7}, "temperature must be a number, from 0 to 1; got 7"),
+        (RECORD, {"ready_timeout": "x"}, "ready_timeout must be a number, 0 or more; got 'x'"),
+        (RECORD, {"candidate_model_id": None}, "candidate_model_id must be a string; got None"),
+        (RECORD, {"candidate_model_id": "None"}, "candidate_model_id must name something"),
+        (RECORD, {"baseline_model_id": ""}, "baseline_model_id .*; got ''"),
+        (RECORD, {"baseline_model_id": "no id!"}, "baseline_model_id .*; got 'no id!'"),
+        (RECORD, {"output_uri": ""}, "output_uri must be s3://bucket/key, .* got ''"),
+        (RECORD, {"output_uri": "s3:/typo/ev"}, "output_uri must be s3://bucket/key, .* got 's3:/typo/ev'"),
+        (RECORD, {"output_uri": "https://x/ev"}, "output_uri must be s3://bucket/key, .* got 'https://x/ev'"),
+        (RECORD, {"test_data_uri": None}, "test_data_uri must be s3://bucket/key, .* got None"),
         (RECORD, {"test_data_uri": "/nowhere/test.jsonl"}, "does not exist"),
     ],
 )
@@ -45,5 +62,51 @@ def test_found_before_the_first_question(
     }
     with pytest.raises(BedrockFatalError, match=message) as caught:
         BedrockModelEvaluationOperator(**{**arguments, **kwargs}).execute({})
+    assert "No question was asked" in str(caught.value) or "nothing was spent" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def evaluation(tmp_path: Path, **kwargs: Any) -> BedrockModelEvaluationOperator:
+    (tmp_path / "test.jsonl").write_bytes(RECORD)
+    arguments: dict[str, Any] = {
+        "task_id": "evaluate",
+        "test_data_uri": str(tmp_path / "test.jsonl"),
+        "candidate_model_id": "candidate",
+        "baseline_model_id": "baseline",
+        "output_uri": str(tmp_path / "out"),
+        "aws_conn_id": None,
+    }
+    return BedrockModelEvaluationOperator(**{**arguments, **kwargs})
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_first_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that lies under a file can never be made; nobody pays for answers that would be lost."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # a question would fail in another way
+    operator = evaluation(tmp_path, output_uri=f"{tmp_path}/test.jsonl/out")
+    with pytest.raises(BedrockFatalError, match=r"Could not write to .* is a file\. No question was asked\."):
+        operator.execute({})
+
+
+def test_the_held_out_file_is_not_overwritten(tmp_path: Path) -> None:
+    """Held-out records that have the name of a file of answers, in the folder of the answers, are kept."""
+    with pytest.raises(ValueError, match=r"test_data_uri .* would be replaced"):
+        evaluation(tmp_path, test_data_uri=f"{tmp_path}/candidate.jsonl", output_uri=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"alpha": 5}, {"output_uri": ""}, {"baseline_model_id": "no id!"}, {"max_tokens": "many"}]
+)
+def test_a_literal_is_checked_when_the_dag_is_parsed(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    """The DAG file itself is broken; a template and the output of a task wait for the task, and fail it for good."""
+    with pytest.raises(ValueError, match="Task evaluate cannot run"):
+        evaluation(tmp_path, **arguments)
+    with DAG("dag"):
+        operator = evaluation(tmp_path, **dict.fromkeys(arguments, "{{ params.later }}"))
+        evaluation(tmp_path, task_id="later", **dict.fromkeys(arguments, operator.output))
+    for name, value in arguments.items():
+        setattr(operator, name, value)  # as Airflow does when it has rendered the template
+    with pytest.raises(BedrockFatalError, match="nothing was spent"):
+        operator.execute({})
