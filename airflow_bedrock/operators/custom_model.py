@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
@@ -12,9 +12,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_bedrock.aws_errors import is_not_found, is_transient
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+_RULES: Mapping[str, Rule] = {"model_identifier": named(member("bedrock", "DeleteCustomModel", "modelIdentifier"))}
 
 
 class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):
@@ -22,7 +25,10 @@ class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
 
-    :param model_identifier: the custom model's ARN or name.
+    :param model_identifier: the custom model's ARN or name. One whose name is None goes by its ARN alone: None is what
+        a template that finds nothing renders. (templated)
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     aws_hook_class = BedrockHook
@@ -31,6 +37,7 @@ class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):
     def __init__(self, *, model_identifier: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model_identifier = model_identifier
+        check_literals(self, _RULES)
 
     def execute(self, context: Context) -> None:
         """Delete the model.
@@ -38,6 +45,7 @@ class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):
         :raises BedrockFatalError: the service refused it for good, e.g. since a deployment still uses the model.
         :raises BedrockError: a fault that may pass came between.
         """
+        checked(self, _RULES)
         try:
             self.hook.conn.delete_custom_model(modelIdentifier=self.model_identifier)
         except (BotoCoreError, ClientError) as error:

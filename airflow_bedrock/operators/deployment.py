@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_bedrock.aws_errors import error_code, is_not_found, is_transient
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named, real, whole
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger, DeploymentWatch
 
 if TYPE_CHECKING:
@@ -35,6 +36,33 @@ _ADVICE = {
     "late": "It was left as it is; another try of this task adopts it and waits again.",
 }
 _MAY_PASS = frozenset({"late", "refused"})
+_CREATE = "CreateCustomModelDeployment"
+
+
+def _description(value: Any) -> Any:
+    return member("bedrock", _CREATE, "description")(value) if value else value
+
+
+def _tags(value: Any) -> Any:
+    if not value:
+        return []
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping of keys to values, such as {'team': 'support'}")
+    return member("bedrock", _CREATE, "tags")([{"key": key, "value": text} for key, text in value.items()])
+
+
+_WAITING: Mapping[str, Rule] = {"waiter_delay": real(0, between=True), "waiter_max_attempts": whole(1)}
+_DEPLOYMENT_RULES: Mapping[str, Rule] = {
+    "model_arn": member("bedrock", _CREATE, "modelArn"),
+    "deployment_name": named(member("bedrock", _CREATE, "modelDeploymentName")),
+    "description": _description,
+    "tags": _tags,
+    **_WAITING,
+}
+_DELETION_RULES: Mapping[str, Rule] = {
+    "deployment_arn": named(member("bedrock", "DeleteCustomModelDeployment", "customModelDeploymentIdentifier")),
+    **_WAITING,
+}
 
 
 class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
@@ -47,14 +75,18 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateCustomModelDeployment.html
 
-    :param model_arn: the custom model's ARN.
-    :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them.
-    :param description: a text for people.
-    :param tags: tags of the deployment: key → value.
-    :param wait_for_completion: wait until it is Active; with False, return as soon as it is being created.
-    :param deferrable: wait in the triggerer instead of in a worker slot.
-    :param waiter_delay: seconds between two looks.
-    :param waiter_max_attempts: so many looks are waited for, about; then the task fails, and may be tried again.
+    :param model_arn: the custom model's ARN. (templated)
+    :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
+    :param description: a text for people. (templated)
+    :param tags: tags of the deployment: key → value. (templated)
+    :param wait_for_completion: wait until it is Active; with False, return as soon as it is being created, and do not
+        defer either, whatever ``deferrable`` says.
+    :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
+    :param waiter_delay: seconds between two looks, more than 0.
+    :param waiter_max_attempts: so many looks are waited for, about, at least 1; then the task fails, and may be tried
+        again.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     aws_hook_class = BedrockHook
@@ -82,16 +114,19 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         self.deferrable = deferrable
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
+        check_literals(self, _DEPLOYMENT_RULES)
 
     def execute(self, context: Context) -> str:
         """Find or create the deployment, wait for it if asked to, and return its ARN.
 
         :raises BedrockFatalError: it failed, its name belongs to another model, or the service refused it for good.
-        :raises BedrockError: it is not Active in time, or a fault that may pass came between.
+        :raises BedrockError: it is not Active in time, the account's quota is used up, or a fault that may pass came
+            between.
         """
+        arguments = checked(self, _DEPLOYMENT_RULES)
         found = self._find()
         if found is None:
-            arn, active = self._create(context), False
+            arn, active = self._create(context, arguments["tags"]), False
         else:
             arn, active = self._adopt(found), found["status"] == "Active"
         if active or not self.wait_for_completion:
@@ -126,7 +161,7 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         self.log.info("Deployment %s of the same model is %s: adopting it", arn, status)
         return arn
 
-    def _create(self, context: Context) -> str:
+    def _create(self, context: Context, tags: list[TagTypeDef]) -> str:
         """Create it. A worker that is killed from here on leaves a deployment that the next try finds by its name."""
         request: CreateCustomModelDeploymentRequestTypeDef = {
             "modelDeploymentName": self.deployment_name,
@@ -135,15 +170,21 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         }
         if self.description:
             request["description"] = self.description
-        if self.tags:
-            request["tags"] = _tags(self.tags)
+        if tags:
+            request["tags"] = tags
         try:
             arn = self.hook.conn.create_custom_model_deployment(**request)["customModelDeploymentArn"]
         except (BotoCoreError, ClientError) as error:
             # Whatever was said: if it is there now, another try made it, or this one whose answer was lost.
             if isinstance(error, ClientError) and (found := self._find()) is not None:
                 return self._adopt(found)
-            _raise(error, f"Deployment {self.deployment_name} of {self.model_arn} was not created")
+            what = f"Deployment {self.deployment_name} of {self.model_arn} was not created"
+            if isinstance(error, ClientError) and error_code(error) == "ServiceQuotaExceededException":
+                raise BedrockError(
+                    f"{what}: {error}. The account has as many deployments as it may have, in all or being created at "
+                    "once: another try may find room; delete one that is not needed, or have the quota raised."
+                ) from error
+            _raise(error, what)
         self.log.info("Created deployment %s of %s", arn, self.model_arn)
         return arn
 
@@ -206,9 +247,12 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModelDeployment.html
 
-    :param deployment_arn: the deployment's ARN or name.
-    :param waiter_delay: seconds between two tries and looks.
-    :param waiter_max_attempts: so many of them, both while it cannot be deleted yet and until it is gone.
+    :param deployment_arn: the deployment's ARN or name. One whose name is None goes by its ARN alone: None is what a
+        template that finds nothing renders. (templated)
+    :param waiter_delay: seconds between two tries and looks, more than 0.
+    :param waiter_max_attempts: so many of them, at least 1, both while it cannot be deleted yet and until it is gone.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     aws_hook_class = BedrockHook
@@ -221,6 +265,7 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         self.deployment_arn = deployment_arn
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
+        check_literals(self, _DELETION_RULES)
 
     def execute(self, context: Context) -> None:
         """Delete the deployment.
@@ -228,6 +273,7 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         :raises BedrockFatalError: the service refused it for good.
         :raises BedrockError: it is not gone in time, or a fault that may pass came between.
         """
+        checked(self, _DELETION_RULES)
         if _get(self.hook, self.deployment_arn) is None:
             self.log.info("Deployment %s does not exist: nothing to delete", self.deployment_arn)
             return
@@ -277,7 +323,3 @@ def _is_mutating(error: Exception) -> bool:
 
 def _raise(error: Exception, what: str) -> NoReturn:
     raise (BedrockError if is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error
-
-
-def _tags(tags: Mapping[str, str]) -> list[TagTypeDef]:
-    return [{"key": key, "value": value} for key, value in tags.items()]

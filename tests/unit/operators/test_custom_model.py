@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from airflow.sdk import DAG
 from botocore.stub import Stubber
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -49,3 +50,30 @@ def test_refused(operator: Any, stub: Stubber, code: str, status: int, fatal: bo
     with pytest.raises(BedrockError, match=r"router-model was not deleted.*still billed.*in use") as caught:
         operator.execute({})
     assert isinstance(caught.value, BedrockFatalError) is fatal
+
+
+@pytest.mark.parametrize(
+    ("identifier", "message"),
+    [
+        (None, "model_identifier must be a string; got None"),
+        ("", "model_identifier .*; got ''"),
+        ("None", "model_identifier must name something: a template that finds nothing renders None"),
+        ("bad name!", "model_identifier .*; got 'bad name!'"),
+    ],
+)
+def test_what_names_no_model(operator: Any, stub: Stubber, identifier: Any, message: str) -> None:
+    """It is not taken for a model that is gone: the real one would stay, and be billed. No call is made."""
+    with pytest.raises(ValueError, match=message):
+        BedrockDeleteCustomModelOperator(task_id="delete", model_identifier=identifier)
+    operator.model_identifier = identifier  # as Airflow does when it has rendered a template
+    with pytest.raises(BedrockFatalError, match=message):
+        operator.execute({})
+
+
+def test_a_template_waits_for_the_task() -> None:
+    """What is not known when the DAG is parsed is not judged then."""
+    later: Any = "{{ params.model }}"
+    with DAG("dag"):
+        earlier = BedrockDeleteCustomModelOperator(task_id="earlier", model_identifier=later)
+        later = earlier.output
+        BedrockDeleteCustomModelOperator(task_id="later", model_identifier=later)

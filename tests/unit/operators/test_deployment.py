@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk import DAG
 from botocore.stub import ANY, Stubber
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,7 +153,11 @@ def test_a_race_is_won_by_both(stubbed: Any) -> None:
 
 @pytest.mark.parametrize(
     ("code", "status", "fatal"),
-    [("ServiceQuotaExceededException", 400, True), ("ThrottlingException", 429, False)],
+    [
+        ("AccessDeniedException", 403, True),
+        ("ServiceQuotaExceededException", 400, False),
+        ("ThrottlingException", 429, False),
+    ],
 )
 def test_refused(stubbed: Any, code: str, status: int, fatal: bool) -> None:
     """The error says what was not made; its type, whether another try can help."""
@@ -167,7 +172,8 @@ def test_refused(stubbed: Any, code: str, status: int, fatal: bool) -> None:
 
 def test_not_active_in_time(stubbed: Any) -> None:
     """The wait ends; another try may go on with it."""
-    task = deploy(stubbed, waiter_max_attempts=0)
+    task = deploy(stubbed, waiter_delay=0.05, waiter_max_attempts=1)
+    task.answer(GET, deployment("Creating"))
     task.answer(GET, deployment("Creating"))
     task.answer(GET, deployment("Creating"))
     with pytest.raises(BedrockError, match=r"still Creating.*another try of this task adopts it") as caught:
@@ -279,3 +285,68 @@ def test_delete_not_in_time(stubbed: Any) -> None:
     with pytest.raises(BedrockError, match="still there after 2 looks") as caught:
         task.execute(context())
     assert not isinstance(caught.value, BedrockFatalError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"deployment_name": "bad name!"}, "deployment_name must satisfy .* pattern: .*; got 'bad name!'"),
+        ({"deployment_name": "None"}, "deployment_name must name something"),
+        ({"deployment_name": ""}, "deployment_name .*; got ''"),
+        ({"model_arn": "router"}, "model_arn .*; got 'router'"),
+        ({"model_arn": None}, "model_arn must be a string; got None"),
+        ({"description": 5}, "description must be a string; got 5"),
+        ({"tags": [{"key": "team", "value": "a"}]}, "tags must be a mapping .*; got a list"),
+        ({"tags": {"cost": 5}}, "tags 1.member.value must be a string"),
+        ({"waiter_delay": 0, "deferrable": True}, "waiter_delay must be a number, more than 0; got 0"),
+        ({"waiter_delay": "30"}, "waiter_delay must be a number, more than 0; got '30'"),
+        ({"waiter_max_attempts": 0}, "waiter_max_attempts must be a whole number, 1 or more; got 0"),
+    ],
+)
+def test_what_no_deployment_can_be_made_of(stubbed: Any, arguments: dict[str, Any], message: str) -> None:
+    """A literal breaks the DAG file; what was rendered fails the task for good, without a call of the service."""
+    with pytest.raises(ValueError, match=message):
+        stubbed(**{"model_arn": MODEL, "deployment_name": "router", **arguments})
+    task = deploy(stubbed)
+    for name, value in arguments.items():
+        setattr(task.operator, name, value)
+    with pytest.raises(BedrockFatalError, match=message):
+        task.execute(context())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"deployment_arn": "None"}, "deployment_arn must name something: a template that finds nothing renders None"),
+        ({"deployment_arn": None}, "deployment_arn must be a string; got None"),
+        ({"deployment_arn": ""}, "deployment_arn .*; got ''"),
+        ({"waiter_max_attempts": 0}, "waiter_max_attempts must be a whole number, 1 or more; got 0"),
+        ({"waiter_delay": -1}, "waiter_delay must be a number, more than 0; got -1"),
+    ],
+)
+def test_what_cannot_be_deleted(stubbed: Any, arguments: dict[str, Any], message: str) -> None:
+    """What names no deployment is not taken for one that is gone; a wait without a look is refused before it."""
+    with pytest.raises(ValueError, match=message):
+        stubbed(BedrockDeleteCustomModelDeploymentOperator, **{"deployment_arn": ARN, **arguments})
+    task = delete(stubbed)
+    for name, value in arguments.items():
+        setattr(task.operator, name, value)
+    with pytest.raises(BedrockFatalError, match=message):
+        task.execute(context())
+
+
+def test_templates_and_outputs_wait_for_the_task(stubbed: Any) -> None:
+    """What is not known when the DAG is parsed is not judged then."""
+    with DAG("dag"):
+        earlier = deploy(stubbed).operator
+        for number, later in enumerate(("{{ params.later }}", "{% if x %}a b!{% endif %}", earlier.output)):
+            arguments = {"model_arn": later, "deployment_name": later, "description": later, "tags": {"team": later}}
+            stubbed(task_id=f"deploy_{number}", **arguments)
+            stubbed(BedrockDeleteCustomModelDeploymentOperator, task_id=f"delete_{number}", deployment_arn=later)
+
+
+def test_without_waiting_nothing_is_deferred(stubbed: Any) -> None:
+    """wait_for_completion=False wins over deferrable, which may come from Airflow's configuration."""
+    task = deploy(stubbed, wait_for_completion=False, deferrable=True)
+    task.answer(GET, deployment("Creating"))
+    assert task.execute(context()) == ARN
