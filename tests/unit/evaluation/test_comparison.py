@@ -16,9 +16,9 @@ SCORES = st.floats(0, 1)
 
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_sign_test_is_the_binomial_test(wins: int, losses: int) -> None:
-    """The p-value is that of scipy's exact binomial test, which loses values below 1e-300 or so."""
+    """The p-value is that of scipy's exact binomial test, which may give 0 for one near 1e-280."""
     expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
-    assert sign_test(wins, losses) == pytest.approx(expected, rel=1e-6, abs=1e-280)
+    assert sign_test(wins, losses) == pytest.approx(expected, rel=1e-6, abs=1e-270)
 
 
 @pytest.mark.parametrize(
