@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -191,6 +192,34 @@ def test_evaluation_of_a_trained_model(local: LocalBedrock, model_arn: str, name
     low, high = report["candidate"]["accuracy_interval"]
     assert low <= result["candidate"]["accuracy"] <= high
     assert result["report_uri"] == f"s3://{local.bucket}/{out}/report.json"
+
+
+def test_no_question_is_paid_for_without_a_bucket_for_the_answers(local: LocalBedrock, data: dict[str, Any]) -> None:
+    """A bucket that does not exist is named before the first question, which would fail in another way here."""
+    operator = BedrockModelEvaluationOperator(
+        task_id="evaluate",
+        test_data_uri=data["test_data_uri"],
+        candidate_model_id="no-such-model",
+        baseline_model_id=BASE_MODEL,
+        output_uri=f"s3://{local.bucket}-gone/evaluation",
+    )
+    with pytest.raises(BedrockFatalError, match=rf"no bucket {local.bucket}-gone\. .* No question was asked\."):
+        operator.execute(context())
+
+
+def test_answers_that_are_lost(data: dict[str, Any], tmp_path: Path) -> None:
+    """Where the answers cannot be written after all, the error says that they were paid for, and will be again."""
+    (tmp_path / "candidate.jsonl/in the way").mkdir(parents=True)
+    operator = BedrockModelEvaluationOperator(
+        task_id="evaluate",
+        test_data_uri=data["test_data_uri"],
+        candidate_model_id=BASE_MODEL,
+        baseline_model_id=BASE_MODEL,
+        output_uri=str(tmp_path),
+        max_records="2",
+    )
+    with pytest.raises(BedrockFatalError, match=r"candidate\.jsonl.* is billed, but the answers are lost"):
+        operator.execute(context())
 
 
 def test_delete_custom_model(bedrock: Any, train: Any) -> None:
