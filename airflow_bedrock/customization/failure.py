@@ -10,9 +10,14 @@ _BILL = {
     Outcome.STOPPED: "It has ended; the tokens trained until it was stopped are billed, and no custom model was made.",
     Outcome.UNKNOWN: "It was left as it is and may still run and be billed.",
 }
+# The sensor says it too, which makes no job, and does not know how the job's name came about.
+NEW_JOB = (
+    "clear the task that made the job, to make a new one (where ensure_unique_job_name=False: under another job_name, "
+    "since a job's name serves once)"
+)
 _NEXT = {
-    Outcome.FAILED: "Mend what the message names, then clear this task: a new job will be made under a new name.",
-    Outcome.STOPPED: "A stopped job cannot be resumed; clear the task that made it to make a new one.",
+    Outcome.FAILED: f"Mend what the message names, then {NEW_JOB}.",
+    Outcome.STOPPED: f"A stopped job cannot be resumed; {NEW_JOB}.",
     Outcome.UNKNOWN: "This version of airflow-bedrock does not know that status: look at the job in the AWS console, "
     "and upgrade airflow-bedrock.",
 }

@@ -30,6 +30,19 @@ def reuse_choice(value: object) -> Reuse:
     return value  # type: ignore[return-value]  # checked above
 
 
+def adds_digest(value: object) -> bool:
+    """Return what ``ensure_unique_job_name`` says, also as the text that a template renders.
+
+    :raises ValueError: it is a text that is neither true nor false.
+    """
+    if not isinstance(value, str):
+        return bool(value)
+    try:
+        return {"true": True, "false": False}[value.strip().lower()]
+    except KeyError:
+        raise ValueError(f"ensure_unique_job_name must be True or False; got {value!r}") from None
+
+
 MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName
 _DIGEST_LENGTH = 10  # 50 bits of base 32: a clash within one prefix is not to be expected in a million jobs
 _NOT_IDENTITY = ("jobName", "customModelName", "clientRequestToken", "jobTags", "customModelTags")
@@ -121,12 +134,14 @@ def identify(
 def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request with names such as it will have: of characters and a length that the service takes.
 
-    For checking a request before its identity is known: what is given are prefixes, which may hold anything.
+    For checking a request before its identity is known: what is given are prefixes, which may hold any text. What is
+    no text, or empty, is left as it is.
     """
     job, model = request.get("jobName"), request.get("customModelName")
     identity = Identity(digest="0", ask="0", job_prefix=str(job), model_prefix=str(model))
-    names = {"jobName": job and identity.job_name(), "customModelName": model and identity.model_name()}
-    return {**request, **{member: name for member, name in names.items() if name}}
+    names = {"jobName": identity.job_name(), "customModelName": identity.model_name()}
+    prefixes = {name for name in names if isinstance(request.get(name), str) and request[name]}
+    return {**request, **{name: names[name] for name in prefixes}}
 
 
 def _digest(*parts: str, size: int) -> str:

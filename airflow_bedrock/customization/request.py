@@ -5,9 +5,10 @@ The service model that botocore ships is the schema: a member, type or enum valu
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,8 @@ SHORT_NAMES = {
     "base_model_id": "baseModelIdentifier",
     "hyperparameters": "hyperParameters",
 }
+REQUEST_FILES = (".json", ".yaml", ".yml")
+_UNSENT = "Nothing was sent and nothing was spent."
 _NOT_IN_S3_URIS = re.compile(r"[^-!_*'()./a-zA-Z0-9]")
 
 
@@ -33,6 +36,7 @@ class RequestError(ValueError):
 
 def build_request(
     given: Mapping[str, Any],
+    further: Mapping[str, Any] | None = None,
     *,
     training_data_uri: str | None = None,
     validation_data_uri: str | Sequence[str] | None = None,
@@ -41,40 +45,87 @@ def build_request(
 ) -> dict[str, Any]:
     """Return the request in the API's own names and types.
 
-    :param given: the request to start from, in the API's names (as for ``--cli-input-json``) or in snake_case.
+    :param given: the request to start from, in the API's names (as for ``--cli-input-json``), in snake_case, or by
+        short name.
+    :param further: the operator's ``customization_job_kwargs``: members that win over ``given``.
     :param training_data_uri: short for ``trainingDataConfig.s3Uri``.
     :param validation_data_uri: short for ``validationDataConfig.validators``: one S3 URI or several.
     :param output_data_uri: short for ``outputDataConfig.s3Uri``.
     :param members: further members by short name (``base_model_id``) or in snake_case (``vpc_config``); these and
         the URIs win over ``given``. None counts as not given.
+    :raises RequestError: a member is given twice, by two names.
     """
-    if training_data_uri is not None:
-        members["training_data_config"] = {"s3Uri": training_data_uri}
-    if validation_data_uri:
-        uris = validation_data_uri if isinstance(validation_data_uri, (list, tuple)) else [validation_data_uri]
-        members["validation_data_config"] = {"validators": [{"s3Uri": uri} for uri in uris]}
-    if output_data_uri is not None:
-        members["output_data_config"] = {"s3Uri": output_data_uri}
-    named = {SHORT_NAMES.get(name, name): value for name, value in members.items() if value is not None}
-    request: dict[str, Any] = _api_form(request_shape(), given) | _api_form(request_shape(), named)
+    places = _places(training_data_uri, validation_data_uri, output_data_uri)
+    extra = [(f"customization_job_kwargs[{name!r}]", name, value) for name, value in (further or {}).items()]
+    arguments = [(name, name, value) for name, value in members.items()]
+    request: dict[str, Any] = _api_form(
+        request_shape(),
+        _once((name, name, value) for name, value in given.items()) | _once([*extra, *places, *arguments]),
+    )
     return request
 
 
-def read_request(text: str) -> Mapping[str, Any]:
-    """Read a request that is written as for ``aws bedrock create-model-customization-job --cli-input-json`` or -yaml.
+def _places(
+    training: str | None, validation: str | Sequence[str] | None, output: str | None
+) -> Iterator[tuple[str, str, object]]:
+    """Return the arguments that are short for a place, each with the member it stands for, and that member's value."""
+    if training is not None:
+        yield "training_data_uri", "trainingDataConfig", {"s3Uri": training}
+    if validation:
+        uris = validation if isinstance(validation, (list, tuple)) else [validation]
+        yield "validation_data_uri", "validationDataConfig", {"validators": [{"s3Uri": uri} for uri in uris]}
+    if output is not None:
+        yield "output_data_uri", "outputDataConfig", {"s3Uri": output}
 
-    :raises RequestError: the text is neither JSON nor YAML, or not a mapping.
+
+def _once(given: Iterable[tuple[str, str, object]]) -> dict[str, object]:
+    """Return values by the API's names of members, from what they were given as, a name of the member, and the value.
+
+    :raises RequestError: a member is given twice.
     """
+    names = {xform_name(name): name for name in request_shape().members} | SHORT_NAMES
+    request: dict[str, object] = {}
+    said_by: dict[str, str] = {}
+    for argument, name, value in given:
+        member = names.get(name, str(name))
+        if value is None:
+            continue
+        if member in request:
+            raise RequestError(
+                f"{said_by[member]} and {argument} both say what {member} is: give one of them. {_UNSENT}"
+            )
+        request[member], said_by[member] = value, argument
+    return request
+
+
+def read_request(given: object, what: str = "request") -> Mapping[str, Any]:
+    """Return a request, or a part of one, as a mapping: as it is given, or read from a text.
+
+    :param given: a mapping; or a text as for ``aws bedrock create-model-customization-job --cli-input-json`` or -yaml,
+        or as a template renders a mapping. Nothing, such as None, is an empty mapping.
+    :param what: what it is called in an error.
+    :raises RequestError: it is none of that.
+    """
+    if not given:
+        return {}
+    content = _read(given, what) if isinstance(given, str) else given
+    if not isinstance(content, Mapping):
+        files = f" (a file's name ends in {', '.join(REQUEST_FILES)})" if isinstance(content, str) else ""
+        raise RequestError(f"{what} must be a mapping of members; it is a {type(content).__name__}{files}. {_UNSENT}")
+    return content
+
+
+def _read(text: str, what: str) -> object:
     import yaml
 
     try:
         # YAML takes JSON too, save for a few escapes; and its errors are hard to read for who wrote JSON.
-        content = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+        return json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
     except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise RequestError(f"The request is neither JSON nor YAML: {error}") from error
-    if not isinstance(content, Mapping):
-        raise RequestError(f"The request must be a mapping of members; it is a {type(content).__name__}")
-    return content
+        try:
+            return ast.literal_eval(text.strip())  # a template renders a mapping as Python writes it
+        except (ValueError, SyntaxError, TypeError):
+            raise RequestError(f"{what} is neither JSON nor YAML: {error}. {_UNSENT}") from error
 
 
 def data_uris(request: Mapping[str, Any]) -> list[str]:
@@ -85,14 +136,33 @@ def data_uris(request: Mapping[str, Any]) -> list[str]:
     return [source["s3Uri"] for source in (training, logs, *validators) if source.get("s3Uri")]
 
 
-def request_problems(request: Mapping[str, Any], known: Callable[[object], bool] = lambda value: True) -> list[Problem]:
+def log_uris(request: Mapping[str, Any]) -> list[str]:
+    """Return which of the :func:`data_uris` are of invocation logs: all that lies below is read, not one object."""
+    logs = request.get("trainingDataConfig", {}).get("invocationLogsConfig", {}).get("invocationLogSource", {})
+    return [logs["s3Uri"]] if logs.get("s3Uri") else []
+
+
+def request_problems(
+    request: Mapping[str, Any], known: Callable[[object], bool] = lambda value: True, *, whole: bool = True
+) -> list[Problem]:
     """Return every way in which the service would refuse the request, by the service model and the base model's table.
 
     :param known: says whether a value is final; what is wrong with one that is not, such as a template before it is
         rendered, does not count.
+    :param whole: with False, further members are to come: then none is missing, and what depends on two is left out.
     """
-    found = [*problems(request_shape(), request), *hyperparameter_problems(request)]
+    found = [*_derived(request), *problems(request_shape(), request)]
+    if whole:
+        found += hyperparameter_problems(request)
+    else:
+        found = [one for one in found if one.path not in request_shape().required_members or one.value is not None]
     return [problem for problem in found if known(problem.value)]
+
+
+def _derived(request: Mapping[str, Any]) -> Iterator[Problem]:
+    if (token := request.get("clientRequestToken")) is not None:
+        rule = "leave it out: the operator derives it, and by it finds its job again instead of paying for another"
+        yield Problem("clientRequestToken", token, rule)
 
 
 def check_request(request: Mapping[str, Any]) -> None:
@@ -155,7 +225,7 @@ def _api_form(shape: Any, value: Any) -> Any:
     """Give members their API names, and values the types that a template or a YAML file could not give them."""
     if shape.type_name == "structure" and isinstance(value, Mapping):
         names = {xform_name(name): name for name in shape.members}
-        named = {names.get(name, name): member for name, member in value.items()}
+        named = {names.get(name, name): member for name, member in value.items() if member is not None}
         return {
             name: _api_form(shape.members[name], member) if name in shape.members else member
             for name, member in named.items()

@@ -34,6 +34,7 @@ _PLACES = {
     "invocationLogSource": "s3://my-bucket/invocation-logs/",
 }
 _CONFIGS = {"DISTILLATION": "distillationConfig", "REINFORCEMENT_FINE_TUNING": "rftConfig"}
+_NUMBERS = ("integer", "long", "float", "double")
 _BY_HAND = ("trainingDataConfig", "hyperParameters", "customizationConfig", "clientRequestToken")
 
 
@@ -46,7 +47,8 @@ def skeleton(customization_type: str = FINE_TUNING, base_model_id: str | None = 
     """Return a request of this type that the service model accepts as it stands.
 
     :param base_model_id: without it, a base model that can be customized so.
-    :param full: with every member that the request can have, not only those that such a job needs.
+    :param full: with every member that the request can have, not only those that such a job needs; numbers that may
+        be left out are, since the service has defaults for them.
     """
     shape = request_shape()
     identifier = base_model_id or _model_for(customization_type)
@@ -88,7 +90,9 @@ def _structure(shape: Any, *, full: bool) -> dict[str, Any]:
         name = next(iter(shape.members))
         return {name: _example(shape.members[name], name, full=full)}
     names = list(shape.members) if full else shape.required_members or list(shape.members)
-    return {name: _example(shape.members[name], name, full=full) for name in names}
+    # Any number that stood here would be asked for; without it the service takes its default.
+    given = [name for name in names if name in shape.required_members or shape.members[name].type_name not in _NUMBERS]
+    return {name: _example(shape.members[name], name, full=full) for name in given}
 
 
 def _example(shape: Any, name: str, *, full: bool = False) -> Any:
@@ -116,7 +120,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--type", choices=types, default=FINE_TUNING, help="customization type (default: %(default)s)")
     parser.add_argument("--base-model", metavar="ID", help="base model; its hyperparameters are filled in")
     parser.add_argument("--format", choices=["yaml", "json"], default="yaml", help="(default: %(default)s)")
-    parser.add_argument("--full", action="store_true", help="every member that the request can have")
+    parser.add_argument(
+        "--full", action="store_true", help="every member that the request can have, but for numbers with a default"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -20,28 +22,55 @@ class LocationError(Exception):
     """A place that the job is to read from or to write to does not exist, or is in another region."""
 
 
-def describe_data(s3: S3Hook, uris: Iterable[str]) -> list[dict[str, Any]]:
-    """Return what tells the content of each data object apart from another content: ETag, size, version.
+def describe_data(s3: S3Hook, uris: Iterable[str], folders: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return what tells the content of each place apart from another content.
 
-    An object that the caller may not look at is described by its URI alone: the job's role may still read it.
+    Of an object that is ETag, size and version; of a folder the number and a digest of the objects below it. A place
+    that the caller may not look at is described by its URI alone: the job's role may still read it.
 
-    :raises LocationError: an object does not exist.
+    :param folders: which of the URIs may be prefixes of what is to be read, such as invocation logs.
+    :raises LocationError: there is nothing.
     """
-    return [_describe(s3, uri) for uri in uris]
+    return [_describe_folder(s3, uri) if uri in folders else _describe(s3, uri) for uri in uris]
 
 
 def _describe(s3: S3Hook, uri: str) -> dict[str, Any]:
     bucket, key = s3.parse_s3_url(uri)
+    if not key:
+        raise LocationError(f"{uri} names a bucket, but no object in it")
     try:
         head = cast("S3Client", s3.conn).head_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if error_code(error) in ("404", "NoSuchKey", "NoSuchBucket"):
             raise LocationError(f"There is no object at {uri}") from error
-        if error_code(error) in ("403", "AccessDenied"):
-            s3.log.warning("May not look at %s: a change of its content will not be noticed", uri)
-            return {"uri": uri}
-        raise
+        return _unseen(s3, uri, error)
     return {"uri": uri, "etag": head["ETag"], "size": head["ContentLength"], "version": head.get("VersionId")}
+
+
+def _describe_folder(s3: S3Hook, uri: str) -> dict[str, Any]:
+    bucket, key = s3.parse_s3_url(uri)
+    if key and not key.endswith("/"):
+        with suppress(LocationError):
+            return _describe(s3, uri)  # a single log
+    pages = cast("S3Client", s3.conn).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+    content, count = hashlib.blake2b(digest_size=20), 0
+    try:
+        for page in pages:
+            for found in page.get("Contents", []):  # in the order of their keys
+                content.update(f"{found['Key']}\0{found['ETag']}\0".encode())
+                count += 1
+    except ClientError as error:
+        return _unseen(s3, uri, error)
+    if not count:
+        raise LocationError(f"There is no object below {uri}")
+    return {"uri": uri, "objects": count, "digest": content.hexdigest()}
+
+
+def _unseen(s3: S3Hook, uri: str, error: ClientError) -> dict[str, Any]:
+    if error_code(error) not in ("403", "AccessDenied"):
+        raise error
+    s3.log.warning("May not look at %s: a change of its content will not be noticed", uri)
+    return {"uri": uri}
 
 
 def check_buckets(s3: S3Hook, uris: Iterable[str], region: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,31 +14,20 @@ from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
 
-from airflow_bedrock import __version__, configuration
+from airflow_bedrock import configuration
 from airflow_bedrock.compat import TaskDeferralTimeout
 from airflow_bedrock.customization.console import resource_url
-from airflow_bedrock.customization.failure import failure_message
-from airflow_bedrock.customization.identity import Asker, Identity, identify, reuse_choice, with_fitting_names
+from airflow_bedrock.customization.failure import NEW_JOB, failure_message
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
-from airflow_bedrock.customization.request import (
-    RequestError,
-    build_request,
-    check_request,
-    data_uris,
-    member_names,
-    read_request,
-    refuse,
-    request_problems,
-)
-from airflow_bedrock.customization.tags import automatic_tags, with_tags
+from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.customization_data import LocationError, check_buckets, describe_data
 from airflow_bedrock.hooks.finished_job import job_of_event, result_of
 from airflow_bedrock.hooks.stopping import stop_job
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
+from airflow_bedrock.operators import asking
 from airflow_bedrock.operators.kill_switch import KillSwitch
 from airflow_bedrock.operators.submission import NoSlotError, find_or_create
 from airflow_bedrock.operators.waiting import given_up, wait_for_job
@@ -48,7 +38,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; signatures allow no more
-_REQUEST_FILES = (".json", ".yaml", ".yml")
 
 
 class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
@@ -60,9 +49,13 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     makes the next generation after it has failed, was stopped, or its model was deleted.
 
     The request can be given as keyword arguments by the names of the amazon provider's operator; any other member of
-    CreateModelCustomizationJob by its name in snake_case (``vpc_config=``, ``customization_type=``, ``job_tags=``);
-    or whole, as ``request=``. The arguments win over ``request``. It is checked against botocore's model of the
-    service: literal values when the DAG is parsed, all of it before the call.
+    CreateModelCustomizationJob by its name in snake_case (``vpc_config=``, ``customization_type=``, ``job_tags=``),
+    also in ``default_args``; or whole, as ``request=``. The arguments win over ``request``; two arguments for one
+    member are refused, and so is a clientRequestToken, which is derived. Airflow's ``partial()`` and ``expand()`` take
+    no members in snake_case: a mapped task has them in ``request`` or ``customization_job_kwargs``.
+
+    The request is checked against botocore's model of the service: literal values when the DAG is parsed, all of it
+    before the call.
 
     Returns the job's ARN; pushes it as XCom ``job_arn`` the moment the job exists and, where it waits, the result
     mapping of the completed job as XCom ``result`` (see
@@ -81,8 +74,9 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     :param hyperparameters: by the names of the model's family; without them the service takes its
         defaults. (templated)
     :param ensure_unique_job_name: with False the two names are used as they are, without a digest; then there is no
-        next generation, and the task fails if the name is used up. (templated)
-    :param customization_job_kwargs: further members of the request by their API names. (templated)
+        next generation, and the task fails if the name is used up, as it is once a job has failed. (templated)
+    :param customization_job_kwargs: further members of the request by their API names: a mapping, or one as JSON or as
+        a template renders it. (templated)
     :param wait_for_completion: wait for the job's end. (default: True)
     :param waiter_delay: seconds between two looks at the job. (default: ``[bedrock] poll_interval``, 60)
     :param waiter_max_attempts: looks, ``waiter_delay`` apart, after which the wait is given up; the job is left
@@ -91,11 +85,14 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         as it is; 0 for never. (default: ``[bedrock] silence_limit``, 3600)
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
     :param validation_data_uri: one S3 URI of validation data, or several. (templated)
-    :param request: the whole request: a mapping in the API's names or in snake_case, or the path of a ``.json`` or
-        ``.yaml`` file, looked for as Airflow looks for template files, in the form of ``aws bedrock
-        create-model-customization-job --cli-input-json`` (``airflow-bedrock skeleton`` prints one). (templated)
+    :param request: the whole request: a mapping in the API's names or in snake_case, or the path of a ``.json``,
+        ``.yaml`` or ``.yml`` file, looked for as Airflow looks for template files (relative to the DAG file or to
+        ``template_searchpath``), in the form of ``aws bedrock create-model-customization-job --cli-input-json``
+        (``airflow-bedrock skeleton`` prints one). (templated)
     :param reuse: how far the same request finds the same job: ``run`` (default), ``dag`` (across the runs of the
-        DAG), or ``never`` (each Clear of the task pays for a new job; retries still do not). (templated)
+        DAG), or ``never`` (each run and each Clear of the task pays for a new job; retries still do not). Each choice
+        finds the jobs that were made under it alone: ``dag`` does not find what ``never`` or ``run`` has paid for,
+        however new. (templated)
     :param preflight: look at the places before the call: that data and buckets exist, in the job's region, and what
         the content is. Without it a change of the content behind the same URI goes unnoticed. (default: True)
     :param tag_resources: tag job and model with DAG, run, task, map index and package version, beside your own
@@ -146,14 +143,14 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         output_data_uri: str | None = None,
         hyperparameters: Mapping[str, object] | None = None,
         ensure_unique_job_name: bool = True,
-        customization_job_kwargs: Mapping[str, Any] | None = None,
+        customization_job_kwargs: Mapping[str, Any] | str | None = None,
         wait_for_completion: bool = True,
         waiter_delay: float | None = None,
         waiter_max_attempts: int | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         *,
         validation_data_uri: str | Sequence[str] | None = None,
-        request: Mapping[str, Any] | str | None = None,
+        request: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         reuse: str = "run",
         preflight: bool = True,
         tag_resources: bool = True,
@@ -165,7 +162,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         **kwargs: Any,
     ) -> None:
         # Airflow wants every templated argument as an attribute of its name before anything reads it.
-        members = {name: kwargs.pop(name) for name in member_names() & kwargs.keys()}
+        members = asking.take_members(kwargs)
         super().__init__(**kwargs)
         self.job_name = job_name
         self.custom_model_name = custom_model_name
@@ -178,7 +175,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.ensure_unique_job_name = ensure_unique_job_name
         self.customization_job_kwargs = customization_job_kwargs
         self.members = members
-        self.request = request
+        self.request = os.fspath(request) if isinstance(request, os.PathLike) else request
         self.wait_for_completion = wait_for_completion
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
@@ -193,7 +190,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.silence_limit = silence_limit
         self._kill = KillSwitch()
         self._result: dict[str, Any] = {}
-        self._check_literals()
+        self._check_waiting(waiter_delay, silence_limit)
+        asking.check_literals(self)
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render the arguments, and the request's file if there is one.
@@ -202,19 +200,18 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """
         environment = jinja_env or self.get_template_env()
         super().render_template_fields(context, environment)
-        if isinstance(self.request, str) and self.request.endswith(_REQUEST_FILES):
-            self.request = environment.get_template(self.request).render(context)
+        self.request = asking.read_file(self.request, environment, context)
 
     def execute(self, context: Context) -> str:
         """Find or create the job, and wait for it if asked to."""
-        asker = _asker(context)
+        asker = asking.asker_of(context)
         self._check_waiting(self._delay, self._silence_limit)  # the configuration too, before anything is paid for
-        request = self._checked_request(asker)
+        request = asking.checked_request(self, asker)
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
         self._kill.arm(context["ti"])
         try:
-            job = find_or_create(self.hook, request, self._identify(request, asker))
+            job = find_or_create(self.hook, request, asking.identity_of(self, request, asker, self._s3))
         except NoSlotError as error:
             return self._wait_for_slot(context, error)
         if self.stop_on_kill:
@@ -250,19 +247,6 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
         self._kill.pull()
 
-    def _check_literals(self) -> None:
-        """Find a mistake when the DAG is parsed, as far as the arguments are final by then.
-
-        :raises RequestError: names each mistake.
-        :raises ValueError: ``reuse`` is none of its choices, or a time or a number that limits the wait makes no sense.
-        """
-        self._check_waiting(self.waiter_delay, self.silence_limit)
-        if _is_literal(self.reuse):
-            reuse_choice(self.reuse)
-        if self.request is not None and not isinstance(self.request, Mapping):
-            return  # a file, or the output of another task: known when this one runs
-        refuse(request_problems(self._nameable(self._request()), known=_is_literal))
-
     def _check_waiting(self, delay: float | None, silence_limit: float | None) -> None:
         if delay is not None:
             configuration.seconds("waiter_delay", delay)
@@ -273,56 +257,6 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         looks: object = self.waiter_max_attempts
         if looks is not None and (not isinstance(looks, int) or looks < 1):
             raise ValueError(f"waiter_max_attempts must be a number of looks, 1 or more; got {looks!r}")
-
-    def _request(self) -> dict[str, Any]:
-        given = read_request(self.request) if isinstance(self.request, str) else self.request or {}
-        extra = self.customization_job_kwargs
-        return build_request(
-            {**given, **extra} if isinstance(extra, Mapping) else given,
-            job_name=self.job_name,
-            custom_model_name=self.custom_model_name,
-            role_arn=self.role_arn,
-            base_model_id=self.base_model_id,
-            training_data_uri=self.training_data_uri,
-            validation_data_uri=self.validation_data_uri,
-            output_data_uri=self.output_data_uri,
-            hyperparameters=self.hyperparameters,
-            **self.members,
-        )
-
-    def _checked_request(self, asker: Asker) -> dict[str, Any]:
-        try:
-            request = self._request()
-            if self.tag_resources:
-                tags = automatic_tags(asker, __version__)
-                for member in ("jobTags", "customModelTags"):
-                    request[member] = with_tags(request.get(member, []), tags)
-            check_request(self._nameable(request))
-        except RequestError as error:
-            raise BedrockFatalError(str(error)) from error
-        return request
-
-    @property
-    def _exact(self) -> bool:
-        return str(self.ensure_unique_job_name) == "False"  # a templated False arrives as a string
-
-    def _nameable(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        return request if self._exact else with_fitting_names(request)
-
-    def _identify(self, request: Mapping[str, Any], asker: Asker) -> Identity:
-        try:
-            reuse = reuse_choice(self.reuse)
-        except ValueError as error:
-            raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
-        data = []
-        if self.preflight:
-            try:
-                uris = data_uris(request)
-                check_buckets(self._s3, [*uris, request["outputDataConfig"]["s3Uri"]], self.hook.conn_region_name)
-                data = describe_data(self._s3, uris)
-            except LocationError as error:
-                raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
-        return identify(request, data, asker, reuse, exact=self._exact)
 
     def _wait_for_slot(self, context: Context, error: NoSlotError) -> str:
         from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
@@ -393,14 +327,15 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         after = f"The wait for job {job_arn} took longer than execution_timeout, {self.execution_timeout}."
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
             return BedrockFatalError(
-                f"{after} {stop_job(self.hook, job_arn)} Clear this task to make a new job. {resource_url(job_arn)}"
+                f"{after} {stop_job(self.hook, job_arn)} To have another, {NEW_JOB}. {resource_url(job_arn)}"
             )
         return BedrockError(
             f"{after} It was left running, as asked for, and is billed until it ends; a retry adopts it."
         )
 
     def _finish(self, job: Job, context: Context) -> str:
-        if job.outcome is Outcome.FAILED and remedy_for_failure(job.failure_message) is Remedy.RETRY:
+        mendable = job.outcome is Outcome.FAILED and remedy_for_failure(job.failure_message) is Remedy.RETRY
+        if mendable and not asking.is_exact(self):
             raise BedrockError(f"{failure_message(job)} A retry of this task makes a new job by itself.")
         result = result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
@@ -414,30 +349,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """Tell OpenLineage of the data that went in and the model that came out; its provider calls this."""
         from airflow_bedrock.operators.lineage import customization_lineage
 
-        return customization_lineage(data_uris(self._request()), self._result)
+        return customization_lineage(data_uris(asking.request_of(self)), self._result)
 
     @cached_property
     def _s3(self) -> S3Hook:
         return S3Hook(**self._hook_parameters)
-
-
-def _asker(context: Context) -> Asker:
-    ti = context["ti"]
-    return Asker(
-        dag_id=ti.dag_id,
-        task_id=ti.task_id,
-        run_id=ti.run_id,
-        map_index=-1 if ti.map_index is None else ti.map_index,
-        clear_number=getattr(context["dag_run"], "clear_number", 0),
-    )
-
-
-def _is_literal(value: object) -> bool:
-    """Whether an argument is final when the DAG is parsed: no template, no output of another task."""
-    if isinstance(value, str):
-        return "{{" not in value and "{%" not in value
-    if isinstance(value, Mapping):
-        return all(map(_is_literal, value.values()))
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_literal, value))
-    return value is None or isinstance(value, (bool, int, float))

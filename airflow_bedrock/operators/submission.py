@@ -7,11 +7,13 @@ and token, by which the next try finds it. No record is kept in between, so none
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_bedrock.aws_errors import is_denied
 from airflow_bedrock.customization.decision import Decision, decide
 from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.identity import Identity
@@ -37,7 +39,8 @@ def find_or_create(hook: BedrockHook, request: Mapping[str, Any], identity: Iden
     generation = 1
     while True:
         name, token = identity.job_name(generation), identity.token(generation)
-        found = hook.get_customization_job(name)
+        with nothing_spent(f"Looking for job {name}"):
+            found = hook.get_customization_job(name)
         decision = decide(found, identity)
         if found is None:
             named = {"jobName": name, "customModelName": identity.model_name(generation), "clientRequestToken": token}
@@ -45,12 +48,13 @@ def find_or_create(hook: BedrockHook, request: Mapping[str, Any], identity: Iden
         if decision is Decision.ADOPT:
             log.info("Job %s was asked for before and is %s: adopting it", found.arn, found.status)
             return found
-        if decision is Decision.REUSE and hook.has_custom_model(str(found.model_arn)):
+        if decision is Decision.REUSE and _has_model(hook, found):
             log.info(
                 "Job %s has already done what is asked for, with the same request and the same data: reusing its "
-                "model %s, which costs nothing. To train again, set reuse='never' and clear this task.",
+                "model %s, which costs nothing. To train again, %s.",
                 found.arn,
                 found.model_arn,
+                "set another job_name" if identity.exact else "set reuse='never' and clear this task",
             )
             return found
         if decision is Decision.FAIL:
@@ -59,6 +63,24 @@ def find_or_create(hook: BedrockHook, request: Mapping[str, Any], identity: Iden
             raise BedrockFatalError(_cannot_go_on(found, decision))
         log.info("Job %s is %s and has left no model: going on to its next generation", found.arn, found.status)
         generation += 1
+
+
+@contextmanager
+def nothing_spent(what: str) -> Iterator[None]:
+    """Say of an error of AWS, where nothing was asked for yet, that nothing was made.
+
+    :param what: what was tried, as the beginning of a sentence.
+    """
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        kind = BedrockFatalError if is_denied(error) else BedrockError
+        raise kind(f"{what} failed. This try made no job and spent nothing. AWS said: {error}") from error
+
+
+def _has_model(hook: BedrockHook, job: Job) -> bool:
+    with nothing_spent(f"Looking for the model of job {job.arn}"):
+        return hook.has_custom_model(str(job.model_arn))
 
 
 def _create(hook: BedrockHook, request: Mapping[str, Any], identity: Identity) -> Job:

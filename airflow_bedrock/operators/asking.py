@@ -1,0 +1,188 @@
+"""What a customization task asks for, from its operator's arguments: the request, who asks for it, and the identity.
+
+When the DAG is parsed, it is checked as far as the arguments are final by then; when the task runs, all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock import __version__
+from airflow_bedrock.customization.identity import (
+    Asker,
+    Identity,
+    adds_digest,
+    identify,
+    reuse_choice,
+    with_fitting_names,
+)
+from airflow_bedrock.customization.request import (
+    REQUEST_FILES,
+    SHORT_NAMES,
+    RequestError,
+    build_request,
+    check_request,
+    data_uris,
+    log_uris,
+    member_names,
+    read_request,
+    refuse,
+    request_problems,
+)
+from airflow_bedrock.customization.tags import automatic_tags, with_tags
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.hooks.customization_data import LocationError, check_buckets, describe_data
+from airflow_bedrock.operators.literals import is_literal
+from airflow_bedrock.operators.submission import nothing_spent
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from airflow.sdk import Context
+
+    from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator as Operator
+
+
+def take_members(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take the request's members out of an operator's further arguments.
+
+    Airflow applies ``default_args`` only to arguments that are named in the signature, and hands them on.
+    """
+    given = {**(kwargs.get("default_args") or {}), **kwargs}
+    members = {name: given[name] for name in member_names() - SHORT_NAMES.keys() if name in given}
+    for name in members:
+        kwargs.pop(name, None)
+    return members
+
+
+def is_file(request: object) -> bool:
+    """Whether ``request=`` is the path of a file."""
+    return isinstance(request, str) and request.endswith(REQUEST_FILES)
+
+
+def read_file(request: Any, environment: jinja2.Environment, context: Context) -> Any:
+    """Return the text of the request's file, rendered; what is no file as it is.
+
+    :raises BedrockFatalError: there is no such file.
+    """
+    if not is_file(request):
+        return request
+    from jinja2 import TemplateNotFound
+
+    try:
+        return environment.get_template(request).render(context)
+    except TemplateNotFound as error:
+        raise BedrockFatalError(
+            f"There is no file {error.name}. The path in request= is relative to the folder of the DAG file or to one "
+            f"of the DAG's template_searchpath, and never absolute. No job was made and nothing was spent."
+        ) from error
+
+
+def check_literals(task: Operator) -> None:
+    """Find a mistake when the DAG is parsed.
+
+    :raises RequestError: names each mistake in the request.
+    :raises ValueError: ``reuse`` or ``ensure_unique_job_name`` is none of its choices.
+    """
+    if is_literal(task.reuse):
+        reuse_choice(task.reuse)
+    if is_literal(task.ensure_unique_job_name):
+        adds_digest(task.ensure_unique_job_name)
+    given, further = task.request, task.customization_job_kwargs
+    request = _request(task, given if _is_here(given) else None, further if _is_here(further) else None)
+    whole = _is_here(given) and _is_here(further)
+    refuse(request_problems(_nameable(task, request), known=is_literal, whole=whole))
+
+
+def _is_here(value: object) -> bool:
+    """Whether members stand in the argument: not in a file, in a template, or in the output of another task."""
+    return isinstance(value, Mapping) or (is_literal(value) and not is_file(value))
+
+
+def request_of(task: Operator) -> dict[str, Any]:
+    """Return the request, from rendered arguments.
+
+    :raises RequestError: an argument is no mapping, or a member is given twice.
+    """
+    return _request(task, task.request, task.customization_job_kwargs)
+
+
+def _request(task: Operator, request: object, further: object) -> dict[str, Any]:
+    return build_request(
+        read_request(request, "request"),
+        read_request(further, "customization_job_kwargs"),
+        job_name=task.job_name,
+        custom_model_name=task.custom_model_name,
+        role_arn=task.role_arn,
+        base_model_id=task.base_model_id,
+        training_data_uri=task.training_data_uri,
+        validation_data_uri=task.validation_data_uri,
+        output_data_uri=task.output_data_uri,
+        hyperparameters=task.hyperparameters,
+        **task.members,
+    )
+
+
+def _nameable(task: Operator, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the request with such names as it will have, for the check."""
+    exact = is_literal(task.ensure_unique_job_name) and is_exact(task)
+    return request if exact else with_fitting_names(request)
+
+
+def checked_request(task: Operator, asker: Asker) -> dict[str, Any]:
+    """Return the request, from rendered arguments, with the tags that say who asks.
+
+    :raises BedrockFatalError: names each mistake.
+    """
+    try:
+        reuse_choice(task.reuse)
+        adds_digest(task.ensure_unique_job_name)
+        request = request_of(task)
+        check_request(_nameable(task, request))
+    except RequestError as error:
+        raise BedrockFatalError(str(error)) from error
+    except ValueError as error:
+        raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
+    if task.tag_resources:
+        tags = automatic_tags(asker, __version__)
+        for member in ("jobTags", "customModelTags"):
+            request[member] = with_tags(request.get(member, []), tags)
+    return request
+
+
+def identity_of(task: Operator, request: Mapping[str, Any], asker: Asker, s3: S3Hook) -> Identity:
+    """Return what the job is known by; with ``preflight``, after a look at the places that the request names.
+
+    :raises BedrockFatalError: a place does not exist, is in another region, or may not be looked at.
+    :raises BedrockError: S3 did not answer.
+    """
+    data = _content(request, s3, task.hook.conn_region_name) if task.preflight else []
+    return identify(request, data, asker, reuse_choice(task.reuse), exact=is_exact(task))
+
+
+def _content(request: Mapping[str, Any], s3: S3Hook, region: str | None) -> list[dict[str, Any]]:
+    uris = data_uris(request)
+    try:
+        with nothing_spent("Looking at the data and the buckets in S3"):
+            check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], region)
+            return describe_data(s3, uris, folders=log_uris(request))
+    except LocationError as error:
+        raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
+
+
+def is_exact(task: Operator) -> bool:
+    """Whether the names are used as they are, without a digest; from rendered arguments."""
+    return not adds_digest(task.ensure_unique_job_name)
+
+
+def asker_of(context: Context) -> Asker:
+    """Return who asks: the task instance, whichever try of it."""
+    ti = context["ti"]
+    return Asker(
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        run_id=ti.run_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        clear_number=getattr(context["dag_run"], "clear_number", 0),
+    )
