@@ -5,6 +5,7 @@ A rule takes a value and returns it in its type, or raises a ValueError that say
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -54,7 +55,8 @@ def checked(operator: Any, rules: Mapping[str, Rule], conflicts: Conflicts = no_
         try:
             found[name] = rule(value)
         except ValueError as error:
-            wrong.append(f"{name} {error}; got {_shown(value)}")
+            unrendered = "" if name in operator.template_fields or is_literal(value) else ", which is not rendered here"
+            wrong.append(f"{name} {error}; got {_shown(value)}{unrendered}")
     wrong += conflicts(found)
     if wrong:
         raise ArgumentError(
@@ -93,15 +95,18 @@ def named(rule: Rule) -> Rule:
     return check
 
 
-def real(least: float, most: float = float("inf"), *, between: bool = False) -> Rule:
+_LARGEST = sys.float_info.max
+
+
+def real(least: float, most: float = _LARGEST, *, between: bool = False) -> Rule:
     """Take a finite number from ``least`` to ``most``; with ``between``, neither of the two."""
     ends = f"more than {least:g}" if between else f"{least:g} or more"
-    if most < float("inf"):
+    if most < _LARGEST:
         ends = f"between {least:g} and {most:g}" if between else f"from {least:g} to {most:g}"
 
     def check(value: Any) -> float:
-        right = isinstance(value, (int, float)) and not isinstance(value, bool) and value < float("inf")
-        if not right or not least <= value <= most or (between and value in (least, most)):
+        right = isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+        if not right or (between and value in (least, most)):
             raise ValueError(f"must be a number, {ends}")
         return float(value)
 
@@ -133,25 +138,24 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def member(service: str, operation: str, name: str) -> Rule:
-    """Take what the service takes as that member of that operation's request, by botocore's model of the service."""
+def member(service: str, operation: str, name: str, what: str) -> Rule:
+    """Take what the service takes as that member of that operation's request, by botocore's model of the service.
+
+    :param what: the model's rule in words; its own are regular expressions of hundreds of characters.
+    """
 
     def check(value: Any) -> Any:
-        found = problems(_request_shape(service, operation).members[name], value)
-        if found:
-            raise ValueError(
-                "; ".join(f"{problem.path} {problem.rule.removeprefix('Member ')}".lstrip(". ") for problem in found)
-            )
+        if problems(_service(service).operation_model(operation).input_shape.members[name], value):
+            raise ValueError(f"must be {what}")
         return value
 
     return check
 
 
 @cache
-def _request_shape(service: str, operation: str) -> Any:
-    """Botocore's shape of the request; loaded when first needed, which takes some 40 ms."""
+def _service(name: str) -> Any:
+    """Botocore's model of the service; loaded when first needed, which takes some 40 ms."""
     from botocore.loaders import create_loader
     from botocore.model import ServiceModel
 
-    model = ServiceModel(create_loader().load_service_model(service, "service-2"), service)
-    return model.operation_model(operation).input_shape
+    return ServiceModel(create_loader().load_service_model(name, "service-2"), name)

@@ -17,7 +17,8 @@ from airflow_bedrock.operators.arguments import Rule, check_literals, checked, m
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_RULES: Mapping[str, Rule] = {"model_identifier": named(member("bedrock", "DeleteCustomModel", "modelIdentifier"))}
+_IDENTIFIER = member("bedrock", "DeleteCustomModel", "modelIdentifier", "the ARN or the name of a custom model")
+_RULES: Mapping[str, Rule] = {"model_identifier": named(_IDENTIFIER)}
 
 
 class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):

@@ -39,30 +39,47 @@ _MAY_PASS = frozenset({"late", "refused"})
 _CREATE = "CreateCustomModelDeployment"
 
 
-def _description(value: Any) -> Any:
-    return member("bedrock", _CREATE, "description")(value) if value else value
+_MODEL = member("bedrock", _CREATE, "modelArn", "the ARN of a custom model")
+_NAME = member(
+    "bedrock",
+    _CREATE,
+    "modelDeploymentName",
+    "1 to 63 letters and digits, with single dashes or underscores between them",
+)
+_DESCRIPTION = member("bedrock", _CREATE, "description", "text of at most 2048 characters, in one line")
+_TAGS = member(
+    "bedrock",
+    _CREATE,
+    "tags",
+    "a mapping of keys to values, such as {'team': 'support'}: text of letters, digits, spaces and . _ : / = + @ -",
+)
+_DEPLOYMENT = member(
+    "bedrock",
+    "DeleteCustomModelDeployment",
+    "customModelDeploymentIdentifier",
+    "the ARN or the name of a custom model deployment",
+)
+
+
+def _given(rule: Rule) -> Rule:
+    """Take None too, and whatever else is empty, such as a template that finds nothing."""
+    return lambda value: rule(value) if value else None
 
 
 def _tags(value: Any) -> Any:
-    if not value:
-        return []
-    if not isinstance(value, Mapping):
-        raise ValueError("must be a mapping of keys to values, such as {'team': 'support'}")
-    return member("bedrock", _CREATE, "tags")([{"key": key, "value": text} for key, text in value.items()])
+    """Return the tags as the service takes them."""
+    return _TAGS([{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None)
 
 
 _WAITING: Mapping[str, Rule] = {"waiter_delay": real(0, between=True), "waiter_max_attempts": whole(1)}
-_DEPLOYMENT_RULES: Mapping[str, Rule] = {
-    "model_arn": member("bedrock", _CREATE, "modelArn"),
-    "deployment_name": named(member("bedrock", _CREATE, "modelDeploymentName")),
-    "description": _description,
-    "tags": _tags,
+_CREATION_RULES: Mapping[str, Rule] = {
+    "model_arn": _MODEL,
+    "deployment_name": named(_NAME),
+    "description": _given(_DESCRIPTION),
+    "tags": _given(_tags),
     **_WAITING,
 }
-_DELETION_RULES: Mapping[str, Rule] = {
-    "deployment_arn": named(member("bedrock", "DeleteCustomModelDeployment", "customModelDeploymentIdentifier")),
-    **_WAITING,
-}
+_DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **_WAITING}
 
 
 class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
@@ -114,7 +131,7 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         self.deferrable = deferrable
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
-        check_literals(self, _DEPLOYMENT_RULES)
+        check_literals(self, _CREATION_RULES)
 
     def execute(self, context: Context) -> str:
         """Find or create the deployment, wait for it if asked to, and return its ARN.
@@ -123,7 +140,7 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         :raises BedrockError: it is not Active in time, the account's quota is used up, or a fault that may pass came
             between.
         """
-        arguments = checked(self, _DEPLOYMENT_RULES)
+        arguments = checked(self, _CREATION_RULES)
         found = self._find()
         if found is None:
             arn, active = self._create(context, arguments["tags"]), False
@@ -161,7 +178,7 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         self.log.info("Deployment %s of the same model is %s: adopting it", arn, status)
         return arn
 
-    def _create(self, context: Context, tags: list[TagTypeDef]) -> str:
+    def _create(self, context: Context, tags: list[TagTypeDef] | None) -> str:
         """Create it. A worker that is killed from here on leaves a deployment that the next try finds by its name."""
         request: CreateCustomModelDeploymentRequestTypeDef = {
             "modelDeploymentName": self.deployment_name,

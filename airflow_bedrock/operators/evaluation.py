@@ -61,7 +61,7 @@ def _listed(unknown: Sequence[object]) -> str:
     return f" (there is no metric {', '.join(map(repr, unknown))})" if unknown else ""
 
 
-_MODEL = named(member("bedrock-runtime", "Converse", "modelId"))
+_MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
 _RULES: Mapping[str, Rule] = {
     "test_data_uri": place,
     "candidate_model_id": _MODEL,

@@ -55,7 +55,7 @@ def test_refused(operator: Any, stub: Stubber, code: str, status: int, fatal: bo
 @pytest.mark.parametrize(
     ("identifier", "message"),
     [
-        (None, "model_identifier must be a string; got None"),
+        (None, "model_identifier must be the ARN or the name of a custom model; got None"),
         ("", "model_identifier .*; got ''"),
         ("None", "model_identifier must name something: a template that finds nothing renders None"),
         ("bad name!", "model_identifier .*; got 'bad name!'"),

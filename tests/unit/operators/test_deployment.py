@@ -290,14 +290,14 @@ def test_delete_not_in_time(stubbed: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"deployment_name": "bad name!"}, "deployment_name must satisfy .* pattern: .*; got 'bad name!'"),
+        ({"deployment_name": "bad name!"}, "deployment_name must be 1 to 63 letters and digits, .*; got 'bad name!'"),
         ({"deployment_name": "None"}, "deployment_name must name something"),
         ({"deployment_name": ""}, "deployment_name .*; got ''"),
         ({"model_arn": "router"}, "model_arn .*; got 'router'"),
-        ({"model_arn": None}, "model_arn must be a string; got None"),
-        ({"description": 5}, "description must be a string; got 5"),
-        ({"tags": [{"key": "team", "value": "a"}]}, "tags must be a mapping .*; got a list"),
-        ({"tags": {"cost": 5}}, "tags 1.member.value must be a string"),
+        ({"model_arn": None}, "model_arn must be the ARN of a custom model; got None"),
+        ({"description": 5}, "description must be text of at most 2048 characters.*; got 5"),
+        ({"tags": [{"key": "team", "value": "a"}]}, "tags must be a mapping of keys to values.*; got a list"),
+        ({"tags": {"cost": 5}}, "tags must be a mapping of keys to values.*; got a dict"),
         ({"waiter_delay": 0, "deferrable": True}, "waiter_delay must be a number, more than 0; got 0"),
         ({"waiter_delay": "30"}, "waiter_delay must be a number, more than 0; got '30'"),
         ({"waiter_max_attempts": 0}, "waiter_max_attempts must be a whole number, 1 or more; got 0"),
@@ -318,7 +318,7 @@ def test_what_no_deployment_can_be_made_of(stubbed: Any, arguments: dict[str, An
     ("arguments", "message"),
     [
         ({"deployment_arn": "None"}, "deployment_arn must name something: a template that finds nothing renders None"),
-        ({"deployment_arn": None}, "deployment_arn must be a string; got None"),
+        ({"deployment_arn": None}, "deployment_arn must be the ARN or the name of a custom model deployment; got None"),
         ({"deployment_arn": ""}, "deployment_arn .*; got ''"),
         ({"waiter_max_attempts": 0}, "waiter_max_attempts must be a whole number, 1 or more; got 0"),
         ({"waiter_delay": -1}, "waiter_delay must be a number, more than 0; got -1"),

@@ -1,0 +1,76 @@
+"""The rules of operators' arguments, and what is final when a DAG is parsed."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators.arguments import ArgumentError, checked, optional, real, rendered, text, whole
+from airflow_bedrock.operators.literals import is_literal
+
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet="ab }%")
+
+
+@given(st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_only_what_holds_a_template_is_no_literal(value: Any) -> None:
+    """A template anywhere in a value makes it one that is not final."""
+    assert is_literal(value)
+    assert not is_literal([value, {"deep": "{{ params.x }}"}])
+    assert not is_literal({"deep": [value, "{% if x %}y{% endif %}"]})
+
+
+def test_what_is_rendered_later_is_no_literal() -> None:
+    """What is of no plain type, such as the output of a task, is not final."""
+    assert not is_literal(object())
+    assert not is_literal({"a": object()})
+
+
+@given(st.floats() | st.integers())
+def test_a_number_and_its_text_are_judged_alike(value: float) -> None:
+    """A template renders to text: whatever number is taken is taken as text too, and any other is refused as text."""
+    rule = rendered(real(0, 1))
+    if 0 <= value <= 1:
+        assert rule(value) == rule(str(value)) == value
+    else:
+        for given in (value, str(value)):
+            with pytest.raises(ValueError, match="must be a number, from 0 to 1"):
+                rule(given)
+
+
+@given(st.integers(-5, 2**40))
+def test_whole_numbers(value: int) -> None:
+    """A whole number is taken from the least on, as a number, as text, and with a decimal point."""
+    rule = rendered(whole(1))
+    for form in (value, str(value), f"{value}.0", float(value)):
+        if value >= 1:
+            assert rule(form) == value
+            assert isinstance(rule(form), int)
+        else:
+            with pytest.raises(ValueError, match="must be a whole number, 1 or more"):
+                rule(form)
+
+
+@pytest.mark.parametrize("value", [True, None, "", "x", 0.5, "0.5", math.nan, math.inf, "inf", [], {}])
+def test_no_whole_numbers(value: Any) -> None:
+    """Everything else is refused by the rule, not by an error of its type."""
+    with pytest.raises(ValueError, match="must be a whole number"):
+        rendered(whole(1))(value)
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    """One error names each argument, and is one that Airflow does not retry; what may be a prompt is not shown."""
+    operator = SimpleNamespace(task_id="t", template_fields=(), name="", size=0, prompt=["secret"], note=None)
+    with pytest.raises(ArgumentError) as caught:
+        checked(operator, {"name": text, "size": whole(1), "prompt": text, "note": optional(text)})
+    assert isinstance(caught.value, BedrockFatalError)
+    assert isinstance(caught.value, ValueError)
+    assert str(caught.value) == (
+        "Task t cannot run: name must be text, and not empty; got ''. size must be a whole number, 1 or more; got 0. "
+        "prompt must be text, and not empty; got a list. Nothing was done and nothing was spent."
+    )
