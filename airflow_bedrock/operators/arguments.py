@@ -55,8 +55,8 @@ def checked(operator: Any, rules: Mapping[str, Rule], conflicts: Conflicts = no_
         try:
             found[name] = rule(value)
         except ValueError as error:
-            unrendered = "" if name in operator.template_fields or is_literal(value) else ", which is not rendered here"
-            wrong.append(f"{name} {error}; got {_shown(value)}{unrendered}")
+            template = isinstance(value, str) and not is_literal(value) and name not in operator.template_fields
+            wrong.append(f"{name} {error}; got {_shown(value)}{', which is not rendered here' if template else ''}")
     wrong += conflicts(found)
     if wrong:
         raise ArgumentError(

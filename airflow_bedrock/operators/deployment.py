@@ -36,6 +36,7 @@ _ADVICE = {
     "late": "It was left as it is; another try of this task adopts it and waits again.",
 }
 _MAY_PASS = frozenset({"late", "refused"})
+_FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 _CREATE = "CreateCustomModelDeployment"
 
 
@@ -231,7 +232,7 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
             method_name=self.execute_complete.__name__,
             # Beyond the trigger's own deadline, for a triggerer that is down. Airflow does not enforce
             # execution_timeout while a task is deferred.
-            timeout=self.execution_timeout or timedelta(seconds=max(0, deadline - time.time()) + 600),
+            timeout=self.execution_timeout or timedelta(seconds=min(max(0, deadline - time.time()) + 600, _FOR_EVER)),
         )
 
     def _wait(self, arn: str, deadline: float) -> dict[str, Any]:

@@ -217,6 +217,7 @@ def test_answers_that_are_lost(data: dict[str, Any], tmp_path: Path) -> None:
         baseline_model_id=BASE_MODEL,
         output_uri=str(tmp_path),
         max_records="2",
+        metrics="exact_match",
     )
     with pytest.raises(BedrockFatalError, match=r"candidate\.jsonl.* is billed, but the answers are lost"):
         operator.execute(context())

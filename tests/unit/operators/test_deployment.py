@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -208,6 +209,17 @@ def test_defer(stubbed: Any) -> None:
     timeout = deferred.value.timeout
     assert timeout is not None
     assert timeout.total_seconds() > 70
+
+
+def test_defer_for_ever(stubbed: Any) -> None:
+    """A limit beyond the calendar is none, and no error after the deployment was created."""
+    task = deploy(stubbed, deferrable=True, waiter_max_attempts=sys.maxsize)
+    task.answer(GET, deployment("Creating"))
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context())
+    timeout = deferred.value.timeout
+    assert timeout is not None
+    assert datetime.now(UTC) + timeout > datetime.now(UTC)
 
 
 @pytest.mark.parametrize(
