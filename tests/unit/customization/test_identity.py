@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.identity import MAX_NAME_LENGTH, Asker, Identity, Reuse, identify, with_fitting_names
+from airflow_bedrock.customization.identity import (
+    MAX_NAME_LENGTH,
+    Asker,
+    Identity,
+    Reuse,
+    adds_digest,
+    identify,
+    with_fitting_names,
+)
+from airflow_bedrock.customization.request import build_request
 
 JOB_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9+.\-]*")  # the linear equivalent of the service's pattern
 MODEL_NAME = re.compile(r"([0-9a-zA-Z][_-]?){1,63}")
@@ -128,3 +137,44 @@ def test_a_foreign_token_is_not_ours(token: str | None) -> None:
     identity = identify(request(), DATA, ASKER, "run")
     assert not identity.made(token)
     assert not identity.asked_for(token)
+
+
+def test_the_names_of_what_was_asked_for_before_never_change() -> None:
+    """Another digest for the same request would be another paid job for everybody who upgrades."""
+    asked = build_request(
+        {"customizationType": "FINE_TUNING"},
+        job_name="router",
+        custom_model_name="router",
+        role_arn="arn:aws:iam::123456789012:role/bedrock",
+        base_model_id="amazon.nova-micro-v1:0:128k",
+        training_data_uri="s3://bucket/train.jsonl",
+        validation_data_uri="s3://bucket/valid.jsonl",
+        output_data_uri="s3://bucket/output",
+        hyperparameters={"epochCount": 2, "learningRate": 1e-05},
+        vpc_config={"subnet_ids": ["subnet-1"], "security_group_ids": ["sg-1"]},
+        job_tags=[{"key": "a", "value": "b"}],
+    )
+    data = [{"uri": "s3://bucket/train.jsonl", "etag": '"1"', "size": 10, "version": None}]
+    identity = identify(asked, data, ASKER, "run")
+    assert identity.job_name() == "router-245vsldogc"
+    assert identity.model_name(2) == "router-245vsldogc-2"
+    assert identity.token() == "436497a42b770124469d870af2744670d72af79a-4301904a2305-1"
+
+
+@pytest.mark.parametrize("said", [False, 0, None, "False", "false", " FALSE "])
+def test_exact_names_are_asked_for_as_upstream_or_by_a_template(said: Any) -> None:
+    """What is false to the amazon provider's operator is false here, and a template renders text."""
+    assert not adds_digest(said)
+
+
+@pytest.mark.parametrize("said", [True, 1, "True", "true"])
+def test_unique_names_are_asked_for(said: Any) -> None:
+    """Likewise."""
+    assert adds_digest(said)
+
+
+@pytest.mark.parametrize("said", ["no", "None", "", "0"])
+def test_what_is_neither_true_nor_false_is_refused(said: str) -> None:
+    """And not taken for True, which would make a job of another name than was meant."""
+    with pytest.raises(ValueError, match="ensure_unique_job_name must be True or False; got"):
+        adds_digest(said)

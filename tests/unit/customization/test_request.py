@@ -8,21 +8,26 @@ from typing import Any
 import pytest
 import yaml
 from botocore import xform_name
+from hypothesis import given
+from hypothesis import strategies as st
 
+from airflow_bedrock.customization.identity import with_fitting_names
 from airflow_bedrock.customization.request import (
     RequestError,
     build_request,
     check_request,
     data_uris,
+    log_uris,
     read_request,
     request_problems,
 )
 
+BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 ARGUMENTS: dict[str, Any] = {
     "job_name": "router",
     "custom_model_name": "router",
     "role_arn": "arn:aws:iam::123456789012:role/bedrock",
-    "base_model_id": "amazon.nova-micro-v1:0:128k",
+    "base_model_id": BASE_MODEL,
     "training_data_uri": "s3://bucket/train.jsonl",
     "output_data_uri": "s3://bucket/output",
 }
@@ -121,7 +126,7 @@ def test_each_form_of_a_request_means_the_same(form: Any) -> None:
     request = form()
     check_request(request)
     assert request == DISTILLATION
-    assert data_uris(request) == ["s3://bucket/logs/"]
+    assert data_uris(request) == log_uris(request) == ["s3://bucket/logs/"]
 
 
 def test_arguments_win_over_the_request() -> None:
@@ -169,3 +174,104 @@ def test_what_is_not_known_yet_is_not_refused() -> None:
     request = build_request({}, **{**ARGUMENTS, "role_arn": "{{ var.value.role }}", "job_name": "no spaces allowed"})
     found = request_problems(request, known=lambda value: "{{" not in str(value))
     assert [problem.path for problem in found] == ["jobName"]
+
+
+def test_a_request_may_use_the_names_of_the_arguments() -> None:
+    """The short names of the amazon provider too, at the top."""
+    given = {**{name: value for name, value in ARGUMENTS.items() if not name.endswith("uri")}, "hyperparameters": {}}
+    places = {"training_data_uri": ARGUMENTS["training_data_uri"], "output_data_uri": ARGUMENTS["output_data_uri"]}
+    assert build_request(given, **places) == build_request({}, **ARGUMENTS, hyperparameters={})
+
+
+@pytest.mark.parametrize(
+    ("given", "further", "arguments", "both"),
+    [
+        (
+            {},
+            {},
+            {"training_data_uri": "s3://b/a", "training_data_config": {"s3Uri": "s3://b/b"}},
+            "trainingDataConfig",
+        ),
+        ({}, {}, {"hyperparameters": {"epochCount": "1"}, "hyper_parameters": {"epochCount": "2"}}, "hyperParameters"),
+        ({}, {"roleArn": "a"}, {"role_arn": "b"}, "roleArn"),
+        ({}, {"outputDataConfig": {"s3Uri": "s3://b/a"}}, {"output_data_uri": "s3://b/b"}, "outputDataConfig"),
+        ({"base_model_id": "a", "baseModelIdentifier": "b"}, {}, {}, "baseModelIdentifier"),
+    ],
+)
+def test_what_is_said_twice_is_refused(given: Any, further: Any, arguments: Any, both: str) -> None:
+    """Both names are told; none wins in silence."""
+    with pytest.raises(RequestError, match=f" and .* both say what {both} is: give one of them"):
+        build_request(given, further, **arguments)
+
+
+def test_further_members_win_over_the_request() -> None:
+    """They are an argument too."""
+    assert build_request(DISTILLATION, {"jobName": "other"})["jobName"] == "other"
+
+
+def test_nothing_is_as_good_as_absent() -> None:
+    """A null of a file is not sent, at any depth: boto3 would refuse it."""
+    config = {"s3Uri": "s3://bucket/train.jsonl", "invocationLogsConfig": None}
+    request = build_request({**DISTILLATION, "trainingDataConfig": config, "jobTags": None})
+    assert "jobTags" not in request
+    assert request["trainingDataConfig"] == {"s3Uri": "s3://bucket/train.jsonl"}
+
+
+def test_a_token_is_refused() -> None:
+    """The operator derives it, and would not use this one."""
+    with pytest.raises(RequestError, match="clientRequestToken: 'mine': leave it out: the operator derives it"):
+        check_request(build_request({}, **ARGUMENTS, client_request_token="mine"))
+
+
+@pytest.mark.parametrize("name", [5, 20261121, True])
+def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
+    """Also where a digest is added to it: YAML reads ``jobName: 20261121`` as a number."""
+    request = with_fitting_names(build_request({}, **{**ARGUMENTS, "job_name": name, "custom_model_name": name}))
+    with pytest.raises(RequestError, match=f"jobName: {name}: Member must be a string") as caught:
+        check_request(request)
+    assert f"customModelName: {name}: Member must be a string" in str(caught.value)
+
+
+@given(
+    st.dictionaries(
+        st.text(),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        ),
+    )
+)
+def test_a_mapping_is_read_back_from_what_a_template_renders_of_it(mapping: dict[str, Any]) -> None:
+    """Jinja writes a mapping as Python does: single quotes, True, None, escapes."""
+    assert read_request(str(mapping)) == mapping
+
+
+@pytest.mark.parametrize("nothing", [None, "", {}])
+def test_nothing_given_is_an_empty_mapping(nothing: Any) -> None:
+    """A template may render to nothing."""
+    assert read_request(nothing) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([("a", 1)], "request must be a mapping of members; it is a list"),
+        (5, "it is a int"),
+        ("ok.txt", r"it is a str \(a file's name ends in .json, .yaml, .yml\)"),
+        ("[1, 2]", "it is a list"),
+        ("# only a comment", "it is a NoneType"),
+    ],
+)
+def test_what_is_no_mapping_is_refused(given: Any, said: str) -> None:
+    """And never taken for nothing."""
+    with pytest.raises(RequestError, match=said):
+        read_request(given)
+
+
+def test_of_a_part_nothing_is_missing() -> None:
+    """The rest may stand in a file; what is there is checked, but not what depends on the rest."""
+    part = {"roleArn": "bedrock", "baseModelIdentifier": BASE_MODEL, "hyperParameters": {"ofAnotherMethod": "1"}}
+    assert [problem.path for problem in request_problems(part, whole=False)] == ["roleArn"]
+    assert {"jobName", "hyperParameters.ofAnotherMethod"} <= {problem.path for problem in request_problems(part)}
+    nested = {"vpcConfig": {"subnetIds": ["subnet-1"]}}
+    assert [problem.path for problem in request_problems(nested, whole=False)] == ["vpcConfig.securityGroupIds"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -43,3 +45,25 @@ def test_the_command_prints_what_the_operator_reads(form: str, capsys: pytest.Ca
     printed = capsys.readouterr().out
     assert read_request(printed) == skeleton("DISTILLATION")
     assert (json.loads if form == "json" else yaml.safe_load)(printed) == skeleton("DISTILLATION")
+
+
+def test_no_number_that_may_be_left_out_is_made_up(capsys: pytest.CaptureFixture[str]) -> None:
+    """The service's minimum, submitted unchanged, would train on prompts of one token; left out, there is a default."""
+    for customization_type in customization_types():
+        for full in (False, True):
+            request = skeleton(customization_type, full=full)
+            assert not [leaf for leaf in leaves(request) if isinstance(leaf, (int, float)) and leaf is not False]
+    assert main(["skeleton", "--type", "REINFORCEMENT_FINE_TUNING"]) == 0
+    printed = capsys.readouterr().out
+    assert "lambdaArn" in printed
+    assert "maxPromptLength" not in printed
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for member in value:
+            yield from leaves(member)
+    else:
+        yield value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -289,3 +290,40 @@ def test_a_kill_between_accept_and_record_stops_the_job() -> None:
     assert len(machine.service.alive()) == 1
     switch.aim(machine.service, job)  # type: ignore[arg-type]  # likewise
     assert machine.service.alive() == []
+
+
+@pytest.mark.parametrize("look", ["get_customization_job", "has_custom_model"])
+@pytest.mark.parametrize(
+    ("code", "status", "fatal"), [("AccessDeniedException", 403, True), ("ThrottlingException", 429, False)]
+)
+def test_a_look_that_fails_before_the_request_says_that_nothing_was_spent(
+    monkeypatch: pytest.MonkeyPatch, look: str, code: str, status: int, fatal: bool
+) -> None:
+    """And no retry where it is not allowed."""
+    machine = OneIntent()
+    machine.attempt("none")
+    machine.the_job_completes()
+
+    def fails(*_: Any) -> None:
+        raise error(code, "said the service", status)
+
+    monkeypatch.setattr(machine.service, look, fails)
+    with pytest.raises(BedrockError, match=r"made no job and spent nothing.*said the service") as caught:
+        find_or_create(machine.service, REQUEST, machine.identity)  # type: ignore[arg-type]  # as much of a hook as is used
+    assert isinstance(caught.value, BedrockFatalError) == fatal
+    assert len(machine.service.jobs) == 1
+
+
+@pytest.mark.parametrize(("exact", "said"), [(False, "set reuse='never'"), (True, "set another job_name")])
+def test_who_gets_a_model_again_is_told_how_to_train_anew(
+    caplog: pytest.LogCaptureFixture, exact: bool, said: str
+) -> None:
+    """An exact name serves once, whatever reuse says."""
+    machine = OneIntent()
+    identity = replace(machine.identity, exact=exact)
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            find_or_create(machine.service, REQUEST, identity)  # type: ignore[arg-type]  # as much of a hook as is used
+            if machine.service.alive():
+                machine.the_job_completes()
+    assert said in caplog.text

@@ -1,0 +1,230 @@
+"""What the operator looks at before it asks for a job: invocation logs, places that do not answer; and exact names."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks.customization_data import LocationError, describe_data
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+
+ONE_ATTEMPT = {"retries": {"total_max_attempts": 1}}
+
+
+@pytest.fixture(scope="module")
+def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
+    return local_bedrock_module
+
+
+@pytest.fixture(autouse=True)
+def no_faults_are_left(local: LocalBedrock) -> Iterator[None]:
+    yield
+    local.faults.clear()
+
+
+@pytest.fixture
+def folder(local: LocalBedrock) -> str:
+    return f"s3://{local.bucket}/{uuid.uuid4().hex}"
+
+
+def put(local: LocalBedrock, uri: str, text: str) -> None:
+    client = local.client("s3")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    client.put_object(Bucket=bucket, Key=key, Body=text.encode())
+    client.close()
+
+
+def log(number: int) -> str:
+    content = [{"text": f"number {number}"}]
+    return json.dumps(
+        {
+            "input": {"inputBodyJson": {"messages": [{"role": "user", "content": content}]}},
+            "output": {
+                "outputBodyJson": {"output": {"message": {"content": [{"text": "odd" if number % 2 else "even"}]}}}
+            },
+        }
+    )
+
+
+def logs(first: int, count: int = 60) -> str:
+    return "".join(f"{log(number)}\n" for number in range(first, first + count))
+
+
+def records() -> str:
+    turns = [("user", "which colour?"), ("assistant", "red")]
+    messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
+    return (json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages}) + "\n") * 20
+
+
+def operator(local: LocalBedrock, folder: str, **more: Any) -> BedrockModelCustomizationOperator:
+    arguments: dict[str, Any] = {
+        "task_id": "customize",
+        "job_name": folder.rpartition("/")[2],
+        "custom_model_name": folder.rpartition("/")[2],
+        "role_arn": local.role_arn,
+        "base_model_id": "amazon.nova-micro-v1:0:128k",
+        "output_data_uri": f"{folder}/output",
+        "waiter_delay": 0.2,
+        "botocore_config": ONE_ATTEMPT,
+    }
+    return BedrockModelCustomizationOperator(**{**arguments, **more})
+
+
+def on_logs(local: LocalBedrock, folder: str, **more: Any) -> BedrockModelCustomizationOperator:
+    source = {"usePromptResponse": True, "invocationLogSource": {"s3Uri": f"{folder}/logs/"}}
+    teacher = {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-pro-v1:0"}}
+    return operator(
+        local,
+        folder,
+        customization_type="DISTILLATION",
+        training_data_config={"invocationLogsConfig": source},
+        customization_config={"distillationConfig": teacher},
+        **more,
+    )
+
+
+def context() -> Any:
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(
+        dag_id="dag",
+        task_id="customize",
+        run_id="run-1",
+        map_index=-1,
+        xcom_push=lambda key, value: pushed.__setitem__(key, value),
+    )
+    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=0), "outlet_events": {}}
+
+
+def jobs(local: LocalBedrock, folder: str) -> list[str]:
+    client = local.client("bedrock")
+    listed = client.list_model_customization_jobs(nameContains=folder.rpartition("/")[2])
+    client.close()
+    return [job["status"] for job in listed["modelCustomizationJobSummaries"]]
+
+
+def test_a_job_learns_from_invocation_logs(local: LocalBedrock, folder: str) -> None:
+    """Their place is a prefix; new logs are new data, and the same ones the same job."""
+    put(local, f"{folder}/logs/1.jsonl", logs(0))
+    put(local, f"{folder}/logs/2.jsonl", logs(100))
+    first = on_logs(local, folder).execute(context())
+    assert on_logs(local, folder).execute(context()) == first
+    put(local, f"{folder}/logs/2.jsonl", logs(200))
+    assert on_logs(local, folder).execute(context()) != first
+    assert jobs(local, folder) == ["Completed", "Completed"]
+
+
+def test_no_logs_no_job(local: LocalBedrock, folder: str) -> None:
+    """Nothing lies below the prefix."""
+    with pytest.raises(BedrockFatalError, match=f"There is no object below {folder}/logs/.*nothing was spent"):
+        on_logs(local, folder).execute(context())
+    assert jobs(local, folder) == []
+
+
+def test_all_pages_of_a_folder_count(local: LocalBedrock, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change on the last page is a change; a page is two objects here, and thousand on AWS."""
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "2")
+    for number in range(5):
+        put(local, f"{folder}/logs/{number}", "a")
+    calls = len(local.calls.of("ListObjectsV2"))
+    uri = f"{folder}/logs/"
+    [before] = describe_data(S3Hook(), [uri], folders=[uri])
+    assert len(local.calls.of("ListObjectsV2")) - calls == 3
+    put(local, f"{folder}/logs/4", "b")
+    [after] = describe_data(S3Hook(), [uri], folders=[uri])
+    assert before["objects"] == after["objects"] == 5
+    assert before["digest"] != after["digest"]
+
+
+def test_one_log_is_described_as_an_object(local: LocalBedrock, folder: str) -> None:
+    """As before, so that no name changes that was derived from it; a folder may also be given without its slash."""
+    put(local, f"{folder}/logs/1.jsonl", logs(0))
+    uri = f"{folder}/logs/1.jsonl"
+    assert describe_data(S3Hook(), [uri], folders=[uri]) == describe_data(S3Hook(), [uri])
+    [found] = describe_data(S3Hook(), [f"{folder}/logs"], folders=[f"{folder}/logs"])
+    assert found["objects"] == 1
+
+
+def test_a_folder_that_may_not_be_listed_is_known_by_its_name(local: LocalBedrock, folder: str) -> None:
+    """The job's role may still read it."""
+    local.faults.fail("ListObjectsV2", "AccessDenied", status=403, service="s3")
+    uri = f"{folder}/logs/"
+    assert describe_data(S3Hook(), [uri], folders=[uri]) == [{"uri": uri}]
+
+
+def test_a_bucket_is_no_object(local: LocalBedrock, folder: str) -> None:
+    """S3's own error would be that of a wrong parameter."""
+    task = operator(local, folder, training_data_uri=f"s3://{local.bucket}")
+    with pytest.raises(
+        BedrockFatalError, match=f"s3://{local.bucket} names a bucket, but no object in it.*nothing was"
+    ):
+        task.execute(context())
+    with pytest.raises(LocationError):
+        describe_data(S3Hook(), [f"s3://{local.bucket}/"])
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code", "status", "fatal"),
+    [
+        ("s3", "HeadObject", "InternalError", 500, False),
+        ("s3", "HeadBucket", "InternalError", 500, False),
+        ("bedrock", "GetModelCustomizationJob", "ThrottlingException", 429, False),
+        ("bedrock", "GetModelCustomizationJob", "AccessDeniedException", 403, True),
+    ],
+)
+def test_an_error_before_the_request_says_that_nothing_was_spent(
+    local: LocalBedrock,
+    folder: str,
+    service: Literal["bedrock", "s3"],
+    operation: str,
+    code: str,
+    status: int,
+    fatal: bool,
+) -> None:
+    """A retry may help, but not where the call is not allowed."""
+    put(local, f"{folder}/train.jsonl", records())
+    local.faults.fail(operation, code, status=status, service=service, times=None)
+    with pytest.raises(BedrockError, match="This try made no job and spent nothing") as caught:
+        operator(local, folder, training_data_uri=f"{folder}/train.jsonl").execute(context())
+    assert isinstance(caught.value, BedrockFatalError) == fatal
+    assert jobs(local, folder) == []
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_failure_that_passes_is_tried_again_only_under_another_name(
+    local: LocalBedrock, folder: str, exact: bool
+) -> None:
+    """An exact name is used up: no retry can help, and the error does not promise it."""
+    put(local, f"{folder}/train.jsonl", records())
+    local.faults.fail_job("training", "Internal server error")
+    data = {"training_data_uri": f"{folder}/train.jsonl"}
+    with pytest.raises(BedrockError, match="Internal server error") as caught:
+        operator(local, folder, ensure_unique_job_name=not exact, **data).execute(context())
+    assert isinstance(caught.value, BedrockFatalError) == exact
+    assert ("A retry of this task makes a new job by itself" in str(caught.value)) != exact
+    assert "under another job_name" in str(caught.value)
+
+
+def test_a_mapping_that_a_template_renders_is_part_of_the_request(local: LocalBedrock, folder: str) -> None:
+    """As it is documented: the model gets the key."""
+    put(local, f"{folder}/train.jsonl", records())
+    template = "{{ {'customModelKmsKeyId': 'alias/' ~ task.task_id, 'jobTags': [{'key': 'a', 'value': 'b'}]} }}"
+    task = operator(
+        local,
+        folder,
+        training_data_uri=f"{folder}/train.jsonl",
+        customization_job_kwargs=template,
+        wait_for_completion=False,
+    )
+    task.render_template_fields({"task": task})
+    task.execute(context())
+    sent = local.calls.of("CreateModelCustomizationJob")[-1].parameters
+    assert sent["customModelKmsKeyId"] == "alias/customize"
+    assert {"key": "a", "value": "b"} in sent["jobTags"]

@@ -1,0 +1,19 @@
+"""The error of a job without a model tells a next step that leads somewhere, to whoever reads it."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_bedrock.customization.failure import failure_message
+from airflow_bedrock.customization.job import Job
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+
+
+@pytest.mark.parametrize("status", ["Failed", "Stopped"])
+def test_it_is_the_maker_s_task_that_is_to_be_cleared(status: str) -> None:
+    """The sensor says it too: to clear that would only look at the same job again; and an exact name serves once."""
+    message = failure_message(Job(arn=ARN, name="router", status=status))
+    assert "clear the task that made the job" in message
+    assert "clear this task" not in message
+    assert "where ensure_unique_job_name=False: under another job_name" in message

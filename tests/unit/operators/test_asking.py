@@ -1,0 +1,183 @@
+"""What is wrong with the arguments of the customization operator is told when the DAG is parsed, or before the call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, XComArg
+
+from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.request import RequestError
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from airflow_bedrock.operators.asking import checked_request, request_of
+
+ARGUMENTS: dict[str, Any] = {
+    "task_id": "customize",
+    "job_name": "router",
+    "custom_model_name": "router",
+    "role_arn": "arn:aws:iam::123456789012:role/bedrock",
+    "base_model_id": "amazon.nova-micro-v1:0:128k",
+    "training_data_uri": "s3://bucket/train.jsonl",
+    "output_data_uri": "s3://bucket/output",
+}
+ASKER = Asker(dag_id="dag", task_id="customize", run_id="run-1")
+KEY = {"customModelKmsKeyId": "alias/x"}
+
+
+def operator(**more: Any) -> BedrockModelCustomizationOperator:
+    return BedrockModelCustomizationOperator(**{**ARGUMENTS, **more})
+
+
+def rendered(name: str, value: Any, **more: Any) -> BedrockModelCustomizationOperator:
+    """An operator whose argument was a template, and is rendered by now."""
+    task = operator(**{name: "{{ template }}"}, **more)
+    setattr(task, name, value)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"customization_job_kwargs": [("a", 1)]},
+            "customization_job_kwargs must be a mapping of members; it is a list",
+        ),
+        (
+            {"customization_job_kwargs": "vpcConfig"},
+            "customization_job_kwargs must be a mapping of members; it is a str",
+        ),
+        ({"customization_job_kwargs": '{"vpcConfig": 1}'}, "vpcConfig: 1: Member must be a structure"),
+        ({"request": [1]}, "request must be a mapping of members; it is a list"),
+        ({"request": "ok.txt"}, "a file's name ends in .json, .yaml, .yml"),
+        ({"request": {"base_model_id": 5}, "base_model_id": None}, "baseModelIdentifier: 5: Member must be a string"),
+        ({"client_request_token": "mine"}, "clientRequestToken: 'mine': leave it out"),
+        ({"request": {"clientRequestToken": "mine"}}, "clientRequestToken: 'mine': leave it out"),
+        ({"training_data_config": {"s3Uri": "s3://b/t"}}, "training_data_uri and training_data_config both say"),
+        ({"job_tags": {"team": "x"}}, "jobTags: .*Member must be a list"),
+        ({"job_name": 5}, "jobName: 5: Member must be a string"),
+        ({"ensure_unique_job_name": "no"}, "ensure_unique_job_name must be True or False"),
+    ],
+)
+def test_a_literal_mistake_breaks_the_dag(wrong: dict[str, Any], said: str) -> None:
+    """None is dropped in silence, and none waits for the run."""
+    with pytest.raises(ValueError, match=said):
+        operator(**wrong)
+
+
+@pytest.mark.parametrize(
+    "unknown", [{"request": "file.json"}, {"request": "{{ x }}"}, {"customization_job_kwargs": "{{ x }}"}]
+)
+def test_what_stands_beside_an_unknown_request_is_checked(unknown: dict[str, Any]) -> None:
+    """Nothing of it is missing yet, but what is wrong already is told."""
+    with pytest.raises(RequestError, match=r"(?s)roleArn: 'bad'.*hyperParameters: 'x': Member must be a map") as caught:
+        BedrockModelCustomizationOperator(
+            **{"task_id": "customize", "role_arn": "bad", "hyperparameters": "x", **unknown}
+        )
+    assert "null" not in str(caught.value)
+    BedrockModelCustomizationOperator(task_id="customize", **unknown)
+
+
+def test_what_the_base_model_takes_depends_on_the_whole_request() -> None:
+    """A file may say another customization type, which has other hyperparameters."""
+    operator(request="file.yaml", hyperparameters={"ofAnotherType": 1})
+    with pytest.raises(RequestError, match="ofAnotherType"):
+        operator(hyperparameters={"ofAnotherType": 1})
+
+
+def test_the_output_of_another_task_is_left_for_later() -> None:
+    """It is no mapping when the DAG is parsed, and is one when the task runs."""
+    with DAG("dag"):
+        first = operator(task_id="first")
+        for name in ("request", "customization_job_kwargs"):
+            task = operator(task_id=f"by_{name}", **{name: XComArg(first)})
+            assert task.upstream_task_ids == {"first"}
+
+
+@pytest.mark.parametrize(
+    "text", ["{'customModelKmsKeyId': 'alias/x'}", '{"customModelKmsKeyId": "alias/x"}', "customModelKmsKeyId: alias/x"]
+)
+@pytest.mark.parametrize("name", ["customization_job_kwargs", "request"])
+def test_a_mapping_as_text_is_read(name: str, text: str) -> None:
+    """A template renders a mapping as text; the job is not made without what it says."""
+    assert checked_request(rendered(name, text), ASKER)["customModelKmsKeyId"] == "alias/x"
+
+
+@pytest.mark.parametrize("value", [[("a", 1)], "alias/x", 5])
+@pytest.mark.parametrize("name", ["customization_job_kwargs", "request"])
+def test_what_renders_to_no_mapping_fails_for_good(name: str, value: Any) -> None:
+    """Before anything is spent; a retry would render the same."""
+    with pytest.raises(BedrockFatalError, match=f"{name} must be a mapping of members.*nothing was spent"):
+        checked_request(rendered(name, value), ASKER)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("job_name", 5, "jobName: 5: Member must be a string"),
+        ("request", "jobTags: {team: x}", r"jobTags: .*Member must be a list"),
+        (
+            "ensure_unique_job_name",
+            "maybe",
+            "ensure_unique_job_name must be True or False; got 'maybe'.*nothing was spent",
+        ),
+        ("reuse", "forever", "reuse must be one of run, dag, never; got 'forever'.*nothing was spent"),
+    ],
+)
+def test_what_a_template_renders_is_checked_before_the_call(name: str, value: Any, said: str) -> None:
+    """With an error that says so, and no retry."""
+    with pytest.raises(BedrockFatalError, match=said):
+        checked_request(rendered(name, value), ASKER)
+
+
+def test_members_come_from_default_args_too() -> None:
+    """Of the DAG and of the task; an argument of the task wins over them, as with every argument of Airflow."""
+    defaults = {"custom_model_kms_key_id": "alias/k", "role_arn": ARGUMENTS["role_arn"], "retries": 3}
+    arguments = {name: value for name, value in ARGUMENTS.items() if name != "role_arn"}
+    with DAG("dag", default_args=defaults):
+        task = BedrockModelCustomizationOperator(**arguments)
+        other = BedrockModelCustomizationOperator(
+            **{**arguments, "task_id": "other"},
+            custom_model_kms_key_id="alias/mine",
+            default_args={"customization_type": "FINE_TUNING"},
+        )
+    assert request_of(task)["customModelKmsKeyId"] == "alias/k"
+    assert (task.retries, task.role_arn) == (3, ARGUMENTS["role_arn"])
+    assert request_of(other)["customModelKmsKeyId"] == "alias/mine"
+    assert request_of(other)["customizationType"] == "FINE_TUNING"
+
+
+def test_a_mapped_task_has_the_members_of_default_args() -> None:
+    """And takes its own by ``request`` or ``customization_job_kwargs``."""
+    arguments = {name: value for name, value in ARGUMENTS.items() if name != "job_name"}
+    with DAG("dag", default_args={"custom_model_kms_key_id": "alias/k"}):
+        mapped = BedrockModelCustomizationOperator.partial(
+            **arguments, customization_job_kwargs={"customizationType": "FINE_TUNING"}
+        ).expand(job_name=["a", "b"])
+    task = mapped.unmap({"job_name": "a"})
+    assert isinstance(task, BedrockModelCustomizationOperator)
+    request = request_of(task)
+    assert request["customModelKmsKeyId"] == "alias/k"
+    assert request["customizationType"] == "FINE_TUNING"
+
+
+@pytest.mark.parametrize("path", ["request.json", Path("request.json")])
+def test_a_file_may_be_a_path(path: Any, tmp_path: Path) -> None:
+    """Looked for as Airflow looks for template files."""
+    (tmp_path / "request.json").write_text('{"customModelKmsKeyId": "{{ key }}"}')
+    with DAG("dag", template_searchpath=str(tmp_path)):
+        task = operator(request=path)
+    task.render_template_fields({"key": "alias/x"})  # type: ignore[typeddict-unknown-key]  # what the file uses
+    assert request_of(task)["customModelKmsKeyId"] == "alias/x"
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """An absolute path is none that Airflow finds templates by, although the file is there."""
+    file = tmp_path / "request.json"
+    file.write_text("{}")
+    with DAG("dag", template_searchpath=str(tmp_path)):
+        task = operator(request=file)
+    with pytest.raises(BedrockFatalError, match=f"There is no file {file}.*relative to the folder of the DAG file"):
+        task.render_template_fields({})
