@@ -103,7 +103,8 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         (templated)
     :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
     :param concurrency: how many questions are under way at once.
-    :param metrics: one or several of ``exact_match`` and ``chrf`` (extra ``eval``); the first one decides who wins a record.
+    :param metrics: one or several of ``exact_match`` and ``chrf`` (extra ``eval``); the first one decides who wins a
+        record.
     :param alpha: significance level of the verdict, between 0 and 1. (templated)
     :param ready_timeout: seconds to wait for a model that is not ready yet.
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
