@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from botocore.model import Shape
+    from botocore.model import ServiceModel, Shape
 
 # The service model writes "any of these characters, dashes included" in a way that takes Python's `re` exponential
 # time: after 24 dashes each further one doubles it. The plain character class matches exactly the same strings.
@@ -38,6 +38,19 @@ class Problem:
 
     def __str__(self) -> str:
         return f"Value at '{self.path}' failed to satisfy constraint: {self.rule}"
+
+
+def input_shape(service: str, operation: str) -> Any:
+    """Return botocore's shape of an operation's request; when it is needed, since loading a service takes some 40 ms."""
+    return _service_model(service).operation_model(operation).input_shape
+
+
+@functools.cache
+def _service_model(name: str) -> ServiceModel:
+    from botocore.loaders import create_loader
+    from botocore.model import ServiceModel
+
+    return ServiceModel(create_loader().load_service_model(name, "service-2"), name)
 
 
 def problems(shape: Shape, value: object, path: str = "") -> list[Problem]:

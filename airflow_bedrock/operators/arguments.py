@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.literals import is_literal
-from airflow_bedrock.shapes import problems
+from airflow_bedrock.shapes import input_shape, problems
 
 Rule = Callable[[Any], Any]
 Conflicts = Callable[[Mapping[str, Any]], Iterator[str]]
@@ -145,17 +144,8 @@ def member(service: str, operation: str, name: str, what: str) -> Rule:
     """
 
     def check(value: Any) -> Any:
-        if problems(_service(service).operation_model(operation).input_shape.members[name], value):
+        if problems(input_shape(service, operation).members[name], value):
             raise ValueError(f"must be {what}")
         return value
 
     return check
-
-
-@cache
-def _service(name: str) -> Any:
-    """Botocore's model of the service; loaded when first needed, which takes some 40 ms."""
-    from botocore.loaders import create_loader
-    from botocore.model import ServiceModel
-
-    return ServiceModel(create_loader().load_service_model(name, "service-2"), name)
