@@ -41,7 +41,7 @@ class Problem:
 
 
 def input_shape(service: str, operation: str) -> Any:
-    """Return botocore's shape of an operation's request; when it is needed, since loading a service takes some 40 ms."""
+    """Return botocore's shape of an operation's request. The first of a service takes 40 ms: not for module level."""
     return _service_model(service).operation_model(operation).input_shape
 
 
