@@ -45,5 +45,5 @@ def _load(command: str) -> ModuleType:
             raise
         sys.exit(
             f"airflow-bedrock {command} needs {error.name}, which is not installed. "
-            f"Install it with: pip install 'airflow-bedrock[{command}]'"
+            f"Install it with: pip install 'airflow-bedrock[{command}]', or in a checkout: pip install '.[{command}]'"
         )

@@ -81,7 +81,8 @@ def _local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
         from airflow_bedrock.local.service import LocalBedrock
     except ModuleNotFoundError as error:
         pytest.fail(
-            f"The fixture local_bedrock needs {error.name}. Install it with: pip install 'airflow-bedrock[local]'"
+            f"The fixture local_bedrock needs {error.name}. Install it with: pip install 'airflow-bedrock[local]', "
+            "or in a checkout: pip install '.[local]'"
         )
     with pytest.MonkeyPatch.context() as patch, LocalBedrock(**_settings(request)) as local:
         if not _running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,8 @@ ACCOUNT = "123456789012"
 
 ROLE_NAME = "AirflowBedrockLocal"
 """The service role that is there from the start."""
+
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")  # as in the pattern of Bedrock's S3 URIs
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ class Settings:
     speed: float = 1.0
 
     def __post_init__(self) -> None:
+        if not _BUCKET.fullmatch(self.bucket):
+            raise ValueError(
+                f"{self.bucket!r} is no name of a bucket: it has 3 to 63 lower-case letters, digits, dots and dashes, "
+                "and begins and ends with a letter or a digit."
+            )
         if self.clock not in ("real", "manual"):
             raise ValueError(f"The clock is 'real' or 'manual', not {self.clock!r}.")
         if self.clock == "manual" and self.speed != 1.0:
