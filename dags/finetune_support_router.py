@@ -137,9 +137,9 @@ prepare data → customize → wait → deploy → evaluate against the base mod
 | a bucket | variable `bedrock_bucket` |
 | a role that Bedrock can assume | variable `bedrock_role_arn` |
 
-**It costs money on AWS**: one customization job a change of data or parameters, storage for each custom model a month, and
-the calls of the evaluation. A run with nothing changed reuses the model, unless it was retired, as each one is that is not
-better than its base model: then it trains again. Local Bedrock costs nothing.
+**It costs money on AWS**: one customization job a change of data or parameters, storage for each custom model a month,
+and the calls of the evaluation. A run with nothing changed reuses the model, unless it was retired, as each one is that
+is not better than its base model: then it trains again. Local Bedrock costs nothing.
 
 A kept model is announced by the asset `support-router`, with its ARNs and its accuracy.
 """,
