@@ -327,7 +327,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         after = f"The wait for job {job_arn} took longer than execution_timeout, {self.execution_timeout}."
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
             return BedrockFatalError(
-                f"{after} {stop_job(self.hook, job_arn)} To have another, {NEW_JOB}. {resource_url(job_arn)}"
+                f"{after} {stop_job(self.hook, job_arn)} To train all the same, {NEW_JOB}. {resource_url(job_arn)}"
             )
         return BedrockError(
             f"{after} It was left running, as asked for, and is billed until it ends; a retry adopts it."
