@@ -15,7 +15,7 @@ from typing import Any
 from botocore import xform_name
 
 from airflow_bedrock.customization.model_rules import hyperparameter_problems
-from airflow_bedrock.shapes import Problem, problems
+from airflow_bedrock.shapes import Problem, input_shape, problems
 
 # The short names that the amazon provider's operator uses, and the members that they stand for.
 SHORT_NAMES = {
@@ -205,14 +205,9 @@ def _hint(problem: Problem) -> str:
     return found + run_id if foreign.keys() & {":", "+"} else found
 
 
-@cache
 def request_shape() -> Any:
     """Botocore's shape of the request."""
-    from botocore.loaders import create_loader
-    from botocore.model import ServiceModel
-
-    model = ServiceModel(create_loader().load_service_model("bedrock", "service-2"), "bedrock")
-    return model.operation_model("CreateModelCustomizationJob").input_shape
+    return input_shape("bedrock", "CreateModelCustomizationJob")
 
 
 @cache
