@@ -102,11 +102,11 @@ def _structure(shape: Any, value: Mapping[str, object], path: str) -> Iterator[P
     for name in shape.required_members:
         if name not in given:
             yield Problem(_join(path, name), None, "Member must not be null")
-    for name, member in given.items():
-        if name in shape.members:
-            yield from _problems(shape.members[name], member, _join(path, name))
-        else:
+    for name, member in value.items():
+        if name not in shape.members:
             yield Problem(_join(path, name), member, f"Member is not known; known are: {_listed(shape.members)}")
+        elif member is not None:
+            yield from _problems(shape.members[name], member, _join(path, name))
     if getattr(shape, "is_tagged_union", False) and len(given) != 1:
         yield Problem(path, value, f"Member must have exactly one of these set: {_listed(shape.members)}")
 
