@@ -9,6 +9,7 @@ import math
 import re
 from functools import cache
 from importlib.resources import files
+from threading import Lock
 from typing import Literal
 
 import msgspec
@@ -203,9 +204,17 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     distillation: _Distillation
 
 
-@cache
+_reading = Lock()
+
+
 def document() -> Document:
     """Return what ``base_models.toml`` holds."""
+    with _reading:  # msgspec 0.22 crashes where two threads are the first to use a type
+        return _document()
+
+
+@cache
+def _document() -> Document:
     import tomllib  # here, since whoever only imports an operator needs no parser
 
     text = files("airflow_bedrock").joinpath("base_models.toml").read_text(encoding="utf-8")

@@ -92,20 +92,27 @@ class _Probe(msgspec.Struct):
     messages: list[msgspec.Raw] | None = None
 
 
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_PROBE = msgspec.json.Decoder(_Probe)
+_PROMPT_COMPLETION = msgspec.json.Decoder(_PromptCompletion)
+_CLAUDE = msgspec.json.Decoder(_Claude)
+_CONVERSE = msgspec.json.Decoder(_Converse)
+
+
 def decode(line: bytes) -> Example:
     """Return the example that a record holds; the format is told from the record itself.
 
     :raises DatasetError: not a record of one of the formats, or not exactly one question and one answer.
     """
     try:
-        probe = msgspec.json.decode(line, type=_Probe)
+        probe = _PROBE.decode(line)
         if probe.messages is None:
-            flat = msgspec.json.decode(line, type=_PromptCompletion)
+            flat = _PROMPT_COMPLETION.decode(line)
             return Example(flat.prompt, flat.completion)
         if probe.schemaVersion is None:
-            claude = msgspec.json.decode(line, type=_Claude)
+            claude = _CLAUDE.decode(line)
             return _example([(turn.role, turn.content) for turn in claude.messages], claude.system)
-        converse = msgspec.json.decode(line, type=_Converse)
+        converse = _CONVERSE.decode(line)
         turns = [(turn.role, "".join(part.text for part in turn.content)) for turn in converse.messages]
         return _example(turns, "".join(part.text for part in converse.system) if converse.system else None)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

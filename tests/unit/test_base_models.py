@@ -98,3 +98,29 @@ def test_import_is_light() -> None:
     code = "import sys, airflow_bedrock.base_models; print(sorted({'airflow', 'boto3', 'numpy'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert shown.strip() == "[]"
+
+
+FIRST_USE = """
+import sys, threading
+from airflow_bedrock.base_models import base_model
+
+sys.setswitchinterval(1e-6)
+barrier = threading.Barrier(8)
+
+def read():
+    barrier.wait()
+    base_model("amazon.nova-micro-v1:0:128k")
+
+threads = [threading.Thread(target=read) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_many_threads_may_be_the_first_to_read_the_table() -> None:
+    """Without a lock, four processes in ten crashed; Local Bedrock did, when questions came in at once."""
+    for _ in range(6):
+        ended = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr

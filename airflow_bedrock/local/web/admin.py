@@ -19,6 +19,12 @@ class _Move(msgspec.Struct, forbid_unknown_fields=True):
     advance: float
 
 
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_MOVE = msgspec.json.Decoder(_Move)
+_FAULT = msgspec.json.Decoder(Fault)
+_FILTER = msgspec.json.Decoder(Filter, strict=False)
+
+
 class Admin:
     """Answers requests to ``/_local/...``."""
 
@@ -92,7 +98,7 @@ class Admin:
 
     def _calls(self, rest: str, query: str, body: bytes) -> list[Call]:
         wanted = {name: values[-1] for name, values in parse_qs(query, strict_parsing=bool(query)).items()}
-        return msgspec.convert(wanted, Filter, strict=False).apply(self._journal)
+        return _FILTER.decode(msgspec.json.encode(wanted)).apply(self._journal)
 
     def _forget_calls(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
         self._journal.clear()
@@ -102,7 +108,7 @@ class Admin:
         return {"time": self._world.clock.now()}
 
     def _advance(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
-        self._world.clock.advance(msgspec.json.decode(body, type=_Move).advance)
+        self._world.clock.advance(_MOVE.decode(body).advance)
         self._world.keeping.write_bedrock()
         return self._time(rest, query, body)
 
@@ -113,7 +119,7 @@ class Admin:
         return standing
 
     def _add_fault(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
-        return {"id": self._world.faults.add(msgspec.json.decode(body, type=Fault))}
+        return {"id": self._world.faults.add(_FAULT.decode(body))}
 
     def _remove_faults(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
         if not rest:

@@ -55,6 +55,10 @@ class _Record(msgspec.Struct):
     recordId: str | None = None
 
 
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_RECORD = msgspec.json.Decoder(_Record)
+
+
 def infer(bedrock: Bedrock, job: InvocationJob) -> Work:
     """Run a batch inference job to its end."""
     run = _Run(bedrock, job)
@@ -197,7 +201,7 @@ class _Run:
 def _read(lines: Iterator[bytes], file: str) -> Iterator[_Record]:
     for number, line in enumerate(lines, start=1):
         try:
-            record = msgspec.json.decode(line, type=_Record)
+            record = _RECORD.decode(line)
         except msgspec.MsgspecError as error:
             raise DataError(f"Invalid record in Amazon S3 file: {file}, line {number}: {error}") from error
         yield record if record.recordId else msgspec.structs.replace(record, recordId=f"{number:011d}")

@@ -40,6 +40,10 @@ class _Line(msgspec.Struct, omit_defaults=True):
     modelResponses: list[_Response] = []
 
 
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_LINE = msgspec.json.Decoder(_Line)
+
+
 def evaluate(bedrock: Bedrock, job: Evaluation) -> Work:
     """Run an evaluation job to its end."""
     started, seconds = bedrock.world.runner.started(job.arn), bedrock.world.settings.job_seconds
@@ -104,7 +108,7 @@ class _Run:
             if number > MAX_PROMPTS:
                 raise DataError(f"The dataset {uri} holds more than {MAX_PROMPTS} prompts")
             try:
-                yield msgspec.json.decode(line, type=_Line)
+                yield _LINE.decode(line)
             except msgspec.MsgspecError as error:
                 raise DataError(f"Invalid record in Amazon S3 file: {uri}, line {number}: {error}") from error
 

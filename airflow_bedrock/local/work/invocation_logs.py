@@ -24,6 +24,10 @@ class _Log(msgspec.Struct):
     requestMetadata: dict[str, str] = {}
 
 
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_LOG = msgspec.json.Decoder(_Log)
+
+
 def read_logs(lines: Iterable[bytes], file: str, config: Mapping[str, Any]) -> Iterator[Record]:
     """Read the logs of conversations that the filters let through; those of other kinds are passed over.
 
@@ -33,7 +37,7 @@ def read_logs(lines: Iterable[bytes], file: str, config: Mapping[str, Any]) -> I
     answers = config.get("usePromptResponse", False)
     for number, line in enumerate(lines, start=1):
         try:
-            log = msgspec.json.decode(line, type=_Log)
+            log = _LOG.decode(line)
         except msgspec.MsgspecError as error:
             raise DataError(f"Invalid invocation log in Amazon S3 file: {file}, line {number}: {error}") from error
         if passes(config.get("requestMetadataFilters"), log.requestMetadata) and (record := _record(log, answers)):

@@ -130,6 +130,15 @@ class _Graded(msgspec.Struct):
     messages: list[_GradedMessage]
 
 
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_CONVERSE = msgspec.json.Decoder(_Converse)
+_CLAUDE = msgspec.json.Decoder(_Claude)
+_PROMPT_COMPLETION = msgspec.json.Decoder(_PromptCompletion)
+_PRETRAINING = msgspec.json.Decoder(_Pretraining)
+_CAPTIONED = msgspec.json.Decoder(_Captioned)
+_GRADED = msgspec.json.Decoder(_Graded)
+
+
 def conversation(system: Iterable[str], turns: Iterable[str]) -> str:
     """Return the prompt that a conversation comes to; training and answering see the same one."""
     return "\n".join([*system, *turns])
@@ -164,13 +173,13 @@ def read_records(
 
 
 def _converse(line: bytes) -> Record:
-    record = msgspec.json.decode(line, type=_Converse)
+    record = _CONVERSE.decode(line)
     _check_roles([message.role for message in record.messages])
     return _of_converse(record)
 
 
 def _prompt(line: bytes) -> Record:
-    record = msgspec.json.decode(line, type=_Converse)
+    record = _CONVERSE.decode(line)
     _check_alternate([message.role for message in record.messages])
     return _of_converse(record)
 
@@ -202,28 +211,28 @@ def _media(block: _Block) -> Iterator[Media]:
 
 
 def _claude(line: bytes) -> Record:
-    record = msgspec.json.decode(line, type=_Claude)
+    record = _CLAUDE.decode(line)
     _check_roles([message.role for message in record.messages])
     turns = [message.content for message in record.messages]
     return Record(conversation([record.system] if record.system else [], turns[:-1]), turns[-1])
 
 
 def _prompt_completion(line: bytes) -> Record:
-    record = msgspec.json.decode(line, type=_PromptCompletion)
+    record = _PROMPT_COMPLETION.decode(line)
     return Record(record.prompt, record.completion)
 
 
 def _pretraining(line: bytes) -> Record:
-    return Record("", msgspec.json.decode(line, type=_Pretraining).input)
+    return Record("", _PRETRAINING.decode(line).input)
 
 
 def _image(line: bytes) -> Record:
-    record = msgspec.json.decode(line, type=_Captioned)
+    record = _CAPTIONED.decode(line)
     return Record("", record.caption, (Media("image", record.image_ref),))
 
 
 def _reinforcement(line: bytes) -> Record:
-    messages = msgspec.json.decode(line, type=_Graded).messages
+    messages = _GRADED.decode(line).messages
     turns = [
         turn.content if isinstance(turn.content, str) else "\n".join(block.text for block in turn.content)
         for turn in messages
