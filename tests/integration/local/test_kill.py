@@ -191,7 +191,7 @@ def test_killed_again_and_again(service: Service, tmp_path: Path) -> None:
 
 
 def test_elapsed_time_counts_and_the_pause_does_not(service: Service, tmp_path: Path) -> None:
-    """With real time, a job that was partly done when its service was killed takes the rest of its time after the restart."""
+    """With real time, a job that was partly done when its service was killed takes the rest of its time after that."""
     state, arguments = tmp_path / "state", ("--job-seconds", "8")
     role = "arn:aws:iam::123456789012:role/AirflowBedrockLocal"
     with running(state, *arguments) as run:
