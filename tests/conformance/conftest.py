@@ -92,12 +92,6 @@ class Account:
         return self._put("train.jsonl", line * 20)
 
     @cached_property
-    def questions(self) -> str:
-        answers = [{"response": "Paris", "modelIdentifier": "mine"}]
-        line = {"prompt": "Capital of France?", "referenceResponse": "Paris", "modelResponses": answers}
-        return self._put("questions.jsonl", json.dumps(line) + "\n")
-
-    @cached_property
     def batch(self) -> str:
         body = {"messages": [{"role": "user", "content": [{"text": "Hello"}]}]}
         return self._put("batch.jsonl", (json.dumps({"modelInput": body}) + "\n") * 100)
@@ -159,26 +153,6 @@ class Account:
         request = {"modelUnits": 1, "provisionedModelName": self.name(), "modelId": self.model} | more
         arn: str = self.call("CreateProvisionedModelThroughput", **request)["provisionedModelArn"]
         self._wait("GetProvisionedModelThroughput", {"provisionedModelId": arn}, "status", "InService")
-        return arn
-
-    def evaluation_request(self) -> dict[str, Any]:
-        judge = {"bedrockEvaluatorModels": [{"modelIdentifier": "amazon.nova-pro-v1:0"}]}
-        dataset = {"name": "questions", "datasetLocation": {"s3Uri": self.questions}}
-        metrics = {"taskType": "QuestionAndAnswer", "dataset": dataset, "metricNames": ["Builtin.Correctness"]}
-        source = {"precomputedInferenceSource": {"inferenceSourceIdentifier": "mine"}}
-        return {
-            "jobName": self.name(),
-            "roleArn": self.role,
-            "applicationType": "ModelEvaluation",
-            "evaluationConfig": {"automated": {"datasetMetricConfigs": [metrics], "evaluatorModelConfig": judge}},
-            "inferenceConfig": {"models": [source]},
-            "outputDataConfig": {"s3Uri": self.out},
-        }
-
-    def new_evaluation(self, wait: bool = True) -> str:
-        arn: str = self.call("CreateEvaluationJob", **self.evaluation_request())["jobArn"]
-        if wait:
-            self._wait("GetEvaluationJob", {"jobIdentifier": arn}, "status", "Completed")
         return arn
 
     def batch_request(self) -> dict[str, Any]:

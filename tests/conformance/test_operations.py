@@ -24,7 +24,6 @@ NO_JOB = f"{HERE}:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghij
 NO_MODEL = f"{HERE}:custom-model/amazon.nova-micro-v1:0:128k/abcdefghij12"
 NO_DEPLOYMENT = f"{HERE}:custom-model-deployment/abcdefghij12"
 NO_THROUGHPUT = f"{HERE}:provisioned-model/abcdefghij12"
-NO_EVALUATION = f"{HERE}:evaluation-job/abcdefghij12"
 NO_BATCH = f"{HERE}:model-invocation-job/abcdefghij12"
 NOVA = "amazon.nova-micro-v1:0"
 MESSAGES = [{"role": "user", "content": [{"text": "Hello"}]}]
@@ -53,12 +52,6 @@ class Row:
 
 def listing() -> Row:
     return Row(lambda account: {"maxResults": 10}, free=True, invalid={"maxResults": 0})
-
-
-def used_name(account: Account) -> dict[str, Any]:
-    request = account.evaluation_request()
-    account.call("CreateEvaluationJob", **request)
-    return request
 
 
 def used_batch_name(account: Account) -> dict[str, Any]:
@@ -161,17 +154,6 @@ ROWS = {
             }
         },
     ),
-    "CreateEvaluationJob": Row(lambda account: account.evaluation_request(), errors={"ConflictException": used_name}),
-    "GetEvaluationJob": Row(
-        lambda account: {"jobIdentifier": account.new_evaluation()}, missing={"jobIdentifier": NO_EVALUATION}
-    ),
-    "ListEvaluationJobs": listing(),
-    "StopEvaluationJob": Row(
-        lambda account: {"jobIdentifier": account.new_evaluation(wait=False)},
-        missing={"jobIdentifier": NO_EVALUATION},
-        errors={"ConflictException": lambda account: {"jobIdentifier": account.new_evaluation()}},
-    ),
-    "BatchDeleteEvaluationJob": Row(lambda account: {"jobIdentifiers": [account.new_evaluation(), NO_EVALUATION]}),
     "CreateModelInvocationJob": Row(
         lambda account: account.batch_request(), errors={"ConflictException": used_batch_name}
     ),
@@ -282,7 +264,6 @@ LISTS = {
     "ListProvisionedModelThroughputs": Listed(
         "throughputs", "provisionedModelSummaries", "provisionedModelArn", lambda one: one.throughput
     ),
-    "ListEvaluationJobs": Listed("evaluations", "jobSummaries", "jobArn", lambda one: one.new_evaluation()),
     "ListModelInvocationJobs": Listed("invocations", "invocationJobSummaries", "jobArn", lambda one: one.new_batch()),
 }
 

@@ -15,7 +15,6 @@ from airflow_bedrock.local.api import (
     converse,
     customization_jobs,
     deployments,
-    evaluation_jobs,
     foundation_models,
     invocation_jobs,
     invoke,
@@ -37,7 +36,6 @@ _MODULES = (
     converse,
     invoke,
     invocation_jobs,
-    evaluation_jobs,
 )
 
 

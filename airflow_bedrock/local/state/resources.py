@@ -185,27 +185,6 @@ class Meter:
 
 
 @dataclass
-class Evaluation:
-    """An evaluation job.
-
-    :param request: the CreateEvaluationJob request, as it came.
-    """
-
-    arn: str
-    name: str
-    request: dict[str, Any]
-    creation_time: datetime
-    last_modified_time: datetime
-    status: str = "InProgress"
-    failure_messages: list[str] = field(default_factory=list)
-
-    @property
-    def active(self) -> bool:
-        """Whether it has not ended."""
-        return self.status in ("InProgress", "Stopping")
-
-
-@dataclass
 class Counts:
     """How many records of a batch inference job there are, and what became of them."""
 
@@ -256,7 +235,6 @@ class Shelf:
     deployments: dict[str, Deployment] = field(default_factory=dict)
     throughputs: dict[str, Throughput] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
-    evaluations: dict[str, Evaluation] = field(default_factory=dict)
     invocations: dict[str, InvocationJob] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, Accepted] = field(default_factory=dict)

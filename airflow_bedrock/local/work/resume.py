@@ -8,7 +8,6 @@ from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.batch_inference import infer
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.deployment import deploy, update
-from airflow_bedrock.local.work.evaluation import evaluate, remove
 from airflow_bedrock.local.work.runner import Work
 from airflow_bedrock.local.work.throughput import provision
 
@@ -31,9 +30,6 @@ def resume(bedrock: Bedrock, started: Mapping[str, float]) -> None:
     for throughput in bedrock.shelf.throughputs.values():
         if throughput.status in ("Creating", "Updating"):
             go_on(throughput.arn, provision(bedrock, throughput))
-    for evaluation in bedrock.shelf.evaluations.values():
-        if evaluation.active or evaluation.status == "Deleting":
-            go_on(evaluation.arn, (evaluate if evaluation.active else remove)(bedrock, evaluation))
     for invocation in bedrock.shelf.invocations.values():
         if invocation.active:
             go_on(invocation.arn, infer(bedrock, invocation))

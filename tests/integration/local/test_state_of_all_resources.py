@@ -28,7 +28,6 @@ def statuses(service: Service, arns: dict[str, str]) -> dict[str, Any]:
     get = service.bedrock
     return {
         "throughput": get.get_provisioned_model_throughput(provisionedModelId=arns["throughput"])["status"],
-        "evaluation": get.get_evaluation_job(jobIdentifier=arns["evaluation"])["status"],
         "batch": get.get_model_invocation_job(jobIdentifier=arns["batch"])["status"],
         "first": get.get_model_customization_job(jobIdentifier=arns["first"])["status"],
         "second": get.get_model_customization_job(jobIdentifier=arns["second"])["status"],
@@ -40,10 +39,7 @@ def begin(service: Service) -> dict[str, str]:
     """Begin one of each, and return their ARNs."""
     lines = [{"modelInput": {"messages": [{"role": "user", "content": [{"text": f"n{n}"}]}]}} for n in range(100)]
     batch = service.put("batch.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    questions = service.put("questions.jsonl", json.dumps({"prompt": "a", "referenceResponse": "a"}) + "\n")
     output, bedrock = f"s3://{service.local.bucket}/out", service.bedrock
-    dataset = {"name": "d", "datasetLocation": {"s3Uri": questions}}
-    config = {"taskType": "QuestionAndAnswer", "dataset": dataset, "metricNames": ["Builtin.Accuracy"]}
     return {
         "first": service.create(),
         "second": service.create(),
@@ -53,13 +49,6 @@ def begin(service: Service) -> dict[str, str]:
             modelId="amazon.nova-micro-v1:0:128k",
             tags=[{"key": "team", "value": "a"}],
         )["provisionedModelArn"],
-        "evaluation": bedrock.create_evaluation_job(
-            jobName="e",
-            roleArn=service.local.role_arn,
-            evaluationConfig={"automated": {"datasetMetricConfigs": [config]}},
-            inferenceConfig={"models": [{"bedrockModel": {"modelIdentifier": "amazon.nova-micro-v1:0"}}]},
-            outputDataConfig={"s3Uri": output},
-        )["jobArn"],
         "batch": bedrock.create_model_invocation_job(
             jobName="b",
             roleArn=service.local.role_arn,
@@ -71,20 +60,20 @@ def begin(service: Service) -> dict[str, str]:
 
 
 def test_all_resources_survive(service: Service, tmp_path: Path) -> None:
-    """Twice stopped and started, jobs, throughput, evaluation and batch end as if nothing had happened."""
+    """Twice stopped and started, jobs, throughput and batch end as if nothing had happened."""
     one = start(tmp_path, type(service))
     arns = begin(one)
     one.local.clock.advance(40)
     before = statuses(one, arns)
     stop(one)
-    assert (before["throughput"], before["evaluation"], before["batch"]) == ("Creating", "InProgress", "InProgress")
+    assert (before["throughput"], before["batch"]) == ("Creating", "InProgress")
 
     two = start(tmp_path, type(service))
     assert statuses(two, arns) == before
     assert before["tags"] == [{"key": "team", "value": "a"}]
     two.local.clock.advance(60)
     ended = statuses(two, arns)
-    assert (ended["throughput"], ended["evaluation"], ended["batch"]) == ("InService", "Completed", "Completed")
+    assert (ended["throughput"], ended["batch"]) == ("InService", "Completed")
     assert (ended["first"], ended["second"]) == ("Completed", "InProgress")
     stop(two)
 
