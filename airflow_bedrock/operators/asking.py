@@ -32,9 +32,9 @@ from airflow_bedrock.customization.request import (
 )
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.hooks.customization_data import LocationError, check_buckets, describe_data
+from airflow_bedrock.jobs.places import LocationError, check_buckets, describe_data
+from airflow_bedrock.jobs.submission import nothing_spent
 from airflow_bedrock.operators.literals import is_literal
-from airflow_bedrock.operators.submission import nothing_spent
 
 if TYPE_CHECKING:
     import jinja2

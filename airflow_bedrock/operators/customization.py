@@ -24,13 +24,11 @@ from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.finished_job import job_of_event, result_of
-from airflow_bedrock.hooks.stopping import stop_job
+from airflow_bedrock.jobs.stopping import KillSwitch, stop_job
+from airflow_bedrock.jobs.submission import NoSlotError, find_or_create
+from airflow_bedrock.jobs.waiting import given_up, job_of_event, result_of, wait_for_job
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators import asking
-from airflow_bedrock.operators.kill_switch import KillSwitch
-from airflow_bedrock.operators.submission import NoSlotError, find_or_create
-from airflow_bedrock.operators.waiting import given_up, wait_for_job
 
 if TYPE_CHECKING:
     import jinja2

@@ -22,8 +22,7 @@ from airflow_bedrock.compat import outputs
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.hooks.finished_job import job_of_event, result_of
-from airflow_bedrock.hooks.lookout import Lookout
+from airflow_bedrock.jobs.waiting import Lookout, job_of_event, result_of
 from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
 
 if TYPE_CHECKING:
@@ -168,8 +167,8 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         """Stop the job where that was asked for and no other try will wait for it. (While deferred, the trigger.)"""
         if not self.stop_on_kill or self._ti is None:
             return
-        from airflow_bedrock.hooks.stopping import stop_job
-        from airflow_bedrock.hooks.task_state import ended_for_good
+        from airflow_bedrock.jobs.stopping import stop_job
+        from airflow_bedrock.jobs.task_state import ended_for_good
 
         if ended_for_good(self._ti):
             self.log.info(stop_job(self.hook, self._identifier))

@@ -13,10 +13,10 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.job import Job, changes, duration
-from airflow_bedrock.customization.patience import Patience
-from airflow_bedrock.customization.polling import Ended, Missing, Pace, Unanswered
+from airflow_bedrock.jobs.patience import Patience
+from airflow_bedrock.jobs.planner import Ended, Missing, Pace, Unanswered
+from airflow_bedrock.jobs.poll_loop import Source, Watch, loop_for
 from airflow_bedrock.triggers.connected import BedrockTrigger
-from airflow_bedrock.triggers.poll_loop import Source, Watch, loop_for
 
 # One logger for all: Airflow adds to each line which trigger's task it belongs to.
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
     """Wait until a model customization job has ended.
 
     All triggers of a triggerer with the same connection, region and interval share one loop, which looks at up to 1000
-    jobs by one ListModelCustomizationJobs (see :mod:`airflow_bedrock.triggers.poll_loop`). Airflow 3.3 runs that loop
+    jobs by one ListModelCustomizationJobs (see :mod:`airflow_bedrock.jobs.poll_loop`). Airflow 3.3 runs that loop
     as a shared stream; on an older one, and in ``dag.test()``, the triggers share it by themselves.
 
     Throttling, faults of the service and of the network are absorbed; only a long time without any answer ends the
@@ -115,7 +115,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
     async def on_kill(self) -> None:
         """Stop the job where that was asked for and the task has ended for good. Airflow 3.3 and later call this."""
         if self.stop_on_kill and self.task_instance is not None:
-            from airflow_bedrock.triggers.stopping import stop_unless_wanted
+            from airflow_bedrock.jobs.stopping import stop_unless_wanted
 
             await stop_unless_wanted(self._make_hook, self.job_identifier, self.task_instance)
 

@@ -20,8 +20,8 @@ from airflow.sdk import exceptions
 from botocore import exceptions as exceptions_of_botocore
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks import finished_job
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs import waiting
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from benchmarks.job_server import Call, Fault, JobServer
 
@@ -216,7 +216,7 @@ def test_no_passing_error_fails_a_worker(
         return look(self, job_identifier)
 
     monkeypatch.setattr(BedrockHook, "get_customization_job", unsteady)
-    monkeypatch.setattr(finished_job, "_PAUSES", (0.01,))
+    monkeypatch.setattr(waiting, "_PAUSES", (0.01,))
     if entry == "poke":
         assert execute({"job_identifier": job.name, "mode": "poke"})["status"] == "Completed"
     else:
@@ -230,7 +230,7 @@ def test_a_worker_takes_up_an_ended_job_for_as_long_as_silence_may_last(
     server: JobServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Minutes of throttling do not make a completed job a failed task."""
-    monkeypatch.setattr(finished_job, "_PAUSES", (0.01,))
+    monkeypatch.setattr(waiting, "_PAUSES", (0.01,))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     (job,) = server.add(1)
     server.end([job])
@@ -251,7 +251,7 @@ def test_a_rescheduled_look_that_finds_nothing_new_logs_nothing(
     server.fault = ends_after(server, 5, "Completed")
     with caplog.at_level("INFO", logger="airflow_bedrock"):
         execute({"job_identifier": job.name, "mode": "reschedule"})
-    said = [record.message for record in caplog.records if record.name == "airflow_bedrock.hooks.lookout"]
+    said = [record.message for record in caplog.records if record.name == "airflow_bedrock.jobs.waiting"]
     assert [line for line in said if line.startswith(f"Job {job.name} is")] == [
         f"Job {job.name} is InProgress",
         f"Job {job.name} is Completed",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from airflow.triggers.base import BaseEventTrigger
 
-from airflow_bedrock.customization.polling import Planner
+from airflow_bedrock.jobs.planner import Planner
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger, poll_loop
 from benchmarks.job_server import Call, FakeJob, Fault, JobServer
 

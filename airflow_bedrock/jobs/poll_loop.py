@@ -1,6 +1,6 @@
 """The loop that watches all jobs of one connection, region and pace, for every trigger of the process.
 
-It asks what the planner (:mod:`airflow_bedrock.customization.polling`) tells it to, and wakes only those triggers for
+It asks what the planner (:mod:`airflow_bedrock.jobs.planner`) tells it to, and wakes only those triggers for
 which there is something new. The calls, and reading their answers, happen in threads: an answer about 1000 jobs would
 block the event loop for tens of milliseconds, and making a client for hundreds.
 """
@@ -35,7 +35,9 @@ from airflow_bedrock.aws_errors import (
     is_transient,
 )
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.customization.polling import (
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.footprint import forget_endpoints, keep_out_of_collection
+from airflow_bedrock.jobs.planner import (
     PAGE_SIZE,
     Ask,
     Finding,
@@ -46,9 +48,7 @@ from airflow_bedrock.customization.polling import (
     Planner,
     Trouble,
 )
-from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.triggers.footprint import forget_endpoints, keep_out_of_collection
-from airflow_bedrock.triggers.summaries import read_pages_fast
+from airflow_bedrock.jobs.summaries import read_pages_fast
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient

@@ -1,6 +1,6 @@
 """When to ask Bedrock which question, so that one loop can watch thousands of jobs. Pure: no clock, no I/O.
 
-The loop (:mod:`airflow_bedrock.triggers.poll_loop`) takes questions from :meth:`Planner.next`, asks them and hands the
+The loop (:mod:`airflow_bedrock.jobs.poll_loop`) takes questions from :meth:`Planner.next`, asks them and hands the
 answers back; what the watchers have to hear of them is returned as :data:`News`. Times are seconds of any clock that
 does not run backwards.
 

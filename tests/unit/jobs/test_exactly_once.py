@@ -22,9 +22,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks import task_state
-from airflow_bedrock.operators.kill_switch import KillSwitch
-from airflow_bedrock.operators.submission import find_or_create
+from airflow_bedrock.jobs import task_state
+from airflow_bedrock.jobs.stopping import KillSwitch
+from airflow_bedrock.jobs.submission import find_or_create
 
 REQUEST = {"jobName": "router", "customModelName": "router", "baseModelIdentifier": "amazon.nova-micro-v1:0:128k"}
 BAD_DATA = "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.customization.polling import (
+from airflow_bedrock.jobs.planner import (
     GATHER_SECONDS,
     Ask,
     Ended,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.patience import Patience
+from airflow_bedrock.jobs.patience import Patience
 
 
 @given(steps=st.lists(st.tuples(st.floats(0.1, 1000), st.booleans()), max_size=50), limit=st.floats(1, 5000))

@@ -1,0 +1,1 @@
+"""The engine: find or create, wait, stop, once for everything that is paid for."""
