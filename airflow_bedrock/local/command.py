@@ -50,6 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--port", type=int, default=4599, help="port to listen on; 0 takes a free one (default: %(default)s)"
     )
+    network.add_argument(
+        "--allow-host",
+        dest="allow_hosts",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name by which clients call it, such as that of a container; requests for other names are refused",
+    )
     account = parser.add_argument_group("account")
     account.add_argument(
         "--bucket", default=default.bucket, help="S3 bucket that is there from the start (default: %(default)s)"

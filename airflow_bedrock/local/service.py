@@ -23,6 +23,7 @@ from airflow_bedrock.local.settings import ACCOUNT, ROLE_NAME, Settings
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.keeper import Keeper
 from airflow_bedrock.local.web.application import INTERNAL, Application
+from airflow_bedrock.local.web.guard import Guard
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.server import Server
 
@@ -92,7 +93,8 @@ class LocalBedrock:
         self._world = World(self._settings, self._clients, self.clock)
         self._world.faults = self.faults
         self._application = Application(self._world, self.calls)
-        self._server = Server(self._host, self._port, self._application)
+        guarded = Guard(self._application, self._host, self._settings.allow_hosts)
+        self._server = Server(self._host, self._port, guarded)
         self._server.start()
         self._clients.endpoint_url = self.endpoint_url
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -50,6 +51,7 @@ class Settings:
     :param inner_validation_folder: whether validation metrics lie in a folder ``validation/`` of their own: AWS's
         documentation and its samples differ.
     :param clock: ``real`` for the computer's time, ``manual`` for one that stands until it is told to move.
+    :param allow_hosts: names by which it is called besides ``localhost`` and its addresses, such as a container's.
     :param speed: how much faster than the computer's the real clock runs; 60 makes an hour of a minute.
     :raises ValueError: a setting is none of the above.
     """
@@ -64,6 +66,7 @@ class Settings:
     inner_validation_folder: bool = True
     clock: Literal["real", "manual"] = "real"
     speed: float = 1.0
+    allow_hosts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not _BUCKET.fullmatch(self.bucket):

@@ -1,0 +1,113 @@
+"""Keeps web pages out: what a browser sends for a page of another origin never reaches the application.
+
+Local Bedrock asks nobody for credentials and runs code that it is given, while any page that a developer opens can make
+the browser send requests to the loopback interface. Two checks stand before every route, moto's included:
+
+- **Host** names this service. A page whose own name was made to point here (DNS rebinding) sends that name.
+- **Origin and Sec-Fetch-Site** are this service's own. Programs send neither, and a page cannot leave them out.
+
+https://developer.mozilla.org/en-US/docs/Glossary/Fetch_metadata_request_header
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.web.protocol import respond_error
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:[0-9]{1,5})?", re.IGNORECASE)
+"""A name or an address, the root's dot, a port; two hosts joined by a comma are none."""
+
+_AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+
+
+class Guard:
+    """Answers 403 to requests that a web page of another origin may have sent, and passes the others on.
+
+    :param application: what is guarded.
+    :param host: the address that the service listens on; any address will do where it is a wildcard, since a page
+        cannot give its own address another meaning.
+    :param names: other names that the service has, such as that of a container.
+    """
+
+    def __init__(self, application: WSGIApplication, host: str, names: Collection[str] = ()) -> None:
+        self._application = application
+        self._names = {name.lower().rstrip(".") for name in (host, *names)}
+        self._any_address = _is_wildcard(host)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        host = environ.get("HTTP_HOST", "")
+        authority, environ["RAW_URI"] = _split(environ["RAW_URI"])
+        if not (self._is_ours(host) and self._is_ours(authority or host)):
+            return _refuse(
+                f"This service is not {host!r}. Use a loopback address, or name the host with --allow-host.",
+                start_response,
+            )
+        if _is_foreign(environ) and not _only_shows(environ):
+            return _refuse("A web page of another origin must not use Local Bedrock.", start_response)
+        return self._application(environ, start_response)
+
+    def _is_ours(self, host: str) -> bool:
+        if not (matched := _HOST.fullmatch(host)):
+            return False
+        name = matched[1].lower().strip("[]")
+        if name in self._names or name == "localhost" or name.endswith(".localhost"):
+            return True  # S3's buckets are <bucket>.localhost
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return self._any_address or address.is_loopback
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host
+
+
+def _split(target: str) -> tuple[str, str]:
+    """Return the authority of a request's target, which a proxy is sent, and the rest."""
+    matched = _AUTHORITY.match(target)
+    return (matched[1], target[matched.end() :] or "/") if matched else ("", target)
+
+
+def _is_foreign(environ: WSGIEnvironment) -> bool:
+    """Whether a page of another origin sent it, or a browser that does not say which page did."""
+    site, origin = environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_ORIGIN")
+    if site is None and origin is None:
+        # With a GET, old browsers say nothing, nor do others to an address that they do not trust.
+        return bool(environ.get("HTTP_USER_AGENT", "").startswith("Mozilla/"))
+    own = environ["HTTP_HOST"].lower()
+    foreign_origin = origin is not None and origin.lower() not in (f"http://{own}", f"https://{own}")
+    return foreign_origin or site not in (None, "none", "same-origin")
+
+
+def _only_shows(environ: WSGIEnvironment) -> bool:
+    """Whether a person opens one of the admin API's pages in a window of their own, none of which changes anything."""
+    opened = environ.get("HTTP_SEC_FETCH_MODE", "navigate"), environ.get("HTTP_SEC_FETCH_DEST", "document")
+    return (
+        environ["REQUEST_METHOD"] == "GET"
+        and environ["RAW_URI"].startswith("/_local/")
+        and opened == ("navigate", "document")
+        and "HTTP_ORIGIN" not in environ
+    )
+
+
+def _refuse(message: str, start_response: StartResponse) -> Iterable[bytes]:
+    log.warning("Local Bedrock: refused a request. %s", message)
+    response = respond_error(ServiceError("AccessDeniedException", message, status=403))
+    start_response("403 Forbidden", list(response.headers.items()))
+    return [response.body]
