@@ -170,6 +170,10 @@ class Account:
             self._wait("GetModelInvocationJob", {"jobIdentifier": arn}, "status", "Completed")
         return arn
 
+    def logging_config(self) -> dict[str, Any]:
+        assert self.local is not None
+        return {"s3Config": {"bucketName": self.local.bucket, "keyPrefix": "logs"}}
+
     def _put(self, key: str, content: str) -> str:
         assert self.local is not None
         self.local.client("s3").put_object(Bucket=self.local.bucket, Key=key, Body=content.encode())

@@ -32,6 +32,7 @@ def test_every_kind_of_resource_is_kept(account: Account, tmp_path: Path) -> Non
         made = [one.job, one.deployment, one.throughput, one.new_batch()]
         for arn in made:
             one.call("TagResource", resourceARN=arn, tags=[{"key": "team", "value": "support"}])
+        one.call("PutModelInvocationLoggingConfiguration", loggingConfig=one.logging_config())
         before = contents(one)
         one.close()
     assert [name for name, members in before.items() if not members] == []

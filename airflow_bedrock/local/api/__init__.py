@@ -13,10 +13,13 @@ from botocore import xform_name
 from airflow_bedrock.local.answers import Answer
 from airflow_bedrock.local.api import (
     converse,
+    count_tokens,
     customization_jobs,
     deployments,
     foundation_models,
+    inference_profiles,
     invocation_jobs,
+    invocation_logging,
     invoke,
     models,
     provisioned_throughput,
@@ -32,9 +35,12 @@ _MODULES = (
     deployments,
     provisioned_throughput,
     foundation_models,
+    inference_profiles,
     tags,
     converse,
     invoke,
+    count_tokens,
+    invocation_logging,
     invocation_jobs,
 )
 

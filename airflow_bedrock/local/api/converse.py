@@ -10,18 +10,27 @@ from airflow_bedrock.local.answers import Events
 from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.inference import ask, converse_answer, converse_question
+from airflow_bedrock.local.work.invocation_delivery import Invocation, deliver
 
 
 def converse(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Answer the last message of a conversation."""
-    started = time.perf_counter()
-    answer = converse_answer(ask(bedrock, request["modelId"], converse_question(request)))
-    return {**answer, "metrics": {"latencyMs": round((time.perf_counter() - started) * 1000)}}
+    return _answer(bedrock, "Converse", request)
 
 
 def converse_stream(bedrock: Bedrock, request: dict[str, Any]) -> Events:
     """Answer the last message of a conversation, token by token."""
-    return Events(list(_events(converse(bedrock, request))))
+    return Events(list(_events(_answer(bedrock, "ConverseStream", request))))
+
+
+def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    started = time.perf_counter()
+    answer = converse_answer(ask(bedrock, request["modelId"], converse_question(request)))
+    answer["metrics"] = {"latencyMs": round((time.perf_counter() - started) * 1000)}
+    body = {name: value for name, value in request.items() if name not in ("modelId", "requestMetadata")}
+    usage = answer["usage"]
+    deliver(bedrock, Invocation(operation, request, body, answer, usage["inputTokens"], usage["outputTokens"]))
+    return answer
 
 
 def _events(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,11 +1,15 @@
-"""Foundation models: get, list. Those that ``base_models.toml`` knows; others can be asked, but are not listed."""
+"""Foundation models: get, list, availability.
+
+Those that ``base_models.toml`` knows; others can be asked, but are not listed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from airflow_bedrock.base_models import BaseModel, base_models, foundation_model_id
+from airflow_bedrock.base_models import BaseModel, base_model, base_models, foundation_model_id
+from airflow_bedrock.local.api.inference_profiles import profiles
 from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
@@ -22,6 +26,24 @@ def get_foundation_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
         if model["modelId"] == wanted:
             return {"modelDetails": model}
     raise not_found(f"Could not resolve the foundation model from the provided model identifier {identifier}.")
+
+
+def get_foundation_model_availability(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Tell whether a foundation model can be used: all are agreed to here, but not all are in each region."""
+    model = base_model(request["modelId"])
+    if model is None:
+        raise not_found(f"The provided model {request['modelId']} was not found.")
+    here = bedrock.region in model.regions or any(
+        foundation_model_id(profile.id) == model.id and bedrock.region in profile.regions
+        for profile in profiles(bedrock)
+    )
+    return {
+        "modelId": request["modelId"],
+        "agreementAvailability": {"status": "AVAILABLE"},
+        "authorizationStatus": "AUTHORIZED",
+        "entitlementAvailability": "AVAILABLE",
+        "regionAvailability": "AVAILABLE" if here else "NOT_AVAILABLE",
+    }
 
 
 def list_foundation_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,16 @@ class Listed(Protocol):
     creation_time: datetime
 
 
+class Identified(Protocol):
+    """What a page can end with."""
+
+    @property
+    def arn(self) -> str:
+        """Its ARN."""
+
+
 Item = TypeVar("Item", bound=Listed)
+Paged = TypeVar("Paged", bound=Identified)
 
 
 def select(items: Iterable[Item], request: Mapping[str, Any], after: str, before: str) -> list[Item]:
@@ -43,7 +52,7 @@ def select(items: Iterable[Item], request: Mapping[str, Any], after: str, before
     return found if request.get("sortOrder") == "Ascending" else found[::-1]
 
 
-def page(items: Sequence[Item], request: Mapping[str, Any]) -> tuple[Sequence[Item], dict[str, str]]:
+def page(items: Sequence[Paged], request: Mapping[str, Any]) -> tuple[Sequence[Paged], dict[str, str]]:
     """Return one page, and ``{"nextToken": ...}`` when there are more.
 
     The token holds the ARN of the last item shown, so that what is created between two calls moves nothing.

@@ -12,6 +12,9 @@ from airflow_bedrock.local.state.bedrock import Bedrock
 MAX_TAGS = 50
 """The service takes no more on one resource, though its model allows 200."""
 
+_UNTAGGED = ("logging", "meters", "tags", "tokens")
+"""What lies on the shelf and is no resource."""
+
 
 def tag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Add tags to a resource; a key that it has gets the new value."""
@@ -63,7 +66,9 @@ def _existing(bedrock: Bedrock, request: Mapping[str, Any]) -> str:
     """Return the ARN of the request's resource; every kind of resource lies on the shelf by its ARN."""
     arn: str = request["resourceARN"]
     shelf = bedrock.shelf
-    kinds = (getattr(shelf, one.name) for one in fields(shelf) if one.name not in ("meters", "tags", "tokens"))
+    kinds = (
+        getattr(shelf, one.name) for one in fields(shelf) if one.name not in ("logging", "meters", "tags", "tokens")
+    )
     if not any(arn in kind for kind in kinds):
         raise not_found(f"The provided resource {arn} was not found.")
     return arn

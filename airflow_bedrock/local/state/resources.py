@@ -11,6 +11,9 @@ from typing import Any
 PHASES = ("validation", "dataProcessing", "training")
 """What a customization job goes through, in order; ``statusDetails`` shows each."""
 
+CONFIGURATION = "configuration"
+"""The key of what there is one of, and has no ARN."""
+
 _ID_CHARACTERS = string.ascii_lowercase + string.digits
 
 
@@ -228,7 +231,10 @@ class Accepted:
 
 @dataclass
 class Shelf:
-    """Everything of one account in one region, by ARN in the order of creation."""
+    """Everything of one account in one region, by ARN in the order of creation.
+
+    :param logging: the configuration of model invocation logging as it was put, under :data:`CONFIGURATION`.
+    """
 
     jobs: dict[str, Job] = field(default_factory=dict)
     models: dict[str, CustomModel] = field(default_factory=dict)
@@ -236,5 +242,6 @@ class Shelf:
     throughputs: dict[str, Throughput] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
     invocations: dict[str, InvocationJob] = field(default_factory=dict)
+    logging: dict[str, dict[str, Any]] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, Accepted] = field(default_factory=dict)

@@ -32,6 +32,11 @@ class Question:
     max_tokens: int = MAX_TOKENS
     stop: Sequence[str] = ()
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens are asked."""
+        return len(tokenize(self.prompt))
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -66,7 +71,7 @@ def reply_of(model: LanguageModel, question: Question) -> Reply:
 
 def _reply(answer: Answer, question: Question) -> Reply:
     text, reason = _cut(answer, question.stop)
-    return Reply(text, reason, len(tokenize(question.prompt)), answer.tokens)
+    return Reply(text, reason, question.tokens, answer.tokens)
 
 
 def converse_question(body: Mapping[str, Any]) -> Question:

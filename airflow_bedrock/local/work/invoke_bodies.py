@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.work.inference import (
     MAX_TOKENS,
@@ -39,6 +41,17 @@ def form_of(base_model_id: str) -> Form:
         if base_model_id.startswith(prefix):
             return form
     raise invalid(f"Local Bedrock does not know the body that {base_model_id} takes: use Converse.")
+
+
+def read_body(body: bytes | None) -> Any:
+    """Return the JSON of a body.
+
+    :raises ServiceError: ValidationException for a body that is none.
+    """
+    try:
+        return msgspec.json.decode(body or b"")
+    except msgspec.DecodeError as error:
+        raise invalid("Malformed input request: the body is not JSON. Please reformat your input.") from error
 
 
 def read_question(form: Form, body: Any) -> Question:
