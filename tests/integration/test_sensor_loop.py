@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from airflow.triggers.base import BaseEventTrigger
 
+from airflow_bedrock.jobs import poll_loop
 from airflow_bedrock.jobs.planner import Planner
-from airflow_bedrock.triggers import BedrockModelCustomizationTrigger, poll_loop
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from benchmarks.job_server import Call, FakeJob, Fault, JobServer
 
 Waiting = dict[str, "asyncio.Task[dict[str, Any]]"]
