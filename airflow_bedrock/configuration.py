@@ -25,6 +25,21 @@ def silence_limit() -> float:
     return _configured("silence_limit", DEFAULT_SILENCE_LIMIT, zero=True)
 
 
+def environment() -> str:
+    """Return what tells this deployment of Airflow apart from others on the same account: ``[bedrock] environment``.
+
+    Where it is not set, the address of ``[api] base_url`` without scheme, user and trailing slash; else ``airflow``.
+    """
+    configured = conf.get("bedrock", "environment", fallback="").strip()
+    return configured or _address(conf.get("api", "base_url", fallback="") or "") or "airflow"
+
+
+def _address(url: str) -> str:
+    """Return host, port and path of a URL. The scheme tells no deployments apart, but may change with a proxy."""
+    host, _, path = url.strip().partition("://")[2].partition("/")
+    return f"{host.rpartition('@')[2].lower()}/{path}".rstrip("/")
+
+
 def seconds(name: str, value: object, *, zero: bool = False) -> float:
     """Return a time, a timedelta or a number, as seconds.
 

@@ -36,8 +36,18 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": _modules("triggers", ("customization", "deployment")),
         "config": {
             "bedrock": {
-                "description": "How airflow-bedrock waits for Amazon Bedrock.",
+                "description": "What airflow-bedrock is known by to Amazon Bedrock, and how it waits for it.",
                 "options": {
+                    "environment": {
+                        "description": "What tells this deployment of Airflow apart from others that use the same AWS "
+                        "account, such as dev and prod, so that none takes up the jobs of another. Keep it when "
+                        "Airflow moves: another value makes other jobs. Where it is empty, the address in "
+                        "[api] base_url, or airflow.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "prod",
+                        "default": "",
+                    },
                     "poll_interval": {
                         "description": "Seconds between two looks at a model customization job, unless a task says "
                         "otherwise. A job takes hours on AWS; Local Bedrock's take seconds.",
