@@ -78,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take any role, whether or not it exists and may do what its job does",
     )
     account.add_argument(
+        "--allow-graders",
+        action="store_true",
+        help="let reinforcement fine-tuning run the Lambda function that is its grader: a program of whoever can reach "
+        "this, with your rights",
+    )
+    account.add_argument(
         "--quota",
         type=_quota,
         action="append",

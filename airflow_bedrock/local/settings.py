@@ -47,6 +47,8 @@ class Settings:
     :param region: the region of that bucket, and the default one of clients.
     :param state: a directory that keeps jobs, models and buckets between runs; None keeps nothing.
     :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to be allowed what the job does.
+    :param allow_graders: whether reinforcement fine-tuning may run the Lambda function that is its grader, as the user
+        who runs Local Bedrock.
     :param quotas: the account's quotas.
     :param inner_validation_folder: whether validation metrics lie in a folder ``validation/`` of their own: AWS's
         documentation and its samples differ.
@@ -62,6 +64,7 @@ class Settings:
     region: str = "us-east-1"
     state: Path | None = None
     check_role: bool = True
+    allow_graders: bool = False
     quotas: Quotas = field(default_factory=Quotas)
     inner_validation_folder: bool = True
     clock: Literal["real", "manual"] = "real"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 
 from airflow_bedrock.local.catalog import known, schedule
@@ -110,9 +111,10 @@ class _Run:
                 phase.last_modified_time = phase.creation_time
         if message := self._bedrock.world.faults.job_failure(self._job.name, name):
             raise DataError(message)
-        for due in work:
-            yield due
-            self._check_not_stopped()
+        with closing(work):  # at once where the job is stopped: a grader may run in it
+            for due in work:
+                yield due
+                self._check_not_stopped()
         with self._bedrock.world.lock:
             self._check_not_stopped()
             if phase.status == "InProgress":
@@ -133,8 +135,9 @@ class _Run:
         yield self._due(VALIDATED)
 
     def _process(self) -> Work:
-        self._training = examples_of(self._bedrock, self._job, self._records)
-        self._validation = [examples_of(self._bedrock, self._job, part) for part in self._held_out]
+        self._training = yield from examples_of(self._bedrock, self._job, self._records)
+        for part in self._held_out:
+            self._validation.append((yield from examples_of(self._bedrock, self._job, part)))
         if not self._validation:
             self._training, held_out = hold_out(self._training, self._job.hyperparameters)
             self._validation = [held_out] if held_out else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from airflow_bedrock.base_models import foundation_model_id
@@ -15,8 +15,8 @@ from airflow_bedrock.local.work.records import Record
 from airflow_bedrock.local.work.reinforcement import best_answers
 
 
-def examples_of(bedrock: Bedrock, job: Job, records: Sequence[Record]) -> list[Example]:
-    """Return what the model learns from records.
+def examples_of(bedrock: Bedrock, job: Job, records: Sequence[Record]) -> Generator[float, None, list[Example]]:
+    """Return what the model learns from records; a part of the job's work.
 
     :raises DataError: the grader fails.
     """
@@ -25,7 +25,7 @@ def examples_of(bedrock: Bedrock, job: Job, records: Sequence[Record]) -> list[E
         teacher = foundation_model_id(config["distillationConfig"]["teacherModelConfig"]["teacherModelIdentifier"])
         return list(_taught(records, teacher))
     if "rftConfig" in config:
-        return best_answers(records, Grader(bedrock, job), config["rftConfig"].get("hyperParameters", {}))
+        return (yield from best_answers(records, Grader(bedrock, job), config["rftConfig"].get("hyperParameters", {})))
     return [record.example for record in records]
 
 

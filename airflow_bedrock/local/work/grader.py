@@ -6,49 +6,46 @@ The event and the answer are those of reinforcement fine-tuning: a list of sampl
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Sequence
-from pathlib import Path
+import math
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
+from airflow_bedrock.local.work.sandbox import Sandbox, SandboxError
 
 BATCH = 256
 """Samples in one call of the function."""
 
-_RUN = """
-import importlib, json, sys
-sys.path.insert(0, ".")
-module, _, name = sys.argv[1].rpartition(".")
-handler = getattr(importlib.import_module(module.replace("/", ".")), name)
-out, sys.stdout = sys.stdout, sys.stderr
-json.dump([handler(event, None) for event in json.load(sys.stdin)], out)
-"""
+SECONDS = 60.0
+"""How long a grader may take beside what the function's own timeout allows each call."""
+
+NOT_ALLOWED = (
+    "The Lambda grader {} was not run: a grader is a program, and Local Bedrock runs none unless it is told to. Allow "
+    "graders with `airflow-bedrock local --allow-graders`, in Python with LocalBedrock(allow_graders=True), in a test "
+    "with @pytest.mark.local_bedrock(allow_graders=True)"
+)
 
 
 class Grader:
     """The grader of a job.
 
-    :raises DataError: the function is not there, or the role may not call it.
+    :raises DataError: graders are not allowed, the function is not there, or the role may not call it.
     """
 
     def __init__(self, bedrock: Bedrock, job: Job) -> None:
+        self._runner, self._key = bedrock.world.runner, job.arn
         self._arn: str = job.request["customizationConfig"]["rftConfig"]["graderConfig"]["lambdaGrader"]["lambdaArn"]
+        if not bedrock.world.settings.allow_graders:
+            raise DataError(NOT_ALLOWED.format(self._arn))
         if not Role(bedrock, job.request["roleArn"], job.arn).may("lambda:InvokeFunction", self._arn):
             raise DataError(f"Could not validate InvokeFunction permissions to access Lambda function: {self._arn}")
         self._function = _find(self._arn)
 
-    def rewards(self, samples: Sequence[tuple[dict[str, Any], str]]) -> list[float]:
-        """Return the reward of each answer.
+    def rewards(self, samples: Sequence[tuple[dict[str, Any], str]]) -> Generator[float, None, list[float]]:
+        """Return the reward of each answer; other jobs go on while the function runs.
 
         :param samples: each record as it stands, and an answer to it.
         :raises DataError: the function fails, or answers something else.
@@ -58,37 +55,22 @@ class Grader:
             for number, (fields, answer) in enumerate(samples)
         ]
         batches = [events[start : start + BATCH] for start in range(0, len(events), BATCH)]
+        function = self._function
+        seconds = SECONDS + len(batches) * float(function.timeout or 3)
+        sandbox = Sandbox(function.code_bytes, function.handler, function.environment_vars or {}, batches, seconds)
         try:
-            graded = [one for answer in self._call(batches) for one in answer]
-            rewards = {one["id"]: float(one["aggregate_reward_score"]) for one in graded}
+            answers = yield from self._runner.aside(self._key, sandbox.run, sandbox.cancel)
+        except SandboxError as error:
+            raise DataError(f"The Lambda grader {self._arn} failed: {error}") from error
+        try:
+            rewards = {one["id"]: float(one["aggregate_reward_score"]) for answer in answers for one in answer}
+            if not all(map(math.isfinite, rewards.values())):
+                raise ValueError("a reward is a number")
             return [rewards[event["id"]] for event in events]
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"The Lambda grader {self._arn} must answer a list with id and aggregate_reward_score of each sample"
             ) from error
-
-    def _call(self, events: Sequence[Any]) -> list[Any]:
-        function = self._function
-        environment = {"PATH": os.environ.get("PATH", ""), **(function.environment_vars or {})}
-        with tempfile.TemporaryDirectory() as folder:
-            with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as code:
-                code.extractall(folder)
-            _write(Path(folder) / ".run_grader.py")
-            ended = subprocess.run(  # noqa: S603  # the user's own function, which is to be run
-                [sys.executable, "-I", ".run_grader.py", function.handler],
-                input=json.dumps(events),
-                capture_output=True,
-                text=True,
-                cwd=folder,
-                env=environment,
-                timeout=60 + len(events) * float(function.timeout or 3),
-                check=False,
-            )
-        if ended.returncode:
-            reason = ended.stderr.strip().splitlines()[-1:] or ["no message"]
-            raise DataError(f"The Lambda grader {self._arn} failed: {reason[0]}")
-        answers: list[Any] = json.loads(ended.stdout)
-        return answers
 
 
 def _find(arn: str) -> Any:
@@ -104,7 +86,3 @@ def _find(arn: str) -> Any:
     if not str(function.run_time).startswith("python") or not function.code_bytes:
         raise DataError(f"The Lambda grader {arn} cannot be run here: only zipped Python functions can")
     return function
-
-
-def _write(path: Path) -> None:
-    path.write_text(_RUN)

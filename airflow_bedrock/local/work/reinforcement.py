@@ -6,7 +6,7 @@ to begin with, its answers are drawn from the reference answers of the data: rew
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,19 +20,20 @@ SAMPLES = 4
 """Answers to each prompt when ``trainingSamplePerPrompt`` is not given."""
 
 
-def best_answers(records: Sequence[Record], grader: Grader, hyperparameters: Mapping[str, Any]) -> list[Example]:
+def best_answers(
+    records: Sequence[Record], grader: Grader, hyperparameters: Mapping[str, Any]
+) -> Generator[float, None, list[Example]]:
     """Return each prompt with the answer that got the highest reward; the first of those that are equally good.
+
+    It is a part of a piece of work: the grader takes its time.
 
     :raises DataError: the grader fails.
     """
     candidates = sorted({_answer(record) for record in records})
     samples = hyperparameters.get("trainingSamplePerPrompt", SAMPLES)
     drawn = [_draw(number, record, candidates, samples) for number, record in enumerate(records)]
-    rewards = iter(
-        grader.rewards(
-            [(record.fields, answer) for record, answers in zip(records, drawn, strict=True) for answer in answers]
-        )
-    )
+    samples_of = [(record.fields, answer) for record, answers in zip(records, drawn, strict=True) for answer in answers]
+    rewards = iter((yield from grader.rewards(samples_of)))
     return [
         Example(record.prompt, max(((next(rewards), -place, answer) for place, answer in enumerate(answers)))[2])
         for record, answers in zip(records, drawn, strict=True)

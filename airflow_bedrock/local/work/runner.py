@@ -14,6 +14,8 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import TypeVar
 
 from airflow_bedrock.local.clock import Clock
 
@@ -21,6 +23,11 @@ log = logging.getLogger(__name__)
 
 Work = Generator[float, None, None]
 """Yields times (seconds since the epoch, as of the runner's clock) to be resumed at."""
+
+Result = TypeVar("Result")
+
+ASIDE = 3600.0
+"""How often work looks for a call that it waits for, in seconds; it is woken when the call has ended."""
 
 
 class Runner:
@@ -42,6 +49,7 @@ class Runner:
         # The ticket of the entry that counts for each piece of work: waking it leaves an older entry in the queue.
         self._tickets: dict[str, int] = {}
         self._numbers = itertools.count()
+        self._aside = 0
         self._stopping = False
         self._thread: threading.Thread | None = None
         clock.attach(self)
@@ -86,6 +94,38 @@ class Runner:
         """Return when a piece of work was started, on the clock; work reckons its times from that moment."""
         return self._started[key]
 
+    def aside(self, key: str, call: Callable[[], Result], cancel: Callable[[], None]) -> Generator[float, None, Result]:
+        """Make a call that takes long in a thread of its own, while other work goes on; for ``yield from``.
+
+        A manual clock stands still meanwhile. Where the work is closed, the call is cancelled and waited for.
+
+        :param key: of the work that makes the call.
+        :param cancel: makes the call end soon.
+        """
+        ended: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                ended.set_result(call())
+            except BaseException as error:  # it is the work's, which raises it again
+                ended.set_exception(error)
+            with self._changed:
+                self.wake(key)
+                self._aside -= 1
+                self._changed.notify_all()
+
+        with self._changed:
+            self._aside += 1
+        thread = threading.Thread(target=run, name="local-bedrock-aside", daemon=True)
+        thread.start()
+        try:
+            while not ended.done():
+                yield self._clock.time() + ASIDE
+            return ended.result()
+        finally:
+            cancel()
+            thread.join()
+
     def under_way(self) -> dict[str, float]:
         """Return the keys of all work that has not ended, and when each was started."""
         with self._changed:
@@ -111,10 +151,14 @@ class Runner:
         """Return when all work is done whose time has come; where no thread runs, do it here."""
         if self._thread is None:
             self.run_due()
+            while self._aside:
+                with self._changed:
+                    self._changed.wait_for(self._is_due)
+                self.run_due()
             return
         with self._changed:
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._stopping or not (self.current or self._is_due()))
+            self._changed.wait_for(lambda: self._stopping or not (self.current or self._aside or self._is_due()))
 
     def _is_due(self) -> bool:
         due = self.next_due()

@@ -34,7 +34,7 @@ AMPLE = Quotas(
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalBedrock]:
-    with LocalBedrock(job_seconds=0.3, deployment_seconds=1, quotas=AMPLE) as local:
+    with LocalBedrock(job_seconds=0.3, deployment_seconds=1, quotas=AMPLE, allow_graders=True) as local:
         yield local
 
 

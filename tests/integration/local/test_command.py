@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_bedrock.cli import main
-from airflow_bedrock.local.command import _warning
+from airflow_bedrock.local.command import _warning, add_arguments
+from airflow_bedrock.local.settings import Settings
 
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
@@ -152,6 +154,16 @@ def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     told = " ".join(capsys.readouterr().out.split())
     assert "--job-seconds" in told
     assert "default: 5.0" in told
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_graders_run_only_where_it_is_asked_for(allowed: bool) -> None:
+    """The option becomes the setting, which is off without it."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = vars(parser.parse_args(["--allow-graders"] * allowed))
+    assert Settings(allow_graders=given["allow_graders"]).allow_graders is allowed
+    assert Settings().allow_graders is False
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])

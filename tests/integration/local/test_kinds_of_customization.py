@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import time
+import uuid
 import zipfile
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
+
+from airflow_bedrock.local import LocalBedrock
 
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
@@ -213,11 +219,55 @@ def test_model_learns_what_the_grader_rewards(service: Service) -> None:
         ("def handler(event, context):\n    raise RuntimeError('no idea')", "failed: RuntimeError: no idea"),
         ("def handler(event, context):\n    return []", "must answer a list with id and aggregate_reward_score"),
         ("handlers = None", "failed: AttributeError"),
+        *(
+            (
+                "def handler(event, context):\n"
+                f"    return [{{'id': one['id'], 'aggregate_reward_score': {reward}}} for one in event]",
+                "must answer a list with id and aggregate_reward_score",
+            )
+            for reward in ("float('nan')", "10 ** 400", "None")
+        ),
     ],
 )
 def test_grader_that_fails_fails_the_job(service: Service, code: str, message: str) -> None:
     """What is wrong with the grader is what the job failed for."""
     assert message in failure(service, **graded(service, grader(service, code)))
+
+
+def test_graders_have_to_be_allowed(service: Service) -> None:
+    """Where nobody has allowed it, no grader runs: the job fails, and says how to allow it."""
+    with LocalBedrock(job_seconds=0.1) as careful:
+        other = type(service)(careful)
+        message = failure(other, **graded(other, grader(other, GRADER)))
+        other.close()
+    assert "was not run" in message
+    assert "airflow-bedrock local --allow-graders" in message
+    assert "@pytest.mark.local_bedrock(allow_graders=True)" in message
+
+
+def test_other_jobs_go_on_while_a_grader_runs(service: Service) -> None:
+    """A grader that never ends holds up its own job alone, until that is stopped; then the grader is ended too."""
+    mark = f"1000.{uuid.uuid4().int}"
+    endless = f"def handler(event, context):\n    import subprocess; subprocess.run(['/bin/sleep', '{mark}'])"
+    waiting = service.create(**graded(service, grader(service, endless)))
+    deadline = time.monotonic() + 20
+    while not runs(mark):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert service.model()
+    assert service.bedrock.get_model_customization_job(jobIdentifier=waiting)["status"] == "InProgress"
+    service.bedrock.stop_model_customization_job(jobIdentifier=waiting)
+    assert service.job(waiting)["status"] == "Stopped"
+    assert not runs(mark)
+
+
+def runs(mark: str) -> bool:
+    """Whether a process runs that has an argument which nothing else has."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            if mark.encode() in process.read_bytes().split(b"\0"):
+                return True
+    return False
 
 
 def test_grader_has_to_be_there(service: Service) -> None:

@@ -10,6 +10,9 @@ from airflow_bedrock.local.work.records import Record
 from airflow_bedrock.local.work.reinforcement import best_answers
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from airflow_bedrock.local.learning.training import Example
     from airflow_bedrock.local.work.grader import Grader
 
 
@@ -20,17 +23,29 @@ class Rewards:
         self._reward = reward
         self.samples: list[tuple[dict[str, Any], str]] = []
 
-    def rewards(self, samples: list[tuple[dict[str, Any], str]]) -> list[float]:
+    def rewards(self, samples: list[tuple[dict[str, Any], str]]) -> Generator[float, None, list[float]]:
         self.samples = samples
+        yield 0.0
         return [self._reward(fields, answer) for fields, answer in samples]
 
 
 RECORDS = [Record(f"prompt {n}", fields={"reference_answer": f"answer {n}", "number": n}) for n in range(20)]
 
 
+def learn(records: list[Record], grader: Rewards, **hyperparameters: int) -> list[Example]:
+    """Do the work to its end, and return what is learnt."""
+    work = best_answers(records, cast("Grader", grader), hyperparameters)
+    while True:
+        try:
+            next(work)
+        except StopIteration as ended:
+            learnt: list[Example] = ended.value
+            return learnt
+
+
 def best(reward: Any, **hyperparameters: int) -> tuple[list[str], Rewards]:
     grader = Rewards(reward)
-    learnt = best_answers(RECORDS, cast("Grader", grader), hyperparameters)
+    learnt = learn(RECORDS, grader, **hyperparameters)
     assert [one.prompt for one in learnt] == [record.prompt for record in RECORDS]
     return [one.completion for one in learnt], grader
 
@@ -58,5 +73,5 @@ def test_so_many_answers_are_tried(samples: int) -> None:
 def test_references_that_are_no_text_are_answers_too() -> None:
     """A structured reference is answered as JSON."""
     records = [Record("2 + 2?", fields={"reference_answer": {"sum": 4}})]
-    (learnt,) = best_answers(records, cast("Grader", Rewards(lambda fields, answer: 1.0)), {})
+    (learnt,) = learn(records, Rewards(lambda fields, answer: 1.0))
     assert learnt.completion == '{"sum":4}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -115,3 +116,59 @@ def test_thread_runs_work_and_ends() -> None:
     runner.stop()
     assert closed.is_set()
     assert not own.is_alive()
+
+
+def asking(runner: Runner, steps: list[str], answer: threading.Event, ask: Callable[[], str]) -> Work:
+    """Work that makes a call which takes long."""
+    try:
+        steps.append((yield from runner.aside("asking", ask, answer.set)))
+    except ValueError as error:
+        steps.append(str(error))
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+def test_other_work_goes_on_while_a_call_takes_long(threaded: bool) -> None:
+    """A call aside stops neither other work nor a manual clock for good: the clock waits for it."""
+    clock, steps, answer = ManualClock(), list[str](), threading.Event()
+    runner = Runner(clock)
+
+    def other() -> Work:
+        steps.append("other")
+        answer.set()  # what the call waits for: it can only end because other work goes on
+        yield from ()
+
+    def ask() -> str:
+        return str(answer.wait(30))
+
+    runner.add("asking", asking(runner, steps, answer, ask))
+    runner.add("other", other())
+    if threaded:
+        runner.start()
+    clock.advance(7200)
+    assert steps == ["other", "True"]
+    assert runner.under_way() == {}
+    runner.stop()
+
+
+def test_what_a_call_raises_is_the_works() -> None:
+    """An error of a call aside is raised where the work waits for it."""
+    clock, steps, answer = ManualClock(), list[str](), threading.Event()
+    runner = Runner(clock)
+
+    def ask() -> str:
+        raise ValueError("no answer")
+
+    runner.add("asking", asking(runner, steps, answer, ask))
+    clock.advance(0)
+    assert steps == ["no answer"]
+
+
+def test_work_that_is_dropped_cancels_its_call() -> None:
+    """Nothing goes on aside after the runner has stopped."""
+    steps, answer = list[str](), threading.Event()
+    runner = Runner(ManualClock())
+    runner.add("asking", asking(runner, steps, answer, lambda: str(answer.wait())))
+    runner.run_due()
+    runner.stop()
+    assert answer.is_set()
+    assert "local-bedrock-aside" not in {thread.name for thread in threading.enumerate()}
