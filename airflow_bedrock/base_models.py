@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from threading import Lock
@@ -16,6 +18,9 @@ import msgspec
 
 Format = Literal["bedrock-conversation-2024", "claude", "prompt-completion", "pre-training", "image", "reinforcement"]
 """How a record is written."""
+
+Form = Literal["nova", "nova-2", "llama", "distillation"]
+"""Whose validator a Converse record has to pass: what one takes, another refuses."""
 
 FINE_TUNING = "FINE_TUNING"
 """The customizationType of a request that names none."""
@@ -63,9 +68,11 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     regions: tuple[str, ...]
     format: Format
     hyperparameters: dict[str, Hyperparameter]
+    form: Form | None = None
     min_records: int = 1
     max_records: int | None = None
     max_validation_records: int | None = None
+    characters_per_token: int | None = None
     max_bytes: int | None = None
     max_validation_bytes: int | None = None
     max_line_bytes: int | None = None
@@ -74,13 +81,74 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_output_tokens: int | None = None
     max_images: int | None = None
     max_image_bytes: int | None = None
+    max_documents: int | None = None
     max_videos: int | None = None
     max_video_bytes: int | None = None
     media_in_bucket: bool = False
+    media_uri: str | None = None
+    media_formats: dict[str, tuple[str, ...]] = {}
     min_text: int | None = None
     max_text: int | None = None
     reserved_words: tuple[str, ...] = ()
+    reserved_sequences: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether no turn may be without text, unless it has an image, a video or a document."""
+        return self.form in ("nova", "nova-2")
+
+    def tokens(self, text: str) -> int:
+        """Return about how many tokens a text has: each script's characters make tokens of their own length."""
+        ratio, count, others = self.characters_per_token or document().characters_per_token, 0, len(text)
+        if not text.isascii():
+            for characters, length in _scripts():
+                found = sum(map(len, characters.findall(text)))
+                count, others = count - (-found // min(length, ratio)), others - found
+        return count - (-others // ratio)
+
+    def excess(self, prompt: str, completion: str) -> tuple[str, int, int] | None:
+        """Return the part of a record that is too long (``input``, ``output``), its tokens and their limit, or None.
+
+        :param prompt: system prompt and turns, joined by newlines.
+        """
+        for text, limit, part in (
+            (prompt + completion, self.max_tokens, "input"),
+            (prompt, self.max_input_tokens, "input"),
+            (completion, self.max_output_tokens, "output"),
+        ):
+            # No character is more than one token.
+            if limit is not None and len(text) > limit and (count := self.tokens(text)) > limit:
+                return part, count, limit
+        return None
+
+    def reserved_word(self, asked: Iterable[str], answers: Iterable[str]) -> str | None:
+        """Return a text that fails the whole job, if there is one.
+
+        :param asked: the system prompt, and what the user says.
+        :param answers: what the assistant says.
+        """
+        asked = tuple(asked)
+        lower = [text.lower() for text in asked] if self.reserved_words else []
+        for word in self.reserved_words:
+            if any(word.lower() in text for text in lower):
+                return word
+        texts = [*asked, *answers]
+        return next((one for one in self.reserved_sequences if any(one in text for text in texts)), None)
+
+    def count_problem(self, training: int, validation: int) -> str | None:
+        """Return what is wrong with the number of records, or None."""
+        both, low, high = training + validation, self.min_records, self.max_records
+        if both < low or (high is not None and both > high):
+            return (
+                f"The number of records in training and validation data is {both}; it must be between {low} and {high}"
+            )
+        most = self.max_validation_records
+        if most == 0 and validation:
+            return "The base model takes no validation data"
+        if most is not None and validation > most:
+            return f"The number of records in validation data is {validation}; it must be at most {most}"
+        return None
 
 
 class BaseModel(msgspec.Struct, frozen=True):
@@ -94,6 +162,8 @@ class BaseModel(msgspec.Struct, frozen=True):
     :param on_demand: whether a custom model of it can be deployed on demand.
     :param input: what it takes: TEXT, IMAGE, VIDEO.
     :param output: what it gives: TEXT, IMAGE, EMBEDDING.
+    :param legacy: the day from which it is Legacy; None where none is known.
+    :param ends: the day of its end: from then on neither it nor a model customized from it can be used.
     """
 
     id: str
@@ -104,6 +174,16 @@ class BaseModel(msgspec.Struct, frozen=True):
     on_demand: bool
     input: tuple[str, ...]
     output: tuple[str, ...]
+    legacy: date | None = None
+    ends: date | None = None
+
+    def has_ended(self, today: date) -> bool:
+        """Whether its end of life has come."""
+        return self.ends is not None and today >= self.ends
+
+    def is_legacy(self, today: date) -> bool:
+        """Whether its end is in sight, or has come."""
+        return self.legacy is not None and today >= self.legacy
 
     @property
     def provider(self) -> str:
@@ -150,6 +230,8 @@ class _Model(msgspec.Struct, forbid_unknown_fields=True):
     on_demand: bool = False
     input: tuple[str, ...] = ("TEXT",)
     output: tuple[str, ...] = ("TEXT",)
+    legacy: date | None = None
+    ends: date | None = None
 
 
 class _Family(msgspec.Struct, forbid_unknown_fields=True):
@@ -180,6 +262,7 @@ class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
         return Method(
             regions=tuple(sorted({region for pair in pairs for region in pair.regions})),
             format=self.format,
+            form="distillation",
             hyperparameters=hyperparameters,
             min_records=self.min_records,
             max_records=self.max_records,
@@ -189,15 +272,22 @@ class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
         )
 
 
+class _Script(msgspec.Struct, forbid_unknown_fields=True):
+    characters: str
+    characters_per_token: int
+
+
 class Document(msgspec.Struct, forbid_unknown_fields=True):
     """The file as it is; :func:`base_model` is what most callers want.
 
     :param characters_per_token: AWS's rule of thumb.
+    :param scripts: those whose characters are tokens of another length.
     :param geographies: what begins the id of an inference profile.
     :param providers: the name of each provider, by what begins its models' ids.
     """
 
     characters_per_token: int
+    scripts: tuple[_Script, ...]
     geographies: tuple[str, ...]
     providers: dict[str, str]
     family: tuple[_Family, ...]
@@ -222,6 +312,11 @@ def _document() -> Document:
 
 
 @cache
+def _scripts() -> list[tuple[re.Pattern[str], int]]:
+    return [(re.compile(f"[{one.characters}]+"), one.characters_per_token) for one in document().scripts]
+
+
+@cache
 def _models() -> dict[str, BaseModel]:
     return {
         model.id: BaseModel(
@@ -233,6 +328,8 @@ def _models() -> dict[str, BaseModel]:
             on_demand=model.on_demand,
             input=model.input,
             output=model.output,
+            legacy=model.legacy,
+            ends=model.ends,
         )
         for family in document().family
         for model in family.models

@@ -35,8 +35,8 @@ class _Turn(msgspec.Struct):
 
 
 class _Converse(msgspec.Struct, omit_defaults=True):
-    schemaVersion: str
-    system: list[_Text] = []
+    schemaVersion: str | None = None
+    system: list[_Text] | None = None
     messages: list[_Turn] = []
 
 
@@ -70,7 +70,7 @@ def encode(example: Example, record_format: RecordFormat) -> bytes:
         plain = [_PlainTurn("user", example.prompt), _PlainTurn("assistant", example.completion)]
         return _line(_Claude(example.system, plain))
     turns = [_Turn("user", [_Text(example.prompt)]), _Turn("assistant", [_Text(example.completion)])]
-    system = [] if example.system is None else [_Text(example.system)]
+    system = None if example.system is None else [_Text(example.system)]
     return _line(_Converse(record_format.value, system, turns))
 
 
@@ -85,11 +85,14 @@ def _line(record: msgspec.Struct) -> bytes:
     return line
 
 
+class _ProbedTurn(msgspec.Struct):
+    content: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class _Probe(msgspec.Struct):
     """Just enough of a record to tell its format."""
 
-    schemaVersion: str | None = None
-    messages: list[msgspec.Raw] | None = None
+    messages: list[_ProbedTurn] | None = None
 
 
 # Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
@@ -109,7 +112,7 @@ def decode(line: bytes) -> Example:
         if probe.messages is None:
             flat = _PROMPT_COMPLETION.decode(line)
             return Example(flat.prompt, flat.completion)
-        if probe.schemaVersion is None:
+        if all(bytes(turn.content)[:1] == b'"' for turn in probe.messages):
             claude = _CLAUDE.decode(line)
             return _example([(turn.role, turn.content) for turn in claude.messages], claude.system)
         converse = _CONVERSE.decode(line)

@@ -93,6 +93,28 @@ def test_hyperparameter(rule: Hyperparameter, value: str, problem: str | None) -
     assert rule.problem(value) == problem
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("", 0),
+        ("x", 1),
+        ("x" * 6, 1),
+        ("x" * 7, 2),
+        ("\u201cquoted\u201d \u2013 naïve", 3),
+        ("字" * 150_000, 150_000),
+        ("カタカナ 한국어", 8),
+        ("привет", 3),
+        ("สวัสดี, hello!", 5),
+        ("🙂🙂", 2),
+    ],
+)
+def test_tokens_are_estimated_by_script(text: str, tokens: int) -> None:
+    """Six Latin characters count as a token, one of Chinese, Japanese and Korean, two of other scripts."""
+    nova = base_model("amazon.nova-micro-v1:0")
+    assert nova is not None
+    assert nova.methods["FINE_TUNING"].tokens(text) == tokens
+
+
 def test_import_is_light() -> None:
     """DAG files import this: nothing heavy comes with it."""
     code = "import sys, airflow_bedrock.base_models; print(sorted({'airflow', 'boto3', 'numpy'} & set(sys.modules)))"

@@ -11,8 +11,8 @@ from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.work.invocation_logs import read_logs
 from airflow_bedrock.local.work.permissions import Role
-from airflow_bedrock.local.work.record_limits import RecordLimits, check_count
-from airflow_bedrock.local.work.records import Record, read_records
+from airflow_bedrock.local.work.record_limits import RecordLimits
+from airflow_bedrock.local.work.records import DataError, Record, read_records
 from airflow_bedrock.local.work.s3 import check_writable, read_folder, read_lines, split_uri, unreadable, unwritable
 
 
@@ -29,6 +29,7 @@ class Data:
         self._request = job.request
         self._s3 = s3
         self._role = Role(bedrock, job.request["roleArn"], job.arn)
+        self._media_kinds: set[str] = set()
         self.training: list[Record] = []
         self.validation: list[list[Record]] = []
 
@@ -41,7 +42,8 @@ class Data:
         self.training = self._whole(self._training())
         for validator in self._request.get("validationDataConfig", {}).get("validators", []):
             self.validation.append(self._whole(self._file(validator["s3Uri"], self._method.max_validation_bytes)))
-        check_count(len(self.training), sum(map(len, self.validation)), self._method)
+        if problem := self._method.count_problem(len(self.training), sum(map(len, self.validation))):
+            raise DataError(problem)
 
     def _training(self) -> Iterator[Record]:
         wanted = self._request["trainingDataConfig"]
@@ -52,9 +54,10 @@ class Data:
     def _file(self, uri: str, max_bytes: int | None) -> Iterator[Record]:
         if not self._role.may_read(uri):
             raise unreadable(uri)
-        limits = RecordLimits(self._method, self._takes, self._s3, split_uri(uri)[0], self._role.may_read)
-        # The assistant's turn may be missing where a teacher answers.
-        form = "prompt" if self._method.teachers else self._method.format
+        limits = RecordLimits(
+            self._method, self._takes, self._s3, split_uri(uri)[0], self._role.may_read, self._media_kinds
+        )
+        form = self._method.form or self._method.format
         return read_records(read_lines(self._s3, uri, max_bytes), uri, form, limits)
 
     def _logs(self, config: dict[str, Any]) -> Iterator[Record]:

@@ -1,8 +1,8 @@
 """Training and validation records: the formats that base models are customized with, read line by line.
 
-The forms are those of "Prepare data for fine-tuning" in the Amazon Bedrock User Guide; what a record may hold beyond
-its form is checked in ``record_limits.py``. Where the service's own message is known it is used
-word for word; others name the file and the line.
+The forms are those of "Prepare data for fine-tuning" in the Amazon Bedrock User Guide and, where it is silent, of AWS's
+validators for training data (``base_models.toml`` has the addresses); what a record may hold beyond its form is checked
+in ``record_limits.py``. Where the service's own message is known it is used word for word.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -27,13 +27,15 @@ class RecordError(Exception):
 
 @dataclass(frozen=True)
 class Media:
-    """An image or a video that a record refers to.
+    """An image, a video or a document that a record refers to.
 
-    :param kind: ``image`` or ``video``.
+    :param kind: ``image``, ``video`` or ``document``.
+    :param format: such as ``png``; empty where the record does not say.
     """
 
     kind: str
     uri: str
+    format: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,16 @@ class Record:
     :param completion: what it should say; None where a teacher or a grader is to decide.
     :param media: images and videos of all turns.
     :param fields: the record as it stands, where a grader is given it.
+    :param asked: the system prompt and the user's turns, one by one.
+    :param answers: the assistant's turns, one by one.
     """
 
     prompt: str
     completion: str | None = None
     media: tuple[Media, ...] = ()
     fields: dict[str, Any] = field(default_factory=dict)
+    asked: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
 
     @property
     def example(self) -> Example:
@@ -70,31 +76,64 @@ class _Source(msgspec.Struct):
     s3Location: _Location
 
 
-class _Image(msgspec.Struct):
-    format: Literal["png", "jpeg", "gif", "webp"]
+class _Media(msgspec.Struct):
+    format: str
     source: _Source
 
 
-class _Video(msgspec.Struct):
-    format: Literal["mp4", "mov", "mkv", "webm"]
-    source: _Source
+class _ReasoningText(msgspec.Struct):
+    text: str
+
+
+class _Reasoning(msgspec.Struct):
+    reasoningText: _ReasoningText
 
 
 class _Block(msgspec.Struct):
     text: str | None = None
-    image: _Image | None = None
-    video: _Video | None = None
+    image: _Media | None = None
+    video: _Media | None = None
+    document: _Media | None = None
+    reasoningContent: _Reasoning | None = None
 
 
 class _Message(msgspec.Struct):
     role: Literal["user", "assistant"]
-    content: list[_Block]
+    content: Annotated[list[_Block], msgspec.Meta(min_length=1)]
 
 
-class _Converse(msgspec.Struct):
+class _Nova(msgspec.Struct):
     messages: list[_Message]
+    schemaVersion: str | None = None
+    system: list[_Text] | None = None
+
+
+_ONE = msgspec.Meta(min_length=1, max_length=1)
+
+
+class _Llama(msgspec.Struct):
+    messages: list[_Message]
+    schemaVersion: Literal["bedrock-conversation-2024"] = "bedrock-conversation-2024"
+    system: Annotated[list[_Text], _ONE] = []
+
+
+class _BareText(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+class _BareBlock(_BareText, forbid_unknown_fields=True):
+    type: str = "text"
+
+
+class _BareMessage(msgspec.Struct, forbid_unknown_fields=True):
+    role: Literal["user", "assistant"]
+    content: Annotated[list[_BareBlock], _ONE]
+
+
+class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
+    messages: Annotated[list[_BareMessage], msgspec.Meta(min_length=1, max_length=2)]
     schemaVersion: Literal["bedrock-conversation-2024"]
-    system: list[_Text] = []
+    system: Annotated[list[_BareText], _ONE] = []
 
 
 class _PlainMessage(msgspec.Struct):
@@ -104,7 +143,7 @@ class _PlainMessage(msgspec.Struct):
 
 class _Claude(msgspec.Struct):
     messages: list[_PlainMessage]
-    system: str = ""
+    system: str | None = None
 
 
 class _PromptCompletion(msgspec.Struct):
@@ -131,7 +170,9 @@ class _Graded(msgspec.Struct):
 
 
 # Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-_CONVERSE = msgspec.json.Decoder(_Converse)
+_NOVA = msgspec.json.Decoder(_Nova)
+_LLAMA = msgspec.json.Decoder(_Llama)
+_DISTILLATION = msgspec.json.Decoder(_Distillation)
 _CLAUDE = msgspec.json.Decoder(_Claude)
 _PROMPT_COMPLETION = msgspec.json.Decoder(_PromptCompletion)
 _PRETRAINING = msgspec.json.Decoder(_Pretraining)
@@ -145,16 +186,16 @@ def conversation(system: Iterable[str], turns: Iterable[str]) -> str:
 
 
 def read_records(
-    lines: Iterable[bytes], file: str, record_format: str, check: Callable[[Record, bytes], None] | None = None
+    lines: Iterable[bytes], file: str, form: str, check: Callable[[Record, bytes], None] | None = None
 ) -> Iterator[Record]:
     """Read records, one a line.
 
     :param file: the object's S3 URI, for messages.
-    :param record_format: of ``base_models.toml``, or ``prompt``: a conversation whose last turn may be the user's.
+    :param form: a form or, where a method has none, a format of ``base_models.toml``.
     :param check: raises a :class:`RecordError` for a record that keeps the form and yet cannot be used.
     :raises DataError: at the first line that is no such record.
     """
-    read = _READERS[record_format]
+    read = _READERS[form]
     for number, line in enumerate(lines, start=1):
         try:
             record = read(line)
@@ -163,7 +204,10 @@ def read_records(
         except RecordError as error:
             raise DataError(f"{error} Amazon S3 file: {file}, line {number}") from error
         except msgspec.ValidationError as error:
-            raise DataError(f"Invalid record in Amazon S3 file: {file}, line {number}: {error}") from error
+            key = file.removeprefix("s3://").partition("/")[2]
+            raise DataError(
+                f"Input data at {key} must follow '{_SHAPES[form]}' format. Line {number}: {error}"
+            ) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(
                 f"Unable to parse Amazon S3 file: {file}. Data files must conform to JSONL format. Line {number}: "
@@ -172,54 +216,81 @@ def read_records(
         yield record
 
 
-def _converse(line: bytes) -> Record:
-    record = _CONVERSE.decode(line)
+def _nova(line: bytes) -> Record:
+    return _of_nova(_NOVA.decode(line), ("text", "image", "video"))
+
+
+def _nova_2(line: bytes) -> Record:
+    return _of_nova(_NOVA.decode(line), ("text", "image", "video", "document", "reasoningContent"))
+
+
+def _of_nova(record: _Nova, kinds: Sequence[str]) -> Record:
+    for message in record.messages:
+        for block in message.content:
+            if all(getattr(block, kind) is None for kind in kinds):
+                raise msgspec.ValidationError(f"a block of content must have one of {', '.join(kinds)}")
+            if block.reasoningContent and message.role == "user":
+                raise msgspec.ValidationError("the user's turn must hold no reasoningContent")
+        if not _text(message) and not any(_media(message)):
+            raise msgspec.ValidationError(f"the {message.role}'s turn must not be without text")
     _check_roles([message.role for message in record.messages])
-    return _of_converse(record)
+    return _of_converse(record.system or [], record.messages)
 
 
-def _prompt(line: bytes) -> Record:
-    record = _CONVERSE.decode(line)
-    _check_alternate([message.role for message in record.messages])
-    return _of_converse(record)
+def _llama(line: bytes) -> Record:
+    record = _LLAMA.decode(line)
+    _check_roles([message.role for message in record.messages])
+    return _of_converse(record.system, record.messages)
 
 
-def _of_converse(record: _Converse) -> Record:
-    turns = [_block_text(message.content) for message in record.messages]
-    if any(block.image or block.video for block in record.messages[-1].content if _is_answer(record.messages[-1])):
+def _of_converse(system: Sequence[_Text], messages: Sequence[_Message]) -> Record:
+    if any(any(_media(message)) for message in messages if message.role == "assistant"):
         raise msgspec.ValidationError("the assistant's turn must hold text only")
-    completion = turns.pop() if _is_answer(record.messages[-1]) else None
-    media = tuple(one for message in record.messages for block in message.content for one in _media(block))
-    return Record(conversation([block.text for block in record.system], turns), completion, media)
+    media = tuple(one for message in messages for one in _media(message))
+    return _conversation([one.text for one in system], [(one.role, _text(one)) for one in messages], media)
 
 
-def _is_answer(message: _Message) -> bool:
-    return message.role == "assistant"
+def _distillation(line: bytes) -> Record:
+    record = _DISTILLATION.decode(line)
+    _check_alternate([message.role for message in record.messages])
+    return _conversation(
+        [one.text for one in record.system], [(one.role, one.content[0].text) for one in record.messages]
+    )
 
 
-def _block_text(content: Sequence[_Block]) -> str:
-    if not content:
-        raise msgspec.ValidationError("a message has no content")
-    return "\n".join(block.text for block in content if block.text is not None)
+def _conversation(system: Sequence[str], turns: Sequence[tuple[str, str]], media: tuple[Media, ...] = ()) -> Record:
+    texts = [text for _, text in turns]
+    completion = texts.pop() if turns[-1][0] == "assistant" else None
+    return Record(
+        prompt=conversation(system, texts),
+        completion=completion,
+        media=media,
+        asked=(*system, *(text for role, text in turns if role == "user")),
+        answers=tuple(text for role, text in turns if role == "assistant"),
+    )
 
 
-def _media(block: _Block) -> Iterator[Media]:
-    if block.image:
-        yield Media("image", block.image.source.s3Location.uri)
-    if block.video:
-        yield Media("video", block.video.source.s3Location.uri)
+def _text(message: _Message) -> str:
+    return "\n".join(block.text for block in message.content if block.text is not None)
+
+
+def _media(message: _Message) -> Iterator[Media]:
+    for block in message.content:
+        for kind, one in (("image", block.image), ("video", block.video), ("document", block.document)):
+            if one:
+                yield Media(kind, one.source.s3Location.uri, one.format)
 
 
 def _claude(line: bytes) -> Record:
     record = _CLAUDE.decode(line)
     _check_roles([message.role for message in record.messages])
-    turns = [message.content for message in record.messages]
-    return Record(conversation([record.system] if record.system else [], turns[:-1]), turns[-1])
+    turns = [(message.role, message.content) for message in record.messages]
+    return _conversation([record.system] if record.system else [], turns)
 
 
 def _prompt_completion(line: bytes) -> Record:
     record = _PROMPT_COMPLETION.decode(line)
-    return Record(record.prompt, record.completion)
+    return Record(record.prompt, record.completion, asked=(record.prompt,), answers=(record.completion,))
 
 
 def _pretraining(line: bytes) -> Record:
@@ -256,11 +327,36 @@ def _check_alternate(roles: Sequence[str]) -> None:
 
 
 _READERS: dict[str, Callable[[bytes], Record]] = {
-    "bedrock-conversation-2024": _converse,
-    "prompt": _prompt,
+    "nova": _nova,
+    "nova-2": _nova_2,
+    "llama": _llama,
+    "distillation": _distillation,
     "claude": _claude,
     "prompt-completion": _prompt_completion,
     "pre-training": _pretraining,
     "image": _image,
     "reinforcement": _reinforcement,
+}
+
+_CONVERSE_SHAPE = (
+    '{"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "<system prompt>"}], "messages": '
+    '[{"role": "user", "content": [{"text": "<input text>"}]}, '
+    '{"role": "assistant", "content": [{"text": "<output text>"}]}]}'
+)
+
+# How a message shows what was expected. That of prompt-completion is recorded from the service
+# (https://github.com/aws-samples/amazon-bedrock-workshop/issues/266); the others are made after it.
+_SHAPES = {
+    "nova": _CONVERSE_SHAPE,
+    "nova-2": _CONVERSE_SHAPE,
+    "llama": _CONVERSE_SHAPE,
+    "distillation": _CONVERSE_SHAPE,
+    "claude": (
+        '{"system": "<system prompt>", "messages": [{"role": "user", "content": "<input text>"}, '
+        '{"role": "assistant", "content": "<output text>"}]}'
+    ),
+    "prompt-completion": '{"prompt": "<input text>", "completion": "<output text>"}',
+    "pre-training": '{"input": "<input text>"}',
+    "image": '{"image-ref": "<S3 URI>", "caption": "<caption>"}',
+    "reinforcement": '{"messages": [{"role": "user", "content": "<input text>"}]}',
 }

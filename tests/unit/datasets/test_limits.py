@@ -43,33 +43,35 @@ def test_unknown_base_model(base_model_id: str) -> None:
 
 def test_the_narrower_family_comes_first() -> None:
     """Llama 3.2 90B has a lower token limit than its family."""
-    assert limits("meta.llama3-2-90b-instruct-v1:0:128k").max_tokens == 10_000
-    assert limits("meta.llama3-2-1b-instruct-v1:0:128k").max_tokens == 16_000
+    assert limits("meta.llama3-2-90b-instruct-v1:0:128k").method.max_tokens == 10_000
+    assert limits("meta.llama3-2-1b-instruct-v1:0:128k").method.max_tokens == 16_000
 
 
-@pytest.mark.parametrize("field", ["prompt", "completion", "system"])
+@pytest.mark.parametrize("field", ["prompt", "system"])
 def test_reserved_words(field: str) -> None:
-    """A reserved word anywhere in a Nova record is named; the text around it is not."""
-    texts = {"prompt": "p", "completion": "c", field: "secret User: secret"}
-    problem = limits("amazon.nova-micro-v1:0").problem(Example(**texts))
-    assert problem == "holds User:, a reserved word of Amazon Nova"
+    """A reserved word where the model is asked is named; the text around it is not. The answer may have it."""
+    texts = {"prompt": "p", "completion": "user: c", field: "secret uSer: secret"}
+    micro = limits("amazon.nova-micro-v1:0")
+    assert micro.problem(Example(**texts)) == "holds User:, a reserved word of Amazon Nova"
+    assert micro.problem(Example("p", "user: c")) is None
 
 
 def test_length() -> None:
-    """A record may have as many tokens as the model takes, at six characters each, and no more."""
+    """A record may have as many tokens as the model takes, at Claude's three characters each, and no more."""
     claude = limits("anthropic.claude-3-haiku-20240307-v1:0:200k")
-    assert claude.problem(Example("x" * 191_999, "y")) is None
-    assert "longer than 32000 tokens" in str(claude.problem(Example("x" * 192_000, "y")))
+    assert claude.problem(Example("x" * 95_999, "y")) is None
+    assert "longer than 32000 tokens" in str(claude.problem(Example("x" * 96_000, "y")))
+    assert limits("amazon.nova-micro-v1:0").problem(Example("字" * 32_000, "y")) is not None
 
 
 @pytest.mark.parametrize(
     ("train", "validation", "problem"),
     [
-        (31, 0, "at least 32"),
+        (31, 0, "between 32 and"),
         (31, 1, None),
         (9_000, 1_000, None),
-        (9_001, 1_000, "at most 10000"),
-        (8_000, 1_001, "1001 validation records"),
+        (9_001, 1_000, "and 10000"),
+        (8_000, 1_001, "validation data is 1001"),
     ],
 )
 def test_volume(train: int, validation: int, problem: str | None) -> None:

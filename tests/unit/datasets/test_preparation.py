@@ -186,7 +186,7 @@ def test_too_few_records_for_the_model() -> None:
         record_format=RecordFormat.CLAUDE, limits=limits_for("anthropic.claude-3-haiku-20240307-v1:0:200k")
     )
     report, _ = run(pairs(34), settings)
-    assert any("needs at least 32" in problem for problem in report.problems(settings, 0.0))
+    assert any("must be between 32 and" in problem for problem in report.problems(settings, 0.0))
 
 
 def test_read_jsonl() -> None:

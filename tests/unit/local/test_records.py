@@ -11,7 +11,7 @@ from airflow_bedrock.local.learning.training import Example
 from airflow_bedrock.local.work.records import DataError, Media, Record, RecordError, read_records
 
 FILE = "s3://bucket/train.jsonl"
-CONVERSE = "bedrock-conversation-2024"
+NOVA, LLAMA = "nova", "llama"
 
 
 def converse(*turns: tuple[str, str], system: str | None = None, **changes: Any) -> dict[str, Any]:
@@ -33,9 +33,9 @@ def read(kind: str, *records: Any) -> list[Example]:
 @pytest.mark.parametrize(
     ("kind", "record", "example"),
     [
-        (CONVERSE, converse(*TURNS, system="Be short."), Example("Be short.\nHello", "Hi")),
+        (NOVA, converse(*TURNS, system="Be short."), Example("Be short.\nHello", "Hi")),
         (
-            CONVERSE,
+            NOVA,
             converse(*TURNS, ("user", "Bye"), ("assistant", "Bye!")),
             Example("Hello\nHi\nBye", "Bye!"),
         ),
@@ -48,8 +48,8 @@ def read(kind: str, *records: Any) -> list[Example]:
         ("prompt-completion", {"prompt": "Hello", "completion": "Hi"}, Example("Hello", "Hi")),
         ("pre-training", {"input": "Some text"}, Example("", "Some text")),
         ("image", {"image-ref": "s3://b/i.png", "caption": "A cat"}, Example("", "A cat")),
-        ("prompt", converse(TURNS[0], system="Be short."), Example("Be short.\nHello", "")),
-        ("prompt", converse(*TURNS), Example("Hello", "Hi")),
+        ("distillation", converse(TURNS[0], system="Be short."), Example("Be short.\nHello", "")),
+        ("distillation", converse(*TURNS), Example("Hello", "Hi")),
         ("reinforcement", {"messages": [{"role": "user", "content": "2 + 2?"}]}, Example("2 + 2?", "")),
     ],
 )
@@ -75,21 +75,31 @@ def test_line_that_is_no_json_fails_with_the_services_message(line: bytes) -> No
         ("prompt-completion", {"prompt": "a", "completion": 5}, "completion"),
         ("prompt-completion", ["a"], "array"),
         ("pre-training", {"text": "a"}, "input"),
-        (CONVERSE, converse(*TURNS, schemaVersion="1"), "schemaVersion"),
-        (CONVERSE, converse(("assistant", "Hi")), "the user's"),
-        (CONVERSE, converse(("user", "Hello")), "the last one the assistant's"),
-        (CONVERSE, converse(("user", "a"), ("user", "b"), ("assistant", "c")), "alternate"),
-        (CONVERSE, converse(("user", "a"), ("robot", "b")), "robot"),
-        (CONVERSE, converse(messages=[{"role": one, "content": []} for one in ("user", "assistant")]), "content"),
+        (LLAMA, converse(*TURNS, schemaVersion="1"), "schemaVersion"),
+        (NOVA, converse(("assistant", "Hi")), "the user's"),
+        (NOVA, converse(("user", "Hello")), "the last one the assistant's"),
+        (NOVA, converse(("user", "a"), ("user", "b"), ("assistant", "c")), "alternate"),
+        (NOVA, converse(("user", "a"), ("robot", "b")), "robot"),
+        (NOVA, converse(messages=[{"role": one, "content": []} for one in ("user", "assistant")]), "content"),
         ("claude", {"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "content"),
     ],
 )
 def test_record_of_another_form_is_told(kind: str, record: Any, reason: str) -> None:
-    """A record of another form fails the job, and the message names file, line and reason."""
+    """A record of another form fails the job with the service's sentence; line and reason follow it."""
     with pytest.raises(DataError) as caught:
         read(kind, record)
-    assert str(caught.value).startswith(f"Invalid record in Amazon S3 file: {FILE}, line 1: ")
-    assert reason in str(caught.value)
+    message = str(caught.value)
+    assert message.startswith("Input data at train.jsonl must follow '{")
+    assert reason in message.partition("}' format. Line 1: ")[2]
+
+
+def test_a_record_of_another_form_is_told_as_the_service_does() -> None:
+    """https://github.com/aws-samples/amazon-bedrock-workshop/issues/266"""
+    with pytest.raises(DataError) as caught:
+        read("prompt-completion", {"prompt": "a"})
+    assert str(caught.value).startswith(
+        """Input data at train.jsonl must follow '{"prompt": "<input text>", "completion": "<output text>"}' format"""
+    )
 
 
 def test_media_are_found_beside_the_text() -> None:
@@ -97,24 +107,23 @@ def test_media_are_found_beside_the_text() -> None:
     record = converse(*TURNS)
     image = {"format": "png", "source": {"s3Location": {"uri": "s3://b/i", "bucketOwner": "123456789012"}}}
     record["messages"][0]["content"].append({"image": image})
-    (found,) = read_records([json.dumps(record).encode()], FILE, CONVERSE)
-    assert found == Record("Hello", "Hi", (Media("image", "s3://b/i"),))
+    (found,) = read_records([json.dumps(record).encode()], FILE, NOVA)
+    assert found == Record("Hello", "Hi", (Media("image", "s3://b/i", "png"),), asked=("Hello",), answers=("Hi",))
 
 
 @pytest.mark.parametrize(
     ("turn", "block"),
     [
-        (0, {"image": {"format": "bmp", "source": {"s3Location": {"uri": "s3://b/i"}}}}),
         (0, {"image": {"format": "png", "source": {"bytes": "aGk="}}}),
         (1, {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/i"}}}}),
     ],
 )
 def test_media_of_another_form_are_told(turn: int, block: dict[str, Any]) -> None:
-    """An image of an unknown format, one that is not in S3, and one in an answer fail the job."""
+    """An image that is not in S3, and one in an answer fail the job."""
     record = converse(*TURNS)
     record["messages"][turn]["content"].append(block)
-    with pytest.raises(DataError, match="line 1"):
-        read(CONVERSE, record)
+    with pytest.raises(DataError, match="Line 1"):
+        read(NOVA, record)
 
 
 def test_a_grader_gets_the_record_as_it_stands() -> None:

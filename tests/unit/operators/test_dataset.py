@@ -93,7 +93,7 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "kwargs", "message"),
     [
-        (5, {"validation_fraction": 0, "test_fraction": 0}, "needs at least 8"),
+        (5, {"validation_fraction": 0, "test_fraction": 0}, "must be between 8 and"),
         (100, {"prompt_field": "question"}, "100 of 100 records cannot be used"),
         (100, {"base_model_id": "nobody.knows"}, "record_format"),
         (100, {"base_model_id": None}, "neither base_model_id nor record_format"),
