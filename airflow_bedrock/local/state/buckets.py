@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from botocore.exceptions import ClientError
 
+from airflow_bedrock.local.checksums import ALGORITHMS, checksum
 from airflow_bedrock.local.state.files import write_whole
 from airflow_bedrock.local.state.places import Places
 from airflow_bedrock.local.state.store import Store
@@ -33,12 +34,14 @@ class _Object(msgspec.Struct):
     """What a file does not tell of its object.
 
     :param part_size: bytes of the first part of a multipart upload.
+    :param checksum: algorithm and type of its checksum.
     """
 
     file: str
     etag: str
     details: dict[str, Any]
     part_size: int | None = None
+    checksum: tuple[str, str] = ("CRC64NVME", "FULL_OBJECT")
 
 
 class _Bucket(msgspec.Struct):
@@ -114,7 +117,7 @@ class Buckets:
 
     def _write(self, bucket: str, key: str) -> None:
         try:
-            answer = self._s3.get_object(Bucket=bucket, Key=key)
+            answer = self._s3.get_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
         except ClientError:
             self._forget(bucket, key)
             return
@@ -126,7 +129,9 @@ class Buckets:
         part_size = None
         if "-" in etag:
             part_size = self._s3.head_object(Bucket=bucket, Key=key, PartNumber=1)["ContentLength"]
-        kept = _Object(file, etag, {name: answer[name] for name in _DETAILS if name in answer}, part_size)
+        details = {name: answer[name] for name in _DETAILS if name in answer}
+        (algorithm,) = [name for name in ALGORITHMS if f"Checksum{name}" in answer]
+        kept = _Object(file, etag, details, part_size, (algorithm, answer["ChecksumType"]))
         self._objects.setdefault(bucket, {})[key] = kept
         self._store.write({f"object/{bucket}/{key}": msgspec.json.encode(kept)})
 
@@ -153,20 +158,19 @@ class Buckets:
 
     def _put(self, bucket: str, key: str, kept: _Object) -> None:
         details = {"Bucket": bucket, "Key": key, **kept.details}
+        algorithm, kind = kept.checksum
         with (self._directory / kept.file).open("rb") as file:
             if not kept.part_size:
-                self._s3.put_object(Body=file, **details)
+                content = file.read()
+                self._s3.put_object(Body=content, **details, **_checksum(algorithm, content))
                 return
-            upload = {"Bucket": bucket, "Key": key, "UploadId": self._s3.create_multipart_upload(**details)["UploadId"]}
+            begun = self._s3.create_multipart_upload(**details, ChecksumAlgorithm=algorithm, ChecksumType=kind)
+            upload = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
             parts: list[dict[str, Any]] = []
             while part := file.read(kept.part_size):
-                number = len(parts) + 1
-                parts.append({"PartNumber": number, "ETag": self._upload_part(upload, number, part)})
+                told = {"PartNumber": len(parts) + 1, **_checksum(algorithm, part)}
+                parts.append({"ETag": self._s3.upload_part(Body=part, **upload, **told)["ETag"], **told})
         self._s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
-
-    def _upload_part(self, upload: dict[str, str], number: int, part: bytes) -> str:
-        etag: str = self._s3.upload_part(**upload, PartNumber=number, Body=part)["ETag"]
-        return etag
 
     def _put_added(self) -> None:
         known = {one.file for objects in self._objects.values() for one in objects.values()}
@@ -186,6 +190,11 @@ class Buckets:
         except ClientError as error:
             if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
                 raise
+
+
+def _checksum(algorithm: str, content: bytes) -> dict[str, str]:
+    """Return the member that tells a content's checksum; boto3 cannot compute all of them itself."""
+    return {f"Checksum{algorithm}": checksum(algorithm, content)}
 
 
 def _copy(body: Any, path: Path) -> None:

@@ -25,6 +25,7 @@ from airflow_bedrock.local.web.hiding import without_new
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.protocol import HttpRequest, HttpResponse, Router, parse, respond, respond_error
 from airflow_bedrock.local.web.s3 import S3Request, error_code, respond_s3_error, s3_request
+from airflow_bedrock.local.web.s3_objects import Objects
 from airflow_bedrock.local.web.server import Dropped
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Application:
         self._journal = journal
         self._router = Router()
         self._admin = Admin(world, journal)
+        self._objects = Objects()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._closing = threading.Event()
 
@@ -154,7 +156,7 @@ class Application:
         visit.operation, visit.parameters = request.operation, request.parameters
 
         def execute(_: Plan) -> HttpResponse:
-            response = self._ask_moto(visit)
+            response = self._objects.answer(request, environ, lambda: self._ask_moto(visit))
             if response.status < 300:
                 self._write_objects(request)
             return response

@@ -1,0 +1,363 @@
+"""What moto's S3 lacks of objects: checksums that are checked and kept, and conditions that hold for all writers.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+from xml.parsers.expat import ExpatError
+
+import xmltodict  # type: ignore[import-untyped]  # moto's own; it comes without types
+from moto.s3.exceptions import S3ClientError
+from moto.s3.models import FakeKey, FakeMultipart, s3_backends
+
+from airflow_bedrock.local.checksums import ALGORITHMS, checksum, digest
+from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.settings import ACCOUNT
+from airflow_bedrock.local.web.protocol import HttpResponse
+from airflow_bedrock.local.web.s3 import S3Request, respond_s3_error
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+_HEADER = "HTTP_X_AMZ_CHECKSUM_"
+_NOT_VALUES = {"ALGORITHM", "TYPE", "MODE"}
+"""Headers that begin like those with checksums."""
+
+_TYPES = {"CRC64NVME": ("FULL_OBJECT",), "CRC32": ("COMPOSITE", "FULL_OBJECT"), "CRC32C": ("COMPOSITE", "FULL_OBJECT")}
+"""What checksums of multipart uploads can be, the usual first; those of other algorithms are COMPOSITE."""
+
+_CHANGES = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
+
+_CHECKSUMS_IN_XML = re.compile(rb"<Checksum(\w+)>[^<]*</Checksum\1>|<Checksum\w+ ?/>")
+
+Ask = Callable[[], HttpResponse]
+
+
+class Objects:
+    """Stands before moto's S3."""
+
+    def __init__(self) -> None:
+        # A few locks for all objects: two writers of one object always meet at the same.
+        self._locks = [threading.Lock() for _ in range(64)]
+        self._answers: dict[str, Callable[[S3Request, WSGIEnvironment, Ask], HttpResponse]] = {
+            "PutObject": _put,
+            "CopyObject": _copy,
+            "UploadPart": _upload_part,
+            "CreateMultipartUpload": _begin_upload,
+            "CompleteMultipartUpload": _complete_upload,
+            "DeleteObject": _delete,
+            "GetObject": _get,
+            "HeadObject": _get,
+            "GetObjectAttributes": _get_attributes,
+        }
+
+    def answer(self, request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+        """Answer a request.
+
+        :param ask: asks moto, with the environment as it is then.
+        """
+        answer = self._answers.get(request.operation)
+        if answer is None:
+            return ask()
+        lock = self._locks[hash((request.bucket, request.key)) % len(self._locks)]
+        try:
+            _unwrap(environ)
+            with lock if request.operation in _CHANGES else nullcontext():
+                return answer(request, environ, ask)
+        except ServiceError as error:
+            return respond_s3_error(error)
+
+
+def _put(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    _check_conditions(environ, _find(request))
+    algorithm = _check_content(environ, _body(environ)) or "CRC64NVME"
+    response = ask()
+    return _with_checksum(response, _keep(request, algorithm)) if response.status == 200 else response
+
+
+def _copy(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    _check_conditions(environ, _find(request))
+    response = ask()
+    if response.status != 200:
+        return response
+    copied = _find(request)
+    algorithm = environ.get(f"{_HEADER}ALGORITHM") or (copied and copied.checksum_algorithm) or "CRC64NVME"
+    return _with_checksum(response, _keep(request, algorithm), within=b"</CopyObjectResult>")
+
+
+def _delete(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    _check_conditions(environ, _find(request))
+    return ask()
+
+
+def _get(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    response = ask()
+    told: dict[str, str] = {}
+    if response.status == 200 and environ.get(f"{_HEADER}MODE", "").upper() == "ENABLED":
+        key = _find(request, _query(environ, "versionId"))
+        told = {} if key is None or _query(environ, "partNumber") else _told(key)
+    return _with_checksum(response, told)
+
+
+def _get_attributes(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    if (key := _find(request, _query(environ, "versionId"))) is not None:
+        _told(key)
+    return ask()
+
+
+def _begin_upload(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    algorithm, kind = environ.get(f"{_HEADER}ALGORITHM"), environ.get(f"{_HEADER}TYPE")
+    if algorithm and algorithm not in ALGORITHMS:
+        raise _not_implemented()
+    if kind and not algorithm:
+        raise _invalid("The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+    if kind and kind not in _TYPES.get(algorithm or "", ("COMPOSITE",)):
+        raise _invalid(f"The {kind} checksum type cannot be used with the {str(algorithm).lower()} checksum algorithm.")
+    if algorithm:
+        environ[f"{_HEADER}TYPE"] = kind or _usual_type(algorithm)
+    return ask()
+
+
+def _upload_part(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    body = _body(environ)
+    given = _check_content(environ, body)
+    upload = _upload(request, environ)
+    wanted = upload.metadata.get("x-amz-checksum-algorithm") if upload else None
+    if given and wanted and given != wanted:
+        raise _invalid(
+            f"Checksum Type mismatch occurred, expected checksum Type: {wanted.lower()}, "
+            f"actual checksum Type: {given.lower()}"
+        )
+    response = ask()
+    algorithm = wanted or given or "CRC64NVME"
+    return _with_checksum(response, {algorithm: checksum(algorithm, body)}) if response.status == 200 else response
+
+
+def _complete_upload(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    existing, upload = _find(request), _upload(request, environ)
+    if upload is None:
+        # Done before, and asked for again, or never begun: moto tells them apart.
+        response = ask()
+        told = _told(existing) if existing and response.status == 200 else {}
+        return _with_checksum(response, told, within=_COMPLETED)
+    _check_conditions(environ, existing)
+    algorithm = upload.metadata.get("x-amz-checksum-algorithm") or "CRC64NVME"
+    kind = upload.metadata.get("x-amz-checksum-type") or _usual_type(algorithm)
+    if environ.get(f"{_HEADER}TYPE", kind) != kind:
+        raise _invalid(
+            f"The upload was created using the {kind} checksum mode. "
+            "The complete request must use the same checksum mode."
+        )
+    parts = _parts(upload, _body(environ))
+    value = _of_parts(algorithm, kind, parts)
+    if kind == "FULL_OBJECT":
+        _check_content(environ, b"".join(parts))
+    response = ask()
+    key = _find(request)
+    if response.status != 200 or key is None:
+        return response
+    _set(key, algorithm, value, kind, len(parts))
+    return _with_checksum(response, _told(key), within=_COMPLETED)
+
+
+_COMPLETED = b"</CompleteMultipartUploadResult>"
+
+
+def _parts(upload: FakeMultipart, body: bytes) -> list[bytes]:
+    """Return the parts that a request to complete an upload names; moto complains of those that are not there."""
+    try:
+        document = xmltodict.parse(body, force_list=("Part",), strip_whitespace=True)
+        listed = document["CompleteMultipartUpload"]["Part"]
+    except (ExpatError, KeyError, TypeError):
+        return []
+    found = []
+    for members in listed:
+        number = str((members or {}).get("PartNumber"))
+        part = upload.parts.get(int(number)) if number.isdecimal() else None
+        if part is None:
+            continue
+        content = _value(part)
+        for algorithm in ALGORITHMS & {name.removeprefix("Checksum") for name in members}:
+            if members[f"Checksum{algorithm}"] != checksum(algorithm, content):
+                raise ServiceError(
+                    "InvalidPart",
+                    "One or more of the specified parts could not be found. The part may not have been uploaded, "
+                    "or the specified entity tag may not match the part's entity tag.",
+                )
+        found.append(content)
+    return found
+
+
+def _of_parts(algorithm: str, kind: str, parts: list[bytes]) -> str:
+    if kind == "FULL_OBJECT":
+        return checksum(algorithm, b"".join(parts))
+    return checksum(algorithm, b"".join(digest(algorithm, part) for part in parts))
+
+
+def _usual_type(algorithm: str) -> str:
+    return _TYPES.get(algorithm, ("COMPOSITE",))[0]
+
+
+def _keep(request: S3Request, algorithm: str) -> dict[str, str]:
+    """Keep the checksum of an object that is new, and return what to tell of it."""
+    key = _find(request)
+    if key is None:  # a lifecycle of moto's has been faster
+        return {}
+    _set(key, algorithm, checksum(algorithm, _value(key)), "FULL_OBJECT", 1)
+    return _told(key)
+
+
+def _set(key: FakeKey, algorithm: str, value: str, kind: str, parts: int) -> None:
+    key.checksum_value, key.checksum_type, key.checksum_parts = value, kind, parts
+    key.checksum_algorithm = algorithm
+
+
+def _told(key: FakeKey) -> dict[str, str]:
+    """Return what S3 tells of an object's checksum; one that came without gets one now."""
+    if key.checksum_type is None or key.checksum_value is None or key.checksum_algorithm is None:
+        _set(key, "CRC64NVME", checksum("CRC64NVME", _value(key)), "FULL_OBJECT", 1)
+    parts = f"-{key.checksum_parts}" if key.checksum_type == "COMPOSITE" else ""
+    return {str(key.checksum_algorithm): f"{key.checksum_value}{parts}", "Type": str(key.checksum_type)}
+
+
+def _with_checksum(response: HttpResponse, told: dict[str, str], *, within: bytes = b"") -> HttpResponse:
+    """Return a response that tells of the checksum what is given, and nothing else.
+
+    :param within: the end of the XML element that tells it, where headers do not.
+    """
+    headers = {
+        name: value
+        for name, value in response.headers.items()
+        if name.lower() != "checksum" and not name.lower().startswith("x-amz-checksum-")
+    }
+    if not within:
+        return replace(response, headers=headers | {f"x-amz-checksum-{name.lower()}": told[name] for name in told})
+    elements = "".join(f"<Checksum{name}>{value}</Checksum{name}>" for name, value in told.items()).encode()
+    body = _CHECKSUMS_IN_XML.sub(b"", response.body).replace(within, elements + within)
+    headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+    return replace(response, headers=headers, body=body)
+
+
+def _check_conditions(environ: WSGIEnvironment, key: FakeKey | None) -> None:
+    matching, not_matching = environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH")
+    if not_matching not in (None, "*"):
+        raise _not_implemented()
+    if matching and key is None:
+        raise ServiceError("NoSuchKey", "The specified key does not exist.", status=404)
+    if (key and not_matching) or (key and matching and matching.strip('"') not in ("*", key.etag.strip('"'))):
+        message = "At least one of the pre-conditions you specified did not hold"
+        raise ServiceError("PreconditionFailed", message, status=412)
+
+
+def _check_content(environ: WSGIEnvironment, body: bytes) -> str | None:
+    """Check what the client says of its content, and return the algorithm of the checksum that it sent.
+
+    :raises ServiceError: the content is another.
+    """
+    given = {
+        name.removeprefix(_HEADER): value
+        for name, value in environ.items()
+        if name.startswith(_HEADER) and name.removeprefix(_HEADER) not in _NOT_VALUES
+    }
+    if len(given) > 1:
+        raise _invalid("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+    for algorithm, value in given.items():
+        if algorithm not in ALGORITHMS:
+            raise _not_implemented()
+        expected = digest(algorithm, body)
+        if (found := _decode(value)) is None or len(found) != len(expected):
+            raise _invalid(f"Value for x-amz-checksum-{algorithm.lower()} header is invalid.")
+        if found != expected:
+            raise ServiceError("BadDigest", f"The {algorithm} you specified did not match the calculated checksum.")
+    if (md5 := environ.get("HTTP_CONTENT_MD5")) and _decode(md5) != digest("MD5", body):
+        raise ServiceError("BadDigest", "The Content-MD5 you specified did not match what we received.")
+    return next(iter(given), None)
+
+
+def _unwrap(environ: WSGIEnvironment) -> None:
+    """Make a plain body of one that comes in chunks of SigV4's own, and headers of the trailers behind it."""
+    if not environ.get("HTTP_X_AMZ_CONTENT_SHA256", "").startswith("STREAMING-"):
+        return
+    stream, content = io.BytesIO(_body(environ)), bytearray()
+    try:
+        while size := int(stream.readline().partition(b";")[0], 16):
+            content += stream.read(size)
+            stream.readline()
+    except ValueError as error:
+        raise _incomplete() from error
+    if len(content) != int(environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH", len(content))):
+        raise _incomplete()
+    for line in stream.read().decode("latin-1").splitlines():
+        name, _, value = line.partition(":")
+        if name.lower().startswith("x-amz-checksum-"):
+            environ["HTTP_" + name.upper().replace("-", "_")] = value.strip()
+    environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(bytes(content)), str(len(content))
+    environ["HTTP_X_AMZ_CONTENT_SHA256"] = "UNSIGNED-PAYLOAD"
+    encodings = [one.strip() for one in environ.pop("HTTP_CONTENT_ENCODING", "").split(",")]
+    if kept := [one for one in encodings if one not in ("", "aws-chunked")]:
+        environ["HTTP_CONTENT_ENCODING"] = ",".join(kept)
+
+
+def _body(environ: WSGIEnvironment) -> bytes:
+    body: bytes = environ["wsgi.input"].read()
+    environ["wsgi.input"].seek(0)
+    return body
+
+
+def _find(request: S3Request, version: str | None = None) -> FakeKey | None:
+    try:
+        return s3_backends[ACCOUNT]["aws"].get_object(request.bucket, request.key, version)
+    except S3ClientError:  # there is no such bucket; moto says so
+        return None
+
+
+def _upload(request: S3Request, environ: WSGIEnvironment) -> FakeMultipart | None:
+    try:
+        bucket = s3_backends[ACCOUNT]["aws"].get_bucket(request.bucket)
+    except S3ClientError:
+        return None
+    found: FakeMultipart | None = bucket.multiparts.get(_query(environ, "uploadId") or "")
+    return found
+
+
+def _value(key: FakeKey) -> bytes:
+    value: Any = key.value
+    return bytes(value)
+
+
+def _query(environ: WSGIEnvironment, name: str) -> str | None:
+    return dict(parse_qsl(environ["QUERY_STRING"])).get(name)
+
+
+def _decode(value: str) -> bytes | None:
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error:
+        return None
+
+
+def _invalid(message: str) -> ServiceError:
+    return ServiceError("InvalidRequest", message)
+
+
+def _incomplete() -> ServiceError:
+    return ServiceError(
+        "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header."
+    )
+
+
+def _not_implemented() -> ServiceError:
+    message = "A header you provided implies functionality that is not implemented"
+    return ServiceError("NotImplemented", message, status=501)
