@@ -170,6 +170,26 @@ class Account:
             self._wait("GetModelInvocationJob", {"jobIdentifier": arn}, "status", "Completed")
         return arn
 
+    def copy_request(self) -> dict[str, Any]:
+        return {"sourceModelArn": self.model_elsewhere, "targetModelName": self.name()}
+
+    @cached_property
+    def model_elsewhere(self) -> str:
+        """A model in another region, itself copied there."""
+        assert self.local is not None
+        other = self.local.client("bedrock", "us-west-2")
+        arn = other.create_model_copy_job(sourceModelArn=self.model, targetModelName=self.name())["jobArn"]
+        deadline = time.monotonic() + 30
+        while (found := other.get_model_copy_job(jobArn=arn))["status"] == "InProgress":
+            assert time.monotonic() < deadline
+        copied: str = found["targetModelArn"]
+        return copied
+
+    def new_copy(self) -> str:
+        arn: str = self.call("CreateModelCopyJob", **self.copy_request())["jobArn"]
+        self._wait("GetModelCopyJob", {"jobArn": arn}, "status", "Completed")
+        return arn
+
     def logging_config(self) -> dict[str, Any]:
         assert self.local is not None
         return {"s3Config": {"bucketName": self.local.bucket, "keyPrefix": "logs"}}

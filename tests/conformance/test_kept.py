@@ -29,9 +29,10 @@ def test_every_kind_of_resource_is_kept(account: Account, tmp_path: Path) -> Non
     settings: dict[str, Any] = {"state": tmp_path, "job_seconds": 0.1, "deployment_seconds": 0.1}
     with LocalBedrock(**settings) as local:
         one = type(account)(local)
-        made = [one.job, one.deployment, one.throughput, one.new_batch()]
+        made = [one.job, one.deployment, one.throughput, one.new_batch(), one.model]
         for arn in made:
             one.call("TagResource", resourceARN=arn, tags=[{"key": "team", "value": "support"}])
+        one.new_copy()
         one.call("PutModelInvocationLoggingConfiguration", loggingConfig=one.logging_config())
         before = contents(one)
         one.close()

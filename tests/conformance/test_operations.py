@@ -25,6 +25,7 @@ NO_MODEL = f"{HERE}:custom-model/amazon.nova-micro-v1:0:128k/abcdefghij12"
 NO_DEPLOYMENT = f"{HERE}:custom-model-deployment/abcdefghij12"
 NO_THROUGHPUT = f"{HERE}:provisioned-model/abcdefghij12"
 NO_BATCH = f"{HERE}:model-invocation-job/abcdefghij12"
+NO_COPY = f"{HERE}:model-copy-job/abcdefghij12"
 NOVA = "amazon.nova-micro-v1:0"
 CLAUDE = "anthropic.claude-sonnet-4-20250514-v1:0"
 MESSAGES = [{"role": "user", "content": [{"text": "Hello"}]}]
@@ -102,6 +103,13 @@ ROWS = {
         missing={"modelIdentifier": NO_MODEL},
         errors={"ConflictException": deployed_model},
     ),
+    "CreateModelCopyJob": Row(
+        lambda account: account.copy_request(),
+        missing={"sourceModelArn": NO_MODEL.replace("us-east-1", "us-west-2"), "targetModelName": "nothing"},
+        errors={"TooManyTagsException": lambda account: account.copy_request() | {"targetModelTags": TOO_MANY}},
+    ),
+    "GetModelCopyJob": Row(lambda account: {"jobArn": account.new_copy()}, missing={"jobArn": NO_COPY}),
+    "ListModelCopyJobs": listing(),
     "CreateCustomModelDeployment": Row(
         lambda account: {"modelDeploymentName": account.name(), "modelArn": account.model, "tags": TAGS},
         missing={"modelDeploymentName": "nothing", "modelArn": NO_MODEL},
@@ -261,12 +269,14 @@ class Listed:
     :param result: the member of the answer that lists it.
     :param arn: the member of each summary with its ARN.
     :param one: makes one of them.
+    :param by_name: the filter for parts of a name.
     """
 
     member: str
     result: str
     arn: str
     one: Callable[[Account], object]
+    by_name: str = "nameContains"
 
 
 LISTS = {
@@ -277,6 +287,9 @@ LISTS = {
     ),
     "ListProvisionedModelThroughputs": Listed(
         "throughputs", "provisionedModelSummaries", "provisionedModelArn", lambda one: one.throughput
+    ),
+    "ListModelCopyJobs": Listed(
+        "copies", "modelCopyJobSummaries", "jobArn", lambda one: one.new_copy(), "targetModelNameContains"
     ),
     "ListModelInvocationJobs": Listed("invocations", "invocationJobSummaries", "jobArn", lambda one: one.new_batch()),
 }
@@ -308,7 +321,7 @@ def test_lists_page_through_thousands(account: Account, operation: str, size: in
         token, shown = dict[str, str](), list[str]()
         while True:
             limit = {} if size is None else {"maxResults": size}
-            answer = account.call(operation, nameContains=prefix, **limit, **token)
+            answer = account.call(operation, **{listed.by_name: prefix}, **limit, **token)
             page = [summary[listed.arn] for summary in answer[listed.result]]
             assert 0 < len(page) <= min(size or 1000, longest)
             shown += page

@@ -13,6 +13,7 @@ from botocore import xform_name
 from airflow_bedrock.local.answers import Answer
 from airflow_bedrock.local.api import (
     converse,
+    copy_jobs,
     count_tokens,
     customization_jobs,
     deployments,
@@ -32,6 +33,7 @@ Handler = Callable[[Bedrock, dict[str, Any]], Answer]
 _MODULES = (
     customization_jobs,
     models,
+    copy_jobs,
     deployments,
     provisioned_throughput,
     foundation_models,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock.local.api.customization_request import base_of, check_config, check_data, hyperparameters_of
-from airflow_bedrock.local.api.members import present
+from airflow_bedrock.local.api.members import metrics, present
+from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_jobs
 from airflow_bedrock.local.api.tags import check_tags, tag
@@ -84,7 +85,7 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             "customizationType": job.type,
             "vpcConfig": wanted.get("vpcConfig"),
             "customizationConfig": wanted.get("customizationConfig"),
-            "outputModelKmsKeyArn": kms_key_arn(bedrock, wanted),
+            "outputModelKmsKeyArn": bedrock.kms_key_arn(wanted.get("customModelKmsKeyId")),
             **metrics(job),
         }
         return present(described)
@@ -113,16 +114,6 @@ def stop_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> d
     return {}
 
 
-def metrics(job: Job) -> dict[str, Any]:
-    """Return the losses of a job that has completed; the model shows them too."""
-    if job.status != "Completed":
-        return {"validationMetrics": []}
-    return {
-        "trainingMetrics": {"trainingLoss": job.training_loss},
-        "validationMetrics": [{"validationLoss": loss} for loss in job.validation_losses],
-    }
-
-
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> Job:
     identifier = request["jobIdentifier"]
     return get(bedrock.jobs, identifier, not_found(f"The provided job {identifier} was not found."))
@@ -143,10 +134,7 @@ def check_role(bedrock: Bedrock, arn: str, for_arn: str) -> None:
 def _check_names(bedrock: Bedrock, request: Mapping[str, Any]) -> None:
     if find(bedrock.jobs, request["jobName"]):
         raise invalid("The provided job name is currently in use.")
-    model = request["customModelName"]
-    wanted = any(job.active and job.model_name == model for job in bedrock.jobs.values())
-    if wanted or find(bedrock.models, model):
-        raise invalid("The provided model name is currently in use.")
+    check_new_model(bedrock, request["customModelName"])
 
 
 def _summary(job: Job) -> dict[str, Any]:
@@ -178,11 +166,3 @@ def _phase(phase: Phase) -> dict[str, Any]:
             "lastModifiedTime": phase.last_modified_time,
         }
     )
-
-
-def kms_key_arn(bedrock: Bedrock, request: Mapping[str, Any]) -> str | None:
-    """Return the ARN of the key that a request names, if it names one."""
-    key = request.get("customModelKmsKeyId")
-    if key is None or key.startswith("arn:"):
-        return key
-    return None if key.startswith("alias/") else f"arn:aws:kms:{bedrock.region}:{bedrock.account}:key/{key}"

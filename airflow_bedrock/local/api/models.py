@@ -5,36 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_bedrock.local.api.customization_jobs import kms_key_arn, metrics
-from airflow_bedrock.local.api.members import present
+from airflow_bedrock.local.api.members import metrics, present
 from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.quotas import check_custom_models
 from airflow_bedrock.local.catalog import foundation_model_arn
-from airflow_bedrock.local.errors import conflict, not_found
-from airflow_bedrock.local.state.bedrock import Bedrock, get
-from airflow_bedrock.local.state.resources import CustomModel, Deployment, Throughput
+from airflow_bedrock.local.errors import conflict, invalid, not_found
+from airflow_bedrock.local.state.bedrock import Bedrock, find, get
+from airflow_bedrock.local.state.resources import CustomModel, Deployment, Job, Throughput
 
 
 def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Describe a custom model."""
+    """Describe a custom model; only one that a customization job made in this region knows of its training."""
     with bedrock.world.lock:
         model = _model(bedrock, request)
-        job = bedrock.jobs[model.job_arn]
         described = {
             "modelArn": model.arn,
             "modelName": model.name,
-            "jobName": job.name,
-            "jobArn": job.arn,
-            "baseModelArn": job.base_model_arn,
-            "customizationType": job.type,
-            "hyperParameters": job.hyperparameters,
-            "trainingDataConfig": job.request["trainingDataConfig"],
-            "validationDataConfig": job.request.get("validationDataConfig", {"validators": []}),
-            "outputDataConfig": job.request["outputDataConfig"],
-            "customizationConfig": job.request.get("customizationConfig"),
-            "modelKmsKeyArn": kms_key_arn(bedrock, job.request),
+            "baseModelArn": model.base_model_arn,
+            "customizationType": model.type,
+            "modelKmsKeyArn": model.kms_key_arn,
             "creationTime": model.creation_time,
             "modelStatus": model.status,
-            **metrics(job),
+            "failureMessage": model.failure_message,
+            **(_training(bedrock.jobs[model.job_arn]) if model.job_arn else {}),
         }
         return present(described)
 
@@ -68,11 +61,35 @@ def _model(bedrock: Bedrock, request: Mapping[str, Any]) -> CustomModel:
     return get(bedrock.models, identifier, not_found(f"The provided model {identifier} was not found."))
 
 
+def check_new_model(bedrock: Bedrock, name: str) -> None:
+    """Check that one more custom model may be made, and under this name. Hold the world's lock.
+
+    :raises ServiceError: ValidationException or ServiceQuotaExceededException.
+    """
+    coming = [job.model_name for job in bedrock.jobs.values() if job.active]
+    coming += [job.name for job in bedrock.shelf.copies.values() if job.active]
+    if name in coming or find(bedrock.models, name):
+        raise invalid("The provided model name is currently in use.")
+    check_custom_models(bedrock)
+
+
+def _training(job: Job) -> dict[str, Any]:
+    return {
+        "jobName": job.name,
+        "jobArn": job.arn,
+        "hyperParameters": job.hyperparameters,
+        "trainingDataConfig": job.request["trainingDataConfig"],
+        "validationDataConfig": job.request.get("validationDataConfig", {"validators": []}),
+        "outputDataConfig": job.request["outputDataConfig"],
+        "customizationConfig": job.request.get("customizationConfig"),
+        **metrics(job),
+    }
+
+
 def _wanted(bedrock: Bedrock, model: CustomModel, request: Mapping[str, Any]) -> bool:
-    job = bedrock.jobs[model.job_arn]
-    foundation = foundation_model_arn(bedrock.region, job.base_model)
+    foundation = foundation_model_arn(bedrock.region, model.base_model)
     return bool(
-        request.get("baseModelArnEquals", job.base_model_arn) == job.base_model_arn
+        request.get("baseModelArnEquals", model.base_model_arn) == model.base_model_arn
         and request.get("foundationModelArnEquals", foundation) == foundation
         and request.get("modelStatus", model.status) == model.status
         and request.get("isOwned", True)  # nothing is shared between accounts here
@@ -80,14 +97,13 @@ def _wanted(bedrock: Bedrock, model: CustomModel, request: Mapping[str, Any]) ->
 
 
 def _summary(bedrock: Bedrock, model: CustomModel) -> dict[str, Any]:
-    job = bedrock.jobs[model.job_arn]
     return {
         "modelArn": model.arn,
         "modelName": model.name,
         "creationTime": model.creation_time,
-        "baseModelArn": job.base_model_arn,
-        "baseModelName": job.base_model.partition(":")[0],
-        "customizationType": job.type,
+        "baseModelArn": model.base_model_arn,
+        "baseModelName": model.base_model.partition(":")[0],
+        "customizationType": model.type,
         "ownerAccountId": bedrock.account,
         "modelStatus": model.status,
     }

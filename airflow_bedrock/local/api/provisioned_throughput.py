@@ -114,7 +114,7 @@ def _throughput(bedrock: Bedrock, request: Mapping[str, Any]) -> Throughput:
 def _model(bedrock: Bedrock, identifier: str) -> tuple[str, str]:
     """Return the ARN of a model and that of its foundation model."""
     if custom := find(bedrock.models, identifier):
-        return custom.arn, foundation_model_arn(bedrock.region, bedrock.jobs[custom.job_arn].base_model)
+        return custom.arn, foundation_model_arn(bedrock.region, custom.base_model)
     model_id = foundation_model_id(identifier)
     if ":custom-model/" in identifier or base_model(model_id) is None:
         raise not_found(f"The provided model {identifier} was not found.")

@@ -13,7 +13,16 @@ def check_jobs(bedrock: Bedrock) -> None:
     """
     quotas, active = bedrock.world.settings.quotas, [job for job in bedrock.jobs.values() if job.active]
     _check("scheduled model customization jobs", len(active), quotas.scheduled_jobs)
-    _check("custom models", len(bedrock.models) + len(active), quotas.custom_models)
+
+
+def check_custom_models(bedrock: Bedrock) -> None:
+    """Check that one more custom model may be made; those that are on their way count.
+
+    :raises ServiceError: ServiceQuotaExceededException.
+    """
+    coming = sum(job.active for job in bedrock.jobs.values())
+    coming += sum(job.active for job in bedrock.shelf.copies.values())
+    _check("custom models", len(bedrock.models) + coming, bedrock.world.settings.quotas.custom_models)
 
 
 def check_deployments(bedrock: Bedrock) -> None:

@@ -186,7 +186,9 @@ class Keeper(Keeping):
             elif name.startswith("work/"):
                 self._written.setdefault("work/", set()).add(name.removeprefix("work/"))
         for bedrock in self._world.all():
-            for arn in bedrock.models:
+            for arn, model in bedrock.models.items():
+                if model.checkpoint is not None or model.status != "Active":
+                    continue
                 self._world.weights[arn] = LanguageModel.load(self._weights_path(arn))
                 self._weights.add(arn)
         return msgspec.json.decode(self._store.values.get("clock", b"0"), type=float)

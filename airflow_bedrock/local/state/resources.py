@@ -100,13 +100,50 @@ class Job:
 
 @dataclass
 class CustomModel:
-    """A model that a job made. Its weights are kept apart, under its ARN."""
+    """A custom model: made by a job, copied, or trained elsewhere. Its weights are kept apart, under its ARN.
+
+    :param base_model: the id of its foundation model.
+    :param base_model_arn: what was customized: the foundation model, or another custom one.
+    :param type: how it was customized; IMPORTED for one that was trained elsewhere.
+    :param job_arn: the customization job that made it, if one did.
+    :param checkpoint: of one that was trained elsewhere, and whose weights cannot be read: what tells it from others.
+    """
 
     arn: str
     name: str
-    job_arn: str
+    base_model: str
+    base_model_arn: str
+    type: str
     creation_time: datetime
+    job_arn: str | None = None
+    kms_key_arn: str | None = None
     status: str = "Active"
+    failure_message: str | None = None
+    checkpoint: str | None = None
+
+
+@dataclass
+class CopyJob:
+    """A model copy job, in the region that the copy goes to.
+
+    :param name: the copy's.
+    """
+
+    arn: str
+    name: str
+    source_arn: str
+    source_name: str
+    source_account: str
+    target_arn: str
+    kms_key_arn: str | None
+    creation_time: datetime
+    status: str = "InProgress"
+    failure_message: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.status == "InProgress"
 
 
 @dataclass
@@ -240,6 +277,7 @@ class Shelf:
     models: dict[str, CustomModel] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     throughputs: dict[str, Throughput] = field(default_factory=dict)
+    copies: dict[str, CopyJob] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
     invocations: dict[str, InvocationJob] = field(default_factory=dict)
     logging: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -204,7 +204,16 @@ class _Run:
             self._check_not_stopped()
             arn = bedrock.new_arn(f"custom-model/{job.base_model}")
             bedrock.world.weights[arn] = self._model
-            bedrock.models[arn] = CustomModel(arn, job.model_name, job.arn, bedrock.world.clock.now())
+            bedrock.models[arn] = CustomModel(
+                arn=arn,
+                name=job.model_name,
+                base_model=job.base_model,
+                base_model_arn=job.base_model_arn,
+                type=job.type,
+                creation_time=bedrock.world.clock.now(),
+                job_arn=job.arn,
+                kms_key_arn=bedrock.kms_key_arn(job.request.get("customModelKmsKeyId")),
+            )
             tags = job.request.get("customModelTags", [])
             bedrock.shelf.tags[arn] = {one["key"]: one["value"] for one in tags}
             job.model_arn = arn

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.batch_inference import infer
+from airflow_bedrock.local.work.copying import copy
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.deployment import deploy, update
 from airflow_bedrock.local.work.runner import Work
@@ -30,6 +31,9 @@ def resume(bedrock: Bedrock, started: Mapping[str, float]) -> None:
     for throughput in bedrock.shelf.throughputs.values():
         if throughput.status in ("Creating", "Updating"):
             go_on(throughput.arn, provision(bedrock, throughput))
+    for copied in bedrock.shelf.copies.values():
+        if copied.active:
+            go_on(copied.arn, copy(bedrock, copied))
     for invocation in bedrock.shelf.invocations.values():
         if invocation.active:
             go_on(invocation.arn, infer(bedrock, invocation))

@@ -1,0 +1,88 @@
+"""Model copy jobs: create, get, list. A copy is asked for in the region that it goes to, and cannot be stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_bedrock.local.api.members import present
+from airflow_bedrock.local.api.models import check_new_model
+from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.errors import invalid, not_found
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import CopyJob
+from airflow_bedrock.local.work.copying import copy, source_of
+
+_OPERATION = "CreateModelCopyJob"
+
+
+def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Begin to copy a custom model of another region to this one."""
+    check_tags(request, "targetModelTags")
+    source_arn: str = request["sourceModelArn"]
+    with bedrock.world.lock:
+        if known := bedrock.accepted(_OPERATION, request):
+            return {"jobArn": known}
+        if source_arn in bedrock.models:
+            raise invalid(f"The provided model {source_arn} is in this region. Copy it from another one.")
+        source = source_of(bedrock.world, source_arn)
+        if source is None:
+            raise not_found(f"The provided model {source_arn} was not found.")
+        check_new_model(bedrock, request["targetModelName"])
+        job = CopyJob(
+            arn=bedrock.new_arn("model-copy-job"),
+            name=request["targetModelName"],
+            source_arn=source_arn,
+            source_name=source.name,
+            source_account=source_arn.split(":")[4],
+            target_arn=bedrock.new_arn(f"custom-model/{source_arn.split('/')[1]}"),
+            kms_key_arn=bedrock.kms_key_arn(request.get("modelKmsKeyId")),
+            creation_time=bedrock.world.clock.now(),
+        )
+        bedrock.shelf.copies[job.arn] = job
+        tag(bedrock, job.target_arn, request.get("targetModelTags"))
+        bedrock.remember(_OPERATION, request, job.arn)
+    bedrock.world.runner.add(job.arn, copy(bedrock, job))
+    return {"jobArn": job.arn}
+
+
+def get_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Describe a copy job, which has no name: it is found by its ARN alone."""
+    with bedrock.world.lock:
+        if job := bedrock.shelf.copies.get(request["jobArn"]):
+            return _described(bedrock, job)
+    raise not_found(f"The provided model copy job {request['jobArn']} was not found.")
+
+
+def list_model_copy_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """List copy jobs, the newest first."""
+    named = {**request, "nameContains": request.get("targetModelNameContains", "")}
+    with bedrock.world.lock:
+        found = [
+            job
+            for job in select(bedrock.shelf.copies.values(), named, "creationTimeAfter", "creationTimeBefore")
+            if request.get("sourceAccountEquals", job.source_account) == job.source_account
+            and request.get("sourceModelArnEquals", job.source_arn) == job.source_arn
+        ]
+        shown, more = page(found, request)
+        return {"modelCopyJobSummaries": [_described(bedrock, job) for job in shown], **more}
+
+
+def _described(bedrock: Bedrock, job: CopyJob) -> dict[str, Any]:
+    """Return what Get and List show, which is the same."""
+    tags = bedrock.shelf.tags.get(job.target_arn, {})
+    return present(
+        {
+            "jobArn": job.arn,
+            "status": job.status,
+            "creationTime": job.creation_time,
+            "targetModelArn": job.target_arn,
+            "targetModelName": job.name,
+            "targetModelKmsKeyArn": job.kms_key_arn,
+            "targetModelTags": [{"key": key, "value": value} for key, value in tags.items()] or None,
+            "sourceAccountId": job.source_account,
+            "sourceModelArn": job.source_arn,
+            "sourceModelName": job.source_name,
+            "failureMessage": job.failure_message,
+        }
+    )
