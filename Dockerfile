@@ -1,7 +1,8 @@
 # The official Airflow image with this package in it, for docker-compose.yaml.
 #
 # What the official image already holds stays as it is, so that Airflow's other providers keep working; what this package
-# adds is pinned to the versions of constraints.txt.
+# adds is pinned to the versions of constraints.txt. To name the image by its digest: .env.example, or
+# --build-arg AIRFLOW_IMAGE=apache/airflow:VERSION@sha256:...
 ARG AIRFLOW_IMAGE=apache/airflow:3.3.2-python3.12
 
 FROM ${AIRFLOW_IMAGE} AS build

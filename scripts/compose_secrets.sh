@@ -34,12 +34,17 @@ secret() { # name value-from-environment maker
     fi
 }
 
-case ${POSTGRES_PASSWORD-} in
-    *[!A-Za-z0-9._~-]*)
-        echo "POSTGRES_PASSWORD becomes part of a URL: use letters, digits and . _ ~ - only." >&2
-        exit 1
-        ;;
-esac
+fits_into_a_url() { # name value
+    case $2 in
+        *[!A-Za-z0-9._~-]*)
+            echo "$1 becomes part of a URL: use letters, digits and . _ ~ - only." >&2
+            exit 1
+            ;;
+    esac
+}
+
+fits_into_a_url POSTGRES_PASSWORD "${POSTGRES_PASSWORD-}"
+fits_into_a_url REDIS_PASSWORD "${REDIS_PASSWORD-}"
 if [ -n "${POSTGRES_PASSWORD-}" ] && [ -s "$directory/postgres_password" ] &&
     [ "$POSTGRES_PASSWORD" != "$(cat "$directory/postgres_password")" ]; then
     echo "POSTGRES_PASSWORD is not the one that the database was made with, and the database keeps that one." \
@@ -49,8 +54,10 @@ fi
 
 secret postgres_password "${POSTGRES_PASSWORD-}" random_word
 chmod 644 "$directory/postgres_password"
+secret redis_password "${REDIS_PASSWORD-}" random_word
 secret fernet_key "${FERNET_KEY-}" random_fernet_key
 secret api_secret_key "${API_SECRET_KEY-}" random_word
 secret jwt_secret "${JWT_SECRET-}" random_word
 secret admin_password "${AIRFLOW_ADMIN_PASSWORD-}" random_word
 put sql_alchemy_conn "postgresql+psycopg2://airflow:$(cat "$directory/postgres_password")@postgres/airflow"
+put broker_url "redis://:$(cat "$directory/redis_password")@redis:6379/0"

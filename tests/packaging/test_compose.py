@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -118,6 +119,79 @@ def test_images_are_pinned(services: dict[str, Any], checkout: Path) -> None:
     images = {service["image"] for service in services.values()}
     assert f"airflow-bedrock:{airflow}-python3.12" in images
     assert all(re.fullmatch(r"[a-z-]+:\d+\.\d+(\.\d+)?-[a-z0-9.]+", image) for image in images), images
+    assert services["local-bedrock"]["build"]["args"] == {"AIRFLOW_IMAGE": base}
+    told = dict(re.findall(r"^#(\w+_IMAGE)=(\S+)$", (checkout / ".env.example").read_text(), flags=re.MULTILINE))
+    assert told == {
+        "AIRFLOW_IMAGE": base,
+        "POSTGRES_IMAGE": services["postgres"]["image"],
+        "REDIS_IMAGE": services["redis"]["image"],
+    }
+
+
+def test_images_can_be_named_by_digest(resolve: Callable[..., dict[str, Any]]) -> None:
+    """Each image that is fetched can be fixed to its content: the build's, the database's and the broker's."""
+    digest = f"@sha256:{'0' * 64}"
+    services = resolve(
+        AIRFLOW_IMAGE=f"airflow:1{digest}", POSTGRES_IMAGE=f"postgres:1{digest}", REDIS_IMAGE=f"redis:1{digest}"
+    )
+    fetched = {
+        service.get("build", {}).get("args", {}).get("AIRFLOW_IMAGE") or service["image"]
+        for service in services.values()
+    }
+    assert {image.partition("@")[0] for image in fetched if image.endswith(digest)} == {
+        *("airflow:1", "postgres:1", "redis:1"),
+    }
+    assert all(image.endswith(digest) for image in fetched)
+
+
+def test_containers_have_no_rights(services: dict[str, Any]) -> None:
+    """No container can gain rights, none but the database's has any, and only what must begin as root does."""
+    assert {name for name, each in services.items() if each["security_opt"] != ["no-new-privileges:true"]} == set()
+    assert {name for name, each in services.items() if each.get("cap_drop") != ["ALL"]} == {"postgres"}
+    assert {name for name, each in services.items() if each.get("user", "0:0").startswith("0:")} == {
+        "postgres",
+        "secrets",
+    }
+    assert not [name for name, each in services.items() if each.get("privileged") or each.get("cap_add")]
+
+
+def test_what_others_reach_is_read_only(services: dict[str, Any]) -> None:
+    """Local Bedrock and redis write to memory and to Local Bedrock's own volume alone."""
+    for name, writable in {"local-bedrock": {"/tmp", "/var/lib/local-bedrock"}, "redis": {"/data"}}.items():  # noqa: S108  # in the container
+        service = services[name]
+        assert service["read_only"] is True
+        volumes = [mount.split(":") for mount in service["volumes"]]
+        assert {*(each.split(":")[0] for each in service["tmpfs"])} | {
+            target for _, target, mode in volumes if mode != "ro"
+        } == writable
+
+
+def test_local_bedrock_runs_on_a_read_only_system(services: dict[str, Any], tmp_path: Path) -> None:
+    """What the container can write is all that Local Bedrock needs: here the rest of the disk is read-only as well."""
+    _, _, *flags = shlex.split(services["local-bedrock"]["command"])
+    state = tmp_path / "state"
+    state.mkdir()
+    flags[flags.index("--state") + 1] = str(state)
+    flags[flags.index("--port") + 1] = "0"
+    flags[flags.index("--host") + 1] = "127.0.0.1"
+    program = shlex.join([str(Path(sys.executable).parent / "airflow-bedrock"), "local", *flags])
+    script = f"""
+        mount --bind {state} {state}
+        mount --options remount,bind,ro /
+        if touch {tmp_path}/elsewhere; then exit 3; fi
+        exec setpriv --bounding-set=-all --inh-caps=-all {program}
+    """
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", script]
+    if subprocess.run([*command[:4], "true"], check=False).returncode:
+        pytest.skip("this system does not let a user make namespaces: unshare --user --mount")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in range(9)]
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Local Bedrock listens on" in told[-1], errors
+    assert (state / "state.jsonl").stat().st_size > 0
 
 
 def test_dags_are_read_only(services: dict[str, Any], checkout: Path) -> None:
@@ -137,7 +211,7 @@ def settings(services: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def test_no_secret_is_written_down(services: dict[str, Any]) -> None:
     """What is secret is read from a file that the first start generated; by default no variable holds one."""
-    secret = re.compile(r"PASSWORD|SECRET|_KEY|TOKEN|SQL_ALCHEMY|RESULT_BACKEND")
+    secret = re.compile(r"PASSWORD|SECRET|_KEY|TOKEN|SQL_ALCHEMY|RESULT_BACKEND|BROKER_URL")
     found = {(name, value) for _, name, value in settings(services) if secret.search(name) and value}
     assert found
     for name, value in found:
@@ -154,6 +228,10 @@ def test_every_secret_that_is_read_is_made(services: dict[str, Any], run: Run, c
     assert set(read) == {file.name for file in tmp_path.iterdir()}
 
 
+# https://airflow.apache.org/docs/apache-airflow-providers-celery/stable/configurations-ref.html
+SENSITIVE_IN_THE_IMAGE = {("celery", "broker_url"): True}
+
+
 def airflow_options() -> dict[tuple[str, str], bool]:
     """Return the options of Airflow, its providers and this package, each with whether `…_CMD` may give it."""
     found = importlib.util.find_spec("airflow")
@@ -164,6 +242,7 @@ def airflow_options() -> dict[tuple[str, str], bool]:
     of_providers = configparser.ConfigParser(interpolation=None)
     of_providers.read(templates / "provider_config_fallback_defaults.cfg")
     known = {(section, option): False for section in of_providers for option in of_providers[section]}
+    known |= SENSITIVE_IN_THE_IMAGE
     for section, whole in (described | get_provider_info()["config"]).items():
         known |= {(section, option): bool(told.get("sensitive")) for option, told in whole["options"].items()}
     return known

@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 if TYPE_CHECKING:
     from tests.packaging.conftest import Run
 
-GENERATED = {"postgres_password", "fernet_key", "api_secret_key", "jwt_secret", "admin_password"}
+GENERATED = {"postgres_password", "redis_password", "fernet_key", "api_secret_key", "jwt_secret", "admin_password"}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def secrets(run: Run, checkout: Path, folder: Path, **given: str) -> dict[str, s
 def test_secrets_are_generated_once(run: Run, checkout: Path, tmp_path: Path) -> None:
     """Without settings each place gets random secrets of its own, and a second start keeps them."""
     first = secrets(run, checkout, tmp_path / "first")
-    assert set(first) == GENERATED | {"sql_alchemy_conn"}
+    assert set(first) == GENERATED | {"sql_alchemy_conn", "broker_url"}
     assert len({first[name] for name in GENERATED}) == len(GENERATED)
     assert min(len(first[name]) for name in GENERATED) >= 43
     assert secrets(run, checkout, tmp_path / "first") == first
@@ -103,10 +103,11 @@ def test_secrets_are_generated_once(run: Run, checkout: Path, tmp_path: Path) ->
 
 
 def test_secrets_are_usable(run: Run, checkout: Path, tmp_path: Path) -> None:
-    """The Fernet key encrypts, and the database's address holds the database's password."""
+    """The Fernet key encrypts, and the addresses of database and broker hold their passwords."""
     made = secrets(run, checkout, tmp_path)
     assert Fernet(made["fernet_key"]).encrypt(b"connection")
     assert made["sql_alchemy_conn"] == f"postgresql+psycopg2://airflow:{made['postgres_password']}@postgres/airflow"
+    assert made["broker_url"] == f"redis://:{made['redis_password']}@redis:6379/0"
 
 
 def test_secrets_are_not_for_everyone(run: Run, checkout: Path, tmp_path: Path) -> None:
@@ -133,10 +134,11 @@ def test_a_changed_database_password_is_refused(run: Run, checkout: Path, tmp_pa
     assert secrets(run, checkout, tmp_path) == before
 
 
-def test_a_database_password_must_fit_into_a_url(run: Run, checkout: Path, tmp_path: Path) -> None:
-    """A database password that would break the database's address is refused, without showing it."""
+@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "REDIS_PASSWORD"])
+def test_a_password_must_fit_into_a_url(name: str, run: Run, checkout: Path, tmp_path: Path) -> None:
+    """A password that would break the database's or the broker's address is refused, without showing it."""
     script = checkout / "scripts/compose_secrets.sh"
-    refused = run("sh", script, tmp_path, env={"POSTGRES_PASSWORD": "p@ss/word"}, check=False)
+    refused = run("sh", script, tmp_path, env={name: "p@ss/word"}, check=False)
     assert refused.returncode == 1
-    assert "POSTGRES_PASSWORD" in refused.stderr
+    assert name in refused.stderr
     assert "p@ss/word" not in refused.stderr
