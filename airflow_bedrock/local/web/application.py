@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import responses
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote
 
 from moto.core.model import OperationModel
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -24,6 +24,7 @@ from airflow_bedrock.local.web.admin import Admin
 from airflow_bedrock.local.web.hiding import without_new
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.protocol import HttpRequest, HttpResponse, Router, parse, respond, respond_error
+from airflow_bedrock.local.web.reading import readable, serialization, signed_for
 from airflow_bedrock.local.web.s3 import S3Request, error_code, respond_s3_error, s3_request
 from airflow_bedrock.local.web.s3_objects import Objects
 from airflow_bedrock.local.web.server import Dropped
@@ -96,10 +97,15 @@ class Application:
 
         :raises Dropped: the connection is to be closed without an answer.
         """
-        path = _path(environ)
-        service, region = _signed_for(environ, self._world.settings.region)
+        path = environ["RAW_URI"].partition("?")[0]
+        try:
+            service, region = _signed_for(environ, self._world.settings.region)
+        except ServiceError as error:
+            return _send(self._refused(environ, path, error), start_response)
         visit = _Visit(environ, path, service, region)
-        if path.startswith("/_local/"):
+        if not readable(environ["RAW_URI"]):
+            response = self._refused(environ, path, serialization("The request's path or query cannot be decoded."))
+        elif path.startswith("/_local/"):
             response = self._admin.answer(visit.method, path, environ["QUERY_STRING"], environ["wsgi.input"].read())
         elif service == "bedrock":
             response = self._bedrock(visit)
@@ -108,8 +114,15 @@ class Application:
             response = self._s3(visit)
         else:
             response = self._other(visit)
-        start_response(f"{response.status} {responses.get(response.status, 'Error')}", list(response.headers.items()))
-        return [response.body]
+        return _send(response, start_response)
+
+    def _refused(self, environ: WSGIEnvironment, path: str, error: ServiceError) -> HttpResponse:
+        """Refuse what cannot be read, in the form of the service that the path belongs to."""
+        try:
+            self._router.match(environ["REQUEST_METHOD"], path)
+        except ServiceError:
+            return respond_s3_error(error)
+        return respond_error(error)
 
     def _bedrock(self, visit: _Visit) -> HttpResponse:
         request = HttpRequest(
@@ -232,6 +245,11 @@ class Application:
         return HttpResponse(int(status[:3]), dict(headers), body, error_code(int(status[:3]), body))
 
 
+def _send(response: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
+    start_response(f"{response.status} {responses.get(response.status, 'Error')}", list(response.headers.items()))
+    return [response.body]
+
+
 def _refusal(operation: OperationModel | None) -> Callable[[ServiceError, int | None], HttpResponse]:
     return lambda error, status: respond_error(error, operation, status)
 
@@ -253,16 +271,14 @@ def _public(service: str, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signed_for(environ: WSGIEnvironment, default_region: str) -> tuple[str, str]:
-    """Return the service and the region that the request is signed for (SigV4 header or presigned URL)."""
+    """Return the service and the region that the request is signed for (SigV4 header or presigned URL).
+
+    :raises ServiceError: IncompleteSignatureException, when it is signed, but for nothing.
+    """
     authorization = environ.get("HTTP_AUTHORIZATION", "")
     if authorization.startswith("Bearer "):
         return "bedrock", default_region  # an Amazon Bedrock API key; no other service here takes one
-    if "Credential=" in authorization:
-        credential = authorization.partition("Credential=")[2].partition(",")[0]
-    else:
-        credential = parse_qs(environ.get("QUERY_STRING", "")).get("X-Amz-Credential", [""])[0]
-    scope = credential.split("/")
-    return (scope[3], scope[2]) if len(scope) == 5 else ("", default_region)
+    return signed_for(authorization, environ.get("QUERY_STRING", "")) or ("", default_region)
 
 
 def _is_for_s3(environ: WSGIEnvironment, path: str) -> bool:
@@ -277,12 +293,6 @@ def _told(error: Exception, operation: str) -> ServiceError:
         return error
     log.exception("Local Bedrock: %s failed for a reason of Local Bedrock's own", operation)
     return _OWN_FAULT
-
-
-def _path(environ: WSGIEnvironment) -> str:
-    """Return the path as it was sent, percent-encoded."""
-    path: str = urlsplit(environ["RAW_URI"]).path
-    return path
 
 
 def _operation_of(visit: _Visit) -> str:

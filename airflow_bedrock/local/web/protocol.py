@@ -25,6 +25,7 @@ from werkzeug.datastructures import Headers, MultiDict
 from airflow_bedrock.local.answers import Answer, Events, Payload
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.web import event_stream
+from airflow_bedrock.local.web.reading import read_json, serialization
 from airflow_bedrock.shapes import describe, problems
 
 SERVICES = ("bedrock", "bedrock-runtime")
@@ -105,9 +106,9 @@ def parse(operation: OperationModel, request: HttpRequest, labels: Mapping[str, 
                 "values": request.query,
             }
         )
-    except (AttributeError, TypeError, ValueError) as error:
-        # The parser of moto trusts its input, and falls over a member of another type.
-        raise ServiceError("SerializationException", "A member of the request has the wrong type.") from error
+    except Exception as error:
+        # The parser of moto trusts its input, and falls over a member of another type, or a time that no clock tells.
+        raise serialization("A member of the request has the wrong type.") from error
     if operation.input_shape is not None and (found := problems(operation.input_shape, parameters)):
         raise invalid(describe(found))
     return parameters
@@ -175,12 +176,7 @@ def _route(operation: OperationModel) -> _Route:
 def _check_json(operation: OperationModel, body: bytes) -> None:
     if not body or operation.has_streaming_input or _is_blob_payload(operation):
         return
-    try:
-        content = json.loads(body)
-    except ValueError as error:
-        raise ServiceError("SerializationException", "The request's body is not JSON.") from error
-    if not isinstance(content, dict):
-        raise ServiceError("SerializationException", "The request's body is not a JSON object.")
+    read_json(body)
 
 
 def _is_blob_payload(operation: OperationModel) -> bool:

@@ -27,6 +27,8 @@ _CODES = {
     "ServiceUnavailableException": ("ServiceUnavailable", 503),
     "ExpiredTokenException": ("ExpiredToken", 400),
     "AccessDeniedException": ("AccessDenied", 403),
+    "SerializationException": ("InvalidURI", 400),
+    "IncompleteSignatureException": ("AuthorizationHeaderMalformed", 400),
 }
 """What S3 says for the codes of other services, and with which HTTP status."""
 

@@ -23,6 +23,8 @@ from airflow_bedrock.local.work.records import conversation
 
 Body = Mapping[str, Any]
 
+_QUESTION = msgspec.json.Decoder(Question)
+
 
 @dataclass(frozen=True)
 class Form:
@@ -50,7 +52,7 @@ def read_body(body: bytes | None) -> Any:
     """
     try:
         return msgspec.json.decode(body or b"")
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise invalid("Malformed input request: the body is not JSON. Please reformat your input.") from error
 
 
@@ -60,7 +62,10 @@ def read_question(form: Form, body: Any) -> Question:
     :raises ServiceError: ValidationException for a body of another form.
     """
     try:
-        return form.question(body)
+        question = _QUESTION.decode(msgspec.json.encode(form.question(body)))  # its members are of the right types
+        if question.max_tokens < 1:
+            raise ValueError("the number of tokens is less than 1")
+        return question
     except ServiceError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
