@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.errors import invalid
@@ -41,7 +41,7 @@ def _check_writable(bedrock: Bedrock, place: dict[str, str]) -> None:
     bucket = place["bucketName"]
     try:
         bedrock.client("s3").put_object(Bucket=bucket, Key=f"{log_folder(bedrock, place)}/{PROBE}", Body=b"")
-    except ClientError as error:
+    except (ClientError, ParamValidationError) as error:
         raise invalid(
             f"Failed to validate permissions for S3 bucket: {bucket}. Verify that the bucket exists and that its "
             "policy lets bedrock.amazonaws.com put objects."
