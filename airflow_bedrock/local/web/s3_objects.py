@@ -12,7 +12,6 @@ import io
 import re
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -27,6 +26,7 @@ from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.web.protocol import HttpResponse
 from airflow_bedrock.local.web.s3 import S3Request, respond_s3_error
+from airflow_bedrock.local.web.s3_events import changing, install
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -49,6 +49,7 @@ class Objects:
     """Stands before moto's S3."""
 
     def __init__(self) -> None:
+        install()
         # A few locks for all objects: two writers of one object always meet at the same.
         self._locks = [threading.Lock() for _ in range(64)]
         self._answers: dict[str, Callable[[S3Request, WSGIEnvironment, Ask], HttpResponse]] = {
@@ -74,7 +75,9 @@ class Objects:
         lock = self._locks[hash((request.bucket, request.key)) % len(self._locks)]
         try:
             _unwrap(environ)
-            with lock if request.operation in _CHANGES else nullcontext():
+            if request.operation not in _CHANGES:
+                return answer(request, environ, ask)
+            with lock, changing(request.operation):
                 return answer(request, environ, ask)
         except ServiceError as error:
             return respond_s3_error(error)
