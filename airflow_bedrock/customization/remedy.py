@@ -17,6 +17,8 @@ class Remedy(Enum):
 
     RETRY = "retry"
     """It passes by itself: the same again, later."""
+    WAIT_FOR_ROLE = "wait for the role"
+    """A role made seconds ago is not known everywhere yet: the same again, for two minutes or so."""
     WAIT_FOR_SLOT = "wait for a slot"
     """The account has as many jobs as it may have: again when one has ended."""
     LOOK = "look"
@@ -40,6 +42,10 @@ _REMEDIES = {
 # without a retry, and pay for nothing.
 _NAME_IN_USE = "currently in use"
 
+# Said of a role that is not known yet, and in the same words of one that does not trust Bedrock. Terraform tries again
+# for two minutes on exactly these: https://github.com/hashicorp/terraform-provider-aws (service/bedrock).
+_ROLE_NOT_KNOWN = "Could not assume provided IAM role"
+
 # What the service's failure messages say when the data, the permissions and the request are not at fault.
 _MENDABLE_FAILURES = (
     "internal error",
@@ -60,6 +66,8 @@ def remedy_for_error(error: BaseException) -> Remedy:
         return Remedy.NONE
     if _NAME_IN_USE in str(error):
         return Remedy.LOOK
+    if _ROLE_NOT_KNOWN in str(error):
+        return Remedy.WAIT_FOR_ROLE
     return _REMEDIES.get(error_code(error), Remedy.NONE)
 
 

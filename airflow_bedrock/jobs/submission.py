@@ -102,6 +102,12 @@ def _after_error(hook: BedrockHook, name: str, identity: Identity, error: BotoCo
             return _made_by_another_try(hook, name, identity, str(error))
         case Remedy.WAIT_FOR_SLOT:
             raise NoSlotError(f"The account has no room for job {name} now; none was created. Bedrock said: {error}")
+        case Remedy.WAIT_FOR_ROLE:
+            raise BedrockError(
+                f"Bedrock could not assume the role of job {name}; nothing was created or spent. Where the role was "
+                "made seconds ago, the next try of this task finds it known; otherwise let bedrock.amazonaws.com "
+                f"assume it. Bedrock said: {error}"
+            ) from error
         case Remedy.RETRY:
             raise BedrockError(
                 f"Bedrock did not answer the request for job {name}: {error}. Should it have accepted it all the same, "

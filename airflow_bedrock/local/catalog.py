@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from airflow_bedrock.base_models import BaseModel, Method, base_model, document, foundation_model_id
+from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.learning.training import Schedule
 
 _RATES = ("learningRate", "learningRateMultiplier")
@@ -17,12 +18,33 @@ def foundation_model_arn(region: str, model_id: str) -> str:
     return f"arn:aws:bedrock:{region}::foundation-model/{model_id}"
 
 
-def can_be_asked(identifier: str) -> bool:
-    """Whether an identifier names a foundation model that can be asked: any of a known provider."""
-    model_id = foundation_model_id(identifier)
+def foundation(region: str, identifier: str) -> str:
+    """Return the id of the foundation model that an identifier names, whatever model that is.
+
+    :raises ServiceError: ValidationException for an ARN of another region.
+    """
+    if identifier.startswith("arn:") and identifier.split(":")[3] != region:
+        raise invalid("The provided model identifier is invalid.")
+    return foundation_model_id(identifier)
+
+
+def askable(region: str, identifier: str, provisioned: bool = False) -> str:
+    """Return the id of the foundation model that an identifier names, if it can be asked: any of a known provider.
+
+    :param provisioned: whether throughput was provided for it; otherwise it is asked on demand.
+    :raises ServiceError: ValidationException for a model that cannot be asked, or not so.
+    """
+    model_id = foundation(region, identifier)
     provider, _, name = model_id.partition(".")
-    known = base_model(model_id)
-    return bool(name) and provider in document().providers and (known is None or "TEXT" in known.output)
+    model = base_model(model_id)
+    if not name or provider not in document().providers or (model and "TEXT" not in model.output):
+        raise invalid("The provided model identifier is invalid.")
+    if model and model.id != model_id and not provisioned:  # the id with a context length is not offered on demand
+        raise invalid(
+            f"Invocation of model ID {model_id} with on-demand throughput isn\N{RIGHT SINGLE QUOTATION MARK}t "
+            "supported. Retry your request with the ID or ARN of an inference profile that contains this model."
+        )
+    return model_id
 
 
 def known(identifier: str) -> BaseModel:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from airflow_bedrock.local.answers import Events
 from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.state.bedrock import Bedrock
@@ -36,7 +38,13 @@ def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> dict[s
 def _events(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     message = answer["output"]["message"]
     yield "messageStart", {"role": message["role"]}
-    for token in tokenize(message["content"][0]["text"]):
+    (block,) = message["content"]
+    if call := block.get("toolUse"):
+        start = {"toolUse": {"toolUseId": call["toolUseId"], "name": call["name"]}}
+        yield "contentBlockStart", {"start": start, "contentBlockIndex": 0}
+        given = msgspec.json.encode(call["input"]).decode()
+        yield "contentBlockDelta", {"delta": {"toolUse": {"input": given}}, "contentBlockIndex": 0}
+    for token in tokenize(block.get("text", "")):
         yield "contentBlockDelta", {"delta": {"text": token}, "contentBlockIndex": 0}
     yield "contentBlockStop", {"contentBlockIndex": 0}
     yield "messageStop", {"stopReason": answer["stopReason"]}

@@ -18,6 +18,7 @@ from airflow_bedrock.local.state.resources import Job, Phase
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.events import tell_of_job
 from airflow_bedrock.local.work.permissions import Role
+from airflow_bedrock.local.work.s3 import region_of, split_uri
 
 _OPERATION = "CreateModelCustomizationJob"
 
@@ -28,11 +29,12 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
     check_data(request)
     with bedrock.world.lock:
         base = base_of(bedrock, request)
-    check_config(base, request)
+    check_config(bedrock, base, request)
     hyperparameters = hyperparameters_of(base, request)
     arn = bedrock.new_arn(f"model-customization-job/{base.id}")
-    # Before the lock is taken: IAM is asked over HTTP.
+    # Before the lock is taken: IAM and S3 are asked over HTTP.
     check_role(bedrock, request["roleArn"], arn)
+    _check_buckets(bedrock, request)
     with bedrock.world.lock:
         if known := bedrock.accepted(_OPERATION, request):
             return {"jobArn": known}
@@ -80,7 +82,7 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             "baseModelArn": foundation_model_arn(bedrock.region, job.base_model),
             "hyperParameters": job.hyperparameters,
             "trainingDataConfig": wanted["trainingDataConfig"],
-            "validationDataConfig": wanted.get("validationDataConfig", {"validators": []}),
+            "validationDataConfig": wanted.get("validationDataConfig"),
             "outputDataConfig": wanted["outputDataConfig"],
             "customizationType": job.type,
             "vpcConfig": wanted.get("vpcConfig"),
@@ -125,10 +127,20 @@ def check_role(bedrock: Bedrock, arn: str, for_arn: str) -> None:
     :raises ServiceError: ValidationException.
     """
     if not Role(bedrock, arn, for_arn).assumable:
-        raise invalid(
-            f"Could not assume the provided IAM role {arn}. Make sure that the role exists and that its trust policy "
-            "lets bedrock.amazonaws.com assume it."
-        )
+        raise invalid("Could not assume provided IAM role.")
+
+
+def _check_buckets(bedrock: Bedrock, request: Mapping[str, Any]) -> None:
+    training, s3 = request["trainingDataConfig"], bedrock.client("s3")
+    logs = training.get("invocationLogsConfig", {}).get("invocationLogSource", {})
+    validators = request.get("validationDataConfig", {}).get("validators", [])
+    uris = [one.get("s3Uri") for one in (training, logs, *validators, request["outputDataConfig"])]
+    for bucket in sorted({split_uri(uri)[0] for uri in uris if uri}):
+        if (region := region_of(s3, bucket)) not in (None, bedrock.region):
+            raise invalid(
+                f"The Amazon S3 bucket {bucket} is in {region}, and the job in {bedrock.region}: "
+                "use a bucket in the region of the job."
+            )
 
 
 def _check_names(bedrock: Bedrock, request: Mapping[str, Any]) -> None:

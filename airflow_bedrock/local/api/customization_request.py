@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_bedrock.base_models import FINE_TUNING, BaseModel, Method, base_model, foundation_model_id
-from airflow_bedrock.local.catalog import foundation_model_arn
+from airflow_bedrock.base_models import FINE_TUNING, BaseModel, Method, base_model
+from airflow_bedrock.local.catalog import foundation, foundation_model_arn
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
 
@@ -38,11 +38,10 @@ def base_of(bedrock: Bedrock, request: Mapping[str, Any]) -> Base:
     tuned = ":custom-model/" in identifier
     if tuned and identifier not in bedrock.models:
         raise not_found(f"The provided custom model {identifier} was not found.")
-    model_id = foundation_model_id(identifier)
-    model = base_model(model_id)
+    model = base_model(foundation(bedrock.region, identifier))
     if model is None or not model.methods:
         raise invalid(f"The provided model identifier is invalid: {identifier} is no model that can be customized.")
-    method = model.methods.get(kind)
+    model_id, method = model.customizable_id, model.methods.get(kind)
     if method is None:
         raise invalid(f"The model {model_id} does not support customization of type {kind}.")
     if bedrock.region not in method.regions:
@@ -70,7 +69,7 @@ def hyperparameters_of(base: Base, request: Mapping[str, Any]) -> dict[str, str]
     return {name: value for name, value in values.items() if value is not None}
 
 
-def check_config(base: Base, request: Mapping[str, Any]) -> None:
+def check_config(bedrock: Bedrock, base: Base, request: Mapping[str, Any]) -> None:
     """Check that customizationConfig is what the customization type needs.
 
     :raises ServiceError: ValidationException.
@@ -84,7 +83,7 @@ def check_config(base: Base, request: Mapping[str, Any]) -> None:
         )
     if kind == "DISTILLATION":
         teacher = config["distillationConfig"]["teacherModelConfig"]["teacherModelIdentifier"]
-        known = base_model(teacher)
+        known = base_model(foundation(bedrock.region, teacher))
         if known is None or known.id not in base.method.teachers:
             raise invalid(
                 f"The provided teacher model {teacher} does not teach {base.model.id}; "

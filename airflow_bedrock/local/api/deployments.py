@@ -28,12 +28,14 @@ def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
         if find(bedrock.deployments, request["modelDeploymentName"]):
             raise invalid("The provided custom model deployment name is currently in use.")
         check_deployments(bedrock)
+        now = bedrock.world.clock.now()
         deployment = Deployment(
             arn=bedrock.new_arn("custom-model-deployment"),
             name=request["modelDeploymentName"],
             model_arn=request["modelArn"],
             description=request.get("description"),
-            creation_time=bedrock.world.clock.now(),
+            creation_time=now,
+            last_updated_time=now,
         )
         bedrock.deployments[deployment.arn] = deployment
         tag(bedrock, deployment.arn, request.get("tags"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_bedrock.base_models import BaseModel, base_model, base_models, foundation_model_id
 from airflow_bedrock.local.api.inference_profiles import profiles
-from airflow_bedrock.local.catalog import foundation_model_arn
+from airflow_bedrock.local.catalog import foundation, foundation_model_arn
 from airflow_bedrock.local.errors import not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
 
@@ -21,7 +21,7 @@ _LISTED_TYPES = ("FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION")
 def get_foundation_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a foundation model."""
     identifier = request["modelIdentifier"]
-    wanted = foundation_model_id(identifier)
+    wanted = foundation(bedrock.region, identifier)
     for model in _all(bedrock):
         if model["modelId"] == wanted:
             return {"modelDetails": model}

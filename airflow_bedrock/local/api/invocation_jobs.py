@@ -10,7 +10,7 @@ from airflow_bedrock.local.api.customization_jobs import check_role
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.tags import check_tags, tag
-from airflow_bedrock.local.catalog import can_be_asked
+from airflow_bedrock.local.catalog import askable, foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find
 from airflow_bedrock.local.state.resources import InvocationJob
@@ -29,14 +29,14 @@ def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> di
     with bedrock.world.lock:
         if known := bedrock.accepted(_OPERATION, request):
             return {"jobArn": known}
-        _check_model(bedrock, request["modelId"])
+        model_arn = _model_arn(bedrock, request["modelId"])
         if find(bedrock.shelf.invocations, request["jobName"]):
             raise conflict("The provided job name is currently in use.")
         now = bedrock.world.clock.now()
         job = InvocationJob(
             arn=arn,
             name=request["jobName"],
-            request=request,
+            request=_owned(bedrock, request) | {"modelId": model_arn},
             creation_time=now,
             last_modified_time=now,
             expiration_time=now + timedelta(hours=request.get("timeoutDurationInHours", _HOURS)),
@@ -83,9 +83,30 @@ def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> InvocationJob:
     raise not_found(f"The provided batch inference job {identifier} was not found.")
 
 
-def _check_model(bedrock: Bedrock, model_id: str) -> None:
-    if model_id not in bedrock.models and (":custom-model/" in model_id or not can_be_asked(model_id)):
+def _model_arn(bedrock: Bedrock, identifier: str) -> str:
+    """Return the ARN of the model that a request names.
+
+    :raises ServiceError: ValidationException, when it cannot be asked.
+    """
+    if identifier in bedrock.models:
+        return identifier
+    if ":custom-model/" in identifier:
         raise invalid("The provided model identifier is invalid.")
+    model_id = askable(bedrock.region, identifier)
+    if identifier.startswith("arn:"):
+        return identifier
+    if identifier == model_id:
+        return foundation_model_arn(bedrock.region, identifier)
+    return f"arn:aws:bedrock:{bedrock.region}:{bedrock.account}:inference-profile/{identifier}"
+
+
+def _owned(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Return a request with the owner of each bucket, which is this account where it does not say."""
+    owner = {"s3BucketOwner": bedrock.account}
+    for side in ("input", "output"):
+        ((kind, config),) = request[f"{side}DataConfig"].items()
+        request = {**request, f"{side}DataConfig": {kind: {**owner, **config}}}
+    return request
 
 
 def _described(job: InvocationJob) -> dict[str, Any]:

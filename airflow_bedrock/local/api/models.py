@@ -79,7 +79,7 @@ def _training(job: Job) -> dict[str, Any]:
         "jobArn": job.arn,
         "hyperParameters": job.hyperparameters,
         "trainingDataConfig": job.request["trainingDataConfig"],
-        "validationDataConfig": job.request.get("validationDataConfig", {"validators": []}),
+        "validationDataConfig": job.request.get("validationDataConfig"),
         "outputDataConfig": job.request["outputDataConfig"],
         "customizationConfig": job.request.get("customizationConfig"),
         **metrics(job),
@@ -102,7 +102,7 @@ def _summary(bedrock: Bedrock, model: CustomModel) -> dict[str, Any]:
         "modelName": model.name,
         "creationTime": model.creation_time,
         "baseModelArn": model.base_model_arn,
-        "baseModelName": model.base_model.partition(":")[0],
+        "baseModelName": "",  # as it was recorded, though the service model has a pattern for it
         "customizationType": model.type,
         "ownerAccountId": bedrock.account,
         "modelStatus": model.status,

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_bedrock.base_models import base_model, foundation_model_id
+from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_model_units
 from airflow_bedrock.local.api.tags import check_tags, tag
-from airflow_bedrock.local.catalog import foundation_model_arn
+from airflow_bedrock.local.catalog import foundation, foundation_model_arn
 from airflow_bedrock.local.errors import ServiceError, conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Meter, Throughput
@@ -115,10 +115,10 @@ def _model(bedrock: Bedrock, identifier: str) -> tuple[str, str]:
     """Return the ARN of a model and that of its foundation model."""
     if custom := find(bedrock.models, identifier):
         return custom.arn, foundation_model_arn(bedrock.region, custom.base_model)
-    model_id = foundation_model_id(identifier)
-    if ":custom-model/" in identifier or base_model(model_id) is None:
+    model = base_model(foundation(bedrock.region, identifier))
+    if ":custom-model/" in identifier or model is None:
         raise not_found(f"The provided model {identifier} was not found.")
-    arn = foundation_model_arn(bedrock.region, model_id)
+    arn = foundation_model_arn(bedrock.region, model.customizable_id)
     return arn, arn
 
 

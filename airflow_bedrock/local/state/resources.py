@@ -162,9 +162,9 @@ class Deployment:
     name: str
     model_arn: str
     creation_time: datetime
+    last_updated_time: datetime
     description: str | None = None
     status: str = "Creating"
-    last_updated_time: datetime | None = None
     update: Update | None = None
 
     @property

@@ -18,15 +18,8 @@ from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Counts, InvocationJob
 from airflow_bedrock.local.work.events import BATCH, tell
-from airflow_bedrock.local.work.inference import (
-    Question,
-    Reply,
-    ask,
-    converse_answer,
-    converse_question,
-    reply_of,
-)
-from airflow_bedrock.local.work.invoke_bodies import form_of, read_question
+from airflow_bedrock.local.work.inference import Question, Reply, ask, reply_of
+from airflow_bedrock.local.work.invoke_bodies import CONVERSE, form_of, read_question
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.local.work.runner import Work
@@ -184,9 +177,8 @@ class _Run:
         return shown
 
     def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        if self._job.request.get("modelInvocationType") == "Converse":
-            return converse_answer(self._reply(converse_question(body)))
-        form = form_of(foundation_model_id(self._job.request["modelId"]))
+        converse = self._job.request.get("modelInvocationType") == "Converse"
+        form = CONVERSE if converse else form_of(foundation_model_id(self._job.request["modelId"]))
         return form.answer(self._reply(read_question(form, body)))
 
     def _reply(self, question: Question) -> Reply:

@@ -13,7 +13,15 @@ from airflow_bedrock.local.work.invocation_logs import read_logs
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.record_limits import RecordLimits
 from airflow_bedrock.local.work.records import DataError, Record, read_records
-from airflow_bedrock.local.work.s3 import check_writable, read_folder, read_lines, split_uri, unreadable, unwritable
+from airflow_bedrock.local.work.s3 import (
+    check_writable,
+    read_folder,
+    read_lines,
+    split_uri,
+    unlistable,
+    unreadable,
+    unwritable,
+)
 
 
 class Data:
@@ -54,6 +62,8 @@ class Data:
     def _file(self, uri: str, max_bytes: int | None) -> Iterator[Record]:
         if not self._role.may_read(uri):
             raise unreadable(uri)
+        if not self._role.may_list(uri):
+            raise unlistable(split_uri(uri)[0])
         limits = RecordLimits(
             self._method, self._takes, self._s3, split_uri(uri)[0], self._role.may_read, self._media_kinds
         )

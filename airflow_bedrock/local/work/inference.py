@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from airflow_bedrock.base_models import foundation_model_id
-from airflow_bedrock.local.catalog import can_be_asked
+import msgspec
+
+from airflow_bedrock.local.catalog import askable, foundation
 from airflow_bedrock.local.errors import ServiceError, invalid, not_found
 from airflow_bedrock.local.learning.model import Answer, LanguageModel
 from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.learning.untrained import untrained_answer
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.records import conversation
+from airflow_bedrock.local.work.tools import Tools, tools_of
 
 MAX_TOKENS = 512
 """The longest answer when the request does not say."""
@@ -26,11 +29,13 @@ class Question:
     """What a model is asked, whatever the form of the request.
 
     :param stop: texts that end the answer.
+    :param tools: what it may call in place of an answer.
     """
 
     prompt: str
     max_tokens: int = MAX_TOKENS
     stop: Sequence[str] = ()
+    tools: Tools | None = None
 
     @property
     def tokens(self) -> int:
@@ -42,15 +47,17 @@ class Question:
 class Reply:
     """What it answers.
 
-    :param reason: ``end_turn``, ``max_tokens`` or ``stop_sequence``.
+    :param reason: ``end_turn``, ``max_tokens``, ``stop_sequence`` or ``tool_use``.
     :param asked: tokens of the question.
     :param said: tokens of the answer.
+    :param call: the ``toolUse`` block that it is in place of a text.
     """
 
     text: str
     reason: str
     asked: int
     said: int
+    call: Mapping[str, Any] | None = None
 
 
 def ask(bedrock: Bedrock, model_id: str, question: Question) -> Reply:
@@ -71,31 +78,32 @@ def reply_of(model: LanguageModel, question: Question) -> Reply:
 
 def _reply(answer: Answer, question: Question) -> Reply:
     text, reason = _cut(answer, question.stop)
-    return Reply(text, reason, question.tokens, answer.tokens)
+    call = question.tools.call(text) if question.tools else None
+    return Reply(text, "tool_use" if call else reason, question.tokens, answer.tokens, call)
 
 
 def converse_question(body: Mapping[str, Any]) -> Question:
     """Return the question of a Converse request.
 
-    :raises ServiceError: ValidationException for a conversation that does not begin and end with the user.
+    :raises ServiceError: ValidationException for a conversation that does not alternate between user and assistant,
+        or says nothing.
     """
     messages = body.get("messages", [])
-    if not messages:
-        raise invalid("The messages of the request must not be empty.")
-    if messages[0]["role"] != "user" or messages[-1]["role"] != "user":
-        raise invalid("A conversation must start and end with a user message. Try again with such a conversation.")
+    _check_turns(messages)
     wanted = body.get("inferenceConfig", {})
     return Question(
         conversation(_texts(body.get("system", [])), ["\n".join(_texts(one["content"])) for one in messages]),
         wanted.get("maxTokens", MAX_TOKENS),
         wanted.get("stopSequences", []),
+        tools_of(body),
     )
 
 
 def converse_answer(reply: Reply) -> dict[str, Any]:
     """Return a reply as Converse gives it, without its metrics."""
+    content = {"toolUse": reply.call} if reply.call else {"text": reply.text}
     return {
-        "output": {"message": {"role": "assistant", "content": [{"text": reply.text}]}},
+        "output": {"message": {"role": "assistant", "content": [content]}},
         "stopReason": reply.reason,
         "usage": {
             "inputTokens": reply.asked,
@@ -115,28 +123,50 @@ def base_of_asked(bedrock: Bedrock, model_id: str) -> str:
             model_id = _deployed(bedrock, model_id)
         elif ":provisioned-model/" in model_id:
             model_id = _provisioned(bedrock, model_id)
-    return foundation_model_id(model_id)
+    return foundation(bedrock.region, model_id)
+
+
+def _check_turns(messages: Sequence[Mapping[str, Any]]) -> None:
+    if not messages:
+        raise invalid("The messages of the request must not be empty.")
+    roles = [message["role"] for message in messages]
+    for end, role in (("start", roles[0]), ("end", roles[-1])):
+        if role != "user":
+            raise invalid(
+                f"A conversation must {end} with a user message. "
+                f"Try again with a conversation that {end}s with a user message."
+            )
+    if any(one == other for one, other in pairwise(roles)):
+        raise invalid(
+            "A conversation must alternate between user and assistant roles. "
+            "Make sure the conversation alternates between user and assistant roles and try again."
+        )
+    for number, message in enumerate(messages):
+        for place, block in enumerate(message["content"]):
+            if "text" in block and not block["text"].strip():
+                raise invalid(
+                    f"The text field in the ContentBlock object at messages.{number}.content.{place} is blank. "
+                    "Add text to the text field, and try again."
+                )
 
 
 def _texts(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [block["text"] for block in blocks if "text" in block]
+    results = [found for block in blocks for found in block.get("toolResult", {}).get("content", [])]
+    said = [msgspec.json.encode(found["json"]).decode() for found in results if "json" in found]
+    return [block["text"] for block in [*blocks, *results] if "text" in block] + said
 
 
 def _behind(bedrock: Bedrock, model_id: str) -> LanguageModel | str:
     """Return the model that answers, or the id of the foundation model."""
-    asked = model_id
     with bedrock.world.lock:
         if ":custom-model-deployment/" in model_id:
             return bedrock.world.weights[_deployed(bedrock, model_id)]
         if ":provisioned-model/" in model_id:
-            asked = _provisioned(bedrock, model_id)
-            if ":custom-model/" in asked:
-                return bedrock.world.weights[asked]
-    if asked.startswith("arn:") and not any(kind in asked for kind in _FOUNDATION):
+            provided = _provisioned(bedrock, model_id)
+            return bedrock.world.weights.get(provided) or askable(bedrock.region, provided, provisioned=True)
+    if model_id.startswith("arn:") and not any(kind in model_id for kind in _FOUNDATION):
         raise invalid(f"The provided model identifier {model_id} cannot be asked: deploy the custom model first.")
-    if not can_be_asked(asked):
-        raise invalid("The provided model identifier is invalid.")
-    return foundation_model_id(asked)
+    return askable(bedrock.region, model_id)
 
 
 def _deployed(bedrock: Bedrock, arn: str) -> str:

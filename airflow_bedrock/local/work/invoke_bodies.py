@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.local.errors import ServiceError, invalid
+from airflow_bedrock.local.errors import ServiceError, invalid, not_built
 from airflow_bedrock.local.work.inference import (
     MAX_TOKENS,
     Question,
@@ -93,6 +93,8 @@ def _titan_answer(reply: Reply) -> dict[str, Any]:
 
 def _claude(body: Body) -> Question:
     body["anthropic_version"]  # it is required
+    if "tools" in body:
+        raise not_built("tools in Claude's own body: use Converse")
     turns = [_claude_text(message["content"]) for message in body["messages"]]
     if not turns or body["messages"][-1]["role"] != "user":
         raise invalid("messages: the final message must be the user's.")
@@ -139,6 +141,9 @@ def _cohere_answer(reply: Reply) -> dict[str, Any]:
     reason = "MAX_TOKENS" if reply.reason == "max_tokens" else "COMPLETE"
     return {"generations": [{"text": reply.text, "finish_reason": reason}]}
 
+
+CONVERSE = Form(converse_question, converse_answer)
+"""Not a provider's form, but that of Converse."""
 
 _FORMS = {
     "amazon.nova": Form(_nova, converse_answer),

@@ -17,6 +17,14 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
+def region_of(s3: Any, bucket: str) -> str | None:
+    """Return the region of a bucket; None for one that is not there."""
+    try:
+        return s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
+    except ClientError:
+        return None
+
+
 def read_lines(s3: Any, uri: str, max_bytes: int | None = None) -> Iterator[bytes]:
     """Return the lines of an object, without their ends.
 
@@ -44,7 +52,7 @@ def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     try:
         pages = list(s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
     except ClientError as error:
-        raise DataError(f"Could not validate ListBucket permissions to access Amazon S3 bucket: {bucket}") from error
+        raise unlistable(bucket) from error
     keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
     if not keys:
         raise unreadable(uri)
@@ -76,6 +84,11 @@ def unreadable(uri: str) -> DataError:
     """Return the service's error for an object that cannot be read."""
     bucket, key = split_uri(uri)
     return DataError(f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}")
+
+
+def unlistable(bucket: str) -> DataError:
+    """Return the error for a bucket whose objects cannot be listed."""
+    return DataError(f"Could not validate ListBucket permissions to access Amazon S3 bucket: {bucket}")
 
 
 def unwritable(uri: str) -> DataError:

@@ -47,7 +47,7 @@ def refused(call: Any, **parameters: Any) -> tuple[int, str, str]:
         ({"trainingDataConfig": {}}, "must have an s3Uri"),
         ({"baseModelIdentifier": "meta.llama3-3-70b-instruct-v1:0:128k"}, "in us-east-1, but in us-west-2"),
         ({"customizationType": "DISTILLATION"}, "needs distillationConfig in customizationConfig, not nothing"),
-        ({"roleArn": "arn:aws:iam::123456789012:role/nobody"}, "Could not assume the provided IAM role"),
+        ({"roleArn": "arn:aws:iam::123456789012:role/nobody"}, "Could not assume provided IAM role."),
     ],
 )
 def test_bad_request_is_refused(service: Service, changes: dict[str, Any], message: str) -> None:

@@ -48,6 +48,8 @@ def test_completed_job_tells_twice(service: Service, received: Callable[[int], l
     events = received(2)
     assert {event["detail-type"] for event in events} == {CUSTOMIZATION}
     assert {event["source"] for event in events} == {"aws.bedrock"}
+    # https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring-eventbridge-how-it-works.html
+    assert {(event["account"], event["region"]) for event in events} == {("123456789012", "us-east-1")}
     assert all(event["resources"] == [job["jobArn"]] for event in events)
     by_status = {event["detail"]["jobStatus"]: event["detail"] for event in events}
     assert set(by_status) == {"InProgress", "Completed"}

@@ -316,7 +316,8 @@ def test_records_are_checked_one_by_one(service: Service) -> None:
 
 def test_llama_and_claude_train_in_their_region(service: Service) -> None:
     """Models that are customized elsewhere are customized there, each on its own format."""
-    bucket = {"Bucket": service.local.bucket}
+    bucket = {"Bucket": service.name("west")}
+    service.s3.create_bucket(**bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     lines = [{"prompt": question, "completion": answer} for question, answer in service.questions(100)]
     turns = [
         {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
@@ -329,8 +330,8 @@ def test_llama_and_claude_train_in_their_region(service: Service) -> None:
     ):
         body = "".join(json.dumps(record) + "\n" for record in records).encode()
         service.s3.put_object(**bucket, Key="elsewhere.jsonl", Body=body)
-        data = {"s3Uri": f"s3://{service.local.bucket}/elsewhere.jsonl"}
-        request = service.request(baseModelIdentifier=model, trainingDataConfig=data)
+        data, out = ({"s3Uri": f"s3://{bucket['Bucket']}/{key}"} for key in ("elsewhere.jsonl", "out"))
+        request = service.request(baseModelIdentifier=model, trainingDataConfig=data, outputDataConfig=out)
         arn = elsewhere.create_model_customization_job(**request)["jobArn"]
         while (job := elsewhere.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
             pass

@@ -80,7 +80,7 @@ def test_role_of_the_documentation_is_enough(
 def test_role_that_does_not_trust_bedrock_is_refused(service: Service, role: Role, trusted: dict[str, Any]) -> None:
     """A role that Bedrock may not assume is a ValidationException, and there is no job."""
     request = service.request(roleArn=role(trusted, S3))
-    with pytest.raises(ClientError, match=r"ValidationException.*Could not assume the provided IAM role"):
+    with pytest.raises(ClientError, match=r"ValidationException.*Could not assume provided IAM role\."):
         service.bedrock.create_model_customization_job(**request)
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         service.bedrock.get_model_customization_job(jobIdentifier=request["jobName"])
@@ -101,6 +101,11 @@ def test_role_that_does_not_trust_bedrock_is_refused(service: Service, role: Rol
             [allow("s3:Get*"), allow("s3:PutObject", resource="arn:aws:s3:::other/*")],
             "Amazon S3 perms missing (PutObject): Could not validate PutObject permissions to access S3 bucket: "
             "{bucket} at key out/.write_access_check_file.tmp",
+        ),
+        # https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-iam-role.html
+        (
+            [allow("s3:GetObject", "s3:PutObject")],
+            "Could not validate ListBucket permissions to access Amazon S3 bucket: {bucket}",
         ),
     ],
 )

@@ -44,6 +44,12 @@ def test_a_name_in_use_is_looked_at_whatever_its_code() -> None:
     assert remedy_for_error(error("ValidationException", message=said)) is Remedy.LOOK
 
 
+def test_a_role_that_is_not_known_yet_is_waited_for() -> None:
+    """Terraform retries on this sentence, since a new role takes a while to be known everywhere."""
+    said = "Could not assume provided IAM role."
+    assert remedy_for_error(error("ValidationException", message=said)) is Remedy.WAIT_FOR_ROLE
+
+
 @given(st.text(max_size=30))
 def test_no_unknown_error_is_retried(code: str) -> None:
     """Unknown fails closed."""

@@ -5,24 +5,44 @@ from __future__ import annotations
 import pytest
 
 from airflow_bedrock.base_models import base_model, base_models
-from airflow_bedrock.local.catalog import can_be_asked, schedule
+from airflow_bedrock.local.catalog import askable, schedule
+from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.work.records import _READERS
 
 
 @pytest.mark.parametrize(
-    ("identifier", "can"),
+    ("identifier", "model_id"),
     [
-        ("anthropic.claude-sonnet-4-v1:0", True),
-        ("global.anthropic.claude-sonnet-4-v1:0", True),
-        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0", True),
-        ("amazon.nova-canvas-v1:0", False),
-        ("nobody.nothing-v1:0", False),
-        ("amazon", False),
+        ("anthropic.claude-sonnet-4-v1:0", "anthropic.claude-sonnet-4-v1:0"),
+        ("global.anthropic.claude-sonnet-4-v1:0", "anthropic.claude-sonnet-4-v1:0"),
+        ("arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0", "amazon.nova-lite-v1:0"),
     ],
 )
-def test_models_of_known_providers_can_be_asked(identifier: str, can: bool) -> None:
-    """Any text model of a known provider can be asked; one that makes images cannot."""
-    assert can_be_asked(identifier) is can
+def test_models_of_known_providers_can_be_asked(identifier: str, model_id: str) -> None:
+    """Any text model of a known provider can be asked."""
+    assert askable("us-east-1", identifier) == model_id
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        "amazon.nova-canvas-v1:0",
+        "nobody.nothing-v1:0",
+        "amazon",
+        "arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-lite-v1:0",
+    ],
+)
+def test_other_models_cannot_be_asked(identifier: str) -> None:
+    """One that makes images cannot, nor one of another region."""
+    with pytest.raises(ServiceError, match="The provided model identifier is invalid"):
+        askable("us-east-1", identifier)
+
+
+def test_a_context_length_needs_provisioned_throughput() -> None:
+    """The id with a context length is for customization and provisioned throughput."""
+    with pytest.raises(ServiceError, match="with on-demand throughput isn"):
+        askable("us-east-1", "amazon.nova-2-lite-v1:0:256k")
+    assert askable("us-east-1", "amazon.nova-2-lite-v1:0:256k", provisioned=True) == "amazon.nova-2-lite-v1:0:256k"
 
 
 def test_every_method_can_be_read_and_trained() -> None:

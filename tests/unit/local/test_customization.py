@@ -36,6 +36,9 @@ class MemoryS3:
     def put_events(self, Entries: list[dict[str, Any]]) -> None:
         self.events += [json.loads(entry["Detail"]) for entry in Entries]
 
+    def get_bucket_location(self, *, Bucket: str) -> dict[str, Any]:
+        return {"LocationConstraint": None}  # us-east-1
+
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **more: Any) -> None:
         if not self.writable:
             raise ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")

@@ -1,0 +1,84 @@
+"""The tools of a question: whether the model's answer calls one, and what it then says.
+
+The small model knows no tools. It calls one where its answer is a call, ``{"name": "…", "input": {…}}`` (Llama writes
+``parameters``), as a model says that was tuned on such answers; or where ``toolChoice`` leaves it no choice: its input
+then has what the tool's schema requires, and the answer in each text.
+
+https://docs.aws.amazon.com/bedrock/latest/userguide/tool-use-inference-call.html
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.local.errors import invalid, not_built
+
+_VALUES: dict[str, Any] = {"number": 0, "integer": 0, "boolean": False, "array": [], "null": None}
+"""What a required property is where the answer has nothing for it, by its JSON type."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Tools that a model may call.
+
+    :param schemas: the JSON schema of each tool's input, by the tool's name.
+    :param forced: the tool that is called whatever the model answers.
+    """
+
+    schemas: Mapping[str, Mapping[str, Any]]
+    forced: str | None = None
+
+    def call(self, text: str) -> dict[str, Any] | None:
+        """Return the ``toolUse`` block that an answer is; None for one that calls no tool."""
+        try:
+            said = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            said = None
+        said = said if isinstance(said, dict) else {}
+        name = said.get("name")
+        given = said.get("input", said.get("parameters", {}))
+        if name not in self.schemas or (self.forced or name) != name or not isinstance(given, dict):
+            if self.forced is None:
+                return None
+            name, given = self.forced, said or _value(self.schemas[self.forced], text)
+        return {"toolUseId": f"tooluse_{uuid.uuid4().hex[:22]}", "name": name, "input": given}
+
+
+def tools_of(body: Mapping[str, Any]) -> Tools | None:
+    """Return the tools of a Converse request.
+
+    :raises ServiceError: ValidationException for tools that do not fit the messages or the choice.
+    """
+    config = body.get("toolConfig")
+    if config is None:
+        # https://github.com/langgenius/dify/issues/16421
+        if any({"toolUse", "toolResult"} & set(block) for message in body["messages"] for block in message["content"]):
+            raise invalid("The toolConfig field must be defined when using toolUse and toolResult content blocks.")
+        return None
+    if any("systemTool" in tool for tool in config["tools"]):
+        raise not_built("system tools")
+    specs = [tool["toolSpec"] for tool in config["tools"] if "toolSpec" in tool]
+    schemas = {spec["name"]: spec["inputSchema"].get("json") or {} for spec in specs}
+    choice = config.get("toolChoice", {})
+    if "any" in choice:
+        return Tools(schemas, next(iter(schemas), None))
+    forced = choice.get("tool", {}).get("name")
+    if forced is not None and forced not in schemas:
+        raise invalid(f"The toolChoice names the tool {forced}, which toolConfig.tools does not have.")
+    return Tools(schemas, forced)
+
+
+def _value(schema: Mapping[str, Any], text: str) -> Any:
+    """Return a value that has what a schema requires; texts are the given one."""
+    if schema.get("enum"):
+        return text if text in schema["enum"] else schema["enum"][0]
+    kind = schema.get("type", "object" if "properties" in schema else "string")
+    if kind == "object":
+        properties = schema.get("properties", {})
+        return {name: _value(properties.get(name, {}), text) for name in schema.get("required", [])}
+    return _VALUES.get(kind, text) if isinstance(kind, str) else text
