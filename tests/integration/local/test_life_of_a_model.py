@@ -120,7 +120,6 @@ def test_answer_has_all_that_converse_gives(service: Service, deployment: dict[s
     "model_id",
     [
         "amazon.nova-micro-v1:0",
-        "amazon.nova-micro-v1:0:128k",
         "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0",
         "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.amazon.nova-micro-v1:0",
         "anthropic.claude-3-5-sonnet-20241022-v2:0",

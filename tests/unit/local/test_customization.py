@@ -29,6 +29,7 @@ class MemoryS3:
         self.objects: dict[str, bytes] = {}
         self.writable = True
         self.events: list[dict[str, Any]] = []
+        self.region: str | None = None  # us-east-1
 
     def client(self, service: str, region: str) -> Any:
         return self
@@ -37,7 +38,7 @@ class MemoryS3:
         self.events += [json.loads(entry["Detail"]) for entry in Entries]
 
     def get_bucket_location(self, *, Bucket: str) -> dict[str, Any]:
-        return {"LocationConstraint": None}  # us-east-1
+        return {"LocationConstraint": self.region}
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **more: Any) -> None:
         if not self.writable:
@@ -180,7 +181,7 @@ def claude(stage: Stage, count: int, key: str) -> None:
 
 def test_training_stops_early(stage: Stage) -> None:
     """Where validation loss stagnates, a model with early stopping makes fewer epochs, and takes less time."""
-    stage.bedrock = stage.world.bedrock("123456789012", "us-west-2")
+    stage.bedrock, stage.s3.region = stage.world.bedrock("123456789012", "us-west-2"), "us-west-2"
     claude(stage, 60, "train")
     claude(stage, 8, "validate")
     stage.create(
