@@ -7,6 +7,7 @@ the service may be newer than the file.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow_bedrock.base_models import FINE_TUNING, Method, base_model
@@ -36,8 +37,11 @@ def _problems(method: Method, given: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(path, value, f"{wrong} ({_SOURCE})")
 
 
-def warnings(request: Mapping[str, Any], region: str | None) -> list[str]:
-    """Return what the file does not know of the request's model, method or region."""
+def warnings(request: Mapping[str, Any], region: str | None, today: date | None = None) -> list[str]:
+    """Return what the file does not know of the request's model, method or region, and how near the model's end is.
+
+    :param today: today, in UTC; the computer's where it is not given.
+    """
     identifier, method_name = request["baseModelIdentifier"], _method_name(request)
     model, method = base_model(identifier), _method(request)
     if model is None:
@@ -45,7 +49,8 @@ def warnings(request: Mapping[str, Any], region: str | None) -> list[str]:
     if method is None:
         known = ", ".join(model.methods) or "no way"
         return [f"base_models.toml knows no {method_name} of {identifier}, but {known}: Bedrock may refuse the job"]
-    found = []
+    ending = life_warning(identifier, today)
+    found = [ending] if ending else []
     if region is not None and region not in method.regions:
         found.append(f"base_models.toml has {method_name} of {model.name} in {', '.join(method.regions)}, not {region}")
     teacher = _teacher(request)
@@ -54,6 +59,23 @@ def warnings(request: Mapping[str, Any], region: str | None) -> list[str]:
             f"base_models.toml has other teachers for {model.name} than {teacher}: {', '.join(method.teachers)}"
         )
     return found
+
+
+def life_warning(identifier: str, today: date | None = None) -> str | None:
+    """Return what to say of a model whose base is Legacy or has reached its end of life; None for any other.
+
+    :param identifier: of a base model, or the ARN of a custom model, which can be used as long as its base model.
+    :param today: today, in UTC; the computer's where it is not given.
+    """
+    model, today = base_model(identifier), today or datetime.now(UTC).date()
+    if model is None or model.ends is None or not model.is_legacy(today):
+        return None
+    if model.has_ended(today):
+        said = f"{model.name}, with all models customized from it, ended on {model.ends}: Bedrock refuses them"
+    else:
+        left = (model.ends - today).days
+        said = f"{model.name}, with all models customized from it, ends on {model.ends} (days left: {left})"
+    return f"{said}. Move to another base model (https://docs.aws.amazon.com/bedrock/latest/userguide/model-lifecycle.html)"
 
 
 def _method_name(request: Mapping[str, Any]) -> str:

@@ -26,14 +26,15 @@ class Clock:
 
     :param speed: seconds that pass here in one second of the computer's: 60 makes an hour of a minute. The clock
         begins at the computer's time, so a faster one runs ahead of it.
+    :param start: another time to begin at, in seconds since the epoch.
     """
 
-    def __init__(self, speed: float = 1.0) -> None:
+    def __init__(self, speed: float = 1.0, start: float | None = None) -> None:
         if not speed > 0:
             raise ValueError(f"The speed of a clock must be more than 0, not {speed}.")
         self._speed = speed
-        self._ahead = 0.0
         self._began = time.time()
+        self._ahead = 0.0 if start is None else start - self._began
 
     def time(self) -> float:
         """Return seconds since the epoch."""

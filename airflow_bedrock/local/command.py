@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from dataclasses import fields
+from datetime import datetime
 from pathlib import Path
 
 from airflow_bedrock.local.service import LocalBedrock
@@ -109,6 +110,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=default.speed,
         help="how much faster than real time passes; 60 makes an hour of a minute (default: %(default)s)",
+    )
+    time.add_argument(
+        "--start",
+        type=datetime.fromisoformat,
+        default=default.start,
+        help="the time to begin at, such as 2026-06-01, UTC; base models have an end of life (default: now)",
     )
     time.add_argument(
         "--clock",

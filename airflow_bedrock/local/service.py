@@ -74,7 +74,8 @@ class LocalBedrock:
         self._given: list[Any] = []
         self._server: Server | None = None
         self._keeper: Keeper | None = None
-        self.clock = ManualClock() if self._settings.clock == "manual" else Clock(self._settings.speed)
+        began = self._settings.began
+        self.clock = ManualClock(began) if self._settings.clock == "manual" else Clock(self._settings.speed, began)
         """The time of jobs and deployments; ``local.clock.advance(seconds)`` moves a manual one."""
         self.faults = Faults(self.clock.time, _operations())
         """What goes wrong on demand."""

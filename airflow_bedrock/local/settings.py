@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -55,6 +56,7 @@ class Settings:
     :param clock: ``real`` for the computer's time, ``manual`` for one that stands until it is told to move.
     :param allow_hosts: names by which it is called besides ``localhost`` and its addresses, such as a container's.
     :param speed: how much faster than the computer's the real clock runs; 60 makes an hour of a minute.
+    :param start: the time at which the clock begins, in UTC where it has no zone: base models have ends. None for now.
     :raises ValueError: a setting is none of the above.
     """
 
@@ -69,6 +71,7 @@ class Settings:
     inner_validation_folder: bool = True
     clock: Literal["real", "manual"] = "real"
     speed: float = 1.0
+    start: datetime | None = None
     allow_hosts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -81,3 +84,10 @@ class Settings:
             raise ValueError(f"The clock is 'real' or 'manual', not {self.clock!r}.")
         if self.clock == "manual" and self.speed != 1.0:
             raise ValueError("A manual clock has no speed.")
+
+    @property
+    def began(self) -> float | None:
+        """The time at which the clock begins, in seconds since the epoch; None for now."""
+        if self.start is None:
+            return None
+        return (self.start if self.start.tzinfo else self.start.replace(tzinfo=UTC)).timestamp()

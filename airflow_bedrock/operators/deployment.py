@@ -14,6 +14,7 @@ from airflow.providers.common.compat.sdk import conf
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import error_code, is_not_found, is_transient
+from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named, real, whole
@@ -142,6 +143,8 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
             between.
         """
         arguments = checked(self, _CREATION_RULES)
+        if warning := life_warning(self.model_arn):
+            self.log.warning(warning)
         found = self._find()
         if found is None:
             arn, active = self._create(context, arguments["tags"]), False

@@ -6,6 +6,7 @@ Those that ``base_models.toml`` knows; others can be asked, but are not listed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from airflow_bedrock.base_models import BaseModel, base_model, base_models, foundation_model_id
@@ -65,7 +66,10 @@ def list_foundation_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[st
 
 
 def _all(bedrock: Bedrock) -> Iterator[dict[str, Any]]:
+    today = bedrock.world.clock.now().date()
     for model in base_models():
+        if model.has_ended(today):  # then only the documentation has it, says the model lifecycle's page
+            continue
         customizations = [
             kind for kind in _LISTED_TYPES if kind in model.methods and bedrock.region in model.methods[kind].regions
         ]
@@ -90,5 +94,13 @@ def _model(
         "responseStreamingSupported": "TEXT" in model.output,
         "customizationsSupported": customizations,
         "inferenceTypesSupported": inference,
-        "modelLifecycle": {"status": "ACTIVE"},
+        "modelLifecycle": _lifecycle(model, bedrock.world.clock.now().date()),
     }
+
+
+def _lifecycle(model: BaseModel, today: date) -> dict[str, Any]:
+    if not model.is_legacy(today):
+        return {"status": "ACTIVE"}
+    days = {"legacyTime": model.legacy, "endOfLifeTime": model.ends}
+    times = {name: datetime.combine(day, time(), UTC) for name, day in days.items() if day}
+    return {"status": "LEGACY", **times}

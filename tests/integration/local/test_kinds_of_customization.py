@@ -8,6 +8,7 @@ import time
 import uuid
 import zipfile
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 TEACHER = "amazon.nova-pro-v1:0"
 DISTILLATION = {"distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": TEACHER}}}
 NOVA_2 = "amazon.nova-2-lite-v1:0:256k"
+SETTINGS = {"start": datetime(2026, 6, 1)}  # Claude 3 Haiku and Nova Canvas have ended since
 
 
 def prompt(text: str) -> str:

@@ -74,11 +74,12 @@ def test_foundation_models_are_listed_by_what_they_can(service: Service) -> None
     assert "amazon.nova-micro-v1:0:128k" in tuned
     assert not {"amazon.nova-micro-v1:0", "amazon.nova-premier-v1:0", "meta.llama3-1-8b-instruct-v1:0:128k"} & tuned
     assert "amazon.nova-premier-v1:0" in listed(service)
-    assert listed(service, byProvider="anthropic") == {
-        "anthropic.claude-3-haiku-20240307-v1:0",
-        "anthropic.claude-3-haiku-20240307-v1:0:200k",
+    assert listed(service, byProvider="cohere") == {
+        f"cohere.command-{name}v14{version}"
+        for name in ("text-", "light-text-")
+        for version in ("", ":4k", ":7", ":7:4k")
     }
-    assert "amazon.nova-canvas-v1:0" in listed(service, byOutputModality="IMAGE")
+    assert "amazon.titan-image-generator-v2:0" in listed(service, byOutputModality="IMAGE")
     assert "amazon.nova-micro-v1:0:128k" not in listed(service, byInferenceType="ON_DEMAND")
     assert listed(service, byCustomizationType="DISTILLATION") == {
         "amazon.nova-micro-v1:0:128k",
@@ -94,6 +95,7 @@ def test_foundation_model_is_described(service: Service, prefix: str) -> None:
     assert found["modelArn"] == "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0:300k"
     assert (found["providerName"], found["modelName"]) == ("Amazon", "Nova Lite")
     assert found["customizationsSupported"] == ["FINE_TUNING", "DISTILLATION"]
+    assert found["modelLifecycle"] == {"status": "ACTIVE"}
 
 
 def test_unknown_foundation_model_is_not_found(service: Service) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 
 from airflow_bedrock.base_models import base_models
-from airflow_bedrock.customization.model_rules import hyperparameter_problems, warnings
+from airflow_bedrock.customization.model_rules import hyperparameter_problems, life_warning, warnings
 
 MICRO = "amazon.nova-micro-v1:0:128k"
 
@@ -60,3 +61,31 @@ def test_what_the_table_lacks_is_a_warning() -> None:
     teacher = {"distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-micro-v1:0"}}}
     distilled = request(customizationType="DISTILLATION", customizationConfig=teacher)
     assert "other teachers" in warnings(distilled, "us-east-1")[0]
+
+
+HAIKU = "anthropic.claude-3-haiku-20240307-v1:0:200k"
+TUNED = f"arn:aws:bedrock:us-west-2:123456789012:custom-model/{HAIKU}/abcdefghijkl"
+
+
+@pytest.mark.parametrize("identifier", [HAIKU, TUNED])
+@pytest.mark.parametrize(
+    ("today", "said"),
+    [
+        (date(2026, 3, 9), None),
+        (date(2026, 3, 10), "ends on 2026-09-10 (days left: 184)"),
+        (date(2026, 9, 9), "ends on 2026-09-10 (days left: 1)"),
+        (date(2026, 9, 10), "ended on 2026-09-10"),
+    ],
+)
+def test_the_end_of_a_base_model_is_said_in_time(identifier: str, today: date, said: str | None) -> None:
+    """From its Legacy day on a base model's end is warned about, also for a custom model of it."""
+    found = life_warning(identifier, today)
+    assert found is None if said is None else said in str(found)
+    asked = {"baseModelIdentifier": identifier}
+    assert warnings(asked, "us-west-2", today) == ([found] if found else [])
+
+
+def test_a_model_without_an_end_is_not_warned_about() -> None:
+    """No end is known of Nova Micro, and nothing of a model that is not in the table."""
+    assert life_warning(MICRO) is None
+    assert life_warning("new.model-v1:0") is None

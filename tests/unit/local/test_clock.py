@@ -33,6 +33,13 @@ def test_a_faster_clock() -> None:
     assert 36 <= passed <= (time.time() - computers) * 3600 + 1
 
 
+def test_a_clock_that_begins_at_another_time() -> None:
+    """The clock may be turned back; it runs on from there."""
+    clock = Clock(start=1_000_000_000)
+    time.sleep(0.01)
+    assert 1_000_000_000 < clock.time() < 1_000_000_060
+
+
 def test_time_does_not_run_backwards_after_a_restart() -> None:
     """A clock goes on from the time of an earlier run, if that was ahead."""
     clock, ahead = Clock(), time.time() + 1000

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -58,8 +59,8 @@ class MemoryS3:
 class Stage:
     """A world of 100-second jobs in which only the test lets time pass."""
 
-    def __init__(self) -> None:
-        self.clock, self.s3 = ManualClock(), MemoryS3()
+    def __init__(self, start: float | None = None) -> None:
+        self.clock, self.s3 = ManualClock(start), MemoryS3()
         self.world = World(Settings(job_seconds=100, check_role=False), self.s3, self.clock)
         self.bedrock: Bedrock = self.world.bedrock("123456789012", "us-east-1")
         self.s3.objects["s3://b/train.jsonl"] = records(20)
@@ -179,8 +180,9 @@ def claude(stage: Stage, count: int, key: str) -> None:
     stage.s3.objects[f"s3://b/{key}.jsonl"] = b"\n".join([json.dumps({"messages": turns}).encode()] * count)
 
 
-def test_training_stops_early(stage: Stage) -> None:
+def test_training_stops_early() -> None:
     """Where validation loss stagnates, a model with early stopping makes fewer epochs, and takes less time."""
+    stage = Stage(datetime(2026, 6, 1, tzinfo=UTC).timestamp())  # Claude 3 Haiku has ended since
     stage.bedrock, stage.s3.region = stage.world.bedrock("123456789012", "us-west-2"), "us-west-2"
     claude(stage, 60, "train")
     claude(stage, 8, "validate")

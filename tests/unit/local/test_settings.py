@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from airflow_bedrock.local.settings import Settings
@@ -18,3 +20,16 @@ def test_a_bucket_that_no_request_could_name_is_refused(name: str) -> None:
 def test_a_bucket_may_have_any_name_that_s3_takes(name: str) -> None:
     """The shortest, the longest, dots and dashes."""
     assert Settings(bucket=name).bucket == name
+
+
+@pytest.mark.parametrize(
+    ("start", "began"),
+    [
+        (None, None),
+        (datetime(2001, 9, 9, 1, 46, 40), 1_000_000_000),
+        (datetime(2001, 9, 9, 3, 46, 40, tzinfo=timezone(timedelta(hours=2))), 1_000_000_000),
+    ],
+)
+def test_the_clock_begins_when_it_is_told_to(start: datetime | None, began: float | None) -> None:
+    """A time without a zone is UTC."""
+    assert Settings(start=start).began == began
