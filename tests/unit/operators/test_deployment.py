@@ -118,18 +118,17 @@ def test_adopt(stubbed: Any, status: str) -> None:
     assert task.execute(context()) == ARN
 
 
-def test_a_model_whose_base_nears_its_end_is_told(stubbed: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_whose_base_nears_its_end_is_told(stubbed: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """A custom model serves as long as its base model lives: Claude 3 Haiku is Legacy since 2026-03-10."""
     model = MODEL.replace("amazon.nova-micro-v1:0:128k", "anthropic.claude-3-haiku-20240307-v1:0:200k")
-    task = deploy(stubbed, model_arn=model, wait_for_completion=False)
+    task = stubbed(model_arn=model, deployment_name="router", wait_for_completion=False)
     task.answer(GET, deployment(model_arn=model))
     assert task.execute(context()) == ARN
-    assert "ended on 2026-09-10" in caplog.text
-    caplog.clear()
+    assert "ended on 2026-09-10" in capsys.readouterr().out
     task = deploy(stubbed, wait_for_completion=False)
     task.answer(GET, deployment())
     task.execute(context())
-    assert " ended on " not in caplog.text
+    assert " ended on " not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
