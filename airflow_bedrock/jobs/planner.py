@@ -4,16 +4,17 @@ The loop (:mod:`airflow_bedrock.jobs.poll_loop`) takes questions from :meth:`Pla
 answers back; what the watchers have to hear of them is returned as :data:`News`. Times are seconds of any clock that
 does not run backwards.
 
-A round asks about every job: by ListModelCustomizationJobs, up to 1000 jobs a call, or, where the role may not List,
-by GetModelCustomizationJob for each job, spread over the round. Get also settles what List does not show, and confirms
-what List says has ended.
+Each job has a pace of its own. A round asks about the jobs that are due, and those that nearly are: by
+ListModelCustomizationJobs, up to 1000 jobs a call, or, where the role may not List, by GetModelCustomizationJob for
+each job, spread over its interval. What a List shows of the other jobs counts as a look at them. Get also settles what
+List does not show, and confirms what List says has ended.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -31,6 +32,8 @@ _ARRIVALS_SECONDS = 5.0  # no more than one List in this time for jobs that are 
 _LIST_AGAIN_SECONDS = 3600.0  # a permission that was refused may have been given since
 _LOOKS_UNTIL_MISSING = 3  # a job that was seen before is not taken for missing by one answer
 _GET_SECONDS = 0.1  # between two Gets that are not urgent
+_NEARLY = 0.25  # of the interval of the job that is due: who is due within it is looked at too
+_SPREAD = 0.9  # of the interval, over which jobs that are asked for one by one are spread; the rest is for jitter
 _LEVELS = 4  # at least; after a call that is throttled all are held back for up to 2 ** level seconds
 
 
@@ -40,7 +43,7 @@ class Pace:
 
     :param interval: seconds between two looks at a job, at the fastest.
     :param ceiling: seconds between two looks at a job, at the slowest: while throttled, or after backing off.
-    :param backoff: wait as long again as the youngest job has been watched, from ``interval`` up to ``ceiling``.
+    :param backoff: wait as long again as the job has been watched, from ``interval`` up to ``ceiling``.
     """
 
     interval: float
@@ -52,6 +55,14 @@ class Pace:
             raise ValueError(f"The poll interval must be more than 0 seconds; got {self.interval}")
         if self.ceiling < self.interval:
             raise ValueError(f"The longest poll interval ({self.ceiling} s) is below the shortest ({self.interval} s)")
+
+    def faster(self, other: Pace) -> Pace:
+        """Return the pace that does for two who wait for the same job."""
+        return Pace(
+            interval=min(self.interval, other.interval),
+            ceiling=min(self.ceiling, other.ceiling),
+            backoff=self.backoff and other.backoff,
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,13 @@ News = list[tuple[str, Finding]]
 
 @dataclass(slots=True)
 class _Watched:
+    pace: Pace
     created: datetime | None
+    since: float
+    due_at: float = math.inf
+    """When the next look at it is due."""
+    queued_at: float = math.inf
+    """The time of its entry in the queue of what is due: not later than it is due, perhaps earlier."""
     job: Job | None = None
     answered_at: float = -math.inf
     get_at: float | None = None
@@ -145,6 +162,7 @@ class _Watched:
 class _Listing:
     """A round by List, under way."""
 
+    began_at: float
     created_after: datetime | None
     pages_left: float
     unseen: set[str]
@@ -156,24 +174,25 @@ class _Listing:
 class Planner:
     """What is watched, and what to ask next. A job may be watched under its ARN, its name, or both.
 
-    :param pace: how often to look.
     :param jitter: a factor around 1 for each round, so that triggerers that were started together drift apart.
     """
 
-    pace: Pace
     jitter: Callable[[], float] = lambda: 1.0
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _fresh: dict[str, None] = field(default_factory=dict)  # never looked at; a dict keeps their order
+    _queue: list[tuple[float, str]] = field(default_factory=list)  # of what is due; a heap, one valid entry a job
     _gets: list[tuple[float, str]] = field(default_factory=list)  # a heap
+    _rate: float = 0.0  # looks a second that all paces need, one by one, at their fastest
+    _rate_at_ceiling: float = 0.0  # and at their slowest
+    _factor: float = 1.0  # of the latest round: its jitter
+    _spread_at: float = -math.inf
     _soon_at: float = -math.inf
     _next_get_at: float = -math.inf  # while throttled, Gets keep a distance
     _listing: _Listing | None = None
-    _round_at: float = -math.inf
     _arrivals_at: float = math.inf
     _listed_at: float = -math.inf
     _list_again_at: float = -math.inf
-    _youngest: float = -math.inf
-    _level: int = 0  # each level halves the pace
+    _level: int = 0  # each level halves every pace
     _level_at: float = -math.inf
     _hold_until: float = -math.inf
 
@@ -186,28 +205,41 @@ class Planner:
         """Of how many of those jobs something is known."""
         return len(self._watched) - len(self._fresh)
 
-    def watch(self, identifier: str, created: datetime | None, now: float) -> Finding | None:
+    def watch(self, identifier: str, created: datetime | None, pace: Pace, now: float) -> Finding | None:
         """Begin to watch a job.
 
         :param created: when the job was created, as far as it is known: it spares a look.
+        :param pace: how often to look at it; of two who watch the same job, the faster one's counts.
         :return: what is known of the job, if it is watched already.
         """
         known = self._watched.get(identifier)
         if known is not None:
+            self.keep_pace(identifier, known.pace.faster(pace), now)
             return known.end or (Running(known.job) if known.job else None)
-        if not self._watched:
-            self._round_at = math.inf
-        self._watched[identifier] = _Watched(created)
+        watched = self._watched[identifier] = _Watched(pace, created, since=now)
+        self._count(pace, 1)
         self._fresh[identifier] = None
-        self._youngest = now
         self._arrivals_at = min(self._arrivals_at, now + GATHER_SECONDS)
-        self._round_at = min(self._round_at, now + self._pause(now))
+        self._due(identifier, watched, now + self._pause(watched, now))
         return None
+
+    def keep_pace(self, identifier: str, pace: Pace, now: float) -> None:
+        """Look at a job that is watched at another pace from now on."""
+        watched = self._watched[identifier]
+        self._count(watched.pace, -1)
+        self._count(pace, 1)
+        watched.pace = pace
+        self._due(identifier, watched, min(watched.due_at, now + self._pause(watched, now)))
 
     def unwatch(self, identifier: str) -> None:
         """Ask no more about a job."""
-        self._watched.pop(identifier, None)
+        self._count(self._watched.pop(identifier).pace, -1)
         self._fresh.pop(identifier, None)
+        if not self._watched:
+            self._queue.clear()
+            self._gets.clear()
+            self._rate = self._rate_at_ceiling = 0.0
+            self._arrivals_at = math.inf
 
     def lost_asks(self) -> None:
         """Whoever had taken questions is gone, and their answers with him."""
@@ -229,9 +261,10 @@ class Planner:
             if watched is not None and watched.get_at == at:
                 watched.get_at = None
                 watched.asking = True
+                watched.due_at = now + self._pause(watched, now) * self._factor
                 if self._level:
                     distance = _GET_SECONDS * 2.0 ** (self._level - 1)
-                    self._next_get_at = now + min(distance, self.pace.ceiling / len(self._watched))
+                    self._next_get_at = now + min(distance, 1 / self._rate_at_ceiling)
                 return GetJob(identifier)
         return None
 
@@ -241,7 +274,7 @@ class Planner:
             return math.inf
         times = [max(self._gets[0][0], self._next_get_at)] if self._gets else []
         if self._listing is None:
-            times += [self._arrivals_at, self._round_at]
+            times += [self._arrivals_at, self._queue[0][0] if self._queue else math.inf]
         elif not self._listing.asking:
             times.append(-math.inf)
         return max(self._hold_until, min(times, default=math.inf))
@@ -265,6 +298,8 @@ class Planner:
             for identifier in (job.arn, job.name):
                 if (watched := self._watched.get(identifier)) is not None:
                     listing.unseen.discard(identifier)
+                    looked_until = listing.began_at + self._pause(watched, now) * self._factor
+                    watched.due_at = max(watched.due_at, looked_until)
                     news += self._shown(identifier, watched, job, now)
         listing.pages_left -= 1
         listing.token = token
@@ -315,7 +350,7 @@ class Planner:
             return []
         if trouble in (Trouble.REFUSED, Trouble.MISSING):
             self._list_again_at = now + _LIST_AGAIN_SECONDS
-            self._round_at = now  # the same round, by Get
+            self._look_by_get(listing.unseen, now)
             return []
         unseen = [identifier for identifier in listing.unseen if identifier in self._watched]
         for identifier in unseen:
@@ -325,7 +360,7 @@ class Planner:
     def _plan(self, now: float) -> None:
         if self._listing is not None:
             return
-        if self._round_at <= now:
+        if self._is_due(now):
             self._begin_round(now)
         elif self._arrivals_at <= now:
             self._look_at_arrivals(now)
@@ -334,42 +369,87 @@ class Planner:
         if len(self._fresh) <= _FEW or not self._may_list(now):
             self._arrivals_at = math.inf
             self._get_soon(self._fresh, now, gap=_GET_SECONDS)
-        elif now < (again_at := self._listed_at + min(_ARRIVALS_SECONDS, self.pace.interval)):
+        elif now < (again_at := self._listed_at + min(_ARRIVALS_SECONDS, self._fastest(self._fresh))):
             self._arrivals_at = again_at
         else:
-            self._begin_round(now)
+            self._begin_listing(self._fresh, now)
+
+    def _is_due(self, now: float) -> bool:
+        """Whether a look at some job is due; what has been looked at since it was queued goes to the back."""
+        while self._queue and self._queue[0][0] <= now:
+            at, identifier = self._queue[0]
+            watched = self._watched.get(identifier)
+            if watched is not None and watched.end is None and watched.queued_at == at:
+                if watched.due_at <= now:
+                    return True
+                watched.queued_at = watched.due_at
+                heapq.heapreplace(self._queue, (watched.due_at, identifier))
+            else:
+                heapq.heappop(self._queue)
+        return False
 
     def _begin_round(self, now: float) -> None:
-        if self._level and now - self._level_at >= self._pause(now):
+        pause = self._pause(self._watched[self._queue[0][1]], now)
+        if self._level and now - self._level_at >= pause:
             self._level -= 1
             self._level_at = now
-        self._arrivals_at = math.inf
-        pause = self._pause(now)
-        self._round_at = now + pause * self.jitter()
-        awaited = {identifier: watched for identifier, watched in self._watched.items() if watched.end is None}
-        if len(awaited) > 1 and self._may_list(now):
-            self._begin_listing(awaited, now)
+        self._factor = self.jitter()
+        if len(self._watched) > 1 and self._may_list(now):
+            self._begin_listing([*self._take_due(now, nearly=pause * _NEARLY), *self._fresh], now)
         else:
-            self._get_soon(self._fresh, now, gap=_GET_SECONDS)
-            free = [identifier for identifier, watched in awaited.items() if watched.free]
-            for i, identifier in enumerate(free):
-                self._get_at(identifier, now + i * pause / len(free))
+            self._look_by_get([*self._take_due(now), *self._fresh], now)
 
-    def _begin_listing(self, awaited: Mapping[str, _Watched], now: float) -> None:
-        created = [watched.created for watched in awaited.values() if watched.created is not None]
+    def _take_due(self, now: float, nearly: float = 0.0) -> list[str]:
+        """Take the jobs that are due, or will be within ``nearly`` seconds; each is due again after its pause."""
+        taken = []
+        while self._is_due(now + nearly):
+            _, identifier = heapq.heappop(self._queue)
+            taken.append(identifier)
+            self._watched[identifier].queued_at = math.inf
+        for identifier in taken:
+            watched = self._watched[identifier]
+            self._due(identifier, watched, now + self._pause(watched, now) * self._factor)
+        return taken
+
+    def _due(self, identifier: str, watched: _Watched, at: float) -> None:
+        watched.due_at = at
+        if at < watched.queued_at:
+            watched.queued_at = at
+            heapq.heappush(self._queue, (at, identifier))
+
+    def _begin_listing(self, identifiers: Iterable[str], now: float) -> None:
+        unseen = {identifier for identifier in identifiers if self._watched[identifier].end is None}
+        created = [at for identifier in unseen if (at := self._watched[identifier].created) is not None]
+        self._arrivals_at = math.inf
         self._listed_at = now
         self._listing = _Listing(
+            began_at=now,
             # "After" excludes the time itself, and the service may have rounded it.
             created_after=min(created) - timedelta(seconds=1) if created else None,
             # An account's jobs of all time are not worth reading for a few whose creation time is not known.
-            pages_left=math.inf if created else math.ceil(len(awaited) / PAGE_SIZE),
-            unseen=set(awaited),
+            pages_left=math.inf if created else math.ceil(len(unseen) / PAGE_SIZE),
+            unseen=unseen,
         )
+
+    def _look_by_get(self, identifiers: Iterable[str], now: float) -> None:
+        """Look at new jobs soon; at all others evenly, each before its interval has passed once more."""
+        self._arrivals_at = math.inf
+        self._get_soon(self._fresh, now, gap=_GET_SECONDS)
+        for identifier in identifiers:
+            if (watched := self._watched.get(identifier)) is not None and watched.free:
+                distance = min(2.0**self._level / self._rate, 1 / self._rate_at_ceiling) * _SPREAD
+                turn_at = max(self._spread_at + distance, now)
+                at = min(turn_at, now + self._pause(watched, now))
+                self._spread_at = max(self._spread_at, at)
+                self._get_at(identifier, at)
 
     def _get_soon(self, identifiers: Iterable[str], now: float, *, gap: float) -> None:
         chosen = [name for name in identifiers if name in self._watched and self._watched[name].free]
+        if not chosen:
+            return
+        gap = min(gap, self._fastest(chosen) / len(chosen))
         for identifier in chosen:
-            self._soon_at = max(self._soon_at + min(gap, self.pace.interval / len(chosen)), now)
+            self._soon_at = max(self._soon_at + gap, now)
             self._get_at(identifier, self._soon_at)
 
     def _get_at(self, identifier: str, at: float) -> None:
@@ -402,18 +482,24 @@ class Planner:
         return now >= self._list_again_at
 
     def _slow_down(self, now: float) -> None:
-        if now >= self._hold_until:  # several calls at once that are throttled count once
-            self._level = min(self._level + 1, self._slowest_level)
+        if now >= self._hold_until and self._watched:  # several calls at once that are throttled count once
+            paces = [watched.pace for watched in self._watched.values()]
+            # One more than makes the ceiling the pace, since each round tries one less; coming back takes that long.
+            slowest = max(math.ceil(math.log2(pace.ceiling / pace.interval)) + 1 for pace in paces)
+            self._level = min(self._level + 1, max(_LEVELS, slowest))
             self._level_at = now
-            self._hold_until = now + min(2.0**self._level, self._pause(now))
+            pause = min(self._pause(watched, now) for watched in self._watched.values())
+            self._hold_until = now + min(2.0**self._level, pause)
 
-    @property
-    def _slowest_level(self) -> int:
-        """One more than makes the ceiling the pace, since each round tries one less; coming back takes that long."""
-        return max(_LEVELS, math.ceil(math.log2(self.pace.ceiling / self.pace.interval)) + 1)
+    def _fastest(self, identifiers: Iterable[str]) -> float:
+        return min(self._watched[identifier].pace.interval for identifier in identifiers)
 
-    def _pause(self, now: float) -> float:
-        pause = self.pace.interval
-        if self.pace.backoff:
-            pause = max(pause, now - self._youngest)
-        return min(pause * 2.0**self._level, self.pace.ceiling)
+    def _count(self, pace: Pace, sign: int) -> None:
+        self._rate += sign / pace.interval
+        self._rate_at_ceiling += sign / pace.ceiling
+
+    def _pause(self, watched: _Watched, now: float) -> float:
+        pause = watched.pace.interval
+        if watched.pace.backoff:
+            pause = max(pause, now - watched.since)
+        return min(pause * 2.0**self._level, watched.pace.ceiling)

@@ -1,4 +1,4 @@
-"""The loop that watches all jobs of one connection, region and pace, for every trigger of the process.
+"""The loop that watches all jobs of one connection and region, for every trigger of the process.
 
 It asks what the planner (:mod:`airflow_bedrock.jobs.planner`) tells it to, and wakes only those triggers for
 which there is something new. The calls, and reading their answers, happen in threads: an answer about 1000 jobs would
@@ -8,7 +8,6 @@ block the event loop for tens of milliseconds, and making a client for hundreds.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import random
@@ -16,8 +15,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -35,7 +34,7 @@ from airflow_bedrock.aws_errors import (
     is_transient,
 )
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.footprint import forget_endpoints, keep_out_of_collection
 from airflow_bedrock.jobs.planner import (
     PAGE_SIZE,
@@ -67,25 +66,14 @@ _CLIENT_CONFIG = Config(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """Where to look, and how often: triggers whose source is equal share one loop."""
-
-    aws_conn_id: str | None
-    region_name: str | None
-    verify: bool | str | None
-    botocore_config: str
-    """A JSON object."""
-    pace: Pace
-
-
 class Watch:
     """What one trigger hears about its job, for as long as it is in the ``with`` statement."""
 
-    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier")
+    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "pace")
 
-    def __init__(self, poll_loop: PollLoop, identifier: str) -> None:
+    def __init__(self, poll_loop: PollLoop, identifier: str, pace: Pace) -> None:
         self.identifier = identifier
+        self.pace = pace
         self._poll_loop = poll_loop
         self._findings: list[Finding | BaseException] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -119,24 +107,24 @@ class Watch:
 
 
 class PollLoop:
-    """Watches jobs; made by :func:`loop_for`, so that there is one for each source."""
+    """Watches jobs; made by :func:`loop_for`, so that there is one for each connection."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._planner = Planner(source.pace, jitter=lambda: random.uniform(0.9, 1.1))  # noqa: S311  # not a secret
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._planner = Planner(jitter=lambda: random.uniform(0.9, 1.1))  # noqa: S311  # not a secret
         self._watches: dict[str, list[Watch]] = {}
         self._wake = asyncio.Event()
         self._drivers = 0
         self._own_driver: asyncio.Task[None] | None = None
-        self._caller = _Caller(source)
+        self._caller = _Caller(connection)
         self._trouble_logged_at = -math.inf
         self._troubles = 0
         self._refusal_logged = False
 
-    def watch(self, identifier: str, created: datetime | None) -> Watch:
-        """Watch a job, for as long as the context that is returned lasts."""
-        watch = Watch(self, identifier)
-        known = self._planner.watch(identifier, created, time.monotonic())
+    def watch(self, identifier: str, created: datetime | None, pace: Pace) -> Watch:
+        """Watch a job at this pace, for as long as the context that is returned lasts."""
+        watch = Watch(self, identifier, pace)
+        known = self._planner.watch(identifier, created, pace, time.monotonic())
         if known is not None:
             watch.tell(known)
         self._watches.setdefault(identifier, []).append(watch)
@@ -148,7 +136,10 @@ class PollLoop:
         """Watch no more; the context does this."""
         watches = self._watches[watch.identifier]
         watches.remove(watch)
-        if not watches:
+        if watches:
+            pace = reduce(Pace.faster, (left.pace for left in watches))
+            self._planner.keep_pace(watch.identifier, pace, time.monotonic())
+        else:
             del self._watches[watch.identifier]
             self._planner.unwatch(watch.identifier)
         self._release()
@@ -257,7 +248,7 @@ class PollLoop:
                 "%d jobs by itself instead, spread over the poll interval. Allow bedrock:ListModelCustomizationJobs "
                 "to the role of connection %s. %s",
                 len(self._planner),
-                self._source.aws_conn_id,
+                self._connection.aws_conn_id,
                 error,
             )
             return
@@ -266,7 +257,7 @@ class PollLoop:
             log.warning(
                 "Looking at Bedrock's customization jobs (connection %s): %d errors since this was last said; looking "
                 "again. The latest: %s",
-                self._source.aws_conn_id,
+                self._connection.aws_conn_id,
                 self._troubles,
                 error,
             )
@@ -283,8 +274,8 @@ class PollLoop:
 class _Caller:
     """Makes the calls, in threads of its own, with one client that is made once."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._pool = ThreadPoolExecutor(max_workers=_CALLS_AT_ONCE, thread_name_prefix="bedrock-poll")
         self._client: BedrockClient | None = None
         self._making = asyncio.Lock()
@@ -333,12 +324,7 @@ class _Caller:
             raise
 
     def _make_client(self) -> BedrockClient:
-        hook = BedrockHook(
-            aws_conn_id=self._source.aws_conn_id,
-            region_name=self._source.region_name,
-            verify=self._source.verify,
-            config=json.loads(self._source.botocore_config) or None,
-        )
+        hook = self._connection.bedrock()
         client: BedrockClient = hook.get_client_type(
             region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config)
         )
@@ -365,15 +351,15 @@ def trouble_of(error: Exception, ask: Ask) -> Trouble:
 
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationException"})
 
-_loops: dict[tuple[asyncio.AbstractEventLoop, Source], PollLoop] = {}
+_loops: dict[tuple[asyncio.AbstractEventLoop, Connection], PollLoop] = {}
 _reported_at = -math.inf
 
 
-def loop_for(source: Source) -> PollLoop:
-    """Return this event loop's poll loop for the source; to be watched or run before the next ``await``."""
-    key = (asyncio.get_running_loop(), source)
+def loop_for(connection: Connection) -> PollLoop:
+    """Return this event loop's poll loop for the connection; to be watched or run before the next ``await``."""
+    key = (asyncio.get_running_loop(), connection)
     if key not in _loops:
-        _loops[key] = PollLoop(source)
+        _loops[key] = PollLoop(connection)
     return _loops[key]
 
 

@@ -24,6 +24,7 @@ from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.stopping import KillSwitch, stop_job
 from airflow_bedrock.jobs.submission import NoSlotError, find_or_create
 from airflow_bedrock.jobs.waiting import given_up, job_of_event, result_of, wait_for_job
@@ -284,10 +285,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
                 # Of a job that was just made, not later than that.
                 created=job.created or datetime.now(UTC) - _CLOCK_SKEW,
                 stop_on_kill=self.stop_on_kill,
-                aws_conn_id=self.aws_conn_id,
-                region_name=self.region_name,
-                verify=self.verify,
-                botocore_config=self.botocore_config,
+                **Connection.of(**self._hook_parameters).arguments(),
             ),
             method_name=self.execute_complete.__name__,
             # Airflow does not enforce execution_timeout while a task is deferred.

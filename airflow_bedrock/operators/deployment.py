@@ -17,6 +17,7 @@ from airflow_bedrock.aws_errors import error_code, is_not_found, is_transient
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named, real, whole
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger, DeploymentWatch
 
@@ -227,10 +228,7 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
                 deployment_arn=arn,
                 deadline=deadline,
                 waiter_delay=self.waiter_delay,
-                aws_conn_id=self.aws_conn_id,
-                region_name=self.region_name,
-                verify=self.verify,
-                botocore_config=self.botocore_config,
+                **Connection.of(**self._hook_parameters).arguments(),
             ),
             method_name=self.execute_complete.__name__,
             # Beyond the trigger's own deadline, for a triggerer that is down. Airflow does not enforce

@@ -22,6 +22,7 @@ from airflow_bedrock.compat import outputs
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.waiting import Lookout, job_of_event, result_of
 from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
 
@@ -50,8 +51,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         (default: True, unless ``mode`` is given: a job takes hours)
     :param mode: ``poke`` or ``reschedule``: how a worker waits; excludes ``deferrable=True`` if ``reschedule``.
     :param poke_interval: seconds between two looks. (default: ``[bedrock] poll_interval``)
-    :param exponential_backoff: look less and less often, at most every ``max_wait``; in the triggerer, for as long as
-        no other task with the same settings begins to wait.
+    :param exponential_backoff: look less and less often, at most every ``max_wait``.
     :param max_wait: seconds between two looks, at the slowest. (default: ``[bedrock] poll_interval_max``)
     :param timeout: seconds after which the wait is given up; not retried. The job is left running. Counts by the wall
         clock, through a restart of the triggerer too.
@@ -207,10 +207,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
             silence_limit=0 if self.silent_fail else self.silence_limit,
             created=seen.created if seen else None,
             stop_on_kill=self.stop_on_kill,
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            botocore_config=self.botocore_config,
+            **Connection.of(**self._hook_parameters).arguments(),
         )
 
     def _result(self, job: Job) -> dict[str, Any]:

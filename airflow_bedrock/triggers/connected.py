@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger
 
-from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.connection import Connection
 
 
 class BedrockTrigger(BaseTrigger):
@@ -27,32 +27,15 @@ class BedrockTrigger(BaseTrigger):
         botocore_config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow does not type it
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
+        self.connection = Connection.of(
+            aws_conn_id=aws_conn_id, region_name=region_name, verify=verify, config=botocore_config
+        )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments from which a triggerer makes this trigger again."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                **self._own_arguments(),
-                "aws_conn_id": self.aws_conn_id,
-                "region_name": self.region_name,
-                "verify": self.verify,
-                "botocore_config": self.botocore_config,
-            },
-        )
+        arguments = {**self._own_arguments(), **self.connection.arguments()}
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     def _own_arguments(self) -> dict[str, Any]:
         """Return the arguments beside those of the connection, in what JSON can say."""
         raise NotImplementedError
-
-    def _make_hook(self) -> BedrockHook:
-        return BedrockHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            config=self.botocore_config,
-        )

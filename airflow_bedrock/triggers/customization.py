@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -13,9 +12,10 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.job import Job, changes, duration
+from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.patience import Patience
 from airflow_bedrock.jobs.planner import Ended, Missing, Pace, Unanswered
-from airflow_bedrock.jobs.poll_loop import Source, Watch, loop_for
+from airflow_bedrock.jobs.poll_loop import Watch, loop_for
 from airflow_bedrock.triggers.connected import BedrockTrigger
 
 # One logger for all: Airflow adds to each line which trigger's task it belongs to.
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
     """Wait until a model customization job has ended.
 
-    All triggers of a triggerer with the same connection, region and interval share one loop, which looks at up to 1000
-    jobs by one ListModelCustomizationJobs (see :mod:`airflow_bedrock.jobs.poll_loop`). Airflow 3.3 runs that loop
-    as a shared stream; on an older one, and in ``dag.test()``, the triggers share it by themselves.
+    All triggers of a triggerer with the same connection and region share one loop, whatever their intervals, which looks
+    at up to 1000 jobs by one ListModelCustomizationJobs (see :mod:`airflow_bedrock.jobs.poll_loop`). Airflow 3.3 runs
+    that loop as a shared stream; on an older one, and in ``dag.test()``, the triggers share it by themselves.
 
     Throttling, faults of the service and of the network are absorbed; only a long time without any answer ends the
     wait, and even that leaves the job as it is.
@@ -40,7 +40,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
     :param poll_interval: seconds between two looks, at the fastest. (default: ``[bedrock] poll_interval``)
     :param poll_interval_max: seconds between two looks, at the slowest: while the service throttles, or with
         ``backoff``. (default: ``[bedrock] poll_interval_max``)
-    :param backoff: look less and less often while no other job begins to be waited for.
+    :param backoff: look less and less often, the longer the job has been waited for.
     :param silence_limit: seconds without any answer of the service after which the wait is given up; 0 for never, not
         even where access is denied. (default: ``[bedrock] silence_limit``)
     :param created: when the job was created, or a time before that; an ISO 8601 string or a datetime. It spares looks,
@@ -82,33 +82,27 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
         self.waiting_since = _time(waiting_since) or datetime.now(UTC)
         self.stop_on_kill = stop_on_kill
 
-    def shared_stream_key(self) -> Source:
-        """Triggers that look at the same place at the same pace share one loop."""
-        return Source(
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            botocore_config=json.dumps(self.botocore_config or {}, sort_keys=True),
-            pace=self.pace,
-        )
+    def shared_stream_key(self) -> Connection:
+        """Triggers that look at the same place share one loop."""
+        return self.connection
 
     @classmethod
     async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[None]:
         """Run the loop for all triggers of the group; it wakes those concerned by itself, so nothing is broadcast."""
-        await loop_for(cls(**kwargs).shared_stream_key()).run()
+        await loop_for(cls(**kwargs).connection).run()
         yield  # never reached: the loop runs until it is cancelled, or raises
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[None]) -> AsyncIterator[TriggerEvent]:
         """Yield one event: the job has ended, does not exist, or nothing was heard of it for too long."""
-        with loop_for(self.shared_stream_key()).watch(self.job_identifier, self.created) as watch:
+        with loop_for(self.connection).watch(self.job_identifier, self.created, self.pace) as watch:
             event = await self._wait(watch)
         yield TriggerEvent(event)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Do the same where Airflow runs no shared stream."""
-        poll_loop = loop_for(self.shared_stream_key())
+        poll_loop = loop_for(self.connection)
         async with poll_loop.running():
-            with poll_loop.watch(self.job_identifier, self.created) as watch:
+            with poll_loop.watch(self.job_identifier, self.created, self.pace) as watch:
                 event = await self._wait(watch)
         yield TriggerEvent(event)
 
@@ -117,7 +111,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
         if self.stop_on_kill and self.task_instance is not None:
             from airflow_bedrock.jobs.stopping import stop_unless_wanted
 
-            await stop_unless_wanted(self._make_hook, self.job_identifier, self.task_instance)
+            await stop_unless_wanted(self.connection.bedrock, self.job_identifier, self.task_instance)
 
     async def _wait(self, watch: Watch) -> dict[str, Any]:
         log.info("Waiting for job %s, looking every %g s", self.job_identifier, self.pace.interval)

@@ -96,7 +96,7 @@ class BedrockCustomModelDeploymentTrigger(BedrockTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event when the wait is over."""
-        async with await self._make_hook().get_async_conn() as client:  # type: ignore[no-untyped-call]  # not typed upstream
+        async with await self.connection.bedrock().get_async_conn() as client:  # type: ignore[no-untyped-call]  # not typed upstream
             yield TriggerEvent(await self._wait(client))
 
     async def _wait(self, client: Any) -> dict[str, Any]:

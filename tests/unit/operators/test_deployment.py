@@ -217,7 +217,7 @@ def test_defer(stubbed: Any) -> None:
         task.execute(context())
     trigger = deferred.value.trigger
     assert isinstance(trigger, BedrockCustomModelDeploymentTrigger)
-    assert (trigger.deployment_arn, trigger.waiter_delay, trigger.region_name) == (ARN, 7, "us-east-1")
+    assert (trigger.deployment_arn, trigger.waiter_delay, trigger.connection.region_name) == (ARN, 7, "us-east-1")
     assert trigger.deadline == pytest.approx(time.time() + 70, abs=10)
     timeout = deferred.value.timeout
     assert timeout is not None

@@ -1,0 +1,70 @@
+"""Over which AWS connection of Airflow something is asked: one frozen value, for worker and triggerer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+from airflow_bedrock.hooks.bedrock import BedrockHook
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """An AWS connection; equal ones lead to the same place, so that whoever waits there can share a poll loop."""
+
+    aws_conn_id: str | None
+    region_name: str | None
+    verify: bool | str | None
+    botocore_config: str
+    """A JSON object."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        aws_conn_id: str | None,
+        region_name: str | None,
+        verify: bool | str | None,
+        config: Mapping[str, Any] | None,
+    ) -> Self:
+        """Freeze what the amazon provider's operators give their hooks (``_hook_parameters``)."""
+        return cls(
+            aws_conn_id=aws_conn_id,
+            region_name=region_name,
+            verify=verify,
+            botocore_config=json.dumps(config or {}, sort_keys=True),
+        )
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """The configuration for botocore's client; None where none is given."""
+        return json.loads(self.botocore_config) or None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return it in what JSON can say, as arguments of a trigger."""
+        return {
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self.region_name,
+            "verify": self.verify,
+            "botocore_config": self.config,
+        }
+
+    def bedrock(self) -> BedrockHook:
+        """Make a hook for Bedrock's control plane."""
+        return BedrockHook(**self._hook_parameters())
+
+    def s3(self) -> S3Hook:
+        """Make a hook for S3."""
+        return S3Hook(**self._hook_parameters())
+
+    def _hook_parameters(self) -> dict[str, Any]:
+        return {
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self.region_name,
+            "verify": self.verify,
+            "config": self.config,
+        }
