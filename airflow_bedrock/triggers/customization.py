@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
     """Wait until a model customization job has ended.
 
-    All triggers of a triggerer with the same connection and region share one loop, whatever their intervals, which looks
+    All triggers of a triggerer with the same connection and region share one loop, whatever their intervals. It looks
     at up to 1000 jobs by one ListModelCustomizationJobs (see :mod:`airflow_bedrock.jobs.poll_loop`). Airflow 3.3 runs
     that loop as a shared stream; on an older one, and in ``dag.test()``, the triggers share it by themselves.
 

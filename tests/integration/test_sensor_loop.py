@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -102,6 +103,19 @@ async def test_many_tasks_cost_one_list_a_round_and_one_get_each(server: JobServ
     assert {event["kind"] for event in events} == {"ended"}
     assert [event["result"]["status"] for event in events] == ["Completed"] * 49 + ["Failed"]
     assert [event["job_identifier"] for event in events] == [job.arn for job in jobs]
+
+
+async def test_a_hundred_intervals_make_one_loop_with_one_pool_of_threads(server: JobServer, way: str) -> None:
+    """And hardly more calls than the shortest of them alone."""
+    jobs = server.add(100)
+    async with waiting(way, [trigger(job, poll_interval=1 + i / 100) for i, job in enumerate(jobs)]) as tasks:
+        await until(lambda: server.counts()["list"] >= 3)
+        assert len(poll_loop._loops) == 1
+        assert len([thread for thread in threading.enumerate() if thread.name.startswith("bedrock-poll")]) <= 4
+        assert server.counts()["get"] == 0
+        server.end(jobs)
+        events = await asyncio.gather(*tasks.values())
+    assert {event["kind"] for event in events} == {"ended"}
 
 
 async def test_who_joins_and_leaves_does_not_disturb_the_others(server: JobServer, way: str) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -159,6 +160,112 @@ def test_a_round_costs_the_pages_and_nothing_else(count: int) -> None:
     play.run(until=rounds * INTERVAL)
     assert play.gets() == [] or count <= 3
     assert len(play.lists()) <= (rounds + 1) * math.ceil(count / 1000)
+
+
+paces = st.builds(
+    lambda interval, slower, backoff: Pace(interval=interval, ceiling=interval * slower, backoff=backoff),
+    st.floats(5, 3000),
+    st.floats(1, 20),
+    st.booleans(),
+)
+intervals = st.lists(st.floats(5, 3000), min_size=2, max_size=100)
+
+
+@given(jobs=st.lists(st.tuples(paces, st.floats(0, 5000), st.floats(0, 5000)), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_each_end_is_told_at_the_pace_of_its_own_job(jobs: list[tuple[Pace, float, float]]) -> None:
+    """However paces are mixed, and whichever job is the older one: nobody waits for the pace of another."""
+    play = Play()
+    for i, (pace, age, end) in enumerate(jobs):
+        play.add(f"job-{i}", ends=end, created=-age, pace=pace)
+    play.run(until=70_000)
+    for i, (pace, _, end) in enumerate(jobs):
+        told = play.heard(Ended, f"job-{i}")
+        pause = min(max(pace.interval, end), pace.ceiling) if pace.backoff else pace.interval
+        assert len(told) == 1
+        assert end <= told[0] <= end + pause + 0.1 * len(jobs) + GATHER_SECONDS
+
+
+@given(intervals=intervals, data=st.data())
+@settings(deadline=None)
+def test_different_intervals_cost_hardly_more_than_the_shortest_alone(
+    intervals: list[float], data: st.DataObject
+) -> None:
+    """A hundred intervals are no hundred loops: one List serves all that are due or nearly are."""
+    ages = data.draw(st.permutations(range(len(intervals))))
+    play = Play()
+    for i, (interval, age) in enumerate(zip(intervals, ages, strict=True)):
+        play.add(f"job-{i}", created=-float(age), pace=Pace(interval=interval, ceiling=interval))
+    shortest = min(intervals)
+    play.run(until=20 * shortest)
+    assert len(play.lists()) <= 2 + 20 * 4
+    assert len(play.gets()) <= 3
+    assert len(play.planner._queue) == len(intervals)
+
+
+def test_an_old_job_with_a_long_interval_does_not_make_the_rounds_of_a_new_one_long() -> None:
+    """A List goes back to the oldest job that is due, not to the oldest of all."""
+    play = Play()
+    play.add("old", created=-1_000_000.0, pace=Pace(interval=86_400, ceiling=86_400))
+    for i in range(5):
+        play.add(f"new-{i}", created=-float(i))
+    play.run(until=10 * INTERVAL)
+    bounds = [ask.created_after for _, ask in play.asked if isinstance(ask, ListJobs)]
+    assert bounds == [time_of(-1_000_001)] + [time_of(-5)] * 9
+
+
+def test_what_a_list_shows_of_others_is_told_for_free() -> None:
+    """A task that looks once an hour hears of the end when somebody else's List shows it."""
+    play = Play()
+    play.add("old", created=-100.0)
+    play.add("other", created=-99.0)
+    play.add("hourly", ends=2 * INTERVAL + 1, pace=Pace(interval=3600, ceiling=3600))
+    play.run(until=4 * INTERVAL)
+    assert len(play.heard(Ended, "hourly")) == 1
+    assert len(play.gets()) == 3 + 1
+
+
+@given(intervals=intervals)
+@settings(deadline=None)
+def test_without_list_each_job_is_asked_for_at_its_own_pace(intervals: list[float]) -> None:
+    """No job is asked for more often than at its pace, nor left for two intervals."""
+    play = Play(fault=refuse_list)
+    for i, interval in enumerate(intervals):
+        play.add(f"job-{i}", pace=Pace(interval=interval, ceiling=interval))
+    until = min(100 * min(intervals), 3500.0)  # List is tried again after an hour
+    play.run(until=until)
+    for i, interval in enumerate(intervals):
+        looks = [at for at, ask in play.asked if ask == GetJob(f"job-{i}")]
+        gaps = [after - before for before, after in pairwise(looks)]
+        assert all(interval * 0.99 <= gap <= 2.01 * interval for gap in gaps[1:])
+        assert len(looks) <= 2 + until / interval
+
+
+def test_of_two_who_wait_for_one_job_the_faster_one_sets_the_pace() -> None:
+    """And the slower one does again, when the other has left."""
+    slow, fast = Pace(interval=600, ceiling=6000, backoff=True), Pace(interval=10, ceiling=900)
+    play = Play()
+    play.add("one", pace=slow)
+    play.run(until=1)
+    play.planner.watch("one", None, fast, play.now)
+    play.run(until=101)
+    assert len(play.gets()) == 1 + 10
+    play.planner.keep_pace("one", slow, play.now)
+    play.run(until=701)
+    assert len(play.gets()) <= 1 + 10 + 2
+    assert slow.faster(fast) == fast.faster(slow) == Pace(interval=10, ceiling=900)
+
+
+def test_ten_thousand_jobs_cost_a_wake_up_a_round() -> None:
+    """The queue keeps one entry a job however often others' Lists show it, and nothing happens between two rounds."""
+    play = Play()
+    for i in range(10_000):
+        play.add(f"job-{i}", created=-float(i), pace=Pace(interval=60.0 + i % 100, ceiling=600.0))
+    play.run(until=300)
+    assert len(play.planner._queue) == 10_000
+    rounds = [ask for _, ask in play.asked if isinstance(ask, ListJobs) and ask.token is None]
+    assert len(play.heard(Running)) == 10_000
+    assert len(rounds) <= 1 + 4 * 300 / 60
 
 
 def test_the_first_look_is_taken_at_once() -> None:
