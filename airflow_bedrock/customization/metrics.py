@@ -1,41 +1,76 @@
 """The two metrics files that a job writes to its output location: the training loss a step, the validation loss.
 
-Their folders differ between AWS's documentation and its samples, so they are known by the ends of their names.
+Their folders differ between AWS's documentation and its samples, so they are known by the ends of their names. Nothing
+in them is an error: the job has completed and is paid for, and what cannot be read of its losses is None.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from statistics import fmean
 
 TRAINING_METRICS = "step_wise_training_metrics.csv"
 VALIDATION_METRICS = "validation_metrics.csv"
 
+_EPOCH = "epoch_number"
+_LARGEST = 1e15  # no epoch and no loss is beyond
 
-def losses_by_epoch(training: Iterable[str], validation: Iterable[str]) -> list[dict[str, float | int | None]]:
+
+def losses_by_epoch(
+    training: Iterable[str], validation: Iterable[str], warn: Callable[[str], object] = lambda said: None
+) -> list[dict[str, float | int | None]]:
     """Return for each epoch its mean training loss and its last validation loss.
 
     :param training: the lines of ``step_wise_training_metrics.csv``; no lines where there is no such file.
     :param validation: the lines of ``validation_metrics.csv``; likewise.
+    :param warn: is told of what cannot be read.
     :return: ``[{"epoch": 1, "training_loss": 0.7, "validation_loss": 0.9}, …]``, by epoch; a loss that no file
-        has is None.
+        has, or that cannot be read, is None.
     """
-    trained = _column(training, "training_loss")
-    validated = _column(validation, "validation_loss")
+    trained = _column(training, "training_loss", lambda said: warn(f"{TRAINING_METRICS}: {said}"))
+    validated = _column(validation, "validation_loss", lambda said: warn(f"{VALIDATION_METRICS}: {said}"))
     return [
         {
             "epoch": epoch,
-            "training_loss": fmean(trained[epoch]) if epoch in trained else None,
-            "validation_loss": validated[epoch][-1] if epoch in validated else None,
+            "training_loss": fmean(trained[epoch]) if trained.get(epoch) else None,
+            "validation_loss": validated[epoch][-1] if validated.get(epoch) else None,
         }
         for epoch in sorted(trained.keys() | validated.keys())
     ]
 
 
-def _column(lines: Iterable[str], name: str) -> dict[int, list[float]]:
+def _column(lines: Iterable[str], name: str, warn: Callable[[str], object]) -> dict[int, list[float]]:
+    """Return the readable values of a column, by epoch; an epoch without any has none."""
     values: dict[int, list[float]] = defaultdict(list)
-    for row in csv.DictReader(lines):
-        values[int(row["epoch_number"])].append(float(row[name]))
+    unread = 0
+    try:
+        rows = csv.reader(lines)
+        header = [cell.strip('\ufeff "').lower() for cell in next(rows, [])]
+        if not header:
+            return values
+        if missing := [column for column in (_EPOCH, name) if column not in header]:
+            warn(f"it has no column {' and no column '.join(missing)}")
+            return values
+        for row in rows:
+            cells = dict(zip(header, row, strict=False))
+            epoch, value = _number(cells.get(_EPOCH)), _number(cells.get(name))
+            known = epoch is not None and epoch.is_integer()
+            unread += bool(row) and not (known and value is not None)
+            if epoch is not None and known:
+                values[int(epoch)] += [] if value is None else [value]
+    except csv.Error as error:
+        warn(f"it is no CSV file: {error}")
+    if unread:
+        warn(f"{unread} rows without an epoch or a {name} that can be read")
     return values
+
+
+def _number(cell: str | None) -> float | None:
+    try:
+        number = float(cell or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and abs(number) < _LARGEST else None

@@ -5,11 +5,12 @@ Errors: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelC
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_transient
+from airflow_bedrock.aws_errors import error_code, is_about_credentials, is_transient
 
 
 class Remedy(Enum):
@@ -22,7 +23,11 @@ class Remedy(Enum):
     WAIT_FOR_SLOT = "wait for a slot"
     """The account has as many jobs as it may have: again when one has ended."""
     LOOK = "look"
-    """The name is in use: who has it, a look at it tells."""
+    """The job's name is in use: who has it, a look at it tells."""
+    MODEL_NAME_IN_USE = "model name in use"
+    """Another model has the custom model's name, or another job that is to make it: a person chooses another name."""
+    CREDENTIALS = "credentials"
+    """They were not taken, and nothing was asked for: again, with those that the connection has by then."""
     NONE = "none"
     """Nothing does until a person mends the cause. Also for whatever is not known: it fails closed."""
 
@@ -38,9 +43,10 @@ _REMEDIES = {
     "TooManyTagsException": Remedy.NONE,
 }
 
-# Said with a ValidationException, which for all other causes is final. Were the words to change, the task would fail
-# without a retry, and pay for nothing.
+# Said with a ValidationException, which for all other causes is final: "The provided job name is currently in use."
+# Were the words to change, the task would fail without a retry, and pay for nothing.
 _NAME_IN_USE = "currently in use"
+_OF_THE_MODEL = "model name"
 
 # Said of a role that is not known yet, and in the same words of one that does not trust Bedrock. Terraform tries again
 # for two minutes on exactly these: https://github.com/hashicorp/terraform-provider-aws (service/bedrock).
@@ -51,21 +57,23 @@ _MENDABLE_FAILURES = (
     "internal error",
     "internal server error",
     "service unavailable",
-    "please try again",
-    "try again later",
     # A role made seconds ago: it takes up to minutes until every part of AWS knows it.
     "cannot be assumed",
 )
+# A sentence of its own: what is to be tried with something else, or after something else, does not pass by itself.
+_TRY_AGAIN = re.compile(r"(^|[.!;:])\s*(please try again( later)?|try again later)\s*([.!]|$)")
 
 
 def remedy_for_error(error: BaseException) -> Remedy:
     """Say what helps against an error of CreateModelCustomizationJob."""
+    if is_about_credentials(error):
+        return Remedy.CREDENTIALS
     if is_transient(error):
         return Remedy.RETRY
     if not isinstance(error, ClientError):
         return Remedy.NONE
     if _NAME_IN_USE in str(error):
-        return Remedy.LOOK
+        return Remedy.MODEL_NAME_IN_USE if _OF_THE_MODEL in str(error) else Remedy.LOOK
     if _ROLE_NOT_KNOWN in str(error):
         return Remedy.WAIT_FOR_ROLE
     return _REMEDIES.get(error_code(error), Remedy.NONE)
@@ -74,4 +82,5 @@ def remedy_for_error(error: BaseException) -> Remedy:
 def remedy_for_failure(failure_message: str | None) -> Remedy:
     """Say what helps against a job that has failed, by its failureMessage."""
     said = (failure_message or "").lower()
-    return Remedy.RETRY if any(words in said for words in _MENDABLE_FAILURES) else Remedy.NONE
+    mendable = any(words in said for words in _MENDABLE_FAILURES) or _TRY_AGAIN.search(said)
+    return Remedy.RETRY if mendable else Remedy.NONE

@@ -9,6 +9,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,7 @@ SHORT_NAMES = {
 }
 REQUEST_FILES = (".json", ".yaml", ".yml")
 _UNSENT = "Nothing was sent and nothing was spent."
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,9})?")
 _NOT_IN_S3_URIS = re.compile(r"[^-!_*'()./a-zA-Z0-9]")
 
 
@@ -126,6 +128,33 @@ def _read(text: str, what: str) -> object:
             return ast.literal_eval(text.strip())  # a template renders a mapping as Python writes it
         except (ValueError, SyntaxError, TypeError):
             raise RequestError(f"{what} is neither JSON nor YAML: {error}. {_UNSENT}") from error
+
+
+def normalised(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request as it counts for the identity: each number in the one way in which it can be written.
+
+    ``1e-5``, ``0.00001`` and ``"0.00001"`` are one hyperparameter, and so are ``2``, ``2.0`` and ``"2"``. A text that
+    reads like a number is one among hyperparameters alone: the service takes those as texts.
+    """
+    return {name: _normalised(value, name) for name, value in request.items()}
+
+
+def _normalised(value: Any, name: str, among_hyperparameters: bool = False) -> Any:
+    among = among_hyperparameters or name == "hyperParameters"
+    if isinstance(value, Mapping):
+        return {key: _normalised(member, key, among) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_normalised(member, name, among) for member in value]
+    if isinstance(value, bool) or not isinstance(value, (int, float, str) if among else (int, float)):
+        return value
+    text = str(value)
+    return _one_number(text) if _NUMBER.fullmatch(text) else value
+
+
+def _one_number(text: str) -> str:
+    context = Context(prec=len(text), Emax=MAX_EMAX, Emin=MIN_EMIN)  # nothing is rounded
+    number = context.create_decimal(text).normalize(context)
+    return str(number) if number else "0"
 
 
 def data_uris(request: Mapping[str, Any]) -> list[str]:

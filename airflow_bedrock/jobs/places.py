@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -13,64 +15,121 @@ from botocore.exceptions import ClientError
 from airflow_bedrock.aws_errors import error_code
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.customization.metrics import TRAINING_METRICS, VALIDATION_METRICS, losses_by_epoch
+from airflow_bedrock.exceptions import BedrockError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
+
+READ_LIMIT = 256 * 1024 * 1024
+"""Bytes of an object, or of all objects below a prefix, that are read for their content's identity."""
+
+READ_LIMIT_OBJECTS = 1000
+"""Objects below a prefix that are read for their content's identity."""
+
+_ALGORITHMS = ("CRC64NVME", "SHA256", "CRC32C", "CRC32")  # of S3's checksums of full objects, the best first
+_DENIED = ("403", "AccessDenied")
+_METRICS_LIMIT = 64 * 1024 * 1024  # bytes; a million steps
 
 
 class LocationError(Exception):
     """A place that the job is to read from or to write to does not exist, or is in another region."""
 
 
-def describe_data(s3: S3Hook, uris: Iterable[str], folders: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Return what tells the content of each place apart from another content.
+class DeniedError(BedrockError):
+    """What the data is may not be looked at. Not final: a permission may take a while to be known everywhere."""
 
-    Of an object that is ETag, size and version; of a folder the number and a digest of the objects below it. A place
-    that the caller may not look at is described by its URI alone: the job's role may still read it.
+
+def describe_data(
+    s3: S3Hook, uris: Iterable[str], folders: Collection[str] = (), *, ignore_denied: bool = False
+) -> list[dict[str, Any]]:
+    """Return what tells the content of each place apart from another content, however it was uploaded.
 
     :param folders: which of the URIs may be prefixes of what is to be read, such as invocation logs.
+    :param ignore_denied: describe a place that the caller may not look at by its URI alone: the job's role may still
+        read it, and a change of its content is not noticed.
     :raises LocationError: there is nothing.
+    :raises DeniedError: the caller may not look.
     """
-    return [_describe_folder(s3, uri) if uri in folders else _describe(s3, uri) for uri in uris]
+
+    def describe(uri: str) -> dict[str, Any]:
+        try:
+            return _describe_folder(s3, uri) if uri in folders else _describe(s3, uri)
+        except ClientError as error:
+            if error_code(error) not in _DENIED:
+                raise
+            if ignore_denied:
+                return {"uri": uri}
+            raise DeniedError(
+                f"May not look at {uri}, or there is nothing: what the job would learn from decides whether it is made "
+                "anew. Allow s3:GetObject (for a folder also s3:ListBucket, for an encrypted object kms:Decrypt) to "
+                f'the connection, or set content="ignore". Nothing was spent. S3 said: {error}'
+            ) from error
+
+    return [describe(uri) for uri in uris]
 
 
 def _describe(s3: S3Hook, uri: str) -> dict[str, Any]:
     bucket, key = s3.parse_s3_url(uri)
     if not key:
         raise LocationError(f"{uri} names a bucket, but no object in it")
+    client = cast("S3Client", s3.conn)
     try:
-        head = cast("S3Client", s3.conn).head_object(Bucket=bucket, Key=key)
+        head = client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+        return {"uri": uri, "size": head["ContentLength"], "content": _content(client, bucket, key, head)}
     except ClientError as error:
         if error_code(error) in ("404", "NoSuchKey", "NoSuchBucket"):
             raise LocationError(f"There is no object at {uri}") from error
-        return _unseen(s3, uri, error)
-    return {"uri": uri, "etag": head["ETag"], "size": head["ContentLength"], "version": head.get("VersionId")}
+        raise
+
+
+def _content(client: S3Client, bucket: str, key: str, head: Mapping[str, Any]) -> str:
+    """Return what tells an object's bytes apart from others, and from nothing else than the bytes.
+
+    Up to ``READ_LIMIT`` they are read, even where S3 has a checksum: of two uploads of the same bytes one may have
+    another checksum than the other, or none, and then only the bytes say that they are the same. Beyond it a checksum
+    of the full object serves, as all uploads have by default, then the ETag: with those, the same bytes uploaded in
+    another way may count as changed, and changed bytes never count as the same. A version's id says nothing of bytes.
+    """
+    if head["ContentLength"] <= READ_LIMIT:
+        return _digest(client, bucket, key, head["ETag"])
+    if head.get("ChecksumType") == "FULL_OBJECT":
+        for algorithm in _ALGORITHMS:
+            if checksum := head.get(f"Checksum{algorithm}"):
+                return f"{algorithm}:{checksum}"
+    return f"ETag:{head['ETag']}"
+
+
+def _digest(client: S3Client, bucket: str, key: str, etag: str) -> str:
+    """Read an object that must not change meanwhile, and return the digest of its bytes."""
+    digest = hashlib.blake2b(digest_size=20)
+    with closing(client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]) as body:
+        for chunk in body.iter_chunks(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _describe_folder(s3: S3Hook, uri: str) -> dict[str, Any]:
+    """Describe all that lies below a prefix; more than is read, by its ETags alone."""
     bucket, key = s3.parse_s3_url(uri)
     if key and not key.endswith("/"):
         with suppress(LocationError):
             return _describe(s3, uri)  # a single log
-    pages = cast("S3Client", s3.conn).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-    content, count = hashlib.blake2b(digest_size=20), 0
-    try:
-        for page in pages:
-            for found in page.get("Contents", []):  # in the order of their keys
-                content.update(f"{found['Key']}\0{found['ETag']}\0".encode())
-                count += 1
-    except ClientError as error:
-        return _unseen(s3, uri, error)
-    if not count:
+    client = cast("S3Client", s3.conn)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+    found = sorted((one["Key"], one["ETag"], one["Size"]) for page in pages for one in page.get("Contents", []))
+    if not found:
         raise LocationError(f"There is no object below {uri}")
-    return {"uri": uri, "objects": count, "digest": content.hexdigest()}
-
-
-def _unseen(s3: S3Hook, uri: str, error: ClientError) -> dict[str, Any]:
-    if error_code(error) not in ("403", "AccessDenied"):
-        raise error
-    s3.log.warning("May not look at %s: a change of its content will not be noticed", uri)
-    return {"uri": uri}
+    if len(found) <= READ_LIMIT_OBJECTS and sum(size for *_, size in found) <= READ_LIMIT:
+        contents = [f"{key}\0{_digest(client, bucket, key, etag)}\0" for key, etag, _ in found]
+    else:
+        contents = [f"{key}\0{etag}\0" for key, etag, _ in found]
+    return {
+        "uri": uri,
+        "objects": len(found),
+        "digest": hashlib.blake2b("".join(contents).encode(), digest_size=20).hexdigest(),
+    }
 
 
 def check_buckets(s3: S3Hook, uris: Iterable[str], region: str | None) -> None:
@@ -100,21 +159,31 @@ def _bucket_region(s3: S3Hook, bucket: str) -> str | None:
 def read_losses(s3: S3Hook, job: Job) -> list[dict[str, float | int | None]]:
     """Read the metrics files of a completed job: the training and validation loss of each epoch.
 
-    Empty where the caller may not read the output location or the job wrote no metrics.
+    Nothing in them and nothing on the way to them fails a job that has completed: what cannot be read is told in the
+    log. Empty where the job wrote no metrics, or none that can be read.
     """
     if job.artifacts_uri is None:
         return []
-    bucket, prefix = s3.parse_s3_url(job.artifacts_uri)
     try:
+        bucket, prefix = s3.parse_s3_url(job.artifacts_uri)
         keys: list[str] = s3.list_keys(bucket, prefix=prefix)
-        return losses_by_epoch(*(_lines(s3, bucket, keys, name) for name in (TRAINING_METRICS, VALIDATION_METRICS)))
-    except ClientError as error:
-        if error_code(error) not in ("403", "AccessDenied"):
-            raise
-        s3.log.warning("May not read the metrics files in %s: the result has no losses by epoch", job.artifacts_uri)
+        training, validation = (_lines(s3, bucket, keys, name) for name in (TRAINING_METRICS, VALIDATION_METRICS))
+        warn = partial(log.warning, "In %s: %s", job.artifacts_uri)
+        return losses_by_epoch(training, validation, warn)
+    except Exception as error:
+        log.warning(
+            "Could not read the metrics files in %s: the result has no losses by epoch: %s", job.artifacts_uri, error
+        )
         return []
 
 
 def _lines(s3: S3Hook, bucket: str, keys: list[str], name: str) -> list[str]:
     found = [key for key in keys if key.endswith(f"/{name}")]
-    return str(s3.read_key(found[0], bucket)).splitlines() if found else []
+    if not found:
+        return []
+    response = cast("S3Client", s3.conn).get_object(Bucket=bucket, Key=found[0])
+    with closing(response["Body"]) as body:
+        if response["ContentLength"] > _METRICS_LIMIT:
+            log.warning("Did not read %s: it is larger than %d bytes", found[0], _METRICS_LIMIT)
+            return []
+        return body.read().decode(errors="replace").splitlines()

@@ -113,6 +113,16 @@ def _after_error(hook: BedrockHook, name: str, identity: Identity, error: BotoCo
                 f"Bedrock did not answer the request for job {name}: {error}. Should it have accepted it all the same, "
                 "the next try of this task finds that job by its name and pays for no other."
             ) from error
+        case Remedy.MODEL_NAME_IN_USE:
+            raise BedrockFatalError(
+                f"The custom model name for job {name} is in use, by another model or by a job that is to make it; "
+                f"nothing was created or spent. Choose another custom_model_name, or delete that model: {error}"
+            ) from error
+        case Remedy.CREDENTIALS:
+            raise BedrockError(
+                f"Bedrock did not take the credentials for job {name}; nothing was created or spent. A retry takes "
+                f"those that the connection has by then: {error}"
+            ) from error
         case Remedy.NONE:
             raise BedrockFatalError(
                 f"Bedrock refused the request for job {name}; nothing was created or spent: {error}"

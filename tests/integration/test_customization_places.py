@@ -6,13 +6,17 @@ import json
 import uuid
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.config import Config
 
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.metrics import TRAINING_METRICS
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.places import LocationError, describe_data
+from airflow_bedrock.jobs import places
+from airflow_bedrock.jobs.places import LocationError, describe_data, read_losses
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 
@@ -152,11 +156,152 @@ def test_one_log_is_described_as_an_object(local: LocalBedrock, folder: str) -> 
     assert found["objects"] == 1
 
 
-def test_a_folder_that_may_not_be_listed_is_known_by_its_name(local: LocalBedrock, folder: str) -> None:
-    """The job's role may still read it."""
-    local.faults.fail("ListObjectsV2", "AccessDenied", status=403, service="s3")
-    uri = f"{folder}/logs/"
-    assert describe_data(S3Hook(), [uri], folders=[uri]) == [{"uri": uri}]
+def done(folder: str) -> Job:
+    """A completed job that has written below the folder."""
+    return Job(arn="arn:aws:bedrock:r:1:j/1", name="job", status="Completed", output_data_uri=f"{folder}/output")
+
+
+DENIED: list[tuple[str, str, str]] = [
+    ("train.jsonl", "HeadObject", "403"),
+    ("train.jsonl", "GetObject", "AccessDenied"),
+    ("logs/", "ListObjectsV2", "AccessDenied"),
+]
+
+
+@pytest.mark.parametrize(("name", "operation", "code"), DENIED)
+def test_a_look_that_is_denied_once_changes_no_identity(
+    local: LocalBedrock, folder: str, name: str, operation: str, code: str
+) -> None:
+    """It fails instead, and may be tried again; for good it needs a word of the user."""
+    put(local, f"{folder}/train.jsonl", records())
+    put(local, f"{folder}/logs/1.jsonl", logs(0))
+    uri = f"{folder}/{name}"
+    before = describe_data(S3Hook(), [uri], folders=[f"{folder}/logs/"])
+    local.faults.fail(operation, code, status=403, service="s3")
+    with pytest.raises(BedrockError, match=r"Allow s3:GetObject.*content=.ignore.*Nothing was spent") as caught:
+        describe_data(S3Hook(), [uri], folders=[f"{folder}/logs/"])
+    assert not isinstance(caught.value, BedrockFatalError)
+    assert describe_data(S3Hook(), [uri], folders=[f"{folder}/logs/"]) == before
+    local.faults.fail(operation, code, status=403, service="s3")
+    assert describe_data(S3Hook(), [uri], folders=[f"{folder}/logs/"], ignore_denied=True) == [{"uri": uri}]
+
+
+def upload(local: LocalBedrock, uri: str, content: bytes, *, parts: int = 0, **more: Any) -> None:
+    """Put an object, whole or in so many parts."""
+    client = local.client("s3")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not parts:
+        client.put_object(Bucket=bucket, Key=key, Body=content, **more)
+        client.close()
+        return
+    upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, **more)["UploadId"]
+    size = -(-len(content) // parts)
+    etags = [
+        client.upload_part(
+            Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=n + 1, Body=content[n * size : (n + 1) * size]
+        )["ETag"]
+        for n in range(parts)
+    ]
+    done = [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, start=1)]
+    client.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": done})
+    client.close()
+
+
+def test_the_same_bytes_are_the_same_data_however_they_were_uploaded(local: LocalBedrock, folder: str) -> None:
+    """Again, with another checksum, in parts, encrypted, into a bucket with versions."""
+    client = local.client("s3")
+    bucket = f"versioned-{uuid.uuid4().hex}"
+    client.create_bucket(Bucket=bucket)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    client.close()
+    content = bytes(range(256)) * 40 * 1024  # 10 MB: two parts
+    uri, described = f"s3://{bucket}/logs/train.jsonl", []
+    for more in (
+        {},
+        {},
+        {"ChecksumAlgorithm": "SHA256"},
+        {"parts": 2},
+        {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/mine"},
+    ):
+        upload(local, uri, content, **more)
+        described.append(describe_data(S3Hook(), [uri, f"s3://{bucket}/logs/"], folders=[f"s3://{bucket}/logs/"]))
+    assert all(one == described[0] for one in described)
+    upload(local, uri, content[:-1] + b"x")
+    [other, of_folder] = describe_data(S3Hook(), [uri, f"s3://{bucket}/logs/"], folders=[f"s3://{bucket}/logs/"])
+    assert other["size"] == len(content)
+    assert other["content"] != described[0][0]["content"]
+    assert of_folder["digest"] != described[0][1]["digest"]
+
+
+def test_what_is_too_large_to_be_read_is_known_by_what_s3_says(
+    local: LocalBedrock, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the checksum of the full object, or else by the ETag; nothing is read."""
+    monkeypatch.setattr(places, "READ_LIMIT", 4)
+    uri, found, calls = f"{folder}/a/train.jsonl", [], len(local.calls.of("GetObject"))
+    uploads: list[tuple[bytes, dict[str, Any]]] = [
+        (b"12345", {}),
+        (b"12345", {"ChecksumAlgorithm": "SHA256"}),
+        (b"54321", {}),
+    ]
+    for content, more in uploads:
+        upload(local, uri, content, **more)
+        found += describe_data(S3Hook(), [uri])
+        found += describe_data(S3Hook(), [f"{folder}/a/"], folders=[f"{folder}/a/"])
+    assert found[0]["content"] != found[4]["content"]
+    assert found[1] == found[3] != found[5]
+    assert len(local.calls.of("GetObject")) == calls
+    heads: list[dict[str, Any]] = [
+        {"ChecksumType": "FULL_OBJECT", "ChecksumCRC32": "a", "ChecksumCRC64NVME": "b"},
+        {"ChecksumType": "FULL_OBJECT", "ChecksumCRC32": "a"},
+        {"ChecksumType": "COMPOSITE", "ChecksumSHA256": "c"},
+        {},
+    ]
+    known = [places._content(cast("Any", None), "", "", {"ContentLength": 5, "ETag": "e", **head}) for head in heads]
+    assert known == ["CRC64NVME:b", "CRC32:a", "ETag:e", "ETag:e"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "status"),
+    [
+        ("ListObjectsV2", "InternalError", 500),
+        ("ListObjectsV2", "AccessDenied", 403),
+        ("GetObject", "NoSuchKey", 404),
+        ("GetObject", "InvalidObjectState", 403),
+    ],
+)
+def test_no_answer_about_the_metrics_fails_a_job_that_is_done(
+    local: LocalBedrock, folder: str, operation: str, code: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is paid for: the log says what could not be read."""
+    put(local, f"{folder}/output/model-customization-job-1/{TRAINING_METRICS}", "epoch_number,training_loss\n1,2.0\n")
+    local.faults.fail(operation, code, status=status, service="s3", times=None)
+    assert read_losses(S3Hook(config=Config(retries={"total_max_attempts": 1})), done(folder)) == []
+    assert f"Could not read the metrics files in {folder}/output/" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"\xef\xbb\xbfepoch_number,training_loss\n1.0,2.0\n1,\n", [2.0]), (b"\xff\xfe\x00nothing", [])],
+)
+def test_metrics_that_are_written_otherwise_fail_nothing(
+    local: LocalBedrock, folder: str, content: bytes, expected: list[float]
+) -> None:
+    """Neither a byte order mark, nor an empty cell, nor bytes that are no text."""
+    upload(local, f"{folder}/output/model-customization-job-1/{TRAINING_METRICS}", content)
+    assert [epoch["training_loss"] for epoch in read_losses(S3Hook(), done(folder))] == expected
+
+
+def test_metrics_of_any_size_fail_nothing(
+    local: LocalBedrock, folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that would fill the worker's memory is left alone."""
+    monkeypatch.setattr(places, "_METRICS_LIMIT", 10)
+    upload(
+        local, f"{folder}/output/model-customization-job-1/{TRAINING_METRICS}", b"epoch_number,training_loss\n1,2.0\n"
+    )
+    assert read_losses(S3Hook(), done(folder)) == []
+    assert "larger than 10 bytes" in caplog.text
 
 
 def test_a_bucket_is_no_object(local: LocalBedrock, folder: str) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from airflow_bedrock.customization.metrics import losses_by_epoch
 
 TRAINING = ["step_number,epoch_number,training_loss,perplexity", "0,1,2.0,7.4", "1,1,1.0,2.7", "2,2,0.5,1.6"]
@@ -20,3 +26,50 @@ def test_a_missing_file_leaves_its_column_empty() -> None:
     """A job without validation data has no validation loss."""
     assert losses_by_epoch(TRAINING, [])[1] == {"epoch": 2, "training_loss": 0.5, "validation_loss": None}
     assert losses_by_epoch([], []) == []
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        ["\ufeffstep_number,epoch_number,training_loss,perplexity", "0,1,2.0,7.4", "1,1,1.0,2.7", "2,2,0.5,1.6"],
+        ["step_number,epoch_number,training_loss", "0,1.0,2.0", "1,1.0,1.0", "2,2.0,0.5"],
+        ['"Epoch_Number" , "Training_Loss"', "1,2.0", "", "1,1.0", "2,0.5,more"],
+    ],
+)
+def test_a_file_that_is_written_otherwise_is_read(training: list[str]) -> None:
+    """A byte order mark, epochs as decimals, columns in another order, further cells, empty lines."""
+    told: list[str] = []
+    assert [epoch["training_loss"] for epoch in losses_by_epoch(training, [], told.append)] == [1.5, 0.5]
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("training", "expected", "said"),
+    [
+        (["epoch_number,training_loss", "1,2.0", "1,", "2,NaN"], [1, 2], "2 rows without an epoch or a training_loss"),
+        (["epoch_number,training_loss", "1,2.0", "2"], [1, 2], "1 rows"),
+        (["epoch_number,training_loss", "one,2.0", "1.5,2.0"], [], "2 rows"),
+        (["epoch,loss", "1,2.0"], [], "no column epoch_number and no column training_loss"),
+        (["<html>"], [], "no column epoch_number"),
+        (["epoch_number,training_loss", "1," + "9" * 200_000], [], "no CSV file"),
+    ],
+)
+def test_what_cannot_be_read_is_none_and_told(training: list[str], expected: list[int], said: str) -> None:
+    """The job has completed and is paid for: its metrics are no reason to fail."""
+    told: list[str] = []
+    losses = losses_by_epoch(training, [], told.append)
+    assert [epoch["epoch"] for epoch in losses] == expected
+    assert [epoch["training_loss"] for epoch in losses] == [2.0, None][: len(expected)]
+    assert [one for one in told if said in one and one.startswith("step_wise_training_metrics.csv")] == told != []
+
+
+CELLS = st.sampled_from(["epoch_number", "training_loss", "validation_loss", "1", "1.0", "2", "1e308", "-inf", "", '"'])
+
+
+@given(st.text() | st.lists(st.lists(CELLS | st.text(max_size=5), max_size=4).map(",".join)).map("\n".join))
+def test_no_text_fails(text: str) -> None:
+    """Whatever the file holds, the losses are numbers that JSON can hold, or None."""
+    lines = text.splitlines()
+    for epoch in losses_by_epoch(lines, lines):
+        json.dumps(epoch, allow_nan=False)
+        assert isinstance(epoch["epoch"], int)

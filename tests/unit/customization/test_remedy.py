@@ -50,11 +50,26 @@ def test_a_role_that_is_not_known_yet_is_waited_for() -> None:
     assert remedy_for_error(error("ValidationException", message=said)) is Remedy.WAIT_FOR_ROLE
 
 
+def test_a_model_name_in_use_is_no_job_name_in_use() -> None:
+    """No look at the job helps."""
+    said = "The provided model name is currently in use."
+    assert remedy_for_error(error("ValidationException", message=said)) is Remedy.MODEL_NAME_IN_USE
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["UnrecognizedClientException", "InvalidSignatureException", "ExpiredTokenException", "SignatureDoesNotMatch"],
+)
+def test_credentials_that_are_not_taken_may_be_better_later(code: str) -> None:
+    """Nothing was asked for; before the call they are waited out too."""
+    assert remedy_for_error(error(code, 403)) is Remedy.CREDENTIALS
+
+
 @given(st.text(max_size=30))
 def test_no_unknown_error_is_retried(code: str) -> None:
     """Unknown fails closed."""
     if code not in EXPECTED:
-        assert remedy_for_error(error(code)) in (Remedy.NONE, Remedy.RETRY)
+        assert remedy_for_error(error(code)) in (Remedy.NONE, Remedy.RETRY, Remedy.CREDENTIALS)
         assert remedy_for_error(error(f"x{code}")) is Remedy.NONE
 
 
@@ -64,11 +79,11 @@ def test_every_fault_of_the_service_passes(status: int) -> None:
     assert remedy_for_error(error("Whatever", status)) is Remedy.RETRY
 
 
-def test_the_network_passes_and_missing_credentials_do_not() -> None:
+def test_the_network_passes_and_missing_credentials_may_come() -> None:
     """What did not reach the service may reach it later."""
     for lost in (EndpointConnectionError(endpoint_url="x"), ConnectTimeoutError(endpoint_url="x"), TimeoutError()):
         assert remedy_for_error(lost) is Remedy.RETRY
-    assert remedy_for_error(NoCredentialsError()) is Remedy.NONE
+    assert remedy_for_error(NoCredentialsError()) is Remedy.CREDENTIALS
 
 
 @pytest.mark.parametrize(
@@ -80,6 +95,9 @@ def test_the_network_passes_and_missing_credentials_do_not() -> None:
         "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format.",
         "Input size exceeded in file f for record starting with...",
         "Maximum input token count 4097 exceeds limit of 4096",
+        "The loss is not a number. Please try again with a lower learning rate.",
+        "The learning rate is too high: try again later with another one.",
+        "Mend line 3 of the file and please try again.",
         "Something new",
         "",
         None,
@@ -91,7 +109,14 @@ def test_bad_data_and_missing_permissions_are_for_a_person_to_mend(said: str | N
 
 
 @pytest.mark.parametrize(
-    "said", ["Internal error. Please try again.", "The provided role cannot be assumed by Bedrock"]
+    "said",
+    [
+        "Internal error. Please try again.",
+        "We could not process the request. Please try again later.",
+        "Please try again",
+        "Capacity was short; try again later",
+        "The provided role cannot be assumed by Bedrock",
+    ],
 )
 def test_a_fault_of_the_service_may_be_retried(said: str) -> None:
     """It is not the data's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from airflow_bedrock.customization.request import (
     check_request,
     data_uris,
     log_uris,
+    normalised,
     read_request,
     request_problems,
 )
@@ -275,3 +277,54 @@ def test_of_a_part_nothing_is_missing() -> None:
     assert {"jobName", "hyperParameters.ofAnotherMethod"} <= {problem.path for problem in request_problems(part)}
     nested = {"vpcConfig": {"subnetIds": ["subnet-1"]}}
     assert [problem.path for problem in request_problems(nested, whole=False)] == ["vpcConfig.securityGroupIds"]
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [(1e-5, 0.00001, "1e-5", "0.00001", "1.0E-05", "+.00001"), (2, 2.0, "2", "2.0", "2.", "02"), (0, "-0.0")],
+)
+def test_a_hyperparameter_is_one_however_it_is_written(spellings: tuple[Any, ...]) -> None:
+    """In the identity; what is sent is what was given."""
+    counted = [normalised({"hyperParameters": {"learningRate": value}}) for value in spellings]
+    assert all(one == counted[0] for one in counted)
+
+
+def test_numbers_elsewhere_are_one_too_and_texts_are_left() -> None:
+    """A text outside the hyperparameters is no number, even if it looks like one; neither is True."""
+    request = {
+        "customizationConfig": {
+            "rftConfig": {"hyperParameters": {"epochCount": 2, "learningRate": "1e-5"}},
+            "n": [2.0],
+        },
+        "baseModelIdentifier": "2.0",
+        "usePromptResponse": True,
+        "hyperParameters": {"evalInterval": "auto", "nothing": "nan", "large": "1e99999999999"},
+    }
+    counted = normalised(request)
+    assert counted["customizationConfig"] == {
+        "rftConfig": {"hyperParameters": {"epochCount": "2", "learningRate": "0.00001"}},
+        "n": ["2"],
+    }
+    assert {**counted, "customizationConfig": None} == {**request, "customizationConfig": None}
+    assert counted["usePromptResponse"] is True
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False), st.decimals(allow_nan=False, allow_infinity=False))
+def test_numbers_count_as_one_if_and_only_if_they_are_equal(one: Decimal, other: Decimal) -> None:
+    """Nothing is rounded; and to count a request again changes nothing."""
+    counted = [normalised({"hyperParameters": {"x": str(number)}}) for number in (one, other)]
+    assert (counted[0] == counted[1]) == (one == other)
+    assert normalised(counted[0]) == counted[0]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_is_as_its_text(number: float) -> None:
+    """A template renders a text where a DAG file holds a number."""
+    assert normalised({"hyperParameters": {"x": number}}) == normalised({"hyperParameters": {"x": str(number)}})
+
+
+@given(st.text())
+def test_any_text_may_be_a_hyperparameter(text: str) -> None:
+    """What is no number is left as it is; whatever it is, to count it again changes nothing."""
+    counted = normalised({"hyperParameters": {"x": text}})
+    assert normalised(counted) == counted
