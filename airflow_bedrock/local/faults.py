@@ -15,80 +15,130 @@ from typing import Literal
 
 import msgspec
 
-Effect = Literal["error", "drop", "delay", "hide", "fail-job"]
 Service = Literal["bedrock", "s3", "*"]
+Phase = Literal["validation", "dataProcessing", "training"]
 
 
-class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """Something that goes wrong.
+class Fault(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+    omit_defaults=True,
+    tag_field="effect",
+):
+    """Something that goes wrong, and when; each effect is a kind of its own.
 
-    :param effect: ``error`` answers with an error; ``drop`` closes the connection without an answer; ``delay`` answers
-        late; ``hide`` keeps new resources from being seen; ``fail-job`` fails customization jobs.
-    :param service: the service whose calls it strikes: ``bedrock`` (with its runtime), ``s3``, or ``*`` for both.
-        Without it, both where one operation is named, and Bedrock where a pattern is.
-    :param operation: the operations it strikes; ``*`` and ``?`` stand for any characters, as in a shell.
-    :param skip: how many of those calls pass before it strikes.
-    :param times: how many calls it strikes; without it, all.
+    :param skip: how many calls, or jobs, pass before it strikes.
+    :param times: how many it strikes; without it, all.
     :param seconds: how long it stands, in seconds of the clock; without it, until it is removed.
-    :param code: of an error: its code, such as ``ConflictException``.
-    :param status: of an error: its HTTP status; without it, the one that the service model declares for the code.
-    :param message: of an error or a failed job: the message.
-    :param executed: of an error or a drop: whether the call is carried out nevertheless.
-    :param delay: of a delay: how long, in seconds of the computer.
-    :param age: of a hiding: the age, in seconds of the clock, at which a resource comes to light.
-    :param phase: of a failed job: the phase in which it fails (``validation``, ``dataProcessing``, ``training``).
-    :param job: of a failed job: the names of the jobs, with ``*`` and ``?``.
-    :raises ValueError: it lacks what its effect needs.
+    :raises ValueError: a number is less than 0.
     """
 
-    effect: Effect
-    service: Service | None = None
-    operation: str = "*"
     skip: int = 0
     times: int | None = None
     seconds: float | None = None
-    code: str | None = None
-    status: int | None = None
-    message: str | None = None
-    executed: bool = False
-    delay: float | None = None
-    age: float | None = None
-    phase: Literal["validation", "dataProcessing", "training"] | None = None
-    job: str = "*"
 
     def __post_init__(self) -> None:
-        needed = {
-            "error": "code" if self.status is None else "status",
-            "delay": "delay",
-            "hide": "age",
-            "fail-job": "phase",
-        }.get(self.effect)
-        if needed and getattr(self, needed) is None:
-            raise ValueError(f"A fault with the effect {self.effect!r} needs {needed!r}.")
-        if self.status is not None and not 400 <= self.status <= 599:
-            raise ValueError(f"The status of an error is between 400 and 599, not {self.status}.")
-        for name in ("skip", "times", "seconds", "delay", "age"):
-            if (value := getattr(self, name)) is not None and not value >= 0:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not value >= 0:
                 raise ValueError(f"{name!r} must not be less than 0, but it is {value}.")
+
+    @property
+    def effect(self) -> str:
+        """What it does, as JSON and the journal name it."""
+        return str(self.__struct_config__.tag)
+
+    def strikes(self, seen: int, struck: int) -> bool:
+        """Whether it strikes one that it concerns.
+
+        :param seen: how many such there were before.
+        :param struck: how many of them it struck.
+        """
+        return seen >= self.skip and (self.times is None or struck < self.times)
+
+
+class CallFault(Fault, frozen=True, kw_only=True):
+    """A fault that strikes calls.
+
+    :param service: the service whose calls it strikes: ``bedrock`` (with its runtime), ``s3``, or ``*`` for both.
+        Without it, both where one operation is named, and Bedrock where a pattern is.
+    :param operation: the operations it strikes; ``*`` and ``?`` stand for any characters, as in a shell.
+    """
+
+    service: Service | None = None
+    operation: str = "*"
 
     def concerns(self, service: str, operation: str) -> bool:
         """Whether it is about calls of this operation."""
         service = service.removesuffix("-runtime")
         wanted = self.service or ("bedrock" if "*" in self.operation or "?" in self.operation else "*")
-        return (
-            self.effect != "fail-job"
-            and service in ("bedrock", "s3")
-            and wanted in ("*", service)
-            and fnmatchcase(operation, self.operation)
-        )
+        return service in ("bedrock", "s3") and wanted in ("*", service) and fnmatchcase(operation, self.operation)
 
-    def strikes(self, seen: int, struck: int) -> bool:
-        """Whether it strikes a call that it concerns.
 
-        :param seen: how many such calls there were before.
-        :param struck: how many of them it struck.
-        """
-        return seen >= self.skip and (self.times is None or struck < self.times)
+class Error(CallFault, frozen=True, tag="error"):
+    """Answers with an error.
+
+    :param code: its code, such as ``ConflictException``.
+    :param status: its HTTP status; without it, the one that the service model declares for the code.
+    :param executed: whether the call is carried out nevertheless.
+    :raises ValueError: it has neither code nor status, or a status that is none of an error.
+    """
+
+    code: str | None = None
+    status: int | None = None
+    message: str | None = None
+    executed: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.code is None and self.status is None:
+            raise ValueError("A fault with the effect 'error' needs a code or a status.")
+        if self.status is not None and not 400 <= self.status <= 599:
+            raise ValueError(f"The status of an error is between 400 and 599, not {self.status}.")
+
+
+class Drop(CallFault, frozen=True, tag="drop"):
+    """Closes the connection without an answer.
+
+    :param executed: whether the call is carried out nevertheless.
+    """
+
+    executed: bool = False
+
+
+class Delay(CallFault, frozen=True, tag="delay"):
+    """Answers late.
+
+    :param delay: seconds of the computer.
+    """
+
+    delay: float
+
+
+class Hide(CallFault, frozen=True, tag="hide"):
+    """Keeps new resources from being seen.
+
+    :param age: the age at which a resource comes to light, in seconds of the clock.
+    """
+
+    age: float
+
+
+class FailJob(Fault, frozen=True, tag="fail-job"):
+    """Fails customization jobs as they come to a phase.
+
+    :param job: the names of the jobs, with ``*`` and ``?``.
+    """
+
+    phase: Phase
+    message: str | None = None
+    job: str = "*"
+
+
+AnyFault = Error | Drop | Delay | Hide | FailJob
 
 
 class Standing(msgspec.Struct):
@@ -100,7 +150,7 @@ class Standing(msgspec.Struct):
     """
 
     id: str
-    fault: Fault
+    fault: AnyFault
     until: float | None = None
     seen: int = 0
     struck: int = 0
@@ -115,10 +165,10 @@ class Plan(msgspec.Struct):
     :param effects: of all faults that strike, for the journal.
     """
 
-    answer: Fault | None = None
+    answer: Error | Drop | None = None
     delay: float = 0.0
     age: float = 0.0
-    effects: tuple[Effect, ...] = ()
+    effects: tuple[str, ...] = ()
 
 
 class Faults:
@@ -137,13 +187,14 @@ class Faults:
         self._standing: dict[str, Standing] = {}
         self._numbers = itertools.count(1)
 
-    def add(self, fault: Fault) -> str:
+    def add(self, fault: AnyFault) -> str:
         """Set a fault, and return its id.
 
         :raises ValueError: there is no such operation.
         """
-        if self._operations and not any(fnmatchcase(name, fault.operation) for name in self._operations):
-            raise ValueError(f"Neither Bedrock nor S3 has an operation {fault.operation}.")
+        operation = fault.operation if isinstance(fault, CallFault) else "*"
+        if self._operations and not any(fnmatchcase(name, operation) for name in self._operations):
+            raise ValueError(f"Neither Bedrock nor S3 has an operation {operation}.")
         with self._lock:
             number = str(next(self._numbers))
             until = None if fault.seconds is None else self._now() + fault.seconds
@@ -160,10 +211,9 @@ class Faults:
     ) -> str:
         """Throttle an operation, or all: ThrottlingException (429), and SlowDown (503) from S3."""
         return self.add(
-            Fault(
-                "error",
-                service,
-                operation,
+            Error(
+                service=service,
+                operation=operation,
                 times=times,
                 seconds=seconds,
                 code="ThrottlingException",
@@ -191,10 +241,9 @@ class Faults:
         if code is None and status is None:
             code = "InternalServerException"
         return self.add(
-            Fault(
-                "error",
-                service,
-                operation,
+            Error(
+                service=service,
+                operation=operation,
                 skip=nth - 1,
                 times=times,
                 code=code,
@@ -214,7 +263,7 @@ class Faults:
         service: Service | None = None,
     ) -> str:
         """Carry the n-th call out, then close the connection without an answer."""
-        return self.add(Fault("drop", service, operation, skip=nth - 1, times=times, executed=executed))
+        return self.add(Drop(service=service, operation=operation, skip=nth - 1, times=times, executed=executed))
 
     def delay(
         self,
@@ -228,16 +277,16 @@ class Faults:
 
         :param by: seconds of the computer, whatever the clock.
         """
-        return self.add(Fault("delay", service, operation, times=times, delay=by))
+        return self.add(Delay(service=service, operation=operation, times=times, delay=by))
 
     def hide_new_jobs(self, seconds: float, *, from_list: bool = True, from_get: bool = True) -> list[str]:
         """Keep customization jobs from List, Get or both until they are so many seconds old."""
-        hidden = [("List", from_list, "ListModelCustomizationJobs"), ("Get", from_get, "GetModelCustomizationJob")]
-        return [self.add(Fault("hide", operation=name, age=seconds)) for _, wanted, name in hidden if wanted]
+        hidden = {"ListModelCustomizationJobs": from_list, "GetModelCustomizationJob": from_get}
+        return [self.add(Hide(operation=name, age=seconds)) for name, wanted in hidden.items() if wanted]
 
     def fail_job(
         self,
-        phase: Literal["validation", "dataProcessing", "training"],
+        phase: Phase,
         message: str,
         *,
         job: str = "*",
@@ -247,14 +296,13 @@ class Faults:
 
         :param job: the names of the jobs, with ``*`` and ``?``.
         """
-        return self.add(Fault("fail-job", phase=phase, message=message, job=job, times=times))
+        return self.add(FailJob(phase=phase, message=message, job=job, times=times))
 
     def expire_credentials(self, *, times: int | None = 1) -> str:
         """Answer calls with ExpiredTokenException (403), and ExpiredToken (400) from S3."""
         return self.add(
-            Fault(
-                "error",
-                "*",
+            Error(
+                service="*",
                 times=times,
                 code="ExpiredTokenException",
                 message="The security token included in the request is expired",
@@ -288,8 +336,8 @@ class Faults:
         with self._lock:
             self._forget_ended()
             for one in self._standing.values():
-                if one.fault.concerns(service, operation):
-                    self._apply(one, plan)
+                if isinstance(one.fault, CallFault) and one.fault.concerns(service, operation):
+                    _apply(one, plan)
         return plan
 
     def job_failure(self, job: str, phase: str) -> str | None:
@@ -300,23 +348,11 @@ class Faults:
             self._forget_ended()
             for one in self._standing.values():
                 fault = one.fault
-                if fault.effect == "fail-job" and fault.phase == phase and fnmatchcase(job, fault.job) and _counts(one):
+                if not isinstance(fault, FailJob) or fault.phase != phase or not fnmatchcase(job, fault.job):
+                    continue
+                if _counts(one):
                     return fault.message or f"The job failed in its phase {phase}."
         return None
-
-    def _apply(self, one: Standing, plan: Plan) -> None:
-        fault = one.fault
-        answers = fault.effect in ("error", "drop")
-        if answers and plan.answer is not None:
-            one.seen += 1  # another answers; this one strikes later
-            return
-        if not _counts(one):
-            return
-        if answers:
-            plan.answer = fault
-        plan.delay += fault.delay or 0.0
-        plan.age = max(plan.age, fault.age or 0.0)
-        plan.effects = (*plan.effects, fault.effect)
 
     def _forget_ended(self) -> None:
         now = self._now()
@@ -332,3 +368,20 @@ def _counts(one: Standing) -> bool:
     one.seen += 1
     one.struck += strikes
     return strikes
+
+
+def _apply(one: Standing, plan: Plan) -> None:
+    fault = one.fault
+    if isinstance(fault, Error | Drop) and plan.answer is not None:
+        one.seen += 1  # another answers; this one strikes later
+        return
+    if not _counts(one):
+        return
+    match fault:
+        case Error() | Drop():
+            plan.answer = fault
+        case Delay():
+            plan.delay += fault.delay
+        case Hide():
+            plan.age = max(plan.age, fault.age)
+    plan.effects = (*plan.effects, fault.effect)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from airflow_bedrock import __version__
-from airflow_bedrock.local.faults import Fault, Standing
+from airflow_bedrock.local.faults import AnyFault, Standing
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.journal import Call, Filter, Journal
 from airflow_bedrock.local.web.protocol import HttpResponse
@@ -21,7 +21,7 @@ class _Move(msgspec.Struct, forbid_unknown_fields=True):
 
 # Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
 _MOVE = msgspec.json.Decoder(_Move)
-_FAULT = msgspec.json.Decoder(Fault)
+_FAULT: msgspec.json.Decoder[AnyFault] = msgspec.json.Decoder(AnyFault)
 _FILTER = msgspec.json.Decoder(Filter, strict=False)
 
 

@@ -17,7 +17,7 @@ from werkzeug.datastructures import EnvironHeaders, MultiDict
 
 from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError, not_built
-from airflow_bedrock.local.faults import Fault, Plan
+from airflow_bedrock.local.faults import Drop, Error, Plan
 from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.admin import Admin
@@ -210,7 +210,7 @@ class Application:
         fault = plan.answer
         response = execute(plan) if fault is None or fault.executed else None
         if fault is not None:
-            response = None if fault.effect == "drop" else refuse(_error_of(fault), fault.status)
+            response = None if isinstance(fault, Drop) else refuse(_error_of(fault), fault.status)
         self._journal.add(
             time=self._world.clock.now(),
             service=visit.service,
@@ -254,7 +254,7 @@ def _refusal(operation: OperationModel | None) -> Callable[[ServiceError, int | 
     return lambda error, status: respond_error(error, operation, status)
 
 
-def _error_of(fault: Fault) -> ServiceError:
+def _error_of(fault: Error) -> ServiceError:
     status = fault.status or 400
     code = fault.code or _CODES.get(status, "InternalServerException" if status >= 500 else "ValidationException")
     return ServiceError(code, fault.message or "A fault that was set in Local Bedrock.", _STATUSES.get(code, status))

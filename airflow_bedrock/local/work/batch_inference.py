@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,14 +17,13 @@ from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Counts, InvocationJob
 from airflow_bedrock.local.work.events import BATCH, tell
+from airflow_bedrock.local.work.frame import framed
 from airflow_bedrock.local.work.inference import Question, Reply, ask, reply_of
 from airflow_bedrock.local.work.invoke_bodies import CONVERSE, form_of, read_question
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.local.work.runner import Work
 from airflow_bedrock.local.work.s3 import check_writable, read_folder, unreadable, unwritable, write
-
-log = logging.getLogger(__name__)
 
 MIN_RECORDS, MAX_RECORDS = 100, 50_000
 """Records of one job; AWS's default quotas."""
@@ -55,16 +53,9 @@ _RECORD = msgspec.json.Decoder(_Record)
 def infer(bedrock: Bedrock, job: InvocationJob) -> Work:
     """Run a batch inference job to its end."""
     run = _Run(bedrock, job)
-    try:
-        yield from run.steps()
-        if job.status == "Stopping":
-            yield bedrock.world.clock.time() + STOPPING * bedrock.world.settings.job_seconds
-        end(bedrock, job, "Stopped" if job.status == "Stopping" else "Completed")
-    except DataError as error:
-        end(bedrock, job, "Failed", str(error))
-    except Exception:
-        log.exception("Local Bedrock: batch inference %s failed for a reason of Local Bedrock's own", job.name)
-        end(bedrock, job, "Failed", "Internal server error. Local Bedrock's log has the details.")
+    yield from framed(
+        f"batch inference {job.name}", run.to_the_end(), lambda message: end(bedrock, job, "Failed", message)
+    )
 
 
 def end(bedrock: Bedrock, job: InvocationJob, status: str, message: str | None = None) -> None:
@@ -109,8 +100,14 @@ class _Run:
         self._files: dict[str, list[_Record]] = {}
         self._tokens = {"inputTokenCount": 0, "outputTokenCount": 0}
 
-    def steps(self) -> Work:
-        """Go through the statuses, and ask for one record after the other."""
+    def to_the_end(self) -> Work:
+        """Go through the statuses, and ask for one record after the other; stop between two steps."""
+        yield from self._steps()
+        if self._job.status == "Stopping":
+            yield self._bedrock.world.clock.time() + STOPPING * self._bedrock.world.settings.job_seconds
+        end(self._bedrock, self._job, "Stopped" if self._job.status == "Stopping" else "Completed")
+
+    def _steps(self) -> Work:
         for status in STATUSES[1:]:
             yield self._due(SHARES[status])
             if self._job.status == "Stopping":

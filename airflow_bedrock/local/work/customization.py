@@ -6,7 +6,6 @@ takes longer than its share simply ends later.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
@@ -27,12 +26,11 @@ from airflow_bedrock.local.work.artefacts import Row, write_metrics
 from airflow_bedrock.local.work.data import Data
 from airflow_bedrock.local.work.events import tell_of_job
 from airflow_bedrock.local.work.examples import examples_of
+from airflow_bedrock.local.work.frame import framed
 from airflow_bedrock.local.work.held_out import EarlyStopping, hold_out
 from airflow_bedrock.local.work.records import DataError, Record
 from airflow_bedrock.local.work.runner import Work
 from airflow_bedrock.local.work.slots import has_slot, wake_next
-
-log = logging.getLogger(__name__)
 
 VALIDATED, PROCESSED = 0.15, 0.3
 """The share of the job's time after which the phases before training end."""
@@ -43,8 +41,6 @@ STOPPING = 0.1
 WAITING = 3600.0
 """How often a job that waits to train looks by itself, in seconds; it is woken when its turn comes."""
 
-INTERNAL_ERROR = "Internal server error. Local Bedrock's log has the details."
-
 
 class _Stopped(Exception):  # not an error: somebody asked for it
     """The job was asked to stop."""
@@ -53,16 +49,7 @@ class _Stopped(Exception):  # not an error: somebody asked for it
 def customize(bedrock: Bedrock, job: Job) -> Work:
     """Run a job to its end."""
     run = _Run(bedrock, job)
-    try:
-        yield from run.phases()
-    except _Stopped:
-        yield run.now() + STOPPING * bedrock.world.settings.job_seconds
-        run.end("Stopped")
-    except DataError as error:
-        run.end("Failed", str(error))
-    except Exception:
-        log.exception("Local Bedrock: job %s failed for a reason of Local Bedrock's own", job.name)
-        run.end("Failed", INTERNAL_ERROR)
+    yield from framed(f"job {job.name}", run.to_the_end(), lambda message: run.end("Failed", message))
 
 
 class _Run:
@@ -82,8 +69,15 @@ class _Run:
     def now(self) -> float:
         return self._bedrock.world.clock.time()
 
-    def phases(self) -> Work:
-        """Go through the phases."""
+    def to_the_end(self) -> Work:
+        """Go through the phases, or stop between two steps."""
+        try:
+            yield from self._phases()
+        except _Stopped:
+            yield self.now() + STOPPING * self._bedrock.world.settings.job_seconds
+            self.end("Stopped")
+
+    def _phases(self) -> Work:
         yield from self._phase("validation", self._validate())
         yield from self._phase("dataProcessing", self._process())
         yield from self._wait_for_slot()

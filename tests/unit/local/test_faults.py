@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.local.clock import ManualClock
-from airflow_bedrock.local.faults import Fault, Faults
+from airflow_bedrock.local.faults import AnyFault, Drop, Error, Faults
 
 SMALL = st.integers(0, 6)
 
@@ -24,7 +24,7 @@ def faults() -> tuple[Faults, ManualClock]:
 def test_a_fault_strikes_the_calls_that_it_is_for(skip: int, times: int | None, calls: int) -> None:
     """After `skip` calls it strikes `times` calls, and then no more; other operations count for nothing."""
     set_, _ = faults()
-    set_.add(Fault("error", operation="GetCustomModel", skip=skip, times=times, code="ConflictException"))
+    set_.add(Error(operation="GetCustomModel", skip=skip, times=times, code="ConflictException"))
     struck = []
     for _ in range(calls):
         assert set_.plan("bedrock", "ListCustomModels").answer is None
@@ -47,14 +47,15 @@ def test_a_fault_ends_with_its_time(pauses: list[float], seconds: float) -> None
         assert len(set_) == stands
 
 
-@given(st.lists(st.sampled_from(["error", "drop"]), min_size=1, max_size=5))
-def test_of_several_faults_one_answers_and_none_is_lost(effects: list[str]) -> None:
+@given(st.lists(st.booleans(), min_size=1, max_size=5))
+def test_of_several_faults_one_answers_and_none_is_lost(drops: list[bool]) -> None:
     """Faults for the same call answer one call each, the oldest first."""
     set_, _ = faults()
-    for number, effect in enumerate(effects):
-        set_.add(msgspec.convert({"effect": effect, "times": 1, "code": f"Code{number}"}, Fault))
-    answers = [set_.plan("bedrock", "Converse").answer for _ in range(len(effects) + 1)]
-    assert [fault and fault.code for fault in answers] == [*(f"Code{number}" for number in range(len(effects))), None]
+    given = [Drop(times=1) if drop else Error(times=1, code=f"Code{number}") for number, drop in enumerate(drops)]
+    for fault in given:
+        set_.add(fault)
+    answers = [set_.plan("bedrock", "Converse").answer for _ in range(len(given) + 1)]
+    assert answers == [*given, None]
 
 
 def test_the_nth_call_fails_even_if_others_failed_for_another_reason() -> None:
@@ -63,7 +64,7 @@ def test_the_nth_call_fails_even_if_others_failed_for_another_reason() -> None:
     set_.throttle("GetCustomModel", times=2)
     set_.fail("GetCustomModel", "ConflictException", nth=3)
     answers = [set_.plan("bedrock", "GetCustomModel").answer for _ in range(4)]
-    codes = [fault.code if fault else None for fault in answers]
+    codes = [fault.code if isinstance(fault, Error) else None for fault in answers]
     assert codes == ["ThrottlingException", "ThrottlingException", "ConflictException", None]
 
 
@@ -146,12 +147,14 @@ def test_a_misspelt_operation_is_told() -> None:
         {"effect": "explode"},
         {"effect": "drop", "times": -1},
         {"effect": "drop", "opration": "Converse"},
+        {"effect": "drop", "code": "ConflictException"},
+        {"effect": "fail-job", "phase": "training", "operation": "Converse"},
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(fault: dict[str, object]) -> None:
     """What is missing, misspelt or out of range is an error when the fault is set, not silence later."""
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(fault, Fault)
+        msgspec.convert(fault, AnyFault)
 
 
 def test_all_faults_can_be_removed() -> None:
