@@ -16,10 +16,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -70,10 +70,12 @@ class Storage:
     """Reads and writes whole files.
 
     :param s3: gives the S3 client; called when first needed, so that local files need no AWS connection.
+    :param kms_key_id: the KMS key that encrypts what is written to S3; None leaves it to the bucket.
     """
 
-    def __init__(self, s3: Callable[[], S3Client]) -> None:
+    def __init__(self, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
         self._s3 = s3
+        self._kms_key_id = kms_key_id
 
     def jsonl_files(self, uri: str) -> list[str]:
         """Return the one file that ``uri`` names, or every ``*.jsonl`` under it if it ends with a slash, sorted.
@@ -127,7 +129,8 @@ class Storage:
         """Copy a local file to ``uri``, whole or not at all; return False if the same content is there already.
 
         What is there already is left untouched, so its ETag and its time stay. On S3 the content is known by the
-        SHA-256 that this method leaves in the object's metadata; an object without it is written again.
+        SHA-256 that this method leaves in the object's metadata; an object without it, or without the key's
+        encryption, is written again.
 
         :raises BedrockFatalError: it may not be written.
         :raises BedrockError: writing failed in a way that may pass.
@@ -157,12 +160,15 @@ class Storage:
         digest, size = _sha256(file), file.stat().st_size
         if self._known(bucket, key) == (digest, size):
             return False
+        extra: dict[str, Any] = {"Metadata": {"sha256": digest}}
+        if self._kms_key_id:
+            extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._kms_key_id}
         with file.open("rb") as content:
-            self._s3().upload_fileobj(content, bucket, key, ExtraArgs={"Metadata": {"sha256": digest}})
+            self._s3().upload_fileobj(content, bucket, key, ExtraArgs=extra)
         return True
 
     def _known(self, bucket: str, key: str) -> tuple[str | None, int] | None:
-        """Return the digest and the size of an object; None if there is none, or none that may be looked at."""
+        """Return the digest and the size of an object; None if there is none as asked, or none to be looked at."""
         try:
             head = self._s3().head_object(Bucket=bucket, Key=key)
         except ClientError as error:
@@ -172,7 +178,16 @@ class Storage:
             }:  # without ListBucket, S3 says 403 for an object that is not there
                 return None
             raise
-        return head["Metadata"].get("sha256"), head["ContentLength"]
+        return (head["Metadata"].get("sha256"), head["ContentLength"]) if self._is_encrypted(head) else None
+
+    def _is_encrypted(self, head: Mapping[str, Any]) -> bool:
+        """Whether an object is encrypted as asked. S3 names the key by its ARN; an alias may stand for any."""
+        if not self._kms_key_id:
+            return True
+        key: str = head.get("SSEKMSKeyId", "")
+        return head.get("ServerSideEncryption") == "aws:kms" and (
+            "alias/" in self._kms_key_id or key.endswith(self._kms_key_id)
+        )
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from airflow_bedrock.datasets import (
 )
 from airflow_bedrock.datasets.preparation import SourceRecord
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, check_literals, checked, optional, real, rendered, text
+from airflow_bedrock.operators.arguments import Rule, check_literals, checked, named, optional, real, rendered, text
 from airflow_bedrock.storage import Storage, join, lies_in, place, same
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ _RULES: Mapping[str, Rule] = {
     "test_fraction": _FRACTION,
     "seed": _seed,
     "max_dropped_fraction": _FRACTION,
+    "kms_key_id": optional(named(text)),
 }
 
 
@@ -109,6 +110,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
     :param test_fraction: fraction of the records held out for evaluation, 0 to 1; 0 writes no such file.
     :param seed: another seed, a text or a whole number, is another split.
     :param max_dropped_fraction: more unusable records than this fraction of the source, 0 to 1, fail the task.
+    :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
         ``task.output["training_data_uri"]`` is found. (default: True)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
@@ -129,6 +131,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         "test_fraction",
         "seed",
         "max_dropped_fraction",
+        "kms_key_id",
     )
 
     def __init__(
@@ -146,6 +149,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         test_fraction: float | str = 0.1,
         seed: str | int = "",
         max_dropped_fraction: float | str = 0.05,
+        kms_key_id: str | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -162,6 +166,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         self.test_fraction = test_fraction
         self.seed = seed
         self.max_dropped_fraction = max_dropped_fraction
+        self.kms_key_id = kms_key_id
         check_literals(self, _RULES, _conflicts)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -171,7 +176,7 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         :raises BedrockError: the storage failed in a way that may pass.
         """
         arguments = checked(self, _RULES, _conflicts)
-        storage = Storage(lambda: self.hook.conn)
+        storage = Storage(lambda: self.hook.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
             try:
                 settings = _settings(arguments)

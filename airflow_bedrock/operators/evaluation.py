@@ -35,6 +35,7 @@ from airflow_bedrock.operators.arguments import (
     optional,
     real,
     rendered,
+    text,
     whole,
 )
 from airflow_bedrock.storage import Storage, join, place, same
@@ -74,6 +75,7 @@ _RULES: Mapping[str, Rule] = {
     "metrics": _metrics,
     "alpha": rendered(real(0, 1, between=True)),
     "ready_timeout": real(0),
+    "kms_key_id": optional(named(text)),
 }
 
 
@@ -107,6 +109,8 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         record.
     :param alpha: significance level of the verdict, between 0 and 1. (templated)
     :param ready_timeout: seconds to wait for a model that is not ready yet.
+    :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
+        (templated)
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
         ``task.output["verdict"]`` is found. (default: True)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
@@ -115,7 +119,14 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
 
     aws_hook_class = BedrockRuntimeHook
     template_fields: Sequence[str] = aws_template_fields(
-        "test_data_uri", "candidate_model_id", "baseline_model_id", "output_uri", "max_records", "max_tokens", "alpha"
+        "test_data_uri",
+        "candidate_model_id",
+        "baseline_model_id",
+        "output_uri",
+        "max_records",
+        "max_tokens",
+        "alpha",
+        "kms_key_id",
     )
 
     def __init__(
@@ -132,6 +143,7 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         metrics: str | Sequence[str] = ("exact_match",),
         alpha: float | str = 0.05,
         ready_timeout: float = 600.0,
+        kms_key_id: str | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -147,6 +159,7 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         self.metrics = metrics
         self.alpha = alpha
         self.ready_timeout = ready_timeout
+        self.kms_key_id = kms_key_id
         check_literals(self, _RULES, _conflicts)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -157,7 +170,7 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         """
         arguments = checked(self, _RULES, _conflicts)
         s3 = S3Hook(**self._hook_parameters)
-        storage = Storage(lambda: s3.conn)
+        storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
             with _adding("No question was asked."):

@@ -77,6 +77,35 @@ def test_prepare_on_s3(s3: S3Client, bucket: str) -> None:
     assert s3.get_object(Bucket=bucket, Key="out/train.jsonl")["Body"].read() == train
 
 
+def test_what_is_written_is_encrypted_with_the_users_key(s3: S3Client, bucket: str) -> None:
+    """Also what was there already, without a key or with another one; and then it is left as it is."""
+    put_source(s3, bucket, "in.jsonl", 0, 60)
+
+    def prepare(key: str | None) -> dict[str, tuple[str | None, str | None, object]]:
+        operator = BedrockDatasetPreparationOperator(
+            task_id="prepare",
+            source_uri=f"s3://{bucket}/in.jsonl",
+            output_uri=f"s3://{bucket}/out",
+            base_model_id="amazon.nova-micro-v1:0:128k",
+            aws_conn_id="aws_local",
+            kms_key_id=key and "{{ key }}",
+        )
+        operator.render_template_fields({"key": key})  # type: ignore[typeddict-unknown-key]  # what the field uses
+        operator.execute(Context())
+        heads = {name: s3.head_object(Bucket=bucket, Key=name) for name in versions(s3, bucket, "out/")}
+        return {
+            name: (head.get("ServerSideEncryption"), head.get("SSEKMSKeyId"), head["LastModified"])
+            for name, head in heads.items()
+        }
+
+    assert {mode for mode, *_ in prepare(None).values()}.isdisjoint({"aws:kms"})
+    for key in ("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/1", "alias/mine", "key/2"):
+        first = prepare(key)
+        assert len(first) == 4
+        assert all(mode == "aws:kms" for mode, *_ in first.values())
+        assert prepare(key) == first
+
+
 def test_missing_source(s3: S3Client, bucket: str) -> None:
     """What does not exist fails for good."""
     storage = Storage(lambda: s3)

@@ -178,11 +178,15 @@ def test_evaluation_of_a_trained_model(local: LocalBedrock, model_arn: str, name
         baseline_model_id=BASE_MODEL,
         output_uri=f"s3://{local.bucket}/{out}",
         metrics=["exact_match", "chrf"],
+        kms_key_id="alias/mine",
     ).execute(context())
     assert result["verdict"] == "better"
     assert result["candidate"]["n"] == result["baseline"]["n"] == data["counts"]["test"]
     assert result["candidate"]["accuracy"] > 0.9 > 0.5 > result["baseline"]["accuracy"]
     s3 = local.client("s3")
+    for written in ("candidate.jsonl", "baseline.jsonl", "report.json"):
+        head = s3.head_object(Bucket=local.bucket, Key=f"{out}/{written}")
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", "alias/mine")
     answers = s3.get_object(Bucket=local.bucket, Key=f"{out}/candidate.jsonl")["Body"].read().splitlines()
     report = json.loads(s3.get_object(Bucket=local.bucket, Key=f"{out}/report.json")["Body"].read())
     s3.close()
