@@ -53,6 +53,9 @@ def warnings(request: Mapping[str, Any], region: str | None, today: date | None 
     found = [ending] if ending else []
     if region is not None and region not in method.regions:
         found.append(f"base_models.toml has {method_name} of {model.name} in {', '.join(method.regions)}, not {region}")
+    validators = (request.get("validationDataConfig") or {}).get("validators")
+    if validators and method.max_validation_records == 0:
+        found.append(f"base_models.toml has no validation data for {method_name} of {model.name}: the job may fail")
     teacher = _teacher(request)
     if teacher is not None and (known_teacher := base_model(teacher)) and known_teacher.id not in method.teachers:
         found.append(

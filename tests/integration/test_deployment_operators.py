@@ -25,6 +25,7 @@ from airflow_bedrock.operators.deployment import (
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
+ON_DEMAND = "amazon.nova-micro-v1:0"  # with its context length it is for customization and provisioned throughput only
 
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.5)
@@ -175,7 +176,7 @@ def test_evaluation_of_a_trained_model(local: LocalBedrock, model_arn: str, name
         task_id="evaluate",
         test_data_uri=data["test_data_uri"],
         candidate_model_id=arn,
-        baseline_model_id=BASE_MODEL,
+        baseline_model_id=ON_DEMAND,
         output_uri=f"s3://{local.bucket}/{out}",
         metrics=["exact_match", "chrf"],
         kms_key_id="alias/mine",
@@ -204,7 +205,7 @@ def test_no_question_is_paid_for_without_a_bucket_for_the_answers(local: LocalBe
         task_id="evaluate",
         test_data_uri=data["test_data_uri"],
         candidate_model_id="no-such-model",
-        baseline_model_id=BASE_MODEL,
+        baseline_model_id=ON_DEMAND,
         output_uri=f"s3://{local.bucket}-gone/evaluation",
     )
     with pytest.raises(BedrockFatalError, match=rf"no bucket {local.bucket}-gone\. .* No question was asked\."):
@@ -217,8 +218,8 @@ def test_answers_that_are_lost(data: dict[str, Any], tmp_path: Path) -> None:
     operator = BedrockModelEvaluationOperator(
         task_id="evaluate",
         test_data_uri=data["test_data_uri"],
-        candidate_model_id=BASE_MODEL,
-        baseline_model_id=BASE_MODEL,
+        candidate_model_id=ON_DEMAND,
+        baseline_model_id=ON_DEMAND,
         output_uri=str(tmp_path),
         max_records="2",
         metrics="exact_match",

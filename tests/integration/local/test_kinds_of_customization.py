@@ -308,6 +308,31 @@ def test_image_model_learns_from_captions(service: Service) -> None:
     )
 
 
+def test_images_and_videos_are_not_mixed_in_a_dataset(service: Service) -> None:
+    """Images in the training data and videos in the validation data are one dataset."""
+    uris = [service.put(key, "not really one") for key in ("media/i.png", "media/v.mp4")]
+    data = []
+    for kind, form, uri in zip(("image", "video"), ("png", "mp4"), uris, strict=True):
+        block = {kind: {"format": form, "source": {"s3Location": {"uri": uri}}}}
+        turns = [{"role": "user", "content": [block]}, {"role": "assistant", "content": [{"text": "A cat"}]}]
+        data.append({"s3Uri": service.put(f"{kind}s.jsonl", (json.dumps({"messages": turns}) + "\n") * 8)})
+    changes = {"baseModelIdentifier": "amazon.nova-lite-v1:0:300k", "trainingDataConfig": data[0]}
+    assert service.job(service.create(**changes))["status"] == "Completed"
+    assert "images or videos, but not both" in failure(
+        service, **changes, validationDataConfig={"validators": [data[1]]}
+    )
+
+
+def test_nova_2_takes_no_validation_data(service: Service) -> None:
+    """The job fails; without validation data it does not."""
+    data = {"s3Uri": service.put("two-hundred.jsonl", service.dataset(200))}
+    changes = {"baseModelIdentifier": NOVA_2, "trainingDataConfig": data}
+    assert failure(service, **changes, validationDataConfig={"validators": [data]}) == (
+        "The base model takes no validation data"
+    )
+    assert service.job(service.create(**changes))["status"] == "Completed"
+
+
 def test_records_are_checked_one_by_one(service: Service) -> None:
     """A reserved word fails the job, with the file and the record's number."""
     data = service.put("reserved.jsonl", service.dataset(10) + log_free("User: hello", "hi"))

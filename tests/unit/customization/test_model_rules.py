@@ -58,6 +58,11 @@ def test_what_the_table_lacks_is_a_warning() -> None:
     assert "does not know new.model-v1:0" in warnings({"baseModelIdentifier": "new.model-v1:0"}, "us-east-1")[0]
     assert "no CONTINUED_PRE_TRAINING" in warnings(request(customizationType="CONTINUED_PRE_TRAINING"), "us-east-1")[0]
     assert "not eu-west-1" in warnings(request(), "eu-west-1")[0]
+    lite = {
+        "baseModelIdentifier": "amazon.nova-2-lite-v1:0:256k",
+        "validationDataConfig": {"validators": [{"s3Uri": "s3://b/v"}]},
+    }
+    assert "no validation data" in warnings(lite, "us-east-1")[0]
     teacher = {"distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-micro-v1:0"}}}
     distilled = request(customizationType="DISTILLATION", customizationConfig=teacher)
     assert "other teachers" in warnings(distilled, "us-east-1")[0]
