@@ -78,6 +78,7 @@ def local_bedrock_module(request: pytest.FixtureRequest) -> Iterator[LocalBedroc
 def _local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
     global _running
     try:
+        from airflow_bedrock.local.dag_test import prepare
         from airflow_bedrock.local.service import LocalBedrock
     except ModuleNotFoundError as error:
         pytest.fail(
@@ -90,6 +91,7 @@ def _local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
         _running += 1
         try:
             _lead(patch, local)
+            prepare(patch)
             yield local
         finally:
             _running -= 1

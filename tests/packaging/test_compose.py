@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from airflow_bedrock.get_provider_info import get_provider_info
+from airflow_bedrock.local.service import SECRET
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Run
@@ -308,7 +309,7 @@ def test_airflow_finds_local_bedrock(services: dict[str, Any]) -> None:
     for name in ("airflow-worker", "airflow-triggerer", "airflow-dag-processor"):
         environment = services[name]["environment"]
         connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])
-        assert connection["conn_type"] == "aws"
+        assert (connection["conn_type"], connection["password"]) == ("aws", SECRET)
         assert connection["extra"]["endpoint_url"] == "http://local-bedrock:5005"
         assert connection["extra"]["config_kwargs"] == {"s3": {"addressing_style": "path"}}
         assert environment["AIRFLOW_VAR_BEDROCK_BUCKET"] == "airflow-bedrock-local"

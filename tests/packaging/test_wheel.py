@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import sysconfig
 import tarfile
@@ -129,3 +130,52 @@ def test_airflow_finds_the_wheel(run: Run, clean: Path) -> None:
 def test_the_wheel_brings_the_command(run: Run, clean: Path) -> None:
     """`airflow-bedrock` is installed and tells its subcommands."""
     assert "local" in run(clean / "airflow-bedrock", "--help").stdout
+
+
+SUPPORT_ROUTER = """
+import boto3, json
+from airflow.sdk import DAG, Variable, task
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+
+def record(number):
+    turns = [("user", f"number {number}"), ("assistant", "even" if number % 2 == 0 else "odd")]
+    messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
+    return json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages})
+
+with DAG("support_router") as dag:
+    @task
+    def data():
+        lines = "\\n".join(record(number) for number in range(20))
+        boto3.client("s3").put_object(Bucket=Variable.get("bedrock_bucket"), Key="train.jsonl", Body=lines.encode())
+
+    data() >> BedrockModelCustomizationOperator(
+        task_id="customize",
+        job_name="support-router",
+        custom_model_name="support-router",
+        role_arn="{{ var.value.bedrock_role_arn }}",
+        base_model_id="amazon.nova-micro-v1:0:128k",
+        training_data_uri="s3://{{ var.value.bedrock_bucket }}/train.jsonl",
+        output_data_uri="s3://{{ var.value.bedrock_bucket }}/out/",
+        hyperparameters={"epochCount": "1"},
+    )
+"""
+
+
+@pytest.mark.parametrize("first", ["", "import airflow.settings\n"], ids=["at once", "Airflow imported before"])
+def test_the_documented_tests_pass(run: Run, clean: Path, checkout: Path, tmp_path: Path, first: str) -> None:
+    """In the new environment, where no Airflow was ever started, the tests of docs/local-bedrock.md pass as they stand.
+
+    They find the DAG beside them, with the documented settings, and leave the user's home alone.
+    """
+    docs = (checkout / "docs/local-bedrock.md").read_text()
+    blocks = re.findall(r"```(?:python|toml)\n(.*?)```", docs, flags=re.DOTALL)
+    tests = [block for block in blocks if "def test_" in block]
+    (settings,) = [block for block in blocks if "[tool.pytest" in block]
+    (tmp_path / "project" / "my_dags").mkdir(parents=True)
+    (tmp_path / "project" / "my_dags" / "support_router.py").write_text(SUPPORT_ROUTER)
+    (tmp_path / "project" / "pyproject.toml").write_text(settings)
+    (tmp_path / "project" / "test_dags.py").write_text("\n\n".join([f"{first}import pytest", *tests]))
+    alone = ["env", "-u", "AIRFLOW_HOME", f"HOME={tmp_path}"]
+    ran = run(*alone, clean / "python", "-m", "pytest", "-q", "-p", "no:asyncio", cwd=tmp_path / "project")
+    assert f"{sum(test.count('def test_') for test in tests)} passed" in ran.stdout
+    assert first or not (tmp_path / "airflow").exists()

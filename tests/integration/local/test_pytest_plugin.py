@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_bedrock.local.service import SECRET
+
 pytest_plugins = ["pytester"]
 
 DAG = """
@@ -51,10 +53,12 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Py
 def test_a_dag_is_tested_with_three_lines(
     run: pytest.Pytester, airflow_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the fixture, a DAG's own test run trains on Local Bedrock, and a fault and the journal are at hand."""
-    dags = run.mkdir("dags")
-    (dags / "numbers_dag.py").write_text(DAG)
-    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(dags))
+    """With the fixture, a DAG's own test run trains on Local Bedrock, and a fault and the journal are at hand.
+
+    The logs hide nothing, since the dummy secret occurs in no name.
+    """
+    (run.mkdir("dags") / "numbers_dag.py").write_text(DAG)
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(run.mkdir("no-dags")))
     run.makepyfile(
         """
         def test_numbers(local_bedrock):
@@ -63,13 +67,17 @@ def test_a_dag_is_tested_with_three_lines(
 
         def test_numbers_again(local_bedrock):
             from numbers_dag import dag
-            local_bedrock.faults.fail_job("training", "Out of luck")
+            local_bedrock.faults.fail_job("training", f"No luck with s3://{local_bedrock.bucket}/train.jsonl")
             assert dag.test().state == "failed"
             (created,) = local_bedrock.calls.of("CreateModelCustomizationJob")
             assert created.parameters["hyperParameters"] == {"epochCount": "1"}
         """
     )
-    run.runpytest_subprocess("-q", "-o", "pythonpath=dags").assert_outcomes(passed=2)
+    ran = run.runpytest_subprocess("-q", "-s", "-o", "pythonpath=dags")
+    ran.assert_outcomes(passed=2)
+    ran.stdout.fnmatch_lines(["*No luck with s3://airflow-bedrock-local/train.jsonl*"])
+    assert SECRET not in ran.stdout.str()
+    assert "***" not in ran.stdout.str()
 
 
 def test_each_test_has_its_own(run: pytest.Pytester) -> None:

@@ -1,0 +1,85 @@
+"""What ``dag.test()`` needs of Airflow, wherever the DAG's file lies: a database, and a bundle that holds the file.
+
+Where the environment names no home and no database of Airflow, tests get both of their own, for as long as the process
+lives. What the environment names is used as it is, and never migrated.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+_NAMED = ("AIRFLOW_HOME", "AIRFLOW_CONFIG", _DATABASE, f"{_DATABASE}_CMD", f"{_DATABASE}_SECRET")
+
+
+def prepare(patch: pytest.MonkeyPatch) -> None:
+    """Make ``DAG.test`` work, until the patch is undone."""
+    own = not any(name in os.environ for name in _NAMED)
+    if own:
+        patch.setenv("AIRFLOW_HOME", str(_home()))
+        patch.setenv(_DATABASE, f"sqlite:///{_home()}/airflow.db")
+        patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+    with warnings.catch_warnings(action="ignore"):  # Airflow's own are not the test's
+        from airflow.sdk import DAG
+
+    test = DAG.test
+
+    @functools.wraps(test)
+    def prepared(dag: Any, *args: Any, **kwargs: Any) -> Any:
+        if own:
+            _make_database(patch)
+        _make_bundle(patch, dag)
+        return test(dag, *args, **kwargs)
+
+    patch.setattr(DAG, "test", prepared)
+
+
+def _make_database(patch: pytest.MonkeyPatch) -> None:
+    from airflow import settings
+
+    if os.environ[_DATABASE] != settings.SQL_ALCHEMY_CONN:  # Airflow was imported before the fixture began
+        settings.configure_vars()
+        settings.reconfigure_orm()
+    _migrate()
+
+
+@functools.cache
+def _migrate() -> None:
+    from airflow.utils.db import initdb
+
+    with warnings.catch_warnings(action="ignore"):
+        initdb()
+
+
+def _make_bundle(patch: pytest.MonkeyPatch, dag: Any) -> None:
+    """Show Airflow the DAG's file, beside the bundles that are configured: it runs no DAG that it has not parsed."""
+    from airflow.configuration import conf
+
+    name = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+    configured: Any = conf.getjson("dag_processor", "dag_bundle_config_list")
+    tested = {
+        "name": "tested",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": dag.fileloc},
+    }
+    patch.setenv(name, json.dumps([tested, *(one for one in configured if one["name"] != "tested")]))
+    # Airflow passes over files that do not hold the words "dag" and "airflow", such as those that use a factory.
+    patch.setenv("AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE", "False")
+
+
+@functools.cache
+def _home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="airflow-bedrock-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
