@@ -26,6 +26,7 @@ from airflow_bedrock.local.web.application import INTERNAL, Application
 from airflow_bedrock.local.web.guard import Guard
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.server import Server
+from airflow_bedrock.local.work.resume import resume
 
 KEY = "local"
 SECRET = "opens-nothing"  # noqa: S105
@@ -201,7 +202,9 @@ class LocalBedrock:
         """Put in place what is there from the start: what the state directory kept, the bucket, the role."""
         if self._settings.state:
             self._keeper = Keeper(self._settings.state, self._world, self._clients)
-            self._keeper.restore()
+            started = self._keeper.restore()
+            for bedrock in self._world.all():
+                resume(bedrock, started)
             self._world.keeping = self._keeper
         self._make_bucket()
         self._make_role()

@@ -11,9 +11,9 @@ from airflow_bedrock.local.clock import Clock
 from airflow_bedrock.local.errors import ServiceError, conflict
 from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.learning.model import LanguageModel
+from airflow_bedrock.local.runner import Runner
 from airflow_bedrock.local.settings import Settings
 from airflow_bedrock.local.state.resources import Accepted, CustomModel, Deployment, Job, Shelf, new_id
-from airflow_bedrock.local.work.runner import Runner
 
 
 class Named(Protocol):

@@ -28,7 +28,6 @@ from airflow_bedrock.local.state.files import write_whole
 from airflow_bedrock.local.state.resources import Shelf, Transient
 from airflow_bedrock.local.state.roles import Roles
 from airflow_bedrock.local.state.store import StateError, Store
-from airflow_bedrock.local.work.resume import resume
 
 BEAT = 0.5
 """Seconds between two writings of what work has changed by itself, and of the time."""
@@ -64,8 +63,8 @@ class Keeper(Keeping):
         self._buckets = Buckets(directory, self._store, clients.client("s3", region))
         self._roles = Roles(self._store, clients.client("iam", region))
 
-    def restore(self) -> None:
-        """Bring the kept state back, and let work go on where it stood.
+    def restore(self) -> dict[str, float]:
+        """Bring the kept state back, and return when each piece of work was started, by its key, on the present clock.
 
         The time at which nothing ran does not count as time that work has taken.
 
@@ -79,13 +78,11 @@ class Keeper(Keeping):
             raise StateError(f"The state in {self._directory} cannot be read: {error}. Move it away.") from error
         self._world.clock.catch_up(stood)
         pause = max(0.0, self._world.clock.time() - stood)
-        began = {
+        return {
             name.removeprefix("work/"): msgspec.json.decode(value, type=float) + pause
             for name, value in self._store.values.items()
             if name.startswith("work/")
         }
-        for bedrock in self._world.all():
-            resume(bedrock, began)
 
     def start(self) -> None:
         """Begin to write."""

@@ -15,7 +15,7 @@ import msgspec
 
 from airflow_bedrock.local.state.files import write_whole
 
-_HEADER = b'{"airflow-bedrock local state":2}\n'
+_HEADER = b'{"airflow-bedrock local state":3}\n'
 _SLACK = 1 << 20
 """Bytes of the file that may be out of date, beside as many as are not."""
 

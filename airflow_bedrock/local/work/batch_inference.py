@@ -14,6 +14,7 @@ import msgspec
 from airflow_bedrock.base_models import foundation_model_id
 from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.learning.model import LanguageModel
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Counts, InvocationJob
 from airflow_bedrock.local.work.events import BATCH, tell
@@ -22,7 +23,6 @@ from airflow_bedrock.local.work.inference import Question, Reply, ask, reply_of
 from airflow_bedrock.local.work.invoke_bodies import CONVERSE, form_of, read_question
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
-from airflow_bedrock.local.work.runner import Work
 from airflow_bedrock.local.work.s3 import check_writable, read_folder, unreadable, unwritable, write
 
 MIN_RECORDS, MAX_RECORDS = 100, 50_000

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from airflow_bedrock.local.catalog import foundation_model_arn
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, World
 from airflow_bedrock.local.state.resources import CopyJob, CustomModel
 from airflow_bedrock.local.work.frame import framed
 from airflow_bedrock.local.work.records import DataError
-from airflow_bedrock.local.work.runner import Work
 
 
 def source_of(world: World, arn: str) -> CustomModel | None:

@@ -20,6 +20,7 @@ from airflow_bedrock.local.learning.training import (
     token_limit,
     train,
 )
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CustomModel, Job
 from airflow_bedrock.local.work.artefacts import Row, write_metrics
@@ -29,7 +30,6 @@ from airflow_bedrock.local.work.examples import examples_of
 from airflow_bedrock.local.work.frame import framed
 from airflow_bedrock.local.work.held_out import EarlyStopping, hold_out
 from airflow_bedrock.local.work.records import DataError, Record
-from airflow_bedrock.local.work.runner import Work
 from airflow_bedrock.local.work.slots import has_slot, wake_next
 
 VALIDATED, PROCESSED = 0.15, 0.3

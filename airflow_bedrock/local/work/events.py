@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 from moto.events.utils import EventTemplateParser
 
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
-from airflow_bedrock.local.work.runner import Work
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.work.records import DataError
-from airflow_bedrock.local.work.runner import Work
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.batch_inference import infer
 from airflow_bedrock.local.work.copying import copy
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.deployment import deploy, update
-from airflow_bedrock.local.work.runner import Work
 from airflow_bedrock.local.work.throughput import provision
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Throughput
-from airflow_bedrock.local.work.runner import Work
 
 
 def provision(bedrock: Bedrock, throughput: Throughput) -> Work:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.local.clock import Clock, ManualClock
-from airflow_bedrock.local.work.runner import Runner, Work
+from airflow_bedrock.local.runner import Runner, Work
 
 
 def test_the_computers_clock() -> None:

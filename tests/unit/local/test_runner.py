@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from airflow_bedrock.local.clock import Clock, ManualClock
-from airflow_bedrock.local.work.runner import Runner, Work
+from airflow_bedrock.local.runner import Runner, Work
 
 
 def counting(clock: Clock, steps: list[str], name: str, times: int, every: float) -> Work:

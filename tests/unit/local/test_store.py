@@ -77,7 +77,7 @@ def test_what_has_not_changed_is_not_written(tmp_path: Path) -> None:
     assert (tmp_path / "state.jsonl").stat().st_size == size
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"airflow-bedrock local state":2}\nnonsense\n{"a":1}\n'])
+@pytest.mark.parametrize("content", [b"{}", b'{"airflow-bedrock local state":3}\nnonsense\n{"a":1}\n'])
 def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     """A file that is something else, or damaged in the middle, is an error that says what to do."""
     path = tmp_path / "state.jsonl"
