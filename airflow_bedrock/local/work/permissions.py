@@ -33,7 +33,16 @@ class Role:
 
     def __init__(self, bedrock: Bedrock, arn: str, for_arn: str) -> None:
         self._checked = bedrock.world.settings.check_role
-        self._context = {"aws:sourceaccount": bedrock.account, "aws:sourcearn": for_arn}
+        self._context = {
+            "aws:principalaccount": bedrock.account,
+            "aws:principalarn": arn,
+            "aws:requestedregion": bedrock.region,
+            "aws:resourceaccount": bedrock.account,
+            "aws:securetransport": "true",
+            "aws:sourceaccount": bedrock.account,
+            "aws:sourcearn": for_arn,
+            "s3:resourceaccount": bedrock.account,
+        }
         self._documents = _documents(bedrock, arn) if self._checked else _Documents({}, [])
 
     @property
@@ -41,9 +50,9 @@ class Role:
         """Whether it exists and Bedrock may assume it."""
         return not self._checked or trusts(self._documents.trust, SERVICE, self._context)
 
-    def may(self, action: str, resource: str) -> bool:
+    def may(self, action: str, resource: str, **context: str) -> bool:
         """Whether it may do something, such as ``lambda:InvokeFunction`` on a function's ARN."""
-        return not self._checked or allows(self._documents.policies, action, resource, self._context)
+        return not self._checked or allows(self._documents.policies, action, resource, self._context | context)
 
     def may_read(self, uri: str) -> bool:
         """Whether it may read an object."""
@@ -55,7 +64,8 @@ class Role:
 
     def may_list(self, uri: str) -> bool:
         """Whether it may list the bucket of an object."""
-        return self.may("s3:ListBucket", f"arn:aws:s3:::{split_uri(uri)[0]}")
+        bucket, key = split_uri(uri)
+        return self.may("s3:ListBucket", f"arn:aws:s3:::{bucket}", **{"s3:prefix": key})
 
 
 def _documents(bedrock: Bedrock, arn: str) -> _Documents:

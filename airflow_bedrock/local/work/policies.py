@@ -1,44 +1,85 @@
-"""IAM policies, as far as a service role needs them: does this statement let Bedrock in, does that one let it read?
+"""IAM policies: may this be done? One evaluator for callers, for service roles, and for IAM's policy simulator.
 
-A condition that is not known here never forbids anything: it lets an Allow pass, and a Deny not.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+
+A condition key that a request does not have is evaluated as AWS does it. A key that Local Bedrock knows nothing of, and
+an operator that it does not have, denies: an Allow that depends on it does not count, and a Deny does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from functools import partial
 from typing import Any
 
-_EQUALS = {"StringEquals", "ArnEquals", "StringEqualsIgnoreCase", "StringLike", "ArnLike"}
-_DIFFERS = {"StringNotEquals", "ArnNotEquals", "StringNotEqualsIgnoreCase", "StringNotLike", "ArnNotLike"}
+Context = Mapping[str, str | Sequence[str]]
+"""Condition keys in lower case, such as ``aws:sourceaccount``, and their values."""
+
+_KNOWN = re.compile(
+    r"aws:(source(account|arn|ip|vpc|vpce|identity)|principal(arn|account|type|tag/.+|isawsservice|orgid)"
+    r"|resource(account|tag/.+)|requesttag/.+|tagkeys|requestedregion|securetransport|userid|username|calledvia"
+    r"|viaawsservice|multifactorauth(present|age)|useragent|referer)"
+    r"|iam:passedtoservice"
+    r"|bedrock:(guardrailidentifier|inferenceprofilearn|promptrouterarn|bearertokentype)"
+    r"|s3:(prefix|delimiter|max-keys|resourceaccount)"
+)
+"""The keys whose absence from a context means that the request does not have them."""
 
 
-def allows(policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Mapping[str, str]) -> bool:
-    """Whether identity policies allow an action on a resource: one allows it and none denies it.
+class Decision(StrEnum):
+    """What policies say, in the words of IAM's simulator."""
 
-    :param context: condition keys in lower case, such as ``aws:sourceaccount``, and their values.
+    ALLOWED = "allowed"
+    EXPLICIT_DENY = "explicitDeny"
+    IMPLICIT_DENY = "implicitDeny"
+
+
+def decide(
+    policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context, *, all_known: bool = False
+) -> Decision:
+    """Return what identity policies say of an action on a resource.
+
+    :param all_known: whether every key that the context lacks is one that the request does not have.
     """
-    effects = {
-        statement["Effect"]
+    return _decision(
+        statement
         for statement in _statements(policies)
-        if _covers(statement, "Action", action.lower(), str.lower)
-        and _covers(statement, "Resource", resource)
-        and _conditions_met(statement, context)
-    }
-    return effects == {"Allow"}
+        if _covers(statement, "Action", action, context, re.IGNORECASE)
+        and _covers(statement, "Resource", resource, context)
+        and _conditions_met(statement, context, all_known)
+    )
 
 
-def trusts(policy: Mapping[str, Any], service: str, context: Mapping[str, str]) -> bool:
+def allows(policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context) -> bool:
+    """Whether identity policies allow an action on a resource: one allows it and none denies it."""
+    return decide(policies, action, resource, context) is Decision.ALLOWED
+
+
+def trusts(policy: Mapping[str, Any], service: str, context: Context) -> bool:
     """Whether a trust policy lets a service assume the role."""
-    effects = {
-        statement["Effect"]
+    found = _decision(
+        statement
         for statement in _statements([policy])
-        if _covers(statement, "Action", "sts:assumerole", str.lower)
+        if _covers(statement, "Action", "sts:AssumeRole", context, re.IGNORECASE)
         and _is_principal(statement.get("Principal"), service)
-        and _conditions_met(statement, context)
-    }
-    return effects == {"Allow"}
+        and _conditions_met(statement, context, all_known=False)
+    )
+    return found is Decision.ALLOWED
+
+
+def condition_keys(policies: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the condition keys that policies name."""
+    blocks = [block for one in _statements(policies) for block in one.get("Condition", {}).values()]
+    return {key for block in blocks for key in block}
+
+
+def _decision(statements: Iterable[Mapping[str, Any]]) -> Decision:
+    effects = {statement.get("Effect") for statement in statements}
+    if not effects:
+        return Decision.IMPLICIT_DENY
+    return Decision.ALLOWED if effects == {"Allow"} else Decision.EXPLICIT_DENY
 
 
 def _statements(policies: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -46,14 +87,10 @@ def _statements(policies: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, 
         yield from _listed(policy.get("Statement", []))
 
 
-def _covers(statement: Mapping[str, Any], member: str, value: str, fold: Any = str) -> bool:
+def _covers(statement: Mapping[str, Any], member: str, value: str, context: Context, flags: int = 0) -> bool:
     if f"Not{member}" in statement:
-        return not _matches_any(statement[f"Not{member}"], value, fold)
-    return _matches_any(statement.get(member, []), value, fold)
-
-
-def _matches_any(patterns: Any, value: str, fold: Any = str) -> bool:
-    return any(_like(fold(pattern), value) for pattern in _listed(patterns))
+        return not any(_like(one, value, context, flags) for one in _listed(statement[f"Not{member}"]))
+    return any(_like(one, value, context, flags) for one in _listed(statement.get(member, [])))
 
 
 def _is_principal(principal: Any, service: str) -> bool:
@@ -62,27 +99,82 @@ def _is_principal(principal: Any, service: str) -> bool:
     return isinstance(principal, Mapping) and service in _listed(principal.get("Service", []))
 
 
-def _conditions_met(statement: Mapping[str, Any], context: Mapping[str, str]) -> bool:
-    unknown = statement["Effect"] == "Allow"
-    return all(
-        _condition_met(operator, context[key.lower()], values, unknown) if key.lower() in context else unknown
-        for operator, block in statement.get("Condition", {}).items()
-        for key, values in block.items()
-    )
+def _conditions_met(statement: Mapping[str, Any], context: Context, all_known: bool) -> bool:
+    unknown = statement.get("Effect") != "Allow"
+    for operator, block in statement.get("Condition", {}).items():
+        for key, patterns in block.items():
+            known = all_known or key.lower() in context or _KNOWN.fullmatch(key.lower())
+            met = _condition_met(operator, context.get(key.lower()), _listed(patterns), context) if known else None
+            if not (unknown if met is None else met):
+                return False
+    return True
 
 
-def _condition_met(operator: str, value: str, patterns: Any, unknown: bool) -> bool:
-    name = operator.rpartition(":")[2].removesuffix("IfExists")
-    if name in _EQUALS:
-        return _matches_any(patterns, value)
-    if name in _DIFFERS:
-        return not _matches_any(patterns, value)
-    return unknown
+def _condition_met(
+    operator: str, found: str | Sequence[str] | None, patterns: Sequence[Any], context: Context
+) -> bool | None:
+    """Return whether a condition is met; None where the operator is not known."""
+    quantifier, _, name = operator.rpartition(":")
+    name, if_exists = name.removesuffix("IfExists"), name.endswith("IfExists")
+    if name == "Null":
+        return any((found is None) is (_text(one).lower() == "true") for one in patterns)
+    test = _TESTS.get(name.replace("Not", ""))
+    if test is None or quantifier not in ("", "ForAnyValue", "ForAllValues"):
+        return None
+    negated = "Not" in name
+    if found is None:
+        return if_exists or quantifier == "ForAllValues" or (negated and quantifier == "")
+    texts = [_text(one) for one in patterns]
+    matching = partial(_matches, test, texts, context, negated)
+    values = [found] if isinstance(found, str) else found
+    # Without a quantifier a negated operator wants every value to differ; the others want one that matches.
+    every = quantifier == "ForAllValues" or (negated and quantifier == "")
+    return all(map(matching, values)) if every else any(map(matching, values))
 
 
-def _like(pattern: str, value: str) -> bool:
-    # IAM knows * and ? only; a bracket is a bracket.
-    return fnmatchcase(value, re.sub(r"\[", "[[]", pattern))
+def _matches(test: _Test, patterns: Sequence[str], context: Context, negated: bool, value: str) -> bool:
+    return any(test(pattern, value, context) for pattern in patterns) is not negated
+
+
+def _like(pattern: str, value: str, context: Context, flags: int = 0) -> bool:
+    """Whether a value fits a pattern with ``*``, ``?`` and policy variables such as ``${aws:username}``."""
+
+    def part(found: re.Match[str]) -> str:
+        if (variable := found[1]) is None:
+            return {"*": ".*", "?": "."}.get(found[0]) or re.escape(found[0])
+        if variable in ("*", "?", "$"):
+            return re.escape(variable)
+        replacement = context.get(variable.lower())
+        return re.escape(replacement) if isinstance(replacement, str) else "(?!)"  # which nothing fits
+
+    expression = re.sub(r"\$\{([^}]*)\}|.", part, pattern, flags=re.DOTALL)
+    return re.fullmatch(expression, value, flags | re.DOTALL) is not None
+
+
+def _arn_like(pattern: str, value: str, context: Context) -> bool:
+    wanted, found = pattern.split(":", 5), value.split(":", 5)
+    return len(wanted) == len(found) and all(_like(*pair, context) for pair in zip(wanted, found, strict=True))
+
+
+_Test = Callable[[str, str, Context], bool]
+
+_TESTS: dict[str, _Test] = {
+    "StringEquals": lambda pattern, value, context: _like(_literal(pattern), value, context),
+    "StringEqualsIgnoreCase": lambda pattern, value, context: _like(_literal(pattern), value, context, re.IGNORECASE),
+    "StringLike": _like,
+    "ArnEquals": _arn_like,
+    "ArnLike": _arn_like,
+    "Bool": lambda pattern, value, _: pattern.lower() == value.lower(),
+}
+
+
+def _literal(pattern: str) -> str:
+    """Return a pattern in which ``*`` and ``?`` stand for themselves, and variables for what they are."""
+    return re.sub(r"(\$\{[^}]*\})|([*?])", lambda found: found[1] or f"${{{found[2]}}}", pattern)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _listed(value: Any) -> Sequence[Any]:
