@@ -79,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take any role, whether or not it exists and may do what its job does",
     )
     account.add_argument(
+        "--enforce-iam",
+        action="store_true",
+        help="let IAM users and assumed roles do only what their policies allow; the credentials that are printed may "
+        "do everything",
+    )
+    account.add_argument(
         "--allow-graders",
         action="store_true",
         help="let reinforcement fine-tuning run the Lambda function that is its grader: a program of whoever can reach "

@@ -19,7 +19,7 @@ from moto.core.utils import get_service_model
 
 from airflow_bedrock.local.clock import Clock, ManualClock
 from airflow_bedrock.local.faults import Faults
-from airflow_bedrock.local.settings import ACCOUNT, ROLE_NAME, Settings
+from airflow_bedrock.local.settings import ACCOUNT, KEY, ROLE_NAME, Settings
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.keeper import Keeper
 from airflow_bedrock.local.web.application import INTERNAL, Application
@@ -28,10 +28,9 @@ from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.server import Server
 from airflow_bedrock.local.work.resume import resume
 
-KEY = "local"
 SECRET = "opens-nothing"  # noqa: S105
-"""The access key: anything is accepted, AWS clients only insist that there is something. Airflow hides the secret
-wherever its logs hold it, so it is a word that occurs in no name."""
+"""The access key's secret, which nobody checks. Airflow hides it wherever its logs hold it, so it is a word that occurs in
+no name."""
 
 _LOADER = botocore.loaders.create_loader()
 """Reads each service's model once for all clients."""

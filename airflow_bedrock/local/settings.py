@@ -12,6 +12,9 @@ from typing import Literal
 ACCOUNT = "123456789012"
 """The account everything belongs to; moto's."""
 
+KEY = "local"
+"""The access key of the account's root: where IAM is not enforced anything is accepted."""
+
 ROLE_NAME = "AirflowBedrockLocal"
 """The service role that is there from the start."""
 
@@ -48,6 +51,7 @@ class Settings:
     :param region: the region of that bucket, and the default one of clients.
     :param state: a directory that keeps jobs, models and buckets between runs; None keeps nothing.
     :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to be allowed what the job does.
+    :param enforce_iam: whether who calls Bedrock and S3 may do only what the policies of IAM allow.
     :param allow_graders: whether reinforcement fine-tuning may run the Lambda function that is its grader, as the user
         who runs Local Bedrock.
     :param quotas: the account's quotas.
@@ -66,6 +70,7 @@ class Settings:
     region: str = "us-east-1"
     state: Path | None = None
     check_role: bool = True
+    enforce_iam: bool = False
     allow_graders: bool = False
     quotas: Quotas = field(default_factory=Quotas)
     inner_validation_folder: bool = True

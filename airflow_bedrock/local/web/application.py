@@ -18,11 +18,14 @@ from werkzeug.datastructures import EnvironHeaders, MultiDict
 from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError, not_built
 from airflow_bedrock.local.faults import Drop, Error, Plan
-from airflow_bedrock.local.settings import ACCOUNT
+from airflow_bedrock.local.settings import ACCOUNT, KEY
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.admin import Admin
+from airflow_bedrock.local.web.authorization import check_bedrock, check_s3
+from airflow_bedrock.local.web.callers import Caller, caller_of
 from airflow_bedrock.local.web.hiding import without_new
 from airflow_bedrock.local.web.journal import Journal
+from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
 from airflow_bedrock.local.web.protocol import HttpRequest, HttpResponse, Router, parse, respond, respond_error
 from airflow_bedrock.local.web.reading import readable, serialization, signed_for
 from airflow_bedrock.local.web.s3 import S3Request, error_code, respond_s3_error, s3_request
@@ -150,7 +153,10 @@ class Application:
             run = handler(operation.name)
             if run is None:
                 raise not_built(f"the operation {operation.name}")
-            result = run(self._world.bedrock(ACCOUNT, visit.region), parameters)
+            bedrock = self._world.bedrock(ACCOUNT, visit.region)
+            if caller := self._caller(visit):
+                check_bedrock(caller, bedrock, operation.name, parameters)
+            result = run(bedrock, parameters)
             if plan.age and isinstance(result, dict):
                 result = without_new(operation, result, self._world.clock.time() - plan.age)
             response = respond(operation, result)
@@ -169,12 +175,24 @@ class Application:
         visit.operation, visit.parameters = request.operation, request.parameters
 
         def execute(_: Plan) -> HttpResponse:
+            try:
+                if caller := self._caller(visit):
+                    check_s3(caller, request, visit.region, environ)
+            except ServiceError as error:
+                return respond_s3_error(error)
             response = self._objects.answer(request, environ, lambda: self._ask_moto(visit))
             if response.status < 300:
                 self._write_objects(request)
             return response
 
         return self._answer(visit, execute, respond_s3_error)
+
+    def _caller(self, visit: _Visit) -> Caller | None:
+        """Return who calls; None for who may do everything.
+
+        :raises ServiceError: it is nobody whom IAM knows.
+        """
+        return caller_of(visit.environ, KEY) if self._world.settings.enforce_iam else None
 
     def _write_objects(self, request: S3Request) -> None:
         if request.changes_object:
@@ -186,6 +204,8 @@ class Application:
         visit.operation = _operation_of(visit)
 
         def execute(_: Plan) -> HttpResponse:
+            if visit.service == "iam" and visit.operation in SIMULATIONS:
+                return simulate(visit.operation, visit.environ["wsgi.input"].read())
             response = self._ask_moto(visit)
             if visit.service in ("iam", "cloudformation") and not visit.operation.startswith(("Get", "List")):
                 self._world.roles = {}

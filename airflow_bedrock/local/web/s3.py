@@ -27,6 +27,8 @@ _CODES = {
     "ServiceUnavailableException": ("ServiceUnavailable", 503),
     "ExpiredTokenException": ("ExpiredToken", 400),
     "AccessDeniedException": ("AccessDenied", 403),
+    "MissingAuthenticationTokenException": ("AccessDenied", 403),
+    "UnrecognizedClientException": ("InvalidAccessKeyId", 403),
     "SerializationException": ("InvalidURI", 400),
     "IncompleteSignatureException": ("AuthorizationHeaderMalformed", 400),
 }

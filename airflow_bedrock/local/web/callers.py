@@ -1,0 +1,131 @@
+"""Who calls, and what the policies of IAM say of that: users and assumed roles as moto's IAM and STS have them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.core.utils import utcnow
+from moto.iam.models import iam_backends
+from moto.sts.models import sts_backends
+
+from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.settings import ACCOUNT
+from airflow_bedrock.local.work.policies import Context, Decision, decide
+
+Documents = dict[str, Mapping[str, Any]]
+"""Policies by name."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An IAM user, or a role that somebody has assumed.
+
+    :param policies: those of the user, its groups, or the role.
+    :param session: the policy that was given when the role was assumed; both have to allow then.
+    :param context: the condition keys that tell who it is.
+    """
+
+    arn: str
+    policies: Documents
+    session: Mapping[str, Any] | None = None
+    context: Context = field(default_factory=dict)
+
+    def check(self, action: str, resource: str, context: Context, *, quote: str = "") -> None:
+        """Check that it may do something.
+
+        :param quote: what stands around the resource in the message.
+        :raises ServiceError: AccessDeniedException, in AWS's words.
+        """
+        everything = {**self.context, **context}
+        kinds = {"identity-based": [*self.policies.values()]} | ({"session": [self.session]} if self.session else {})
+        decisions = {kind: decide(documents, action, resource, everything) for kind, documents in kinds.items()}
+        denied = f"User: {self.arn} is not authorized to perform: {action} on resource: {quote}{resource}{quote}"
+        for decision, reason in (
+            (Decision.EXPLICIT_DENY, "with an explicit deny in {article} {kind} policy"),
+            (Decision.IMPLICIT_DENY, "because no {kind} policy allows the {action} action"),
+        ):
+            for kind in (kind for kind, found in decisions.items() if found is decision):
+                words = reason.format(article="an" if kind[0] in "aeiou" else "a", kind=kind, action=action)
+                raise ServiceError("AccessDeniedException", f"{denied} {words}", status=403)
+
+
+def caller_of(environ: Mapping[str, Any], root: str) -> Caller | None:
+    """Return who has signed a request; None for the account's root, who may do everything.
+
+    :param root: the root's access key.
+    :raises ServiceError: nobody has signed it, or nobody whom IAM knows.
+    """
+    key, token = _credentials(environ)
+    if key == root:
+        return None
+    if not key:
+        raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
+    for user in iam_backends[ACCOUNT]["aws"].users.values():
+        if any(one.access_key_id == key and one.status == "Active" for one in user.access_keys):
+            return _user(user)
+    for assumed in sts_backends[ACCOUNT]["aws"].assumed_roles:
+        if assumed.access_key_id == key and assumed.session_token == token:
+            if assumed.expiration.replace(tzinfo=None) < utcnow().replace(tzinfo=None):
+                message = "The security token included in the request is expired"
+                raise ServiceError("ExpiredTokenException", message, status=403)
+            return _session(assumed)
+    message = "The security token included in the request is invalid."
+    raise ServiceError("UnrecognizedClientException", message, status=403)
+
+
+def policies_of(arn: str) -> Documents | None:
+    """Return the policies of a user, a group or a role; None where there is none of this ARN."""
+    backend = iam_backends[ACCOUNT]["aws"]
+    for user in backend.users.values():
+        if user.arn == arn:
+            return _documents(user, *backend.get_groups_for_user(user.name))
+    known: list[Any] = [*backend.groups.values(), *backend.roles.values()]
+    return next((_documents(one) for one in known if one.arn == arn), None)
+
+
+def _user(user: Any) -> Caller:
+    groups = iam_backends[ACCOUNT]["aws"].get_groups_for_user(user.name)
+    tags = {one["Key"]: one["Value"] for one in user.tags or []}
+    about = {"aws:userid": user.id, "aws:username": user.name, "aws:principaltype": "User"}
+    return Caller(user.arn, _documents(user, *groups), context=about | _principal(user.arn, tags))
+
+
+def _session(assumed: Any) -> Caller:
+    # A role that is gone has no policies any more, so its sessions may do nothing.
+    roles: Any = iam_backends[ACCOUNT]["aws"].roles.values()
+    role = next((one for one in roles if one.arn == assumed.role_arn), None)
+    tags = {one["Key"]: one["Value"] for one in getattr(role, "tags", None) or []}
+    about = {"aws:userid": assumed.user_id, "aws:principaltype": "AssumedRole"}
+    session = json.loads(assumed.policy) if assumed.policy else None
+    policies = _documents(role) if role else {}
+    return Caller(assumed.arn, policies, session, about | _principal(assumed.role_arn, tags))
+
+
+def _principal(arn: str, tags: Mapping[str, str]) -> dict[str, str]:
+    told = {"aws:principalarn": arn, "aws:principalaccount": ACCOUNT}
+    return told | {f"aws:principaltag/{name.lower()}": value for name, value in tags.items()}
+
+
+def _documents(*holders: Any) -> Documents:
+    found: Documents = {}
+    for holder in holders:
+        found |= {name: json.loads(document) for name, document in holder.policies.items()}
+        for policy in holder.managed_policies.values():
+            (version,) = [one for one in policy.versions if one.is_default]
+            found[policy.name] = json.loads(version.document)
+    return found
+
+
+def _credentials(environ: Mapping[str, Any]) -> tuple[str, str]:
+    """Return access key and session token, of a SigV4 header or a presigned URL."""
+    authorization = environ.get("HTTP_AUTHORIZATION", "")
+    if "Credential=" in authorization:
+        credential = authorization.partition("Credential=")[2].partition(",")[0]
+        return credential.partition("/")[0].strip(), environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")
+    query = parse_qs(environ.get("QUERY_STRING", ""))
+    credential, token = (query.get(name, [""])[0] for name in ("X-Amz-Credential", "X-Amz-Security-Token"))
+    return credential.partition("/")[0], token
