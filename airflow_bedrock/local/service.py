@@ -29,8 +29,8 @@ from airflow_bedrock.local.web.server import Server
 from airflow_bedrock.local.work.resume import resume
 
 SECRET = "opens-nothing"  # noqa: S105
-"""The access key's secret, which nobody checks. Airflow hides it wherever its logs hold it, so it is a word that occurs in
-no name."""
+"""The access key's secret, which nobody checks. Airflow hides it wherever its logs hold it, so it is a word that
+occurs in no name."""
 
 _LOADER = botocore.loaders.create_loader()
 """Reads each service's model once for all clients."""
