@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import page, select
@@ -13,16 +14,15 @@ from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CopyJob
 from airflow_bedrock.local.work.copying import copy, source_of
 
-_OPERATION = "CreateModelCopyJob"
+_CREATION = Creation("CreateModelCopyJob", lambda bedrock: bedrock.shelf.copies, copy)
 
 
 def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to copy a custom model of another region to this one."""
     check_tags(request, "targetModelTags")
     source_arn: str = request["sourceModelArn"]
-    with bedrock.world.lock:
-        if known := bedrock.accepted(_OPERATION, request):
-            return {"jobArn": known}
+
+    def make() -> CopyJob:
         if source_arn in bedrock.models:
             raise invalid(f"The provided model {source_arn} is in this region. Copy it from another one.")
         source = source_of(bedrock.world, source_arn)
@@ -39,11 +39,10 @@ def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str
             kms_key_arn=bedrock.kms_key_arn(request.get("modelKmsKeyId")),
             creation_time=bedrock.world.clock.now(),
         )
-        bedrock.shelf.copies[job.arn] = job
         tag(bedrock, job.target_arn, request.get("targetModelTags"))
-        bedrock.remember(_OPERATION, request, job.arn)
-    bedrock.world.runner.add(job.arn, copy(bedrock, job))
-    return {"jobArn": job.arn}
+        return job
+
+    return _CREATION.once(bedrock, request, make)
 
 
 def get_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

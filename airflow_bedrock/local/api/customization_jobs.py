@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.customization_request import base_of, check_config, check_data, hyperparameters_of
 from airflow_bedrock.local.api.members import metrics, present
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_jobs
-from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.events import tell_of_job
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.s3 import region_of, split_uri
-
-_OPERATION = "CreateModelCustomizationJob"
 
 
 def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -35,13 +35,12 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
     # Before the lock is taken: IAM and S3 are asked over HTTP.
     check_role(bedrock, request["roleArn"], arn)
     _check_buckets(bedrock, request)
-    with bedrock.world.lock:
-        if known := bedrock.accepted(_OPERATION, request):
-            return {"jobArn": known}
+
+    def make() -> Job:
         _check_names(bedrock, request)
         check_jobs(bedrock)
         now = bedrock.world.clock.now()
-        job = Job(
+        return Job(
             arn=arn,
             name=request["jobName"],
             model_name=request["customModelName"],
@@ -52,12 +51,8 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
             creation_time=now,
             last_modified_time=now,
         )
-        bedrock.jobs[arn] = job
-        tag(bedrock, arn, request.get("jobTags"))
-        bedrock.remember(_OPERATION, request, arn)
-    tell_of_job(bedrock, job)
-    bedrock.world.runner.add(arn, customize(bedrock, job))
-    return {"jobArn": arn}
+
+    return _CREATION.once(bedrock, request, make)
 
 
 def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -114,6 +109,14 @@ def stop_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> d
         tell_of_job(bedrock, job)
     bedrock.world.runner.wake(job.arn)
     return {}
+
+
+def _begin(bedrock: Bedrock, job: Job) -> Work:
+    tell_of_job(bedrock, job)
+    return customize(bedrock, job)
+
+
+_CREATION = Creation("CreateModelCustomizationJob", lambda bedrock: bedrock.jobs, _begin, tags="jobTags")
 
 
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> Job:

@@ -6,30 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock.base_models import base_model
+from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_changing_deployments, check_deployments
-from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Deployment, Update
 from airflow_bedrock.local.work.deployment import deploy, update
 
-_OPERATION = "CreateCustomModelDeployment"
+_CREATION = Creation(
+    "CreateCustomModelDeployment", lambda bedrock: bedrock.deployments, deploy, answer="customModelDeploymentArn"
+)
 
 
 def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to deploy a custom model."""
     check_tags(request, "tags")
-    with bedrock.world.lock:
-        if arn := bedrock.accepted(_OPERATION, request):
-            return {"customModelDeploymentArn": arn}
+
+    def make() -> Deployment:
         _check_model(bedrock, request["modelArn"])
         if find(bedrock.deployments, request["modelDeploymentName"]):
             raise invalid("The provided custom model deployment name is currently in use.")
         check_deployments(bedrock)
         now = bedrock.world.clock.now()
-        deployment = Deployment(
+        return Deployment(
             arn=bedrock.new_arn("custom-model-deployment"),
             name=request["modelDeploymentName"],
             model_arn=request["modelArn"],
@@ -37,11 +39,8 @@ def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
             creation_time=now,
             last_updated_time=now,
         )
-        bedrock.deployments[deployment.arn] = deployment
-        tag(bedrock, deployment.arn, request.get("tags"))
-        bedrock.remember(_OPERATION, request, deployment.arn)
-    bedrock.world.runner.add(deployment.arn, deploy(bedrock, deployment))
-    return {"customModelDeploymentArn": deployment.arn}
+
+    return _CREATION.once(bedrock, request, make)
 
 
 def get_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.customization_jobs import check_role
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import askable, foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, find
 from airflow_bedrock.local.state.resources import InvocationJob
 from airflow_bedrock.local.work.batch_inference import change, infer, tell_of_batch
 
-_OPERATION = "CreateModelInvocationJob"
 _HOURS = 24
 """How long a job may take when the request does not say."""
 
@@ -26,14 +27,13 @@ def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> di
     check_tags(request, "tags")
     arn = bedrock.new_arn("model-invocation-job")
     check_role(bedrock, request["roleArn"], arn)
-    with bedrock.world.lock:
-        if known := bedrock.accepted(_OPERATION, request):
-            return {"jobArn": known}
+
+    def make() -> InvocationJob:
         model_arn = _model_arn(bedrock, request["modelId"])
         if find(bedrock.shelf.invocations, request["jobName"]):
             raise conflict("The provided job name is currently in use.")
         now = bedrock.world.clock.now()
-        job = InvocationJob(
+        return InvocationJob(
             arn=arn,
             name=request["jobName"],
             request=_owned(bedrock, request) | {"modelId": model_arn},
@@ -41,12 +41,8 @@ def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             last_modified_time=now,
             expiration_time=now + timedelta(hours=request.get("timeoutDurationInHours", _HOURS)),
         )
-        bedrock.shelf.invocations[arn] = job
-        tag(bedrock, arn, request.get("tags"))
-        bedrock.remember(_OPERATION, request, arn)
-    tell_of_batch(bedrock, job)
-    bedrock.world.runner.add(arn, infer(bedrock, job))
-    return {"jobArn": arn}
+
+    return _CREATION.once(bedrock, request, make)
 
 
 def get_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +68,14 @@ def stop_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict
         change(bedrock, job, "Stopping")
     bedrock.world.runner.wake(job.arn)
     return {}
+
+
+def _begin(bedrock: Bedrock, job: InvocationJob) -> Work:
+    tell_of_batch(bedrock, job)
+    return infer(bedrock, job)
+
+
+_CREATION = Creation("CreateModelInvocationJob", lambda bedrock: bedrock.shelf.invocations, _begin)
 
 
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> InvocationJob:

@@ -7,26 +7,31 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_bedrock.base_models import base_model
+from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_model_units
-from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation, foundation_model_arn
 from airflow_bedrock.local.errors import ServiceError, conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Meter, Throughput
 from airflow_bedrock.local.work.throughput import provision
 
-_OPERATION = "CreateProvisionedModelThroughput"
+_CREATION = Creation(
+    "CreateProvisionedModelThroughput",
+    lambda bedrock: bedrock.shelf.throughputs,
+    provision,
+    answer="provisionedModelArn",
+)
 _COMMITMENTS = {"OneMonth": timedelta(days=30), "SixMonths": timedelta(days=180)}
 
 
 def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to provide model units for a model, and to count hours."""
     check_tags(request, "tags")
-    with bedrock.world.lock:
-        if arn := bedrock.accepted(_OPERATION, request):
-            return {"provisionedModelArn": arn}
+
+    def make() -> Throughput:
         model, foundation = _model(bedrock, request["modelId"])
         _check_name(bedrock, request["provisionedModelName"])
         commitment, now = request.get("commitmentDuration"), bedrock.world.clock.now()
@@ -44,12 +49,10 @@ def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any
             commitment=commitment,
             commitment_expiration_time=_expiration(commitment, now),
         )
-        bedrock.shelf.throughputs[throughput.arn] = throughput
         bedrock.shelf.meters[throughput.arn] = Meter(throughput.arn, throughput.name, throughput.units, now)
-        tag(bedrock, throughput.arn, request.get("tags"))
-        bedrock.remember(_OPERATION, request, throughput.arn)
-    bedrock.world.runner.add(throughput.arn, provision(bedrock, throughput))
-    return {"provisionedModelArn": throughput.arn}
+        return throughput
+
+    return _CREATION.once(bedrock, request, make)
 
 
 def get_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""Creating a resource, once a token, and beginning its work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from airflow_bedrock.local.api.tags import tag
+from airflow_bedrock.local.runner import Work
+from airflow_bedrock.local.state.bedrock import Bedrock, Resource
+
+
+@dataclass(frozen=True)
+class Creation(Generic[Resource]):
+    """How resources of a kind are created.
+
+    :param operation: the operation's name.
+    :param kept: returns where they are kept, by ARN.
+    :param begin: begins the work on a new one.
+    :param answer: the member of the answer that holds the ARN.
+    :param tags: the member of the request that holds the tags.
+    """
+
+    operation: str
+    kept: Callable[[Bedrock], dict[str, Resource]]
+    begin: Callable[[Bedrock, Resource], Work]
+    answer: str = "jobArn"
+    tags: str = "tags"
+
+    def once(self, bedrock: Bedrock, request: dict[str, Any], make: Callable[[], Resource]) -> dict[str, Any]:
+        """Answer with a new resource, or with the one that the request's clientRequestToken has made before.
+
+        :param make: checks what only the present state can tell, and makes the resource; under the world's lock.
+        """
+        with bedrock.world.lock:
+            arn = bedrock.accepted(self.operation, request)
+            if arn is None:
+                resource = make()
+                arn = resource.arn
+                self.kept(bedrock)[arn] = resource
+                tag(bedrock, arn, request.get(self.tags))
+                bedrock.remember(self.operation, request, arn)
+                bedrock.world.runner.add(arn, self.begin(bedrock, resource))
+        return {self.answer: arn}
