@@ -113,6 +113,11 @@ class Job:
         return _OUTCOMES.get(self.status, Outcome.UNKNOWN)
 
     @property
+    def progress(self) -> object:
+        """What is news when it is another one than before: the status, and that of each phase."""
+        return self.status, self.phases
+
+    @property
     def region(self) -> str:
         """The region, read from the ARN."""
         return self.arn.split(":")[3]

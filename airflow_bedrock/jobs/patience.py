@@ -1,8 +1,39 @@
-"""How long a waiter goes without an answer of the service."""
+"""How long a waiter goes without an answer of the service, and when it believes that something does not exist.
+
+Worker and triggerer, and all kinds of resources, have this one policy.
+"""
 
 from __future__ import annotations
 
 import math
+
+LOOKS_UNTIL_MISSING = 5
+SECONDS_UNTIL_MISSING = 120.0  # a new job has been seen to be hidden for a minute
+
+
+class Absence:
+    """Whether the answer "there is no such thing" is believed. Times are as for :class:`Patience`.
+
+    :param known: whether the thing is known to exist: the service may not show a new one at once.
+    """
+
+    def __init__(self, *, known: bool) -> None:
+        self._known = known
+        self._looks = 0
+        self._since = 0.0
+
+    def missed(self, now: float) -> bool:
+        """Note that a look has not found it, and return whether that is believed."""
+        if not self._looks:
+            self._since = now
+        self._looks += 1
+        long_enough = self._looks >= LOOKS_UNTIL_MISSING and now - self._since >= SECONDS_UNTIL_MISSING
+        return long_enough or not self._known
+
+    def seen(self) -> None:
+        """Note that a look has found it."""
+        self._known = True
+        self._looks = 0
 
 
 class Patience:

@@ -4,8 +4,10 @@ The loop (:mod:`airflow_bedrock.jobs.poll_loop`) takes questions from :meth:`Pla
 answers back; what the watchers have to hear of them is returned as :data:`News`. Times are seconds of any clock that
 does not run backwards.
 
-Each job has a pace of its own. A round asks about the jobs that are due, and those that nearly are: by
-ListModelCustomizationJobs, up to 1000 jobs a call, or, where the role may not List, by GetModelCustomizationJob for
+A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); what is said of jobs is true of each.
+
+Each job has a pace of its own. A round asks about the jobs that are due, and those that nearly are: by List,
+up to 1000 jobs a call, or, where the role may not List, by Get for
 each job, spread over its interval. What a List shows of the other jobs counts as a look at them. Get also settles what
 List does not show, and confirms what List says has ended.
 """
@@ -19,10 +21,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
-from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.jobs.patience import Absence
+from airflow_bedrock.jobs.resources import Seen
 
 PAGE_SIZE = 1000
-"""Jobs in an answer of ListModelCustomizationJobs, its member ``maxResults`` at its highest."""
+"""Jobs in an answer of List, its member ``maxResults`` at its highest."""
 
 GATHER_SECONDS = 0.25
 """Jobs that begin to be watched within this time are looked at together: a triggerer starts its triggers in a row."""
@@ -30,7 +34,6 @@ GATHER_SECONDS = 0.25
 _FEW = 3  # so many new jobs are looked at one by one; for more, List is less to ask
 _ARRIVALS_SECONDS = 5.0  # no more than one List in this time for jobs that are new
 _LIST_AGAIN_SECONDS = 3600.0  # a permission that was refused may have been given since
-_LOOKS_UNTIL_MISSING = 3  # a job that was seen before is not taken for missing by one answer
 _GET_SECONDS = 0.1  # between two Gets that are not urgent
 _NEARLY = 0.25  # of the interval of the job that is due: who is due within it is looked at too
 _SPREAD = 0.9  # of the interval, over which jobs that are asked for one by one are spread; the rest is for jitter
@@ -67,7 +70,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class ListJobs:
-    """Ask ListModelCustomizationJobs for a page, the newest jobs first.
+    """Ask List for a page, the newest jobs first.
 
     :param created_after: show only jobs created after this time; None for all.
     :param token: the page to continue from; None for the first.
@@ -79,7 +82,7 @@ class ListJobs:
 
 @dataclass(frozen=True)
 class GetJob:
-    """Ask GetModelCustomizationJob for one job, by its ARN or name."""
+    """Ask Get for one job, by its ARN or name."""
 
     identifier: str
 
@@ -104,14 +107,14 @@ class Trouble(Enum):
 class Running:
     """The job runs; something about it is new."""
 
-    job: Job
+    job: Seen
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The job runs no longer, confirmed by GetModelCustomizationJob; or its status is not known."""
+    """The job runs no longer, confirmed by Get; or its status is not known."""
 
-    job: Job
+    job: Seen
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,14 @@ class _Watched:
     """When the next look at it is due."""
     queued_at: float = math.inf
     """The time of its entry in the queue of what is due: not later than it is due, perhaps earlier."""
-    job: Job | None = None
+    job: Seen | None = None
     answered_at: float = -math.inf
     get_at: float | None = None
     asking: bool = False
-    lost: int = 0
-    """How often in a row Get did not find it."""
+    exists: bool = False
+    """Whether it is known to exist."""
+    absence: Absence | None = None
+    """Since Get did not find it."""
     silent: bool = False
     """Whether the latest that was told of it is a look without an answer."""
     end: Ended | Missing | None = None
@@ -205,18 +210,21 @@ class Planner:
         """Of how many of those jobs something is known."""
         return len(self._watched) - len(self._fresh)
 
-    def watch(self, identifier: str, created: datetime | None, pace: Pace, now: float) -> Finding | None:
+    def watch(
+        self, identifier: str, created: datetime | None, pace: Pace, now: float, *, exists: bool = False
+    ) -> Finding | None:
         """Begin to watch a job.
 
         :param created: when the job was created, as far as it is known: it spares a look.
         :param pace: how often to look at it; of two who watch the same job, the faster one's counts.
+        :param exists: whether it is known to exist, as it is when the time of its creation is.
         :return: what is known of the job, if it is watched already.
         """
         known = self._watched.get(identifier)
         if known is not None:
             self.keep_pace(identifier, known.pace.faster(pace), now)
             return known.end or (Running(known.job) if known.job else None)
-        watched = self._watched[identifier] = _Watched(pace, created, since=now)
+        watched = self._watched[identifier] = _Watched(pace, created, now, exists=exists or created is not None)
         self._count(pace, 1)
         self._fresh[identifier] = None
         self._arrivals_at = min(self._arrivals_at, now + GATHER_SECONDS)
@@ -284,7 +292,7 @@ class Planner:
         times = [watched.answered_at for watched in self._watched.values() if watched.job is not None]
         return now - min(times, default=now)
 
-    def listed(self, jobs: Iterable[Job], token: str | None, now: float) -> News:
+    def listed(self, jobs: Iterable[Seen], token: str | None, now: float) -> News:
         """Take a page of List.
 
         :param jobs: the jobs on the page, watched or not.
@@ -309,7 +317,7 @@ class Planner:
             self._get_soon(listing.unseen, now, gap=_GET_SECONDS)
         return news
 
-    def got(self, ask: GetJob, job: Job, now: float) -> News:
+    def got(self, ask: GetJob, job: Seen, now: float) -> News:
         """Take an answer of Get."""
         watched = self._watched.get(ask.identifier)
         if watched is None:
@@ -337,9 +345,8 @@ class Planner:
         if trouble is not Trouble.MISSING:
             watched.silent = True
             return [(ask.identifier, Unanswered(why, refused=trouble is Trouble.REFUSED))]
-        watched.lost += 1
-        seen_before = watched.job is not None or watched.created is not None
-        if seen_before and watched.lost < _LOOKS_UNTIL_MISSING:
+        watched.absence = watched.absence or Absence(known=watched.exists)
+        if not watched.absence.missed(now):
             return []
         watched.end = Missing()
         return [(ask.identifier, watched.end)]
@@ -456,7 +463,7 @@ class Planner:
         self._watched[identifier].get_at = at
         heapq.heappush(self._gets, (at, identifier))
 
-    def _shown(self, identifier: str, watched: _Watched, job: Job, now: float) -> News:
+    def _shown(self, identifier: str, watched: _Watched, job: Seen, now: float) -> News:
         """Take a look at a job that either runs, or has ended according to List alone."""
         if watched.end is not None:
             return []
@@ -466,17 +473,18 @@ class Planner:
         before = watched.job
         self._answered(identifier, watched, job, now)
         silent, watched.silent = watched.silent, False
-        same = before is not None and (before.status, before.phases) == (job.status, job.phases)
+        same = before is not None and before.progress == job.progress
         if same and not silent:  # that the silence is over is news
             return []
         watched.job = job
         return [(identifier, Running(job))]
 
-    def _answered(self, identifier: str, watched: _Watched, job: Job, now: float) -> None:
+    def _answered(self, identifier: str, watched: _Watched, job: Seen, now: float) -> None:
         self._fresh.pop(identifier, None)
         watched.created = job.created or watched.created
         watched.answered_at = now
-        watched.lost = 0
+        watched.exists = True
+        watched.absence = None
 
     def _may_list(self, now: float) -> bool:
         return now >= self._list_again_at

@@ -1,13 +1,15 @@
-"""The loop that watches all jobs of one connection and region, for every trigger of the process.
+"""The loop that watches all resources of one connection and region, for every trigger of the process.
 
-It asks what the planner (:mod:`airflow_bedrock.jobs.planner`) tells it to, and wakes only those triggers for
-which there is something new. The calls, and reading their answers, happen in threads: an answer about 1000 jobs would
-block the event loop for tens of milliseconds, and making a client for hundreds.
+It asks what the planner of each kind (:mod:`airflow_bedrock.jobs.planner`) tells it to, and wakes only those triggers
+for which there is something new. All kinds share its threads and its client. The calls, and reading their answers,
+happen in threads: an answer about 1000 jobs would block the event loop for tens of milliseconds, and making a client
+for hundreds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import random
@@ -16,13 +18,14 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 from airflow.providers.common.compat.sdk import Stats
 from asgiref.sync import sync_to_async
+from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError, ParamValidationError
 
@@ -33,7 +36,6 @@ from airflow_bedrock.aws_errors import (
     is_throttled,
     is_transient,
 )
-from airflow_bedrock.customization.job import Job
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.footprint import forget_endpoints, keep_out_of_collection
 from airflow_bedrock.jobs.planner import (
@@ -47,12 +49,11 @@ from airflow_bedrock.jobs.planner import (
     Planner,
     Trouble,
 )
-from airflow_bedrock.jobs.summaries import read_pages_fast
+from airflow_bedrock.jobs.resources import Resource, Seen
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _CALLS_AT_ONCE = 4
@@ -67,11 +68,12 @@ _CLIENT_CONFIG = Config(
 
 
 class Watch:
-    """What one trigger hears about its job, for as long as it is in the ``with`` statement."""
+    """What one trigger hears about its job or other resource, for as long as it is in the ``with`` statement."""
 
-    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "pace")
+    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "pace", "resource")
 
-    def __init__(self, poll_loop: PollLoop, identifier: str, pace: Pace) -> None:
+    def __init__(self, poll_loop: PollLoop, resource: Resource, identifier: str, pace: Pace) -> None:
+        self.resource = resource
         self.identifier = identifier
         self.pace = pace
         self._poll_loop = poll_loop
@@ -102,8 +104,18 @@ class Watch:
             await self._waiter
         finding = self._findings.pop(0)
         if isinstance(finding, BaseException):
-            raise RuntimeError("The loop that looks at Bedrock's customization jobs broke") from finding
+            raise RuntimeError("The loop that looks at Bedrock's resources broke") from finding
         return finding
+
+
+class _Kind:
+    """One kind of resource: who watches which ones, and when to ask."""
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self.planner = Planner(jitter=lambda: random.uniform(0.9, 1.1))  # noqa: S311  # not a secret
+        self.watches: dict[str, list[Watch]] = {}
+        self.refusal_logged = False
 
 
 class PollLoop:
@@ -111,37 +123,48 @@ class PollLoop:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._planner = Planner(jitter=lambda: random.uniform(0.9, 1.1))  # noqa: S311  # not a secret
-        self._watches: dict[str, list[Watch]] = {}
+        self._kinds: dict[Resource, _Kind] = {}
         self._wake = asyncio.Event()
         self._drivers = 0
         self._own_driver: asyncio.Task[None] | None = None
         self._caller = _Caller(connection)
         self._trouble_logged_at = -math.inf
         self._troubles = 0
-        self._refusal_logged = False
 
-    def watch(self, identifier: str, created: datetime | None, pace: Pace) -> Watch:
-        """Watch a job at this pace, for as long as the context that is returned lasts."""
-        watch = Watch(self, identifier, pace)
-        known = self._planner.watch(identifier, created, pace, time.monotonic())
+    def watch(
+        self,
+        resource: Resource,
+        identifier: str,
+        pace: Pace,
+        *,
+        created: datetime | None = None,
+        exists: bool = False,
+    ) -> Watch:
+        """Watch a resource at this pace, for as long as the context that is returned lasts."""
+        if (kind := self._kinds.get(resource)) is None:
+            kind = self._kinds[resource] = _Kind(resource)
+        watch = Watch(self, resource, identifier, pace)
+        known = kind.planner.watch(identifier, created, pace, time.monotonic(), exists=exists)
         if known is not None:
             watch.tell(known)
-        self._watches.setdefault(identifier, []).append(watch)
-        keep_out_of_collection("waiting", len(self._watches))
+        kind.watches.setdefault(identifier, []).append(watch)
+        keep_out_of_collection("waiting", sum(len(kind.watches) for kind in self._kinds.values()))
         self._wake.set()
         return watch
 
     def unwatch(self, watch: Watch) -> None:
         """Watch no more; the context does this."""
-        watches = self._watches[watch.identifier]
+        kind = self._kinds[watch.resource]
+        watches = kind.watches[watch.identifier]
         watches.remove(watch)
         if watches:
             pace = reduce(Pace.faster, (left.pace for left in watches))
-            self._planner.keep_pace(watch.identifier, pace, time.monotonic())
+            kind.planner.keep_pace(watch.identifier, pace, time.monotonic())
         else:
-            del self._watches[watch.identifier]
-            self._planner.unwatch(watch.identifier)
+            del kind.watches[watch.identifier]
+            kind.planner.unwatch(watch.identifier)
+        if not kind.watches:
+            del self._kinds[watch.resource]
         self._release()
 
     @asynccontextmanager
@@ -152,7 +175,7 @@ class PollLoop:
         try:
             yield
         finally:
-            if not self._watches and (driver := self._own_driver) is not None:
+            if not self._kinds and (driver := self._own_driver) is not None:
                 _forget(self)  # whoever comes while this one ends gets another
                 driver.cancel()
                 # What broke the loop was told to those who watched.
@@ -165,14 +188,15 @@ class PollLoop:
         # The one trigger in whose context this was started is not the one that the log lines below are about.
         structlog.contextvars.clear_contextvars()
         self._drivers += 1
-        self._planner.lost_asks()
+        for kind in self._kinds.values():
+            kind.planner.lost_asks()
         try:
             async with asyncio.TaskGroup() as calls:
                 await self._drive(calls)
         except Exception as error:
             _forget(self)  # whoever comes from now on gets another
-            for watches in self._watches.values():
-                for watch in watches:
+            for kind in self._kinds.values():
+                for watch in itertools.chain.from_iterable(kind.watches.values()):
                     watch.tell(error)
             raise
         finally:
@@ -182,72 +206,83 @@ class PollLoop:
     async def _drive(self, calls: asyncio.TaskGroup) -> None:
         free = asyncio.Semaphore(_CALLS_AT_ONCE)
 
-        async def call(ask: Ask) -> None:
+        async def call(kind: _Kind, ask: Ask) -> None:
             try:
-                await self._tell(await self._answer(ask))
+                await self._tell(kind, await self._answer(kind, ask))
             finally:
                 free.release()
                 self._wake.set()
 
         while True:
             self._wake.clear()
-            while not free.locked() and (ask := self._planner.next(time.monotonic())) is not None:
+            while not free.locked() and (question := self._next()) is not None:
                 await free.acquire()
-                calls.create_task(call(ask))
-            pause = None if free.locked() else self._planner.wakes_at() - time.monotonic()
+                calls.create_task(call(*question))
+            wakes_at = min((kind.planner.wakes_at() for kind in self._kinds.values()), default=math.inf)
+            pause = None if free.locked() else wakes_at - time.monotonic()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
 
-    async def _answer(self, ask: Ask) -> News:
+    def _next(self) -> tuple[_Kind, Ask] | None:
+        for resource, kind in self._kinds.items():
+            if (ask := kind.planner.next(time.monotonic())) is not None:
+                self._kinds[resource] = self._kinds.pop(resource)  # to the back: the kinds take turns
+                return kind, ask
+        return None
+
+    async def _answer(self, kind: _Kind, ask: Ask) -> News:
         tags = {"operation": "list" if isinstance(ask, ListJobs) else "get"}
         Stats.incr("bedrock.polls", tags=tags)
         try:
-            answer = await self._caller.ask(ask)
+            answer = await self._caller.ask(kind.resource, ask)
         except Exception as error:
             trouble = trouble_of(error, ask)
             Stats.incr("bedrock.poll_errors", tags={**tags, "kind": trouble.name.lower()})
-            self._log_trouble(ask, trouble, error)
+            self._log_trouble(kind, ask, trouble, error)
             _report_if_due()
-            return self._planner.failed(ask, trouble, str(error), time.monotonic())
+            return kind.planner.failed(ask, trouble, str(error), time.monotonic())
         _report_if_due()  # before the answer counts, since after it nothing lags
         now = time.monotonic()
         if isinstance(ask, ListJobs):
             jobs, token = answer
-            news = self._planner.listed(jobs, token, now)
+            news = kind.planner.listed(jobs, token, now)
         else:
-            news = self._planner.got(ask, answer, now)
-        keep_out_of_collection("answered", self._planner.answered)
+            news = kind.planner.got(ask, answer, now)
+        keep_out_of_collection("answered", sum(kind.planner.answered for kind in self._kinds.values()))
         return news
 
-    async def _tell(self, news: News) -> None:
+    async def _tell(self, kind: _Kind, news: News) -> None:
         for i, (identifier, finding) in enumerate(news):
             # A copy: whoever is told of an end leaves.
-            for j, watch in enumerate(tuple(self._watches.get(identifier, ()))):
+            for j, watch in enumerate(tuple(kind.watches.get(identifier, ()))):
                 watch.tell(finding)
                 if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:
                     await asyncio.sleep(0)
 
     @property
     def watched(self) -> int:
-        """How many jobs are watched."""
-        return len(self._planner)
+        """How many resources are watched."""
+        return sum(len(kind.planner) for kind in self._kinds.values())
 
     def lag(self, now: float) -> float:
         """How old the oldest answer is, in seconds."""
-        return self._planner.lag(now)
+        return max((kind.planner.lag(now) for kind in self._kinds.values()), default=0.0)
 
-    def _log_trouble(self, ask: Ask, trouble: Trouble, error: Exception) -> None:
+    def _log_trouble(self, kind: _Kind, ask: Ask, trouble: Trouble, error: Exception) -> None:
         """Say once what to allow, and of all else once in a while how often it happened."""
+        resource = kind.resource
         if isinstance(ask, ListJobs) and trouble is Trouble.REFUSED:
-            if self._refusal_logged:
+            if kind.refusal_logged:
                 return
-            self._refusal_logged = True
+            kind.refusal_logged = True
             log.warning(
-                "Bedrock refused ListModelCustomizationJobs, which looks at 1000 jobs in one call. Looking at each of "
-                "%d jobs by itself instead, spread over the poll interval. Allow bedrock:ListModelCustomizationJobs "
-                "to the role of connection %s. %s",
-                len(self._planner),
+                "Bedrock refused %s, which looks at 1000 %ss in one call. Looking at each of %d by itself instead, "
+                "spread over the poll interval. Allow bedrock:%s to the role of connection %s. %s",
+                resource.list_operation,
+                resource.noun,
+                len(kind.planner),
+                resource.list_operation,
                 self._connection.aws_conn_id,
                 error,
             )
@@ -255,8 +290,9 @@ class PollLoop:
         self._troubles += 1
         if (now := time.monotonic()) - self._trouble_logged_at >= _TROUBLE_LOG_SECONDS:
             log.warning(
-                "Looking at Bedrock's customization jobs (connection %s): %d errors since this was last said; looking "
-                "again. The latest: %s",
+                "Looking at Bedrock's %ss (connection %s): %d errors since this was last said; looking again. The "
+                "latest: %s",
+                resource.noun,
                 self._connection.aws_conn_id,
                 self._troubles,
                 error,
@@ -265,7 +301,7 @@ class PollLoop:
             self._trouble_logged_at = now
 
     def _release(self) -> None:
-        if not self._watches and not self._drivers:
+        if not self._kinds and not self._drivers:
             _forget(self)
             self._caller.close()
             _report()
@@ -278,29 +314,13 @@ class _Caller:
         self._connection = connection
         self._pool = ThreadPoolExecutor(max_workers=_CALLS_AT_ONCE, thread_name_prefix="bedrock-poll")
         self._client: BedrockClient | None = None
+        self._reads_fast: set[Resource] = set()
         self._making = asyncio.Lock()
 
-    async def ask(self, ask: Ask) -> Any:
-        """Ask the service: a job for GetJob; a page of jobs, and what continues after it, for ListJobs."""
-        return await (self._get_job(ask) if isinstance(ask, GetJob) else self._list_jobs(ask))
-
-    async def _list_jobs(self, ask: ListJobs) -> tuple[list[Job], str | None]:
-        arguments: dict[str, Any] = {"maxResults": PAGE_SIZE, "sortBy": "CreationTime", "sortOrder": "Descending"}
-        if ask.created_after is not None:
-            arguments["creationTimeAfter"] = ask.created_after
-        if ask.token is not None:
-            arguments["nextToken"] = ask.token
-
-        def call(client: BedrockClient) -> tuple[list[Job], str | None]:
-            page: Any = client.list_model_customization_jobs(**arguments)
-            return page["jobs"], page["nextToken"]
-
-        return await self._call(call)
-
-    async def _get_job(self, ask: GetJob) -> Job:
-        return await self._call(
-            lambda client: Job.from_response(client.get_model_customization_job(jobIdentifier=ask.identifier))
-        )
+    async def ask(self, resource: Resource, ask: Ask) -> Any:
+        """Ask the service: one resource for GetJob; a page of them, and what continues after it, for ListJobs."""
+        call = partial(_get, resource, ask) if isinstance(ask, GetJob) else partial(_list, resource, ask)
+        return await self._call(resource, call)
 
     def close(self) -> None:
         """Let the threads end, and the connections close, when the calls under way have."""
@@ -309,12 +329,16 @@ class _Caller:
             self._client.close()
             self._client = None
 
-    async def _call(self, call: Callable[[BedrockClient], T]) -> T:
+    async def _call(self, resource: Resource, call: Callable[[BedrockClient], Any]) -> Any:
         async with self._making:
             if self._client is None:
                 # Not run_in_executor: before Airflow 3.2, a hook finds its connection only from asgiref's threads.
                 make = sync_to_async(self._make_client, thread_sensitive=False, executor=self._pool)
                 self._client = await make()
+                self._reads_fast.clear()
+            if resource not in self._reads_fast:
+                self._reads_fast.add(resource)
+                _read_pages_fast(self._client, resource)
         client = self._client
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, call, client)
@@ -328,9 +352,34 @@ class _Caller:
         client: BedrockClient = hook.get_client_type(
             region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config)
         )
-        read_pages_fast(client)
         forget_endpoints(client)
         return client
+
+
+def _get(resource: Resource, ask: GetJob, client: BedrockClient) -> Seen:
+    return resource.read(getattr(client, xform_name(resource.get_operation))(**{resource.identifier: ask.identifier}))
+
+
+def _list(resource: Resource, ask: ListJobs, client: BedrockClient) -> tuple[list[Seen], str | None]:
+    arguments: dict[str, Any] = {"maxResults": PAGE_SIZE, "sortBy": "CreationTime", "sortOrder": "Descending"}
+    if ask.created_after is not None:
+        arguments[resource.created_after] = ask.created_after
+    if ask.token is not None:
+        arguments["nextToken"] = ask.token
+    page: dict[str, Any] = getattr(client, xform_name(resource.list_operation))(**arguments)
+    return page["seen"], page["nextToken"]
+
+
+def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
+    """Read good answers of the resource's List in botocore's stead; the member ``seen`` is what is on the page."""
+
+    def read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+        if response_dict["status_code"] < 300:
+            seen, token = resource.read_page(response_dict["body"])
+            customized_response_dict.update(seen=seen, nextToken=token)
+            response_dict["body"] = b"{}"
+
+    client.meta.events.register(f"before-parse.bedrock.{resource.list_operation}", read)
 
 
 def trouble_of(error: Exception, ask: Ask) -> Trouble:

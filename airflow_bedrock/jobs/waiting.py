@@ -14,12 +14,10 @@ from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.job import Job, Outcome, changes, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs.patience import Patience
+from airflow_bedrock.jobs.patience import Absence, Patience
 from airflow_bedrock.jobs.places import read_losses
 
 log = logging.getLogger(__name__)
-
-_LOOKS_UNTIL_MISSING = 5  # a job that is known to exist is not taken for missing by one answer
 
 
 class Lookout:
@@ -37,7 +35,7 @@ class Lookout:
         self.job_identifier = job_identifier
         self.seen: Job | None = None
         self._patience = Patience(silence_limit)
-        self._misses_left = _LOOKS_UNTIL_MISSING if exists else 1
+        self._absence = Absence(known=exists)
         self._goes_on = goes_on
 
     def look(self, hook: BedrockHook) -> Job | None:
@@ -55,7 +53,7 @@ class Lookout:
         if job is None:
             self._missing(hook)
             return None
-        self._misses_left = _LOOKS_UNTIL_MISSING
+        self._absence.seen()
         if job.outcome is not Outcome.RUNNING or not self._goes_on:
             for line in changes(self.seen, job):
                 log.info(line)
@@ -78,8 +76,7 @@ class Lookout:
             log.warning("No answer about job %s for %s, will look again: %s", self.job_identifier, silent, error)
 
     def _missing(self, hook: BedrockHook) -> None:
-        self._misses_left -= 1
-        if self._misses_left > 0:
+        if not self._absence.missed(time.monotonic()):
             log.warning("Bedrock does not show job %s, will look again", self.job_identifier)
             return
         raise BedrockFatalError(

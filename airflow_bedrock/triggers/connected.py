@@ -1,22 +1,32 @@
-"""What the triggers have in common: an AWS connection, which travels with them to the triggerer."""
+"""What the triggers have in common: an AWS connection, and the poll loop that all of one connection share."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_bedrock.jobs.connection import Connection
+from airflow_bedrock.jobs.poll_loop import PollLoop, Watch, loop_for
 
 
-class BedrockTrigger(BaseTrigger):
-    """A trigger that asks Bedrock through an AWS connection of Airflow.
+class BedrockTrigger(BaseEventTrigger):
+    """A trigger that waits for a resource of Bedrock, through an AWS connection of Airflow.
+
+    All triggers of a triggerer with the same connection and region share one loop, whatever they wait for and whatever
+    their intervals (see :mod:`airflow_bedrock.jobs.poll_loop`). Airflow 3.3 runs that loop as a shared stream; on an
+    older one, and in ``dag.test()``, the triggers share it by themselves.
 
     :param aws_conn_id: the Airflow connection used for AWS credentials.
     :param region_name: the AWS region; by default the connection's.
     :param verify: whether to verify TLS certificates, or the path of a CA bundle.
     :param botocore_config: configuration for the botocore client.
     """
+
+    # BaseEventTrigger says False, since an asset's trigger has no queue; these are tasks'.
+    supports_triggerer_queue = True
 
     def __init__(
         self,
@@ -36,6 +46,38 @@ class BedrockTrigger(BaseTrigger):
         arguments = {**self._own_arguments(), **self.connection.arguments()}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
+    def shared_stream_key(self) -> Connection:
+        """Triggers that look at the same place share one loop."""
+        return self.connection
+
+    @classmethod
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[None]:
+        """Run the loop for all triggers of the group; it wakes those concerned by itself, so nothing is broadcast."""
+        await loop_for(cls(**kwargs).connection).run()
+        yield  # never reached: the loop runs until it is cancelled, or raises
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[None]) -> AsyncIterator[TriggerEvent]:
+        """Yield one event when the wait is over."""
+        with self._watch(loop_for(self.connection)) as watch:
+            event = await self._wait(watch)
+        yield TriggerEvent(event)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Do the same where Airflow runs no shared stream."""
+        poll_loop = loop_for(self.connection)
+        async with poll_loop.running():
+            with self._watch(poll_loop) as watch:
+                event = await self._wait(watch)
+        yield TriggerEvent(event)
+
+    @abstractmethod
+    def _watch(self, poll_loop: PollLoop) -> Watch:
+        """Begin to watch what is waited for."""
+
+    @abstractmethod
+    async def _wait(self, watch: Watch) -> dict[str, Any]:
+        """Return the event that ends the wait."""
+
+    @abstractmethod
     def _own_arguments(self) -> dict[str, Any]:
         """Return the arguments beside those of the connection, in what JSON can say."""
-        raise NotImplementedError

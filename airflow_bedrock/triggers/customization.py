@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
-
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from typing import Any, cast
 
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.job import Job, changes, duration
-from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.patience import Patience
 from airflow_bedrock.jobs.planner import Ended, Missing, Pace, Unanswered
-from airflow_bedrock.jobs.poll_loop import Watch, loop_for
+from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.triggers.connected import BedrockTrigger
 
 # One logger for all: Airflow adds to each line which trigger's task it belongs to.
 log = logging.getLogger(__name__)
 
 
-class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
+class BedrockModelCustomizationTrigger(BedrockTrigger):
     """Wait until a model customization job has ended.
-
-    All triggers of a triggerer with the same connection and region share one loop, whatever their intervals. It looks
-    at up to 1000 jobs by one ListModelCustomizationJobs (see :mod:`airflow_bedrock.jobs.poll_loop`). Airflow 3.3 runs
-    that loop as a shared stream; on an older one, and in ``dag.test()``, the triggers share it by themselves.
 
     Throttling, faults of the service and of the network are absorbed; only a long time without any answer ends the
     wait, and even that leaves the job as it is.
@@ -51,9 +44,6 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
     """
-
-    # BaseEventTrigger says False, since an asset's trigger has no queue; this one is a task's.
-    supports_triggerer_queue = True
 
     def __init__(
         self,
@@ -82,36 +72,15 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
         self.waiting_since = _time(waiting_since) or datetime.now(UTC)
         self.stop_on_kill = stop_on_kill
 
-    def shared_stream_key(self) -> Connection:
-        """Triggers that look at the same place share one loop."""
-        return self.connection
-
-    @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[None]:
-        """Run the loop for all triggers of the group; it wakes those concerned by itself, so nothing is broadcast."""
-        await loop_for(cls(**kwargs).connection).run()
-        yield  # never reached: the loop runs until it is cancelled, or raises
-
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[None]) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: the job has ended, does not exist, or nothing was heard of it for too long."""
-        with loop_for(self.connection).watch(self.job_identifier, self.created, self.pace) as watch:
-            event = await self._wait(watch)
-        yield TriggerEvent(event)
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Do the same where Airflow runs no shared stream."""
-        poll_loop = loop_for(self.connection)
-        async with poll_loop.running():
-            with poll_loop.watch(self.job_identifier, self.created, self.pace) as watch:
-                event = await self._wait(watch)
-        yield TriggerEvent(event)
-
     async def on_kill(self) -> None:
         """Stop the job where that was asked for and the task has ended for good. Airflow 3.3 and later call this."""
         if self.stop_on_kill and self.task_instance is not None:
             from airflow_bedrock.jobs.stopping import stop_unless_wanted
 
             await stop_unless_wanted(self.connection.bedrock, self.job_identifier, self.task_instance)
+
+    def _watch(self, poll_loop: PollLoop) -> Watch:
+        return poll_loop.watch(CUSTOMIZATION_JOB, self.job_identifier, self.pace, created=self.created)
 
     async def _wait(self, watch: Watch) -> dict[str, Any]:
         log.info("Waiting for job %s, looking every %g s", self.job_identifier, self.pace.interval)
@@ -126,13 +95,14 @@ class BedrockModelCustomizationTrigger(BedrockTrigger, BaseEventTrigger):
             patience.answered()
             if isinstance(finding, Missing):
                 return self._event("missing", f"There is no model customization job {self.job_identifier}")
-            for line in changes(seen, finding.job):
+            job = cast("Job", finding.job)
+            for line in changes(seen, job):
                 log.info(line)
-            seen = finding.job
+            seen = job
             if isinstance(finding, Ended):
                 waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
                 log.info("Waited for %s", waited)
-                return self._event("ended", f"Job {seen.name} is {seen.status}", seen.result())
+                return self._event("ended", f"Job {job.name} is {job.status}", job.result())
 
     def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
         now = time.monotonic()

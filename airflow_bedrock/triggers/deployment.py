@@ -1,69 +1,96 @@
-"""Waiting for a custom model deployment: what its status means, and the trigger that polls it."""
+"""Waiting for a custom model deployment: what is found out of it, and the trigger that hears of that."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from airflow.triggers.base import TriggerEvent
-
+from airflow_bedrock import configuration
 from airflow_bedrock.aws_errors import is_not_found, is_transient
+from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.jobs.patience import Absence
+from airflow_bedrock.jobs.planner import Finding, Missing, Pace, Unanswered
+from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
+from airflow_bedrock.jobs.resources import Seen
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT, Deployment
 from airflow_bedrock.triggers.connected import BedrockTrigger
 
-_MISSES = 5  # a deployment that was just created may not be there for the first looks
+# One logger for all: Airflow adds to each line which trigger's task it belongs to.
+log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True, kw_only=True)
 class DeploymentWatch:
     """Decides, look by look, whether the wait is over. Pure: whoever waits does the looking and the sleeping.
 
     The wait ends with an event, a mapping: ``kind`` (``active``, ``failed``, ``missing``, ``unknown``, ``refused`` or
     ``late``), ``deployment_arn`` and ``message``.
 
-    :param deployment_arn: the deployment that is waited for.
+    :param deployment_arn: the deployment that is waited for; it is known to exist.
     :param deadline: when to give up, in seconds of the wall clock (a trigger moves between machines).
-    :param misses: how often in a row it was not found.
     """
 
-    deployment_arn: str
-    deadline: float
-    misses: int = 0
+    def __init__(self, *, deployment_arn: str, deadline: float) -> None:
+        self.deployment_arn = deployment_arn
+        self.deadline = deadline
+        self._absence = Absence(known=True)
+        self._state = "it was not looked at"
 
     def seen(self, deployment: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take in an answer of GetCustomModelDeployment; return the event if the wait is over."""
-        self.misses = 0
-        status = deployment.get("status", "(none)")
-        if status == "Creating":
-            return self._late("it is still Creating")
-        if status == "Active":
-            return self._event("active", "it is Active")
-        if status == "Failed":
-            return self._event("failed", f"it has Failed: {deployment.get('failureMessage') or 'no reason was given'}")
-        return self._event("unknown", f"its status {status} is not known")
+        return self._found(Deployment.from_response(deployment))
 
     def failed(self, error: Exception) -> dict[str, Any] | None:
         """Take in what the call raised; return the event if the wait is over."""
         if is_not_found(error):
-            self.misses += 1
-            return (
-                self._event("missing", "it does not exist") if self.misses >= _MISSES else self._late("it is not there")
-            )
-        if is_transient(error):
-            return self._late(f"its status could not be read, last because of: {error}")
-        return self._event("refused", f"its status may not be read: {error}")
+            if self._absence.missed(time.monotonic()):
+                return self._missing()
+            return self._goes_on("it is not there")
+        return self._unanswered(str(error), refused=not is_transient(error))
 
-    def _late(self, state: str) -> dict[str, Any] | None:
-        return self._event("late", state) if time.time() >= self.deadline else None
+    def told(self, finding: Finding) -> dict[str, Any] | None:
+        """Take in what the poll loop found out; return the event if the wait is over."""
+        if isinstance(finding, Missing):
+            return self._missing()
+        if isinstance(finding, Unanswered):
+            return self._unanswered(finding.why, refused=finding.refused)
+        return self._found(finding.job)
+
+    def late(self) -> dict[str, Any]:
+        """Return the event of a wait that is given up."""
+        return self._event("late", self._state)
+
+    def _found(self, deployment: Seen) -> dict[str, Any] | None:
+        self._absence.seen()
+        if deployment.outcome is Outcome.RUNNING:
+            return self._goes_on(f"it is still {deployment.status}")
+        if deployment.outcome is Outcome.SUCCEEDED:
+            return self._event("active", f"it is {deployment.status}")
+        if deployment.outcome is Outcome.FAILED:
+            why = getattr(deployment, "failure_message", None) or "no reason was given"
+            return self._event("failed", f"it has Failed: {why}")
+        return self._event("unknown", f"its status {deployment.status} is not known")
+
+    def _missing(self) -> dict[str, Any]:
+        return self._event("missing", "it does not exist")
+
+    def _unanswered(self, why: str, *, refused: bool) -> dict[str, Any] | None:
+        if refused:
+            return self._event("refused", f"its status may not be read: {why}")
+        return self._goes_on(f"its status could not be read, last because of: {why}")
+
+    def _goes_on(self, state: str) -> dict[str, Any] | None:
+        self._state = state
+        return self.late() if time.time() >= self.deadline else None
 
     def _event(self, kind: str, message: str) -> dict[str, Any]:
         return {"kind": kind, "deployment_arn": self.deployment_arn, "message": message}
 
 
 class BedrockCustomModelDeploymentTrigger(BedrockTrigger):
-    """Wait until a custom model deployment is no longer being created, polling GetCustomModelDeployment.
+    """Wait until a custom model deployment is no longer being created.
 
     Throttling and faults of the service and of the network are absorbed until the deadline. The event is that of
     :class:`DeploymentWatch`.
@@ -94,24 +121,23 @@ class BedrockCustomModelDeploymentTrigger(BedrockTrigger):
         self.deadline = deadline
         self.waiter_delay = waiter_delay
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event when the wait is over."""
-        async with await self.connection.bedrock().get_async_conn() as client:  # type: ignore[no-untyped-call]  # not typed upstream
-            yield TriggerEvent(await self._wait(client))
+    def _watch(self, poll_loop: PollLoop) -> Watch:
+        pace = Pace(interval=self.waiter_delay, ceiling=max(self.waiter_delay, configuration.poll_interval_max()))
+        return poll_loop.watch(DEPLOYMENT, self.deployment_arn, pace, exists=True)
 
-    async def _wait(self, client: Any) -> dict[str, Any]:
-        watch = DeploymentWatch(deployment_arn=self.deployment_arn, deadline=self.deadline)
+    async def _wait(self, watch: Watch) -> dict[str, Any]:
+        log.info("Waiting for deployment %s, looking every %g s", self.deployment_arn, self.waiter_delay)
+        verdict = DeploymentWatch(deployment_arn=self.deployment_arn, deadline=self.deadline)
         while True:
             try:
-                found = await client.get_custom_model_deployment(customModelDeploymentIdentifier=self.deployment_arn)
-            except Exception as error:
-                self.log.warning("Could not look at deployment %s: %s", self.deployment_arn, error)
-                event = watch.failed(error)
-            else:
-                event = watch.seen(found)
-            if event is not None:
+                async with asyncio.timeout(self.deadline - time.time()):
+                    finding = await watch.next()
+            except TimeoutError:
+                return verdict.late()
+            if isinstance(finding, Unanswered):
+                log.warning("Could not look at deployment %s: %s", self.deployment_arn, finding.why)
+            if (event := verdict.told(finding)) is not None:
                 return event
-            await asyncio.sleep(self.waiter_delay)
 
     def _own_arguments(self) -> dict[str, Any]:
         return {"deployment_arn": self.deployment_arn, "deadline": self.deadline, "waiter_delay": self.waiter_delay}

@@ -19,6 +19,8 @@ class Service:
 
     def __init__(self) -> None:
         self.script: Script = lambda _: (500, {})
+        self.route: Callable[[str], Answer] | None = None
+        """From the request's path and query; instead of the script."""
         self.requests: list[dict[str, Any]] = []
         self.endpoint_url = ""
 
@@ -43,7 +45,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
             request = json.loads(body or b"{}")
             with lock:
                 service.requests.append(request)
-            status, answer = service.script(request)
+            status, answer = service.route(self.path) if service.route else service.script(request)
             if not status:
                 self.close_connection = True
                 return

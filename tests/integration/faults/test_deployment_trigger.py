@@ -1,12 +1,17 @@
-"""The deployment trigger on aiobotocore, when the service throttles, fails, hangs up or says what nobody knows."""
+"""The deployment trigger on the poll loop, when the service throttles, fails, hangs up or says what nobody knows."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
+from airflow_bedrock.jobs import patience, poll_loop
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+from airflow_bedrock.triggers.connected import BedrockTrigger
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/abcdefghijkl"
@@ -55,8 +60,11 @@ async def test_faults_that_pass_are_absorbed(service: Any, refused: Any) -> None
         ((404, {"__type": "ResourceNotFoundException", "message": "none"}), "missing", "does not exist"),
     ],
 )
-async def test_what_does_not_pass_ends_the_wait(service: Any, answer: Any, kind: str, message: str) -> None:
+async def test_what_does_not_pass_ends_the_wait(
+    service: Any, monkeypatch: pytest.MonkeyPatch, answer: Any, kind: str, message: str
+) -> None:
     """Failed, an unknown status, no permission, and a deployment that stays missing are reported, not waited for."""
+    monkeypatch.setattr(patience, "SECONDS_UNTIL_MISSING", 0.0)
     service.answers(answer)
     event = await event_of()
     assert event["kind"] == kind
@@ -67,5 +75,46 @@ async def test_what_does_not_pass_ends_the_wait(service: Any, answer: Any, kind:
 async def test_the_deadline_ends_the_wait(service: Any, answer: Any) -> None:
     """Neither a deployment that stays Creating nor throttling for ever outlasts the deadline."""
     service.answers(answer)
-    assert (await event_of(seconds=0.3))["kind"] == "late"
+    assert (await event_of(seconds=2))["kind"] == "late"
     assert len(service.requests) > 1
+
+
+async def test_a_deployment_that_is_hidden_for_a_while_is_waited_for(service: Any, refused: Any) -> None:
+    """However often the service says that there is no such deployment: what was just made may be shown late."""
+    service.answers(*[refused(404, "ResourceNotFoundException")] * 20, deployment("Active"))
+    assert (await event_of())["kind"] == "active"
+
+
+async def test_deployments_cost_one_list_and_share_the_loop_with_jobs(service: Any) -> None:
+    """One loop and one pool of threads for both kinds; what List shows as Active is confirmed by Get."""
+    arns = [f"{ARN[:-2]}{i:02}" for i in range(10)]
+    asked: list[str] = []
+    loops: set[poll_loop.PollLoop] = set()
+    status = "Creating"
+
+    def route(target: str) -> tuple[int, dict[str, Any]]:
+        nonlocal status
+        path = unquote(target)
+        asked.append(path)
+        loops.update(poll_loop._loops.values())
+        if path.startswith("/model-customization-jobs"):
+            return 200, {"jobArn": "arn:job", "jobName": "job", "status": "Completed"}
+        listed = [path for path in asked if "?" in path]
+        status = "Active" if len(listed) > 3 else "Creating"
+        rows = [{"customModelDeploymentArn": arn, "status": status} for arn in arns]
+        for arn, row in zip(arns, rows, strict=True):
+            if arn in path:
+                return 200, {**row, "modelDeploymentName": arn[-12:]}
+        return 200, {"modelDeploymentSummaries": [{**row, "customModelDeploymentName": "d"} for row in rows]}
+
+    service.route = route
+    triggers: list[BedrockTrigger] = [
+        BedrockCustomModelDeploymentTrigger(deployment_arn=arn, deadline=time.time() + 60, waiter_delay=0.2)
+        for arn in arns
+    ]
+    triggers.append(BedrockModelCustomizationTrigger(job_identifier="job"))
+    events = await asyncio.gather(*(anext(trigger.run()) for trigger in triggers))
+    assert [event.payload["kind"] for event in events] == ["active"] * 10 + ["ended"]
+    assert len(loops) == 1
+    assert sum(path.startswith("/model-customization/custom-model-deployments/") for path in asked) == 10
+    assert all("sortBy=CreationTime" in path for path in asked if "?" in path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.jobs.patience import Patience
+from airflow_bedrock.jobs.patience import LOOKS_UNTIL_MISSING, SECONDS_UNTIL_MISSING, Absence, Patience
 
 
 @given(steps=st.lists(st.tuples(st.floats(0.1, 1000), st.booleans()), max_size=50), limit=st.floats(1, 5000))
@@ -32,3 +32,23 @@ def test_patience_without_a_limit_never_ends_but_speaks_now_and_then() -> None:
     patience.silence(0.0)
     assert [patience.should_tell(float(now)) for now in (0, 60, 899, 900, 1000)] == [True, False, False, True, False]
     assert not patience.is_over(1e9)
+
+
+@given(pauses=st.lists(st.floats(0.01, 200), min_size=1, max_size=300))
+def test_what_is_known_to_exist_is_missing_only_after_long_and_many_looks(pauses: list[float]) -> None:
+    """A new job may be hidden for a minute, however often one looks; and be hidden for one look of an hourly pace."""
+    absence, now = Absence(known=True), 0.0
+    for looks, pause in enumerate(pauses, 1):
+        now += pause
+        believed = absence.missed(now)
+        since = now - pauses[0]
+        assert believed == (looks >= LOOKS_UNTIL_MISSING and since >= SECONDS_UNTIL_MISSING)
+
+
+def test_what_nobody_has_seen_is_missing_at_once_until_it_is_seen() -> None:
+    """A wrong name is an error at once; a look that finds it begins the count anew."""
+    absence = Absence(known=False)
+    assert absence.missed(0.0)
+    absence.seen()
+    assert not absence.missed(1.0)
+    assert not absence.missed(1000.0)

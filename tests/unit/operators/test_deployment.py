@@ -264,7 +264,7 @@ def test_events(stubbed: Any, kind: str, error: type[BedrockError]) -> None:
 @given(st.text().filter(lambda status: status not in {"Creating", "Active"}))
 def test_no_other_status_is_success(status: str) -> None:
     """Whatever status the service may think of, it neither passes for Active nor is waited for."""
-    event = DeploymentWatch(deployment_arn=ARN, deadline=float("inf")).seen({"status": status})
+    event = DeploymentWatch(deployment_arn=ARN, deadline=float("inf")).seen(deployment(status))
     assert event is not None
     assert event["kind"] in {"failed", "unknown"}
 

@@ -1,0 +1,79 @@
+"""The declarations of the resources agree with the service as botocore describes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import botocore.session
+import pytest
+
+from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.jobs.resources import Resource
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
+
+SERVICE: Any = botocore.session.get_session().get_service_model("bedrock")
+RESOURCES = [CUSTOMIZATION_JOB, DEPLOYMENT]
+CREATED = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
+
+
+def example(shape: Any, status: str) -> Any:
+    """Return a value of the shape with all members; text is the name of its member."""
+    if shape.type_name == "structure":
+        return {name: status if name == "status" else _member(name, member) for name, member in shape.members.items()}
+    return None
+
+
+def _member(name: str, shape: Any) -> Any:
+    return CREATED if shape.type_name == "timestamp" else {} if shape.type_name == "structure" else name
+
+
+def statuses(resource: Resource) -> Iterator[str]:
+    yield from SERVICE.operation_model(resource.get_operation).output_shape.members["status"].enum
+
+
+@pytest.fixture(params=RESOURCES, ids=lambda resource: resource.noun)
+def resource(request: pytest.FixtureRequest) -> Resource:
+    chosen: Resource = request.param
+    return chosen
+
+
+def test_the_operations_take_what_they_are_given(resource: Resource) -> None:
+    """Get by its identifier; List by pages, from a time on, the newest first."""
+    asked = SERVICE.operation_model(resource.get_operation).input_shape
+    assert list(asked.members) == asked.required_members == [resource.identifier]
+    listed = SERVICE.operation_model(resource.list_operation).input_shape.members
+    assert {resource.created_after, "maxResults", "nextToken", "sortBy", "sortOrder"} <= set(listed)
+    assert listed["maxResults"].metadata["max"] == 1000
+    assert (listed["sortBy"].enum, "Descending" in listed["sortOrder"].enum) == (["CreationTime"], True)
+
+
+def test_every_status_has_an_outcome_and_no_other_passes_for_success(resource: Resource) -> None:
+    """A status that botocore comes to know fails this test until somebody says what it means."""
+    shape = SERVICE.operation_model(resource.get_operation).output_shape
+    outcomes = {status: _outcome(resource, example(shape, status)) for status in statuses(resource)}
+    assert Outcome.UNKNOWN not in outcomes.values()
+    assert Outcome.SUCCEEDED in outcomes.values()
+    assert _outcome(resource, example(shape, "Paused")) is Outcome.UNKNOWN
+
+
+def _outcome(resource: Resource, response: dict[str, Any]) -> Outcome:
+    lists = [name for name, value in response.items() if name.endswith(("Metrics", "Parameters"))]
+    return resource.read({name: value for name, value in response.items() if name not in lists}).outcome
+
+
+def test_a_page_shows_what_get_shows(resource: Resource) -> None:
+    """ARN, name, status and time of creation, and what continues after the page."""
+    output = SERVICE.operation_model(resource.list_operation).output_shape.members
+    (rows,) = (name for name in output if name != "nextToken")
+    summary = output[rows].member
+    body = {rows: [example(summary, status) for status in statuses(resource)], "nextToken": "more"}
+    seen, token = resource.read_page(json.dumps(body, default=datetime.isoformat).encode())
+    assert token == "more"
+    assert [one.status for one in seen] == list(statuses(resource))
+    assert {one.created for one in seen} == {CREATED}
+    assert all(one.arn.endswith("Arn") and one.name.endswith("Name") for one in seen)
+    assert resource.read_page(b"{}") == ([], None)
