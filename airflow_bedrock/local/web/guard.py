@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:[0-9]{1,5})?", re.IGNORECASE)
 """A name or an address, the root's dot, a port; two hosts joined by a comma are none."""
 
-_AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
-
 
 class Guard:
     """Answers 403 to requests that a web page of another origin may have sent, and passes the others on.
@@ -48,8 +46,7 @@ class Guard:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         host = environ.get("HTTP_HOST", "")
-        authority, environ["RAW_URI"] = _split(environ["RAW_URI"])
-        if not (self._is_ours(host) and self._is_ours(authority or host)):
+        if not self._is_ours(host):
             return _refuse(
                 f"This service is not {host!r}. Use a loopback address, or name the host with --allow-host.",
                 start_response,
@@ -76,12 +73,6 @@ def _is_wildcard(host: str) -> bool:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return not host
-
-
-def _split(target: str) -> tuple[str, str]:
-    """Return the authority of a request's target, which a proxy is sent, and the rest."""
-    matched = _AUTHORITY.match(target)
-    return (matched[1], target[matched.end() :] or "/") if matched else ("", target)
 
 
 def _is_foreign(environ: WSGIEnvironment) -> bool:

@@ -1,21 +1,51 @@
-"""The HTTP server: threads, keep-alive connections, and an end that leaves nothing open."""
+"""The HTTP server: hypercorn serves HTTP/1.1 and HTTP/2 in clear from one port, and calls the WSGI application.
+
+AWS's JavaScript SDK speaks HTTP/2 with Bedrock's runtime, from the first byte (prior knowledge); all others HTTP/1.1.
+What is here and not hypercorn's: a request's target as it was sent, connections that a fault drops, and a loop in a
+thread of its own whose end leaves nothing open.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import io
+import logging
+import re
 import socket
+import sys
 import threading
 from collections.abc import Iterable
-from types import TracebackType
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from moto.moto_server.werkzeug_app import MotoRequestHandler
-from werkzeug.serving import ThreadedWSGIServer
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from moto.core.request import (
+    PRESERVED_HEADER_NAMES_ENVIRON_KEY,
+    environ_key_for_header,
+    should_preserve_original_header_name,
+)
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
+log = logging.getLogger(__name__)
+
+_THREADS = 512
+"""At most so many requests are answered at once; those that a fault delays are among them."""
+
+_PATIENCE = 10.0
+"""How long the end waits for clients that have sent half a request, in seconds."""
+
+_AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+
+_OF_THE_CONNECTION = {"connection", "keep-alive", "transfer-encoding"}
+"""Headers that are the server's own business."""
 
 
 class Dropped(Exception):  # not an error: a fault asked for it
@@ -31,11 +61,16 @@ class Server:
     """
 
     def __init__(self, host: str, port: int, application: WSGIApplication) -> None:
-        # Werkzeug would end the process when the port is taken, so it is given a socket that listens already.
-        with socket.create_server((host, port), backlog=512) as listening:
-            self._server = _ThreadedServer(host, port, application, _Handler, fd=listening.fileno())
-        self.port = self._server.port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="local-bedrock-server")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, port), family=family, backlog=512)
+        self.port: int = self._socket.getsockname()[1]
+        self._application = application
+        self._context = WorkerContext(None)
+        self._loop = asyncio.new_event_loop()
+        self._ending = asyncio.Event()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="local-bedrock-request")
+        self._connections: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, name="local-bedrock-server")
 
     def start(self) -> None:
         """Begin to serve."""
@@ -43,101 +78,164 @@ class Server:
 
     def stop(self) -> None:
         """Stop listening, let the requests that are being answered end, and close every connection."""
-        self._server.shutdown()
+        self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
 
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+        self._threads.shutdown()
 
-class _ThreadedServer(ThreadedWSGIServer):
-    daemon_threads = False  # so that closing the server waits for its threads
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._connected, sock=self._socket, backlog=512)
+        await self._ending.wait()
+        server.close()
+        await self._context.terminated.set()  # connections that wait for a request end, the others after their answer
+        if self._connections:
+            _, late = await asyncio.wait(self._connections, timeout=_PATIENCE)
+            for one in late:
+                log.warning("Local Bedrock: a connection did not end, and is closed.")
+                one.cancel()
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._open: set[socket.socket] = set()
-        super().__init__(*args, **kwargs)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        """Close everything, after the answers that are under way."""
-        for connection in list(self._open):
-            # Threads that wait for another request see its end; the other direction stays open for answers.
-            _shut_reading(connection)
-        super().server_close()
-
-
-def _shut_reading(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RD)
-    except OSError:
-        return  # the client was faster
-
-
-class _Handler(MotoRequestHandler):
-    """Answers requests over connections that stay open; werkzeug's own closes each after one request."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def version_string(self) -> str:
-        return "LocalBedrock"
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing: the journal has it."""
-
-    def run_wsgi(self) -> None:
-        environ = self.make_environ()
-        body = self._read_body(environ)
-        environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-        begun: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def start_response(
-            status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None
-        ) -> Any:  # the old `write` callable, which nothing here uses
-            begun.append((status, headers))
-
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task: Any = asyncio.current_task()
+        self._connections.add(task)
+        # Head and content of an answer are two packets; asyncio sets this only where the socket names its protocol.
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        application: Any = ASGIWrapper(partial(self._answer, writer.transport))
         try:
-            content = _content(self.server.app(environ, start_response))
-        except Dropped:
-            self.close_connection = True
+            await _Connection(application, self._loop, _config(), self._context, {}, reader, writer)
+        except* Exception:
+            log.debug("Local Bedrock: a connection ended by what the client sent", exc_info=True)
+        finally:
+            self._connections.discard(task)
+            writer.transport.abort()
+
+    async def _answer(
+        self,
+        transport: asyncio.WriteTransport,
+        scope: Scope,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+    ) -> None:
+        if scope["type"] != "http":
+            transport.abort()
             return
-        self._send(*begun[-1], content)
-
-    def _read_body(self, environ: dict[str, Any]) -> bytes:
-        stream: Any = environ["wsgi.input"]
-        if environ.get("wsgi.input_terminated"):
-            return io.BufferedReader(stream).read()
-        body: bytes = stream.read(int(environ.get("CONTENT_LENGTH") or 0))
-        return body
-
-    def _send(self, status: str, headers: Iterable[tuple[str, str]], content: bytes) -> None:
-        code, _, reason = status.partition(" ")
-        self.send_response(int(code), reason)
-        names = set()
-        for name, value in headers:
-            names.add(name.lower())
-            self.send_header(name, value)
-        bodiless = self.command == "HEAD" or code in ("204", "304")
-        if "content-length" not in names and not bodiless:
-            self.send_header("Content-Length", str(len(content)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        # Headers and content go out together: one packet for most answers.
-        self._headers_buffer.append(b"\r\n")
-        head = b"".join(self._headers_buffer)
-        self._headers_buffer.clear()
-        self.wfile.write(head if bodiless else head + content)
+        body, more = bytearray(), True
+        while more:
+            message: Any = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message["body"]
+            more = message["more_body"]
+        gone = asyncio.ensure_future(receive())  # after the body, only the end of the connection is told
+        try:
+            status, headers, content = await self._loop.run_in_executor(
+                self._threads, _call, self._application, _environ(scope, bytes(body))
+            )
+        except Dropped:
+            transport.abort()
+            await gone  # hypercorn would answer 500 otherwise
+            return
+        if gone.done():
+            return
+        gone.cancel()
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content, "more_body": False})
 
 
-def _content(answer: Iterable[bytes]) -> bytes:
+class _Connection(TCPServer):
+    async def _read_data(self) -> None:
+        """Read until the client is gone, and let go of the connection then, not when it has been idle too long."""
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
+def _config() -> Config:
+    config = Config()
+    config.errorlog = log
+    config.include_server_header = False
+    config.h11_max_incomplete_size = 2**16
+    config.h11_pass_raw_headers = True
+    # Clients keep connections for later, and take the end of one for an error.
+    config.keep_alive_timeout = 3600
+    config.keep_alive_max_requests = sys.maxsize
+    return config
+
+
+def _call(application: WSGIApplication, environ: WSGIEnvironment) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return the status, the headers and the content with which an application answers."""
+    begun: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        begun.append((status, headers))  # what it returns is WSGI's old `write`, which nothing here uses
+
+    answer = application(environ, start_response)
     try:
-        return b"".join(answer)
+        content = b"".join(answer)
     finally:
         if (close := getattr(answer, "close", None)) is not None:
             close()
+    status, told = begun[-1]
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1", errors="replace"))
+        for name, value in told
+        if name.lower() not in _OF_THE_CONNECTION
+    ]
+    bodiless = environ["REQUEST_METHOD"] == "HEAD" or status[:3] in ("204", "304")
+    if not (bodiless or any(name == b"content-length" for name, _ in headers)):
+        headers.append((b"content-length", str(len(content)).encode()))
+    return int(status[:3]), headers, content
+
+
+def _environ(scope: Any, body: bytes) -> WSGIEnvironment:
+    """Return WSGI's environment for a request.
+
+    ``RAW_URI`` is its target, percent-encoded as it came. A target that names a host (as for a proxy) stands above the
+    header: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
+    """
+    target: str = scope["raw_path"].decode("latin-1")
+    query: str = scope["query_string"].decode("latin-1")
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    if matched := _AUTHORITY.match(target):
+        target = target[matched.end() :] or "/"
+        headers = [("Host", matched[1]), *(one for one in headers if one[0].lower() != "host")]
+    host, port = scope["server"][:2]
+    return {
+        **_environ_of(headers),
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote(target).encode().decode("latin-1"),
+        "QUERY_STRING": query,
+        "RAW_URI": f"{target}?{query}" if query else target,
+        "CONTENT_LENGTH": str(len(body)),
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": scope["client"][0],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+
+
+def _environ_of(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return headers under WSGI's names, and for moto how those of S3's metadata were spelt.
+
+    A name with an underscore could pass for one with a dash; others than metadata's are left out.
+    """
+    environ: dict[str, Any] = {}
+    spelt = {}
+    for name, value in headers:
+        key = environ_key_for_header(name)
+        if "_" in name:
+            if not should_preserve_original_header_name(name):
+                continue
+            spelt[key] = name
+        if key != "HTTP_TRANSFER_ENCODING":  # the body is whole
+            environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return {**environ, PRESERVED_HEADER_NAMES_ENVIRON_KEY: spelt}

@@ -1,0 +1,120 @@
+"""HTTP/2 in clear, from the first byte, on the port that speaks HTTP/1.1 too."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import pytest
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded
+
+from airflow_bedrock.local import LocalBedrock
+
+SIGNED = "AWS4-HMAC-SHA256 Credential=key/20261121/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0"
+MESSAGES = json.dumps({"messages": [{"role": "user", "content": [{"text": "bucket"}]}]}).encode()
+CONVERSE = "/model/amazon.nova-micro-v1%3A0/converse"
+
+
+class Dropped(Exception):
+    pass
+
+
+def ask(
+    local: LocalBedrock, method: str, *paths: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+) -> list[tuple[int, bytes]]:
+    """Send requests at once over one connection, and return the status and the content of each response."""
+    address = urlsplit(local.endpoint_url)
+    client = H2Connection()
+    client.initiate_connection()
+    told = {
+        ":method": method,
+        ":scheme": "http",
+        ":authority": address.netloc,
+        "authorization": SIGNED,
+        **(headers or {}),
+    }
+    streams: dict[int | None, tuple[int, bytes]] = {}
+    for path in paths:
+        stream = client.get_next_available_stream_id()
+        client.send_headers(stream, sorted({**told, ":path": path}.items()), end_stream=not body)
+        for place in range(0, len(body), 16_384):
+            client.send_data(stream, body[place : place + 16_384], end_stream=place + 16_384 >= len(body))
+        streams[stream] = (0, b"")
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
+        open_streams = len(streams)
+        while open_streams:
+            connection.sendall(client.data_to_send())
+            received = connection.recv(65536)
+            if not received:
+                raise Dropped
+            for event in client.receive_data(received):
+                if isinstance(event, ResponseReceived):
+                    streams[event.stream_id] = (int(dict(event.headers)[b":status"]), b"")
+                elif isinstance(event, DataReceived):
+                    status, content = streams[event.stream_id]
+                    streams[event.stream_id] = (status, content + event.data)
+                    client.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, StreamEnded):
+                    open_streams -= 1
+                elif isinstance(event, ConnectionTerminated):
+                    raise Dropped
+    return list(streams.values())
+
+
+def test_many_requests_over_one_connection(local: LocalBedrock) -> None:
+    """Requests are answered at once, each in its stream, with a delay for all of them together."""
+    local.faults.delay("Converse", 0.5)
+    before = len(local.calls)
+    answers = ask(local, "POST", *[CONVERSE] * 20, body=MESSAGES)
+    local.faults.clear()
+    assert {status for status, _ in answers} == {200}
+    assert all(json.loads(content)["output"]["message"]["role"] == "assistant" for _, content in answers)
+    assert len(local.calls) == before + 20
+
+
+def test_large_bodies_both_ways(local: LocalBedrock) -> None:
+    """What is larger than a frame arrives whole."""
+    content = b"text" * 15_000
+    path = f"/{local.bucket}/over-http2"
+    s3 = {"authorization": SIGNED.replace("bedrock", "s3")}
+    assert ask(local, "PUT", path, body=content, headers=s3)[0][0] == 200
+    assert ask(local, "GET", path, headers=s3) == [(200, content)]
+    assert ask(local, "DELETE", path, headers=s3)[0][0] == 204
+
+
+def test_a_page_gets_nothing_over_http2_either(local: LocalBedrock) -> None:
+    """The host is the authority here, and what tells of a page is the same."""
+    assert ask(local, "GET", "/foundation-models")[0][0] == 200
+    for headers in ({":authority": "attacker.example"}, {"origin": "https://attacker.example"}):
+        assert ask(local, "GET", "/foundation-models", headers=headers)[0][0] == 403
+
+
+def test_dropped(local: LocalBedrock) -> None:
+    """A fault that drops the connection drops it here too, and the next one is served."""
+    local.faults.drop("ListFoundationModels")
+    with pytest.raises((Dropped, ConnectionResetError)):
+        ask(local, "GET", "/foundation-models")
+    assert ask(local, "GET", "/foundation-models")[0][0] == 200
+
+
+def test_clients_that_leave_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    """Connections that were dropped, or left in the middle of a request, keep nothing from ending."""
+    with LocalBedrock() as local:
+        address = urlsplit(local.endpoint_url)
+        local.faults.drop("ListFoundationModels", times=2)
+        for path in ("/foundation-models", "/foundation-models"):
+            with pytest.raises((Dropped, ConnectionResetError)):
+                ask(local, "GET", path)
+        for begun in (
+            b"",
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\n",
+        ):
+            with socket.create_connection((address.hostname or "", address.port or 0)) as connection:
+                connection.sendall(begun)
+        client = local.client("bedrock")
+        assert client.list_foundation_models()["modelSummaries"]
+    assert "did not end" not in caplog.text
