@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 from xml.parsers.expat import ExpatError
 
 import xmltodict  # type: ignore[import-untyped]  # moto's own; it comes without types
@@ -103,7 +103,7 @@ def check_s3(caller: Caller, request: S3Request, region: str, environ: Mapping[s
         for resource in _s3_resources(request, environ):
             caller.check(f"s3:{action}", resource, context, quote='"')
     if source := environ.get("HTTP_X_AMZ_COPY_SOURCE"):
-        place = unquote(urlsplit(source).path).lstrip("/")
+        place = unquote(source.partition("?")[0]).lstrip("/")
         caller.check("s3:GetObject", f"arn:aws:s3:::{place}", context, quote='"')
 
 

@@ -100,9 +100,18 @@ def _session(assumed: Any) -> Caller:
     role = next((one for one in roles if one.arn == assumed.role_arn), None)
     tags = {one["Key"]: one["Value"] for one in getattr(role, "tags", None) or []}
     about = {"aws:userid": assumed.user_id, "aws:principaltype": "AssumedRole"}
-    session = json.loads(assumed.policy) if assumed.policy else None
     policies = _documents(role) if role else {}
-    return Caller(assumed.arn, policies, session, about | _principal(assumed.role_arn, tags))
+    return Caller(assumed.arn, policies, _parsed(assumed.policy), about | _principal(assumed.role_arn, tags))
+
+
+def _parsed(session_policy: str | None) -> Mapping[str, Any] | None:
+    if not session_policy:
+        return None
+    try:
+        parsed = json.loads(session_policy)
+    except ValueError:
+        parsed = None  # moto takes any text
+    return parsed if isinstance(parsed, Mapping) else {"Statement": []}
 
 
 def _principal(arn: str, tags: Mapping[str, str]) -> dict[str, str]:

@@ -24,13 +24,20 @@ def simulate(operation: str, body: bytes) -> HttpResponse:
     """Answer one of the :data:`SIMULATIONS`, sent as a form."""
     form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
     try:
-        results = _results(form)
+        results = _checked_results(form)
     except ServiceError as error:
         content = f"<Error><Type>Sender</Type>{_elements(Code=error.code, Message=error.message)}</Error>"
         return _answer("ErrorResponse", content, error)
     members = "".join(f"<member>{result}</member>" for result in results)
     content = f"<EvaluationResults>{members}</EvaluationResults><IsTruncated>false</IsTruncated>"
     return _answer(f"{operation}Response", f"<{operation}Result>{content}</{operation}Result>")
+
+
+def _checked_results(form: Mapping[str, str]) -> list[str]:
+    try:
+        return _results(form)
+    except (AttributeError, TypeError) as error:  # from the evaluator, which takes policies as IAM keeps them
+        raise _invalid("A policy does not have the form of a policy.") from error
 
 
 def _results(form: Mapping[str, str]) -> list[str]:

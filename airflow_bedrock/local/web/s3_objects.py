@@ -7,7 +7,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import re
 import threading
@@ -91,6 +90,8 @@ def _put(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse
 
 
 def _copy(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
+    if environ.get(f"{_HEADER}ALGORITHM", "CRC32") not in ALGORITHMS:
+        raise _not_implemented()
     _check_conditions(environ, _find(request))
     response = ask()
     if response.status != 200:
@@ -184,11 +185,14 @@ def _parts(upload: FakeMultipart, body: bytes) -> list[bytes]:
         document = xmltodict.parse(body, force_list=("Part",), strip_whitespace=True)
         listed = document["CompleteMultipartUpload"]["Part"]
     except (ExpatError, KeyError, TypeError):
-        return []
+        listed = []
+    if not (listed and all(isinstance(one, dict) and str(one.get("PartNumber")).isdecimal() for one in listed)):
+        message = "The XML you provided was not well-formed or did not validate against our published schema"
+        raise ServiceError("MalformedXML", message)
     found = []
+    by_number = {str(number): part for number, part in upload.parts.items()}
     for members in listed:
-        number = str((members or {}).get("PartNumber"))
-        part = upload.parts.get(int(number)) if number.isdecimal() else None
+        part = by_number.get(members["PartNumber"])
         if part is None:
             continue
         content = _value(part)
@@ -298,9 +302,10 @@ def _unwrap(environ: WSGIEnvironment) -> None:
         while size := int(stream.readline().partition(b";")[0], 16):
             content += stream.read(size)
             stream.readline()
+        complete = len(content) == int(environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH", len(content)))
     except ValueError as error:
         raise _incomplete() from error
-    if len(content) != int(environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH", len(content))):
+    if not complete:
         raise _incomplete()
     for line in stream.read().decode("latin-1").splitlines():
         name, _, value = line.partition(":")
@@ -347,7 +352,7 @@ def _query(environ: WSGIEnvironment, name: str) -> str | None:
 def _decode(value: str) -> bytes | None:
     try:
         return base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
 
 

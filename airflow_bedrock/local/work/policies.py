@@ -84,7 +84,7 @@ def _decision(statements: Iterable[Mapping[str, Any]]) -> Decision:
 
 def _statements(policies: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for policy in policies:
-        yield from _listed(policy.get("Statement", []))
+        yield from (one for one in _listed(policy.get("Statement", [])) if isinstance(one, Mapping))
 
 
 def _covers(statement: Mapping[str, Any], member: str, value: str, context: Context, flags: int = 0) -> bool:

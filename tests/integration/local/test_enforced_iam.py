@@ -294,4 +294,12 @@ def test_simulate_custom_policy(enforcing: Service) -> None:
     ]
     with pytest.raises(ClientError, match=r"InvalidInput.*not valid JSON"):
         iam.simulate_custom_policy(PolicyInputList=["{"], ActionNames=["s3:GetObject"])
+    for odd in ('{"Statement": ["x"]}', '{"Statement": {"Effect": "Allow", "Action": 5, "Resource": "*"}}', "[]"):
+        try:
+            (one,) = iam.simulate_custom_policy(PolicyInputList=[odd], ActionNames=["s3:Get"])["EvaluationResults"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "InvalidInput":
+                raise
+        else:
+            assert one["EvalDecision"] == "implicitDeny"
     iam.close()

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,61 @@ def test_conditions_of_uploads_copies_and_deletions(local: LocalBedrock, s3: Any
     s3.delete_object(**there, IfMatch=etag)
     with pytest.raises(ClientError, match="404"):
         s3.head_object(**there)
+
+
+@pytest.mark.parametrize(
+    ("method", "place", "headers", "body"),
+    [
+        ("PUT", "/nasty", {"x-amz-checksum-crc32": "é"}, b"x"),
+        ("PUT", "/nasty", {"x-amz-checksum-xxhash64": "AAAA"}, b"x"),
+        ("PUT", "/nasty", {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-sha1": "AAAA"}, b"x"),
+        ("PUT", "/nasty", {"content-md5": "!"}, b"x"),
+        ("PUT", "/nasty", {"if-none-match": "other"}, b"x"),
+        ("PUT", "/nasty", {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}, b"zz\r\nx"),
+        ("PUT", "/nasty", {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}, b"-5\r\nx\r\n0\r\n"),
+        (
+            "PUT",
+            "/nasty",
+            {"x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "x-amz-decoded-content-length": "1e9"},
+            b"1\r\nx\r\n0\r\n",
+        ),
+        ("PUT", "/nasty", {"x-amz-copy-source": "{bucket}/there", "x-amz-checksum-algorithm": "ROT13"}, b""),
+        ("POST", "/nasty?uploads", {"x-amz-checksum-algorithm": "ROT13"}, b""),
+        ("POST", "/nasty?uploads", {"x-amz-checksum-type": "FULL_OBJECT"}, b""),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    local: LocalBedrock, method: str, place: str, headers: dict[str, str], body: bytes
+) -> None:
+    """A request that no SDK would send is an error in S3's form, and makes no object."""
+    connection = HTTPConnection(local.endpoint_url.removeprefix("http://"))
+    credential = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+    sent = {name: value.replace("{bucket}", local.bucket).encode() for name, value in headers.items()}
+    try:
+        connection.request(method, f"/{local.bucket}{place}", body, {**sent, "Authorization": credential})
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    assert answer.status in (400, 501)
+    assert b"<Error><Code>" in content
+
+
+@pytest.mark.parametrize("body", ["", "<", "<a/>", "<CompleteMultipartUpload><Part>x</Part></CompleteMultipartUpload>"])
+def test_completion_that_names_no_part_is_refused(local: LocalBedrock, s3: Any, body: str) -> None:
+    """What is not a list of parts completes nothing."""
+    place = {"Bucket": local.bucket, "Key": "nasty"}
+    upload_id = s3.create_multipart_upload(**place)["UploadId"]
+    s3.upload_part(**place, UploadId=upload_id, PartNumber=1, Body=b"x")
+    credential = "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+    connection = HTTPConnection(local.endpoint_url.removeprefix("http://"))
+    try:
+        path = f"/{local.bucket}/nasty?uploadId={upload_id}"
+        connection.request("POST", path, body.encode(), {"Authorization": credential})
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    assert (answer.status, b"MalformedXML" in content) == (400, True)
+    with pytest.raises(ClientError, match="404"):
+        s3.head_object(**place)
