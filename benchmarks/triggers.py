@@ -26,7 +26,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from benchmarks.harness import MEASURED, PACKAGES, RESULTS
-from benchmarks.job_server import FakeJob, JobServer
+from tests.job_server import FakeJob, JobServer
 
 INTERVAL = 3  # seconds
 LOOKS = 5

@@ -23,7 +23,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import waiting
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
-from benchmarks.job_server import Call, Fault, JobServer
+from tests.job_server import Call, Fault, JobServer
 
 if "AirflowRescheduleException" in vars(exceptions):
     from airflow.sdk.exceptions import AirflowRescheduleException

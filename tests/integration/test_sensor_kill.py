@@ -22,7 +22,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
-from benchmarks.job_server import FakeJob, Fault, JobServer
+from tests.job_server import FakeJob, Fault, JobServer
 
 pytestmark = pytest.mark.skipif(not hasattr(BaseTrigger, "on_kill"), reason="triggers have no on_kill: Airflow < 3.3")
 

@@ -17,7 +17,7 @@ from airflow.triggers.base import BaseEventTrigger
 from airflow_bedrock.jobs import poll_loop
 from airflow_bedrock.jobs.planner import Planner
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
-from benchmarks.job_server import Call, FakeJob, Fault, JobServer
+from tests.job_server import Call, FakeJob, Fault, JobServer
 
 Waiting = dict[str, "asyncio.Task[dict[str, Any]]"]
 SHARED_STREAMS = hasattr(BaseEventTrigger, "open_shared_stream")  # Airflow 3.3 and later

@@ -22,8 +22,8 @@ import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of th
 import pytest
 from airflow.triggers.base import BaseTrigger
 
-from benchmarks.job_server import JobServer
 from scripts.stack import BIN, Airflow, process, wait_for
+from tests.job_server import JobServer
 from tests.live.postgres import postgres
 
 TASKS = 50

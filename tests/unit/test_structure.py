@@ -50,11 +50,6 @@ LEFT_CYCLES = {
     ("airflow_bedrock.operators.asking", "airflow_bedrock.operators.customization"),
 }
 LEFT_OF_BENCHMARKS = {
-    # benchmarks/ and tests/ share this server of customization jobs; it is to move to where both may import it.
-    ("tests/integration/test_sensor.py", "benchmarks.job_server"),
-    ("tests/integration/test_sensor_kill.py", "benchmarks.job_server"),
-    ("tests/integration/test_sensor_loop.py", "benchmarks.job_server"),
-    ("tests/live/test_triggerers.py", "benchmarks.job_server"),
     # The live tests play the scenarios whose table benchmarks/faults writes.
     ("tests/live/test_faults.py", "benchmarks.faults.scenarios"),
 }

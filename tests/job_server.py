@@ -1,4 +1,4 @@
-"""An HTTP server that knows customization jobs and counts who asks about them: for benchmarks, and tests with faults.
+"""An HTTP server that knows customization jobs and counts who asks about them: for tests with faults, and benchmarks.
 
 It answers ListModelCustomizationJobs, GetModelCustomizationJob and StopModelCustomizationJob like the service, from a
 table that its user writes; there is no work behind it, so that what is measured is the client.
