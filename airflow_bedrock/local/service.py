@@ -6,7 +6,6 @@ import json
 import os
 import threading
 from functools import cache
-from http.client import HTTPConnection
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,13 +16,15 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.core.utils import get_service_model
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.clock import Clock, ManualClock
 from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.settings import ACCOUNT, KEY, ROLE_NAME, Settings
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.keeper import Keeper
-from airflow_bedrock.local.web.application import INTERNAL, Application
+from airflow_bedrock.local.web.application import Application
 from airflow_bedrock.local.web.guard import Guard
+from airflow_bedrock.local.web.inside import ENDPOINT, answer_by
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.server import Server
 from airflow_bedrock.local.work.resume import resume
@@ -99,7 +100,7 @@ class LocalBedrock:
         guarded = Guard(self._application, self._host, self._settings.allow_hosts)
         self._server = Server(self._host, self._port, guarded)
         self._server.start()
-        self._clients.endpoint_url = self.endpoint_url
+        self._clients.application = self._application
         try:
             self._furnish()
         except BaseException:
@@ -129,7 +130,7 @@ class LocalBedrock:
         with self._world.lock:
             self._world.shelves.clear()
             self._world.weights.clear()
-        self._empty_moto()
+        moto.reset()
         self._make_bucket()
         self._make_role()
         if self._keeper:
@@ -222,15 +223,6 @@ class LocalBedrock:
             self._keeper.close()
         self._keeper = None
 
-    def _empty_moto(self) -> None:
-        # Moto's own way: https://docs.getmoto.org/en/latest/docs/server_mode.html#reset-api
-        connection = HTTPConnection(self.endpoint_url.removeprefix("http://"))
-        try:
-            connection.request("POST", "/moto-api/reset", headers={"User-Agent": INTERNAL})
-            connection.getresponse().read()
-        finally:
-            connection.close()
-
     def _make_bucket(self) -> None:
         region = self._settings.region
         elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
@@ -255,14 +247,16 @@ class _Clients:
     """Clients for Local Bedrock's calls to itself, made once."""
 
     def __init__(self) -> None:
-        self.endpoint_url = ""
+        self.application: Application | None = None
         self._made: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
 
     def client(self, service: str, region: str) -> Any:
         with self._lock:
             if (service, region) not in self._made:
-                self._made[service, region] = _client(self.endpoint_url, service, region, INTERNAL)
+                assert self.application is not None  # noqa: S101  # it is given at the start
+                self._made[service, region] = made = _client(ENDPOINT, service, region)
+                answer_by(made, self.application)
             return self._made[service, region]
 
     def all(self) -> list[Any]:
@@ -280,7 +274,7 @@ def _operations() -> frozenset[str]:
     return frozenset(name for one in services for name in get_service_model(one).operation_names)
 
 
-def _client(endpoint_url: str, service: str, region: str, user_agent: str = "") -> Any:
+def _client(endpoint_url: str, service: str, region: str) -> Any:
     # A session of its own: boto3's default one is not safe to share between threads, and is the user's. It looks at no
     # profile and at no file, which are about the user's AWS.
     core = botocore.session.Session(
@@ -296,5 +290,5 @@ def _client(endpoint_url: str, service: str, region: str, user_agent: str = "") 
         service,
         region_name=region,
         endpoint_url=endpoint_url,
-        config=Config(user_agent_extra=user_agent, s3={"addressing_style": "path"}),
+        config=Config(s3={"addressing_style": "path"}),
     )

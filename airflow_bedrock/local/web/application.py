@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, unquote
 
 from moto.core.model import OperationModel
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.datastructures import EnvironHeaders, MultiDict
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError, not_built
 from airflow_bedrock.local.faults import Drop, Error, Plan
@@ -24,6 +24,7 @@ from airflow_bedrock.local.web.admin import Admin
 from airflow_bedrock.local.web.authorization import check_bedrock, check_s3
 from airflow_bedrock.local.web.callers import Caller, caller_of
 from airflow_bedrock.local.web.hiding import without_new
+from airflow_bedrock.local.web.inside import INSIDE
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
 from airflow_bedrock.local.web.protocol import HttpRequest, HttpResponse, Router, parse, respond, respond_error
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 log = logging.getLogger(__name__)
-
-INTERNAL = "airflow-bedrock-local-internal"
-"""In the user agent of calls that Local Bedrock makes to itself; journal and faults pass them over."""
 
 _RUNTIME_PARAMETERS = {"modelId", "inferenceConfig", "guardrailIdentifier", "guardrailVersion", "contentType", "accept"}
 """Of a call to the runtime the journal has these; the others hold what people ask models."""
@@ -67,7 +65,8 @@ class _Visit:
 
     @property
     def internal(self) -> bool:
-        return INTERNAL in self.environ.get("HTTP_USER_AGENT", "")
+        """Whether Local Bedrock itself makes the call; journal and faults pass it over."""
+        return INSIDE in self.environ
 
     @property
     def method(self) -> str:
@@ -88,7 +87,7 @@ class Application:
         self._router = Router()
         self._admin = Admin(world, journal)
         self._objects = Objects()
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = moto.application()
         self._closing = threading.Event()
 
     def close(self) -> None:

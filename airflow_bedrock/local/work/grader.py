@@ -10,6 +10,7 @@ import math
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from airflow_bedrock.local.moto import lambda_function
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.work.permissions import Role
@@ -74,15 +75,9 @@ class Grader:
 
 
 def _find(arn: str) -> Any:
-    """Return moto's own object for a function: no API gives its code away."""
-    from moto.awslambda.exceptions import UnknownFunctionException
-    from moto.awslambda.models import lambda_backends
-
-    parts = arn.split(":")
-    try:
-        function = lambda_backends[parts[4]][parts[3]].get_function(arn)
-    except (UnknownFunctionException, KeyError) as error:
-        raise DataError(f"The Lambda grader {arn} was not found") from error
+    function = lambda_function(arn)
+    if function is None:
+        raise DataError(f"The Lambda grader {arn} was not found")
     if not str(function.run_time).startswith("python") or not function.code_bytes:
         raise DataError(f"The Lambda grader {arn} cannot be run here: only zipped Python functions can")
     return function

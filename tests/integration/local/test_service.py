@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
+from urllib3.connection import HTTPConnection
 
 from airflow_bedrock.local import LocalBedrock
 
@@ -214,3 +217,51 @@ def test_own_error_is_an_aws_error(
         service.bedrock.list_custom_models()
     assert "ListCustomModels failed for a reason of Local Bedrock's own" in caplog.text
     assert service.local.calls[-1].status == 500
+
+
+def test_no_user_agent_hides_a_call(service: Service) -> None:
+    """Journal and faults pass over Local Bedrock's own calls, which nobody can pretend to make."""
+    local = service.local
+    client = boto3.session.Session("local", "local", region_name="us-east-1").client(
+        "bedrock",
+        endpoint_url=local.endpoint_url,
+        config=Config(user_agent="airflow-bedrock-local-internal airflow_bedrock.inside"),
+    )
+    client.meta.events.register("before-send", lambda request, **_: request.headers.update(pretended()))
+    before = len(local.calls.of("ListCustomModels"))
+    client.list_custom_models()
+    client.close()
+    assert len(local.calls.of("ListCustomModels")) == before + 1
+
+
+def pretended() -> dict[str, str]:
+    return {"airflow_bedrock.inside": "true", "X-Airflow_bedrock.inside": "true"}
+
+
+def test_its_own_calls_need_no_connection(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job reads and writes S3, asks IAM and tells EventBridge in the process; the journal has none of it."""
+    asked: set[str] = set()
+    ask = HTTPConnection.request
+
+    def request(connection: HTTPConnection, *args: Any, **kwargs: Any) -> None:
+        asked.add(threading.current_thread().name)
+        ask(connection, *args, **kwargs)
+
+    monkeypatch.setattr(HTTPConnection, "request", request)
+    before = len(service.local.calls.of("PutObject"))
+    assert service.model()
+    assert asked == {threading.current_thread().name}
+    assert len(service.local.calls.of("PutObject")) == before
+
+
+def test_its_own_calls_keep_what_a_header_says(service: Service) -> None:
+    """Metadata keeps its underscores and a key its odd characters, as over HTTP."""
+    own = service.local._clients.client("s3", "us-east-1")
+    where = {"Bucket": service.local.bucket, "Key": "odd/ä +%2F?&#/~.txt"}
+    own.put_object(**where, Body=io.BytesIO(b"content"), Metadata={"with_underscore": "1", "with-dash": "2"})
+    for client in (own, service.s3):
+        got = client.get_object(**where)
+        with got["Body"] as body:
+            assert body.read() == b"content"
+        assert got["Metadata"] == {"with_underscore": "1", "with-dash": "2"}
+        assert client.head_object(**where)["ContentLength"] == len(b"content")
