@@ -156,14 +156,15 @@ def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert "default: 5.0" in told
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_graders_run_only_where_it_is_asked_for(allowed: bool) -> None:
-    """The option becomes the setting, which is off without it."""
+@pytest.mark.parametrize("setting", ["allow_graders", "enforce_iam"])
+@pytest.mark.parametrize("given", [True, False])
+def test_switches_are_off_unless_they_are_given(setting: str, given: bool) -> None:
+    """The option becomes the setting: graders run, and IAM is enforced, only where it is asked for."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    given = vars(parser.parse_args(["--allow-graders"] * allowed))
-    assert Settings(allow_graders=given["allow_graders"]).allow_graders is allowed
-    assert Settings().allow_graders is False
+    parsed = vars(parser.parse_args([f"--{setting.replace('_', '-')}"] * given))
+    assert getattr(Settings(**{setting: parsed[setting]}), setting) is given
+    assert getattr(Settings(), setting) is False
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
