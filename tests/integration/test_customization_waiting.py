@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs import patience
 from airflow_bedrock.jobs.waiting import Lookout
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
@@ -74,10 +75,15 @@ def test_a_job_that_is_not_shown_at_once_is_waited_for(local_bedrock: LocalBedro
     assert [job["status"] for job in jobs] == ["Completed"]
 
 
-def test_a_job_that_is_known_to_exist_is_missing_only_after_some_looks(local_bedrock: LocalBedrock) -> None:
+def test_a_job_that_is_known_to_exist_is_missing_only_after_some_looks_and_some_time(
+    local_bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And one that nobody has seen, at once."""
     hook = BedrockHook(region_name="us-east-1")
     name = "nobody"
+    lookout = Lookout(name, 3600, exists=True)
+    assert [lookout.look(hook) for _ in range(10)] == [None] * 10
+    monkeypatch.setattr(patience, "SECONDS_UNTIL_MISSING", 0.0)
     lookout = Lookout(name, 3600, exists=True)
     assert [lookout.look(hook) for _ in range(4)] == [None] * 4
     with pytest.raises(BedrockFatalError, match="no Bedrock model customization job nobody"):
