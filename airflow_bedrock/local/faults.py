@@ -16,7 +16,8 @@ from typing import Literal
 import msgspec
 
 Service = Literal["bedrock", "s3", "*"]
-Phase = Literal["validation", "dataProcessing", "training"]
+Phase = Literal["validation", "dataProcessing", "training", "copy", "import", "creation", "update"]
+"""A customization job's phases; a copy, an import or a custom model's creation; a deployment's update."""
 
 
 class Fault(
@@ -292,9 +293,9 @@ class Faults:
         job: str = "*",
         times: int | None = 1,
     ) -> str:
-        """Fail customization jobs as they come to a phase.
+        """Fail jobs as they come to a phase; copies, imports, creations and updates have one.
 
-        :param job: the names of the jobs, with ``*`` and ``?``.
+        :param job: the names of the jobs (of copies, custom models, deployments), with ``*`` and ``?``.
         """
         return self.add(FailJob(phase=phase, message=message, job=job, times=times))
 

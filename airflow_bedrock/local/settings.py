@@ -31,6 +31,8 @@ class Quotas:
     :param deployments: custom model deployments.
     :param changing_deployments: custom model deployments that are being created or updated.
     :param model_units: model units of provisioned throughput without a commitment.
+    :param import_jobs: model import jobs that have not ended.
+    :param imported_models: imported models.
     """
 
     scheduled_jobs: int = 10
@@ -39,6 +41,8 @@ class Quotas:
     deployments: int = 10
     changing_deployments: int = 2
     model_units: int = 2
+    import_jobs: int = 1
+    imported_models: int = 3
 
 
 @dataclass(frozen=True)

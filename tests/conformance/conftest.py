@@ -26,7 +26,7 @@ from airflow_bedrock.local.state.resources import Shelf
 from airflow_bedrock.shapes import problems
 
 ON_AWS = os.environ.get("AIRFLOW_BEDROCK_CONFORMANCE") == "aws"
-AMPLE = Quotas(*[100_000] * 6)
+AMPLE = Quotas(*[100_000] * 8)
 # Recorded otherwise than the service model declares them: absent without validation data, and empty.
 RECORDED = ("validationDataConfig", "baseModelName")
 # Requests that no SDK would send are part of the suite, and each is one call.
@@ -191,6 +191,36 @@ class Account:
         arn: str = self.call("CreateModelCopyJob", **self.copy_request())["jobArn"]
         self._wait("GetModelCopyJob", {"jobArn": arn}, "status", "Completed")
         return arn
+
+    @cached_property
+    def checkpoint(self) -> str:
+        """A folder in S3 with the files of a model."""
+        header = json.dumps({"w": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}})
+        self._put("checkpoint/model.safetensors", f"{chr(len(header))}{chr(0) * 7}{header}{chr(0) * 4}")
+        self._put("checkpoint/tokenizer.json", "{}")
+        self._put("checkpoint/tokenizer_config.json", "{}")
+        config = json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"})
+        return self._put("checkpoint/config.json", config).removesuffix("config.json")
+
+    def checkpoint_request(self) -> dict[str, Any]:
+        return {"modelName": self.name(), "modelSourceConfig": {"s3DataSource": {"s3Uri": self.checkpoint}}}
+
+    def import_request(self) -> dict[str, Any]:
+        return {
+            "jobName": self.name(),
+            "importedModelName": self.name(),
+            "roleArn": self.role,
+            "modelDataSource": {"s3DataSource": {"s3Uri": self.checkpoint}},
+        }
+
+    def new_import(self) -> str:
+        arn: str = self.call("CreateModelImportJob", **self.import_request())["jobArn"]
+        self._wait("GetModelImportJob", {"jobIdentifier": arn}, "status", "Completed")
+        return arn
+
+    def new_imported(self) -> str:
+        found: str = self.call("GetModelImportJob", jobIdentifier=self.new_import())["importedModelArn"]
+        return found
 
     def logging_config(self) -> dict[str, Any]:
         assert self.local is not None

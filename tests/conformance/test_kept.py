@@ -33,6 +33,7 @@ def test_every_kind_of_resource_is_kept(account: Account, tmp_path: Path) -> Non
         for arn in made:
             one.call("TagResource", resourceARN=arn, tags=[{"key": "team", "value": "support"}])
         one.new_copy()
+        one.new_import()
         one.call("PutModelInvocationLoggingConfiguration", loggingConfig=one.logging_config())
         before = contents(one)
         one.close()

@@ -25,6 +25,8 @@ NO_MODEL = f"{HERE}:custom-model/amazon.nova-micro-v1:0:128k/abcdefghij12"
 NO_DEPLOYMENT = f"{HERE}:custom-model-deployment/abcdefghij12"
 NO_THROUGHPUT = f"{HERE}:provisioned-model/abcdefghij12"
 NO_BATCH = f"{HERE}:model-invocation-job/abcdefghij12"
+NO_IMPORT = f"{HERE}:model-import-job/abcdefghij12"
+NO_IMPORTED = f"{HERE}:imported-model/abcdefghij12"
 NO_COPY = f"{HERE}:model-copy-job/abcdefghij12"
 NOVA = "amazon.nova-micro-v1:0"
 CLAUDE = "anthropic.claude-sonnet-4-20250514-v1:0"
@@ -102,6 +104,25 @@ ROWS = {
         lambda account: {"modelIdentifier": account.new_model()},
         missing={"modelIdentifier": NO_MODEL},
         errors={"ConflictException": deployed_model},
+    ),
+    "CreateCustomModel": Row(
+        lambda account: account.checkpoint_request(),
+        errors={"TooManyTagsException": lambda account: account.checkpoint_request() | {"modelTags": TOO_MANY}},
+    ),
+    "CreateModelImportJob": Row(
+        lambda account: account.import_request(),
+        errors={"TooManyTagsException": lambda account: account.import_request() | {"jobTags": TOO_MANY}},
+    ),
+    "GetModelImportJob": Row(
+        lambda account: {"jobIdentifier": account.new_import()}, missing={"jobIdentifier": NO_IMPORT}
+    ),
+    "ListModelImportJobs": listing(),
+    "GetImportedModel": Row(
+        lambda account: {"modelIdentifier": account.new_imported()}, missing={"modelIdentifier": NO_IMPORTED}
+    ),
+    "ListImportedModels": listing(),
+    "DeleteImportedModel": Row(
+        lambda account: {"modelIdentifier": account.new_imported()}, missing={"modelIdentifier": NO_IMPORTED}
     ),
     "CreateModelCopyJob": Row(
         lambda account: account.copy_request(),
@@ -291,6 +312,8 @@ LISTS = {
     "ListModelCopyJobs": Listed(
         "copies", "modelCopyJobSummaries", "jobArn", lambda one: one.new_copy(), "targetModelNameContains"
     ),
+    "ListModelImportJobs": Listed("imports", "modelImportJobSummaries", "jobArn", lambda one: one.new_import()),
+    "ListImportedModels": Listed("imported", "modelSummaries", "modelArn", lambda one: one.new_imported()),
     "ListModelInvocationJobs": Listed("invocations", "invocationJobSummaries", "jobArn", lambda one: one.new_batch()),
 }
 

@@ -11,7 +11,7 @@ import msgspec
 from airflow_bedrock.local.answers import Events
 from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.state.bedrock import Bedrock
-from airflow_bedrock.local.work.inference import ask, converse_answer, converse_question
+from airflow_bedrock.local.work.inference import ask, check_conversation, converse_answer, converse_question
 from airflow_bedrock.local.work.invocation_delivery import Invocation, deliver
 
 
@@ -26,6 +26,7 @@ def converse_stream(bedrock: Bedrock, request: dict[str, Any]) -> Events:
 
 
 def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    check_conversation(bedrock, request["modelId"])
     started = time.perf_counter()
     answer = converse_answer(ask(bedrock, request["modelId"], converse_question(request)))
     answer["metrics"] = {"latencyMs": round((time.perf_counter() - started) * 1000)}

@@ -11,6 +11,7 @@ from airflow_bedrock.local.api.members import metrics, present
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_jobs
+from airflow_bedrock.local.api.roles import check_role
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
@@ -19,7 +20,6 @@ from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.events import tell_of_job
-from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.s3 import region_of, split_uri
 
 
@@ -122,15 +122,6 @@ _CREATION = Creation("CreateModelCustomizationJob", lambda bedrock: bedrock.jobs
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> Job:
     identifier = request["jobIdentifier"]
     return get(bedrock.jobs, identifier, not_found(f"The provided job {identifier} was not found."))
-
-
-def check_role(bedrock: Bedrock, arn: str, for_arn: str) -> None:
-    """Check that Bedrock may assume a job's role.
-
-    :raises ServiceError: ValidationException.
-    """
-    if not Role(bedrock, arn, for_arn).assumable:
-        raise invalid("Could not assume provided IAM role.")
 
 
 def _check_buckets(bedrock: Bedrock, request: Mapping[str, Any]) -> None:

@@ -107,9 +107,14 @@ def _check_not_mutating(deployment: Deployment) -> None:
 
 
 def _check_model(bedrock: Bedrock, arn: str) -> None:
-    if arn not in bedrock.models:
+    model = bedrock.models.get(arn)
+    if model is None:
         raise not_found(f"The provided custom model {arn} was not found.")
-    base = base_model(arn)
+    if model.status != "Active":
+        raise invalid(f"The provided custom model {arn} is {model.status}.")
+    base = base_model(model.base_model)
+    if model.checkpoint:
+        raise invalid(f"The provided custom model {arn} was trained elsewhere. Use provisioned throughput.")
     if base is None or not base.on_demand:
         raise invalid(
             f"The provided custom model {arn} cannot be deployed on demand: its base model is not among those that "

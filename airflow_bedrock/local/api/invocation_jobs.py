@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation
-from airflow_bedrock.local.api.customization_jobs import check_role
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.roles import check_role
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import askable, foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
@@ -92,7 +92,8 @@ def _model_arn(bedrock: Bedrock, identifier: str) -> str:
 
     :raises ServiceError: ValidationException, when it cannot be asked.
     """
-    if identifier in bedrock.models:
+    custom = bedrock.models.get(identifier)
+    if custom and custom.checkpoint is None:
         return identifier
     if ":custom-model/" in identifier:
         raise invalid("The provided model identifier is invalid.")

@@ -117,6 +117,8 @@ def _throughput(bedrock: Bedrock, request: Mapping[str, Any]) -> Throughput:
 def _model(bedrock: Bedrock, identifier: str) -> tuple[str, str]:
     """Return the ARN of a model and that of its foundation model."""
     if custom := find(bedrock.models, identifier):
+        if custom.status != "Active":
+            raise invalid(f"The provided model {identifier} is {custom.status}.")
         return custom.arn, foundation_model_arn(bedrock.region, custom.base_model)
     model = base_model(foundation(bedrock.region, identifier))
     if ":custom-model/" in identifier or model is None:

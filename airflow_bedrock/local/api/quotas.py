@@ -25,6 +25,16 @@ def check_custom_models(bedrock: Bedrock) -> None:
     _check("custom models", len(bedrock.models) + coming, bedrock.world.settings.quotas.custom_models)
 
 
+def check_imports(bedrock: Bedrock) -> None:
+    """Check that one more model may be imported.
+
+    :raises ServiceError: ServiceQuotaExceededException.
+    """
+    quotas, active = bedrock.world.settings.quotas, sum(job.active for job in bedrock.shelf.imports.values())
+    _check("model import jobs in progress", active, quotas.import_jobs)
+    _check("imported models", len(bedrock.shelf.imported) + active, quotas.imported_models)
+
+
 def check_deployments(bedrock: Bedrock) -> None:
     """Check that one more deployment may be made.
 

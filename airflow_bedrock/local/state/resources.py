@@ -107,6 +107,7 @@ class CustomModel:
     :param type: how it was customized; IMPORTED for one that was trained elsewhere.
     :param job_arn: the customization job that made it, if one did.
     :param checkpoint: of one that was trained elsewhere, and whose weights cannot be read: what tells it from others.
+    :param request: of one that was trained elsewhere: the CreateCustomModel request, as it came.
     """
 
     arn: str
@@ -120,6 +121,7 @@ class CustomModel:
     status: str = "Active"
     failure_message: str | None = None
     checkpoint: str | None = None
+    request: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -144,6 +146,47 @@ class CopyJob:
     def active(self) -> bool:
         """Whether it has not ended."""
         return self.status == "InProgress"
+
+
+@dataclass
+class ImportJob:
+    """A model import job.
+
+    :param request: the CreateModelImportJob request, as it came.
+    """
+
+    arn: str
+    name: str
+    request: dict[str, Any]
+    creation_time: datetime
+    last_modified_time: datetime
+    status: str = "InProgress"
+    end_time: datetime | None = None
+    failure_message: str | None = None
+    model_arn: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.status == "InProgress"
+
+
+@dataclass
+class ImportedModel:
+    """A model that an import job made, and that is asked by its own ARN.
+
+    :param instruct: whether it has a template for conversations.
+    :param checkpoint: what tells its files from others; it stands for weights that cannot be read here.
+    """
+
+    arn: str
+    name: str
+    job_arn: str
+    creation_time: datetime
+    architecture: str
+    instruct: bool
+    checkpoint: str
+    status: str = "Active"
 
 
 @dataclass
@@ -277,6 +320,8 @@ class Shelf:
     models: dict[str, CustomModel] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     throughputs: dict[str, Throughput] = field(default_factory=dict)
+    imports: dict[str, ImportJob] = field(default_factory=dict)
+    imported: dict[str, ImportedModel] = field(default_factory=dict)
     copies: dict[str, CopyJob] = field(default_factory=dict)
     meters: dict[str, Meter] = field(default_factory=dict)
     invocations: dict[str, InvocationJob] = field(default_factory=dict)

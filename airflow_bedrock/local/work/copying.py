@@ -6,7 +6,7 @@ from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, World
 from airflow_bedrock.local.state.resources import CopyJob, CustomModel
-from airflow_bedrock.local.work.frame import framed
+from airflow_bedrock.local.work.frame import check_fault, framed
 from airflow_bedrock.local.work.records import DataError
 
 
@@ -32,6 +32,7 @@ def copy(bedrock: Bedrock, job: CopyJob) -> Work:
 def _copy(bedrock: Bedrock, job: CopyJob) -> Work:
     world = bedrock.world
     yield world.runner.started(job.arn) + world.settings.job_seconds
+    check_fault(bedrock, job.name, "copy")
     with world.lock:
         source = source_of(world, job.source_arn)
         if source is None:

@@ -16,9 +16,11 @@ def deploy(bedrock: Bedrock, deployment: Deployment) -> Work:
 
 
 def update(bedrock: Bedrock, deployment: Deployment) -> Work:
-    """Put the new model behind a deployment; until then the old one answers."""
+    """Put the new model behind a deployment; until then, or if a fault stands, the old one answers."""
     yield bedrock.world.runner.started(deployment.arn) + bedrock.world.settings.deployment_seconds
+    failed = bedrock.world.faults.job_failure(deployment.name, "update") is not None
     with bedrock.world.lock:
-        if deployment.update:
-            deployment.model_arn, deployment.update.status = deployment.update.model_arn, "UpdateCompleted"
+        if change := deployment.update:
+            change.status = "UpdateFailed" if failed else "UpdateCompleted"
+            deployment.model_arn = deployment.model_arn if failed else change.model_arn
         deployment.last_updated_time = bedrock.world.clock.now()

@@ -15,12 +15,17 @@ from airflow_bedrock.local.learning.model import Answer, LanguageModel
 from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.learning.untrained import untrained_answer
 from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import ImportedModel
 from airflow_bedrock.local.work.records import conversation
 from airflow_bedrock.local.work.tools import Tools, tools_of
 
 MAX_TOKENS = 512
 """The longest answer when the request does not say."""
 
+IMPORTED = "imported"
+"""What imported models have in place of a base model's id."""
+
+_IMPORTED = ":imported-model/"
 _FOUNDATION = (":foundation-model/", ":inference-profile/")
 
 
@@ -123,7 +128,23 @@ def base_of_asked(bedrock: Bedrock, model_id: str) -> str:
             model_id = _deployed(bedrock, model_id)
         elif ":provisioned-model/" in model_id:
             model_id = _provisioned(bedrock, model_id)
-    return foundation(bedrock.region, model_id)
+        if custom := bedrock.models.get(model_id):
+            return custom.base_model
+    return IMPORTED if _IMPORTED in model_id else foundation(bedrock.region, model_id)
+
+
+def check_conversation(bedrock: Bedrock, model_id: str) -> None:
+    """Check that a model takes conversations: an imported one without a template for them does not.
+
+    :raises ServiceError: ValidationException.
+    """
+    if _IMPORTED in model_id:
+        with bedrock.world.lock:
+            if not _imported(bedrock, model_id).instruct:
+                raise invalid(
+                    "This action doesn't support the model that you provided. "
+                    "Try again with a supported text or chat model."
+                )
 
 
 def _check_turns(messages: Sequence[Mapping[str, Any]]) -> None:
@@ -157,16 +178,27 @@ def _texts(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _behind(bedrock: Bedrock, model_id: str) -> LanguageModel | str:
-    """Return the model that answers, or the id of the foundation model."""
+    """Return the model that answers, or what an untrained one is made from: its id, or its checkpoint."""
     with bedrock.world.lock:
         if ":custom-model-deployment/" in model_id:
             return bedrock.world.weights[_deployed(bedrock, model_id)]
         if ":provisioned-model/" in model_id:
             provided = _provisioned(bedrock, model_id)
-            return bedrock.world.weights.get(provided) or askable(bedrock.region, provided, provisioned=True)
+            if custom := bedrock.models.get(provided):
+                return bedrock.world.weights.get(provided) or custom.checkpoint or ""
+            return askable(bedrock.region, provided, provisioned=True)
+        if _IMPORTED in model_id:
+            return _imported(bedrock, model_id).checkpoint
     if model_id.startswith("arn:") and not any(kind in model_id for kind in _FOUNDATION):
         raise invalid(f"The provided model identifier {model_id} cannot be asked: deploy the custom model first.")
     return askable(bedrock.region, model_id)
+
+
+def _imported(bedrock: Bedrock, arn: str) -> ImportedModel:
+    model = bedrock.shelf.imported.get(arn)
+    if model is None:
+        raise not_found(f"The provided imported model {arn} was not found.")
+    return model
 
 
 def _deployed(bedrock: Bedrock, arn: str) -> str:

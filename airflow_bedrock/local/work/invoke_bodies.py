@@ -13,6 +13,7 @@ import msgspec
 
 from airflow_bedrock.local.errors import ServiceError, invalid, not_built
 from airflow_bedrock.local.work.inference import (
+    IMPORTED,
     MAX_TOKENS,
     Question,
     Reply,
@@ -142,6 +143,10 @@ def _cohere_answer(reply: Reply) -> dict[str, Any]:
     return {"generations": [{"text": reply.text, "finish_reason": reason}]}
 
 
+def _imported(body: Body) -> Question:
+    return Question(body["prompt"], body.get("max_tokens", body.get("max_gen_len", MAX_TOKENS)), body.get("stop", []))
+
+
 CONVERSE = Form(converse_question, converse_answer)
 """Not a provider's form, but that of Converse."""
 
@@ -150,5 +155,6 @@ _FORMS = {
     "amazon.titan-text": Form(_titan, _titan_answer),
     "anthropic.": Form(_claude, _claude_answer),
     "meta.": Form(_llama, _llama_answer),
+    IMPORTED: Form(_imported, _llama_answer),
     "cohere.command": Form(_cohere, _cohere_answer),
 }

@@ -10,6 +10,7 @@ from airflow_bedrock.local.work.batch_inference import infer
 from airflow_bedrock.local.work.copying import copy
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.deployment import deploy, update
+from airflow_bedrock.local.work.importing import import_model, register
 from airflow_bedrock.local.work.throughput import provision
 
 
@@ -31,6 +32,12 @@ def resume(bedrock: Bedrock, started: Mapping[str, float]) -> None:
     for throughput in bedrock.shelf.throughputs.values():
         if throughput.status in ("Creating", "Updating"):
             go_on(throughput.arn, provision(bedrock, throughput))
+    for model in bedrock.models.values():
+        if model.status == "Creating":
+            go_on(model.arn, register(bedrock, model))
+    for coming in bedrock.shelf.imports.values():
+        if coming.active:
+            go_on(coming.arn, import_model(bedrock, coming))
     for copied in bedrock.shelf.copies.values():
         if copied.active:
             go_on(copied.arn, copy(bedrock, copied))

@@ -28,6 +28,8 @@ AMPLE = Quotas(
     deployments=1_000,
     changing_deployments=1_000,
     model_units=1_000,
+    import_jobs=1_000,
+    imported_models=1_000,
 )
 """Quotas that tests of other things do not meet."""
 

@@ -1,0 +1,134 @@
+"""Model import jobs (create, get, list; they cannot be stopped) and imported models (get, list, delete)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_bedrock.local.api.creation import Creation
+from airflow_bedrock.local.api.members import present
+from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.quotas import check_imports
+from airflow_bedrock.local.api.roles import check_role
+from airflow_bedrock.local.api.tags import check_tags
+from airflow_bedrock.local.errors import invalid, not_found
+from airflow_bedrock.local.state.bedrock import Bedrock, find, get
+from airflow_bedrock.local.state.resources import ImportedModel, ImportJob
+from airflow_bedrock.local.work.importing import import_model
+
+_CREATION = Creation("CreateModelImportJob", lambda bedrock: bedrock.shelf.imports, import_model, tags="jobTags")
+
+_UNITS = {"customModelUnitsPerModelCopy": 1, "customModelUnitsVersion": "v1.0"}
+"""What an imported model is billed by; AWS reckons it from the model's size."""
+
+
+def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Begin to import a model."""
+    check_tags(request, "jobTags", "importedModelTags")
+    arn = bedrock.new_arn("model-import-job")
+    # Before the lock is taken: IAM is asked over HTTP.
+    check_role(bedrock, request["roleArn"], arn)
+
+    def make() -> ImportJob:
+        _check_names(bedrock, request)
+        check_imports(bedrock)
+        now = bedrock.world.clock.now()
+        return ImportJob(arn, request["jobName"], request, creation_time=now, last_modified_time=now)
+
+    return _CREATION.once(bedrock, request, make)
+
+
+def get_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Describe an import job."""
+    identifier = request["jobIdentifier"]
+    with bedrock.world.lock:
+        job = get(bedrock.shelf.imports, identifier, not_found(f"The provided job {identifier} was not found."))
+        described = {
+            **_summary(job),
+            "roleArn": job.request["roleArn"],
+            "modelDataSource": job.request["modelDataSource"],
+            "vpcConfig": job.request.get("vpcConfig"),
+            "importedModelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
+            "failureMessage": job.failure_message,
+        }
+        return present(described)
+
+
+def list_model_import_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """List import jobs, the newest first."""
+    with bedrock.world.lock:
+        found = select(bedrock.shelf.imports.values(), request, "creationTimeAfter", "creationTimeBefore")
+        shown, more = page(found, request)
+        return {"modelImportJobSummaries": [_summary(job) for job in shown], **more}
+
+
+def get_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Describe an imported model."""
+    with bedrock.world.lock:
+        model = _model(bedrock, request)
+        job = bedrock.shelf.imports[model.job_arn]
+        described = {
+            **_model_summary(model),
+            "jobName": job.name,
+            "jobArn": job.arn,
+            "modelDataSource": job.request["modelDataSource"],
+            "modelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
+            "customModelUnits": _UNITS,
+        }
+        return present(described)
+
+
+def list_imported_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """List imported models, the newest first."""
+    with bedrock.world.lock:
+        found = select(bedrock.shelf.imported.values(), request, "creationTimeAfter", "creationTimeBefore")
+        shown, more = page(found, request)
+        return {"modelSummaries": [_model_summary(model) for model in shown], **more}
+
+
+def delete_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Delete an imported model. Its job stays, and so does the job's name."""
+    with bedrock.world.lock:
+        model = _model(bedrock, request)
+        del bedrock.shelf.imported[model.arn]
+        bedrock.shelf.tags.pop(model.arn, None)
+    return {}
+
+
+def _model(bedrock: Bedrock, request: Mapping[str, Any]) -> ImportedModel:
+    identifier = request["modelIdentifier"]
+    return get(bedrock.shelf.imported, identifier, not_found(f"The provided model {identifier} was not found."))
+
+
+def _check_names(bedrock: Bedrock, request: Mapping[str, Any]) -> None:
+    if find(bedrock.shelf.imports, request["jobName"]):
+        raise invalid("The provided job name is currently in use.")
+    name = request["importedModelName"]
+    coming = [job.request["importedModelName"] for job in bedrock.shelf.imports.values() if job.active]
+    if name in coming or find(bedrock.shelf.imported, name):
+        raise invalid("The provided model name is currently in use.")
+
+
+def _summary(job: ImportJob) -> dict[str, Any]:
+    return present(
+        {
+            "jobArn": job.arn,
+            "jobName": job.name,
+            "status": job.status,
+            "creationTime": job.creation_time,
+            "lastModifiedTime": job.last_modified_time,
+            "endTime": job.end_time,
+            "importedModelArn": job.model_arn,
+            "importedModelName": job.request["importedModelName"],
+        }
+    )
+
+
+def _model_summary(model: ImportedModel) -> dict[str, Any]:
+    return {
+        "modelArn": model.arn,
+        "modelName": model.name,
+        "creationTime": model.creation_time,
+        "modelArchitecture": model.architecture,
+        "instructSupported": model.instruct,
+    }
