@@ -328,3 +328,17 @@ def test_any_text_may_be_a_hyperparameter(text: str) -> None:
     """What is no number is left as it is; whatever it is, to count it again changes nothing."""
     counted = normalised({"hyperParameters": {"x": text}})
     assert normalised(counted) == counted
+
+
+@pytest.mark.parametrize(("partition", "region"), [("aws-us-gov", "us-gov-west-1"), ("aws-cn", "cn-north-1")])
+def test_arns_of_other_partitions_are_taken(partition: str, region: str) -> None:
+    """And the base model's rules hold for it there as well."""
+    arguments = {
+        **ARGUMENTS,
+        "role_arn": f"arn:{partition}:iam::123456789012:role/bedrock",
+        "base_model_id": f"arn:{partition}:bedrock:{region}::foundation-model/{BASE_MODEL}",
+        "custom_model_kms_key_id": f"arn:{partition}:kms:{region}:123456789012:alias/mine",
+    }
+    check_request(with_fitting_names(build_request({}, **arguments)))
+    with pytest.raises(RequestError, match="epochCount"):
+        check_request(with_fitting_names(build_request({}, hyperparameters={"epochCount": "1000"}, **arguments)))
