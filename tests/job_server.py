@@ -55,6 +55,7 @@ class FakeJob:
     """Whether List shows it: the service's List may lag behind."""
     exists: bool = True
     """Whether Get finds it."""
+    tags: dict[str, str] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         created, now = _iso(self.created), _iso(self.created + timedelta(seconds=60))
@@ -182,9 +183,9 @@ class JobServer:
                 while (header := await reader.readline()) not in (b"\r\n", b""):
                     name, _, value = header.decode().partition(":")
                     headers[name.lower()] = value.strip()
-                await reader.readexactly(int(headers.get("content-length", 0)))
+                asked = await reader.readexactly(int(headers.get("content-length", 0)))
                 access_key = headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]
-                status, more, body = self._answer(method, target, client, access_key)
+                status, more, body = self._answer(method, target, client, access_key, asked)
                 head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-length: {len(body)}\r\n{more}\r\n"
                 writer.write(head.encode() + body)
                 await writer.drain()
@@ -193,9 +194,11 @@ class JobServer:
         finally:
             writer.close()
 
-    def _answer(self, method: str, target: str, client: str, access_key: str) -> tuple[int, str, bytes]:
+    def _answer(self, method: str, target: str, client: str, access_key: str, asked: bytes) -> tuple[int, str, bytes]:
         url = urlsplit(target)
         named = url.path.removeprefix(_PATH).strip("/")
+        if url.path == "/listTagsForResource":
+            return self._tags(json.loads(asked)["resourceARN"])
         operation = "stop" if method == "POST" else "get" if named else "list"
         key = unquote(named.removesuffix("/stop")) if operation == "stop" else unquote(named)
         job = self._find(key)
@@ -213,6 +216,11 @@ class JobServer:
             self.end([job], "Stopped")
             return 200, "content-type: application/json\r\n", b"{}"
         return 200, "content-type: application/json\r\n", json.dumps(job.description()).encode()
+
+    def _tags(self, arn: str) -> tuple[int, str, bytes]:
+        job = self._find(arn)
+        tags = [{"key": key, "value": value} for key, value in (job.tags if job else {}).items()]
+        return 200, "content-type: application/json\r\n", json.dumps({"tags": tags}).encode()
 
     def _find(self, key: str) -> FakeJob | None:
         if key.startswith("arn:"):

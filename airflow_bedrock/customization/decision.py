@@ -1,16 +1,16 @@
-"""What to do about the job that may already bear the name that was derived. Pure: the operator asks and acts."""
+"""What to do about the job that may already bear the name that was derived. Pure: the engine asks and acts."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-from airflow_bedrock.customization.identity import Identity
+from airflow_bedrock.customization.identity import Identity, Token
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 
 
 class Decision(Enum):
-    """What the operator does next."""
+    """What the engine does next."""
 
     CREATE = "create"
     """No job has the name: create it."""
@@ -18,8 +18,10 @@ class Decision(Enum):
     """The job that was asked for runs already: wait for it, pay nothing."""
     REUSE = "reuse"
     """The job that was asked for has completed: take its model, pay nothing."""
+    SUPERSEDE = "supersede"
+    """An earlier ask's job runs, and another thing is asked for now: settle what becomes of it, then go on."""
     NEXT_GENERATION = "next generation"
-    """The name is used up by a job that left no model, and another one was asked for: try the next name."""
+    """The name is used up by a job that is no answer to this ask: try the next name."""
     FAIL = "fail"
     """An earlier try's job ended without a model, and no retry can mend that: pay for no other."""
     CLASH = "clash"
@@ -28,22 +30,33 @@ class Decision(Enum):
     """The job's status is not known: neither reuse it nor pay for another."""
 
 
-def decide(found: Job | None, identity: Identity) -> Decision:
-    """Decide by the job found under the derived name.
+def decide(found: Job | None, identity: Identity, *, listed: bool = False) -> Decision:
+    """Decide by a job that was found.
 
-    :param found: the answer of GetModelCustomizationJob for the name; None where there is no such job.
-    :param identity: what was derived; a job whose token is not of it is not ours.
+    :param found: the answer of GetModelCustomizationJob for the derived name; None where there is no such job.
+    :param identity: what was derived.
+    :param listed: found by List among the jobs that count, not by the derived name.
     """
     if found is None:
         return Decision.CREATE
-    if not identity.made(found.token):
+    token = Token.read(found.token)
+    if not _may_be_taken(token, identity, listed=listed):
         return Decision.CLASH
+    same_ask = identity.is_of_ask(token)
+    answers = same_ask or (identity.is_of_what(token) and identity.reuse != "never")
     match found.outcome:
-        case Outcome.RUNNING if found.status != "Stopping":  # which still runs, but only to its end
-            return Decision.ADOPT
-        case Outcome.SUCCEEDED:
-            return Decision.REUSE
         case Outcome.UNKNOWN:
             return Decision.UNKNOWN
+        case Outcome.RUNNING if found.status != "Stopping":  # which still runs, but only to its end
+            return Decision.ADOPT if answers else Decision.SUPERSEDE
+        case Outcome.SUCCEEDED:
+            return Decision.REUSE if answers else Decision.NEXT_GENERATION
     mendable = found.outcome is Outcome.FAILED and remedy_for_failure(found.failure_message) is Remedy.RETRY
-    return Decision.FAIL if identity.asked_for(found.token) and not mendable else Decision.NEXT_GENERATION
+    return Decision.FAIL if same_ask and not mendable else Decision.NEXT_GENERATION
+
+
+def _may_be_taken(token: Token | None, identity: Identity, *, listed: bool) -> bool:
+    """Whether the job is this asker's, or one that another asker of the same task may take as well."""
+    if not identity.is_of_task(token):
+        return False
+    return identity.is_of_who(token) or (identity.is_of_what(token) and (listed or identity.reuse == "dag"))

@@ -1,9 +1,13 @@
-"""The name is the state: what a job is called follows from who asks and from what is asked, and from nothing else.
+"""The name is the state: what a job is called follows from who asks, from the ask, and from what is asked.
 
-Two workers, two tries, a worker that was killed and its successor all derive the same job name and the same
-clientRequestToken, so each finds the job of the others; no store has to survive between them. The try number is left
-out on purpose. What changes the name is a change of the request or of the data. The token says in addition who asked
-last, so that a job that failed for good is not paid for again until somebody asks again: by a Clear, or by a new run.
+*Who* is the deployment of Airflow, DAG, task, map index, and the partition or else the run. The *ask* is this task's
+first asking, and each Clear of it. *What* is the request and the content of the data. The try number is none of them:
+two tries, two workers, a worker that was killed and its successor derive the same, and find each other's job; no store
+has to survive between them.
+
+With ``reuse="run"`` and ``"never"`` the job's name holds who, so that Get settles an automatic retry whatever came out
+differently. With ``"dag"`` it holds what, so that runs that race for the same thing meet. The model's name always holds
+what and who, since List shows it; the token holds all three.
 """
 
 from __future__ import annotations
@@ -13,10 +17,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
+
+from airflow_bedrock.customization.request import normalised
 
 Reuse = Literal["run", "dag", "never"]
-"""How far sameness reaches: within the DAG run; across the runs of the DAG; or not beyond a Clear of the task."""
+"""Which jobs count: those of the DAG run; those of all runs of the DAG; or none but those of the same ask."""
+
+Superseded = Literal["stop", "keep", "fail"]
+"""What becomes of a job that runs for an earlier ask, where another thing is asked for now."""
 
 
 def reuse_choice(value: object) -> Reuse:
@@ -24,10 +33,21 @@ def reuse_choice(value: object) -> Reuse:
 
     :raises ValueError: it is none.
     """
-    choices = get_args(Reuse)
+    return _choice("reuse", value, get_args(Reuse))  # type: ignore[no-any-return]  # one of them
+
+
+def superseded_choice(value: object) -> Superseded:
+    """Return the value, if it is a choice of :data:`Superseded`.
+
+    :raises ValueError: it is none.
+    """
+    return _choice("superseded", value, get_args(Superseded))  # type: ignore[no-any-return]  # one of them
+
+
+def _choice(name: str, value: object, choices: tuple[str, ...]) -> Any:
     if value not in choices:
-        raise ValueError(f"reuse must be one of {', '.join(choices)}; got {value!r}")
-    return value  # type: ignore[return-value]  # checked above
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    return value
 
 
 def adds_digest(value: object) -> bool:
@@ -44,69 +64,152 @@ def adds_digest(value: object) -> bool:
 
 
 MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName
-_DIGEST_LENGTH = 10  # 50 bits of base 32: a clash within one prefix is not to be expected in a million jobs
+_FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; a clash is noticed by the token
+_PERIOD_LENGTH = 8
+_WHAT_LENGTH = 10
+_ASK_LENGTH = 4
 _NOT_IDENTITY = ("jobName", "customModelName", "clientRequestToken", "jobTags", "customModelTags")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asker:
-    """Who asks for a job: one task instance, whichever try of it."""
+    """Who asks for a job, and for the how-manieth time: one task instance, whichever try of it.
+
+    :param environment: the deployment of Airflow: those that share an AWS account never take each other's jobs.
+    :param partition_key: the partition, where the DAG is partitioned: it stands in the run's place, since a backfill of
+        a partition makes a new run each time.
+    :param ask: grows with each Clear of the task, not with a retry: the task instance's ``max_tries``.
+    :param try_number: of this try; 1 says that nobody of this run can have asked before.
+    """
 
     dag_id: str
     task_id: str
     run_id: str
     map_index: int = -1
-    clear_number: int = 0
+    environment: str = ""
+    partition_key: str | None = None
+    ask: int = 0
+    try_number: int = 1
 
-    def parts(self, reuse: Reuse) -> tuple[str, ...]:
-        """Return what tells this asker from another one, as far as ``reuse`` says that it matters."""
-        task = (self.dag_id, self.task_id, str(self.map_index))
-        return {"dag": task, "run": (*task, self.run_id), "never": (*task, self.run_id, str(self.clear_number))}[reuse]
+    @property
+    def family(self) -> str:
+        """Digest of the task, whichever run and map index of it."""
+        return _digest("family", self.environment, self.dag_id, self.task_id)
+
+    @property
+    def period(self) -> str:
+        """Digest of the partition, or else of the run."""
+        kind, key = ("run", self.run_id) if self.partition_key is None else ("partition", self.partition_key)
+        return _digest(self.family, kind, key)
+
+    @property
+    def who(self) -> str:
+        """Digest of who asks."""
+        return _digest(self.period, str(self.map_index))
+
+    @property
+    def asking(self) -> str:
+        """Digest of the ask: an automatic retry has the same, a Clear and another run another one."""
+        return _digest(self.who, self.run_id, str(self.ask))
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a clientRequestToken of this package says."""
+
+    family: str
+    who: str
+    ask: str
+    what: str
+    generation: int
+
+    @classmethod
+    def read(cls, text: str | None) -> Self | None:
+        """Return what the token says; None where it is not of this package."""
+        parts = (text or "").split("-")
+        if len(parts) != 5 or not parts[4].isdigit():
+            return None
+        family, who, ask, what, generation = parts
+        return cls(family, who, ask, what, int(generation))
+
+    def __str__(self) -> str:
+        return "-".join((self.family, self.who, self.ask, self.what, str(self.generation)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a job is known by: its digest, and the names and the token that carry it.
+    """What a job is known by: the names and the token that say who asks, the ask, and what is asked.
 
-    :param digest: hexadecimal digest of asker, request and data.
-    :param ask: hexadecimal digest of who asks this time: the run and how often it was cleared.
+    :param what: digest of the normalised request and of the content of the data.
     :param job_prefix: the readable start of the job's name, the user's.
     :param model_prefix: the readable start of the model's name, the user's.
     :param exact: use the prefixes as the names themselves, without a digest.
     """
 
-    digest: str
-    ask: str
+    asker: Asker
+    what: str
+    reuse: Reuse
     job_prefix: str
     model_prefix: str
     exact: bool = False
 
+    @property
+    def family_part(self) -> str:
+        """What the names of all jobs of the task have in common; for ListModelCustomizationJobs, nameContains."""
+        return _short(self.asker.family, _FAMILY_LENGTH)
+
+    @property
+    def what_part(self) -> str:
+        """What the names of all models of the same request and data have in common."""
+        return _short(self.what, _WHAT_LENGTH)
+
+    @property
+    def period_part(self) -> str:
+        """What the names of all jobs, or models, of the run or the partition have in common."""
+        return _short(self.asker.period, _PERIOD_LENGTH)
+
+    @property
+    def who_part(self) -> str:
+        """What the names of all jobs, or models, of this task instance have in common."""
+        return self.period_part if self.asker.map_index < 0 else f"{self.period_part}m{self.asker.map_index}"
+
     def job_name(self, generation: int = 1) -> str:
         """Return the job name; each generation follows one that failed, was stopped, or whose model is gone."""
-        return self.job_prefix if self.exact else _name(_job_characters(self.job_prefix), self._suffix(generation))
+        if self.exact:
+            return self.job_prefix
+        own = self.what_part if self.reuse == "dag" else self._own_part
+        return _name(_job_characters(self.job_prefix), f"{self.family_part}-{own}", generation)
 
     def model_name(self, generation: int = 1) -> str:
         """Return the custom model's name, which is unique for as long as the model exists."""
         if self.exact:
             return self.model_prefix
-        return _name(_model_characters(self.model_prefix), self._suffix(generation))
+        return _name(_model_characters(self.model_prefix), f"{self.what_part}-{self._own_part}", generation)
 
     def token(self, generation: int = 1) -> str:
         """Return the clientRequestToken: the service ignores a second request that bears it."""
-        return f"{self.digest}-{self.ask}-{generation}"
+        return str(Token(self.asker.family, self.asker.who, self.asker.asking, self.what, generation))
 
-    def made(self, token: str | None) -> bool:
-        """Whether the token is one of this identity's, whoever asked."""
-        return token is not None and token.startswith(f"{self.digest}-")
+    def is_of_task(self, token: Token | None) -> bool:
+        """Whether the token is of this task of this deployment, whichever run and map index of it."""
+        return token is not None and token.family == self.asker.family
 
-    def asked_for(self, token: str | None) -> bool:
-        """Whether the token is one of this identity's, and of the same ask: an earlier try of the same task."""
-        return token is not None and token.startswith(f"{self.digest}-{self.ask}-")
+    def is_of_who(self, token: Token | None) -> bool:
+        """Whether the token is of this task instance, whichever ask of it."""
+        return token is not None and token.who == self.asker.who
 
-    def _suffix(self, generation: int) -> str:
-        number = int(self.digest, 16)
-        short = "".join("abcdefghijklmnopqrstuvwxyz234567"[number >> 5 * i & 31] for i in range(_DIGEST_LENGTH))
-        return short if generation == 1 else f"{short}-{generation}"
+    def is_of_ask(self, token: Token | None) -> bool:
+        """Whether the token is of an earlier try of the same ask."""
+        return self.is_of_who(token) and token is not None and token.ask == self.asker.asking
+
+    def is_of_what(self, token: Token | None) -> bool:
+        """Whether the token is of the same request and the same data."""
+        return token is not None and token.what == self.what
+
+    @property
+    def _own_part(self) -> str:
+        ask = f"-{_short(self.asker.asking, _ASK_LENGTH)}" if self.reuse == "never" else ""
+        return f"{self.who_part}{ask}"
 
 
 def identify(
@@ -115,18 +218,17 @@ def identify(
     """Derive the identity of the job that ``asker`` asks for.
 
     :param request: the CreateModelCustomizationJob request; its names are prefixes, its tags and token do not count.
-    :param data: what is known of each data object: URI, ETag, size, version.
-    :param reuse: how far sameness reaches.
+    :param data: what is known of the content of each data object.
+    :param reuse: which jobs count.
     :param exact: take the names of the request as they are.
     """
     asked = {name: value for name, value in request.items() if name not in _NOT_IDENTITY}
-    names = (request["jobName"], request["customModelName"])
-    parts = (*asker.parts(reuse), *names, _canonical(asked), _canonical(list(data)))
     return Identity(
-        digest=_digest(*parts, size=20),
-        ask=_digest(asker.run_id, str(asker.clear_number), size=6),
-        job_prefix=names[0],
-        model_prefix=names[1],
+        asker=asker,
+        what=_digest(_canonical(normalised(asked)), _canonical(list(data))),
+        reuse=reuse,
+        job_prefix=request["jobName"],
+        model_prefix=request["customModelName"],
         exact=exact,
     )
 
@@ -138,24 +240,30 @@ def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
     no text, or empty, is left as it is.
     """
     job, model = request.get("jobName"), request.get("customModelName")
-    identity = Identity(digest="0", ask="0", job_prefix=str(job), model_prefix=str(model))
+    nobody = Asker(dag_id="", task_id="", run_id="")
+    identity = Identity(asker=nobody, what="0", reuse="run", job_prefix=str(job), model_prefix=str(model))
     names = {"jobName": identity.job_name(), "customModelName": identity.model_name()}
     prefixes = {name for name in names if isinstance(request.get(name), str) and request[name]}
     return {**request, **{name: names[name] for name in prefixes}}
 
 
-def _digest(*parts: str, size: int) -> str:
-    """Return the hexadecimal digest of the parts; none can run into the next."""
-    return hashlib.blake2b("\0".join(parts).encode(), digest_size=size).hexdigest()
+def _digest(*parts: str) -> str:
+    """Return the hexadecimal digest of the parts, of 80 bits; none can run into the next."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=10).hexdigest()
+
+
+def _short(digest: str, length: int) -> str:
+    number = int(digest, 16)
+    return "".join("abcdefghijklmnopqrstuvwxyz234567"[number >> 5 * i & 31] for i in range(length))
 
 
 def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _name(prefix: str, suffix: str) -> str:
-    room = MAX_NAME_LENGTH - len(suffix) - 1
-    return f"{prefix[:room].rstrip('-_+.')}-{suffix}"
+def _name(prefix: str, suffix: str, generation: int) -> str:
+    suffix = suffix if generation == 1 else f"{suffix}-{generation}"
+    return f"{prefix[: MAX_NAME_LENGTH - len(suffix) - 1].rstrip('-_+.')}-{suffix}"
 
 
 def _job_characters(prefix: str) -> str:

@@ -107,6 +107,18 @@ class Job:
             phases=tuple(_phases(response.get("statusDetails") or {})),
         )
 
+    @classmethod
+    def from_summary(cls, summary: Mapping[str, Any]) -> Job:
+        """Read a ModelCustomizationJobSummary, which says less than Get."""
+        return cls(
+            arn=summary["jobArn"],
+            name=summary["jobName"],
+            status=summary.get("status", "(none)"),
+            model_arn=summary.get("customModelArn"),
+            model_name=summary.get("customModelName"),
+            created=summary.get("creationTime"),
+        )
+
     @property
     def outcome(self) -> Outcome:
         """What the status means for whoever waits; an unknown status is never success."""

@@ -18,6 +18,7 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
     :param version: of this package.
     """
     tags = {
+        "airflow-bedrock/environment": asker.environment,
         "airflow/dag_id": asker.dag_id,
         "airflow/run_id": asker.run_id,
         "airflow/task_id": asker.task_id,

@@ -52,6 +52,25 @@ class BedrockHook(_Hook):
                 return None
             raise
 
+    def list_customization_jobs(self, name_contains: str) -> list[Job]:
+        """Return all jobs with the text in their names, newest first (ListModelCustomizationJobs).
+
+        They have no tokens and no metrics.
+
+        :raises botocore.exceptions.ClientError: any error of the service.
+        """
+        pages = self.conn.get_paginator("list_model_customization_jobs").paginate(
+            nameContains=name_contains,
+            sortBy="CreationTime",
+            sortOrder="Descending",
+            PaginationConfig={"PageSize": 1000},
+        )
+        return [Job.from_summary(job) for page in pages for job in page.get("modelCustomizationJobSummaries", [])]
+
+    def tags_of(self, arn: str) -> dict[str, str]:
+        """Return the tags of a job or a model by key (ListTagsForResource)."""
+        return {tag["key"]: tag["value"] for tag in self.conn.list_tags_for_resource(resourceARN=arn)["tags"]}
+
     def has_custom_model(self, model_identifier: str) -> bool:
         """Whether the custom model still exists (GetCustomModel), by its ARN or its name."""
         try:

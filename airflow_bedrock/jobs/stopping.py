@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -19,11 +21,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import is_not_found
 from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.waiters import Waiter, waiters
+from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs.task_state import TERMINAL_STATES, ended_for_good, state_of
+from airflow_bedrock.jobs import task_state
+from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES, ended_for_good, run_state
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+_ASK_AGAIN_SECONDS = 1.0
 
 
 def stop_job(hook: BedrockHook, job_arn: str) -> str:
@@ -48,38 +55,120 @@ def _not_stopped(hook: BedrockHook, job_arn: str, error: Exception) -> str:
     return f"Job {job_arn} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
 
 
+def stop_unless_others_wait(hook: BedrockHook, job_arn: str, me: Waiter, *, own_run_only: bool = False) -> str:
+    """Stop the job if nobody but ``me`` may wait for it, and return a sentence on what became of it and of its bill.
+
+    The job's tags say who may. A waiter whose state cannot be learnt, or tags that cannot be read, keep the job. Never
+    raises for an error of AWS or of Airflow.
+
+    :param own_run_only: stop it only if this DAG run asked for it, and then whoever else waits in this run.
+    """
+    try:
+        job_arn = _arn(hook, job_arn)
+        tags = hook.tags_of(job_arn)
+    except (BotoCoreError, ClientError) as error:
+        if is_not_found(error):
+            return f"Job {job_arn} does not exist; there was nothing to stop."
+        return (
+            f"Job {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for it, "
+            f"could not be read. Allow bedrock:ListTagsForResource to the role of the connection. AWS said: {error}"
+        )
+    known = waiters(tags)
+    of_run = [waiter for waiter in known if waiter and (waiter.dag_id, waiter.run_id) == (me.dag_id, me.run_id)]
+    if own_run_only and not of_run:
+        return f"Job {job_arn} runs on and is billed: this DAG run has not asked for it."
+    mine = of_run if own_run_only else [waiter for waiter in known if waiter and _is_same(waiter, me)]
+    for waiter in known:
+        if waiter in mine:
+            continue
+        if waiter is None or not _has_ended(waiter):
+            who = waiter.name if waiter else "someone whose tag this version cannot read"
+            return f"Job {job_arn} runs on and is billed: {who} may wait for it."
+    return stop_job(hook, job_arn)
+
+
+def _arn(hook: BedrockHook, job_identifier: str) -> str:
+    """Return the job's ARN, by which alone its tags are found."""
+    if job_identifier.startswith("arn:"):
+        return job_identifier
+    job = hook.get_customization_job(job_identifier)
+    return job.arn if job else job_identifier
+
+
+def _is_same(one: Waiter, other: Waiter) -> bool:
+    return replace(one, until="task") == replace(other, until="task")
+
+
+def _has_ended(waiter: Waiter) -> bool:
+    """Whether nobody waits there any more; False where that cannot be learnt."""
+    try:
+        if waiter.until == "run":
+            return run_state(waiter.dag_id, waiter.run_id) in ENDED_RUN_STATES
+        return task_state.state_of(waiter) in TERMINAL_STATES
+    except Exception:
+        log.warning("Could not learn the state of %s", waiter.name, exc_info=True)
+        return False
+
+
 class KillSwitch:
     """What a worker does when Airflow ends its task: nothing, unless the task has ended for good.
 
     Airflow calls ``on_kill`` from a signal handler, at any line; also between the service's acceptance of a job and
-    our knowing of it. A kill that comes so early is remembered, and takes effect when the job is known.
+    our knowing of it. A kill that comes so early is remembered, and takes effect when the job is known. The supervisor
+    may not tell the task's state while the handler runs: then a thread asks again, until the process is ended.
     """
 
     def __init__(self) -> None:
         self._ti: Any = None
-        self._target: tuple[BedrockHook, Job] | None = None
+        self._target: tuple[BedrockHook, Job, Waiter] | None = None
         self._pulled = False
+        self._asking = False
 
     def arm(self, ti: Any) -> None:
-        """Say which task instance this is; one that is taken up again starts anew."""
-        self._ti, self._target, self._pulled = ti, None, False
+        """Say which task instance this is."""
+        self._ti = ti
 
-    def aim(self, hook: BedrockHook, job: Job) -> None:
+    def aim(self, hook: BedrockHook, job: Job, waiter: Waiter) -> None:
         """Say which job the task has; stop it at once if the task was killed already."""
-        self._target = (hook, job)
+        self._target = (hook, job, waiter)
         if self._pulled:
             self.pull()
+
+    def before_paying(self) -> None:
+        """Pay for nothing once the task was killed.
+
+        :raises BedrockError: it was.
+        """
+        if self._pulled:
+            raise BedrockError("The task was ended before it had asked for a job: no job was made, nothing was spent.")
 
     def pull(self) -> None:
         """Stop the job if no other try of the task will pick it up."""
         self._pulled = True
-        if self._target is None:
+        if self._target is None or self._settle() or self._asking:
             return
-        hook, job = self._target
-        if ended_for_good(self._ti):
-            log.info("This task was ended for good. %s", stop_job(hook, job.arn))
+        self._asking = True
+        threading.Thread(target=self._ask_on, name="bedrock-kill", daemon=True).start()
+
+    def _ask_on(self) -> None:
+        deadline = time.monotonic() + _SECONDS
+        while not self._settle() and time.monotonic() < deadline:
+            time.sleep(_ASK_AGAIN_SECONDS)
+
+    def _settle(self) -> bool:
+        """Stop or leave the job; return False where the task's state is not known yet."""
+        if self._target is None:
+            return True
+        hook, job, waiter = self._target
+        ended = ended_for_good(self._ti)
+        if ended is None:
+            log.warning("The state of this task is not known yet; job %s runs on meanwhile", job.arn)
+            return False
+        if ended:
+            log.info("This task was ended for good. %s", stop_unless_others_wait(hook, job.arn, waiter))
         else:
             log.info("Job %s was left running: another try of this task adopts it", job.arn)
+        return True
 
 
 # Airflow gives on_kill this long; what is begun before that is finished all the same.
@@ -88,14 +177,18 @@ _SECONDS = conf.getint("triggerer", "on_kill_timeout", fallback=30) - 1
 _running: set[asyncio.Task[Any]] = set()  # the event loop itself does not keep a task alive
 
 
-async def stop_unless_wanted(make_hook: Callable[[], BedrockHook], job_identifier: str, ti: Any) -> None:
+async def stop_unless_wanted(
+    make_hook: Callable[[], BedrockHook], job_identifier: str, ti: Any, *, own_run_only: bool = False
+) -> None:
     """Stop the job if its task instance has come to an end for good, and log what was done, and why.
 
     Never raises; a job whose task's state cannot be learnt is left alone.
 
     :param ti: the task instance: its dag_id, run_id, task_id and map_index are used.
+    :param own_run_only: stop it only if the task's DAG run asked for it.
     """
-    await to_its_end(sync_to_async(_stop_unless_wanted, thread_sensitive=False)(make_hook, job_identifier, ti))
+    work = sync_to_async(_stop_unless_wanted, thread_sensitive=False)
+    await to_its_end(work(make_hook, job_identifier, ti, own_run_only))
 
 
 async def to_its_end(work: Awaitable[T]) -> None:
@@ -111,13 +204,12 @@ async def to_its_end(work: Awaitable[T]) -> None:
             continue
 
 
-def _stop_unless_wanted(make_hook: Callable[[], BedrockHook], job_identifier: str, ti: Any) -> None:
+def _stop_unless_wanted(make_hook: Callable[[], BedrockHook], job_identifier: str, ti: Any, own_run_only: bool) -> None:
     try:
-        state = state_of(ti)
+        state = _state_at_last(ti)
         if state in TERMINAL_STATES:
-            log.info(
-                "The task is %s: stopping job %s. %s", state, job_identifier, stop_job(make_hook(), job_identifier)
-            )
+            said = stop_for(make_hook(), job_identifier, ti, own_run_only=own_run_only)
+            log.info("The task is %s. %s", state, said)
         else:
             log.info("Job %s is left running: the task is %s, so that it goes on", job_identifier, state)
     except Exception:
@@ -126,3 +218,27 @@ def _stop_unless_wanted(make_hook: Callable[[], BedrockHook], job_identifier: st
             "it in the AWS console if nobody needs it",
             job_identifier,
         )
+
+
+def stop_for(hook: BedrockHook, job_identifier: str, ti: Any, *, own_run_only: bool = False) -> str:
+    """Stop the job for a task that has ended for good, unless others may wait for it; return what became of it."""
+    me = Waiter(
+        until="task",
+        dag_id=ti.dag_id,
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        run_id=ti.run_id,
+    )
+    return stop_unless_others_wait(hook, job_identifier, me, own_run_only=own_run_only)
+
+
+def _state_at_last(ti: Any) -> str | None:
+    """Ask for the task's state until it can be learnt, for as long as on_kill may take."""
+    deadline = time.monotonic() + _SECONDS - _ASK_AGAIN_SECONDS
+    while True:
+        try:
+            return task_state.state_of(ti)
+        except Exception:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_ASK_AGAIN_SECONDS)

@@ -7,62 +7,307 @@ and token, by which the next try finds it. No record is kept in between, so none
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import is_denied
+from airflow_bedrock.aws_errors import is_about_credentials, is_denied
 from airflow_bedrock.customization.decision import Decision, decide
 from airflow_bedrock.customization.failure import failure_message
-from airflow_bedrock.customization.identity import Identity
-from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.identity import Identity, Superseded, Token
+from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
+from airflow_bedrock.customization.waiters import Waiter, fits
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 
 log = logging.getLogger(__name__)
+
+_LOOKS = 3  # before an answer that contradicts another one is believed, e.g. a completed job without a model
+_PAUSE = 2.0  # seconds between them
+_ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywhere within a minute or so
 
 
 class NoSlotError(BedrockError):
     """The account has as many jobs as it may have; nothing was created."""
 
 
-def find_or_create(hook: BedrockHook, request: Mapping[str, Any], identity: Identity) -> Job:
-    """Return the job that was asked for.
+def _nobody_cares() -> None:
+    """The default for whoever does not want to be asked before money is spent."""
 
-    :raises NoSlotError: the quota of jobs is used up.
-    :raises BedrockFatalError: the name is somebody else's, or the service refuses the request.
-    :raises BedrockError: the service did not take the request now.
+
+@dataclass(kw_only=True)
+class Submission:
+    """One try to get the job that was asked for.
+
+    :param request: CreateModelCustomizationJob's members; the names and the token are the identity's.
+    :param waiter: who will wait for the job, which its tags say.
+    :param superseded: what becomes of a job of an earlier ask that runs, where another thing is asked for now.
+    :param before_paying: called right before Create; what it raises keeps the money.
     """
-    generation = 1
-    while True:
-        name, token = identity.job_name(generation), identity.token(generation)
-        with nothing_spent(f"Looking for job {name}"):
-            found = hook.get_customization_job(name)
-        decision = decide(found, identity)
-        if found is None:
-            named = {"jobName": name, "customModelName": identity.model_name(generation), "clientRequestToken": token}
-            return _create(hook, {**request, **named}, identity)
-        if decision is Decision.ADOPT:
-            log.info("Job %s was asked for before and is %s: adopting it", found.arn, found.status)
-            return found
-        if decision is Decision.REUSE and _has_model(hook, found):
-            log.info(
-                "Job %s has already done what is asked for, with the same request and the same data: reusing its "
-                "model %s, which costs nothing. To train again, %s.",
-                found.arn,
-                found.model_arn,
-                "set another job_name" if identity.exact else "set reuse='never' and clear this task",
+
+    hook: BedrockHook
+    request: Mapping[str, Any]
+    identity: Identity
+    waiter: Waiter
+    superseded: Superseded = "stop"
+    tagged: bool = True
+    before_paying: Callable[[], None] = _nobody_cares
+    in_flight: str | None = field(default=None, init=False)
+    """The name of the job that was asked for last, where it is not known whether the service has made it."""
+
+    def find_or_create(self) -> Job:
+        """Return the job that was asked for.
+
+        :raises NoSlotError: the quota of jobs is used up.
+        :raises BedrockFatalError: the name is somebody else's, or the service refuses the request.
+        :raises BedrockError: the service did not take the request now.
+        """
+        generation = 1
+        while True:
+            name = self.identity.job_name(generation)
+            with nothing_spent(f"Looking for job {name}"):
+                found = self.hook.get_customization_job(name)
+            if found is None:
+                return self._by_list() or self._create(name, generation)
+            decision = decide(found, self.identity)
+            if (taken := self._take(found, decision)) is not None:
+                return taken
+            if self.identity.exact:
+                raise BedrockFatalError(_cannot_go_on(found, decision))
+            log.info("Job %s is %s and no answer to what is asked for now: its name's next generation", *_known(found))
+            generation += 1
+
+    def _take(self, found: Job, decision: Decision) -> Job | None:
+        """Act on a job that was found; return it if it is what was asked for."""
+        match decision:
+            case Decision.ADOPT:
+                return self._adopt(found)
+            case Decision.REUSE:
+                return self._reuse(found)
+            case Decision.FAIL:
+                raise BedrockFatalError(failure_message(found))
+            case Decision.CLASH | Decision.UNKNOWN:
+                raise BedrockFatalError(_cannot_go_on(found, decision))
+            case Decision.SUPERSEDE:
+                self._supersede(found)
+        return None
+
+    def _adopt(self, found: Job) -> Job:
+        log.info("Job %s was asked for before and is %s: adopting it", found.arn, found.status)
+        token = Token.read(found.token)
+        self._say_what_differs(token)
+        if not self.identity.is_of_ask(token):
+            self._join(found)
+        return found
+
+    def _say_what_differs(self, token: Token | None) -> None:
+        if not self.identity.is_of_what(token):
+            log.warning(
+                "This try's request or data differs from that of the earlier try, which has made the job; an automatic "
+                "retry pays for no other. To train on what is asked for now, clear this task (once more, if you have)."
             )
-            return found
-        if decision is Decision.FAIL:
-            raise BedrockFatalError(failure_message(found))
-        if decision in (Decision.CLASH, Decision.UNKNOWN) or identity.exact:
-            raise BedrockFatalError(_cannot_go_on(found, decision))
-        log.info("Job %s is %s and has left no model: going on to its next generation", found.arn, found.status)
-        generation += 1
+
+    def _join(self, found: Job) -> None:
+        """Add the tag that says that this asker waits too, so that nobody stops the job under it."""
+        tag = self.waiter.tag(self.identity.asker)
+        try:
+            if not fits(tag):
+                raise ValueError("the ids of DAG, task and run are longer than a tag may be")
+            self.hook.conn.tag_resource(resourceARN=found.arn, tags=[tag])  # type: ignore[list-item]  # a mapping of two texts
+        except (BotoCoreError, ClientError, ValueError) as error:
+            log.warning(
+                "Cannot tag job %s as waited for by this task, so whoever made it may stop it: %s. Allow "
+                "bedrock:TagResource to the role of the connection.",
+                found.arn,
+                error,
+            )
+
+    def _reuse(self, found: Job) -> Job | None:
+        completed = self._with_model(found)
+        if completed is not None:
+            self._say_what_differs(Token.read(found.token))
+            log.info(
+                "Job %s has already done what is asked for: reusing its model %s, which costs nothing. To train again, "
+                "%s.",
+                found.arn,
+                completed.model_arn,
+                "set another job_name" if self.identity.exact else "set reuse='never' and clear this task",
+            )
+            return completed
+        if self.identity.is_of_ask(Token.read(found.token)):
+            raise BedrockFatalError(
+                f"Job {found.arn} has completed for an earlier try of this task, but its model is gone. This try made "
+                "no job and spent nothing: clear this task to train again."
+            )
+        return None
+
+    def _with_model(self, found: Job) -> Job | None:
+        """Return the completed job with its model; None where the model was deleted. One answer is not believed."""
+        for attempt in range(_LOOKS):
+            if attempt:
+                time.sleep(_PAUSE)
+            with nothing_spent(f"Looking for the model of job {found.arn}"):
+                job = found if found.model_arn else self.hook.get_customization_job(found.arn)
+                if job is not None and job.model_arn and self.hook.has_custom_model(job.model_arn):
+                    return job
+        if job is None or not job.model_arn:
+            raise BedrockError(
+                f"Bedrock says that job {found.arn} has completed, but not which model it made. This try made no job "
+                "and spent nothing; another try looks again."
+            )
+        return None
+
+    def _supersede(self, found: Job) -> None:
+        """Settle what becomes of an earlier ask's job that runs."""
+        if self.superseded == "fail":
+            raise BedrockFatalError(
+                f"Job {found.arn} runs for an earlier ask of this task, and what is asked for has changed. It runs on "
+                "and is billed; this try made no job. Stop it, or set superseded='stop' or 'keep', and clear this task."
+            )
+        if self.superseded == "keep":
+            log.warning("Job %s of an earlier ask runs on and is billed, since superseded='keep'", found.arn)
+            return
+        log.warning(
+            "What is asked for has changed since job %s was made. %s",
+            found.arn,
+            stop_unless_others_wait(self.hook, found.arn, self.waiter),
+        )
+
+    def _by_list(self) -> Job | None:
+        """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are."""
+        identity, asker = self.identity, self.identity.asker
+        wide = identity.reuse == "dag" or (identity.reuse == "run" and asker.map_index >= 0)
+        if identity.exact or (not wide and asker.try_number == 1):
+            return None  # nobody else's job counts, and this task has not asked before
+        part = identity.family_part if identity.reuse == "dag" else f"{identity.family_part}-{identity.period_part}"
+        with nothing_spent("Looking for earlier jobs of this task (allow bedrock:ListModelCustomizationJobs)"):
+            listed = self.hook.list_customization_jobs(part)
+        for summary in listed:
+            if self._may_count(summary) and (taken := self._take_listed(summary)) is not None:
+                return taken
+        return None
+
+    def _may_count(self, summary: Job) -> bool:
+        """Whether a job may be what is asked for, or one of this asker's that runs: its names say so."""
+        if summary.outcome is not Outcome.RUNNING and summary.outcome is not Outcome.SUCCEEDED:
+            return False
+        identity, names = self.identity, f"{summary.name}-{summary.model_name or self.identity.what_part}-"
+        own = f"-{identity.who_part}-" in names
+        same = identity.reuse != "never" and f"-{identity.what_part}-" in names
+        return same or (own and summary.outcome is Outcome.RUNNING)
+
+    def _take_listed(self, summary: Job) -> Job | None:
+        with nothing_spent(f"Looking at job {summary.arn}"):
+            found = self.hook.get_customization_job(summary.arn)
+        if found is None:
+            return None
+        decision = decide(found, self.identity, listed=True)
+        if decision in (Decision.CLASH, Decision.FAIL, Decision.UNKNOWN, Decision.NEXT_GENERATION):
+            return None
+        return self._take(found, decision)
+
+    def _create(self, name: str, generation: int) -> Job:
+        self.before_paying()
+        identity = self.identity
+        request = {
+            **self.request,
+            "jobName": name,
+            "customModelName": identity.model_name(generation),
+            "clientRequestToken": identity.token(generation),
+        }
+        if self.tagged and fits(tag := self.waiter.tag(identity.asker)):
+            request["jobTags"] = [tag, *request.get("jobTags", [])][:50]
+        log.info("Creating model customization job %s", name)
+        self.in_flight = name
+        try:
+            response = self._call(request)
+        except (BotoCoreError, ClientError) as error:
+            return self._after_error(name, error)
+        if "jobArn" not in response:  # the service ignores a token that it has seen; what it answers then is not said
+            return self._made_by_another_try(name, "Bedrock took the request without naming the job")
+        log.info("Created model customization job %s; it is billed from now on", response["jobArn"])
+        return Job(arn=response["jobArn"], name=name, status="InProgress", token=identity.token(generation))
+
+    def _call(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Call Create; a role that is not known yet is waited for, since a new one takes seconds to be known."""
+        for pause in _ROLE_PAUSES:
+            try:
+                return self.hook.conn.create_model_customization_job(**request)
+            except ClientError as error:
+                if remedy_for_error(error) is not Remedy.WAIT_FOR_ROLE:
+                    raise
+                log.warning("Bedrock cannot assume the role yet; asking again in %g s: %s", pause, error)
+                time.sleep(pause)
+                self.before_paying()
+        return self.hook.conn.create_model_customization_job(**request)
+
+    def _after_error(self, name: str, error: BotoCoreError | ClientError) -> Job:
+        match remedy_for_error(error):
+            case Remedy.LOOK:
+                return self._made_by_another_try(name, str(error))
+            case Remedy.WAIT_FOR_SLOT:
+                raise NoSlotError(
+                    f"The account has no room for job {name} now; none was created. Bedrock said: {error}"
+                )
+            case Remedy.WAIT_FOR_ROLE:
+                raise BedrockError(
+                    f"Bedrock could not assume the role of job {name}; nothing was created or spent. Where the role "
+                    "was made seconds ago, the next try of this task finds it known; otherwise let "
+                    f"bedrock.amazonaws.com assume it. Bedrock said: {error}"
+                ) from error
+            case Remedy.RETRY:
+                raise BedrockError(
+                    f"Bedrock did not answer the request for job {name}: {error}. Should it have accepted it all the "
+                    "same, the next try of this task finds that job by its name and pays for no other."
+                ) from error
+            case Remedy.MODEL_NAME_IN_USE:
+                raise BedrockFatalError(
+                    f"The custom model name for job {name} is in use, by another model or by a job that is to make it; "
+                    f"nothing was created or spent. Choose another custom_model_name, or delete that model: {error}"
+                ) from error
+            case Remedy.CREDENTIALS:
+                raise BedrockError(
+                    f"Bedrock did not take the credentials for job {name}; nothing was created or spent. A retry takes "
+                    f"those that the connection has by then: {error}"
+                ) from error
+            case Remedy.NONE:
+                raise BedrockFatalError(
+                    f"Bedrock refused the request for job {name}; nothing was created or spent: {error}"
+                ) from error
+
+    def _made_by_another_try(self, name: str, said: str) -> Job:
+        """Return the job that has the name, if it is ours; the service may take a while to show a new job."""
+        found = self.hook.get_customization_job(name)
+        if found is None:
+            raise BedrockError(
+                f"Bedrock says that job {name} exists, but does not show it yet: {said}. The next try of this task "
+                "looks for it again and pays for no other."
+            )
+        decision = decide(found, self.identity)
+        if decision in (Decision.ADOPT, Decision.REUSE):
+            log.info("Job %s was created by another try at the same moment: adopting it", found.arn)
+            return self._adopt(found) if decision is Decision.ADOPT else found
+        raise BedrockError(f"{_cannot_go_on(found, Decision.CLASH)} Bedrock said: {said}")
+
+
+def job_made_under(hook: BedrockHook, name: str) -> str | None:
+    """Return the ARN of the job with the name; the service may take a while to show a new one. Never raises for AWS."""
+    for attempt in range(_LOOKS):
+        if attempt:
+            time.sleep(_PAUSE)
+        try:
+            found = hook.get_customization_job(name)
+        except (BotoCoreError, ClientError):
+            found = None
+        if found is not None:
+            return found.arn
+    return None
 
 
 @contextmanager
@@ -74,73 +319,12 @@ def nothing_spent(what: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        kind = BedrockFatalError if is_denied(error) else BedrockError
+        kind = BedrockFatalError if is_denied(error) and not is_about_credentials(error) else BedrockError
         raise kind(f"{what} failed. This try made no job and spent nothing. AWS said: {error}") from error
 
 
-def _has_model(hook: BedrockHook, job: Job) -> bool:
-    with nothing_spent(f"Looking for the model of job {job.arn}"):
-        return hook.has_custom_model(str(job.model_arn))
-
-
-def _create(hook: BedrockHook, request: Mapping[str, Any], identity: Identity) -> Job:
-    name = request["jobName"]
-    log.info("Creating model customization job %s", name)
-    try:
-        response: Mapping[str, Any] = hook.conn.create_model_customization_job(**request)
-    except (BotoCoreError, ClientError) as error:
-        return _after_error(hook, name, identity, error)
-    if "jobArn" not in response:  # the service ignores a token that it has seen, and does not say what it answers then
-        return _made_by_another_try(hook, name, identity, "Bedrock took the request without naming the job")
-    log.info("Created model customization job %s; it is billed from now on", response["jobArn"])
-    return Job(arn=response["jobArn"], name=name, status="InProgress")
-
-
-def _after_error(hook: BedrockHook, name: str, identity: Identity, error: BotoCoreError | ClientError) -> Job:
-    match remedy_for_error(error):
-        case Remedy.LOOK:
-            return _made_by_another_try(hook, name, identity, str(error))
-        case Remedy.WAIT_FOR_SLOT:
-            raise NoSlotError(f"The account has no room for job {name} now; none was created. Bedrock said: {error}")
-        case Remedy.WAIT_FOR_ROLE:
-            raise BedrockError(
-                f"Bedrock could not assume the role of job {name}; nothing was created or spent. Where the role was "
-                "made seconds ago, the next try of this task finds it known; otherwise let bedrock.amazonaws.com "
-                f"assume it. Bedrock said: {error}"
-            ) from error
-        case Remedy.RETRY:
-            raise BedrockError(
-                f"Bedrock did not answer the request for job {name}: {error}. Should it have accepted it all the same, "
-                "the next try of this task finds that job by its name and pays for no other."
-            ) from error
-        case Remedy.MODEL_NAME_IN_USE:
-            raise BedrockFatalError(
-                f"The custom model name for job {name} is in use, by another model or by a job that is to make it; "
-                f"nothing was created or spent. Choose another custom_model_name, or delete that model: {error}"
-            ) from error
-        case Remedy.CREDENTIALS:
-            raise BedrockError(
-                f"Bedrock did not take the credentials for job {name}; nothing was created or spent. A retry takes "
-                f"those that the connection has by then: {error}"
-            ) from error
-        case Remedy.NONE:
-            raise BedrockFatalError(
-                f"Bedrock refused the request for job {name}; nothing was created or spent: {error}"
-            ) from error
-
-
-def _made_by_another_try(hook: BedrockHook, name: str, identity: Identity, said: str) -> Job:
-    """Return the job that has the name, if it is ours; the service may take a while to show a new job."""
-    found = hook.get_customization_job(name)
-    if found is None:
-        raise BedrockError(
-            f"Bedrock says that job {name} exists, but does not show it yet: {said}. The next try of this task looks "
-            "for it again and pays for no other."
-        )
-    if decide(found, identity) in (Decision.ADOPT, Decision.REUSE):
-        log.info("Job %s was created by another try at the same moment: adopting it", found.arn)
-        return found
-    raise BedrockError(f"{_cannot_go_on(found, Decision.CLASH)} Bedrock said: {said}")
+def _known(found: Job) -> tuple[str, str]:
+    return found.arn, found.status
 
 
 def _cannot_go_on(found: Job, decision: Decision) -> str:
@@ -149,7 +333,7 @@ def _cannot_go_on(found: Job, decision: Decision) -> str:
             f"Job {found.arn} has a status that is not known: {found.status}. It was neither reused nor replaced, "
             "since it may run and be billed: look at it in the AWS console, and upgrade airflow-bedrock."
         )
-    whose = "another request made it" if decision is Decision.CLASH else "it has left no model"
+    whose = "another request made it" if decision is Decision.CLASH else "it is no answer to what is asked for now"
     return (
         f"The job name {found.name} is used up: job {found.arn} is {found.status}, and {whose}. Nothing was spent. "
         "A job's name cannot be used again: choose another one, or let ensure_unique_job_name=True add to it."

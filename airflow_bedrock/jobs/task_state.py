@@ -10,6 +10,7 @@ log = logging.getLogger(__name__)
 
 # airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job.
 TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+ENDED_RUN_STATES = frozenset({"success", "failed"})  # airflow.utils.state: DagRunState, those that are final
 _STATE_SECONDS = 3.0  # Airflow kills a worker 5 s after it has asked it to end
 
 
@@ -28,10 +29,18 @@ def state_of(ti: Any) -> str | None:
     return None if state is None else str(getattr(state, "value", state))
 
 
-def ended_for_good(ti: Any) -> bool:
+def run_state(dag_id: str, run_id: str) -> str:
+    """Ask for the state that the DAG run has now."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    state = RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
+    return str(getattr(state, "value", state))
+
+
+def ended_for_good(ti: Any) -> bool | None:
     """Whether the task instance is in a terminal state, so that no other try of it will pick its job up. In a worker.
 
-    False where the state cannot be learnt: then the job is left alone.
+    None where the state cannot be learnt now: then the job is left alone, until it can.
     """
     # In a thread with a time limit: on_kill runs in a signal handler, which may have interrupted the main thread
     # while that held the lock of the very channel that the question needs.
@@ -40,6 +49,6 @@ def ended_for_good(ti: Any) -> bool:
         return pool.submit(state_of, ti).result(timeout=_STATE_SECONDS) in TERMINAL_STATES
     except Exception:
         log.warning("Could not learn the state of this task", exc_info=True)
-        return False
+        return None
     finally:
         pool.shutdown(wait=False)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_bedrock import __version__
+from airflow_bedrock import __version__, configuration
 from airflow_bedrock.customization.identity import (
     Asker,
     Identity,
     adds_digest,
     identify,
     reuse_choice,
+    superseded_choice,
     with_fitting_names,
 )
 from airflow_bedrock.customization.request import (
@@ -83,10 +84,13 @@ def check_literals(task: Operator) -> None:
     """Find a mistake when the DAG is parsed.
 
     :raises RequestError: names each mistake in the request.
-    :raises ValueError: ``reuse`` or ``ensure_unique_job_name`` is none of its choices.
+    :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is none of its choices.
     """
     if is_literal(task.reuse):
         reuse_choice(task.reuse)
+    superseded_choice(task.superseded)
+    if task.content not in ("identify", "ignore"):
+        raise ValueError(f"content must be identify or ignore; got {task.content!r}")
     if is_literal(task.ensure_unique_job_name):
         adds_digest(task.ensure_unique_job_name)
     given, further = task.request, task.customization_job_kwargs
@@ -152,21 +156,27 @@ def checked_request(task: Operator, asker: Asker) -> dict[str, Any]:
 
 
 def identity_of(task: Operator, request: Mapping[str, Any], asker: Asker, s3: S3Hook) -> Identity:
-    """Return what the job is known by; with ``preflight``, after a look at the places that the request names.
+    """Return what the job is known by, after a look at the places that the request names.
 
     :raises BedrockFatalError: a place does not exist, is in another region, or may not be looked at.
     :raises BedrockError: S3 did not answer.
     """
-    data = _content(request, s3, task.hook.conn_region_name) if task.preflight else []
+    data = _content(task, request, s3)
     return identify(request, data, asker, reuse_choice(task.reuse), exact=is_exact(task))
 
 
-def _content(request: Mapping[str, Any], s3: S3Hook, region: str | None) -> list[dict[str, Any]]:
-    uris = data_uris(request)
+def _content(task: Operator, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
+    """Return what is known of the content; the same whether or not ``preflight`` looks at the buckets."""
+    uris, ignored = data_uris(request), task.content == "ignore"
+    if ignored and not task.preflight:
+        return []
     try:
         with nothing_spent("Looking at the data and the buckets in S3"):
-            check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], region)
-            return describe_data(s3, uris, folders=log_uris(request))
+            if task.preflight:
+                region = task.hook.conn_region_name
+                check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], region)
+            data = describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
+            return [] if ignored else data
     except LocationError as error:
         raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
 
@@ -177,12 +187,16 @@ def is_exact(task: Operator) -> bool:
 
 
 def asker_of(context: Context) -> Asker:
-    """Return who asks: the task instance, whichever try of it."""
+    """Return who asks: the task instance, whichever try of it. In a worker: a triggerer knows another ``max_tries``."""
     ti = context["ti"]
     return Asker(
+        environment=configuration.environment(),
         dag_id=ti.dag_id,
         task_id=ti.task_id,
         run_id=ti.run_id,
         map_index=-1 if ti.map_index is None else ti.map_index,
-        clear_number=getattr(context["dag_run"], "clear_number", 0),
+        partition_key=getattr(context["dag_run"], "partition_key", None),
+        # A Clear of the task raises it, a retry and a sibling's Clear do not.
+        ask=ti.max_tries,
+        try_number=ti.try_number,
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
@@ -18,15 +18,17 @@ from airflow_bedrock import configuration
 from airflow_bedrock.compat import TaskDeferralTimeout
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import NEW_JOB, failure_message
+from airflow_bedrock.customization.identity import Asker, Superseded, Token
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.request import data_uris
+from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.stopping import KillSwitch, stop_job
-from airflow_bedrock.jobs.submission import NoSlotError, find_or_create
+from airflow_bedrock.jobs.stopping import KillSwitch, stop_unless_others_wait
+from airflow_bedrock.jobs.submission import NoSlotError, Submission, job_made_under
 from airflow_bedrock.jobs.waiting import given_up, job_of_event, result_of, wait_for_job
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators import asking
@@ -42,10 +44,11 @@ _CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; sig
 class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     """Customize an Amazon Bedrock model: make one paid job for what is asked, however often the task runs.
 
-    The names and the clientRequestToken of the job are derived from who asks (DAG, task, map index and, unless
-    ``reuse`` says otherwise, the run) and from what is asked (the request and the content of the data). Each try
-    derives the same ones, looks for the job, and adopts it while it runs, takes its model once it has completed, or
-    makes the next generation after it has failed, was stopped, or its model was deleted.
+    The names and the clientRequestToken of the job are derived from who asks (deployment of Airflow, DAG, task, map
+    index, and the partition or else the run), from the ask (the first one, and each Clear of the task), and from what
+    is asked (the request and the content of the data). An automatic retry adopts the job of its own ask, whatever came
+    out differently. After a Clear the same job serves where the same is asked for; else the earlier one is stopped and
+    another one made.
 
     The request can be given as keyword arguments by the names of the amazon provider's operator; any other member of
     CreateModelCustomizationJob by its name in snake_case (``vpc_config=``, ``customization_type=``, ``job_tags=``),
@@ -89,15 +92,22 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         ``template_searchpath``), in the form of ``aws bedrock create-model-customization-job --cli-input-json``
         (``airflow-bedrock skeleton`` prints one). (templated)
     :param reuse: how far the same request finds the same job: ``run`` (default), ``dag`` (across the runs of the
-        DAG), or ``never`` (each run and each Clear of the task pays for a new job; retries still do not). Each choice
-        finds the jobs that were made under it alone: ``dag`` does not find what ``never`` or ``run`` has paid for,
-        however new. (templated)
-    :param preflight: look at the places before the call: that data and buckets exist, in the job's region, and what
-        the content is. Without it a change of the content behind the same URI goes unnoticed. (default: True)
+        DAG), or ``never`` (each run and each Clear of the task pays for a new job; retries still do not). It decides
+        which jobs count, whatever they were made under: ``dag`` takes a model that ``run`` or ``never`` has paid for.
+        Needs ListModelCustomizationJobs, except for the first try of a task with ``run`` that is not mapped.
+        (templated)
+    :param superseded: what becomes of a job that runs for an earlier ask of this task, where what is asked for has
+        changed and a person has cleared the task: ``stop`` it unless others may wait for it, ``keep`` it running, or
+        ``fail``. (default: stop)
+    :param preflight: look at the buckets before the call: that they exist, in the job's region. (default: True)
+    :param content: ``identify`` reads the data before the call, so that a change of it behind the same URI asks for
+        another job; ``ignore`` knows the data by its URI alone, for a caller that may not read it. (default: identify)
     :param tag_resources: tag job and model with DAG, run, task, map index and package version, beside your own
         tags. (default: True)
     :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
-        DAG run times out. A lost worker or a Clear does not stop it: the next try adopts it. (default: True)
+        DAG run times out; unless others may wait for it, which its tags say. A lost worker or a Clear does not stop it:
+        the next try adopts it. (default: True)
+    :param cancel_on_kill: the amazon provider's name for ``stop_on_kill``; wins over it.
     :param stop_on_timeout: stop the job when ``execution_timeout`` runs out, and do not try again. With False it runs
         on, and a retry adopts it. (default: True)
     :param slot_retry_delay: seconds until the next attempt while the account's quota of jobs is used up; the task
@@ -152,8 +162,11 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         request: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         reuse: str = "run",
         preflight: bool = True,
+        content: Literal["identify", "ignore"] = "identify",
         tag_resources: bool = True,
+        superseded: Superseded = "stop",
         stop_on_kill: bool = True,
+        cancel_on_kill: bool | None = None,
         stop_on_timeout: bool = True,
         slot_retry_delay: float = 300,
         slot_timeout: float = 24 * 60 * 60,
@@ -181,13 +194,17 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.deferrable = deferrable
         self.reuse = reuse
         self.preflight = preflight
+        self.content = content
         self.tag_resources = tag_resources
-        self.stop_on_kill = stop_on_kill
+        self.superseded = superseded
+        self.stop_on_kill = stop_on_kill if cancel_on_kill is None else cancel_on_kill
         self.stop_on_timeout = stop_on_timeout
         self.slot_retry_delay = slot_retry_delay
         self.slot_timeout = slot_timeout
         self.silence_limit = silence_limit
         self._kill = KillSwitch()
+        self._submission: Submission | None = None
+        self._job_arn: str | None = None
         self._result: dict[str, Any] = {}
         self._check_waiting(waiter_delay, silence_limit)
         asking.check_literals(self)
@@ -202,19 +219,40 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.request = asking.read_file(self.request, environment, context)
 
     def execute(self, context: Context) -> str:
-        """Find or create the job, and wait for it if asked to."""
+        """Find or create the job, and wait for it if asked to.
+
+        :raises BedrockFatalError: the service refused the request, the job left no model, or ``execution_timeout`` ran
+            out and the job was stopped.
+        :raises BedrockError: something failed that another try may mend.
+        """
+        try:
+            return self._execute(context)
+        except AirflowTaskTimeout as error:  # wherever it strikes: while looking, inside Create, while waiting
+            raise self._timed_out(asking.asker_of(context)) from error
+
+    def _execute(self, context: Context) -> str:
         asker = asking.asker_of(context)
+        self._kill.arm(context["ti"])
         self._check_waiting(self._delay, self._silence_limit)  # the configuration too, before anything is paid for
         request = asking.checked_request(self, asker)
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
-        self._kill.arm(context["ti"])
+        self._submission = Submission(
+            hook=self.hook,
+            request=request,
+            identity=asking.identity_of(self, request, asker, self._s3),
+            waiter=self._waiter(asker),
+            superseded=self.superseded,
+            tagged=self.tag_resources,
+            before_paying=self._kill.before_paying,
+        )
         try:
-            job = find_or_create(self.hook, request, asking.identity_of(self, request, asker, self._s3))
+            job = self._submission.find_or_create()
         except NoSlotError as error:
             return self._wait_for_slot(context, error)
+        self._job_arn = job.arn
         if self.stop_on_kill:
-            self._kill.aim(self.hook, job)
+            self._kill.aim(self.hook, job, self._waiter(asker))
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is Outcome.SUCCEEDED:
             return self._finish(job, context)
@@ -237,10 +275,10 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout as error:
-            job_arn = context["ti"].xcom_pull(task_ids=self.task_id, key="job_arn")
+            self._job_arn = _pushed(context["ti"], "job_arn")
             if self._deferral_timeout == self.execution_timeout:
-                raise self._timed_out(job_arn) from error
-            raise given_up(job_arn, f"after {self._deferral_timeout}") from error
+                raise self._timed_out(asking.asker_of(context)) from error
+            raise given_up(str(self._job_arn), f"after {self._deferral_timeout}") from error
 
     def on_kill(self) -> None:
         """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
@@ -261,7 +299,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 
         ti = context["ti"]
-        since = ti.xcom_pull(task_ids=self.task_id, key="waiting_for_slot_since", default=None) or time.time()
+        since = _pushed(ti, "waiting_for_slot_since") or time.time()
         if time.time() - since > self.slot_timeout:
             raise BedrockError(f"{error} Waited for {self.slot_timeout:.0f} s; nothing was spent.") from error
         ti.xcom_push(key="waiting_for_slot_since", value=since)
@@ -308,28 +346,41 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         return min(looks, self.execution_timeout) if self.execution_timeout else looks
 
     def _wait(self, job: Job) -> Job:
-        try:
-            return wait_for_job(
-                self.hook,
-                job.arn,
-                delay=self._delay,
-                max_looks=self.waiter_max_attempts,
-                silence_limit=self._silence_limit,
-            )
-        except AirflowTaskTimeout as error:
-            raise self._timed_out(job.arn) from error
+        return wait_for_job(
+            self.hook,
+            job.arn,
+            delay=self._delay,
+            max_looks=self.waiter_max_attempts,
+            silence_limit=self._silence_limit,
+        )
 
-    def _timed_out(self, job_arn: str) -> BedrockError:
-        after = f"The wait for job {job_arn} took longer than execution_timeout, {self.execution_timeout}."
-        if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
-            return BedrockFatalError(
-                f"{after} {stop_job(self.hook, job_arn)} To train all the same, {NEW_JOB}. {resource_url(job_arn)}"
+    def _waiter(self, asker: Asker) -> Waiter:
+        return Waiter.of(asker, waits=self.wait_for_completion or self.deferrable)
+
+    def _timed_out(self, asker: Asker) -> BedrockError:
+        """Return the error of a task that ran out of ``execution_timeout``; stop its job if that was asked for."""
+        after = f"The task took longer than execution_timeout, {self.execution_timeout}."
+        in_flight = self._submission.in_flight if self._submission else None
+        job_arn = self._job_arn or (in_flight and job_made_under(self.hook, in_flight))
+        if not job_arn:
+            made = (
+                f"Bedrock does not show job {in_flight}, which it was asked for and may have made: look for it in the "
+                "AWS console, and stop it there."
+                if in_flight
+                else "It made no job and spent nothing."
             )
+            return BedrockFatalError(f"{after} {made}") if self.stop_on_timeout else BedrockError(f"{after} {made}")
+        if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
+            said = stop_unless_others_wait(self.hook, job_arn, self._waiter(asker))
+            return BedrockFatalError(f"{after} {said} To train all the same, {NEW_JOB}. {resource_url(job_arn)}")
         return BedrockError(
-            f"{after} It was left running, as asked for, and is billed until it ends; a retry adopts it."
+            f"{after} Job {job_arn} was left running, as asked for, and is billed until it ends; a retry adopts it."
         )
 
     def _finish(self, job: Job, context: Context) -> str:
+        if job.outcome is Outcome.STOPPED and self._is_of_another(job, context):
+            self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
+            return self.execute(context)
         mendable = job.outcome is Outcome.FAILED and remedy_for_failure(job.failure_message) is Remedy.RETRY
         if mendable and not asking.is_exact(self):
             raise BedrockError(f"{failure_message(job)} A retry of this task makes a new job by itself.")
@@ -341,6 +392,10 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self._result = result
         return job.arn
 
+    def _is_of_another(self, job: Job, context: Context) -> bool:
+        token = Token.read(job.token)
+        return token is not None and token.who != asking.asker_of(context).who
+
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Tell OpenLineage of the data that went in and the model that came out; its provider calls this."""
         from airflow_bedrock.operators.lineage import customization_lineage
@@ -350,3 +405,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     @cached_property
     def _s3(self) -> S3Hook:
         return S3Hook(**self._hook_parameters)
+
+
+def _pushed(ti: Any, key: str) -> Any:
+    """Return what this very task instance has pushed; without its map index, a mapped one is given everybody's."""
+    return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index, default=None)

@@ -24,7 +24,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.waiting import Lookout, job_of_event, result_of
-from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
+from airflow_bedrock.triggers.customization import OWN_RUN, BedrockModelCustomizationTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -63,9 +63,10 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
     :param never_fail: skip instead of failing, whatever went wrong; in a worker, as Airflow has it, not on ``timeout``.
     :param silent_fail: go on waiting until ``timeout`` whatever looking at the job raises: no permission, no answer.
         A job that failed, was stopped or does not exist still fails the task.
-    :param stop_on_kill: stop the job when a person marks this task failed or success, or its run times out; not when
-        it is cleared or its worker evicted. The sensor did not start the job, so the default is False. Refused with
-        ``mode="reschedule"``, where nobody is there to be killed between two looks.
+    :param stop_on_kill: stop the job when a person marks this task failed or success, or its run is failed or times
+        out; not when it is cleared or its worker evicted, nor while others may wait for the job, which its tags say.
+        None stops only a job that this DAG run asked for, made or adopted; True also another one, and is refused with
+        ``mode="reschedule"``, where nobody is there to be killed between two looks. (default: None)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
@@ -83,7 +84,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         mode: str | None = None,
         poke_interval: timedelta | float | None = None,
         silence_limit: timedelta | float | None = None,
-        stop_on_kill: bool = False,
+        stop_on_kill: bool | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -165,13 +166,13 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
 
     def on_kill(self) -> None:
         """Stop the job where that was asked for and no other try will wait for it. (While deferred, the trigger.)"""
-        if not self.stop_on_kill or self._ti is None:
+        if self.stop_on_kill is False or self._ti is None:
             return
-        from airflow_bedrock.jobs.stopping import stop_job
+        from airflow_bedrock.jobs.stopping import stop_for
         from airflow_bedrock.jobs.task_state import ended_for_good
 
         if ended_for_good(self._ti):
-            self.log.info(stop_job(self.hook, self._identifier))
+            self.log.info(stop_for(self.hook, self._identifier, self._ti, own_run_only=self.stop_on_kill is None))
         else:
             self.log.info("Job %s is left running: this task may go on", self._identifier)
 
@@ -206,7 +207,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
             backoff=self.exponential_backoff,
             silence_limit=0 if self.silent_fail else self.silence_limit,
             created=seen.created if seen else None,
-            stop_on_kill=self.stop_on_kill,
+            stop_on_kill=OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
             **Connection.of(**self._hook_parameters).arguments(),
         )
 

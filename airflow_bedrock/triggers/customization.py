@@ -19,6 +19,9 @@ from airflow_bedrock.triggers.connected import BedrockTrigger
 log = logging.getLogger(__name__)
 
 
+OWN_RUN = "own run"
+
+
 class BedrockModelCustomizationTrigger(BedrockTrigger):
     """Wait until a model customization job has ended.
 
@@ -40,7 +43,8 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
         and an answer that the job does not exist is then not believed at once.
     :param waiting_since: when the task began to wait. (default: now)
     :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
-        timed out. Not when it is cleared, nor when the triggerer ends or stalls. Needs Airflow 3.3.
+        timed out. Not when it is cleared, nor when the triggerer ends or stalls, nor while others may wait for it,
+        which its tags say. :data:`OWN_RUN`: only if the task's DAG run asked for the job. Needs Airflow 3.3.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
     """
@@ -55,7 +59,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
         silence_limit: float | None = None,
         created: datetime | str | None = None,
         waiting_since: datetime | str | None = None,
-        stop_on_kill: bool = False,
+        stop_on_kill: bool | str = False,
         **connection: Any,
     ) -> None:
         super().__init__(**connection)
@@ -77,7 +81,10 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
         if self.stop_on_kill and self.task_instance is not None:
             from airflow_bedrock.jobs.stopping import stop_unless_wanted
 
-            await stop_unless_wanted(self.connection.bedrock, self.job_identifier, self.task_instance)
+            own_run_only = self.stop_on_kill == OWN_RUN
+            await stop_unless_wanted(
+                self.connection.bedrock, self.job_identifier, self.task_instance, own_run_only=own_run_only
+            )
 
     def _watch(self, poll_loop: PollLoop) -> Watch:
         return poll_loop.watch(CUSTOMIZATION_JOB, self.job_identifier, self.pace, created=self.created)

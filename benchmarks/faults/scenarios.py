@@ -67,7 +67,7 @@ class Task:
             "waiter_max_attempts": 75,
         }
         environment = {name: value.replace(local.endpoint_url, gate.url) for name, value in local.environment().items()}
-        self._try = worker.Try(package, self.arguments, environment, home)
+        self._try = worker.Try(package, self.arguments, environment, home, number=0)
         self.end = "running"
         self._tries = 0
         self.state("running")
@@ -79,6 +79,7 @@ class Task:
     def start(self, **changes: Any) -> BaseProcess:
         """Start the next try."""
         self._tries += 1
+        self._try = replace(self._try, number=self._try.number + 1)
         return self._start(**changes)
 
     def clear(self) -> None:

@@ -27,6 +27,7 @@ class Try:
     :param environment: how to reach the service.
     :param home: a folder for what outlives the worker: the task instance's state, the trigger's event.
     :param clear_number: how often the task was cleared.
+    :param number: the try number, which a Clear does not set back.
     :param resume: take up the trigger's event instead of executing.
     :param timeout: execution_timeout, in seconds.
     """
@@ -36,6 +37,7 @@ class Try:
     environment: dict[str, str]
     home: Path
     clear_number: int = 0
+    number: int = 1
     resume: bool = False
     timeout: float | None = None
 
@@ -121,8 +123,10 @@ def _context(this: Try) -> Any:
         task_id="customize",
         run_id="run",
         map_index=-1,
+        max_tries=2 + this.clear_number,
+        try_number=this.number,
         xcom_push=lambda key, value: None,
         xcom_pull=lambda **_: None,
     )
     events: dict[Any, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
-    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=this.clear_number), "outlet_events": events}
+    return {"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": events}

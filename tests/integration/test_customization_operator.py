@@ -18,7 +18,7 @@ import yaml
 from airflow.providers.amazon.aws.operators.bedrock import BedrockCustomizeModelOperator
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, TaskDeferred
 
-from airflow_bedrock import __version__
+from airflow_bedrock import __version__, configuration
 from airflow_bedrock.customization.request import RequestError
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
@@ -113,10 +113,12 @@ def context(run_id: str = "run-1", clear_number: int = 0) -> Any:
         task_id="customize",
         run_id=run_id,
         map_index=-1,
+        max_tries=clear_number,
+        try_number=1 + clear_number,
         xcom_push=lambda key, value: pushed.__setitem__(key, value),
         pushed=pushed,
     )
-    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=clear_number), "outlet_events": events}
+    return {"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": events}
 
 
 @pytest.fixture
@@ -152,17 +154,18 @@ def test_tries_and_clears_of_one_run_pay_once(account: Account, local: LocalBedr
 def test_another_run_pays_again_unless_reuse_reaches_across_runs(
     account: Account, local: LocalBedrock, name: str
 ) -> None:
-    """Sameness reaches to the end of the run; with reuse="dag" as far as the data stays the same."""
+    """Sameness reaches to the end of the run; with reuse="dag" it takes what "run" has paid for."""
     data = account.put("train.jsonl", records())
     for run in ("run-1", "run-2"):
         operator(account, local, data, job_name=name).execute(context(run))
     assert len(account.jobs(name)) == 2
-    for run in ("run-1", "run-2"):
-        operator(account, local, data, job_name=f"{name}-dag", reuse="dag").execute(context(run))
-    assert len(account.jobs(f"{name}-dag")) == 1
+    for run in ("run-3", "run-4"):
+        operator(account, local, data, job_name=name, reuse="dag").execute(context(run))
+    assert len(account.jobs(name)) == 2
     account.put("train.jsonl", records(50))
-    operator(account, local, data, job_name=f"{name}-dag", reuse="dag").execute(context("run-3"))
-    assert len(account.jobs(f"{name}-dag")) == 2
+    for run in ("run-5", "run-6"):
+        operator(account, local, data, job_name=name, reuse="dag").execute(context(run))
+    assert len(account.jobs(name)) == 3
 
 
 def test_a_retired_model_is_made_again(account: Account, local: LocalBedrock, name: str) -> None:
@@ -171,7 +174,9 @@ def test_a_retired_model_is_made_again(account: Account, local: LocalBedrock, na
     first = context()
     operator(account, local, data, job_name=name).execute(first)
     account.bedrock.delete_custom_model(modelIdentifier=first["ti"].pushed["result"]["custom_model_arn"])
-    second = context()
+    with pytest.raises(BedrockFatalError, match="its model is gone"):  # an automatic retry pays for no other
+        operator(account, local, data, job_name=name).execute(context())
+    second = context(clear_number=1)
     operator(account, local, data, job_name=name).execute(second)
     assert len(account.jobs(name)) == 2
     assert second["ti"].pushed["result"]["custom_model_arn"] != first["ti"].pushed["result"]["custom_model_arn"]
@@ -297,18 +302,23 @@ def test_job_and_model_are_tagged_with_the_task(account: Account, local: LocalBe
     own = [{"key": "team", "value": "support"}]
     operator(account, local, data, job_name=name, job_tags=own, wait_for_completion=False).execute(context())
     operator(account, local, data, job_name=f"{name}-bare", tag_resources=False, wait_for_completion=False).execute(
-        context()
+        context("run-2")
     )
     tagged, bare = (call.parameters for call in local.calls.of("CreateModelCustomizationJob")[-2:])
-    assert {tag["key"]: tag["value"] for tag in tagged["jobTags"]} == {
+    tags = {tag["key"]: tag["value"] for tag in tagged["jobTags"]}
+    [waiter] = [(key, value) for key, value in tags.items() if key.startswith("airflow-bedrock/waiter/")]
+    assert tags == {
         "team": "support",
         "airflow/dag_id": "dag",
         "airflow/run_id": "run-1",
         "airflow/task_id": "customize",
         "airflow/map_index": "-1",
         "airflow-bedrock/version": __version__,
+        "airflow-bedrock/environment": configuration.environment(),
+        **dict([waiter]),
     }
-    assert tagged["customModelTags"][0]["key"] == "airflow/dag_id"
+    assert waiter[1] == "run dag customize -1 run-1"
+    assert "airflow/dag_id" in {tag["key"] for tag in tagged["customModelTags"]}
     assert "jobTags" not in bare
 
 
@@ -347,7 +357,7 @@ def waiting_context(job_arn: str | None = None) -> Any:
     """A context whose task instance keeps what was pushed, as Airflow does for a task that is resumed."""
     now = context()
     now["ti"].pushed.update({"job_arn": job_arn} if job_arn else {})
-    now["ti"].xcom_pull = lambda task_ids, key, default=None: now["ti"].pushed.get(key, default)
+    now["ti"].xcom_pull = lambda task_ids, key, map_indexes, default=None: now["ti"].pushed.get(key, default)
     return now
 
 

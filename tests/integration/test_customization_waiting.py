@@ -42,9 +42,10 @@ def operator(local: LocalBedrock, **more: Any) -> BedrockModelCustomizationOpera
 
 
 def context() -> Any:
-    names = {"dag_id": "dag", "task_id": "customize", "run_id": "run", "map_index": -1}
-    ti = SimpleNamespace(**names, xcom_push=lambda key, value: None)
-    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=0), "outlet_events": {}}
+    names = {"dag_id": "dag", "task_id": "customize", "run_id": "run"}
+    numbers = {"map_index": -1, "max_tries": 0, "try_number": 1}
+    ti = SimpleNamespace(**names, **numbers, xcom_push=lambda key, value: None)
+    return {"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": {}}
 
 
 def run(task: BedrockModelCustomizationOperator) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_bedrock.customization.decision import Decision, decide
-from airflow_bedrock.customization.identity import Identity
+from airflow_bedrock.customization.identity import Asker, Identity, Reuse
 from airflow_bedrock.customization.job import Job
 
-OURS = Identity(digest="d1", ask="this", job_prefix="router", model_prefix="router")
-EARLIER = Identity(digest="d1", ask="last", job_prefix="router", model_prefix="router")
-THEIRS = Identity(digest="d2", ask="this", job_prefix="router", model_prefix="router")
+ASKER = Asker(dag_id="d", task_id="t", run_id="r")
+OURS = Identity(asker=ASKER, what="same", reuse="run", job_prefix="router", model_prefix="router")
+RETRY = replace(OURS, what="other")  # made by an earlier try, whose template or data came out differently
+EARLIER = replace(OURS, asker=replace(ASKER, ask=1))
+SUPERSEDED = replace(EARLIER, what="other")
+SIBLING = replace(OURS, asker=replace(ASKER, map_index=1))
+OTHER_RUN = replace(OURS, asker=replace(ASKER, run_id="other"))
+THEIRS = replace(OURS, asker=replace(ASKER, environment="other"))
 INTERNAL = "An internal error occurred. Please try again later."
 
 
@@ -18,14 +25,31 @@ def job(status: str, made_by: Identity = OURS, said: str | None = None) -> Job:
     return Job(arn="arn", name="name", status=status, token=made_by.token(1), failure_message=said)
 
 
-@pytest.mark.parametrize("made_by", [OURS, EARLIER], ids=["this ask", "an earlier ask"])
+@pytest.mark.parametrize("made_by", [OURS, RETRY, EARLIER], ids=["this ask", "this ask, other data", "an earlier ask"])
 @pytest.mark.parametrize(
     ("status", "decision"),
     [("InProgress", Decision.ADOPT), ("Completed", Decision.REUSE), ("Hibernating", Decision.UNKNOWN)],
 )
 def test_a_job_that_runs_or_has_a_model_is_taken_up(status: str, decision: Decision, made_by: Identity) -> None:
-    """Whoever asked for it; a status that is not known leads to neither reuse nor another paid job."""
+    """By its own ask whatever came out differently, by a later ask where the same is asked for."""
     assert decide(job(status, made_by), OURS) is decision
+
+
+@pytest.mark.parametrize(
+    ("status", "decision"),
+    [("InProgress", Decision.SUPERSEDE), ("Completed", Decision.NEXT_GENERATION), ("Failed", Decision.NEXT_GENERATION)],
+)
+def test_a_later_ask_for_another_thing_gets_it(status: str, decision: Decision) -> None:
+    """What becomes of the earlier job is settled first, while it runs."""
+    assert decide(job(status, SUPERSEDED), OURS) is decision
+
+
+def test_never_takes_only_the_job_of_its_own_ask() -> None:
+    """A Clear pays anew."""
+    never = replace(OURS, reuse="never")
+    assert decide(job("Completed", OURS), never) is Decision.REUSE
+    assert decide(job("Completed", EARLIER), never) is Decision.NEXT_GENERATION
+    assert decide(job("InProgress", EARLIER), never) is Decision.SUPERSEDE
 
 
 @pytest.mark.parametrize("status", ["Failed", "Stopping", "Stopped"])
@@ -40,10 +64,20 @@ def test_a_failure_of_the_service_may_be_retried() -> None:
     assert decide(job("Failed", OURS, INTERNAL), OURS) is Decision.NEXT_GENERATION
 
 
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
 @pytest.mark.parametrize("status", ["InProgress", "Completed", "Failed", "Stopped", "Hibernating"])
-def test_a_job_of_somebody_else_is_never_taken_up(status: str) -> None:
+def test_a_job_of_somebody_else_is_never_taken_up(status: str, reuse: Reuse) -> None:
     """The name alone proves nothing; the token does."""
-    assert decide(job(status, THEIRS), OURS) is Decision.CLASH
+    assert decide(job(status, THEIRS), replace(OURS, reuse=reuse)) is Decision.CLASH
+
+
+@pytest.mark.parametrize("other", [SIBLING, OTHER_RUN], ids=["another map index", "another run"])
+def test_another_asker_s_job_is_taken_only_where_it_counts_and_what_is_equal(other: Identity) -> None:
+    """With dag, or where List found it among those that count."""
+    assert decide(job("InProgress", other), OURS) is Decision.CLASH
+    assert decide(job("InProgress", other), replace(OURS, reuse="dag")) is Decision.ADOPT
+    assert decide(job("InProgress", other), OURS, listed=True) is Decision.ADOPT
+    assert decide(job("InProgress", replace(other, what="other")), OURS, listed=True) is Decision.CLASH
 
 
 def test_no_job_is_created() -> None:

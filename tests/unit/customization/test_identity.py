@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from airflow_bedrock.customization.identity import (
     Asker,
     Identity,
     Reuse,
+    Token,
     adds_digest,
     identify,
     with_fitting_names,
@@ -69,20 +72,64 @@ def test_tags_do_not_make_another_job() -> None:
     assert name(request(jobTags=[{"key": "team", "value": "a"}])) == name()
 
 
-def test_another_request_another_name() -> None:
-    """A changed hyperparameter asks for another job."""
-    assert name(request(hyperParameters={"epochCount": "3"})) != name()
+CHANGES: list[dict[str, Any]] = [
+    {"asked": request(hyperParameters={"epochCount": "3"})},
+    {"data": [{**DATA[0], "etag": '"2"'}]},
+]
 
 
-def test_changed_data_is_another_request() -> None:
-    """The same URI with another content asks for another job."""
-    assert name(data=[{**DATA[0], "etag": '"2"'}]) != name()
+@pytest.mark.parametrize("change", CHANGES, ids=["request", "data"])
+def test_what_is_in_the_job_name_only_where_runs_share_it(change: dict[str, Any]) -> None:
+    """A retry finds its job by Get alone, whatever came out differently; runs that share a job meet by what."""
+    assert name(**change) == name()
+    assert name(**change, reuse="never") == name(reuse="never")
+    assert name(**change, reuse="dag") != name(reuse="dag")
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+@pytest.mark.parametrize("change", CHANGES, ids=["request", "data"])
+def test_the_model_name_and_the_token_always_say_what(change: dict[str, Any], reuse: Reuse) -> None:
+    """List shows the model's name, and Get the token."""
+    one = identify(request(), DATA, ASKER, reuse)
+    other = identify(change.get("asked", request()), change.get("data", DATA), ASKER, reuse)
+    assert one.model_name() != other.model_name()
+    assert one.what_part in one.model_name()
+    assert one.is_of_ask(Token.read(other.token()))
+    assert not one.is_of_what(Token.read(other.token()))
+
+
+def test_two_environments_never_meet() -> None:
+    """Development and production on one account."""
+    for reuse in get_args(Reuse):
+        one, other = (
+            identify(request(), DATA, replace(ASKER, environment=environment), reuse) for environment in ("dev", "prod")
+        )
+        assert one.job_name() != other.job_name()
+        assert not one.is_of_task(Token.read(other.token()))
+
+
+def test_a_partition_stands_in_the_run_s_place() -> None:
+    """A backfill of a partition makes a new run each time."""
+    one = replace(ASKER, partition_key="2026-10")
+    assert name(asker=one) == name(asker=replace(one, run_id="run-2"))
+    assert name(asker=one) != name(asker=replace(one, partition_key="2026-11"))
+    assert name(asker=one) != name(asker=replace(ASKER, run_id="2026-10"))
+    assert one.asking != replace(one, run_id="run-2").asking
+
+
+def test_all_names_of_a_task_share_a_part() -> None:
+    """By which List finds the rest of the family."""
+    askers = [ASKER, replace(ASKER, run_id="run-2"), replace(ASKER, map_index=7), replace(ASKER, ask=3)]
+    for asker, reuse in itertools.product(askers, get_args(Reuse)):
+        identity = identify(request(), DATA, asker, reuse)
+        assert identify(request(), DATA, ASKER, "run").family_part in identity.job_name()
+        assert identity.who_part in identity.model_name()
 
 
 def test_reuse_says_how_far_sameness_reaches() -> None:
     """By default to the run's end; with dag beyond it; with never not beyond a Clear."""
     other_run = Asker(dag_id="dag", task_id="task", run_id="run-2")
-    cleared = Asker(dag_id="dag", task_id="task", run_id="run-1", clear_number=1)
+    cleared = Asker(dag_id="dag", task_id="task", run_id="run-1", ask=1)
     assert name(asker=other_run) != name()
     assert name(asker=cleared) == name()
     assert name(asker=other_run, reuse="dag") == name(reuse="dag")
@@ -112,31 +159,27 @@ def test_each_generation_has_names_and_a_token_of_its_own() -> None:
 
 def test_exact_names_are_left_alone() -> None:
     """Who asks for exact names gets them."""
-    identity = Identity(digest="ab", ask="cd", job_prefix="my.job", model_prefix="my_model", exact=True)
+    identity = Identity(asker=ASKER, what="ab", reuse="run", job_prefix="my.job", model_prefix="my_model", exact=True)
     assert (identity.job_name(), identity.model_name()) == ("my.job", "my_model")
 
 
 def test_the_token_tells_the_ask() -> None:
     """A Clear and, where runs share the name, another run ask anew; another try does not."""
-    again = identify(request(), DATA, ASKER, "dag")
-    token = identify(request(), DATA, ASKER, "dag").token(3)
-    assert again.made(token)
-    assert again.asked_for(token)
-    for asker in (
-        Asker(dag_id="dag", task_id="task", run_id="run-1", clear_number=1),
-        Asker(dag_id="dag", task_id="task", run_id="run-2"),
-    ):
+    token = Token.read(identify(request(), DATA, ASKER, "dag").token(3))
+    assert identify(request(), DATA, replace(ASKER, try_number=2), "dag").is_of_ask(token)
+    for asker in (replace(ASKER, ask=1), replace(ASKER, run_id="run-2")):
         other = identify(request(), DATA, asker, "dag")
-        assert other.made(token)
-        assert not other.asked_for(token)
+        assert other.is_of_task(token)
+        assert not other.is_of_ask(token)
 
 
-@pytest.mark.parametrize("token", [None, "", "somebody-elses", "ab"])
+@pytest.mark.parametrize("token", [None, "", "somebody-elses", "ab", "a-b-c-d-e", "-".join("ab" for _ in range(5))])
 def test_a_foreign_token_is_not_ours(token: str | None) -> None:
     """A job without our token is somebody else's."""
+    assert Token.read(token) is None
     identity = identify(request(), DATA, ASKER, "run")
-    assert not identity.made(token)
-    assert not identity.asked_for(token)
+    assert not identity.is_of_task(None)
+    assert not identity.is_of_ask(None)
 
 
 def test_the_names_of_what_was_asked_for_before_never_change() -> None:
@@ -156,9 +199,9 @@ def test_the_names_of_what_was_asked_for_before_never_change() -> None:
     )
     data = [{"uri": "s3://bucket/train.jsonl", "etag": '"1"', "size": 10, "version": None}]
     identity = identify(asked, data, ASKER, "run")
-    assert identity.job_name() == "router-245vsldogc"
-    assert identity.model_name(2) == "router-245vsldogc-2"
-    assert identity.token() == "436497a42b770124469d870af2744670d72af79a-4301904a2305-1"
+    assert identity.job_name() == "router-wrdimb4j-ru4oi4ky"
+    assert identity.model_name(2) == "router-nkq24xk3nr-ru4oi4ky-2"
+    assert identity.token() == "781eea38eb4f02c40e36-26b811cf66bb74a18bd8-f013d3d962438ebc3ddf-a2ca48fe2ddaafcd414d-1"
 
 
 @pytest.mark.parametrize("said", [False, 0, None, "False", "false", " FALSE "])

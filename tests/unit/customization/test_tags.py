@@ -30,7 +30,7 @@ def test_the_users_tags_are_kept_and_the_limit_holds(given_tags: dict[str, str])
     users = [{"key": key, "value": value} for key, value in given_tags.items()]
     tags = with_tags(users, automatic_tags(Asker(dag_id="d", run_id="r", task_id="t"), "0.1.0"))
     assert tags[: len(users)] == users
-    assert len(tags) == min(MAX_TAGS, len(users) + 5)
+    assert len(tags) == min(MAX_TAGS, len(users) + 6)
 
 
 def test_the_user_wins() -> None:

@@ -21,10 +21,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import task_state
+from airflow_bedrock.jobs import submission, task_state
 from airflow_bedrock.jobs.stopping import KillSwitch
-from airflow_bedrock.jobs.submission import find_or_create
+from airflow_bedrock.jobs.submission import Submission
 
 REQUEST = {"jobName": "router", "customModelName": "router", "baseModelIdentifier": "amazon.nova-micro-v1:0:128k"}
 BAD_DATA = "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
@@ -46,7 +47,22 @@ def airflow_tells_the_state() -> Iterator[None]:
     """Ask the machine instead of Airflow's execution API, which tests/live/test_killing.py asks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task_state, "state_of", lambda ti: ti.state())
+        patch.setattr(submission, "_PAUSE", 0.0)
         yield
+
+
+WAITER = Waiter(until="task", dag_id="d", task_id="t", map_index=-1, run_id="r")
+
+
+def find_or_create(service: Service, identity: Identity, switch: KillSwitch | None = None) -> Job:
+    """Submit as the operator does."""
+    return Submission(
+        hook=service,  # type: ignore[arg-type]  # as much of a hook as is used
+        request=REQUEST,
+        identity=identity,
+        waiter=WAITER,
+        before_paying=(switch or KillSwitch()).before_paying,
+    ).find_or_create()
 
 
 class CrashError(BaseException):
@@ -81,6 +97,21 @@ class Service:
                     return None
                 return Job.from_response(job)
         return None
+
+    def list_customization_jobs(self, name_contains: str) -> list[Job]:
+        return [
+            Job(arn=job["jobArn"], name=name, status=job["status"], model_name=job["customModelName"])
+            for name, job in self.jobs.items()
+            if name_contains in name and not job["hidden"]
+        ]
+
+    def tags_of(self, arn: str) -> dict[str, str]:
+        [job] = [job for job in self.jobs.values() if job["jobArn"] == arn]
+        return {tag["key"]: tag["value"] for tag in job["tags"]}
+
+    def tag_resource(self, resourceARN: str, tags: list[dict[str, str]]) -> None:
+        [job] = [job for job in self.jobs.values() if job["jobArn"] == resourceARN]
+        job["tags"] += tags
 
     def has_custom_model(self, model_arn: str) -> bool:
         return any(job.get("outputModelArn") == model_arn and job["model"] for job in self.jobs.values())
@@ -119,6 +150,8 @@ class Service:
             "jobArn": f"arn:aws:bedrock:us-east-1:1:model-customization-job/m/{len(self.jobs)}",
             "jobName": name,
             "clientRequestToken": request["clientRequestToken"],
+            "customModelName": request["customModelName"],
+            "tags": list(request["jobTags"]),
             "status": "InProgress",
             "hidden": self.looks_until_shown,
             "model": False,
@@ -135,7 +168,9 @@ class OneIntent(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.service = Service()
-        self.clear_number = 0
+        self.ask = 0
+        self.tries = 0
+        self.version = 0  # of what is asked for
         self.state: str | None = None
         self.reasons = 1  # how many jobs may have been paid for: one, and one more for each thing that calls for it
         self.held: tuple[KillSwitch, Job] | None = None  # by the worker that has the task now
@@ -148,8 +183,8 @@ class OneIntent(RuleBasedStateMachine):
 
     @property
     def identity(self) -> Identity:
-        asker = Asker(dag_id="d", task_id="t", run_id="r", clear_number=self.clear_number)
-        return identify(REQUEST, [], asker, "run")
+        asker = Asker(dag_id="d", task_id="t", run_id="r", ask=self.ask, try_number=max(1, self.tries))
+        return identify(REQUEST, [{"version": self.version}], asker, "run")
 
     @property
     def ti(self) -> Any:
@@ -166,11 +201,12 @@ class OneIntent(RuleBasedStateMachine):
         self.service.fault = fault
         self.service.meanwhile = lambda: self.attempt("none")
         self.state = "running"
+        self.tries += 1
         self.let_go()
         switch = KillSwitch()
         switch.arm(self.ti)
         try:
-            job = find_or_create(self.service, REQUEST, self.identity)  # type: ignore[arg-type]  # as much of a hook as is used
+            job = find_or_create(self.service, self.identity, switch)
         except CrashError:
             self.state = "up_for_retry"
         except BedrockFatalError:
@@ -178,7 +214,7 @@ class OneIntent(RuleBasedStateMachine):
         except BedrockError:
             self.state = "up_for_retry"
         else:
-            switch.aim(self.service, job)  # type: ignore[arg-type]  # likewise
+            switch.aim(self.service, job, WAITER)  # type: ignore[arg-type]  # as much of a hook as is used
             self.rival = self.held[0] if self.held else None
             self.held = (switch, job)
 
@@ -217,11 +253,15 @@ class OneIntent(RuleBasedStateMachine):
         for job in self.service.jobs.values():
             if job["model"]:
                 job["model"] = False
-                self.reasons += 1  # whoever asks now wants a model
+
+    @rule()
+    def the_request_or_the_data_comes_out_differently(self) -> None:
+        """A template with the time in it, data replaced, a variable edited: no reason to pay without a Clear."""
+        self.version += 1
 
     @rule()
     def the_task_is_cleared(self) -> None:
-        self.clear_number += 1
+        self.ask += 1
         self.state = None
         self.let_go()
         self.reasons += 1  # a person asks again, and may be given another job if the last one left no model
@@ -258,7 +298,7 @@ class OneIntent(RuleBasedStateMachine):
     def no_ask_is_paid_for_again_after_a_failure_that_it_cannot_mend(self) -> None:
         by_ask: dict[str, list[dict[str, Any]]] = {}
         for job in self.service.jobs.values():
-            by_ask.setdefault(job["clientRequestToken"].rsplit("-", 1)[0], []).append(job)
+            by_ask.setdefault(job["clientRequestToken"].split("-")[2], []).append(job)
         for made in by_ask.values():
             ended = [job["status"] == "Stopped" or job.get("failureMessage") == BAD_DATA for job in made]
             assert not any(ended[:-1])
@@ -284,11 +324,11 @@ def test_a_kill_between_accept_and_record_stops_the_job() -> None:
     machine = OneIntent()
     switch = KillSwitch()
     switch.arm(machine.ti)
-    job = find_or_create(machine.service, REQUEST, machine.identity)  # type: ignore[arg-type]  # as much of a hook as is used
+    job = find_or_create(machine.service, machine.identity, switch)
     machine.state = "failed"
     switch.pull()
     assert len(machine.service.alive()) == 1
-    switch.aim(machine.service, job)  # type: ignore[arg-type]  # likewise
+    switch.aim(machine.service, job, WAITER)  # type: ignore[arg-type]  # as much of a hook as is used
     assert machine.service.alive() == []
 
 
@@ -309,7 +349,7 @@ def test_a_look_that_fails_before_the_request_says_that_nothing_was_spent(
 
     monkeypatch.setattr(machine.service, look, fails)
     with pytest.raises(BedrockError, match=r"made no job and spent nothing.*said the service") as caught:
-        find_or_create(machine.service, REQUEST, machine.identity)  # type: ignore[arg-type]  # as much of a hook as is used
+        find_or_create(machine.service, machine.identity)
     assert isinstance(caught.value, BedrockFatalError) == fatal
     assert len(machine.service.jobs) == 1
 
@@ -323,7 +363,7 @@ def test_who_gets_a_model_again_is_told_how_to_train_anew(
     identity = replace(machine.identity, exact=exact)
     with caplog.at_level("INFO"):
         for _ in range(2):
-            find_or_create(machine.service, REQUEST, identity)  # type: ignore[arg-type]  # as much of a hook as is used
+            find_or_create(machine.service, identity)
             if machine.service.alive():
                 machine.the_job_completes()
     assert said in caplog.text

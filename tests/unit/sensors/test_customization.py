@@ -12,6 +12,7 @@ from airflow.serialization import serialized_objects
 
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+from airflow_bedrock.triggers.customization import OWN_RUN
 
 
 def sensor(**arguments: Any) -> BedrockModelCustomizationSensor:
@@ -82,9 +83,10 @@ def test_silent_fail_never_loses_patience() -> None:
 
 
 def test_it_stops_the_job_only_where_asked_to() -> None:
-    """It did not start it."""
-    assert not trigger_arguments()["stop_on_kill"]
-    assert trigger_arguments(stop_on_kill=True)["stop_on_kill"]
+    """By default only a job that its own run has asked for: it did not start it."""
+    assert trigger_arguments()["stop_on_kill"] == OWN_RUN
+    assert trigger_arguments(stop_on_kill=True)["stop_on_kill"] is True
+    assert trigger_arguments(stop_on_kill=False)["stop_on_kill"] is False
 
 
 @pytest.mark.parametrize("given", ["router-1", {"job_arn": "router-1", "status": "InProgress"}])

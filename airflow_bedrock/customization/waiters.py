@@ -1,0 +1,81 @@
+"""The tags by which a job itself says who may wait for it: its maker, and whoever adopted it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from airflow_bedrock.customization.identity import Asker
+
+_KEY = "airflow-bedrock/waiter/"
+_MAX_VALUE = 256  # of a tag; a longer one cannot be written
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiter:
+    """Someone who may wait for a job.
+
+    :param until: ``task``: the task instance waits itself, so nobody does once it has ended. ``run``: something else in
+        its DAG run waits, so nobody does once that has ended.
+    """
+
+    until: Literal["task", "run"]
+    dag_id: str
+    task_id: str
+    map_index: int
+    run_id: str
+
+    @classmethod
+    def of(cls, asker: Asker, *, waits: bool) -> Self:
+        """Return the waiter that an asker is.
+
+        :param waits: whether the asking task waits for the job by itself.
+        """
+        return cls(
+            until="task" if waits else "run",
+            dag_id=asker.dag_id,
+            task_id=asker.task_id,
+            map_index=asker.map_index,
+            run_id=asker.run_id,
+        )
+
+    def tag(self, asker: Asker) -> dict[str, str]:
+        """Return the tag that says so, as the API takes it; its value is too long for a tag where the ids are.
+
+        The ids hold no spaces: Airflow allows none in them.
+        """
+        value = " ".join((self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id))
+        return {"key": f"{_KEY}{asker.who}", "value": value}
+
+    @property
+    def name(self) -> str:
+        """What a log calls it."""
+        mapped = "" if self.map_index < 0 else f"[{self.map_index}]"
+        return f"{self.dag_id}.{self.task_id}{mapped} in run {self.run_id}"
+
+
+def fits(tag: Mapping[str, str]) -> bool:
+    """Whether the service takes the tag."""
+    return len(tag["value"]) <= _MAX_VALUE
+
+
+def waiters(tags: Mapping[str, str]) -> list[Waiter | None]:
+    """Return who may wait for a job, by its tags; None stands for a waiter's tag that cannot be read."""
+    return [_read(value) for key, value in tags.items() if key.startswith(_KEY)]
+
+
+def _read(value: str) -> Waiter | None:
+    parts = value.split(" ")
+    if len(parts) != 5 or parts[0] not in ("task", "run"):
+        return None
+    until, dag_id, task_id, index, run_id = parts
+    if not index.removeprefix("-").isdigit():
+        return None
+    return Waiter(
+        until="task" if until == "task" else "run",
+        dag_id=dag_id,
+        task_id=task_id,
+        map_index=int(index),
+        run_id=run_id,
+    )
