@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, overload
 
@@ -86,6 +87,7 @@ class Journal(Sequence[Call]):
 class Filter(msgspec.Struct, forbid_unknown_fields=True):
     """Which calls the admin API shows.
 
+    :param operation: as in a fault: a pattern (``Create*``) means Bedrock's operations, unless ``service`` says more.
     :param fault: whether a fault struck them.
     :param after: those with a greater number; for reading on.
     :param limit: so many at most: the first after ``after``, or else the latest.
@@ -101,13 +103,20 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
 
     def apply(self, calls: Sequence[Call]) -> list[Call]:
         """Return the calls that it lets through, the oldest first."""
-        wanted = {name: value for name in ("service", "operation", "status", "error") if (value := getattr(self, name))}
+        wanted = {name: value for name in ("status", "error") if (value := getattr(self, name))}
         found = (
             call
             for call in (calls if self.after is not None else reversed(calls[:]))
             if call.number > (self.after or 0)
+            and self._names(call)
             and all(getattr(call, name) == value for name, value in wanted.items())
             and (self.fault is None or (call.fault is not None) == self.fault)
         )
         shown = list(islice(found, self.limit))
         return shown if self.after is not None else shown[::-1]
+
+    def _names(self, call: Call) -> bool:
+        operation, service = self.operation or "*", self.service or "*"
+        if not self.service and self.operation and ("*" in operation or "?" in operation):
+            service = "bedrock*"
+        return fnmatchcase(call.operation, operation) and fnmatchcase(call.service, service)

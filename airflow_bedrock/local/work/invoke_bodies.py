@@ -5,13 +5,14 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from airflow_bedrock.local.errors import ServiceError, invalid, not_built
+from airflow_bedrock.local.work import invoke_streams
 from airflow_bedrock.local.work.inference import (
     IMPORTED,
     MAX_TOKENS,
@@ -33,6 +34,7 @@ class Form:
 
     question: Callable[[Body], Question]
     answer: Callable[[Reply], dict[str, Any]]
+    chunks: Callable[[Reply], Iterable[dict[str, Any]]]
 
 
 def form_of(base_model_id: str) -> Form:
@@ -147,14 +149,14 @@ def _imported(body: Body) -> Question:
     return Question(body["prompt"], body.get("max_tokens", body.get("max_gen_len", MAX_TOKENS)), body.get("stop", []))
 
 
-CONVERSE = Form(converse_question, converse_answer)
+CONVERSE = Form(converse_question, converse_answer, invoke_streams.nova)
 """Not a provider's form, but that of Converse."""
 
 _FORMS = {
-    "amazon.nova": Form(_nova, converse_answer),
-    "amazon.titan-text": Form(_titan, _titan_answer),
-    "anthropic.": Form(_claude, _claude_answer),
-    "meta.": Form(_llama, _llama_answer),
-    IMPORTED: Form(_imported, _llama_answer),
-    "cohere.command": Form(_cohere, _cohere_answer),
+    "amazon.nova": Form(_nova, converse_answer, invoke_streams.nova),
+    "amazon.titan-text": Form(_titan, _titan_answer, invoke_streams.titan),
+    "anthropic.": Form(_claude, _claude_answer, invoke_streams.claude),
+    "meta.": Form(_llama, _llama_answer, invoke_streams.llama),
+    IMPORTED: Form(_imported, _llama_answer, invoke_streams.llama),
+    "cohere.command": Form(_cohere, _cohere_answer, invoke_streams.cohere),
 }

@@ -85,12 +85,65 @@ def test_body_of_another_form_is_refused(service: Service, model_id: str, body: 
         invoke(service, model_id, body)
 
 
-def test_invoked_stream_holds_the_answer(service: Service) -> None:
-    """A streamed invocation gives the body in a chunk."""
-    body = json.dumps({"prompt": "bucket"})
-    stream = service.runtime.invoke_model_with_response_stream(modelId="meta.llama3-1-8b-instruct-v1:0", body=body)
-    (event,) = stream["body"]
-    assert json.loads(event["chunk"]["bytes"])["generation"] == "bucket"
+def chunks(service: Service, model_id: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    stream = service.runtime.invoke_model_with_response_stream(modelId=model_id, body=json.dumps(body))
+    return [json.loads(event["chunk"]["bytes"]) for event in stream["body"]]
+
+
+def test_invoked_stream_of_nova(service: Service) -> None:
+    """Nova streams the events of ConverseStream."""
+    found = chunks(service, NOVA, {"messages": [{"role": "user", "content": [{"text": "bucket"}]}]})
+    assert [next(iter(one)) for one in found] == [
+        "messageStart",
+        "contentBlockDelta",
+        "contentBlockStop",
+        "messageStop",
+        "metadata",
+    ]
+    assert found[1]["contentBlockDelta"] == {"delta": {"text": "bucket"}, "contentBlockIndex": 0}
+    assert found[3]["messageStop"] == {"stopReason": "end_turn"}
+
+
+def test_invoked_stream_of_claude(service: Service) -> None:
+    """Claude streams the events of Anthropic's API."""
+    body = {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 5,
+        "messages": [{"role": "user", "content": "bucket"}],
+    }
+    found = chunks(service, "anthropic.claude-3-haiku-20240307-v1:0", body)
+    assert [one["type"] for one in found] == [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert found[2]["delta"] == {"type": "text_delta", "text": "bucket"}
+    assert found[4]["delta"]["stop_reason"] == "end_turn"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "body", "first", "last"),
+    [
+        ("meta.llama3-1-8b-instruct-v1:0", {"prompt": "bucket"}, {"generation": "bucket"}, {"stop_reason": "stop"}),
+        ("cohere.command-r-v1:0", {"prompt": "bucket"}, {"text": "bucket"}, {"finish_reason": "COMPLETE"}),
+        (
+            "amazon.titan-text-express-v1",
+            {"inputText": "bucket"},
+            {"outputText": "bucket"},
+            {"completionReason": "FINISH"},
+        ),
+    ],
+)
+def test_invoked_stream_of_others(
+    service: Service, model_id: str, body: dict[str, Any], first: dict[str, str], last: dict[str, str]
+) -> None:
+    """The others stream pieces of the text, and at the end why it ended."""
+    found = chunks(service, model_id, body)
+    assert first.items() <= found[0].items()
+    assert last.items() <= found[-1].items()
 
 
 def test_deployment_is_invoked_in_its_base_models_form(service: Service) -> None:

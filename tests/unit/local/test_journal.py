@@ -96,3 +96,21 @@ def test_calls_of_an_operation() -> None:
     assert (len(journal), journal[-1].operation, [call.number for call in journal[:1]]) == (2, "GetCustomModel", [1])
     journal.clear()
     assert list(journal) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"operation": "Create*"}, [1]),
+        ({"operation": "Create*", "service": "s3"}, [2]),
+        ({"operation": "*e*", "service": "*"}, [1, 2, 3]),
+        ({"operation": "Con?erse"}, [3]),
+        ({"operation": "CreateBucket"}, [2]),
+        ({"operation": "create*"}, []),
+    ],
+)
+def test_calls_are_named_as_faults_are(given: dict[str, Any], found: list[int]) -> None:
+    """An operation may be a pattern, which means Bedrock's operations unless a service is named."""
+    named = [("bedrock", "CreateModelCopyJob"), ("s3", "CreateBucket"), ("bedrock-runtime", "Converse")]
+    journal = filled([{**ANY, "service": service, "operation": operation} for service, operation in named])
+    assert [call.number for call in Filter(**given).apply(journal)] == found

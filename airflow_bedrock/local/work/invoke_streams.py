@@ -1,0 +1,78 @@
+"""InvokeModelWithResponseStream's chunks: each provider has a form of its own, a chunk for each token of the answer.
+
+https://docs.aws.amazon.com/nova/latest/userguide/using-invoke-api.html
+https://docs.anthropic.com/en/docs/build-with-claude/streaming
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from airflow_bedrock.local.learning.tokens import tokenize
+from airflow_bedrock.local.work.inference import Reply, converse_answer
+
+Chunk = dict[str, Any]
+
+
+def nova(reply: Reply) -> Iterator[Chunk]:
+    """Stream as ConverseStream does."""
+    yield {"messageStart": {"role": "assistant"}}
+    for token in tokenize(reply.text):
+        yield {"contentBlockDelta": {"delta": {"text": token}, "contentBlockIndex": 0}}
+    yield {"contentBlockStop": {"contentBlockIndex": 0}}
+    yield {"messageStop": {"stopReason": reply.reason}}
+    yield {"metadata": {"usage": converse_answer(reply)["usage"], "metrics": {}, "trace": {}}}
+
+
+def claude(reply: Reply) -> Iterator[Chunk]:
+    """Stream the events of Anthropic's Messages API."""
+    message: Chunk = {"type": "message", "role": "assistant", "content": [], "stop_reason": None, "stop_sequence": None}
+    usage = {"input_tokens": reply.asked, "output_tokens": 0}
+    yield {"type": "message_start", "message": {**message, "usage": usage}}
+    yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    for token in tokenize(reply.text):
+        yield {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": token}}
+    yield {"type": "content_block_stop", "index": 0}
+    ended = {"stop_reason": reply.reason, "stop_sequence": None}
+    yield {"type": "message_delta", "delta": ended, "usage": {"output_tokens": reply.said}}
+    yield {"type": "message_stop"}
+
+
+def titan(reply: Reply) -> Iterator[Chunk]:
+    """Stream pieces of the output text; the last tells why it ended."""
+    reason = "LENGTH" if reply.reason == "max_tokens" else "FINISH"
+    for number, (token, last) in enumerate(_tokens(reply), start=1):
+        yield {
+            "outputText": token,
+            "index": 0,
+            "totalOutputTextTokenCount": number,
+            "completionReason": reason if last else None,
+            "inputTextTokenCount": reply.asked if number == 1 else None,
+        }
+
+
+def llama(reply: Reply) -> Iterator[Chunk]:
+    """Stream pieces of the generation; the last tells why it stopped."""
+    reason = "length" if reply.reason == "max_tokens" else "stop"
+    for number, (token, last) in enumerate(_tokens(reply), start=1):
+        yield {
+            "generation": token,
+            "prompt_token_count": reply.asked if number == 1 else None,
+            "generation_token_count": number,
+            "stop_reason": reason if last else None,
+        }
+
+
+def cohere(reply: Reply) -> Iterator[Chunk]:
+    """Stream pieces of the text, and then why it is finished."""
+    for token in tokenize(reply.text):
+        yield {"text": token, "is_finished": False}
+    yield {"is_finished": True, "finish_reason": "MAX_TOKENS" if reply.reason == "max_tokens" else "COMPLETE"}
+
+
+def _tokens(reply: Reply) -> list[tuple[str, bool]]:
+    """Return the tokens of an answer, each with whether it is the last; an empty answer has an empty one."""
+    tokens = tokenize(reply.text) or [""]
+    return [(token, number == len(tokens)) for number, token in enumerate(tokens, start=1)]
