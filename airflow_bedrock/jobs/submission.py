@@ -267,7 +267,9 @@ class Submission:
                     "same, the next try of this task finds that job by its name and pays for no other."
                 ) from error
             case Remedy.MODEL_NAME_IN_USE:
-                raise BedrockFatalError(
+                # A derived name is in use only where a job of this very ask is not shown yet.
+                kind = BedrockFatalError if self.identity.exact else BedrockError
+                raise kind(
                     f"The custom model name for job {name} is in use, by another model or by a job that is to make it; "
                     f"nothing was created or spent. Choose another custom_model_name, or delete that model: {error}"
                 ) from error

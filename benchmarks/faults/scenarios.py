@@ -121,6 +121,14 @@ class Task:
         """Give the job data that it will fail on."""
         self._try.arguments["training_data_uri"] = self._put(_records() + "{broken\n")
 
+    def change_request(self) -> None:
+        """Let the next try's request come out differently, as a template with the time in it does."""
+        self._try.arguments["hyperparameters"] = {"epochCount": "2"}
+
+    def replace_data(self) -> None:
+        """Put other records at the same place."""
+        self._put(_records(30), self._try.arguments["training_data_uri"])
+
     def outcome(self) -> Outcome:
         """Count."""
         jobs = self.jobs()
@@ -131,15 +139,16 @@ class Task:
         process.start()
         return process
 
-    def _put(self, text: str) -> str:
+    def _put(self, text: str, uri: str | None = None) -> str:
         client = self.local.client("s3")
-        key = f"{self.prefix}/{uuid.uuid4().hex}.jsonl"
-        client.put_object(Bucket=self.local.bucket, Key=key, Body=text.encode())
+        uri = uri or f"s3://{self.local.bucket}/{self.prefix}/{uuid.uuid4().hex}.jsonl"
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        client.put_object(Bucket=bucket, Key=key, Body=text.encode())
         client.close()
-        return f"s3://{self.local.bucket}/{key}"
+        return uri
 
 
-def _records() -> str:
+def _records(count: int = 20) -> str:
     def turn(role: str, text: str) -> dict[str, Any]:
         return {"role": role, "content": [{"text": text}]}
 
@@ -148,7 +157,7 @@ def _records() -> str:
             "schemaVersion": "bedrock-conversation-2024",
             "messages": [turn("user", f"item {n}"), turn("assistant", "yes")],
         }
-        for n in range(20)
+        for n in range(count)
     )
     return "".join(json.dumps(record) + "\n" for record in records)
 
@@ -257,6 +266,43 @@ def cleared_with_nothing_changed(task: Task) -> None:
     task.finish()
 
 
+def request_changed_between_tries(task: Task) -> None:
+    """The worker is killed after the service has accepted the job; the next try's request comes out differently."""
+    with task.gate.rule(CREATE, task.gate.hold_after):
+        _kill(task, task.start())
+    task.change_request()
+    task.finish()
+
+
+def data_replaced_between_tries(task: Task) -> None:
+    """The worker is killed while it waits; the data is replaced before the next try."""
+    process = task.start()
+    task.wait_for_job()
+    with task.gate.rule(GET, task.gate.hold_before):
+        _kill(task, process)
+    task.replace_data()
+    task.finish()
+
+
+def answer_lost_and_request_changed(task: Task) -> None:
+    """Every answer of the first try is lost, and the next try's request comes out differently."""
+    with task.gate.rule(CREATE, lost):
+        _exit_code(task.start())
+    task.change_request()
+    task.finish()
+
+
+def cleared_with_other_data_while_the_job_runs(task: Task) -> None:
+    """The worker is killed, the data is replaced, and a person clears the task while the job runs."""
+    process = task.start()
+    task.wait_for_job()
+    with task.gate.rule(GET, task.gate.hold_before):
+        _kill(task, process)
+    task.replace_data()
+    task.clear()
+    task.finish()
+
+
 def bad_data(task: Task) -> None:
     """A line of the training data is broken; the task has three tries."""
     task.use_broken_data()
@@ -332,6 +378,10 @@ SCENARIOS = (
     Scenario(evicted_while_waiting, job_seconds=6.0),
     Scenario(two_workers_at_once),
     Scenario(cleared_with_nothing_changed),
+    Scenario(request_changed_between_tries),
+    Scenario(data_replaced_between_tries, job_seconds=4.0),
+    Scenario(answer_lost_and_request_changed),
+    Scenario(cleared_with_other_data_while_the_job_runs, job_seconds=8.0),
     Scenario(bad_data),
     Scenario(marked_failed_while_waiting, job_seconds=120.0),
     Scenario(execution_timeout, job_seconds=120.0),
