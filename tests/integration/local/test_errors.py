@@ -127,7 +127,7 @@ def test_failed_job_tells_why(service: Service) -> None:
     ("operation", "parameters"),
     [
         ("list_guardrails", {}),
-        ("get_model_import_job", {"jobIdentifier": "any"}),
+        ("get_evaluation_job", {"jobIdentifier": "arn:aws:bedrock:us-east-1:123456789012:evaluation-job/abcdefghijkl"}),
     ],
 )
 def test_operation_that_is_not_built_says_so(service: Service, operation: str, parameters: dict[str, Any]) -> None:
