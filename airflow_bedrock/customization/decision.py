@@ -47,7 +47,8 @@ def decide(found: Job | None, identity: Identity, *, listed: bool = False) -> De
     match found.outcome:
         case Outcome.UNKNOWN:
             return Decision.UNKNOWN
-        case Outcome.RUNNING if found.status != "Stopping":  # which still runs, but only to its end
+        # One that is Stopping still runs, but only to its end: no answer, save to the try that waits for just that end.
+        case Outcome.RUNNING if same_ask or found.status != "Stopping":
             return Decision.ADOPT if answers else Decision.SUPERSEDE
         case Outcome.SUCCEEDED:
             return Decision.REUSE if answers else Decision.NEXT_GENERATION

@@ -108,6 +108,11 @@ class Asker:
         return _digest(self.period, str(self.map_index))
 
     @property
+    def instance(self) -> str:
+        """Digest of the task instance: of who asks, in one run; two runs of a partition are the same who."""
+        return _digest(self.who, self.run_id)
+
+    @property
     def asking(self) -> str:
         """Digest of the ask: an automatic retry has the same, a Clear and another run another one."""
         return _digest(self.who, self.run_id, str(self.ask))

@@ -46,7 +46,7 @@ class Waiter:
         The ids hold no spaces: Airflow allows none in them.
         """
         value = " ".join((self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id))
-        return {"key": f"{_KEY}{asker.who}", "value": value}
+        return {"key": f"{_KEY}{asker.instance}", "value": value}
 
     @property
     def name(self) -> str:

@@ -61,7 +61,10 @@ def stop_unless_others_wait(hook: BedrockHook, job_arn: str, me: Waiter, *, own_
     The job's tags say who may. A waiter whose state cannot be learnt, or tags that cannot be read, keep the job. Never
     raises for an error of AWS or of Airflow.
 
-    :param own_run_only: stop it only if this DAG run asked for it, and then whoever else waits in this run.
+    A sensor is no waiter of its own: it stands for the one task of its DAG run that asked for the job and left it to
+    others to wait. Where several did, nobody can tell for which of them it stands.
+
+    :param own_run_only: stop it only if this DAG run asked for it.
     """
     try:
         job_arn = _arn(hook, job_arn)
@@ -77,7 +80,9 @@ def stop_unless_others_wait(hook: BedrockHook, job_arn: str, me: Waiter, *, own_
     of_run = [waiter for waiter in known if waiter and (waiter.dag_id, waiter.run_id) == (me.dag_id, me.run_id)]
     if own_run_only and not of_run:
         return f"Job {job_arn} runs on and is billed: this DAG run has not asked for it."
-    mine = of_run if own_run_only else [waiter for waiter in known if waiter and _is_same(waiter, me)]
+    mine = [waiter for waiter in of_run if _is_same(waiter, me)] or [w for w in of_run if w.until == "run"]
+    if len(mine) > 1:
+        mine = []
     for waiter in known:
         if waiter in mine:
             continue

@@ -76,6 +76,8 @@ class Submission:
             if found is None:
                 return self._by_list() or self._create(name, generation)
             decision = decide(found, self.identity)
+            if self.identity.exact and decision is Decision.SUPERSEDE:
+                raise BedrockFatalError(_cannot_go_on(found, decision))  # stopped, it would leave the name used up
             if (taken := self._take(found, decision)) is not None:
                 return taken
             if self.identity.exact:
@@ -194,13 +196,16 @@ class Submission:
         return None
 
     def _may_count(self, summary: Job) -> bool:
-        """Whether a job may be what is asked for, or one of this asker's that runs: its names say so."""
-        if summary.outcome is not Outcome.RUNNING and summary.outcome is not Outcome.SUCCEEDED:
-            return False
+        """Whether a job may be what is asked for, or one of this asker's: its names say so.
+
+        One of this asker's that has ended may be of the same ask; with ``dag`` only List shows it, if what is asked
+        for has come out differently: the name that Get was asked for holds that.
+        """
         identity, names = self.identity, f"{summary.name}-{summary.model_name or self.identity.what_part}-"
-        own = f"-{identity.who_part}-" in names
-        same = identity.reuse != "never" and f"-{identity.what_part}-" in names
-        return same or (own and summary.outcome is Outcome.RUNNING)
+        if f"-{identity.who_part}-" in names and (identity.reuse == "dag" or summary.outcome is Outcome.RUNNING):
+            return True
+        alive = summary.outcome in (Outcome.RUNNING, Outcome.SUCCEEDED)
+        return alive and identity.reuse != "never" and f"-{identity.what_part}-" in names
 
     def _take_listed(self, summary: Job) -> Job | None:
         with nothing_spent(f"Looking at job {summary.arn}"):
@@ -208,7 +213,7 @@ class Submission:
         if found is None:
             return None
         decision = decide(found, self.identity, listed=True)
-        if decision in (Decision.CLASH, Decision.FAIL, Decision.UNKNOWN, Decision.NEXT_GENERATION):
+        if decision in (Decision.CLASH, Decision.UNKNOWN, Decision.NEXT_GENERATION):
             return None
         return self._take(found, decision)
 
@@ -336,7 +341,12 @@ def _cannot_go_on(found: Job, decision: Decision) -> str:
             "since it may run and be billed: look at it in the AWS console, and upgrade airflow-bedrock."
         )
     whose = "another request made it" if decision is Decision.CLASH else "it is no answer to what is asked for now"
+    bill = (
+        "It runs on and is billed; this try spent nothing."
+        if found.outcome is Outcome.RUNNING
+        else "Nothing was spent."
+    )
     return (
-        f"The job name {found.name} is used up: job {found.arn} is {found.status}, and {whose}. Nothing was spent. "
+        f"The job name {found.name} is used up: job {found.arn} is {found.status}, and {whose}. {bill} "
         "A job's name cannot be used again: choose another one, or let ensure_unique_job_name=True add to it."
     )

@@ -52,7 +52,13 @@ def test_never_takes_only_the_job_of_its_own_ask() -> None:
     assert decide(job("InProgress", EARLIER), never) is Decision.SUPERSEDE
 
 
-@pytest.mark.parametrize("status", ["Failed", "Stopping", "Stopped"])
+def test_a_job_that_is_being_stopped_is_waited_for_by_its_own_ask_alone() -> None:
+    """A retry of the ask waits for its end; another ask goes on to the next name."""
+    assert decide(job("Stopping", OURS), OURS) is Decision.ADOPT
+    assert decide(job("Stopping", EARLIER), OURS) is Decision.NEXT_GENERATION
+
+
+@pytest.mark.parametrize("status", ["Failed", "Stopped"])
 def test_an_ask_is_not_paid_for_twice_where_no_retry_can_mend_it(status: str) -> None:
     """An automatic retry finds what its predecessor came to; only a new ask makes the next generation."""
     assert decide(job(status, OURS, "Unable to parse Amazon S3 file"), OURS) is Decision.FAIL

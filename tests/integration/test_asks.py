@@ -1,0 +1,291 @@
+"""What happens to a job when something changes between two askings: each test is a row of docs/exactly-once.md.
+
+Local Bedrock's clock stands still: a job runs until the test lets it end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs import stopping, submission, task_state
+from airflow_bedrock.jobs.stopping import stop_for
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+
+pytestmark = pytest.mark.local_bedrock(clock="manual")
+
+_numbers = itertools.count()
+
+
+class Airflow:
+    """One task of a DAG, asked again and again; and what Airflow says of task instances and runs."""
+
+    def __init__(self, local: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.local = local
+        self.bedrock, self.s3 = local.client("bedrock"), local.client("s3")
+        self.folder = f"asks-{next(_numbers)}"
+        self.ended: set[tuple[str, int]] = set()
+        self.ended_runs: set[str] = set()
+        monkeypatch.setattr(task_state, "state_of", self._state_of)
+        monkeypatch.setattr(stopping, "run_state", lambda _, run: "failed" if run in self.ended_runs else "running")
+        monkeypatch.setattr(submission, "_PAUSE", 0.0)
+        self.put("train.jsonl", "red")
+
+    def _state_of(self, ti: Any) -> str:
+        return "failed" if (ti.run_id, ti.map_index) in self.ended else "running"
+
+    def put(self, name: str, colour: str) -> None:
+        turns = [("user", "which colour?"), ("assistant", colour)]
+        messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
+        line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages})
+        self.s3.put_object(Bucket=self.local.bucket, Key=f"{self.folder}/{name}", Body=((line + "\n") * 20).encode())
+
+    def task(self, data: str = "train.jsonl", **more: Any) -> BedrockModelCustomizationOperator:
+        arguments: dict[str, Any] = {
+            "task_id": "customize",
+            "job_name": self.folder,
+            "custom_model_name": self.folder,
+            "role_arn": self.local.role_arn,
+            "base_model_id": "amazon.nova-micro-v1:0:128k",
+            "training_data_uri": f"s3://{self.local.bucket}/{self.folder}/{data}",
+            "output_data_uri": f"s3://{self.local.bucket}/{self.folder}/output",
+            "wait_for_completion": False,
+        }
+        return BedrockModelCustomizationOperator(**{**arguments, **more})
+
+    def context(
+        self, run: str = "run-1", *, retry: int = 0, clear: int = 0, index: int = -1, partition: str | None = None
+    ) -> Any:
+        ti = SimpleNamespace(
+            dag_id=self.folder,
+            task_id="customize",
+            run_id=run,
+            map_index=index,
+            max_tries=3 + clear,
+            try_number=1 + retry + clear,
+            xcom_push=lambda key, value: None,
+            xcom_pull=lambda **_: None,
+        )
+        return {"ti": ti, "dag_run": SimpleNamespace(partition_key=partition), "outlet_events": {}}
+
+    def ask(self, when: dict[str, Any] | None = None, **more: Any) -> str:
+        """Let the task ask, and return the job's ARN."""
+        return self.task(**more).execute(self.context(**(when or {})))
+
+    def statuses(self) -> dict[str, str]:
+        """The status of each job that was paid for, by its ARN."""
+        listed = self.bedrock.list_model_customization_jobs(nameContains=self.folder)
+        return {job["jobArn"]: job["status"] for job in listed["modelCustomizationJobSummaries"]}
+
+    def mark_failed(
+        self, arn: str, run: str = "run-1", *, index: int = -1, whole_run: bool = False, **more: Any
+    ) -> str:
+        """End a task instance for good, as a person does, and return what is said of the job."""
+        self.ended.add((run, index))
+        if whole_run:
+            self.ended_runs.add(run)
+        ti = self.context(run, index=index)["ti"]
+        return stop_for(self.task().hook, arn, ti, **more)
+
+
+@pytest.fixture
+def airflow(local_bedrock_module: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
+    airflow = Airflow(local_bedrock_module, monkeypatch)
+    yield airflow
+    airflow.bedrock.close()
+    airflow.s3.close()
+    local_bedrock_module.faults.clear()
+    local_bedrock_module.clock.advance(600)  # no job of this test takes a slot of the next one
+
+
+RETRY, CLEAR = {"retry": 1}, {"clear": 1}
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("changed", ["template", "data"])
+def test_an_automatic_retry_adopts_whatever_came_out_differently(
+    airflow: Airflow, reuse: str, ended: bool, changed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the job runs, and when it has completed; one log line says so."""
+    arn = airflow.ask(reuse=reuse)
+    if ended:
+        airflow.local.clock.advance(600)
+    more = {"hyperparameters": {"epochCount": "3"}} if changed == "template" else {}
+    if changed == "data":
+        airflow.put("train.jsonl", "blue")
+    assert airflow.ask(RETRY, reuse=reuse, **more) == arn
+    assert list(airflow.statuses()) == [arn]
+    assert sum("differs" in message for message in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+def test_an_automatic_retry_pays_for_no_other_after_a_failure(airflow: Airflow, reuse: str) -> None:
+    """The worker was lost, and the job has failed meanwhile; the next try asks for something else."""
+    airflow.local.faults.fail_job(
+        "validation", "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
+    )
+    arn = airflow.ask(reuse=reuse)
+    airflow.local.clock.advance(600)
+    with pytest.raises(BedrockFatalError, match="must conform to JSONL"):
+        airflow.ask(RETRY, reuse=reuse, hyperparameters={"epochCount": "3"})
+    assert airflow.statuses() == {arn: "Failed"}
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag"])
+def test_a_clear_adopts_where_the_same_is_asked_for(airflow: Airflow, reuse: str) -> None:
+    """One spelling of a number is as good as another; running or completed."""
+    arn = airflow.ask(reuse=reuse, hyperparameters={"learningRate": "1e-5"})
+    assert airflow.ask(CLEAR, reuse=reuse, hyperparameters={"learningRate": 0.00001}) == arn
+    airflow.local.clock.advance(600)
+    assert airflow.ask({"clear": 2}, reuse=reuse, hyperparameters={"learningRate": "0.00001"}) == arn
+
+
+@pytest.mark.parametrize(("reuse", "changed"), [("run", True), ("dag", True), ("never", True), ("never", False)])
+def test_a_clear_supersedes_what_runs(airflow: Airflow, reuse: str, changed: bool) -> None:
+    """The earlier job is stopped, and one is made for what is asked for now, once."""
+    more = {"hyperparameters": {"epochCount": "3"}} if changed else {}
+    earlier = airflow.ask(reuse=reuse)
+    now = airflow.ask(CLEAR, reuse=reuse, **more)
+    assert airflow.ask({"clear": 1, "retry": 1}, reuse=reuse, **more) == now
+    assert airflow.statuses() == {earlier: "Stopping", now: "InProgress"}
+
+
+@pytest.mark.parametrize("choice", ["keep", "fail"])
+def test_a_clear_may_keep_what_runs_or_fail(airflow: Airflow, choice: str) -> None:
+    """``superseded`` says."""
+    earlier, changed = airflow.ask(), {"hyperparameters": {"epochCount": "3"}, "superseded": choice}
+    if choice == "keep":
+        airflow.ask(CLEAR, **changed)
+    else:
+        with pytest.raises(BedrockFatalError, match="runs on and is billed"):
+            airflow.ask(CLEAR, **changed)
+    assert airflow.statuses()[earlier] == "InProgress"
+    assert len(airflow.statuses()) == (2 if choice == "keep" else 1)
+
+
+def test_an_exact_name_s_job_is_not_stopped_for_one_that_cannot_be_made(airflow: Airflow) -> None:
+    """Its name is used up: stopping it would spend money for nothing. The error says that it runs on."""
+    exact: dict[str, Any] = {
+        "job_name": airflow.folder,
+        "custom_model_name": airflow.folder,
+        "ensure_unique_job_name": False,
+    }
+    arn = airflow.ask(**exact)
+    with pytest.raises(BedrockFatalError, match=r"used up.*runs on and is billed"):
+        airflow.ask(CLEAR, hyperparameters={"epochCount": "3"}, **exact)
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+def test_a_retry_that_finds_its_job_being_stopped_waits_for_its_end(airflow: Airflow) -> None:
+    """It pays for no other, and its error tells of the bill."""
+    arn = airflow.ask()
+    airflow.bedrock.stop_model_customization_job(jobIdentifier=arn)
+    assert airflow.ask(RETRY) == arn
+    airflow.local.clock.advance(600)
+    with pytest.raises(BedrockFatalError, match="the tokens trained until it was stopped are billed"):
+        airflow.ask({"retry": 2})
+    assert airflow.statuses() == {arn: "Stopped"}
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag"])
+def test_indexes_that_change_places_take_each_other_s_jobs(airflow: Airflow, reuse: str) -> None:
+    """An expand whose order changed, cleared after its jobs have ended."""
+    airflow.put("other.jsonl", "blue")
+    data = ["train.jsonl", "other.jsonl"]
+    arns = [airflow.ask({"index": index}, reuse=reuse, data=data[index]) for index in (0, 1)]
+    airflow.local.clock.advance(600)
+    again = [airflow.ask({"index": index, "clear": 1}, reuse=reuse, data=data[1 - index]) for index in (0, 1)]
+    assert again == arns[::-1]
+    assert len(airflow.statuses()) == 2
+
+
+def test_a_partition_s_backfill_takes_the_same_job(airflow: Airflow) -> None:
+    """A new run of the same partition; both may wait, and neither's end stops the job under the other."""
+    arn = airflow.ask({"run": "run-1", "partition": "2026-01"})
+    assert airflow.ask({"run": "run-2", "partition": "2026-01"}) == arn
+    assert airflow.ask({"run": "run-3", "partition": "2026-02"}) != arn
+    assert "run-1 may wait" in airflow.mark_failed(arn, "run-2", whole_run=True)
+    assert airflow.statuses()[arn] == "InProgress"
+    assert "is being stopped" in airflow.mark_failed(arn, "run-1", whole_run=True)
+
+
+def test_a_job_is_stopped_when_the_last_of_two_runs_has_ended(airflow: Airflow) -> None:
+    """With reuse="dag", run B waits for the job that run A has made; A is marked failed, then B."""
+    shared: dict[str, Any] = {"reuse": "dag", "deferrable": False}
+    arn = airflow.ask(**shared)
+    assert airflow.ask({"run": "run-2"}, **shared) == arn
+    assert "run-2 may wait" in airflow.mark_failed(arn, "run-1", whole_run=True)
+    assert airflow.statuses() == {arn: "InProgress"}
+    assert "is being stopped" in airflow.mark_failed(arn, "run-2", whole_run=True)
+    assert airflow.statuses() == {arn: "Stopping"}
+
+
+def test_a_sensor_stops_what_its_run_asked_for_and_nothing_else(airflow: Airflow) -> None:
+    """An operator that does not wait, and a sensor behind it."""
+    arn = airflow.ask()
+    stranger = airflow.mark_failed(arn, "run-2", own_run_only=True)
+    assert "runs on and is billed: this DAG run has not asked for it" in stranger
+    assert "is being stopped" in airflow.mark_failed(arn, own_run_only=True)
+
+
+@pytest.mark.parametrize("own_run_only", [True, False])
+def test_a_sensor_stands_for_the_one_that_asked(airflow: Airflow, own_run_only: bool) -> None:
+    """Also where it may stop the jobs of others."""
+    arn = airflow.ask()
+    ti = SimpleNamespace(dag_id=airflow.folder, task_id="wait", run_id="run-1", map_index=-1)
+    assert "is being stopped" in stop_for(airflow.task().hook, arn, ti, own_run_only=own_run_only)
+
+
+def test_a_sensor_does_not_stop_what_its_run_waits_for_elsewhere(airflow: Airflow) -> None:
+    """The operator waits by itself, or two map indexes share the job: their states decide, not the sensor's."""
+    ti = SimpleNamespace(dag_id=airflow.folder, task_id="wait", run_id="run-1", map_index=-1)
+    arn = airflow.ask({"index": 0}, reuse="dag")
+    assert airflow.ask({"index": 1}, reuse="dag") == arn
+    assert "may wait" in stop_for(airflow.task().hook, arn, ti, own_run_only=True)
+    airflow.ended_runs.add("run-1")
+    assert "is being stopped" in stop_for(airflow.task().hook, arn, ti, own_run_only=True)
+
+
+def test_tags_that_cannot_be_read_keep_the_job(airflow: Airflow) -> None:
+    """And the log says that it may be billed on."""
+    arn = airflow.ask()
+    airflow.local.faults.fail("ListTagsForResource", "AccessDeniedException")
+    assert "was NOT stopped, and may run and be billed on" in airflow.mark_failed(arn)
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+def test_a_look_that_finds_nothing_once_makes_no_other_job(airflow: Airflow) -> None:
+    """GetModelCustomizationJob 404 once: List shows the job."""
+    arn = airflow.ask()
+    airflow.local.faults.fail("GetModelCustomizationJob", "ResourceNotFoundException")
+    assert airflow.ask(RETRY) == arn
+    assert list(airflow.statuses()) == [arn]
+
+
+def test_list_denied_fails_before_paying(airflow: Airflow) -> None:
+    """Where the rule needs it; the error says what to allow."""
+    airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
+    with pytest.raises(BedrockFatalError, match="allow bedrock:ListModelCustomizationJobs"):
+        airflow.ask(reuse="dag")
+    airflow.local.faults.clear()
+    assert airflow.statuses() == {}
+
+
+def test_an_answer_that_was_lost_a_template_that_changed_a_job_that_is_not_shown(airflow: Airflow) -> None:
+    """All at once: one job."""
+    changed = {"hyperparameters": {"epochCount": "3"}}
+    airflow.local.faults.hide_new_jobs(60)
+    arn = airflow.ask()
+    with pytest.raises(BedrockError, match="does not show it yet"):
+        airflow.ask(RETRY, **changed)
+    airflow.local.clock.advance(120)
+    assert airflow.ask({"retry": 2}, **changed) == arn
+    assert list(airflow.statuses()) == [arn]
