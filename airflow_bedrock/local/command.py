@@ -28,7 +28,7 @@ examples:
   airflow-bedrock local --clock manual
       time stands still, until: curl -X POST -d '{"advance": 3600}' http://127.0.0.1:4599/_local/clock
 
-while it runs:
+while it runs, http://127.0.0.1:4599/_local/ shows a browser what is in it, and programs have:
   GET /_local/health   whether it is up             GET, DELETE /_local/calls          every call that was made
   GET /_local/jobs     phase, step, losses          GET, POST /_local/clock            the time
                                                     GET, POST, DELETE /_local/faults   what goes wrong on demand
@@ -162,7 +162,8 @@ def run(arguments: argparse.Namespace) -> int:
 def announcement(local: LocalBedrock) -> str:
     """Return what to tell the user: where it listens, and the environment to export."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in local.environment().items()]
-    return "\n".join([*exports, f"# Local Bedrock listens on {local.endpoint_url}. Stop it with Ctrl-C.", ""])
+    page = f"# {local.endpoint_url}/_local/ shows a browser what is in it."
+    return "\n".join([*exports, page, f"# Local Bedrock listens on {local.endpoint_url}. Stop it with Ctrl-C.", ""])
 
 
 def _warning(host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from array import array
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -39,7 +40,10 @@ class Transient:
 
 
 class Progress(Transient):
-    """How far training is; the admin API shows it."""
+    """How far training is; the admin API shows it.
+
+    ``training_losses`` has one for each step, ``validation_losses`` one with its step for each epoch.
+    """
 
     def __init__(self) -> None:
         self.step = 0
@@ -47,6 +51,8 @@ class Progress(Transient):
         self.epoch = 0
         self.training_loss: float | None = None
         self.validation_loss: float | None = None
+        self.training_losses = array("d")
+        self.validation_losses: list[tuple[int, float]] = []
 
 
 @dataclass

@@ -12,6 +12,7 @@ from airflow_bedrock import __version__
 from airflow_bedrock.local.faults import AnyFault, Standing
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.journal import Call, Filter, Journal
+from airflow_bedrock.local.web.page import page
 from airflow_bedrock.local.web.protocol import HttpResponse
 
 
@@ -45,12 +46,14 @@ class Admin:
 
         :param path: as it was sent, from ``/_local/`` on.
         """
+        if path == "/_local/":
+            return page(self._world, self._journal) if method in ("GET", "HEAD") else _not_taken(path, "GET", method)
         name, _, rest = path.removeprefix("/_local/").strip("/").partition("/")
         if name not in self._pages or (rest and name != "faults"):
-            pages = ", ".join(f"/_local/{page}" for page in self._pages)
+            pages = ", ".join(f"/_local/{one}" for one in ("", *self._pages))
             return _json(404, {"message": f"There is no {path}; there are {pages}."})
         if method not in self._pages[name]:
-            return _json(405, {"message": f"{path} takes {', '.join(self._pages[name])}, not {method}."})
+            return _not_taken(path, ", ".join(self._pages[name]), method)
         try:
             return _json(200, self._pages[name][method](rest, query, body))
         except LookupError as error:
@@ -127,6 +130,10 @@ class Admin:
         elif not self._world.faults.remove(rest):
             raise LookupError(f"There is no fault {rest}.")
         return {}
+
+
+def _not_taken(path: str, taken: str, method: str) -> HttpResponse:
+    return _json(405, {"message": f"{path} takes {taken}, not {method}."})
 
 
 def _json(status: int, content: Any) -> HttpResponse:

@@ -168,10 +168,12 @@ class _Run:
         for step in train(model, self._training, plan):
             training.append((step.number, step.epoch, step.loss))
             progress.step, progress.epoch, progress.training_loss = step.number, step.epoch, step.loss
+            progress.training_losses.append(step.loss)
             if step.ends_epoch and held_out:
                 losses = [loss_of(model, part) for part in held_out]
                 progress.validation_loss = _mean(losses, [len(part.targets) for part in held_out])
                 validation.append((step.number, step.epoch, progress.validation_loss))
+                progress.validation_losses.append((step.number, progress.validation_loss))
                 if stopping.ends(progress.validation_loss):
                     break
             yield self._put_off(begun) + seconds * step.number / progress.steps

@@ -176,7 +176,7 @@ def test_absolute_target(port: int, authority: str, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/_local/health", "/_local/jobs", "/_local/calls?operation=Converse", "/_local/faults"]
+    "path", ["/_local/", "/_local/health", "/_local/jobs", "/_local/calls?operation=Converse", "/_local/faults"]
 )
 def test_pages_that_only_show_can_be_opened(port: int, path: str) -> None:
     """A link on any page opens them in a window; no page gets them into itself, by a frame, a script or an image."""
