@@ -49,7 +49,7 @@ h2 { margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; }
-td, th[scope=row] { white-space: pre-line; overflow-wrap: anywhere; min-width: 5rem; font-weight: normal; }
+td, th[scope=row] { white-space: pre-line; overflow-wrap: break-word; max-width: 26rem; }
 th[scope=row] { font-weight: 600; }
 td { font-variant-numeric: tabular-nums; }
 figure { display: inline-block; margin: 0 1.5rem 1rem 0; max-width: 100%; }
