@@ -317,6 +317,21 @@ def job_made_under(hook: BedrockHook, name: str) -> str | None:
     return None
 
 
+def running_job_of(hook: BedrockHook, identity: Identity) -> str | None:
+    """Return the ARN of a job that this asker has made before, and that runs. What is asked for does not matter.
+
+    :raises BotoCoreError: the service did not tell.
+    :raises ClientError: the same.
+    """
+    if identity.exact:
+        found = hook.get_customization_job(identity.job_prefix)
+        own = [found] if found and identity.is_of_who(Token.read(found.token)) else []
+    else:
+        listed = hook.list_customization_jobs(identity.family_part)
+        own = [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
+    return next((job.arn for job in own if job.outcome is Outcome.RUNNING), None)
+
+
 @contextmanager
 def nothing_spent(what: str) -> Iterator[None]:
     """Say of an error of AWS, where nothing was asked for yet, that nothing was made.

@@ -165,6 +165,11 @@ def identity_of(task: Operator, request: Mapping[str, Any], asker: Asker, s3: S3
     return identify(request, data, asker, reuse_choice(task.reuse), exact=is_exact(task))
 
 
+def identity_without_data(task: Operator, asker: Asker) -> Identity:
+    """Return the identity without a look at S3: enough to find what the asker has made, whatever was asked for."""
+    return identify(request_of(task), [], asker, reuse_choice(task.reuse), exact=is_exact(task))
+
+
 def _content(task: Operator, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
     """Return what is known of the content; the same whether or not ``preflight`` looks at the buckets."""
     uris, ignored = data_uris(request), task.content == "ignore"

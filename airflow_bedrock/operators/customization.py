@@ -13,6 +13,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
 from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
+from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import TaskDeferralTimeout
@@ -28,7 +29,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.stopping import KillSwitch, stop_unless_others_wait
-from airflow_bedrock.jobs.submission import NoSlotError, Submission, job_made_under
+from airflow_bedrock.jobs.submission import NoSlotError, Submission, job_made_under, running_job_of
 from airflow_bedrock.jobs.waiting import given_up, job_of_event, result_of, wait_for_job
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators import asking
@@ -362,12 +363,18 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         in_flight = self._submission.in_flight if self._submission else None
         job_arn = self._job_arn or (in_flight and job_made_under(self.hook, in_flight))
+        if not in_flight and not job_arn and asker.try_number > 1:  # while looking for what earlier tries have made
+            try:
+                identity = asking.identity_without_data(self, asker)
+                job_arn = running_job_of(self.hook, identity)
+            except (BotoCoreError, ClientError) as error:
+                after += f" A job of an earlier try may run on and be billed, Bedrock did not tell: {error}."
         if not job_arn:
             made = (
                 f"Bedrock does not show job {in_flight}, which it was asked for and may have made: look for it in the "
                 "AWS console, and stop it there."
                 if in_flight
-                else "It made no job and spent nothing."
+                else "This try made no job and spent nothing."
             )
             return BedrockFatalError(f"{after} {made}") if self.stop_on_timeout else BedrockError(f"{after} {made}")
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long

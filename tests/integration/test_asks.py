@@ -12,12 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import stopping, submission, task_state
 from airflow_bedrock.jobs.stopping import stop_for
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from airflow_bedrock.operators import BedrockModelCustomizationOperator, asking
 
 pytestmark = pytest.mark.local_bedrock(clock="manual")
 
@@ -289,3 +290,35 @@ def test_an_answer_that_was_lost_a_template_that_changed_a_job_that_is_not_shown
     airflow.local.clock.advance(120)
     assert airflow.ask({"retry": 2}, **changed) == arn
     assert list(airflow.statuses()) == [arn]
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+@pytest.mark.parametrize("changed", [{}, {"hyperparameters": {"epochCount": "3"}}], ids=["same", "changed"])
+def test_a_timeout_while_looking_stops_what_an_earlier_try_has_made(
+    airflow: Airflow, reuse: str, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker was lost, and the next try runs out of execution_timeout while it reads the data."""
+    arn = airflow.ask(reuse=reuse)
+
+    def too_long(*_: object) -> None:
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(asking, "identity_of", too_long)
+    with pytest.raises(BedrockFatalError, match="is being stopped; the tokens trained until then are billed"):
+        airflow.ask(RETRY, reuse=reuse, **changed)
+    assert airflow.statuses() == {arn: "Stopping"}
+
+
+def test_a_timeout_while_looking_tells_of_a_job_that_it_cannot_look_for(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error does not say that nothing is billed."""
+    airflow.ask()
+
+    def too_long(*_: object) -> None:
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(asking, "identity_of", too_long)
+    airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
+    with pytest.raises(BedrockFatalError, match="may run on and be billed"):
+        airflow.ask(RETRY)
