@@ -162,8 +162,9 @@ def run(arguments: argparse.Namespace) -> int:
 def announcement(local: LocalBedrock) -> str:
     """Return what to tell the user: where it listens, and the environment to export."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in local.environment().items()]
+    listens = f"# Local Bedrock listens on {local.endpoint_url}. Stop it with Ctrl-C."
     page = f"# {local.endpoint_url}/_local/ shows a browser what is in it."
-    return "\n".join([*exports, page, f"# Local Bedrock listens on {local.endpoint_url}. Stop it with Ctrl-C.", ""])
+    return "\n".join([*exports, listens, page, ""])
 
 
 def _warning(host: str) -> str:

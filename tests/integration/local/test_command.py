@@ -189,12 +189,16 @@ def test_warning_and_clean_end(tmp_path: Path) -> None:
     )
     assert process.stdout is not None
     exports = [process.stdout.readline() for _ in range(8)]
+    told = [process.stdout.readline() for _ in range(2)]
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
     assert "asks nobody for credentials" in errors
     assert "export AWS_ENDPOINT_URL=http://127.0.0.1:" in exports[0]
     assert "export AIRFLOW__BEDROCK__POLL_INTERVAL=0.5\n" in exports
+    url = exports[0].strip().partition("=")[2]
+    assert f" listens on {url}. " in told[0]
+    assert told[1].startswith(f"# {url}/_local/ ")
 
 
 @pytest.mark.parametrize("quota", ["jobs=1", "training_jobs", "training_jobs=many"])
