@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import is_not_found
-from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -125,7 +125,7 @@ class KillSwitch:
 
     def __init__(self) -> None:
         self._ti: Any = None
-        self._target: tuple[BedrockHook, Job, Waiter] | None = None
+        self._target: tuple[str, Callable[[], str]] | None = None
         self._pulled = False
         self._asking = False
 
@@ -133,9 +133,12 @@ class KillSwitch:
         """Say which task instance this is."""
         self._ti = ti
 
-    def aim(self, hook: BedrockHook, job: Job, waiter: Waiter) -> None:
-        """Say which job the task has; stop it at once if the task was killed already."""
-        self._target = (hook, job, waiter)
+    def aim(self, job: str, stop: Callable[[], str]) -> None:
+        """Say which job the task has; stop it at once if the task was killed already.
+
+        :param stop: stops it, unless others wait, and returns a sentence on what became of it.
+        """
+        self._target = (job, stop)
         if self._pulled:
             self.pull()
 
@@ -164,15 +167,15 @@ class KillSwitch:
         """Stop or leave the job; return False where the task's state is not known yet."""
         if self._target is None:
             return True
-        hook, job, waiter = self._target
+        job, stop = self._target
         ended = ended_for_good(self._ti)
         if ended is None:
-            log.warning("The state of this task is not known yet; job %s runs on meanwhile", job.arn)
+            log.warning("The state of this task is not known yet; job %s runs on meanwhile", job)
             return False
         if ended:
-            log.info("This task was ended for good. %s", stop_unless_others_wait(hook, job.arn, waiter))
+            log.info("This task was ended for good. %s", stop())
         else:
-            log.info("Job %s was left running: another try of this task adopts it", job.arn)
+            log.info("Job %s was left running: this task goes on, and another try of it takes the job up", job)
         return True
 
 

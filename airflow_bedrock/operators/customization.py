@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -253,7 +253,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             return self._wait_for_slot(context, error)
         self._job_arn = job.arn
         if self.stop_on_kill:
-            self._kill.aim(self.hook, job, self._waiter(asker))
+            stop = partial(stop_unless_others_wait, self.hook, job.arn, self._waiter(asker))
+            self._kill.aim(job.arn, stop)
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is Outcome.SUCCEEDED:
             return self._finish(job, context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -28,6 +29,8 @@ from airflow_bedrock.triggers.customization import OWN_RUN, BedrockModelCustomiz
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_bedrock.jobs.stopping import KillSwitch
 
 
 class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
@@ -114,7 +117,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         self.stop_on_kill = stop_on_kill
         self._since: datetime | None = None
         self._lookout: Lookout | None = None
-        self._ti: Any = None
+        self._kill: KillSwitch | None = None
 
     def execute(self, context: Context) -> Any:
         """Return the result of a job that has ended already; wait for one that has not."""
@@ -136,9 +139,11 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         :raises BedrockFatalError: the job does not exist, or ended without a model.
         :raises BedrockError: no look has had an answer for ``silence_limit``.
         """
-        self._ti = context["ti"]
+        ti = context["ti"]
+        if self._kill is None and self.stop_on_kill is not False:
+            self._arm(ti)
         if self._lookout is None or self._since is None:
-            first = self._ti.get_first_reschedule_date(context) if self.reschedule else None
+            first = ti.get_first_reschedule_date(context) if self.reschedule else None
             self._since = first or datetime.now(UTC)
             self._lookout = Lookout(self._identifier, self.silence_limit, goes_on=first is not None)
         job = self._lookout.look(self.hook)
@@ -166,15 +171,17 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
 
     def on_kill(self) -> None:
         """Stop the job where that was asked for and no other try will wait for it. (While deferred, the trigger.)"""
-        if self.stop_on_kill is False or self._ti is None:
-            return
-        from airflow_bedrock.jobs.stopping import stop_for
-        from airflow_bedrock.jobs.task_state import ended_for_good
+        if self._kill is not None:
+            self._kill.pull()
 
-        if ended_for_good(self._ti):
-            self.log.info(stop_for(self.hook, self._identifier, self._ti, own_run_only=self.stop_on_kill is None))
-        else:
-            self.log.info("Job %s is left running: this task may go on", self._identifier)
+    def _arm(self, ti: Any) -> None:
+        # Here, since a DAG file pays for each import whenever it is parsed.
+        from airflow_bedrock.jobs.stopping import KillSwitch, stop_for
+
+        self._kill = KillSwitch()
+        self._kill.arm(ti)
+        own_run_only = self.stop_on_kill is None
+        self._kill.aim(self._identifier, partial(stop_for, self.hook, self._identifier, ti, own_run_only=own_run_only))
 
     def _first_look(self, context: Context) -> bool | PokeReturnValue:
         """Look once before deferring; what fails has the consequences that it has in a worker's loop."""

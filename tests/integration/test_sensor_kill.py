@@ -7,6 +7,7 @@ next try may have adopted the job already; and the cancel is repeated each secon
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -240,3 +241,21 @@ def test_a_sensor_in_a_worker_stops_the_job_only_where_asked_and_over(
     sensor.poke({"ti": ti})
     sensor.on_kill()
     assert server.counts()["stop"] == (stops if stop_on_kill else 0)
+
+
+def test_a_sensor_in_a_worker_asks_again_for_a_state_that_it_could_not_learn(
+    server: JobServer, supervisor: Callable[[Supervisor], Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor is busy at first; the task was marked failed."""
+    monkeypatch.setattr(stopping, "_ASK_AGAIN_SECONDS", 0.05)
+    answers = supervisor(Supervisor(RuntimeError("busy")))
+    (job,) = server.add(1)
+    sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name, mode="poke", stop_on_kill=True)
+    ti = task_runner.RuntimeTaskInstance.model_construct(**task_instance().model_dump(), task=sensor)
+    sensor.poke({"ti": ti})
+    sensor.on_kill()
+    assert server.counts()["stop"] == 0
+    answers.state = "failed"
+    for thread in [thread for thread in threading.enumerate() if thread.name == "bedrock-kill"]:
+        thread.join()
+    assert server.counts()["stop"] == 1

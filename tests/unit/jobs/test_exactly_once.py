@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ from airflow_bedrock.customization.job import Job
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import submission, task_state
-from airflow_bedrock.jobs.stopping import KillSwitch
+from airflow_bedrock.jobs.stopping import KillSwitch, stop_unless_others_wait
 from airflow_bedrock.jobs.submission import Submission
 
 REQUEST = {"jobName": "router", "customModelName": "router", "baseModelIdentifier": "amazon.nova-micro-v1:0:128k"}
@@ -214,7 +215,7 @@ class OneIntent(RuleBasedStateMachine):
         except BedrockError:
             self.state = "up_for_retry"
         else:
-            switch.aim(self.service, job, WAITER)  # type: ignore[arg-type]  # as much of a hook as is used
+            switch.aim(job.arn, partial(stop_unless_others_wait, self.service, job.arn, WAITER))  # type: ignore[arg-type]  # as much of a hook as is used
             self.rival = self.held[0] if self.held else None
             self.held = (switch, job)
 
@@ -328,7 +329,7 @@ def test_a_kill_between_accept_and_record_stops_the_job() -> None:
     machine.state = "failed"
     switch.pull()
     assert len(machine.service.alive()) == 1
-    switch.aim(machine.service, job, WAITER)  # type: ignore[arg-type]  # as much of a hook as is used
+    switch.aim(job.arn, partial(stop_unless_others_wait, machine.service, job.arn, WAITER))  # type: ignore[arg-type]  # as much of a hook as is used
     assert machine.service.alive() == []
 
 
