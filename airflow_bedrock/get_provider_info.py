@@ -26,7 +26,9 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["aws", "ai"],
             }
         ],
-        "operators": _modules("operators", ("customization", "custom_model", "dataset", "deployment", "evaluation")),
+        "operators": _modules(
+            "operators", ("customization", "custom_model", "dataset", "deployment", "evaluation", "orphans")
+        ),
         "sensors": _modules("sensors", ("customization",)),
         "hooks": _modules("hooks", ("bedrock",)),
         "extra-links": [

@@ -9,6 +9,7 @@ from airflow_bedrock.customization.identity import Asker
 
 MAX_TAGS = 50  # TooManyTagsException; the service model would let 200 through
 _MAX_VALUE = 256
+_ENVIRONMENT = "airflow-bedrock/environment"
 _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9\s._:/=+@-]")
 
 
@@ -18,14 +19,23 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
     :param version: of this package.
     """
     tags = {
-        "airflow-bedrock/environment": asker.environment,
+        _ENVIRONMENT: asker.environment,
         "airflow/dag_id": asker.dag_id,
         "airflow/run_id": asker.run_id,
         "airflow/task_id": asker.task_id,
         "airflow/map_index": str(asker.map_index),
         "airflow-bedrock/version": version,
     }
-    return {key: _NOT_ALLOWED.sub("_", value)[:_MAX_VALUE] for key, value in tags.items()}
+    return {key: _value(value) for key, value in tags.items()}
+
+
+def is_of(tags: Mapping[str, str], environment: str) -> bool:
+    """Whether this deployment of Airflow has asked for the job with these tags."""
+    return tags.get(_ENVIRONMENT) == _value(environment)
+
+
+def _value(text: str) -> str:
+    return _NOT_ALLOWED.sub("_", text)[:_MAX_VALUE]
 
 
 def with_tags(given: Sequence[Mapping[str, str]], automatic: Mapping[str, str]) -> list[Mapping[str, str]]:

@@ -52,15 +52,18 @@ class BedrockHook(_Hook):
                 return None
             raise
 
-    def list_customization_jobs(self, name_contains: str) -> list[Job]:
+    def list_customization_jobs(self, name_contains: str = "", *, status: str = "") -> list[Job]:
         """Return all jobs with the text in their names, newest first (ListModelCustomizationJobs).
 
         They have no tokens and no metrics.
 
+        :param status: only jobs in this status.
+
         :raises botocore.exceptions.ClientError: any error of the service.
         """
+        filters: dict[str, Any] = {"nameContains": name_contains, "statusEquals": status}
         pages = self.conn.get_paginator("list_model_customization_jobs").paginate(
-            nameContains=name_contains,
+            **{name: value for name, value in filters.items() if value},
             sortBy="CreationTime",
             sortOrder="Descending",
             PaginationConfig={"PageSize": 1000},

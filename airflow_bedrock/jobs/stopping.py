@@ -25,7 +25,7 @@ from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import task_state
-from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES, ended_for_good, run_state
+from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES, ended_for_good
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -84,11 +84,8 @@ def stop_unless_others_wait(hook: BedrockHook, job_arn: str, me: Waiter, *, own_
     if len(mine) > 1:
         mine = []
     for waiter in known:
-        if waiter in mine:
-            continue
-        if waiter is None or not _has_ended(waiter):
-            who = waiter.name if waiter else "someone whose tag this version cannot read"
-            return f"Job {job_arn} runs on and is billed: {who} may wait for it."
+        if waiter not in mine and (why := why_kept(waiter)):
+            return f"Job {job_arn} runs on and is billed: {why}."
     return stop_job(hook, job_arn)
 
 
@@ -104,15 +101,21 @@ def _is_same(one: Waiter, other: Waiter) -> bool:
     return replace(one, until="task") == replace(other, until="task")
 
 
-def _has_ended(waiter: Waiter) -> bool:
-    """Whether nobody waits there any more; False where that cannot be learnt."""
+def why_kept(waiter: Waiter | None, ask: Callable[[Waiter], str | None] = task_state.state_of_waiter) -> str | None:
+    """Say why a job is kept for this waiter; None where nobody waits there any more.
+
+    :param ask: for the state of the waiter's task instance or DAG run.
+    """
+    if waiter is None:
+        return "someone whose tag this version cannot read may wait for it"
     try:
-        if waiter.until == "run":
-            return run_state(waiter.dag_id, waiter.run_id) in ENDED_RUN_STATES
-        return task_state.state_of(waiter) in TERMINAL_STATES
-    except Exception:
+        state = ask(waiter)
+    except Exception as error:
         log.warning("Could not learn the state of %s", waiter.name, exc_info=True)
-        return False
+        return f"{waiter.name} may wait for it, whose state could not be learnt: {error!r}"
+    if state in (ENDED_RUN_STATES if waiter.until == "run" else TERMINAL_STATES):
+        return None
+    return f"{waiter.name} may wait for it, whose state is {state}"
 
 
 class KillSwitch:

@@ -6,6 +6,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from airflow_bedrock.customization.waiters import Waiter
+
 log = logging.getLogger(__name__)
 
 # airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job.
@@ -35,6 +37,11 @@ def run_state(dag_id: str, run_id: str) -> str:
 
     state = RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
     return str(getattr(state, "value", state))
+
+
+def state_of_waiter(waiter: Waiter) -> str | None:
+    """Ask for the state of what a waiter waits in: its DAG run, or its task instance."""
+    return run_state(waiter.dag_id, waiter.run_id) if waiter.until == "run" else state_of(waiter)
 
 
 def ended_for_good(ti: Any) -> bool | None:

@@ -13,6 +13,7 @@ __all__ = [
     "BedrockDeleteCustomModelOperator",
     "BedrockModelCustomizationOperator",
     "BedrockModelEvaluationOperator",
+    "BedrockStopOrphanedJobsOperator",
 ]
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         BedrockDeleteCustomModelDeploymentOperator,
     )
     from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+    from airflow_bedrock.operators.orphans import BedrockStopOrphanedJobsOperator
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -34,5 +36,6 @@ else:
             "BedrockDeleteCustomModelOperator": ".custom_model",
             "BedrockModelCustomizationOperator": ".customization",
             "BedrockModelEvaluationOperator": ".evaluation",
+            "BedrockStopOrphanedJobsOperator": ".orphans",
         },
     )

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "sensors": {*ENGINE, "hooks", "triggers", "links"},
     "operators": {*ENGINE, *FACE, "storage", "converse", "datasets", "evaluation"},
     "local": FACTS,
-    "cli": {"customization", "local.command"},
+    "cli": {"customization", "jobs.command", "local.command"},
 }
 NO_AIRFLOW = {*FACTS, "customization", "datasets", "evaluation", "local"}
 TESTS_A_DAG = "airflow_bedrock.local.dag_test"  # for who tests a DAG, in whose process Airflow is

@@ -1,0 +1,93 @@
+"""List the running customization jobs of this Airflow, and stop those that nobody waits for any more.
+
+It asks Airflow's REST API for the tasks that wait; the environment variable AIRFLOW_API_TOKEN holds its token. A job
+whose tasks' state cannot be learnt is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from urllib.parse import quote
+
+import httpx
+from airflow.providers.common.compat.sdk import AirflowException, conf
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock import configuration
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.orphans import RunningJob, running_jobs
+from airflow_bedrock.jobs.stopping import stop_job
+
+_SECONDS = 30
+_HEADER = ("JOB", "SINCE", "WHO ASKED", "STATE", "WHAT TO DO")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--orphans", action="store_true", help="only the jobs that nobody waits for")
+    parser.add_argument("--stop", action="store_true", help="stop them (with --orphans)")
+    parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
+    parser.add_argument("--region", help="of the jobs (default: that of the connection, or boto3's)")
+    parser.add_argument("--airflow-url", metavar="URL", help="of Airflow's API server (default: [api] base_url)")
+    parser.add_argument("--environment", metavar="NAME", help="whose jobs (default: [bedrock] environment)")
+    parser.set_defaults(error=parser.error)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List the jobs, stop them where asked, and return the exit code: 1 where AWS did not tell which jobs run."""
+    if arguments.stop and not arguments.orphans:
+        arguments.error("--stop stops orphaned jobs only: give --orphans too")
+    environment = arguments.environment or configuration.environment()
+    hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
+    url = arguments.airflow_url or conf.get("api", "base_url", fallback="") or "http://localhost:8080"
+    token = os.environ.get("AIRFLOW_API_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with httpx.Client(base_url=f"{url.rstrip('/')}/api/v2", headers=headers, timeout=_SECONDS) as api:
+            found = list(running_jobs(hook, environment, _states(api)))
+    except (AirflowException, BotoCoreError, ClientError) as error:
+        sys.stderr.write(f"Could not list the running jobs: {error}\n")
+        return 1
+    orphans = [one for one in found if not one.kept]
+    _print_table([_row(one) for one in (orphans if arguments.orphans else found)])
+    for one in found:
+        if one.kept and arguments.orphans:
+            sys.stderr.write(f"Job {one.job.arn} is kept: {one.kept}.\n")
+    for one in orphans if arguments.stop else ():
+        sys.stdout.write(f"{stop_job(hook, one.job.arn)}\n")
+    sys.stdout.write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
+    return 0
+
+
+def _states(api: httpx.Client) -> Callable[[Waiter], str | None]:
+    """Return what asks Airflow's REST API for the state of a waiter's task instance or DAG run."""
+
+    def state_of(waiter: Waiter) -> str | None:
+        path = f"dags/{quote(waiter.dag_id, safe='')}/dagRuns/{quote(waiter.run_id, safe='')}"
+        if waiter.until == "task":
+            index = f"/{waiter.map_index}" if waiter.map_index >= 0 else ""
+            path += f"/taskInstances/{quote(waiter.task_id, safe='')}{index}"
+        state: str | None = api.get(path).raise_for_status().json()["state"]
+        return state
+
+    return state_of
+
+
+def _row(one: RunningJob) -> tuple[str, ...]:
+    who = ", ".join(waiter.name for waiter in one.waiters) or "unknown"
+    since = f"{one.job.created:%Y-%m-%d %H:%M %Z}" if one.job.created else ""
+    if one.kept:
+        return one.job.arn, since, who, "kept", f"nothing: {one.kept}"
+    return one.job.arn, since, who, "orphaned", "stop it: all who waited have ended"
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    table = [_HEADER, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(f"{line.rstrip()}\n")

@@ -1,0 +1,55 @@
+"""The running jobs of a deployment of Airflow, and whether anybody waits for them.
+
+A job is orphaned when all who may wait for it have ended in a moment in which no process held it: a person marks a task
+failed between a killed worker and the next try. Its tags say whose it is, and who waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.aws_errors import is_not_found
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.tags import is_of
+from airflow_bedrock.customization.waiters import Waiter, waiters
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.stopping import why_kept
+
+
+@dataclass(frozen=True)
+class RunningJob:
+    """A job that runs and is billed.
+
+    :param waiters: who may wait for it, as far as its tags can be read.
+    :param kept: why it is not to be stopped; None where it is orphaned.
+    """
+
+    job: Job
+    waiters: tuple[Waiter, ...] = ()
+    kept: str | None = None
+
+
+def running_jobs(hook: BedrockHook, environment: str, state_of: Callable[[Waiter], str | None]) -> Iterator[RunningJob]:
+    """Yield the running jobs that this deployment of Airflow has asked for, and those whose tags cannot be read.
+
+    :param environment: what tells this deployment apart.
+    :param state_of: asks Airflow for the state of a waiter's task instance or DAG run; what it raises keeps the job.
+    :raises botocore.exceptions.ClientError: the jobs could not be listed.
+    """
+    for job in hook.list_customization_jobs(status="InProgress"):
+        try:
+            tags = hook.tags_of(job.arn)
+        except (BotoCoreError, ClientError) as error:
+            if not is_not_found(error):
+                yield RunningJob(job, kept=f"its tags, which say who waits for it, could not be read: {error}")
+            continue
+        if not is_of(tags, environment):
+            continue
+        known = waiters(tags)
+        reasons = [why for waiter in known if (why := why_kept(waiter, state_of))]
+        if not known:
+            reasons = ["it has no tag that says who waits for it"]
+        yield RunningJob(job, tuple(filter(None, known)), "; ".join(reasons) or None)

@@ -1,0 +1,51 @@
+"""Jobs that run and are billed although nobody waits for them any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
+from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
+
+from airflow_bedrock import configuration
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.orphans import running_jobs
+from airflow_bedrock.jobs.stopping import stop_job
+from airflow_bedrock.jobs.task_state import state_of_waiter
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class BedrockStopOrphanedJobsOperator(AwsBaseOperator[BedrockHook]):
+    """Stop the running customization jobs of this Airflow whose waiting tasks have all ended; keep those in doubt.
+
+    Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
+
+    :param stop: stop them; else only find them and say so in the log.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
+    """
+
+    aws_hook_class = BedrockHook
+    template_fields: Sequence[str] = aws_template_fields()
+
+    def __init__(self, *, stop: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stop = stop
+
+    def execute(self, context: Context) -> list[dict[str, str]]:
+        """Find the orphaned jobs, and stop them."""
+        found = []
+        for one in running_jobs(self.hook, configuration.environment(), state_of_waiter):
+            arn = one.job.arn
+            if one.kept:
+                self.log.info("Job %s runs on and is billed: %s.", arn, one.kept)
+                continue
+            outcome = (
+                stop_job(self.hook, arn) if self.stop else f"Job {arn} runs on and is billed: nobody waits for it."
+            )
+            self.log.warning("%s", outcome)
+            found.append({"job_arn": arn, "outcome": outcome})
+        return found

@@ -1,0 +1,237 @@
+"""Jobs that nobody waits for: found by their tags, stopped by the operator and the command, on Local Bedrock."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.execution_time import task_runner
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.cli import main
+from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.tags import automatic_tags
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.orphans import running_jobs
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockStopOrphanedJobsOperator
+
+pytestmark = pytest.mark.local_bedrock(clock="manual")
+ENDED, ALIVE, GONE = "manual__2026-01-01T00:00:00+00:00", "alive", "gone"
+RECORD = {
+    "schemaVersion": "bedrock-conversation-2024",
+    "messages": [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")],
+}
+
+
+def airflow_says(dag_id: str, run_id: str) -> str:
+    """What Airflow knows: a run that has ended, one that goes on, and none that is called otherwise."""
+    assert dag_id == "dag"
+    return {ENDED: "failed", ALIVE: "running"}[run_id]
+
+
+def state_of(waiter: Waiter) -> str:
+    return airflow_says(waiter.dag_id, waiter.run_id)
+
+
+class Jobs:
+    """Makes running jobs on Local Bedrock."""
+
+    def __init__(self, local: LocalBedrock) -> None:
+        self.local, self.bedrock = local, local.client("bedrock")
+        s3 = local.client("s3")
+        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=f"{json.dumps(RECORD)}\n".encode() * 20)
+        s3.close()
+
+    def add(self, name: str, tags: dict[str, str]) -> str:
+        arn: str = self.bedrock.create_model_customization_job(
+            jobName=name,
+            customModelName=name,
+            roleArn=self.local.role_arn,
+            baseModelIdentifier="amazon.nova-micro-v1:0:128k",
+            trainingDataConfig={"s3Uri": f"s3://{self.local.bucket}/train.jsonl"},
+            outputDataConfig={"s3Uri": f"s3://{self.local.bucket}/output"},
+            hyperParameters={},
+            jobTags=[{"key": key, "value": value} for key, value in tags.items()],
+        )["jobArn"]
+        return arn
+
+    def asked(self, name: str, *runs: str, environment: str = "ours", waits: bool = True, map_index: int = -1) -> str:
+        """Add a job that a task has asked for in these runs."""
+        tags: dict[str, str] = {}
+        for run in runs:
+            asker = Asker(dag_id="dag", task_id="t", run_id=run, map_index=map_index, environment=environment)
+            tag = Waiter.of(asker, waits=waits).tag(asker)
+            tags = automatic_tags(asker, "1") | tags | {tag["key"]: tag["value"]}
+        return self.add(name, tags)
+
+    def status(self, arn: str) -> str:
+        status: str = self.bedrock.get_model_customization_job(jobIdentifier=arn)["status"]
+        return status
+
+
+@pytest.fixture
+def jobs(local_bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    monkeypatch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", "ours")
+    for name, value in local_bedrock.environment().items():
+        monkeypatch.setenv(name, value)
+    jobs = Jobs(local_bedrock)
+    yield jobs
+    jobs.bedrock.close()
+
+
+@pytest.fixture
+def hook(jobs: Jobs) -> Iterator[BedrockHook]:
+    hook = BedrockHook(aws_conn_id=None)
+    yield hook
+    hook.conn.close()
+
+
+def test_who_is_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
+    """All who may wait have ended; whatever is in doubt is kept, and what is another's is not even told."""
+    ended = jobs.asked("ended", ENDED)
+    alive = jobs.asked("alive", ENDED, ALIVE)
+    doubt = jobs.asked("doubt", ENDED, GONE)
+    unreadable = jobs.add(
+        "unreadable", {"airflow-bedrock/environment": "ours", "airflow-bedrock/waiter/x": "a later version"}
+    )
+    nobody = jobs.add("nobody", {"airflow-bedrock/environment": "ours"})
+    jobs.asked("theirs", ENDED, environment="theirs")
+    jobs.add("by-hand", {})
+    over = jobs.asked("over", ENDED)
+    jobs.bedrock.stop_model_customization_job(jobIdentifier=over)
+
+    found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
+    assert found.keys() == {ended, alive, doubt, unreadable, nobody}
+    assert found[ended] is None
+    assert "dag.t in run alive may wait for it, whose state is running" in str(found[alive])
+    assert "could not be learnt" in str(found[doubt])
+    assert "cannot read" in str(found[unreadable])
+    assert "no tag" in str(found[nobody])
+
+
+def test_tags_that_cannot_be_read_keep_a_job(jobs: Jobs, hook: BedrockHook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is said, whosever it is."""
+    arn = jobs.asked("ended", ENDED)
+
+    def denied(arn: str) -> dict[str, str]:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "ListTagsForResource")
+
+    monkeypatch.setattr(hook, "tags_of", denied)
+    (one,) = running_jobs(hook, "ours", state_of)
+    assert one.job.arn == arn
+    assert "AccessDenied" in str(one.kept)
+
+
+class Supervisor:
+    """Answers a task's questions, as Airflow's supervisor does."""
+
+    def send(self, msg: Any) -> Any:
+        if type(msg).__name__ == "GetDagRunState":
+            return SimpleNamespace(state=airflow_says(msg.dag_id, msg.run_id))
+        if type(msg).__name__ == "GetTaskStates":
+            (run,), (task,) = msg.run_ids, msg.task_ids
+            key = task if msg.map_index < 0 else f"{task}_{msg.map_index}"
+            return SimpleNamespace(task_states={run: {key: airflow_says(msg.dag_id, run)}})
+        return None
+
+
+@pytest.mark.parametrize("stop", [True, False])
+@pytest.mark.parametrize("how", [{}, {"waits": False}, {"map_index": 3}])
+def test_the_operator(jobs: Jobs, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], stop: bool) -> None:
+    """It stops what is orphaned and returns what became of it."""
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Supervisor(), raising=False)
+    ended, alive, doubt = (jobs.asked(run[:5], run, **how) for run in (ENDED, ALIVE, GONE))
+    operator: Any = BedrockStopOrphanedJobsOperator(task_id="stop", aws_conn_id=None, stop=stop)
+    (found,) = operator.execute({})
+    operator.hook.conn.close()
+    assert found["job_arn"] == ended
+    assert ("is being stopped" if stop else "runs on and is billed") in found["outcome"]
+    assert jobs.status(ended) == ("Stopping" if stop else "InProgress")
+    assert jobs.status(alive) == jobs.status(doubt) == "InProgress"
+
+
+@pytest.fixture
+def airflow_url() -> Iterator[str]:
+    """An API server that knows the tasks t and t[3] and the DAG runs, for who has the token."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            runs = {
+                run: f"/api/v2/dags/dag/dagRuns/{run}" for run in (ENDED.replace(":", "%3A").replace("+", "%2B"), ALIVE)
+            }
+            states = {
+                path + rest: "running" if run == ALIVE else "failed"
+                for run, path in runs.items()
+                for rest in ("", "/taskInstances/t", "/taskInstances/t/3")
+            }
+            known = self.headers["Authorization"] == "Bearer secret" and self.path in states
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps({"state": states.get(self.path)}).encode())
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("how", [{}, {"waits": False}, {"map_index": 3}])
+def test_the_command(
+    jobs: Jobs,
+    airflow_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: dict[str, Any],
+) -> None:
+    """It lists, and stops only where asked; it asks Airflow's REST API."""
+    ended, alive, doubt = (jobs.asked(run[:5], run, **how) for run in (ENDED, ALIVE, GONE))
+    command = ["jobs", "--orphans", "--airflow-url", airflow_url]
+
+    assert main([*command, "--stop"]) == 0  # without a token, nothing can be learnt
+    assert "0 orphaned" in capsys.readouterr().out
+    assert jobs.status(ended) == "InProgress"
+
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", "secret")
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert "3 running, 1 orphaned in environment 'ours'" in printed.out
+    assert ended in printed.out
+    assert alive not in printed.out
+    assert f"Job {doubt} is kept" in printed.err
+    assert jobs.status(ended) == "InProgress"
+
+    assert main([*command, "--stop"]) == 0
+    assert f"Job {ended} is being stopped" in capsys.readouterr().out
+    assert jobs.status(ended) == "Stopping"
+    assert jobs.status(alive) == jobs.status(doubt) == "InProgress"
+
+
+def test_all_running_jobs_are_listed(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --orphans; and nothing but orphans can be stopped."""
+    arn = jobs.asked("ended", ENDED)
+    assert main(["jobs", "--airflow-url", "http://127.0.0.1:1"]) == 0
+    assert f"{arn}  20" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["jobs", "--stop"])
+
+
+def test_jobs_that_cannot_be_listed(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command says so, and fails."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    assert main(["jobs", "--orphans"]) == 1
+    assert "Could not list" in capsys.readouterr().err
