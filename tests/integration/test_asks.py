@@ -322,13 +322,3 @@ def test_a_timeout_while_looking_tells_of_a_job_that_it_cannot_look_for(
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
     with pytest.raises(BedrockFatalError, match="may run on and be billed"):
         airflow.ask(RETRY)
-
-
-def test_a_retry_that_cannot_look_at_the_data_tells_of_the_job_that_runs(airflow: Airflow) -> None:
-    """The data was deleted, and an earlier try has paid for a job."""
-    arn = airflow.ask()
-    airflow.s3.delete_object(Bucket=airflow.local.bucket, Key=f"{airflow.folder}/train.jsonl")
-    with pytest.raises(
-        BedrockFatalError, match=f"There is no object.*Job {arn} of an earlier try runs on and is billed"
-    ):
-        airflow.ask(RETRY)
