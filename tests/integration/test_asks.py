@@ -15,7 +15,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import stopping, submission, task_state
+from airflow_bedrock.jobs import submission, task_state
 from airflow_bedrock.jobs.stopping import stop_for
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, asking
@@ -35,7 +35,7 @@ class Airflow:
         self.ended: set[tuple[str, int]] = set()
         self.ended_runs: set[str] = set()
         monkeypatch.setattr(task_state, "state_of", self._state_of)
-        monkeypatch.setattr(stopping, "run_state", lambda _, run: "failed" if run in self.ended_runs else "running")
+        monkeypatch.setattr(task_state, "run_state", lambda _, run: "failed" if run in self.ended_runs else "running")
         monkeypatch.setattr(submission, "_PAUSE", 0.0)
         self.put("train.jsonl", "red")
 
