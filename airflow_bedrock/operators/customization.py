@@ -230,6 +230,18 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             return self._execute(context)
         except AirflowTaskTimeout as error:  # wherever it strikes: while looking, inside Create, while waiting
             raise self._timed_out(asking.asker_of(context)) from error
+        except BedrockError as error:
+            asker = asking.asker_of(context)
+            if self._submission is None and asker.try_number > 1 and (arn := self._running(asker)):
+                raise type(error)(f"{error} Job {arn} of an earlier try runs on and is billed.") from error
+            raise
+
+    def _running(self, asker: Asker) -> str | None:
+        """Return the ARN of a job that an earlier try has made and that runs; None also where nobody tells."""
+        try:
+            return running_job_of(self.hook, asking.identity_without_data(self, asker))
+        except (BotoCoreError, ClientError, ValueError):
+            return None
 
     def _execute(self, context: Context) -> str:
         asker = asking.asker_of(context)

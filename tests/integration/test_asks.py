@@ -322,3 +322,12 @@ def test_a_timeout_while_looking_tells_of_a_job_that_it_cannot_look_for(
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
     with pytest.raises(BedrockFatalError, match="may run on and be billed"):
         airflow.ask(RETRY)
+
+
+def test_a_retry_that_cannot_look_at_the_data_tells_of_the_job_that_runs(airflow: Airflow) -> None:
+    """An earlier try has paid for a job; the look is repeated by the next try."""
+    arn = airflow.ask()
+    airflow.local.faults.fail("HeadObject", "403", status=403)
+    with pytest.raises(BedrockError, match=f"Job {arn} of an earlier try runs on and is billed"):
+        airflow.ask(RETRY)
+    assert airflow.ask({"retry": 2}) == arn
