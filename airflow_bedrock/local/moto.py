@@ -1,32 +1,124 @@
-"""What Local Bedrock has of moto beside its answers over WSGI: the headers it wants, what no API gives, and its end."""
+"""The adapter to moto: the one module that imports it, with all that Local Bedrock has of moto beside HTTP's answers.
+
+That is its application, its service models and their parser, its objects where no API gives what they hold, and what
+is put right in it: S3's events, the account in events.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from moto.core.model import OperationModel
+from moto.core.parse import RequestDict, RestJSONParser
 from moto.core.request import (
     PRESERVED_HEADER_NAMES_ENVIRON_KEY,
     environ_key_for_header,
     should_preserve_original_header_name,
 )
+from moto.core.utils import get_service_model as service_model
+from moto.events.models import events_backends
+from moto.events.utils import EventTemplateParser
+from moto.iam.models import IAMBackend, iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.s3 import notifications
+from moto.s3.exceptions import S3ClientError
+from moto.s3.models import FakeKey, FakeMultipart, s3_backends
+from moto.sts.models import AssumedRole, sts_backends
+
+from airflow_bedrock.local.settings import ACCOUNT
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+__all__ = ["AssumedRole", "FakeKey", "FakeMultipart", "OperationModel", "RequestDict", "service_model"]
+
 
 def application() -> WSGIApplication:
     """Return moto over WSGI: all of AWS, in all accounts and regions."""
+    # Moto leaves the account out of an event that reaches its target as it is.
+    template = EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE
+    if '"account"' not in template:
+        with_account = template.replace('"region"', '"account": "<account>", "region"')
+        EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = with_account
     app: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     return app
 
 
-def environ_of(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return a request's headers as moto wants them in the WSGI environment: metadata of S3 keeps its underscores."""
-    kept = {environ_key_for_header(name): name for name in headers if should_preserve_original_header_name(name)}
-    values = {environ_key_for_header(name): value for name, value in headers.items()}
-    return {**values, PRESERVED_HEADER_NAMES_ENVIRON_KEY: kept}
+def reset() -> None:
+    """Empty all services, in all accounts and regions."""
+    from moto.moto_api._internal.models import moto_api_backend
+
+    moto_api_backend.reset()
+
+
+def environ_of(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return headers under WSGI's names, and for moto how those of S3's metadata were spelt.
+
+    A name with an underscore could pass for one with a dash; others than metadata's are left out.
+    """
+    environ: dict[str, Any] = {}
+    spelt = {}
+    for name, value in headers:
+        key = environ_key_for_header(name)
+        if should_preserve_original_header_name(name):
+            spelt[key] = name
+        elif "_" in name:
+            continue
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return {**environ, PRESERVED_HEADER_NAMES_ENVIRON_KEY: spelt}
+
+
+def parse_rest_json(
+    operation: OperationModel, request: RequestDict, timestamp_parser: Callable[[str], Any]
+) -> dict[str, Any]:
+    """Return an operation's parameters as a request holds them, unchecked; it falls over what is none."""
+    parameters: dict[str, Any] = RestJSONParser(operation, timestamp_parser=timestamp_parser).parse(request)
+    return parameters
+
+
+def iam() -> IAMBackend:
+    """Return the users, groups, roles and policies of the account."""
+    return iam_backends[ACCOUNT]["aws"]
+
+
+def assumed_roles() -> list[AssumedRole]:
+    """Return the sessions of roles that somebody has assumed."""
+    return sts_backends[ACCOUNT]["aws"].assumed_roles
+
+
+def s3_object(bucket: str, key: str, version: str | None = None) -> FakeKey | None:
+    """Return an object, or None where there is none, or no such bucket."""
+    try:
+        return s3_backends[ACCOUNT]["aws"].get_object(bucket, key, version)
+    except S3ClientError:
+        return None
+
+
+def s3_upload(bucket: str, upload_id: str) -> FakeMultipart | None:
+    """Return a multipart upload that is under way, or None where there is none, or no such bucket."""
+    try:
+        found: FakeMultipart | None = s3_backends[ACCOUNT]["aws"].get_bucket(bucket).multiparts.get(upload_id)
+    except S3ClientError:
+        return None
+    return found
+
+
+def tell_s3_events_by(send: Callable[[str, Any, Any, Any], None]) -> None:
+    """Have S3's events sent by a function of account, bucket, name and key in place of moto's own."""
+    notifications._send_event_bridge_message = send  # type: ignore[assignment]  # its event is a string
+
+
+def s3_event_kind(name: str) -> str:
+    """Return EventBridge's name for what S3 calls, for example, ``s3:ObjectCreated:Put``."""
+    return notifications._detail_type(name)
+
+
+def put_on_default_bus(account: str, region: str, event: Any) -> None:
+    """Give an event to the targets of every rule of the default bus that it fits."""
+    for rule in events_backends[account][region].event_buses["default"].rules.values():
+        if rule.state != "DISABLED":
+            rule.send_to_targets(event, transform_input=False)
 
 
 def lambda_function(arn: str) -> Any:
@@ -39,10 +131,3 @@ def lambda_function(arn: str) -> Any:
         return lambda_backends[parts[4]][parts[3]].get_function(arn)
     except (UnknownFunctionException, KeyError):
         return None
-
-
-def reset() -> None:
-    """Empty all services, in all accounts and regions."""
-    from moto.moto_api._internal.models import moto_api_backend
-
-    moto_api_backend.reset()

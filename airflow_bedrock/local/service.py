@@ -14,7 +14,6 @@ import botocore.loaders
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.core.utils import get_service_model
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.clock import Clock, ManualClock
@@ -271,7 +270,7 @@ class _Clients:
 @cache
 def _operations() -> frozenset[str]:
     services = ("bedrock", "bedrock-runtime", "s3")
-    return frozenset(name for one in services for name in get_service_model(one).operation_names)
+    return frozenset(name for one in services for name in moto.service_model(one).operation_names)
 
 
 def _client(endpoint_url: str, service: str, region: str) -> Any:

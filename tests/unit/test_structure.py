@@ -137,6 +137,12 @@ def test_the_core_knows_no_airflow() -> None:
     assert wrong == []
 
 
+def test_one_adapter_to_moto() -> None:
+    """What moto changes is changed in one module."""
+    users = {name for name, file in modules().items() for one in imports(file) if one.partition(".")[0] == "moto"}
+    assert users == {"airflow_bedrock.local.moto"}
+
+
 def test_tests_import_nothing_from_benchmarks() -> None:
     """What both need is no benchmark. What is left to do is no more than what is said."""
     found = {

@@ -11,13 +11,13 @@ from http.client import responses
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, unquote
 
-from moto.core.model import OperationModel
 from werkzeug.datastructures import EnvironHeaders, MultiDict
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError, not_built
 from airflow_bedrock.local.faults import Drop, Error, Plan
+from airflow_bedrock.local.moto import OperationModel
 from airflow_bedrock.local.settings import ACCOUNT, KEY
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.admin import Admin

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
-from moto.core.utils import utcnow
-from moto.iam.models import iam_backends
-from moto.sts.models import sts_backends
-
 from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.moto import assumed_roles, iam
 from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.work.policies import Context, Decision, decide
 
@@ -64,12 +62,12 @@ def caller_of(environ: Mapping[str, Any], root: str) -> Caller | None:
         return None
     if not key:
         raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
-    for user in iam_backends[ACCOUNT]["aws"].users.values():
+    for user in iam().users.values():
         if any(one.access_key_id == key and one.status == "Active" for one in user.access_keys):
             return _user(user)
-    for assumed in sts_backends[ACCOUNT]["aws"].assumed_roles:
+    for assumed in assumed_roles():
         if assumed.access_key_id == key and assumed.session_token == token:
-            if assumed.expiration.replace(tzinfo=None) < utcnow().replace(tzinfo=None):
+            if assumed.expiration.replace(tzinfo=None) < datetime.now(UTC).replace(tzinfo=None):
                 message = "The security token included in the request is expired"
                 raise ServiceError("ExpiredTokenException", message, status=403)
             return _session(assumed)
@@ -79,7 +77,7 @@ def caller_of(environ: Mapping[str, Any], root: str) -> Caller | None:
 
 def policies_of(arn: str) -> Documents | None:
     """Return the policies of a user, a group or a role; None where there is none of this ARN."""
-    backend = iam_backends[ACCOUNT]["aws"]
+    backend = iam()
     for user in backend.users.values():
         if user.arn == arn:
             return _documents(user, *backend.get_groups_for_user(user.name))
@@ -88,7 +86,7 @@ def policies_of(arn: str) -> Documents | None:
 
 
 def _user(user: Any) -> Caller:
-    groups = iam_backends[ACCOUNT]["aws"].get_groups_for_user(user.name)
+    groups = iam().get_groups_for_user(user.name)
     tags = {one["Key"]: one["Value"] for one in user.tags or []}
     about = {"aws:userid": user.id, "aws:username": user.name, "aws:principaltype": "User"}
     return Caller(user.arn, _documents(user, *groups), context=about | _principal(user.arn, tags))
@@ -96,7 +94,7 @@ def _user(user: Any) -> Caller:
 
 def _session(assumed: Any) -> Caller:
     # A role that is gone has no policies any more, so its sessions may do nothing.
-    roles: Any = iam_backends[ACCOUNT]["aws"].roles.values()
+    roles: Any = iam().roles.values()
     role = next((one for one in roles if one.arn == assumed.role_arn), None)
     tags = {one["Key"]: one["Value"] for one in getattr(role, "tags", None) or []}
     about = {"aws:userid": assumed.user_id, "aws:principaltype": "AssumedRole"}

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from moto.core.model import OperationModel
-
 from airflow_bedrock.local.errors import not_found
+from airflow_bedrock.local.moto import OperationModel
 
 _CREATED = ("creationTime", "createdAt", "submitTime")
 

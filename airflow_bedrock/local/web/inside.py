@@ -68,7 +68,7 @@ def _environ(request: AWSPreparedRequest) -> dict[str, Any]:
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "HTTP_HOST": parts.netloc,
-        **environ_of(headers),
+        **environ_of(headers.items()),
         "CONTENT_LENGTH": str(len(body)),
         INSIDE: True,
     }

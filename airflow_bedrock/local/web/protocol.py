@@ -17,13 +17,11 @@ from urllib.parse import unquote
 
 import msgspec
 from botocore.utils import parse_timestamp
-from moto.core.model import OperationModel
-from moto.core.parse import RestJSONParser
-from moto.core.utils import get_service_model
 from werkzeug.datastructures import Headers, MultiDict
 
 from airflow_bedrock.local.answers import Answer, Events, Payload
 from airflow_bedrock.local.errors import ServiceError, invalid
+from airflow_bedrock.local.moto import OperationModel, RequestDict, parse_rest_json, service_model
 from airflow_bedrock.local.web import event_stream
 from airflow_bedrock.local.web.reading import read_json, serialization
 from airflow_bedrock.shapes import describe, problems
@@ -71,7 +69,7 @@ class Router:
     """Finds the operation that a request is for."""
 
     def __init__(self) -> None:
-        models = [get_service_model(service) for service in SERVICES]
+        models = [service_model(service) for service in SERVICES]
         routes = [_route(model.operation_model(name)) for model in models for name in model.operation_names]
         # A path that is spelled out goes before one with labels in the same places.
         self._routes = sorted(routes, key=lambda route: len(route.labels))
@@ -94,18 +92,16 @@ def parse(operation: OperationModel, request: HttpRequest, labels: Mapping[str, 
     :raises ServiceError: SerializationException for what cannot be read, ValidationException for what breaks a rule.
     """
     _check_json(operation, request.body)
-    parser = RestJSONParser(operation, timestamp_parser=_timestamp)
+    told: RequestDict = {
+        "body": request.body,
+        "headers": request.headers,
+        "method": request.method,
+        "url_params": dict(labels),
+        "url_path": request.path,
+        "values": request.query,
+    }
     try:
-        parameters: dict[str, Any] = parser.parse(
-            {
-                "body": request.body,
-                "headers": request.headers,
-                "method": request.method,
-                "url_params": dict(labels),
-                "url_path": request.path,
-                "values": request.query,
-            }
-        )
+        parameters = parse_rest_json(operation, told, _timestamp)
     except Exception as error:
         # The parser of moto trusts its input, and falls over a member of another type, or a time that no clock tells.
         raise serialization("A member of the request has the wrong type.") from error

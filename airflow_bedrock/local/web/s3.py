@@ -9,10 +9,8 @@ from functools import cache
 from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
-from moto.core.model import OperationModel
-from moto.core.utils import get_service_model
-
 from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.moto import OperationModel, service_model
 from airflow_bedrock.local.web.protocol import HttpResponse
 
 _HOST = re.compile(r"([a-z0-9.-]{3,63})\.(?:s3[.-].*|localhost)(?::\d+)?")
@@ -104,7 +102,7 @@ def _place(path: str, host: str) -> tuple[str, str]:
 
 @cache
 def _operations() -> tuple[_Operation, ...]:
-    model = get_service_model("s3")
+    model = service_model("s3")
     models = [model.operation_model(name) for name in model.operation_names]
     return tuple(_operation(one) for one in models if one.http["requestUri"].partition("?")[0] in _DEPTHS)
 

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from moto.events.models import events_backends
-from moto.s3 import notifications
+from airflow_bedrock.local import moto
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ _sequence = itertools.count(time.time_ns())
 
 def install() -> None:
     """Have moto send S3's events from here."""
-    notifications._send_event_bridge_message = _send  # type: ignore[assignment]  # its event is a string
+    moto.tell_s3_events_by(_send)
 
 
 @contextmanager
@@ -53,12 +52,8 @@ def _send(account: str, bucket: Any, what: Any, key: Any) -> None:
     name = str(what.value)
     if _changing.get() not in ("", _REASONS.get(name)):
         return
-    event: Any = s3_event(account, bucket, name, key)
     try:
-        bus = events_backends[account][bucket.region_name].event_buses["default"]
-        for rule in bus.rules.values():
-            if rule.state != "DISABLED":
-                rule.send_to_targets(event, transform_input=False)
+        moto.put_on_default_bus(account, bucket.region_name, s3_event(account, bucket, name, key))
     except Exception:  # a target's fault is not the writer's
         log.exception("Local Bedrock: an event of %s could not be sent", bucket.arn)
 
@@ -68,7 +63,7 @@ def s3_event(account: str, bucket: Any, name: str, key: Any) -> dict[str, Any]:
 
     :param name: S3's own, such as ``s3:ObjectCreated:Put``.
     """
-    kind = notifications._detail_type(name)
+    kind = moto.s3_event_kind(name)
     about = {"key": key.name, "size": key.size, "etag": key.etag.strip('"'), "sequencer": f"{next(_sequence):018X}"}
     if key.version_id != "null":
         about["version-id"] = key.version_id

@@ -17,12 +17,10 @@ from urllib.parse import parse_qsl
 from xml.parsers.expat import ExpatError
 
 import xmltodict  # type: ignore[import-untyped]  # moto's own; it comes without types
-from moto.s3.exceptions import S3ClientError
-from moto.s3.models import FakeKey, FakeMultipart, s3_backends
 
 from airflow_bedrock.local.checksums import ALGORITHMS, checksum, digest
 from airflow_bedrock.local.errors import ServiceError
-from airflow_bedrock.local.settings import ACCOUNT
+from airflow_bedrock.local.moto import FakeKey, FakeMultipart, s3_object, s3_upload
 from airflow_bedrock.local.web.protocol import HttpResponse
 from airflow_bedrock.local.web.s3 import S3Request, respond_s3_error
 from airflow_bedrock.local.web.s3_events import changing, install
@@ -325,19 +323,11 @@ def _body(environ: WSGIEnvironment) -> bytes:
 
 
 def _find(request: S3Request, version: str | None = None) -> FakeKey | None:
-    try:
-        return s3_backends[ACCOUNT]["aws"].get_object(request.bucket, request.key, version)
-    except S3ClientError:  # there is no such bucket; moto says so
-        return None
+    return s3_object(request.bucket, request.key, version)
 
 
 def _upload(request: S3Request, environ: WSGIEnvironment) -> FakeMultipart | None:
-    try:
-        bucket = s3_backends[ACCOUNT]["aws"].get_bucket(request.bucket)
-    except S3ClientError:
-        return None
-    found: FakeMultipart | None = bucket.multiparts.get(_query(environ, "uploadId") or "")
-    return found
+    return s3_upload(request.bucket, _query(environ, "uploadId") or "")
 
 
 def _value(key: FakeKey) -> bytes:

@@ -14,7 +14,6 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,11 +23,8 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from moto.core.request import (
-    PRESERVED_HEADER_NAMES_ENVIRON_KEY,
-    environ_key_for_header,
-    should_preserve_original_header_name,
-)
+
+from airflow_bedrock.local.moto import environ_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -65,11 +61,10 @@ class Server:
         self._socket = socket.create_server((host, port), family=family, backlog=512)
         self.port: int = self._socket.getsockname()[1]
         self._application = application
-        self._context = WorkerContext(None)
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="local-bedrock-request")
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], WorkerContext] = {}
         self._thread = threading.Thread(target=self._run, name="local-bedrock-server")
 
     def start(self) -> None:
@@ -90,7 +85,8 @@ class Server:
         server = await asyncio.start_server(self._connected, sock=self._socket, backlog=512)
         await self._ending.wait()
         server.close()
-        await self._context.terminated.set()  # connections that wait for a request end, the others after their answer
+        for context in [*self._connections.values()]:
+            await context.terminated.set()  # connections that wait for a request end, the others after their answer
         if self._connections:
             _, late = await asyncio.wait(self._connections, timeout=_PATIENCE)
             for one in late:
@@ -99,16 +95,19 @@ class Server:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task: Any = asyncio.current_task()
-        self._connections.add(task)
+        context = self._connections[task] = WorkerContext(None)
+        if self._ending.is_set():
+            await context.terminated.set()
         # Head and content of an answer are two packets; asyncio sets this only where the socket names its protocol.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         application: Any = ASGIWrapper(partial(self._answer, writer.transport))
+        ending: Any = _Reader(reader, context)
         try:
-            await _Connection(application, self._loop, _config(), self._context, {}, reader, writer)
+            await TCPServer(application, self._loop, _config(), context, {}, ending, writer)
         except* Exception:
             log.debug("Local Bedrock: a connection ended by what the client sent", exc_info=True)
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.transport.abort()
 
     async def _answer(
@@ -144,11 +143,26 @@ class Server:
         await send({"type": "http.response.body", "body": content, "more_body": False})
 
 
-class _Connection(TCPServer):
-    async def _read_data(self) -> None:
-        """Read until the client is gone, and let go of the connection then, not when it has been idle too long."""
-        await super()._read_data()
-        await self.idle_task.stop()
+class _Reader:
+    """What a client sends, to the end; with the end the connection is over, not when it has been idle too long."""
+
+    def __init__(self, reader: asyncio.StreamReader, context: WorkerContext) -> None:
+        self._reader = reader
+        self._context = context
+        self._ended = False
+
+    def at_eof(self) -> bool:
+        return self._ended
+
+    async def read(self, most: int) -> bytes:
+        data = b""
+        try:
+            data = await self._reader.read(most)
+        finally:
+            if not data:
+                self._ended = True
+                await self._context.terminated.set()
+        return data
 
 
 def _config() -> Config:
@@ -196,13 +210,14 @@ def _environ(scope: Any, body: bytes) -> WSGIEnvironment:
     """
     target: str = scope["raw_path"].decode("latin-1")
     query: str = scope["query_string"].decode("latin-1")
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    told = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    headers = [one for one in told if one[0].lower() != "transfer-encoding"]  # the body is whole
     if matched := _AUTHORITY.match(target):
         target = target[matched.end() :] or "/"
         headers = [("Host", matched[1]), *(one for one in headers if one[0].lower() != "host")]
     host, port = scope["server"][:2]
     return {
-        **_environ_of(headers),
+        **environ_of(headers),
         "REQUEST_METHOD": scope["method"],
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote(target).encode().decode("latin-1"),
@@ -221,21 +236,3 @@ def _environ(scope: Any, body: bytes) -> WSGIEnvironment:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-
-
-def _environ_of(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Return headers under WSGI's names, and for moto how those of S3's metadata were spelt.
-
-    A name with an underscore could pass for one with a dash; others than metadata's are left out.
-    """
-    environ: dict[str, Any] = {}
-    spelt = {}
-    for name, value in headers:
-        key = environ_key_for_header(name)
-        if "_" in name:
-            if not should_preserve_original_header_name(name):
-                continue
-            spelt[key] = name
-        if key != "HTTP_TRANSFER_ENCODING":  # the body is whole
-            environ[key] = f"{environ[key]},{value}" if key in environ else value
-    return {**environ, PRESERVED_HEADER_NAMES_ENVIRON_KEY: spelt}

@@ -12,18 +12,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from moto.events.utils import EventTemplateParser
 
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
 
 log = logging.getLogger(__name__)
-
-# Moto leaves the account out of an event that reaches its target as it is.
-EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE.replace(
-    '"region"', '"account": "<account>", "region"'
-)
 
 CUSTOMIZATION = "Model Customization Job State Change"
 BATCH = "Batch Inference Job State Change"

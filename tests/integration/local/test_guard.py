@@ -192,7 +192,7 @@ def test_its_own_pages_can_use_it(port: int) -> None:
     """What a person types into the address bar, and what a page of its own fetches, is answered."""
     own = {**CHROME, "Origin": f"http://localhost:{port}", "Sec-Fetch-Site": "same-origin"}
     assert ask(port, "GET", "/moto-api/", {**CHROME, "Sec-Fetch-Site": "none"})[0] == 200
-    assert ask(port, "GET", "/moto-api/data.json", own, host=f"localhost:{port}")[0] == 200
+    assert ask(port, "GET", "/moto-api/", own, host=f"localhost:{port}")[0] == 200
 
 
 @pytest.mark.parametrize(("host", "style"), [("127.0.0.1", "path"), ("localhost", "virtual"), ("localhost", "path")])

@@ -18,8 +18,8 @@ MESSAGES = json.dumps({"messages": [{"role": "user", "content": [{"text": "bucke
 CONVERSE = "/model/amazon.nova-micro-v1%3A0/converse"
 
 
-class Dropped(Exception):
-    pass
+class Dropped(ConnectionError):
+    """The server has closed the connection; whether that is seen as a reset, or a broken pipe, is chance."""
 
 
 def ask(
@@ -43,7 +43,7 @@ def ask(
         for place in range(0, len(body), 16_384):
             client.send_data(stream, body[place : place + 16_384], end_stream=place + 16_384 >= len(body))
         streams[stream] = (0, b"")
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=120) as connection:
         open_streams = len(streams)
         while open_streams:
             connection.sendall(client.data_to_send())
@@ -95,7 +95,7 @@ def test_a_page_gets_nothing_over_http2_either(local: LocalBedrock) -> None:
 def test_dropped(local: LocalBedrock) -> None:
     """A fault that drops the connection drops it here too, and the next one is served."""
     local.faults.drop("ListFoundationModels")
-    with pytest.raises((Dropped, ConnectionResetError)):
+    with pytest.raises(ConnectionError):
         ask(local, "GET", "/foundation-models")
     assert ask(local, "GET", "/foundation-models")[0][0] == 200
 
@@ -106,7 +106,7 @@ def test_clients_that_leave_are_forgotten(caplog: pytest.LogCaptureFixture) -> N
         address = urlsplit(local.endpoint_url)
         local.faults.drop("ListFoundationModels", times=2)
         for path in ("/foundation-models", "/foundation-models"):
-            with pytest.raises((Dropped, ConnectionResetError)):
+            with pytest.raises(ConnectionError):
                 ask(local, "GET", path)
         for begun in (
             b"",
