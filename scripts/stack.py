@@ -128,8 +128,9 @@ class Airflow:
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
             **os.environ,
-            **environment,
             "AIRFLOW_HOME": str(home),
+            # SQLite takes one writer at a time; the default gives up after 5 s of waiting for another one.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             # The default forks 32 workers.
@@ -147,6 +148,7 @@ class Airflow:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(free_port()),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
             "PATH": f"{BIN}:{os.environ['PATH']}",
+            **environment,
         }
         self._client: httpx.Client | None = None
 

@@ -42,3 +42,11 @@ def airflow_database() -> Path:
     )
     assert migrated.returncode == 0, migrated.stderr
     return _HOME
+
+
+_SLOWEST_FIRST = ("tests/live/", "tests/packaging/")
+"""Folders whose tests wait for processes: two processes that run the suite end together if these do not come last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(_SLOWEST_FIRST))

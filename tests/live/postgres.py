@@ -23,21 +23,12 @@ def _binaries() -> Path | None:
     return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
 
 
-def _install() -> None:
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
-            subprocess.run(["apt-get", "-qq", *command], env=environment, capture_output=True, check=False)  # noqa: S607  # Debian's
-
-
 @contextmanager
 def postgres() -> Iterator[str]:
     """Run a server on a free port of 127.0.0.1 and yield SQLAlchemy's URL of an empty database.
 
     Skips the test where PostgreSQL cannot be had, except in CI.
     """
-    if _binaries() is None:
-        _install()
     if (binaries := _binaries()) is None:
         reason = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
         if os.environ.get("CI") == "true":

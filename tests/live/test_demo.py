@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.live.leftovers import left_behind
+from tests.until import SECONDS, until
 
 pytestmark = pytest.mark.live
 
@@ -31,7 +31,7 @@ def demo(home: Path) -> subprocess.Popen[str]:
 def test_the_demo_shows_its_progress_and_its_result_and_reuses_the_model_the_second_time(tmp_path: Path) -> None:
     """The first run trains, the second finds the same data and parameters; neither leaves a process."""
     with demo(tmp_path) as first:
-        said, _ = first.communicate(timeout=240)
+        said, _ = first.communicate(timeout=SECONDS)
     assert first.returncode == 0, said
     for words in (
         "wait_for_model       deferred",
@@ -42,7 +42,7 @@ def test_the_demo_shows_its_progress_and_its_result_and_reuses_the_model_the_sec
         assert words in said
     assert left_behind(tmp_path) == []
     with demo(tmp_path) as second:
-        again, _ = second.communicate(timeout=240)
+        again, _ = second.communicate(timeout=SECONDS)
     assert second.returncode == 0, again
     assert "reused from an earlier run" in again
     assert f"reusing {tmp_path / 'airflow'}" in again
@@ -61,9 +61,6 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
             pytest.fail("the demo ended before it ran a task")
         assert len(left_behind(tmp_path)) > 3
         interrupted.send_signal(signal.SIGINT)
-        said, _ = interrupted.communicate(timeout=90)
+        said, _ = interrupted.communicate(timeout=SECONDS)
     assert "nothing was left running" in said
-    deadline = time.monotonic() + 10
-    while left_behind(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert left_behind(tmp_path) == []
+    until(lambda: not left_behind(tmp_path), "no process is left", seconds=30)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
 from scripts.stack import Airflow
+from tests.live.postgres import postgres
+from tests.until import until
 
 pytestmark = pytest.mark.live
 
@@ -52,14 +53,17 @@ class Killing:
         self.dag = dag
         path = f"/dags/{dag}/dagRuns"
         self.run = self.airflow.api("POST", path, json={"logical_date": None})["dag_run_id"]
-        until(lambda: self.states() == TASKS)
-        until(lambda: all(self.jobs(task) == ["InProgress"] for task in TASKS))
+        self.until(lambda: self.states() == TASKS, "both tasks wait")
+        self.until(lambda: all(self.jobs(task) == ["InProgress"] for task in TASKS), "both jobs run")
         # A task is deferred a moment before the triggerer has its trigger; only from then on can a kill reach it.
         arn = self.airflow.api(
             "GET", f"{path}/{self.run}/taskInstances/waits_in_the_triggerer/xcomEntries/job_arn?stringify=false"
         )["value"]
         looks = self.looks(arn)
-        until(lambda: self.looks(arn) > looks)
+        self.until(lambda: self.looks(arn) > looks, "the triggerer looks at the job")
+
+    def until(self, true: Callable[[], object], what: str) -> None:
+        until(true, what, logs=self.airflow.home)
 
     def looks(self, arn: str) -> int:
         """How often the job was looked at, alone or among others."""
@@ -91,40 +95,19 @@ class Killing:
         killed = [task for task in TASKS if TRIGGERS_ARE_KILLED or TASKS[task] == "running"]
         return all(self.jobs(task) in STOPPED for task in killed)
 
-    def change(self, method: str, path: str, body: dict[str, Any]) -> None:
-        """Ask Airflow for a change until it takes it: the SQLite that it runs on here takes one writer at a time."""
-
-        def taken() -> bool:
-            try:
-                self.airflow.api(method, f"/dags/killing{path}", json=body)
-            except httpx.HTTPStatusError as error:
-                if error.response.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
-                    raise
-                return False
-            return True
-
-        until(taken)
-
-
-def until(condition: Callable[[], object], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.3)
-
 
 @pytest.fixture(scope="module")
 def killing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killing]:
     home, dags = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
     (dags / "killing.py").write_text(DAG)
-    with LocalBedrock(job_seconds=600) as local:
+    with LocalBedrock(job_seconds=600) as local, postgres() as database:
         client = local.client("s3")
         client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=records())
         client.close()
-        airflow = Airflow(home, local.environment(), dags=dags)
+        airflow = Airflow(home, local.environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}, dags=dags)
         airflow.migrate()
         with airflow.standalone():
-            until(lambda: airflow.api("GET", "/dags")["total_entries"] == 2)
+            until(lambda: airflow.api("GET", "/dags")["total_entries"] == 2, "Airflow knows the DAGs", logs=home)
             for dag in ("killing", "timing_out"):
                 airflow.api("PATCH", f"/dags/{dag}", json={"is_paused": False})
             yield Killing(airflow, local)
@@ -144,14 +127,14 @@ def test_a_cleared_task_adopts_its_job(killing: Killing) -> None:
     killing.start()
     body: dict[str, Any] = {"dag_run_id": killing.run, "dry_run": False, "only_running": False, "only_failed": False}
     tries = dict.fromkeys(TASKS, 1)
-    killing.change("POST", "/clearTaskInstances", body)
+    killing.airflow.api("POST", "/dags/killing/clearTaskInstances", json=body)
 
     def again() -> bool:
         path = f"/dags/killing/dagRuns/{killing.run}/taskInstances"
         found = killing.airflow.api("GET", path)["task_instances"]
         return all(one["try_number"] > tries[one["task_id"]] and one["state"] == TASKS[one["task_id"]] for one in found)
 
-    until(again)
+    killing.until(again, "both tasks wait again")
     time.sleep(5)  # for a kill of the old try that comes late
     assert {task: killing.jobs(task) for task in TASKS} == {task: ["InProgress"] for task in TASKS}
 
@@ -161,21 +144,21 @@ def test_a_task_that_a_person_ends_stops_its_job(killing: Killing, state: str) -
     """Marked failed or successful, in a worker and in the triggerer; the links to the job show meanwhile."""
     killing.start()
     for task in TASKS:
+        path = f"/dags/killing/dagRuns/{killing.run}/taskInstances/{task}"
         if TASKS[task] == "deferred":
-            path = f"/dags/killing/dagRuns/{killing.run}/taskInstances/{task}/links"
-            assert "custom-models/item" in killing.airflow.api("GET", path)["extra_links"]["Bedrock job"]
-        killing.change("PATCH", f"/dagRuns/{killing.run}/taskInstances/{task}", {"new_state": state})
-    until(lambda: killing.stopped(), seconds=30)
+            assert "custom-models/item" in killing.airflow.api("GET", f"{path}/links")["extra_links"]["Bedrock job"]
+        killing.airflow.api("PATCH", path, json={"new_state": state})
+    killing.until(killing.stopped, "the jobs are stopped")
 
 
 def test_a_run_that_a_person_ends_stops_its_jobs(killing: Killing) -> None:
     """Marked failed as a whole."""
     killing.start()
-    killing.change("PATCH", f"/dagRuns/{killing.run}", {"state": "failed"})
-    until(lambda: killing.stopped(), seconds=30)
+    killing.airflow.api("PATCH", f"/dags/killing/dagRuns/{killing.run}", json={"state": "failed"})
+    killing.until(killing.stopped, "the jobs are stopped")
 
 
 def test_a_run_that_times_out_stops_its_jobs(killing: Killing) -> None:
     """By dagrun_timeout."""
     killing.start("timing_out")
-    until(lambda: killing.stopped(), seconds=60)
+    killing.until(killing.stopped, "the jobs are stopped")

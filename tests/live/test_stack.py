@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
@@ -10,6 +9,8 @@ import pytest
 
 from scripts.stack import Airflow
 from tests.live.leftovers import left_behind
+from tests.live.postgres import postgres
+from tests.until import until
 
 pytestmark = pytest.mark.live
 
@@ -36,20 +37,16 @@ def test_a_task_that_runs_ends_with_its_airflow(tmp_path: Path) -> None:
     marker, dags = tmp_path / "task-runs", tmp_path / "dags"
     dags.mkdir()
     (dags / "long.py").write_text(DAG.format(marker=str(marker)))
-    airflow = Airflow(tmp_path / "home", {}, dags=dags)
-    airflow.migrate()
-    with airflow.standalone():
-        deadline = time.monotonic() + 120
-        while not marker.exists() or not marker.read_text():
-            assert time.monotonic() < deadline, "the task did not begin"
-            time.sleep(0.3)
-        assert len(left_behind(tmp_path)) > 3
-    assert left_behind(tmp_path) == []
-    deadline = time.monotonic() + 10
-    while runs(pid := int(marker.read_text())) and time.monotonic() < deadline:
-        time.sleep(0.1)  # what was killed takes a moment to be gone
+    with postgres() as database:
+        airflow = Airflow(tmp_path / "home", {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}, dags=dags)
+        airflow.migrate()
+        with airflow.standalone():
+            until(lambda: marker.exists() and marker.read_text(), "the task begins", logs=airflow.home)
+            assert len(left_behind(tmp_path)) > 3
+        assert left_behind(tmp_path) == []
     # Airflow renames it, so that its environment cannot be read any more: hence its id.
-    assert not runs(pid)
+    pid = int(marker.read_text())
+    until(lambda: not runs(pid), "the task's process is gone", seconds=30)  # what was killed takes a moment
 
 
 def runs(pid: int) -> bool:
