@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults.scenarios import SCENARIOS, Scenario, play
+from tests.faults.scenarios import SCENARIOS, Scenario, play
 
 PAGE = Path(__file__).parents[2] / "docs" / "exactly-once.md"
 PAYS_TWICE = ("cleared_with_other_data_while_the_job_runs",)  # a person asked for another thing

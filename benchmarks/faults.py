@@ -1,11 +1,15 @@
-"""Play every fault with both packages and print the table; with ``--write FILE`` put it into the documentation."""
+"""What each fault costs: the same faults under this package's operator and under the amazon provider's.
+
+Prints the table; with ``--write FILE`` puts it into the documentation. Workers are real processes that are really
+killed; the service is Local Bedrock over HTTP, and what was paid for is counted on its side (tests/faults/).
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from benchmarks.faults.scenarios import PACKAGES, SCENARIOS, Outcome, play
+from tests.faults.scenarios import PACKAGES, SCENARIOS, Outcome, play
 
 BEGIN, END = "<!-- begin: made by python -m benchmarks.faults -->", "<!-- end -->"
 
