@@ -133,7 +133,7 @@ class Airflow:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            # The API server's first answers take longer than the default's 5 s on a busy laptop, and a task fails by it.
+            # On a busy laptop the first answers of the API server take longer than the 5 s after which a task fails.
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             # The default forks 32 workers.
             "AIRFLOW__CORE__PARALLELISM": "8",
