@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 
 from airflow_bedrock.base_models import BaseModel, Method, base_model, document, foundation_model_id
-from airflow_bedrock.local.errors import invalid
+from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.learning.training import Schedule
 
 _RATES = ("learningRate", "learningRateMultiplier")
@@ -45,6 +46,23 @@ def askable(region: str, identifier: str, provisioned: bool = False) -> str:
             "supported. Retry your request with the ID or ARN of an inference profile that contains this model."
         )
     return model_id
+
+
+def check_alive(identifier: str, today: date) -> None:
+    """Check that the end of a base model has not come: then neither it nor what was customized from it can be used.
+
+    :raises ServiceError: ResourceNotFoundException.
+    """
+    model = base_model(identifier)
+    if model and model.has_ended(today):
+        # Recorded from InvokeModel, Converse and ConverseStream, and by a model's id as by a profile's:
+        # https://github.com/awsdocs/aws-doc-sdk-examples/issues/6403
+        # https://github.com/aws-solutions-library-samples/accelerated-intelligent-document-processing-on-aws/issues/708
+        # https://github.com/griptape-ai/griptape-nodes-engine/issues/4498
+        raise not_found(
+            "This model version has reached the end of its life. "
+            "Please refer to the AWS documentation for more details."
+        )
 
 
 def known(identifier: str) -> BaseModel:

@@ -181,7 +181,7 @@ class Account:
         assert self.local is not None
         other = self.local.client("bedrock", "us-west-2")
         arn = other.create_model_copy_job(sourceModelArn=self.model, targetModelName=self.name())["jobArn"]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (found := other.get_model_copy_job(jobArn=arn))["status"] == "InProgress":
             assert time.monotonic() < deadline
         copied: str = found["targetModelArn"]
@@ -232,7 +232,7 @@ class Account:
         return f"s3://{self.local.bucket}/{key}"
 
     def _wait(self, operation: str, parameters: dict[str, Any], member: str, wanted: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (status := self.call(operation, **parameters)[member]) != wanted:
             assert time.monotonic() < deadline, f"{operation}: {status}"
             time.sleep(0.02)

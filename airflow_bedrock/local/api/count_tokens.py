@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_bedrock.local.catalog import askable
+from airflow_bedrock.local.catalog import askable, check_alive
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.inference import converse_question
@@ -19,7 +19,7 @@ def count_tokens(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     model_id, wanted = request["modelId"], request["input"]
     if not model_id.startswith("anthropic."):
         raise invalid("The provided model doesn't support counting tokens.")
-    askable(bedrock.region, model_id)
+    check_alive(askable(bedrock.region, model_id), bedrock.today)
     if "converse" in wanted:
         return {"inputTokens": converse_question(wanted["converse"]).tokens}
     body = read_body(wanted["invokeModel"]["body"])

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from airflow_bedrock.local.api.tags import tag
+from airflow_bedrock.local.errors import conflict
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, Resource
+from airflow_bedrock.local.state.resources import Accepted
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,20 @@ class Creation(Generic[Resource]):
         """Answer with a new resource, or with the one that the request's clientRequestToken has made before.
 
         :param make: checks what only the present state can tell, and makes the resource; under the world's lock.
+        :raises ServiceError: ConflictException, when the token came with another request.
         """
+        token, tokens = request.get("clientRequestToken"), bedrock.shelf.tokens
+        asked = {name: value for name, value in request.items() if name != "clientRequestToken"}
         with bedrock.world.lock:
-            arn = bedrock.accepted(self.operation, request)
-            if arn is None:
+            accepted = tokens.get(f"{self.operation} {token}")
+            if accepted is None:
                 resource = make()
-                arn = resource.arn
-                self.kept(bedrock)[arn] = resource
-                tag(bedrock, arn, request.get(self.tags))
-                bedrock.remember(self.operation, request, arn)
-                bedrock.world.runner.add(arn, self.begin(bedrock, resource))
-        return {self.answer: arn}
+                accepted = Accepted(asked, resource.arn)
+                if token is not None:
+                    tokens[f"{self.operation} {token}"] = accepted
+                self.kept(bedrock)[resource.arn] = resource
+                tag(bedrock, resource.arn, request.get(self.tags))
+                bedrock.world.runner.add(resource.arn, self.begin(bedrock, resource))
+            elif accepted.request != asked:
+                raise conflict("The clientRequestToken was used before, with different parameters. Use a new token.")
+        return {self.answer: accepted.arn}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_bedrock.base_models import FINE_TUNING, BaseModel, Method, base_model
-from airflow_bedrock.local.catalog import foundation, foundation_model_arn
+from airflow_bedrock.local.catalog import check_alive, foundation, foundation_model_arn
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
 
@@ -41,12 +41,7 @@ def base_of(bedrock: Bedrock, request: Mapping[str, Any]) -> Base:
     model = base_model(foundation(bedrock.region, identifier))
     if model is None or not model.methods:
         raise invalid(f"The provided model identifier is invalid: {identifier} is no model that can be customized.")
-    if model.has_ended(bedrock.world.clock.now().date()):
-        # Recorded from Converse: https://github.com/griptape-ai/griptape-nodes-engine/issues/4498
-        raise not_found(
-            "This model version has reached the end of its life. "
-            "Please refer to the AWS documentation for more details."
-        )
+    check_alive(model.id, bedrock.today)
     model_id, method = model.customizable_id, model.methods.get(kind)
     if method is None:
         raise invalid(f"The model {model_id} does not support customization of type {kind}.")

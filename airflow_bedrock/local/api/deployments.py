@@ -11,6 +11,7 @@ from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_changing_deployments, check_deployments
 from airflow_bedrock.local.api.tags import check_tags
+from airflow_bedrock.local.catalog import check_alive
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Deployment, Update
@@ -112,6 +113,7 @@ def _check_model(bedrock: Bedrock, arn: str) -> None:
         raise not_found(f"The provided custom model {arn} was not found.")
     if model.status != "Active":
         raise invalid(f"The provided custom model {arn} is {model.status}.")
+    check_alive(model.base_model, bedrock.today)
     base = base_model(model.base_model)
     if model.checkpoint:
         raise invalid(f"The provided custom model {arn} was trained elsewhere. Use provisioned throughput.")

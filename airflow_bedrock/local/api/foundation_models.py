@@ -66,9 +66,8 @@ def list_foundation_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[st
 
 
 def _all(bedrock: Bedrock) -> Iterator[dict[str, Any]]:
-    today = bedrock.world.clock.now().date()
     for model in base_models():
-        if model.has_ended(today):  # then only the documentation has it, says the model lifecycle's page
+        if model.has_ended(bedrock.today):  # then only the documentation has it, says the model lifecycle's page
             continue
         customizations = [
             kind for kind in _LISTED_TYPES if kind in model.methods and bedrock.region in model.methods[kind].regions
@@ -94,7 +93,7 @@ def _model(
         "responseStreamingSupported": "TEXT" in model.output,
         "customizationsSupported": customizations,
         "inferenceTypesSupported": inference,
-        "modelLifecycle": _lifecycle(model, bedrock.world.clock.now().date()),
+        "modelLifecycle": _lifecycle(model, bedrock.today),
     }
 
 

@@ -32,11 +32,13 @@ class InferenceProfile:
     def described(self) -> dict[str, Any]:
         """What Get and List show, which is the same."""
         model_id = foundation_model_id(self.id)
-        *others, last = self.regions
         name = self.name.replace(".", "-")  # the service model forbids the dot
+        model_name = name.partition(" ")[2]
+        *others, last = self.regions
+        where = f"in {' '.join(others)} and {last}" if others else "globally across all supported AWS Regions"
         return {
             "inferenceProfileName": name,
-            "description": f"Routes requests to {name[3:]} in {' '.join(others)} and {last}.",
+            "description": f"Routes requests to {model_name} {where}.",
             "inferenceProfileArn": self.arn,
             "inferenceProfileId": self.id,
             "models": [{"modelArn": foundation_model_arn(region, model_id)} for region in self.regions],
@@ -63,15 +65,16 @@ def list_inference_profiles(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
 
 def profiles(bedrock: Bedrock) -> Iterator[InferenceProfile]:
     """Return the profiles that can be called in this region."""
-    for profile in _document():
-        if bedrock.region in profile["sources"]:
-            regions = tuple(sorted({*profile["destinations"], bedrock.region}))
-            arn = f"arn:aws:bedrock:{bedrock.region}:{bedrock.account}:inference-profile/{profile['id']}"
-            yield InferenceProfile(arn, profile["id"], profile["name"], regions)
+    for alike in _document():
+        if bedrock.region in alike["sources"]:
+            regions = tuple(sorted({*alike["destinations"], bedrock.region}))
+            for id_, name in alike["names"].items():
+                arn = f"arn:aws:bedrock:{bedrock.region}:{bedrock.account}:inference-profile/{id_}"
+                yield InferenceProfile(arn, id_, name, regions)
 
 
 @cache
 def _document() -> list[dict[str, Any]]:
     text = files("airflow_bedrock.local").joinpath("inference_profiles.toml").read_text(encoding="utf-8")
-    profiles: list[dict[str, Any]] = tomllib.loads(text)["profile"]
-    return profiles
+    groups: list[dict[str, Any]] = tomllib.loads(text)["profiles"]
+    return groups

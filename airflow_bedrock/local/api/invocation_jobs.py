@@ -11,7 +11,7 @@ from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.roles import check_role
 from airflow_bedrock.local.api.tags import check_tags
-from airflow_bedrock.local.catalog import askable, foundation_model_arn
+from airflow_bedrock.local.catalog import askable, check_alive, foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, find
@@ -94,10 +94,12 @@ def _model_arn(bedrock: Bedrock, identifier: str) -> str:
     """
     custom = bedrock.models.get(identifier)
     if custom and custom.checkpoint is None:
+        check_alive(custom.base_model, bedrock.today)
         return identifier
     if ":custom-model/" in identifier:
         raise invalid("The provided model identifier is invalid.")
     model_id = askable(bedrock.region, identifier)
+    check_alive(model_id, bedrock.today)
     if identifier.startswith("arn:"):
         return identifier
     if identifier == model_id:

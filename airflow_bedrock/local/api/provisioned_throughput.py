@@ -12,7 +12,7 @@ from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_model_units
 from airflow_bedrock.local.api.tags import check_tags
-from airflow_bedrock.local.catalog import foundation, foundation_model_arn
+from airflow_bedrock.local.catalog import check_alive, foundation, foundation_model_arn
 from airflow_bedrock.local.errors import ServiceError, conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Meter, Throughput
@@ -119,10 +119,12 @@ def _model(bedrock: Bedrock, identifier: str) -> tuple[str, str]:
     if custom := find(bedrock.models, identifier):
         if custom.status != "Active":
             raise invalid(f"The provided model {identifier} is {custom.status}.")
+        check_alive(custom.base_model, bedrock.today)
         return custom.arn, foundation_model_arn(bedrock.region, custom.base_model)
     model = base_model(foundation(bedrock.region, identifier))
     if ":custom-model/" in identifier or model is None:
         raise not_found(f"The provided model {identifier} was not found.")
+    check_alive(model.id, bedrock.today)
     arn = foundation_model_arn(bedrock.region, model.customizable_id)
     return arn, arn
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Protocol, TypeVar
 
 from airflow_bedrock.local.clock import Clock
-from airflow_bedrock.local.errors import ServiceError, conflict
+from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.runner import Runner
 from airflow_bedrock.local.settings import Settings
-from airflow_bedrock.local.state.resources import Accepted, CustomModel, Deployment, Job, Shelf, new_id
+from airflow_bedrock.local.state.resources import CustomModel, Deployment, Job, Shelf, new_id
 
 
 class Named(Protocol):
@@ -113,6 +114,11 @@ class Bedrock:
         """Custom model deployments by ARN."""
         return self.shelf.deployments
 
+    @property
+    def today(self) -> date:
+        """The day, in UTC."""
+        return self.world.clock.now().date()
+
     def new_arn(self, kind: str) -> str:
         """Return an ARN that nothing has yet, such as ``…:custom-model-deployment/abc123def456``."""
         return f"arn:aws:bedrock:{self.region}:{self.account}:{kind}/{new_id()}"
@@ -126,23 +132,6 @@ class Bedrock:
     def client(self, service: str) -> Any:
         """Return a boto3 client of another service in this region."""
         return self.world.clients.client(service, self.region)
-
-    def accepted(self, operation: str, request: Mapping[str, Any]) -> str | None:
-        """Return the ARN that this request got when it came before with the same clientRequestToken.
-
-        :raises ServiceError: ConflictException, when the token came with another request.
-        """
-        seen = self.shelf.tokens.get(_token_key(operation, request))
-        if seen is None:
-            return None
-        if seen.request != _without_token(request):
-            raise conflict("The clientRequestToken was used before, with different parameters. Use a new token.")
-        return seen.arn
-
-    def remember(self, operation: str, request: Mapping[str, Any], arn: str) -> None:
-        """Note that the request was accepted, for when it comes again."""
-        if "clientRequestToken" in request:
-            self.shelf.tokens[_token_key(operation, request)] = Accepted(_without_token(request), arn)
 
 
 def find(resources: Mapping[str, Resource], identifier: str) -> Resource | None:
@@ -161,11 +150,3 @@ def get(resources: Mapping[str, Resource], identifier: str, error: ServiceError)
     if resource is None:
         raise error
     return resource
-
-
-def _token_key(operation: str, request: Mapping[str, Any]) -> str:
-    return f"{operation} {request.get('clientRequestToken', '')}"
-
-
-def _without_token(request: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in request.items() if name != "clientRequestToken"}

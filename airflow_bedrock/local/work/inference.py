@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.local.catalog import askable, foundation
+from airflow_bedrock.local.catalog import askable, check_alive, foundation
 from airflow_bedrock.local.errors import ServiceError, invalid, not_found
 from airflow_bedrock.local.learning.model import Answer, LanguageModel
 from airflow_bedrock.local.learning.tokens import tokenize
@@ -71,6 +71,7 @@ def ask(bedrock: Bedrock, model_id: str, question: Question) -> Reply:
     :raises ServiceError: it cannot be asked, or not yet.
     """
     model = _behind(bedrock, model_id)
+    check_alive(base_of_asked(bedrock, model_id), bedrock.today)
     if isinstance(model, str):
         return _reply(untrained_answer(model, question.prompt), question)
     return reply_of(model, question)

@@ -170,7 +170,7 @@ class Service:
 
 
 def wait(get: Callable[[], dict[str, Any]], *busy: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (found := get())["status"] in busy:
         assert time.monotonic() < deadline, f"still {found}"
         time.sleep(0.05)

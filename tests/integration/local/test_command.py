@@ -50,7 +50,7 @@ class Shell:
         return json.loads(ran.stdout) if ran.stdout.strip().startswith("{") else ran.stdout.strip()
 
     def wait(self, wanted: str, *arguments: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (status := self.aws(*arguments, "--query", "status", "--output", "text")) != wanted:
             assert status in ("InProgress", "Creating"), status
             assert time.monotonic() < deadline
@@ -76,7 +76,7 @@ def running(folder: Path, *arguments: str) -> Iterator[Shell]:
         yield Shell(exports, folder)
     finally:
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
 
 
@@ -191,7 +191,7 @@ def test_warning_and_clean_end(tmp_path: Path) -> None:
     exports = [process.stdout.readline() for _ in range(8)]
     told = [process.stdout.readline() for _ in range(2)]
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "asks nobody for credentials" in errors
     assert "export AWS_ENDPOINT_URL=http://127.0.0.1:" in exports[0]

@@ -31,7 +31,7 @@ def test_the_first_steps_make_a_job(local_bedrock: LocalBedrock, tmp_path: Path)
     assert ran.returncode == 0, ran.stderr
     assert '"jobName": "my-job"' in ran.stdout
     assert json.loads((tmp_path / "job.json").read_text())["roleArn"] == local_bedrock.role_arn
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     with closing(local_bedrock.client("bedrock")) as client:
         while (job := client.get_model_customization_job(jobIdentifier="my-job"))["status"] == "InProgress":
             assert time.monotonic() < deadline

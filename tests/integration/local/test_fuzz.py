@@ -67,7 +67,7 @@ class Victim:
 
     def __init__(self, local: LocalBedrock, logged: pytest.LogCaptureFixture) -> None:
         self._address = urlsplit(local.endpoint_url).netloc
-        self._connection = HTTPConnection(self._address, timeout=10)
+        self._connection = HTTPConnection(self._address, timeout=120)
         self._logged = logged
 
     def send(self, method: str, target: str, body: bytes = b"", **headers: str) -> int:
@@ -187,7 +187,7 @@ RIGHT: list[tuple[str, dict[str, Any]]] = [
         "/model/amazon.titan-text-express-v1/invoke",
         {"inputText": "a", "textGenerationConfig": {"stopSequences": ["b"]}},
     ),
-    ("/model/anthropic.claude-3-haiku-20240307-v1:0/invoke-with-response-stream", CLAUDE),
+    ("/model/anthropic.claude-sonnet-4-20250514-v1:0/invoke-with-response-stream", CLAUDE),
     ("/model/meta.llama3-1-8b-instruct-v1:0/invoke", {"prompt": "a", "max_gen_len": 5}),
     ("/model/cohere.command-r-v1:0/invoke", {"prompt": "a", "max_tokens": 5, "stop_sequences": ["b"]}),
     ("/listTagsForResource", {"resourceARN": ARN}),

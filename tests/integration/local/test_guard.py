@@ -30,7 +30,7 @@ PAGE = {**CHROME, "Origin": "https://attacker.example", "Sec-Fetch-Site": "cross
 def send(port: int, lines: str, body: bytes = b"", address: str = "127.0.0.1") -> tuple[int, bytes]:
     """Send a request as it stands, and return the status and the body of the response."""
     head = f"{lines}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    with socket.create_connection((address, port), timeout=10) as connection:
+    with socket.create_connection((address, port), timeout=120) as connection:
         connection.sendall(head.encode("latin-1") + body)
         with connection.makefile("rb") as answer:
             received = answer.read()

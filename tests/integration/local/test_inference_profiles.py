@@ -49,7 +49,34 @@ def test_a_profile_by_its_id_and_by_its_arn(service: Service) -> None:
     europe = in_region(service, "eu-west-1")
     answer = refused(europe.get_inference_profile, inferenceProfileIdentifier=PROFILE)
     assert answer[:2] == (404, "ResourceNotFoundException")
-    assert listed(europe) == []
+
+
+@pytest.mark.parametrize(
+    ("region", "geographies", "profile", "name", "regions"),
+    [
+        ("eu-south-1", {"eu", "global"}, "eu.amazon.nova-lite-v1:0", "EU Nova Lite", 5),
+        ("ap-northeast-1", {"apac", "jp", "global"}, "apac.amazon.nova-micro-v1:0", "APAC Nova Micro", 6),
+        ("ca-central-1", {"ca", "us", "global"}, "ca.amazon.nova-lite-v1:0", "CA Nova Lite", 2),
+        ("us-east-1", {"us", "global"}, "global.amazon.nova-2-lite-v1:0", "GLOBAL Amazon Nova 2 Lite", 1),
+        ("sa-east-1", set(), None, None, None),
+    ],
+)
+def test_each_geography_has_its_own(
+    service: Service, region: str, geographies: set[str], profile: str | None, name: str, regions: int
+) -> None:
+    """A region lists what can be called in it, and answers by it; so AWS listed them in Tokyo and in Canada.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
+    """
+    client = in_region(service, region)
+    assert {one["inferenceProfileId"].partition(".")[0] for one in listed(client)} == geographies
+    if profile is None:
+        return
+    found = client.get_inference_profile(inferenceProfileIdentifier=profile)
+    assert (found["inferenceProfileName"], len(found["models"])) == (name, regions)
+    runtime = service.local.client("bedrock-runtime", region)
+    asked = [{"role": "user", "content": [{"text": "red"}]}]
+    assert runtime.converse(modelId=profile, messages=asked)["output"]["message"]["content"] == [{"text": "red"}]
 
 
 def test_where_a_request_goes_depends_on_where_it_comes_from(service: Service) -> None:

@@ -69,7 +69,7 @@ class Page(HTMLParser):
 
 def ask(local: LocalBedrock, method: str = "GET") -> tuple[int, Message, str]:
     """Return the status, the headers and the body."""
-    with closing(http.client.HTTPConnection(urlsplit(local.endpoint_url).netloc, timeout=20)) as connection:
+    with closing(http.client.HTTPConnection(urlsplit(local.endpoint_url).netloc, timeout=120)) as connection:
         connection.request(method, "/_local/")
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read().decode()

@@ -49,7 +49,7 @@ def test_stream_gives_the_answer_in_pieces(service: Service) -> None:
             lambda said: said["output"]["message"]["content"][0]["text"],
         ),
         (
-            "anthropic.claude-3-haiku-20240307-v1:0",
+            "anthropic.claude-sonnet-4-20250514-v1:0",
             {
                 "anthropic_version": "bedrock-2023-05-31",
                 "max_tokens": 5,
@@ -74,7 +74,7 @@ def test_every_provider_has_its_form(service: Service, model_id: str, body: Any,
         (NOVA, {"messages": []}, "must not be empty"),
         ("meta.llama3-1-8b-instruct-v1:0", {"inputText": "bucket"}, "Malformed input request"),
         ("meta.llama3-1-8b-instruct-v1:0", ["prompt"], "Malformed input request"),
-        ("anthropic.claude-3-haiku-20240307-v1:0", {"messages": []}, "Malformed input request"),
+        ("anthropic.claude-sonnet-4-20250514-v1:0", {"messages": []}, "Malformed input request"),
         ("mistral.mistral-7b-instruct-v0:2", {"prompt": "bucket"}, "use Converse"),
         ("nobody.nothing-v1:0", {"prompt": "bucket"}, ""),
     ],
@@ -111,7 +111,7 @@ def test_invoked_stream_of_claude(service: Service) -> None:
         "max_tokens": 5,
         "messages": [{"role": "user", "content": "bucket"}],
     }
-    found = chunks(service, "anthropic.claude-3-haiku-20240307-v1:0", body)
+    found = chunks(service, "anthropic.claude-sonnet-4-20250514-v1:0", body)
     assert [one["type"] for one in found] == [
         "message_start",
         "content_block_start",
