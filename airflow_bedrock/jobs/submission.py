@@ -24,6 +24,7 @@ from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
 from airflow_bedrock.customization.waiters import Waiter, fits
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.account import check_account
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 
 log = logging.getLogger(__name__)
@@ -219,6 +220,8 @@ class Submission:
 
     def _create(self, name: str, generation: int) -> Job:
         self.before_paying()
+        if role_arn := self.request.get("roleArn"):
+            check_account(self.hook, role_arn)
         identity = self.identity
         request = {
             **self.request,

@@ -6,6 +6,7 @@ When the DAG is parsed, it is checked as far as the arguments are final by then;
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import __version__, configuration
@@ -42,7 +43,31 @@ if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
 
-    from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator as Operator
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a task asks for: its operator's arguments, as written where the DAG is parsed, rendered where it runs.
+
+    :param members: those that are members of the request, by the operator's names for them.
+    """
+
+    members: Mapping[str, Any]
+    request: object
+    customization_job_kwargs: object
+    ensure_unique_job_name: object
+    reuse: object
+    superseded: object
+    content: object
+    preflight: bool
+    tag_resources: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether the names are used as they are, without a digest.
+
+        :raises ValueError: ``ensure_unique_job_name`` is none of its choices.
+        """
+        return not adds_digest(self.ensure_unique_job_name)
 
 
 def take_members(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -80,23 +105,23 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
         ) from error
 
 
-def check_literals(task: Operator) -> None:
+def check_literals(asked: Asked) -> None:
     """Find a mistake when the DAG is parsed.
 
     :raises RequestError: names each mistake in the request.
     :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is none of its choices.
     """
-    if is_literal(task.reuse):
-        reuse_choice(task.reuse)
-    superseded_choice(task.superseded)
-    if task.content not in ("identify", "ignore"):
-        raise ValueError(f"content must be identify or ignore; got {task.content!r}")
-    if is_literal(task.ensure_unique_job_name):
-        adds_digest(task.ensure_unique_job_name)
-    given, further = task.request, task.customization_job_kwargs
-    request = _request(task, given if _is_here(given) else None, further if _is_here(further) else None)
+    if is_literal(asked.reuse):
+        reuse_choice(asked.reuse)
+    superseded_choice(asked.superseded)
+    if asked.content not in ("identify", "ignore"):
+        raise ValueError(f"content must be identify or ignore; got {asked.content!r}")
+    if is_literal(asked.ensure_unique_job_name):
+        adds_digest(asked.ensure_unique_job_name)
+    given, further = asked.request, asked.customization_job_kwargs
+    request = _request(asked, given if _is_here(given) else None, further if _is_here(further) else None)
     whole = _is_here(given) and _is_here(further)
-    refuse(request_problems(_nameable(task, request), known=is_literal, whole=whole))
+    refuse(request_problems(_nameable(asked, request), known=is_literal, whole=whole))
 
 
 def _is_here(value: object) -> bool:
@@ -104,91 +129,77 @@ def _is_here(value: object) -> bool:
     return isinstance(value, Mapping) or (is_literal(value) and not is_file(value))
 
 
-def request_of(task: Operator) -> dict[str, Any]:
+def request_of(asked: Asked) -> dict[str, Any]:
     """Return the request, from rendered arguments.
 
     :raises RequestError: an argument is no mapping, or a member is given twice.
     """
-    return _request(task, task.request, task.customization_job_kwargs)
+    return _request(asked, asked.request, asked.customization_job_kwargs)
 
 
-def _request(task: Operator, request: object, further: object) -> dict[str, Any]:
+def _request(asked: Asked, request: object, further: object) -> dict[str, Any]:
     return build_request(
         read_request(request, "request"),
         read_request(further, "customization_job_kwargs"),
-        job_name=task.job_name,
-        custom_model_name=task.custom_model_name,
-        role_arn=task.role_arn,
-        base_model_id=task.base_model_id,
-        training_data_uri=task.training_data_uri,
-        validation_data_uri=task.validation_data_uri,
-        output_data_uri=task.output_data_uri,
-        hyperparameters=task.hyperparameters,
-        **task.members,
+        **asked.members,
     )
 
 
-def _nameable(task: Operator, request: Mapping[str, Any]) -> Mapping[str, Any]:
+def _nameable(asked: Asked, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the request with such names as it will have, for the check."""
-    exact = is_literal(task.ensure_unique_job_name) and is_exact(task)
+    exact = is_literal(asked.ensure_unique_job_name) and asked.exact
     return request if exact else with_fitting_names(request)
 
 
-def checked_request(task: Operator, asker: Asker) -> dict[str, Any]:
+def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
     """Return the request, from rendered arguments, with the tags that say who asks.
 
     :raises BedrockFatalError: names each mistake.
     """
     try:
-        reuse_choice(task.reuse)
-        adds_digest(task.ensure_unique_job_name)
-        request = request_of(task)
-        check_request(_nameable(task, request))
+        reuse_choice(asked.reuse)
+        adds_digest(asked.ensure_unique_job_name)
+        request = request_of(asked)
+        check_request(_nameable(asked, request))
     except RequestError as error:
         raise BedrockFatalError(str(error)) from error
     except ValueError as error:
         raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
-    if task.tag_resources:
+    if asked.tag_resources:
         tags = automatic_tags(asker, __version__)
         for member in ("jobTags", "customModelTags"):
             request[member] = with_tags(request.get(member, []), tags)
     return request
 
 
-def identity_of(task: Operator, request: Mapping[str, Any], asker: Asker, s3: S3Hook) -> Identity:
+def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Hook) -> Identity:
     """Return what the job is known by, after a look at the places that the request names.
 
     :raises BedrockFatalError: a place does not exist, is in another region, or may not be looked at.
     :raises BedrockError: S3 did not answer.
     """
-    data = _content(task, request, s3)
-    return identify(request, data, asker, reuse_choice(task.reuse), exact=is_exact(task))
+    data = _content(asked, request, s3)
+    return identify(request, data, asker, reuse_choice(asked.reuse), exact=asked.exact)
 
 
-def identity_without_data(task: Operator, asker: Asker) -> Identity:
+def identity_without_data(asked: Asked, asker: Asker) -> Identity:
     """Return the identity without a look at S3: enough to find what the asker has made, whatever was asked for."""
-    return identify(request_of(task), [], asker, reuse_choice(task.reuse), exact=is_exact(task))
+    return identify(request_of(asked), [], asker, reuse_choice(asked.reuse), exact=asked.exact)
 
 
-def _content(task: Operator, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
+def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
     """Return what is known of the content; the same whether or not ``preflight`` looks at the buckets."""
-    uris, ignored = data_uris(request), task.content == "ignore"
-    if ignored and not task.preflight:
+    uris, ignored = data_uris(request), asked.content == "ignore"
+    if ignored and not asked.preflight:
         return []
     try:
         with nothing_spent("Looking at the data and the buckets in S3"):
-            if task.preflight:
-                region = task.hook.conn_region_name
-                check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], region)
+            if asked.preflight:
+                check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
             data = describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
             return [] if ignored else data
     except LocationError as error:
         raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
-
-
-def is_exact(task: Operator) -> bool:
-    """Whether the names are used as they are, without a digest; from rendered arguments."""
-    return not adds_digest(task.ensure_unique_job_name)
 
 
 def asker_of(context: Context) -> Asker:

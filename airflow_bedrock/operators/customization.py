@@ -39,6 +39,17 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+# The arguments that are members of the request.
+_MEMBERS = (
+    "job_name",
+    "custom_model_name",
+    "role_arn",
+    "base_model_id",
+    "training_data_uri",
+    "output_data_uri",
+    "validation_data_uri",
+    "hyperparameters",
+)
 _CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; signatures allow no more
 
 
@@ -120,14 +131,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
 
     aws_hook_class = BedrockHook
     template_fields: Sequence[str] = aws_template_fields(
-        "job_name",
-        "custom_model_name",
-        "role_arn",
-        "base_model_id",
-        "training_data_uri",
-        "output_data_uri",
-        "validation_data_uri",
-        "hyperparameters",
+        *_MEMBERS,
         "ensure_unique_job_name",
         "customization_job_kwargs",
         "members",
@@ -208,7 +212,22 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self._job_arn: str | None = None
         self._result: dict[str, Any] = {}
         self._check_waiting(waiter_delay, silence_limit)
-        asking.check_literals(self)
+        asking.check_literals(self.asked)
+
+    @property
+    def asked(self) -> asking.Asked:
+        """What is asked for, by the arguments as they are now: as written, or rendered."""
+        return asking.Asked(
+            members={**{name: getattr(self, name) for name in _MEMBERS}, **self.members},
+            request=self.request,
+            customization_job_kwargs=self.customization_job_kwargs,
+            ensure_unique_job_name=self.ensure_unique_job_name,
+            reuse=self.reuse,
+            superseded=self.superseded,
+            content=self.content,
+            preflight=self.preflight,
+            tag_resources=self.tag_resources,
+        )
 
     def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
         """Render the arguments, and the request's file if there is one.
@@ -239,7 +258,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     def _running(self, asker: Asker) -> str | None:
         """Return the ARN of a job that an earlier try has made and that runs; None also where nobody tells."""
         try:
-            return running_job_of(self.hook, asking.identity_without_data(self, asker))
+            return running_job_of(self.hook, asking.identity_without_data(self.asked, asker))
         except (BotoCoreError, ClientError, ValueError):
             return None
 
@@ -247,13 +266,14 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         asker = asking.asker_of(context)
         self._kill.arm(context["ti"])
         self._check_waiting(self._delay, self._silence_limit)  # the configuration too, before anything is paid for
-        request = asking.checked_request(self, asker)
+        asked = self.asked
+        request = asking.checked_request(asked, asker)
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
         self._submission = Submission(
             hook=self.hook,
             request=request,
-            identity=asking.identity_of(self, request, asker, self._s3),
+            identity=asking.identity_of(asked, request, asker, self._s3),
             waiter=self._waiter(asker),
             superseded=self.superseded,
             tagged=self.tag_resources,
@@ -378,7 +398,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         job_arn = self._job_arn or (in_flight and job_made_under(self.hook, in_flight))
         if not in_flight and not job_arn and asker.try_number > 1:  # while looking for what earlier tries have made
             try:
-                identity = asking.identity_without_data(self, asker)
+                identity = asking.identity_without_data(self.asked, asker)
                 job_arn = running_job_of(self.hook, identity)
             except (BotoCoreError, ClientError) as error:
                 after += f" A job of an earlier try may run on and be billed, Bedrock did not tell: {error}."
@@ -402,7 +422,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
             return self.execute(context)
         mendable = job.outcome is Outcome.FAILED and remedy_for_failure(job.failure_message) is Remedy.RETRY
-        if mendable and not asking.is_exact(self):
+        if mendable and not self.asked.exact:
             raise BedrockError(f"{failure_message(job)} A retry of this task makes a new job by itself.")
         result = result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
@@ -420,7 +440,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """Tell OpenLineage of the data that went in and the model that came out; its provider calls this."""
         from airflow_bedrock.operators.lineage import customization_lineage
 
-        return customization_lineage(data_uris(asking.request_of(self)), self._result)
+        return customization_lineage(data_uris(asking.request_of(self.asked)), self._result)
 
     @cached_property
     def _s3(self) -> S3Hook:

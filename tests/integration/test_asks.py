@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -331,3 +332,30 @@ def test_a_retry_that_cannot_look_at_the_data_tells_of_the_job_that_runs(airflow
     with pytest.raises(BedrockError, match=f"Job {arn} of an earlier try runs on and is billed"):
         airflow.ask(RETRY)
     assert airflow.ask({"retry": 2}) == arn
+
+
+@pytest.mark.parametrize(
+    ("role", "said"),
+    [
+        ("arn:aws:iam::210987654321:role/bedrock", "role/bedrock is of account 210987654321"),
+        ("arn:aws-us-gov:iam::123456789012:role/bedrock", "of account 123456789012 in partition aws-us-gov"),
+    ],
+)
+def test_a_role_of_another_account_fails_before_the_request(airflow: Airflow, role: str, said: str) -> None:
+    """The connection leads elsewhere: nothing is asked of Bedrock."""
+    with pytest.raises(BedrockFatalError, match=f"leads to account 123456789012, but .*{said}.*nothing was spent"):
+        airflow.ask(role_arn=role)
+    assert airflow.statuses() == {}
+
+
+def test_an_account_that_cannot_be_learnt_is_no_obstacle(
+    airflow: Airflow, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS STS is not within reach of the worker: one line says that the role was not checked."""
+    connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    connection["extra"]["service_config"] = {"sts": {"endpoint_url": "http://127.0.0.1:9"}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    with caplog.at_level("INFO"):
+        arn = airflow.ask()
+    assert list(airflow.statuses()) == [arn]
+    assert sum("Could not learn the connection's account" in message for message in caplog.messages) == 1

@@ -102,7 +102,7 @@ def test_the_output_of_another_task_is_left_for_later() -> None:
 @pytest.mark.parametrize("name", ["customization_job_kwargs", "request"])
 def test_a_mapping_as_text_is_read(name: str, text: str) -> None:
     """A template renders a mapping as text; the job is not made without what it says."""
-    assert checked_request(rendered(name, text), ASKER)["customModelKmsKeyId"] == "alias/x"
+    assert checked_request(rendered(name, text).asked, ASKER)["customModelKmsKeyId"] == "alias/x"
 
 
 @pytest.mark.parametrize("value", [[("a", 1)], "alias/x", 5])
@@ -110,7 +110,7 @@ def test_a_mapping_as_text_is_read(name: str, text: str) -> None:
 def test_what_renders_to_no_mapping_fails_for_good(name: str, value: Any) -> None:
     """Before anything is spent; a retry would render the same."""
     with pytest.raises(BedrockFatalError, match=f"{name} must be a mapping of members.*nothing was spent"):
-        checked_request(rendered(name, value), ASKER)
+        checked_request(rendered(name, value).asked, ASKER)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_renders_to_no_mapping_fails_for_good(name: str, value: Any) -> Non
 def test_what_a_template_renders_is_checked_before_the_call(name: str, value: Any, said: str) -> None:
     """With an error that says so, and no retry."""
     with pytest.raises(BedrockFatalError, match=said):
-        checked_request(rendered(name, value), ASKER)
+        checked_request(rendered(name, value).asked, ASKER)
 
 
 def test_members_come_from_default_args_too() -> None:
@@ -143,10 +143,10 @@ def test_members_come_from_default_args_too() -> None:
             custom_model_kms_key_id="alias/mine",
             default_args={"customization_type": "FINE_TUNING"},
         )
-    assert request_of(task)["customModelKmsKeyId"] == "alias/k"
+    assert request_of(task.asked)["customModelKmsKeyId"] == "alias/k"
     assert (task.retries, task.role_arn) == (3, ARGUMENTS["role_arn"])
-    assert request_of(other)["customModelKmsKeyId"] == "alias/mine"
-    assert request_of(other)["customizationType"] == "FINE_TUNING"
+    assert request_of(other.asked)["customModelKmsKeyId"] == "alias/mine"
+    assert request_of(other.asked)["customizationType"] == "FINE_TUNING"
 
 
 def test_a_mapped_task_has_the_members_of_default_args() -> None:
@@ -158,7 +158,7 @@ def test_a_mapped_task_has_the_members_of_default_args() -> None:
         ).expand(job_name=["a", "b"])
     task = mapped.unmap({"job_name": "a"})
     assert isinstance(task, BedrockModelCustomizationOperator)
-    request = request_of(task)
+    request = request_of(task.asked)
     assert request["customModelKmsKeyId"] == "alias/k"
     assert request["customizationType"] == "FINE_TUNING"
 
@@ -170,7 +170,7 @@ def test_a_file_may_be_a_path(path: Any, tmp_path: Path) -> None:
     with DAG("dag", template_searchpath=str(tmp_path)):
         task = operator(request=path)
     task.render_template_fields({"key": "alias/x"})  # type: ignore[typeddict-unknown-key]  # what the file uses
-    assert request_of(task)["customModelKmsKeyId"] == "alias/x"
+    assert request_of(task.asked)["customModelKmsKeyId"] == "alias/x"
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Whose account a connection leads to, asked before money is spent in the wrong one."""
+
+from __future__ import annotations
+
+import logging
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockHook
+
+log = logging.getLogger(__name__)
+
+_QUICK = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 2})  # it may be unreachable in a VPC
+
+
+def check_account(hook: BedrockHook, role_arn: str) -> None:
+    """Check that the role is of the account, and of the partition, that the connection leads to.
+
+    Where AWS STS does not tell, the role is taken as it is: Bedrock refuses one that it cannot assume.
+
+    :raises BedrockFatalError: it is of another one.
+    """
+    try:
+        caller = _caller_arn(hook)
+    except (BotoCoreError, ClientError) as error:
+        log.info("Could not learn the connection's account, so that of role %s was not checked: %s", role_arn, error)
+        return
+    ours, the_role_s = _place(caller), _place(role_arn)
+    if ours != the_role_s:
+        raise BedrockFatalError(
+            f"Connection {hook.aws_conn_id} leads to account {ours}, but role {role_arn} is of account {the_role_s}. "
+            "No job was made and nothing was spent. Name a role of the connection's account, or another aws_conn_id."
+        )
+
+
+def _caller_arn(hook: BedrockHook) -> str:
+    client = hook.get_session(region_name=hook.region_name).client(
+        "sts",
+        endpoint_url=hook.conn_config.get_service_endpoint_url("sts"),
+        config=hook.config.merge(_QUICK),
+        verify=hook.verify,
+    )
+    try:
+        return str(client.get_caller_identity()["Arn"])
+    finally:
+        client.close()
+
+
+def _place(arn: str) -> str:
+    """Return the account and, where it is not of the public partition, that partition too."""
+    _, partition, _, _, account, *_ = arn.split(":")
+    return account if partition == "aws" else f"{account} in partition {partition}"
