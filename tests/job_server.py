@@ -234,7 +234,12 @@ class JobServer:
             asked = {name: values[0] for name, values in parse_qs(query).items()}
             after = datetime.fromisoformat(asked.get("creationTimeAfter", "1970-01-01T00:00:00Z"))
             start, size = int(asked.get("nextToken", 0)), int(asked.get("maxResults", 100))
-            shown = [job for job in self.jobs.values() if job.listed and job.exists and job.created > after]
+            statuses = asked.get("statusEquals", "")
+            shown = [
+                job
+                for job in self.jobs.values()
+                if job.listed and job.exists and job.created > after and job.status in (statuses or job.status)
+            ]
             shown.sort(key=lambda job: job.created, reverse=asked.get("sortOrder") == "Descending")
             page: dict[str, Any] = {
                 "modelCustomizationJobSummaries": [job.summary() for job in shown[start : start + size]]

@@ -74,10 +74,12 @@ class ListJobs:
 
     :param created_after: show only jobs created after this time; None for all.
     :param token: the page to continue from; None for the first.
+    :param status: show only jobs in this status; None for all.
     """
 
     created_after: datetime | None
     token: str | None = None
+    status: str | None = None
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,13 @@ class Planner:
         elif not self._listing.asking:
             times.append(-math.inf)
         return max(self._hold_until, min(times, default=math.inf))
+
+    def without_list(self, noun: str) -> str:
+        """Say what becomes of looking at resources with this noun where the caller may not list them."""
+        return (
+            f"It looks at 1000 {noun}s in one call; looking at each of {len(self)} by itself instead, spread over the "
+            "poll interval."
+        )
 
     def lag(self, now: float) -> float:
         """How old the oldest answer is, in seconds: how late an end may be noticed."""

@@ -14,13 +14,13 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial, reduce
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import structlog
 from airflow.providers.common.compat.sdk import Stats
@@ -32,6 +32,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from airflow_bedrock.aws_errors import (
     error_code,
     is_about_credentials,
+    is_denied,
     is_not_found,
     is_throttled,
     is_transient,
@@ -41,14 +42,15 @@ from airflow_bedrock.jobs.footprint import forget_endpoints, keep_out_of_collect
 from airflow_bedrock.jobs.planner import (
     PAGE_SIZE,
     Ask,
+    Ended,
     Finding,
     GetJob,
     ListJobs,
-    News,
     Pace,
     Planner,
     Trouble,
 )
+from airflow_bedrock.jobs.quota import QuotaQueue, Refusal, Turn
 from airflow_bedrock.jobs.resources import Resource, Seen
 
 if TYPE_CHECKING:
@@ -67,17 +69,21 @@ _CLIENT_CONFIG = Config(
 )
 
 
-class Watch:
-    """What one trigger hears about its job or other resource, for as long as it is in the ``with`` statement."""
+T = TypeVar("T")
+P = TypeVar("P", Planner, QuotaQueue)
 
-    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "pace", "resource")
 
-    def __init__(self, poll_loop: PollLoop, resource: Resource, identifier: str, pace: Pace) -> None:
-        self.resource = resource
+class Watch(Generic[T]):
+    """What one trigger hears about what it waits for, for as long as it is in the ``with`` statement."""
+
+    __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "kind", "pace")
+
+    def __init__(self, poll_loop: PollLoop, kind: _Kind, identifier: str, pace: Pace) -> None:
+        self.kind = kind
         self.identifier = identifier
         self.pace = pace
         self._poll_loop = poll_loop
-        self._findings: list[Finding | BaseException] = []
+        self._findings: list[T | BaseException] = []
         self._waiter: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -88,13 +94,13 @@ class Watch:
     ) -> None:
         self._poll_loop.unwatch(self)
 
-    def tell(self, finding: Finding | BaseException) -> None:
+    def tell(self, finding: T | BaseException) -> None:
         """Hand over news."""
         self._findings.append(finding)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def next(self) -> Finding:
+    async def next(self) -> T:
         """Wait for news.
 
         :raises RuntimeError: the loop broke.
@@ -109,13 +115,17 @@ class Watch:
 
 
 class _Kind:
-    """One kind of resource: who watches which ones, and when to ask."""
+    """What is asked about together: one kind of resource, or the queue for its quota."""
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, planner: Planner | QuotaQueue) -> None:
         self.resource = resource
-        self.planner = Planner(jitter=lambda: random.uniform(0.9, 1.1))  # noqa: S311  # not a secret
-        self.watches: dict[str, list[Watch]] = {}
+        self.planner = planner
+        self.watches: dict[str, list[Watch[Any]]] = {}
         self.refusal_logged = False
+
+
+def _jitter() -> float:
+    return random.uniform(0.9, 1.1)  # noqa: S311  # not a secret
 
 
 class PollLoop:
@@ -123,7 +133,7 @@ class PollLoop:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._kinds: dict[Resource, _Kind] = {}
+        self._kinds: dict[tuple[Resource, type[Planner | QuotaQueue]], _Kind] = {}
         self._wake = asyncio.Event()
         self._drivers = 0
         self._own_driver: asyncio.Task[None] | None = None
@@ -139,22 +149,41 @@ class PollLoop:
         *,
         created: datetime | None = None,
         exists: bool = False,
-    ) -> Watch:
+    ) -> Watch[Finding]:
         """Watch a resource at this pace, for as long as the context that is returned lasts."""
-        if (kind := self._kinds.get(resource)) is None:
-            kind = self._kinds[resource] = _Kind(resource)
-        watch = Watch(self, resource, identifier, pace)
-        known = kind.planner.watch(identifier, created, pace, time.monotonic(), exists=exists)
+        kind, planner = self._kind(resource, Planner)
+        known = planner.watch(identifier, created, pace, time.monotonic(), exists=exists)
+        watch: Watch[Finding] = self._begin(kind, identifier, pace)
         if known is not None:
             watch.tell(known)
+        return watch
+
+    def queue(self, resource: Resource, refusal: Refusal, pace: Pace) -> Watch[Turn]:
+        """Wait for room in the quota of this kind of resource, for as long as the context that is returned lasts."""
+        kind, queue = self._kind(resource, QuotaQueue)
+        queue.join(refusal, pace, time.monotonic())
+        return self._begin(kind, refusal.task, pace)
+
+    def _kind(self, resource: Resource, planner: type[P]) -> tuple[_Kind, P]:
+        key = (resource, planner)
+        if key not in self._kinds:
+            self._kinds[key] = _Kind(resource, planner(jitter=_jitter))
+        kind = self._kinds[key]
+        return kind, cast("P", kind.planner)
+
+    def _planners(self) -> Iterator[Planner]:
+        return (kind.planner for kind in self._kinds.values() if isinstance(kind.planner, Planner))
+
+    def _begin(self, kind: _Kind, identifier: str, pace: Pace) -> Watch[Any]:
+        watch: Watch[Any] = Watch(self, kind, identifier, pace)
         kind.watches.setdefault(identifier, []).append(watch)
         keep_out_of_collection("waiting", sum(len(kind.watches) for kind in self._kinds.values()))
         self._wake.set()
         return watch
 
-    def unwatch(self, watch: Watch) -> None:
+    def unwatch(self, watch: Watch[Any]) -> None:
         """Watch no more; the context does this."""
-        kind = self._kinds[watch.resource]
+        kind = watch.kind
         watches = kind.watches[watch.identifier]
         watches.remove(watch)
         if watches:
@@ -164,7 +193,7 @@ class PollLoop:
             del kind.watches[watch.identifier]
             kind.planner.unwatch(watch.identifier)
         if not kind.watches:
-            del self._kinds[watch.resource]
+            del self._kinds[kind.resource, type(kind.planner)]
         self._release()
 
     @asynccontextmanager
@@ -225,13 +254,13 @@ class PollLoop:
                     await self._wake.wait()
 
     def _next(self) -> tuple[_Kind, Ask] | None:
-        for resource, kind in self._kinds.items():
+        for key, kind in self._kinds.items():
             if (ask := kind.planner.next(time.monotonic())) is not None:
-                self._kinds[resource] = self._kinds.pop(resource)  # to the back: the kinds take turns
+                self._kinds[key] = self._kinds.pop(key)  # to the back: the kinds take turns
                 return kind, ask
         return None
 
-    async def _answer(self, kind: _Kind, ask: Ask) -> News:
+    async def _answer(self, kind: _Kind, ask: Ask) -> list[tuple[str, Any]]:
         tags = {"operation": "list" if isinstance(ask, ListJobs) else "get"}
         Stats.incr("bedrock.polls", tags=tags)
         try:
@@ -249,10 +278,13 @@ class PollLoop:
             news = kind.planner.listed(jobs, token, now)
         else:
             news = kind.planner.got(ask, answer, now)
-        keep_out_of_collection("answered", sum(kind.planner.answered for kind in self._kinds.values()))
+        queue = self._kinds.get((kind.resource, QuotaQueue))
+        if queue is not None and any(isinstance(finding, Ended) for _, finding in news):
+            cast("QuotaQueue", queue.planner).job_ended(now)
+        keep_out_of_collection("answered", sum(planner.answered for planner in self._planners()))
         return news
 
-    async def _tell(self, kind: _Kind, news: News) -> None:
+    async def _tell(self, kind: _Kind, news: list[tuple[str, Any]]) -> None:
         for i, (identifier, finding) in enumerate(news):
             # A copy: whoever is told of an end leaves.
             for j, watch in enumerate(tuple(kind.watches.get(identifier, ()))):
@@ -263,11 +295,11 @@ class PollLoop:
     @property
     def watched(self) -> int:
         """How many resources are watched."""
-        return sum(len(kind.planner) for kind in self._kinds.values())
+        return sum(len(planner) for planner in self._planners())
 
     def lag(self, now: float) -> float:
         """How old the oldest answer is, in seconds."""
-        return max((kind.planner.lag(now) for kind in self._kinds.values()), default=0.0)
+        return max((planner.lag(now) for planner in self._planners()), default=0.0)
 
     def _log_trouble(self, kind: _Kind, ask: Ask, trouble: Trouble, error: Exception) -> None:
         """Say once what to allow, and of all else once in a while how often it happened."""
@@ -277,13 +309,12 @@ class PollLoop:
                 return
             kind.refusal_logged = True
             log.warning(
-                "Bedrock refused %s, which looks at 1000 %ss in one call. Looking at each of %d by itself instead, "
-                "spread over the poll interval. Allow bedrock:%s to the role of connection %s. %s",
+                "Bedrock refused %s. %s%s AWS said: %s",
                 resource.list_operation,
-                resource.noun,
-                len(kind.planner),
-                resource.list_operation,
-                self._connection.aws_conn_id,
+                kind.planner.without_list(resource.noun),
+                f" Allow bedrock:{resource.list_operation} to the role of connection {self._connection.aws_conn_id}."
+                if is_denied(error)
+                else "",
                 error,
             )
             return
@@ -366,6 +397,8 @@ def _list(resource: Resource, ask: ListJobs, client: BedrockClient) -> tuple[lis
         arguments[resource.created_after] = ask.created_after
     if ask.token is not None:
         arguments["nextToken"] = ask.token
+    if ask.status is not None:
+        arguments["statusEquals"] = ask.status
     page: dict[str, Any] = getattr(client, xform_name(resource.list_operation))(**arguments)
     return page["seen"], page["nextToken"]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
@@ -122,9 +122,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     :param cancel_on_kill: the amazon provider's name for ``stop_on_kill``; wins over it.
     :param stop_on_timeout: stop the job when ``execution_timeout`` runs out, and do not try again. With False it runs
         on, and a retry adopts it. (default: True)
-    :param slot_retry_delay: seconds until the next attempt while the account's quota of jobs is used up; the task
-        gives its worker slot back meanwhile. (default: 300)
-    :param slot_timeout: seconds after which waiting for the quota is given up. (default: a day)
+    :param slot_timeout: seconds after which waiting for the account's quota of jobs is given up. A task waits for it
+        without its worker slot, and asks again when a job has ended. (default: a day)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
@@ -173,7 +172,6 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         stop_on_kill: bool = True,
         cancel_on_kill: bool | None = None,
         stop_on_timeout: bool = True,
-        slot_retry_delay: float = 300,
         slot_timeout: float = 24 * 60 * 60,
         silence_limit: float | None = None,
         **kwargs: Any,
@@ -204,7 +202,6 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.superseded = superseded
         self.stop_on_kill = stop_on_kill if cancel_on_kill is None else cancel_on_kill
         self.stop_on_timeout = stop_on_timeout
-        self.slot_retry_delay = slot_retry_delay
         self.slot_timeout = slot_timeout
         self.silence_limit = silence_limit
         self._kill = KillSwitch()
@@ -282,7 +279,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         try:
             job = self._submission.find_or_create()
         except NoSlotError as error:
-            return self._wait_for_slot(context, error)
+            self._wait_for_quota(context, error)
         self._job_arn = job.arn
         if self.stop_on_kill:
             stop = partial(stop_unless_others_wait, self.hook, job.arn, self._waiter(asker))
@@ -301,7 +298,9 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         return self._finish(job_of_event(self.hook, event, self._silence_limit), context)
 
     def execute_again(self, context: Context, event: Any = None) -> str:
-        """Ask again, after a wait for a slot."""
+        """Ask again, after a wait for the quota."""
+        if isinstance(event, Mapping) and event.get("kind") == "late":
+            raise self._quota_given_up("The account's quota of jobs is used up.")
         return self.execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -323,26 +322,46 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             configuration.seconds("waiter_delay", delay)
         if silence_limit is not None:
             configuration.seconds("silence_limit", silence_limit, zero=True)
-        configuration.seconds("slot_retry_delay", self.slot_retry_delay)
         configuration.seconds("slot_timeout", self.slot_timeout, zero=True)
         looks: object = self.waiter_max_attempts
         if looks is not None and (not isinstance(looks, int) or looks < 1):
             raise ValueError(f"waiter_max_attempts must be a number of looks, 1 or more; got {looks!r}")
 
-    def _wait_for_slot(self, context: Context, error: NoSlotError) -> str:
-        from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+    def _wait_for_quota(self, context: Context, error: NoSlotError) -> NoReturn:
+        # Here, since a DAG file pays for each import whenever it is parsed.
+        from airflow_bedrock.jobs.quota import IDLE_SECONDS, active_jobs, is_zero
+        from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 
-        ti = context["ti"]
-        since = _pushed(ti, "waiting_for_slot_since") or time.time()
-        if time.time() - since > self.slot_timeout:
-            raise BedrockError(f"{error} Waited for {self.slot_timeout:.0f} s; nothing was spent.") from error
-        ti.xcom_push(key="waiting_for_slot_since", value=since)
-        self.log.info("%s Asking again in %.0f s, without a worker slot meanwhile.", error, self.slot_retry_delay)
+        ti, now = context["ti"], time.time()
+        asked_at = _pushed(ti, "waiting_for_slot_since") or now
+        if now - asked_at >= self.slot_timeout:
+            raise self._quota_given_up(str(error)) from error
+        running = active_jobs(self.hook)
+        idle_since = None if running != 0 else _pushed(ti, "no_job_has_run_since") or now
+        if is_zero(str(error)) or (idle_since is not None and now - idle_since >= IDLE_SECONDS):
+            raise BedrockFatalError(
+                f"{error} No job has to end first: the quota is zero, or one that jobs do not free, such as that of "
+                "custom models. Ask for more of it in Service Quotas, or delete what fills it."
+            ) from error
+        ti.xcom_push(key="waiting_for_slot_since", value=asked_at)
+        ti.xcom_push(key="no_job_has_run_since", value=idle_since or 0.0)
+        self.log.info("%s Jobs that run: %s. Waiting in the triggerer until one ends.", error, running)
         self.defer(
-            trigger=TimeDeltaTrigger(timedelta(seconds=self.slot_retry_delay)),
+            trigger=BedrockQuotaTrigger(
+                task=asking.asker_of(context).instance,
+                asked_at=asked_at,
+                refused_at=now,
+                running=running,
+                deadline=asked_at + self.slot_timeout,
+                poll_interval=self._delay,
+                **Connection.of(**self._hook_parameters).arguments(),
+            ),
             method_name=self.execute_again.__name__,
         )
         raise AssertionError("defer() raises")
+
+    def _quota_given_up(self, why: str) -> BedrockError:
+        return BedrockError(f"{why} Waited for {self.slot_timeout:.0f} s; no job was made and nothing was spent.")
 
     def _defer(self, job: Job) -> None:
         # Here, since a DAG file pays for each import whenever it is parsed, and only a deferred task needs this one.

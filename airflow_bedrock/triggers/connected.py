@@ -71,11 +71,11 @@ class BedrockTrigger(BaseEventTrigger):
         yield TriggerEvent(event)
 
     @abstractmethod
-    def _watch(self, poll_loop: PollLoop) -> Watch:
+    def _watch(self, poll_loop: PollLoop) -> Watch[Any]:
         """Begin to watch what is waited for."""
 
     @abstractmethod
-    async def _wait(self, watch: Watch) -> dict[str, Any]:
+    async def _wait(self, watch: Watch[Any]) -> dict[str, Any]:
         """Return the event that ends the wait."""
 
     @abstractmethod

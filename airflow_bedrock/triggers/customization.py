@@ -10,7 +10,7 @@ from typing import Any, cast
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.job import Job, changes, duration
 from airflow_bedrock.jobs.patience import Patience
-from airflow_bedrock.jobs.planner import Ended, Missing, Pace, Unanswered
+from airflow_bedrock.jobs.planner import Ended, Finding, Missing, Pace, Unanswered
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.triggers.connected import BedrockTrigger
@@ -86,10 +86,10 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
                 self.connection.bedrock, self.job_identifier, self.task_instance, own_run_only=own_run_only
             )
 
-    def _watch(self, poll_loop: PollLoop) -> Watch:
+    def _watch(self, poll_loop: PollLoop) -> Watch[Finding]:
         return poll_loop.watch(CUSTOMIZATION_JOB, self.job_identifier, self.pace, created=self.created)
 
-    async def _wait(self, watch: Watch) -> dict[str, Any]:
+    async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
         log.info("Waiting for job %s, looking every %g s", self.job_identifier, self.pace.interval)
         patience = Patience(self.silence_limit)
         seen: Job | None = None

@@ -121,11 +121,11 @@ class BedrockCustomModelDeploymentTrigger(BedrockTrigger):
         self.deadline = deadline
         self.waiter_delay = waiter_delay
 
-    def _watch(self, poll_loop: PollLoop) -> Watch:
+    def _watch(self, poll_loop: PollLoop) -> Watch[Finding]:
         pace = Pace(interval=self.waiter_delay, ceiling=max(self.waiter_delay, configuration.poll_interval_max()))
         return poll_loop.watch(DEPLOYMENT, self.deployment_arn, pace, exists=True)
 
-    async def _wait(self, watch: Watch) -> dict[str, Any]:
+    async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
         log.info("Waiting for deployment %s, looking every %g s", self.deployment_arn, self.waiter_delay)
         verdict = DeploymentWatch(deployment_arn=self.deployment_arn, deadline=self.deadline)
         while True:

@@ -8,7 +8,7 @@ import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -429,18 +429,45 @@ def test_a_pace_of_no_seconds_is_refused_when_the_dag_is_parsed(account: Account
 def test_a_used_up_quota_is_waited_for_without_a_worker(account: Account, local: LocalBedrock, name: str) -> None:
     """The task defers, asks again when it is resumed, and is given up after slot_timeout; nothing is paid for it."""
     data = account.put("train.jsonl", records())
-    task = operator(account, local, data, job_name=name, slot_retry_delay=77)
-    local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", times=2)
+    task = operator(account, local, data, job_name=name)
+    local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", times=3)
     now = waiting_context()
-    with pytest.raises(TaskDeferred) as deferred:
+    with pytest.raises(TaskDeferred) as first:
         task.execute(now)
-    assert deferred.value.method_name == "execute_again"
+    assert first.value.method_name == "execute_again"
+    with pytest.raises(TaskDeferred) as second:
+        task.execute_again(now, {"kind": "room"})
+    one, two = (deferred.value.trigger.serialize()[1] for deferred in (first, second))
+    assert two["asked_at"] == one["asked_at"] < two["refused_at"], "it keeps its place in the queue"
+    assert two["deadline"] == one["deadline"] == one["asked_at"] + task.slot_timeout
+    with pytest.raises(BedrockError, match="nothing was spent"):
+        task.execute_again(now, {"kind": "late"})
     now["ti"].pushed["waiting_for_slot_since"] -= task.slot_timeout + 1
     with pytest.raises(BedrockError, match="nothing was spent"):
-        task.execute_again(now)
+        task.execute_again(now, {"kind": "room"})
     assert account.jobs(name) == []
     del now["ti"].pushed["waiting_for_slot_since"]
-    assert task.execute_again(now) == account.jobs(name)[0]["jobArn"]
+    # A task that an older version has deferred is resumed with the time.
+    assert task.execute_again(now, datetime.now(UTC)) == account.jobs(name)[0]["jobArn"]
+
+
+def test_a_quota_without_room_fails_where_no_job_has_to_end_first(
+    account: Account, local: LocalBedrock, name: str
+) -> None:
+    """At once where the service says that it is zero; else when no job has run for two minutes."""
+    task = operator(account, local, account.put("train.jsonl", records()), job_name=name)
+    said = "You have reached the quota of 0 jobs."
+    local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", message=said)
+    with pytest.raises(BedrockFatalError, match="Ask for more of it in Service Quotas"):
+        task.execute(waiting_context())
+    local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", times=2)
+    now = waiting_context()
+    with pytest.raises(TaskDeferred):
+        task.execute(now)
+    now["ti"].pushed["no_job_has_run_since"] -= 120
+    with pytest.raises(BedrockFatalError, match="No job has to end first"):
+        task.execute_again(now, {"kind": "room"})
+    assert account.jobs(name) == []
 
 
 @pytest.mark.parametrize("form", ["request.json", "request.yaml"])

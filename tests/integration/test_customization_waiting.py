@@ -102,7 +102,7 @@ def test_a_job_that_is_known_to_exist_is_missing_only_after_some_looks_and_some_
         {"silence_limit": "60"},
         {"waiter_max_attempts": 0},
         {"waiter_max_attempts": "3"},
-        {"slot_retry_delay": 0},
+        {"slot_timeout": -1},
     ],
     ids=str,
 )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.triggers import BedrockCustomModelDeploymentTrigger, BedrockModelCustomizationTrigger
+from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 
 GOLDEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "serialized.json").read_text())
 CONNECTION: dict[str, Any] = {
@@ -42,6 +43,15 @@ MADE = {
     "deployment, by default": BedrockCustomModelDeploymentTrigger(deployment_arn=DEPLOYMENT, deadline=1767268800.5),
     "deployment": BedrockCustomModelDeploymentTrigger(
         deployment_arn=DEPLOYMENT, deadline=1767268800.5, waiter_delay=7, **CONNECTION
+    ),
+    "quota": BedrockQuotaTrigger(
+        task="0123456789abcdef",
+        asked_at=1767182400.5,
+        refused_at=1767182500.5,
+        running=10,
+        deadline=1767268800.5,
+        poll_interval=7,
+        **CONNECTION,
     ),
 }
 

@@ -1,0 +1,247 @@
+"""The queue of tasks that the account's quota of jobs has no room for: whom to wake when a job ends.
+
+The service does not tell the quota. What is known is how many jobs ran when it refused another one: when fewer run,
+there is room. Times are seconds of any clock that does not run backwards, except those that survive a restart of the
+triggerer, which are of the wall clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
+from airflow_bedrock.jobs.planner import GATHER_SECONDS, Ask, ListJobs, Pace, Trouble
+from airflow_bedrock.jobs.resources import Seen
+
+log = logging.getLogger(__name__)
+
+ACTIVE_STATUSES = ("InProgress", "Stopping")
+"""A job in one of these counts against the quota."""
+
+IDLE_SECONDS = SECONDS_UNTIL_MISSING
+"""For so long no job runs, and none has room: then none will have. A new job may be hidden for a while."""
+
+_LOOK_AGAIN_SECONDS = 5.0  # no more than one look in this time for tasks that join
+_ARRIVE_SECONDS = 120.0  # from its waking, a task may take so long until its job is shown
+_THROTTLED = 4  # times the interval, until the next look
+
+_ZERO = re.compile(r"\b(quota|limit)\b\D{0,20}\b0\b")
+
+
+def is_zero(error: str) -> bool:
+    """Whether the service says that the quota is zero."""
+    return bool(_ZERO.search(error))
+
+
+def active_jobs(hook: BedrockHook) -> int | None:
+    """Return how many jobs count against the quota; None where the service does not tell."""
+    try:
+        return sum(len(hook.list_customization_jobs(status=status)) for status in ACTIVE_STATUSES)
+    except (BotoCoreError, ClientError) as error:
+        log.warning("Cannot count the jobs that run; allow bedrock:ListModelCustomizationJobs to the role: %s", error)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a task knows that was refused for the quota. It survives a restart of the triggerer.
+
+    :param task: identifies the task instance.
+    :param asked_at: when the task asked first, by the wall clock: its place in the queue.
+    :param refused_at: when it was refused last, by the wall clock.
+    :param running: jobs that ran then; None where that is not known.
+    """
+
+    task: str
+    asked_at: float
+    refused_at: float
+    running: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How things stand for a task in the queue.
+
+    :param go: whether it is to ask for its job now.
+    :param running: jobs that run; None where that is not known.
+    :param ahead: tasks that are before it in the queue.
+    :param waiting: tasks in the queue.
+    """
+
+    go: bool
+    running: int | None
+    ahead: int
+    waiting: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    refusal: Refusal
+    pace: Pace
+    told: Turn | None = None
+
+
+@dataclass(slots=True)
+class _Look:
+    """A look at the jobs that run, under way: List takes one status at a time."""
+
+    statuses: list[str] = field(default_factory=lambda: list(ACTIVE_STATUSES))
+    token: str | None = None
+    arns: set[str] = field(default_factory=set)
+    asking: bool = False
+
+
+@dataclass
+class QuotaQueue:
+    """Who waits for room, and how many jobs run. Pure: it is asked for questions and given answers as a planner is.
+
+    The first in the queue asks again now and then although no job has ended: the quota may have been raised, or a slot
+    may have been free before the jobs that run were counted.
+
+    :param jitter: a factor around 1 for each look.
+    """
+
+    jitter: Callable[[], float] = lambda: 1.0
+    _waiting: dict[str, _Waiting] = field(default_factory=dict)
+    _woken: dict[str, float] = field(default_factory=dict)  # when; their jobs are not shown yet
+    _room: int | None = None  # jobs that may run at once, as far as is known
+    _refused_at: float = -math.inf
+    _running: set[str] | None = None
+    _look: _Look | None = None
+    _look_at: float = math.inf
+    _looked_at: float = -math.inf
+    _asked_at: float = -math.inf  # when somebody was refused or woken last
+    _retries: int = 0  # since a job has ended
+
+    def __len__(self) -> int:
+        """How many tasks wait."""
+        return len(self._waiting)
+
+    def join(self, refusal: Refusal, pace: Pace, now: float) -> None:
+        """Take a task in. Whoever was woken and refused once more takes up its former place."""
+        self._woken.pop(refusal.task, None)
+        self._waiting[refusal.task] = _Waiting(refusal, pace)
+        if refusal.refused_at >= self._refused_at:
+            self._room, self._refused_at = refusal.running, refusal.refused_at
+        self._asked_at = now
+        self._look_at = min(self._look_at, max(now + GATHER_SECONDS, self._looked_at + _LOOK_AGAIN_SECONDS))
+
+    def keep_pace(self, task: str, pace: Pace, now: float) -> None:
+        """Look at another pace for a task from now on."""
+        self._waiting[task].pace = pace
+
+    def unwatch(self, task: str) -> None:
+        """Take a task out: it was woken, or waits no more."""
+        del self._waiting[task]
+
+    def job_ended(self, now: float) -> None:
+        """Look at once, since a job has ended."""
+        self._look_at = min(self._look_at, now)
+
+    def lost_asks(self) -> None:
+        """Whoever had taken questions is gone, and their answers with him."""
+        self._look = None
+
+    def next(self, now: float) -> Ask | None:
+        """Take the next question; None where nothing is due before :meth:`wakes_at`."""
+        if self._look is None and self._waiting and now >= self._look_at:
+            self._look, self._looked_at = _Look(), now
+            self._look_at = now + self._interval() * self.jitter()
+        if (look := self._look) is None or look.asking:
+            return None
+        look.asking = True
+        return ListJobs(None, look.token, status=look.statuses[0])
+
+    def wakes_at(self) -> float:
+        """When :meth:`next` has a question again, unless something happens before."""
+        if self._look is not None:
+            return math.inf if self._look.asking else -math.inf
+        return self._look_at if self._waiting else math.inf
+
+    def without_list(self, noun: str) -> str:
+        """Say what becomes of the wait where the caller may not list what fills the quota, things with this noun."""
+        return (
+            f"How many {noun}s run is not known, so that the first of the {len(self)} tasks that wait for the quota "
+            "asks for its own once in each poll interval."
+        )
+
+    def got(self, ask: Ask, job: Seen, now: float) -> list[tuple[str, Turn]]:
+        """Nobody is looked at by itself here."""
+        return []
+
+    def listed(self, jobs: Iterable[Seen], token: str | None, now: float) -> list[tuple[str, Turn]]:
+        """Take a page of List."""
+        if (look := self._look) is None:
+            return []
+        look.asking = False
+        look.arns.update(job.arn for job in jobs)
+        look.token = token
+        if token is None:
+            look.statuses.pop(0)
+        if look.statuses:
+            return []
+        self._look = None
+        for _ in look.arns - (look.arns if self._running is None else self._running):
+            if self._woken:  # whoever was woken first has its job, or another one was faster
+                del self._woken[next(iter(self._woken))]
+        self._running = look.arns
+        if self._room is not None:
+            self._room = max(self._room, len(look.arns))
+        return self._turns(now)
+
+    def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> list[tuple[str, Turn]]:
+        """Take a question that has no answer. Where nobody may list, the first in the queue asks once an interval."""
+        self._look = None
+        if trouble is Trouble.THROTTLED:
+            self._look_at = max(self._look_at, now + _THROTTLED * self._interval())
+        if trouble is not Trouble.REFUSED:
+            return []
+        self._running = None
+        return self._turns(now)
+
+    def _turns(self, now: float) -> list[tuple[str, Turn]]:
+        self._woken = {task: at for task, at in self._woken.items() if now - at < _ARRIVE_SECONDS}
+        queue = sorted(
+            (waiting for task, waiting in self._waiting.items() if task not in self._woken),
+            key=lambda waiting: (waiting.refusal.asked_at, waiting.refusal.task),
+        )
+        running = None if self._running is None else len(self._running)
+        free = self._free(now) if queue else 0
+        turns = []
+        for place, waiting in enumerate(queue):
+            turn = Turn(go=place < free, running=running, ahead=place, waiting=len(queue))
+            if turn.go:
+                self._woken[waiting.refusal.task] = self._asked_at = now
+            if turn != waiting.told:
+                waiting.told = turn
+                turns.append((waiting.refusal.task, turn))
+        return turns
+
+    def _free(self, now: float) -> int:
+        """Return how many tasks may ask now."""
+        if self._running is not None and self._room is not None:
+            free = self._room - len(self._running) - len(self._woken)
+            if free > 0:
+                self._retries = 0
+                return free
+        if self._woken or now - self._asked_at < self._retry_pause():
+            return 0
+        self._retries += 1
+        return 1
+
+    def _retry_pause(self) -> float:
+        """Return for how many seconds nobody asks while no job ends: not for long where no end can be seen."""
+        if not self._room or self._running is None:
+            return self._interval()
+        ceiling = min((waiting.pace.ceiling for waiting in self._waiting.values()), default=math.inf)
+        return min(self._interval() * 2.0 ** min(self._retries, 20), ceiling)
+
+    def _interval(self) -> float:
+        return min((waiting.pace.interval for waiting in self._waiting.values()), default=math.inf)

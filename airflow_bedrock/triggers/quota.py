@@ -1,0 +1,82 @@
+"""The trigger that waits until the account's quota of model customization jobs has room for another one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import asdict
+from typing import Any
+
+from airflow_bedrock import configuration
+from airflow_bedrock.jobs.planner import Pace
+from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
+from airflow_bedrock.jobs.quota import Refusal, Turn
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.triggers.connected import BedrockTrigger
+
+# One logger for all: Airflow adds to each line which trigger's task it belongs to.
+log = logging.getLogger(__name__)
+
+
+class BedrockQuotaTrigger(BedrockTrigger):
+    """Wait until the account's quota of model customization jobs has room.
+
+    When a job has ended, whoever it is of, the triggerer wakes the task that was the first to ask. (Tasks that were
+    never refused do not queue.) The event is a mapping, ``kind``: ``room``, or ``late`` after the deadline.
+
+    :param task: identifies the task instance.
+    :param asked_at: when the task asked first, in seconds of the wall clock, as by ``time.time()``: its place in the
+        queue, which it keeps when it is refused again and through a restart of the triggerer.
+    :param refused_at: when it was refused last, by the same clock.
+    :param running: jobs that ran then; None where that is not known.
+    :param deadline: when to give up, by the same clock.
+    :param poll_interval: seconds between two looks at the jobs that run. (default: ``[bedrock] poll_interval``)
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: str,
+        asked_at: float,
+        refused_at: float,
+        running: int | None,
+        deadline: float,
+        poll_interval: float | None = None,
+        **connection: Any,
+    ) -> None:
+        super().__init__(**connection)
+        self.refusal = Refusal(task=task, asked_at=asked_at, refused_at=refused_at, running=running)
+        self.deadline = deadline
+        self.poll_interval = configuration.poll_interval() if poll_interval is None else poll_interval
+
+    def _watch(self, poll_loop: PollLoop) -> Watch[Turn]:
+        pace = Pace(interval=self.poll_interval, ceiling=max(self.poll_interval, configuration.poll_interval_max()))
+        return poll_loop.queue(CUSTOMIZATION_JOB, self.refusal, pace)
+
+    async def _wait(self, watch: Watch[Turn]) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(self.deadline - time.time()):
+                while not (turn := await watch.next()).go:
+                    log.info("%s. %s", _running(turn), _place(turn))
+        except TimeoutError:
+            return {"kind": "late"}
+        log.info("%s: asking again, the first of %d tasks that wait", _running(turn), turn.waiting)
+        return {"kind": "room"}
+
+    def _own_arguments(self) -> dict[str, Any]:
+        return {**asdict(self.refusal), "deadline": self.deadline, "poll_interval": self.poll_interval}
+
+
+def _running(turn: Turn) -> str:
+    if turn.running is None:
+        return "How many customization jobs run is not known"
+    return f"{turn.running} customization job{' runs' if turn.running == 1 else 's run'}"
+
+
+def _place(turn: Turn) -> str:
+    """Say how many wait: all those of this connection in this triggerer."""
+    wait = "task waits" if turn.waiting == 1 else "tasks wait"
+    return f"{turn.waiting} {wait} for the quota, {turn.ahead} before this one"

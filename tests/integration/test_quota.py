@@ -1,0 +1,252 @@
+"""Tasks that the account's quota has no room for: in the triggerer's one loop, and as mapped tasks in dag.test()."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.triggers.base import BaseEventTrigger
+
+from airflow_bedrock.jobs import poll_loop
+from airflow_bedrock.local import LocalBedrock, Quotas
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+from airflow_bedrock.triggers.connected import BedrockTrigger
+from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
+from tests.job_server import Fault, JobServer
+
+SHARED_STREAMS = hasattr(BaseEventTrigger, "open_shared_stream")  # Airflow 3.3 and later
+INTERVAL = 0.2  # seconds
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
+    with JobServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
+        yield server
+    assert poll_loop._loops == {}, "a loop outlived those who waited"
+
+
+@pytest.fixture(
+    params=[pytest.param("shared", marks=pytest.mark.skipif(not SHARED_STREAMS, reason="Airflow < 3.3")), "own"]
+)
+def way(request: pytest.FixtureRequest) -> str:
+    """How Airflow runs the triggers: as a shared stream, or each by its run()."""
+    return str(request.param)
+
+
+def refused(
+    number: int, *, running: int | None = 1, seconds: float = 3600, since: float = 0.0, interval: float = INTERVAL
+) -> BedrockQuotaTrigger:
+    """Return the trigger of a task, as it comes out of Airflow's database."""
+    now = time.time()
+    made = BedrockQuotaTrigger(
+        task=f"task-{number:03}",
+        asked_at=now - 1000 + number,
+        refused_at=now - since,
+        running=running,
+        deadline=now + seconds,
+        poll_interval=interval,
+    )
+    _, arguments = made.serialize()
+    return BedrockQuotaTrigger(**json.loads(json.dumps(arguments)))
+
+
+@asynccontextmanager
+async def waiting(way: str, triggers: list[Any]) -> AsyncIterator[list[tuple[int, dict[str, Any]]]]:
+    """Let triggers wait as Airflow's trigger runner would; the list gets their events, in their order."""
+    events: list[tuple[int, dict[str, Any]]] = []
+    manager: Any = None
+    if way == "shared":
+        from airflow.triggers.shared_stream import SharedStreamManager
+
+        manager = SharedStreamManager()
+
+    async def wait(number: int, waiter: BedrockTrigger) -> None:
+        if manager is None:
+            stream = waiter.run()
+        else:
+            key = waiter.shared_stream_key()
+            stream = waiter.filter_shared_stream(manager.subscribe(trigger_id=number, trigger=waiter, key=key))
+        try:
+            event = await anext(aiter(stream))
+            events.append((number, event.payload))
+        finally:
+            if manager is not None:
+                await manager.unsubscribe(number, key)
+
+    tasks = [asyncio.create_task(wait(i, waiter)) for i, waiter in enumerate(triggers)]
+    try:
+        yield events
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(true: Any, seconds: float = 60.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110  # what is waited for happens in the server's thread
+            await asyncio.sleep(0.01)
+
+
+async def test_the_first_to_ask_is_woken_when_a_job_ends(
+    server: JobServer, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the order of asking and not of starting, through another triggerer; the log says who runs and who waits.
+
+    The loop sees the end at once, since a task waits for that job: the interval of those who queue is an hour.
+    """
+    first, second = server.add(2)
+    waiter = BedrockModelCustomizationTrigger(job_identifier=first.arn, created=first.created, poll_interval=INTERVAL)
+    order = [3, 0, 2, 1]
+    queue: list[BedrockTrigger] = [refused(number, running=2, interval=3600) for number in order]
+    with caplog.at_level(logging.INFO):
+        async with waiting(way, [*queue, waiter]) as events:
+            await until(lambda: "3 before this one" in caplog.text)
+            assert len(poll_loop._loops) == 1
+            assert events == []
+            server.end([first])
+            await until(lambda: len(events) == 2)
+    assert (4, "ended") in [(i, event["kind"]) for i, event in events]
+    assert [(order[i], event) for i, event in events if i < 4] == [(0, {"kind": "room"})]
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.triggers")]
+    assert "2 customization jobs run. 4 tasks wait for the quota, 3 before this one" in said
+    assert "1 customization job runs: asking again, the first of 4 tasks that wait" in said
+    server.end([second])
+    async with waiting(way, [refused(number, running=2, since=9, interval=3600) for number in (3, 2, 1)]) as events:
+        await until(lambda: len(events) == 2)
+    assert [(3, 2, 1)[i] for i, _ in events] == [1, 2]
+
+
+async def test_a_hundred_that_wait_cost_two_lists_a_round_and_no_get(server: JobServer, way: str) -> None:
+    """One for each status that counts against the quota, beside those for the jobs that others wait for."""
+    server.add(1)
+    async with waiting(way, [refused(number) for number in range(100)]) as events:
+        await until(lambda: server.counts()["list"] >= 1)
+        began_at, before = time.monotonic(), server.counts()["list"]
+        await until(lambda: server.counts()["list"] >= before + 8)
+        seconds = time.monotonic() - began_at
+    assert len(events) <= 1  # the first asks again after an interval, whatever runs
+    assert server.counts()["get"] == 0
+    assert server.counts()["list"] <= before + 8 + 2 * (1 + seconds / (INTERVAL * 0.9))
+
+
+async def test_it_is_given_up_at_the_deadline(server: JobServer, way: str) -> None:
+    """By the wall clock, so that a restart does not prolong it."""
+    server.add(1)
+    async with waiting(way, [refused(0, seconds=-1)]) as events:
+        await until(lambda: events)
+    assert events == [(0, {"kind": "late"})]
+
+
+async def test_without_permission_to_list_the_first_asks_again(
+    server: JobServer, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And one line says what to allow."""
+    server.add(1)
+    server.fault = lambda call: Fault(403, "AccessDeniedException")
+    with caplog.at_level(logging.WARNING):
+        async with waiting(way, [refused(1, running=None), refused(0, running=None)]) as events:
+            await until(lambda: events)
+    assert events[0] == (1, {"kind": "room"})
+    said = [record.getMessage() for record in caplog.records if "ListModelCustomizationJobs" in record.getMessage()]
+    assert len(said) == 1
+    assert "Allow bedrock:ListModelCustomizationJobs" in said[0]
+    assert "the first of the 2 tasks that wait" in said[0]
+
+
+DAG_FILE = """
+from airflow.providers.common.compat.sdk import DAG
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+
+with DAG("mapped", schedule=None) as dag:
+    BedrockModelCustomizationOperator.partial(
+        task_id="customize",
+        job_name="router",
+        custom_model_name="router",
+        role_arn=%(role_arn)r,
+        base_model_id="amazon.nova-micro-v1:0:128k",
+        training_data_uri=%(data)r,
+        output_data_uri="s3://%(bucket)s/output",
+        wait_for_completion=False,
+        waiter_delay=0.5,
+    ).expand(hyperparameters=[{"epochCount": "1"}, {"epochCount": "2"}, {"epochCount": "3"}])
+"""
+
+
+@pytest.fixture
+def mapped(local_bedrock: LocalBedrock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A DAG with three mapped tasks, each of which asks for a job of its own and leaves it."""
+    bundle = {
+        "name": "dags-folder",
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(tmp_path)},
+    }
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    record = {
+        "schemaVersion": "bedrock-conversation-2024",
+        "messages": [{"role": role, "content": [{"text": "red"}]} for role in ("user", "assistant")],
+    }
+    client = local_bedrock.client("s3")
+    client.put_object(Bucket=local_bedrock.bucket, Key="train.jsonl", Body=(json.dumps(record) + "\n").encode() * 20)
+    client.close()
+    file = tmp_path / "mapped.py"
+    data = f"s3://{local_bedrock.bucket}/train.jsonl"
+    file.write_text(DAG_FILE % {"role_arn": local_bedrock.role_arn, "bucket": local_bedrock.bucket, "data": data})
+    spec = importlib.util.spec_from_file_location("mapped", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.dag
+
+
+def refusals(local: LocalBedrock) -> int:
+    calls = local.calls.of("CreateModelCustomizationJob")
+    return sum(call.error == "ServiceQuotaExceededException" for call in calls)
+
+
+@contextmanager
+def jobs_end_once_another_is_refused(local: LocalBedrock) -> Iterator[None]:
+    """The clock stands until then, so that jobs end neither too soon nor too late, however slow the machine is."""
+    over = threading.Event()
+
+    def turn_the_clock() -> None:
+        seen = 0
+        while not over.wait(0.05):
+            if (now := refusals(local)) > seen:
+                seen = now
+                local.clock.advance(3600)
+
+    thread = threading.Thread(target=turn_the_clock)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.local_bedrock(clock="manual", quotas=Quotas(scheduled_jobs=1))
+def test_three_mapped_tasks_on_a_quota_of_one_get_their_jobs_one_after_the_other(
+    airflow_database: Path, local_bedrock: LocalBedrock, mapped: Any
+) -> None:
+    """Each in the triggerer, until the job of the one before has ended; in dag.test(), as a laptop runs it."""
+    with jobs_end_once_another_is_refused(local_bedrock):
+        assert mapped.test().state == "success"
+    assert refusals(local_bedrock) >= 2
+    client = local_bedrock.client("bedrock")
+    listed = client.list_model_customization_jobs(sortBy="CreationTime", sortOrder="Ascending")
+    client.close()
+    one, two, three = listed["modelCustomizationJobSummaries"]
+    assert one["endTime"] <= two["creationTime"]
+    assert two["endTime"] <= three["creationTime"]

@@ -1,0 +1,300 @@
+"""The queue wakes whom it should, when there is room, and costs no more looks the longer it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.jobs.planner import Ask, ListJobs, Pace, Trouble
+from airflow_bedrock.jobs.quota import QuotaQueue, Refusal, Turn, is_zero
+
+PACE = Pace(interval=60.0, ceiling=600.0)
+WORKER_SECONDS = 10.0  # from its waking until a task asks
+
+
+@dataclass
+class Play:
+    """A service with a quota, a clock, and a queue of tasks that ask again when they are woken.
+
+    :param fault: what goes wrong with a question at a time; None for an answer.
+    :param page_size: jobs on a page of List.
+    :param hidden: seconds for which List does not show a new job.
+    """
+
+    quota: int
+    queue: QuotaQueue = field(default_factory=QuotaQueue)
+    fault: Callable[[float], Trouble | None] = lambda now: None
+    page_size: int = 1000
+    hidden: float = 0.0
+    now: float = 0.0
+    running: dict[str, tuple[float, float]] = field(default_factory=dict)  # task: made, ends
+    stopping: set[str] = field(default_factory=set)
+    asking: dict[str, tuple[float, float]] = field(default_factory=dict)  # woken task: asked first, asks again
+    seconds: dict[str, float] = field(default_factory=dict)  # how long the job of a task takes
+    made: list[tuple[float, str]] = field(default_factory=list)
+    refused: list[tuple[float, str]] = field(default_factory=list)
+    looks: list[float] = field(default_factory=list)
+    turns: dict[str, Turn] = field(default_factory=dict)
+
+    def ask(self, task: str, seconds: float = math.inf, asked_at: float | None = None) -> None:
+        """Let a task ask for a job, which takes so long."""
+        self.seconds[task] = seconds
+        asked_at = self.now if asked_at is None else asked_at
+        if len(self._active()) < self.quota:
+            self.running[task] = (self.now, self.now + seconds)
+            self.made.append((self.now, task))
+            return
+        self.refused.append((self.now, task))
+        shown = len(self._shown("InProgress") + self._shown("Stopping"))
+        known = None if self.fault(self.now) is Trouble.REFUSED else shown
+        self.queue.join(Refusal(task, asked_at, self.now, known), PACE, self.now)
+        self.turns[task] = Turn(go=False, running=None, ahead=0, waiting=0)
+
+    def restart(self) -> None:
+        """Let another triggerer take over: it gets the triggers in any order, here the wrong one."""
+        waiting = [each.refusal for each in self.queue._waiting.values()]
+        self.queue = QuotaQueue()
+        for refusal in sorted(waiting, key=lambda refusal: -refusal.asked_at):
+            self.queue.join(refusal, PACE, self.now)
+
+    def run(self, until: float) -> Play:
+        """Let time pass."""
+        while True:
+            while (question := self.queue.next(self.now)) is not None:
+                self._answer(question)
+            times = [self.queue.wakes_at(), *(at for _, at in self.asking.values())]
+            assert min(times) > self.now, "the queue has nothing to ask, and wants to be asked at once"
+            if min(times) > until:
+                self.now = until
+                return self
+            self.now = min(times)
+            for task, (asked_at, at) in list(self.asking.items()):
+                if at <= self.now:
+                    del self.asking[task]
+                    self.ask(task, self.seconds[task], asked_at)
+
+    def _active(self) -> list[str]:
+        return [task for task, (_, ends) in self.running.items() if self.now < ends]
+
+    def _shown(self, status: str) -> list[Job]:
+        tasks = [task for task in self._active() if self.now - self.running[task][0] >= self.hidden]
+        of_status = [task for task in tasks if (task in self.stopping) == (status == "Stopping")]
+        return [Job(arn=f"arn:{task}", name=task, status=status) for task in of_status]
+
+    def _answer(self, question: Ask) -> None:
+        assert isinstance(question, ListJobs)
+        assert question.status is not None
+        self.looks.append(self.now)
+        if (trouble := self.fault(self.now)) is not None:
+            return self._hear(self.queue.failed(question, trouble, trouble.value, self.now))
+        shown = self._shown(question.status)
+        start = int(question.token or 0)
+        token = str(start + self.page_size) if start + self.page_size < len(shown) else None
+        return self._hear(self.queue.listed(shown[start : start + self.page_size], token, self.now))
+
+    def _hear(self, news: list[tuple[str, Turn]]) -> None:
+        for task, turn in news:
+            self.turns[task] = turn
+            if turn.go:
+                asked_at = self.queue._waiting[task].refusal.asked_at
+                self.queue.unwatch(task)
+                self.asking[task] = (asked_at, self.now + WORKER_SECONDS)
+
+    def order(self) -> list[str]:
+        return [task for _, task in self.made]
+
+
+def test_who_asked_first_is_woken_when_a_job_ends() -> None:
+    """One for each slot, within an interval and the time that a worker takes; nobody else is refused again."""
+    play = Play(quota=2)
+    play.ask("a", seconds=1000)
+    play.ask("b", seconds=5000)
+    for task in ("c", "d", "e"):
+        play.run(play.now + 1)
+        play.ask(task, seconds=2000)
+    play.run(10_000)
+    assert play.order() == ["a", "b", "c", "d", "e"]
+    assert [at for at, _ in play.made[2:]] == [
+        pytest.approx(ended, abs=PACE.interval + WORKER_SECONDS) for ended in (1000, 3060, 5000)
+    ]
+
+
+def test_as_many_are_woken_as_jobs_have_ended() -> None:
+    """All at once, and not one after the other."""
+    play = Play(quota=10)
+    for i in range(10):
+        play.ask(f"first-{i}", seconds=1000 if i < 8 else math.inf)
+    for i in range(9):
+        play.ask(f"then-{i}")
+    play.run(1000 + PACE.interval + WORKER_SECONDS)
+    assert play.order()[10:] == [f"then-{i}" for i in range(8)]
+
+
+def test_a_hundred_that_wait_cost_no_more_looks_than_one() -> None:
+    """And are told how many jobs run and how many tasks wait before them."""
+
+    def looks(count: int) -> Play:
+        play = Play(quota=1)
+        play.ask("first")
+        for i in range(count):
+            play.ask(f"task-{i:03}")
+        return play.run(3600)
+
+    one, hundred = looks(1), looks(100)
+    assert len(hundred.looks) <= len(one.looks) + 2
+    assert hundred.turns["task-099"] == Turn(go=False, running=1, ahead=99, waiting=100)
+
+
+def test_a_restart_of_the_triggerer_keeps_the_order() -> None:
+    """The place is the time of the first asking, which the trigger's arguments say."""
+    play = Play(quota=1)
+    play.ask("first", seconds=1000)
+    for i in range(5):
+        play.run(play.now + 1)
+        play.ask(f"task-{i}", seconds=300)
+    play.run(500).restart()
+    play.run(10_000)
+    assert play.order() == ["first", *(f"task-{i}" for i in range(5))]
+
+
+def test_who_is_refused_once_more_keeps_its_place() -> None:
+    """Where somebody else was faster."""
+    play = Play(quota=1)
+    play.ask("first", seconds=1000)
+    play.ask("a")
+    play.run(1)
+    play.ask("b")
+    play.run(1000)
+    while not play.asking:
+        play.run(play.now + 1)
+    play.ask("somebody else", seconds=1000)
+    play.run(3000)
+    assert play.order() == ["first", "somebody else", "a"]
+
+
+def test_a_job_that_is_being_stopped_still_takes_its_slot() -> None:
+    """Nobody is woken to be refused."""
+    play = Play(quota=1)
+    play.ask("first", seconds=1000)
+    play.ask("a")
+    play.stopping.add("first")
+    play.run(999)
+    assert len(play.refused) <= 5  # the first asks now and then
+    play.run(1100)
+    assert play.order() == ["first", "a"]
+
+
+def test_a_quota_that_was_raised_is_found_out() -> None:
+    """The first asks again now and then although no job has ended, less and less often."""
+    play = Play(quota=1)
+    play.ask("first")
+    for task in ("a", "b"):
+        play.ask(task)
+    play.run(3600)
+    again = [at for at, _ in play.refused if at > 0]
+    assert 4 <= len(again) <= 9
+    assert {task for at, task in play.refused if at > 0} == {"a"}
+    play.quota = 3
+    play.run(3600 + 2 * (PACE.ceiling + 120))
+    assert play.order() == ["first", "a", "b"]
+
+
+def test_without_permission_to_list_the_first_asks_once_an_interval() -> None:
+    """So that the wait still ends."""
+    play = Play(quota=1, fault=lambda now: Trouble.REFUSED)
+    play.ask("first", seconds=1000)
+    play.ask("a", seconds=1000)
+    play.run(1)
+    play.ask("b")
+    play.run(4000)
+    assert play.order() == ["first", "a", "b"]
+    assert play.made[1][0] <= 1000 + 2 * (PACE.interval + WORKER_SECONDS)
+
+
+def test_a_service_that_does_not_answer_wakes_nobody() -> None:
+    """Its silence says nothing about the quota."""
+    play = Play(quota=1, fault=lambda now: Trouble.NO_ANSWER if now < 2000 else None)
+    play.ask("first", seconds=1000)
+    play.ask("a")
+    play.run(1999)
+    assert not play.asking
+    assert len(play.refused) == 1
+    play.run(2100)
+    assert play.order() == ["first", "a"]
+
+
+def test_throttling_is_answered_with_fewer_looks() -> None:
+    """A quarter of them."""
+    calm, throttled = Play(quota=1), Play(quota=1, fault=lambda now: Trouble.THROTTLED)
+    for play in (calm, throttled):
+        play.ask("first")
+        play.ask("a")
+        play.run(3600)
+    assert len(throttled.looks) <= len(calm.looks) / 6
+
+
+def test_the_end_of_a_job_that_the_loop_watches_is_looked_at_at_once() -> None:
+    """And not an interval later."""
+    play = Play(quota=1)
+    play.ask("first", seconds=1000)
+    play.ask("a")
+    play.run(1000.5)
+    play.queue.job_ended(play.now)
+    play.run(1000.5 + WORKER_SECONDS)
+    assert play.order() == ["first", "a"]
+
+
+@given(
+    quota=st.integers(1, 6),
+    jobs=st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 2000)), min_size=1, max_size=25),
+    page_size=st.integers(1, 10),
+    hidden=st.sampled_from([0.0, 60.0]),
+    restarts=st.lists(st.integers(0, 20_000), max_size=3),
+)
+@settings(deadline=None)
+def test_nobody_waits_while_there_is_room_and_nobody_overtakes(
+    quota: int, jobs: list[tuple[int, int]], page_size: int, hidden: float, restarts: list[int]
+) -> None:
+    """Whatever the quota, the jobs and the restarts: all get their jobs, and those who were refused in their order."""
+    play = Play(quota=quota, page_size=page_size, hidden=hidden)
+    happenings = sorted(
+        [(at, f"task-{i}", seconds) for i, (at, seconds) in enumerate(jobs)] + [(at, "", 0) for at in restarts]
+    )
+    first_refused: dict[str, float] = {}
+    for at, task, seconds in happenings:
+        play.run(max(play.now, float(at)))
+        if task:
+            play.ask(task, seconds)
+        else:
+            play.restart()
+    play.run(200_000)
+    for at, task in play.refused:
+        first_refused.setdefault(task, at)
+    assert sorted(play.order()) == sorted(f"task-{i}" for i in range(len(jobs)))
+    queued = [task for task in play.order() if task in first_refused]
+    if not restarts:
+        assert queued == sorted(queued, key=lambda task: (first_refused[task], task))
+    longest = max(seconds for _, seconds in jobs)
+    rounds = math.ceil(len(jobs) / quota)
+    assert play.made[-1][0] <= 2000 + rounds * (longest + PACE.ceiling + 200)
+
+
+@pytest.mark.parametrize(
+    ("error", "zero"),
+    [
+        ("You have reached the quota of 0 scheduled model customization jobs.", True),
+        ("Account limit: 0 for training jobs", True),
+        ("You have reached the quota of 10 scheduled model customization jobs.", False),
+        ("You have reached the limit of 100", False),
+        ("Too many jobs; 0 seconds left", False),
+    ],
+)
+def test_a_quota_of_zero_is_read_from_the_services_words(error: str, zero: bool) -> None:
+    """A quota that has been reached is another thing."""
+    assert is_zero(error) is zero
