@@ -163,6 +163,44 @@ async def test_without_permission_to_list_it_asks_for_each_job(
 @pytest.mark.parametrize(
     "fault", [Fault(429, "ThrottlingException"), Fault(500, "InternalServerException"), Fault(403, "ExpiredToken")]
 )
+async def test_a_list_that_fails_is_no_refusal(
+    server: JobServer, way: str, fault: Fault, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is asked again; nobody is asked for by itself for an hour, and nobody is told to allow what is allowed."""
+    server.fault = lambda call: fault if len(server.calls) == 2 else None
+    jobs = server.add(20)
+    with caplog.at_level(logging.WARNING):
+        async with waiting(way, [trigger(job, poll_interval_max=2 * INTERVAL) for job in jobs]) as tasks:
+            await until(lambda: server.counts()["list"] >= 4)
+            assert server.counts()["get"] == 0
+            server.end(jobs)
+            await asyncio.gather(*tasks.values())
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.jobs")]
+    assert len(said) == 1
+    assert "1 errors since this was last said" in said[0]
+    assert "Allow" not in said[0]
+
+
+async def test_a_list_that_is_not_denied_is_no_reason_to_allow_it(
+    server: JobServer, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the service takes no List, each job is asked for; the log says what it said."""
+    server.fault = lambda call: Fault(400, "UnsupportedOperation") if call.operation == "list" else None
+    jobs = server.add(5)
+    with caplog.at_level(logging.WARNING):
+        async with waiting(way, [trigger(job) for job in jobs]) as tasks:
+            await until(lambda: server.counts()["get"] >= 10)
+            server.end(jobs)
+            await asyncio.gather(*tasks.values())
+    said = [record.getMessage() for record in caplog.records if "ListModelCustomizationJobs" in record.getMessage()]
+    assert len(said) == 1
+    assert "UnsupportedOperation" in said[0]
+    assert "Allow" not in said[0]
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(429, "ThrottlingException"), Fault(500, "InternalServerException"), Fault(403, "ExpiredToken")]
+)
 async def test_no_passing_error_ends_a_wait(server: JobServer, way: str, fault: Fault) -> None:
     """Throttling, a fault of the service, credentials that are being refreshed: absorbed, and over."""
     jobs = server.add(5)

@@ -274,8 +274,8 @@ def test_nobody_waits_while_there_is_room_and_nobody_overtakes(
         else:
             play.restart()
     play.run(200_000)
-    for at, task in play.refused:
-        first_refused.setdefault(task, at)
+    for when, task in play.refused:
+        first_refused.setdefault(task, when)
     assert sorted(play.order()) == sorted(f"task-{i}" for i in range(len(jobs)))
     queued = [task for task in play.order() if task in first_refused]
     if not restarts:

@@ -1,0 +1,126 @@
+"""How a worker waits for a job, and how Airflow's repeated cancelling is outlasted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.jobs import stopping, waiting
+from airflow_bedrock.jobs.stopping import to_its_end
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+
+
+class Bedrock:
+    """A hook whose looks find what they are told to; ``looks`` counts them, ``slept`` has the pauses between them."""
+
+    conn_region_name = "us-east-1"
+
+    def __init__(self, *answers: str | Exception | None) -> None:
+        self.looks = 0
+        self.slept: list[float] = []
+        self._answers = iter(answers)
+
+    def get_customization_job(self, job_identifier: str) -> Job | None:
+        self.looks += 1
+        answer = next(self._answers, "InProgress")
+        if isinstance(answer, Exception):
+            raise answer
+        return Job(arn=job_identifier, name="router", status=answer) if answer else None
+
+    def forget_client(self) -> None:
+        """Nothing is kept."""
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    pauses: list[float] = []
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pauses.append))
+    return pauses
+
+
+def wait(bedrock: Bedrock, max_looks: int | None) -> Job:
+    hook: Any = bedrock
+    return waiting.wait_for_job(hook, ARN, delay=7.0, max_looks=max_looks, silence_limit=0)
+
+
+@pytest.mark.parametrize("max_looks", [1, 2, 5])
+def test_a_worker_looks_as_often_as_it_may_and_not_once_more(slept: list[float], max_looks: int) -> None:
+    """``waiter_max_attempts`` counts looks, ``waiter_delay`` apart, with a job that ends one look later."""
+    bedrock = Bedrock(*["InProgress"] * max_looks, "Completed")
+    with pytest.raises(BedrockError, match=f"after {max_looks} looks, 7 s apart"):
+        wait(bedrock, max_looks)
+    assert bedrock.looks == max_looks
+    assert slept == [7.0] * (max_looks - 1)
+
+
+def test_the_last_look_counts(slept: list[float]) -> None:
+    """A job that has ended by then is no job that was given up."""
+    assert wait(Bedrock("InProgress", "InProgress", "Completed"), 3).status == "Completed"
+    assert slept == [7.0, 7.0]
+
+
+def test_a_look_without_an_answer_is_a_look(slept: list[float]) -> None:
+    """So that the wait ends when the operator said, whatever the service does."""
+    bedrock = Bedrock(EndpointConnectionError(endpoint_url="u"), None, "InProgress", "Completed")
+    with pytest.raises(BedrockError, match="after 3 looks"):
+        wait(bedrock, 3)
+
+
+def test_without_a_limit_it_looks_until_the_end(slept: list[float]) -> None:
+    """A job takes hours."""
+    assert wait(Bedrock(*["InProgress"] * 1000, "Stopping", "Stopped"), None).status == "Stopped"
+    assert len(slept) == 1001
+
+
+def test_an_end_that_the_triggerer_has_told_costs_one_look(slept: list[float]) -> None:
+    """Another one only where the service answers with what was a moment before, or with nothing."""
+    event = {"kind": "ended", "job_identifier": ARN, "message": "Job router is Completed"}
+    throttled = ClientError({"Error": {"Code": "ThrottlingException"}}, "GetModelCustomizationJob")
+    for answers in (["Completed"], ["InProgress", "Completed"], [None, "Failed"], [throttled, "Stopped"], ["New"]):
+        bedrock = Bedrock(*answers)
+        hook: Any = bedrock
+        assert waiting.job_of_event(hook, event, 3600).status == answers[-1]
+        assert bedrock.looks == len(answers)
+
+
+@pytest.mark.parametrize("cancels", [1, 2, 20])
+async def test_work_that_must_be_done_outlasts_repeated_cancelling(cancels: int) -> None:
+    """Airflow cancels a trigger again at each turn of its loop while on_kill runs."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    done = False
+
+    async def work() -> None:
+        nonlocal done
+        begun.set()
+        await may_end.wait()
+        done = True
+
+    waiter = asyncio.create_task(to_its_end(work()))
+    await begun.wait()
+    for _ in range(cancels):
+        waiter.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not waiter.done(), "on_kill returned before its work was done"
+    may_end.set()
+    await waiter
+    assert done
+
+
+async def test_work_that_does_not_end_is_left_when_airflows_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on, but nobody waits for it."""
+    monkeypatch.setattr(stopping, "_SECONDS", 0.05)
+    may_end = asyncio.Event()
+    await asyncio.wait_for(to_its_end(may_end.wait()), 60)
+    (left,) = stopping._running
+    assert not left.done()
+    may_end.set()
+    await left
