@@ -272,6 +272,26 @@ def test_a_look_that_finds_nothing_once_makes_no_other_job(airflow: Airflow) -> 
     assert list(airflow.statuses()) == [arn]
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "fatal"),
+    [("AccessDeniedException", 403, True), ("InternalServerException", 500, False), ("ConflictException", 400, False)],
+)
+def test_a_look_at_the_model_that_fails_makes_no_other_job(
+    airflow: Airflow, code: str, status: int, fatal: bool
+) -> None:
+    """Only «not found» says that the model is gone, and not said once; then a Clear trains again."""
+    arn = airflow.ask()
+    airflow.local.clock.advance(600)
+    airflow.local.faults.fail("GetCustomModel", code, status=status)
+    with pytest.raises(BedrockError, match="made no job and spent nothing") as caught:
+        airflow.ask(CLEAR, botocore_config={"retries": {"total_max_attempts": 1}})
+    assert isinstance(caught.value, BedrockFatalError) == fatal
+    airflow.local.faults.clear()
+    airflow.local.faults.fail("GetCustomModel", "ResourceNotFoundException", times=1)
+    assert airflow.ask(CLEAR) == arn
+    assert list(airflow.statuses()) == [arn]
+
+
 def test_list_denied_fails_before_paying(airflow: Airflow) -> None:
     """Where the rule needs it; the error says what to allow."""
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,11 +111,9 @@ def test_describe_counts_and_joins() -> None:
     assert "; Value at 'roleArn' failed" in describe(found)
 
 
-def test_exponential_pattern_is_checked_in_no_time() -> None:
-    """The job name's pattern, which takes Python exponential time as written, is checked at once."""
-    started = time.perf_counter()
+def test_an_exponential_pattern_is_checked_all_the_same() -> None:
+    """The job name's pattern as written would keep Python busy for years: 2 ** 61 steps."""
     assert list(rules(jobName="a" + "-" * 61 + "!")) == ["jobName"]
-    assert time.perf_counter() - started < 0.5
 
 
 @given(st.from_regex(r"[a-zA-Z0-9](-?[a-zA-Z0-9+\-.]){0,9}", fullmatch=True))

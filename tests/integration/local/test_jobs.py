@@ -42,6 +42,8 @@ def test_deployments_are_idempotent_too(service: Service) -> None:
         service.deploy(model, modelDeploymentName=name)
     listed = service.bedrock.list_custom_model_deployments(modelArnEquals=model)["modelDeploymentSummaries"]
     assert [one["customModelDeploymentArn"] for one in listed] == [arn]
+    others = service.bedrock.list_custom_model_deployments(modelArnEquals=service.model())
+    assert others["modelDeploymentSummaries"] == []
 
 
 def test_stopped_job_leaves_no_model(service: Service) -> None:

@@ -55,6 +55,24 @@ def test_life(service: Service) -> None:
     assert refused(service.bedrock.get_provisioned_model_throughput, provisionedModelId=arn)[0] == 404
 
 
+def test_a_taken_name_is_refused(service: Service) -> None:
+    """At its creation and when it is renamed; its own name it may keep. Lists can be asked for one model's."""
+    model = "amazon.nova-micro-v1:0:128k"
+    one, other = service.name("throughput"), service.name("throughput")
+    service.provision(model, provisionedModelName=one)
+    arn = service.provision(service.model(), provisionedModelName=other)
+    taken = (400, "ValidationException")
+    create = service.bedrock.create_provisioned_model_throughput
+    update = service.bedrock.update_provisioned_model_throughput
+    assert refused(create, provisionedModelName=one, modelUnits=1, modelId=model) == taken
+    assert refused(update, provisionedModelId=arn, desiredProvisionedModelName=one) == taken
+    update(provisionedModelId=arn, desiredProvisionedModelName=other)
+    found = get(service, arn)
+    assert found["provisionedModelName"] == other
+    listed = service.bedrock.list_provisioned_model_throughputs(modelArnEquals=found["modelArn"])
+    assert [each["provisionedModelArn"] for each in listed["provisionedModelSummaries"]] == [arn]
+
+
 @pytest.mark.parametrize(
     ("model", "status"),
     [("nobody", 404), ("arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0/abcdefghij12", 404)],

@@ -85,6 +85,18 @@ def test_objects_keep_their_etags(service: Service, tmp_path: Path) -> None:
         assert set(etags(run, bucket)) == {"a/b", "c//d", "folder/"}
 
 
+def test_a_file_stands_where_a_folder_stood(service: Service, tmp_path: Path) -> None:
+    """``a/b`` is deleted, and ``a`` is put; then the other way round."""
+    bucket, folder = service.name("bucket"), tmp_path / "s3"
+    with again(service, tmp_path) as run:
+        run.s3.create_bucket(Bucket=bucket)
+        for old, new in (("x", "a/b"), ("a/b", "a"), ("a", "a/b")):
+            run.s3.delete_object(Bucket=bucket, Key=old)
+            run.s3.put_object(Bucket=bucket, Key=new, Body=new.encode())
+            files = [path for path in (folder / bucket).rglob("*") if path.is_file()]
+            assert {path.relative_to(folder / bucket).as_posix(): path.read_text() for path in files} == {new: new}
+
+
 def test_reset_is_kept_too(service: Service, tmp_path: Path) -> None:
     """After a reset nothing is there but bucket and role, and nothing comes back at the next start."""
     with again(service, tmp_path) as run:

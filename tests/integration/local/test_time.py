@@ -83,7 +83,7 @@ def test_a_fast_clock(service: Service) -> None:
         job = run.job(run.create())
         assert time.monotonic() - began >= 0.9
         assert job["status"] == "Completed"
-        assert timedelta(hours=1) <= job["endTime"] - job["creationTime"] < timedelta(hours=10)
+        assert job["endTime"] - job["creationTime"] >= timedelta(hours=1)
         assert job["endTime"] > datetime.now(UTC)
         assert local.environment()["AIRFLOW__BEDROCK__POLL_INTERVAL"] == "0.1"
 

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.identity import (
-    MAX_NAME_LENGTH,
     Asker,
     Identity,
     Reuse,
@@ -52,8 +51,8 @@ def test_every_name_fits_the_service(job: str, model: str, generation: int, run:
     assert JOB_NAME.fullmatch(identity.job_name(generation))
     assert MODEL_NAME.fullmatch(identity.model_name(generation))
     assert TOKEN.fullmatch(identity.token(generation))
-    assert len(identity.job_name(generation)) <= MAX_NAME_LENGTH
-    assert len(identity.model_name(generation)) <= MAX_NAME_LENGTH
+    assert len(identity.job_name(generation)) <= 63
+    assert len(identity.model_name(generation)) <= 63
     assert len(identity.token(generation)) <= 256
     fitting = with_fitting_names(request(jobName=job, customModelName=model))
     assert not job or JOB_NAME.fullmatch(fitting["jobName"])
@@ -202,6 +201,35 @@ def test_the_names_of_what_was_asked_for_before_never_change() -> None:
     assert identity.job_name() == "router-wrdimb4j-ru4oi4ky"
     assert identity.model_name(2) == "router-nkq24xk3nr-ru4oi4ky-2"
     assert identity.token() == "781eea38eb4f02c40e36-26b811cf66bb74a18bd8-f013d3d962438ebc3ddf-a2ca48fe2ddaafcd414d-1"
+
+
+@pytest.mark.parametrize(
+    ("reuse", "job", "model"),
+    [
+        (
+            "run",
+            "0000-0001-0002-0003-0004-0005-0006-0007-000-wrdimb4j-ru4oi4kym7",
+            "0000-0001-0002-0003-0004-0005-0006-0007-0-7iz4rmxlqr-ru4oi4kym7",
+        ),
+        (
+            "dag",
+            "0000-0001-0002-0003-0004-0005-0006-0007-000-wrdimb4j-7iz4rmxlqr",
+            "0000-0001-0002-0003-0004-0005-0006-0007-0-7iz4rmxlqr-ru4oi4kym7",
+        ),
+        (
+            "never",
+            "0000-0001-0002-0003-0004-0005-0006-000-wrdimb4j-ru4oi4kym7-y776",
+            "0000-0001-0002-0003-0004-0005-0006-0-7iz4rmxlqr-ru4oi4kym7-y776",
+        ),
+    ],
+)
+def test_a_long_prefix_is_cut_at_the_same_letter_for_ever(reuse: Reuse, job: str, model: str) -> None:
+    """A shorter cut is another name, and another name is another paid job for everybody who upgrades."""
+    prefix = "".join(f"-{number:04}" for number in range(20)).removeprefix("-") + "x"
+    assert len(prefix) == 100
+    identity = identify(request(jobName=prefix, customModelName=prefix), DATA, replace(ASKER, map_index=7), reuse)
+    assert (identity.job_name(), identity.model_name()) == (job, model)
+    assert len(job) == len(model) == 63
 
 
 @pytest.mark.parametrize("said", [False, 0, None, "False", "false", " FALSE "])

@@ -113,13 +113,20 @@ def test_each_change_of_status_and_of_phase_is_said_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("status", ["Failed", "Stopped", "Paused"])
-def test_the_error_names_the_job_the_cause_the_bill_and_the_next_step(status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "bill", "step"),
+    [
+        ("Failed", "runs up no further cost", "clear"),
+        ("Stopped", "the tokens trained until it was stopped are billed", "clear"),
+        ("Paused", "may still run and be billed", "upgrade airflow-bedrock"),
+    ],
+)
+def test_the_error_names_the_job_the_cause_the_bill_and_the_next_step(status: str, bill: str, step: str) -> None:
     """Each ending that is not success says all four."""
     message = failure_message(Job.from_response(response(status, failureMessage="Unable to parse Amazon S3 file")))
     assert "router-1" in message
     assert ARN in message
     assert "https://us-east-1.console.aws.amazon.com/bedrock/home" in message
     assert "Unable to parse Amazon S3 file" in message
-    assert "billed" in message or "no further cost" in message
-    assert "clear" in message or "upgrade" in message
+    assert bill in message
+    assert step in message

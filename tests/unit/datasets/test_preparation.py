@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -146,6 +147,23 @@ def test_labels_are_counted() -> None:
     totals = [split.labels for split in report.splits.values()]
     assert all(labels is not None and set(labels) == {"0", "1"} for labels in totals)
     assert sum(sum(labels.values()) for labels in totals if labels) == 100
+
+
+@pytest.mark.parametrize(("different", "counted"), [(100, True), (101, False)])
+def test_a_hundred_different_completions_are_labels(different: int, counted: bool) -> None:
+    """One more, and they are texts."""
+    rows: list[Record] = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(different)]
+    report, _ = run(rows, replace(SETTINGS, splitter=Splitter(validation=0, test=0)))
+    assert (report.splits["train"].labels == {f"answer {n}": 1 for n in range(different)}) == counted
+    assert (report.splits["train"].labels is None) != counted
+
+
+@pytest.mark.parametrize(("length", "counted"), [(100, True), (101, False)])
+def test_a_label_is_short(length: int, counted: bool) -> None:
+    """A longer completion is a text."""
+    settings = replace(SETTINGS, splitter=Splitter(validation=0, test=0))
+    report, _ = run([{"prompt": "question", "completion": "x" * length}], settings)
+    assert (report.splits["train"].labels is not None) == counted
 
 
 def test_texts_are_not_labels() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_bedrock.local.learning.training import Example
@@ -11,11 +11,12 @@ from airflow_bedrock.local.work.held_out import EarlyStopping, hold_out
 
 
 @given(st.integers(0, 200), st.integers(5, 50))
+@example(90, 35)  # 31.5: whether half an example is held out is the floating point's word, not the test's
 def test_share_is_split_off(count: int, percent: int) -> None:
     """The wanted share is split off, nothing is lost, and it is the same each time."""
     examples = [Example(f"prompt {n}", "a") for n in range(count)]
     kept, held = hold_out(examples, {"evalPercentage": str(percent)})
-    assert len(held) == round(count * percent / 100)
+    assert abs(len(held) - count * percent / 100) <= 0.5 + 1e-9
     assert sorted([*kept, *held], key=examples.index) == examples
     assert hold_out(examples, {"evalPercentage": str(percent)}) == (kept, held)
 

@@ -47,6 +47,18 @@ def test_ordinary_keys_are_paths(key: str) -> None:
     assert Places("bucket").place(key) == f"s3/bucket/{key}"
 
 
+def test_a_place_is_free_once_its_object_is_gone() -> None:
+    """``a`` can be a file when no ``a/b`` is there any more, and a folder when ``a`` is gone."""
+    places = Places("bucket")
+    for old, new in (("a/b", "a"), ("a", "A/b"), ("A/b", "a")):
+        places.place(old)
+        assert places.place(new).startswith("s3-other/")
+        places.release(new)
+        places.release(old)
+        assert places.place(new) == f"s3/bucket/{new}"
+        places.release(new)
+
+
 @pytest.mark.parametrize("key", ["a//b", "../up", "folder/", "/root", "x" * 300, "dir/.hidden"])
 def test_odd_keys_are_kept_elsewhere(key: str) -> None:
     """A key that no file can have as its path is kept under its digest."""

@@ -12,7 +12,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
-from airflow_bedrock.local.web.s3 import S3Request, s3_request
+from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.web.s3 import S3Request, respond_s3_error, s3_request
 
 OBJECT = {"Bucket": "some-bucket", "Key": "a folder/ké+y"}
 PART = {**OBJECT, "UploadId": "u", "PartNumber": 1}
@@ -68,6 +69,24 @@ def test_operation_bucket_and_key_are_told(client: Any, operation: str, paramete
         client.meta.events.unregister("before-send.s3", answer)
     assert seen == [S3Request(operation, parameters.get("Bucket", ""), parameters.get("Key", ""))]
     assert seen[0].parameters == {name: parameters[name] for name in ("Bucket", "Key") if name in parameters}
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        ("InternalServerException", 500, "InternalError"),
+        ("ThrottlingException", 503, "SlowDown"),
+        ("ServiceUnavailableException", 503, "ServiceUnavailable"),
+        ("ExpiredTokenException", 400, "ExpiredToken"),
+        ("AccessDeniedException", 403, "AccessDenied"),
+        ("UnrecognizedClientException", 403, "InvalidAccessKeyId"),
+    ],
+)
+def test_s3_has_codes_of_its_own(fault: str, status: int, code: str) -> None:
+    """See S3's API reference, Error responses."""
+    response = respond_s3_error(ServiceError(fault, "no <reason>", 418))
+    assert (response.status, response.error) == (status, code)
+    assert response.body == f"<Error><Code>{code}</Code><Message>no &lt;reason&gt;</Message></Error>".encode()
 
 
 class Empty:
