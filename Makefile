@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test quick test-compat lint bench lock wheel clean
+.PHONY: help demo ui test quick test-compat live lint bench lock wheel clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ quick: $(READY) ## Run the tests that need no Airflow and no server of their own
 
 test-compat: ## Run the tests on the oldest supported Airflow, in an environment of its own: .venv-compat.
 	@PYTHON="$(PYTHON)" exec scripts/test_compat.sh $(ARGS)
+
+live: $(READY) ## Play what people, kills and Clears do to jobs in a real Airflow; the table goes to docs/live.md.
+	@exec $(BIN)/python -m scripts.live --write $(ARGS)
 
 lint: $(READY) ## Check style, format and types.
 	$(BIN)/ruff check .

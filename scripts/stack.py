@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]  # it has no types
 
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-START_SECONDS = 120
+START_SECONDS = 240  # a laptop that does other things as well
 STOP_SECONDS = 15
 
 
@@ -172,12 +172,20 @@ class Airflow:
     def standalone(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run scheduler, triggerer, DAG processor and API server until the block ends."""
         log = self.home / "standalone.log"
-        with process([str(BIN / "airflow"), "standalone"], self.environment, log) as child:
-            wait_for(f"{self.url}/api/v2/monitor/health", child, log)
-            with httpx.Client(base_url=self.url, timeout=30) as self._client:
-                token = self._client.get("/auth/token").raise_for_status().json()["access_token"]
-                self._client.headers["Authorization"] = f"Bearer {token}"
-                yield child
+        with process([str(BIN / "airflow"), "standalone"], self.environment, log) as child, self.connected(child, log):
+            yield child
+
+    @contextlib.contextmanager
+    def connected(self, api_server: subprocess.Popen[bytes], log: Path) -> Iterator[None]:
+        """Wait until the API server answers, and be its client until the block ends.
+
+        :raises StartError: it does not answer.
+        """
+        wait_for(f"{self.url}/api/v2/monitor/health", api_server, log)
+        with httpx.Client(base_url=self.url, timeout=START_SECONDS) as self._client:
+            self.token: str = self._client.get("/auth/token").raise_for_status().json()["access_token"]
+            self._client.headers["Authorization"] = f"Bearer {self.token}"
+            yield
 
     def api(self, method: str, path: str, **arguments: Any) -> Any:
         """Call Airflow's REST API (``/api/v2``) and return the decoded answer."""

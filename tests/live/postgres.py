@@ -1,56 +1,24 @@
-"""A PostgreSQL server of the tests' own, from the system's binaries, in a directory that is removed afterwards."""
+"""PostgreSQL for a live test, which skips where it cannot be had, except in CI."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from scripts.stack import free_port
-
-_OWNER = "postgres"  # initdb refuses root
-
-
-def _binaries() -> Path | None:
-    found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+from scripts.postgres import NotInstalledError
+from scripts.postgres import postgres as server
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Run a server on a free port of 127.0.0.1 and yield SQLAlchemy's URL of an empty database.
-
-    Skips the test where PostgreSQL cannot be had, except in CI.
-    """
-    if (binaries := _binaries()) is None:
-        reason = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+    """Run a server and yield SQLAlchemy's URL of an empty database."""
+    try:
+        with server() as url:
+            yield url
+    except NotInstalledError as error:
         if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    as_owner = ["runuser", "-u", _OWNER, "--"] if os.geteuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-postgres-") as folder:
-        if as_owner:
-            shutil.chown(folder, _OWNER)
-        data, port = Path(folder) / "data", free_port()
-
-        def run(program: str, *arguments: str) -> None:
-            with (Path(folder) / "output").open("w+") as output:  # a pipe would stay open in the server
-                command = [*as_owner, str(binaries / program), *arguments]
-                done = subprocess.run(command, cwd="/", stdout=output, stderr=output, check=False)
-                output.seek(0)
-                assert done.returncode == 0, f"{program} failed: {output.read()}"
-
-        run("initdb", "-D", str(data), "-A", "trust", "-U", "airflow", "--no-sync")
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-        run("pg_ctl", "-D", str(data), "-o", options, "-l", str(data / "log"), "-w", "start")
-        try:
-            yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
-        finally:
-            run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+            pytest.fail(str(error))
+        pytest.skip(str(error))

@@ -1,0 +1,56 @@
+"""Play scenarios in an Airflow that really runs, against Local Bedrock, and print or write a row for each."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from scripts.live import page
+from scripts.live.cluster import Cluster
+from scripts.live.scenario import AS_IT_SHOULD, play
+from scripts.live.scenarios import SCENARIOS
+from scripts.postgres import postgres
+from scripts.stack import StartError, interruptible
+
+
+def main() -> int:
+    """Play what was asked for; return how many were not as they should be."""
+    names = [one.name for one in SCENARIOS]
+    parser = argparse.ArgumentParser(prog="make live", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="SCENARIO", help=f"any of: {', '.join(names)} (default: all)")
+    parser.add_argument("--write", action="store_true", help="write the rows into docs/live.md")
+    parser.add_argument("--home", type=Path, help="keep Airflow's home, with all logs, in this new directory")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(names):
+        parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
+    chosen = [one for one in SCENARIOS if not arguments.names or one.name in arguments.names]
+    home = arguments.home or Path(tempfile.mkdtemp(prefix="airflow-bedrock-live-"))
+    wrong = 0
+    try:
+        with interruptible(), postgres() as database:
+            cluster = Cluster(home, database)
+            with cluster.running([dag for one in chosen for dag in one.dags]):
+                for one in chosen:
+                    outcome = play(one, cluster)
+                    wrong += not outcome.verdict.startswith(AS_IT_SHOULD)
+                    row = page.row(one, outcome, page.commit())
+                    print(row, flush=True)
+                    if arguments.write:
+                        page.write(SCENARIOS, {one.name: row})
+    except KeyboardInterrupt:
+        print("Stopped; nothing was left running.")
+        return 130
+    except StartError as error:
+        print(error)
+        return 1
+    finally:
+        if arguments.home is None:
+            shutil.rmtree(home, ignore_errors=True)
+    return min(wrong, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

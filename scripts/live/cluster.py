@@ -1,0 +1,101 @@
+"""An Airflow of processes on PostgreSQL: its components can be killed and started one by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from scripts.stack import BIN, PROJECT, Airflow, StartError, process, wait_for
+
+DAGS = Path(__file__).parent / "dags"
+SECONDS = 600.0  # for whatever waits for a process of Airflow; the machine may be slow
+COMPONENTS = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+
+
+class LateError(RuntimeError):
+    """Something that was waited for did not come true."""
+
+
+def until(true: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+    """Wait until it is true.
+
+    :raises LateError: it is not, after so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise LateError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.5)
+
+
+class Cluster:
+    """The processes of one Airflow, each with its log in the home; a LocalExecutor runs the tasks.
+
+    :param home: the Airflow home.
+    :param database: SQLAlchemy's URL.
+    """
+
+    def __init__(self, home: Path, database: str) -> None:
+        environment = {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__BEDROCK__POLL_INTERVAL": "1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "PYTHONPATH": str(PROJECT),
+        }
+        self.airflow = Airflow(home, environment, dags=DAGS)
+        self.components: dict[str, subprocess.Popen[bytes]] = {}
+        self._stack = ExitStack()
+
+    @contextmanager
+    def running(self, dags: Collection[str]) -> Iterator[None]:
+        """Run one process of each component until the block ends.
+
+        :param dags: the ids of those to wait for, until they can be run.
+        :raises StartError: a component did not start.
+        """
+        # Airflow imports this in every process; a task's, which is a fork, then finds what it needs in memory.
+        settings = self.airflow.home / "config" / "airflow_local_settings.py"
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text("import airflow_bedrock.operators.customization, airflow_bedrock.sensors.customization\n")
+        self.airflow.migrate()
+        with self._stack:
+            self.start("api-server")  # alone, since all of them begin with importing Airflow
+            log = self.airflow.home / "api-server.log"
+            self._stack.enter_context(self.airflow.connected(self.components["api-server"], log))
+            wait_for(
+                f"{self.airflow.url}/execution/health", self.components["api-server"], log
+            )  # it is made when asked
+            for name in COMPONENTS.keys() - self.components.keys():
+                self.start(name)
+            until(lambda: self._read() >= set(dags), f"the DAGs are read: {', '.join(dags)}")
+            yield
+
+    def start(self, name: str, component: str | None = None) -> None:
+        """Start a process of a component, by a name of its own where there are several."""
+        command = [str(BIN / "airflow"), *COMPONENTS[component or name]]
+        log = self.airflow.home / f"{name}.log"
+        self.components[name] = self._stack.enter_context(process(command, self.airflow.environment, log))
+
+    def kill(self, name: str) -> None:
+        """Kill a component at once, with all that it has started in its process group."""
+        os.killpg(self.components.pop(name).pid, signal.SIGKILL)
+
+    def _read(self) -> set[str]:
+        """Return the ids of the DAGs that Airflow knows.
+
+        :raises StartError: a file of them cannot be imported.
+        """
+        if errors := self.airflow.api("GET", "/importErrors")["import_errors"]:
+            raise StartError("\n".join(error["stack_trace"] for error in errors))
+        return {dag["dag_id"] for dag in self.airflow.api("GET", "/dags", params={"limit": 100})["dags"]}

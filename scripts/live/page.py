@@ -1,0 +1,61 @@
+"""The table in docs/live.md: a row a scenario, each with the commit and the date of its last play."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scripts.live.scenario import Outcome, Scenario
+from scripts.stack import PROJECT
+
+PAGE = PROJECT / "docs" / "live.md"
+BEGIN, END = "<!-- begin: made by make live -->", "<!-- end -->"
+COLUMNS = ("scenario", "what is done", "jobs made / asked for", "left running", "verdict", "seconds", "commit, date")
+
+
+def row(scenario: Scenario, outcome: Outcome, commit: str) -> str:
+    """Return a row of the table.
+
+    :param commit: of what was played.
+    """
+    asked_for = f"{'≤ ' if scenario.at_most else ''}{scenario.asked_for}"
+    cells = (
+        scenario.name,
+        scenario.told,
+        f"{outcome.accepted} / {asked_for}",
+        str(outcome.left),
+        " ".join(outcome.verdict.split()).replace("|", "/"),
+        f"{outcome.seconds:.0f}",
+        f"{commit}, {datetime.now(UTC):%Y-%m-%d}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def rows(page: Path = PAGE) -> dict[str, str]:
+    """Return the rows that stand in the page, by the scenarios' names."""
+    table = page.read_text().partition(BEGIN)[2].partition(END)[0]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in re.findall(r"^\| \w+ \|.*$", table, re.MULTILINE)}
+
+
+def write(scenarios: Iterable[Scenario], played: dict[str, str], page: Path = PAGE) -> None:
+    """Write the rows of what was played; those of the others stay, in the scenarios' order."""
+    known = rows(page) | played
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    lines += [known[one.name] for one in scenarios if one.name in known]
+    text = page.read_text()
+    before, _, rest = text.partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.partition(END)[2]}")
+
+
+def commit() -> str:
+    """Return the short name of the commit, with a plus where the package in the work tree is another one."""
+    name = _git("rev-parse", "--short=10", "HEAD")
+    return f"{name}+" if _git("status", "--porcelain", "--", "airflow_bedrock") else name
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True, check=True)  # noqa: S607
+    return done.stdout.strip()

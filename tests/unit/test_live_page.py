@@ -1,0 +1,42 @@
+"""docs/live.md has a row for each scenario that ``make live`` plays, and says of each what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.live import page
+from scripts.live.scenario import AS_IT_SHOULD, Outcome
+from scripts.live.scenarios import SCENARIOS
+
+
+def test_the_table_has_a_row_for_each_scenario() -> None:
+    """In their order, none twice, each with what is done; every one was played, and came out as it should be."""
+    rows = page.rows()
+    assert list(rows) == [one.name for one in SCENARIOS]
+    for one in SCENARIOS:
+        cells = rows[one.name].strip("| ").split(" | ")
+        assert len(cells) == len(page.COLUMNS)
+        assert one.told == cells[1]
+        assert cells[3] == "0"
+        assert cells[4].startswith(AS_IT_SHOULD)
+
+
+def test_a_scenario_has_a_dag_of_its_own() -> None:
+    """Each DAG is one scenario's, and its account's bucket and connection too, by the scenario's name."""
+    dags = [dag for one in SCENARIOS for dag in one.dags]
+    assert len(dags) == len(set(dags))
+    assert all(dag.startswith(one.name) for one in SCENARIOS for dag in one.dags)
+
+
+def test_a_row_that_is_played_again_replaces_its_own(tmp_path: Path) -> None:
+    """And leaves the others, and the text around the table."""
+    copy = tmp_path / "live.md"
+    copy.write_text(page.PAGE.read_text())
+    before = page.rows(copy)
+    first = SCENARIOS[0]
+    again = page.row(first, Outcome(first.asked_for + 1, 1, "WRONG: a | b\nc", 1.4), "abc")
+    page.write(SCENARIOS, {first.name: again}, copy)
+    assert page.rows(copy) == before | {first.name: again}
+    assert f"| {first.asked_for + 1} / {first.asked_for} | 1 | WRONG: a / b c | 1 | abc, " in again
+    page.write(SCENARIOS, {first.name: before[first.name]}, copy)
+    assert copy.read_text() == page.PAGE.read_text()
