@@ -74,11 +74,16 @@ class Stage:
 
     def backfill(self, year: int, **more: Any) -> list[Run]:
         """Backfill the months of a year's first quarter, and return the runs when all have been made."""
+        until(self._no_backfill, "the scheduler has seen that the earlier backfill is complete")
         before = {run.run_id for run in self.runs()}
         period = {"from_date": f"{year}-01-01T00:00:00Z", "to_date": f"{year}-03-01T00:00:00Z"}
         self.api("POST", "/backfills", json={"dag_id": self.name, **period, **more})
         until(lambda: len(self.runs()) == len(before) + 3, "the backfill has made its runs")
         return [run for run in self.runs() if run.run_id not in before]
+
+    def _no_backfill(self) -> bool:
+        found = self.api("GET", "/backfills", params={"dag_id": self.name})["backfills"]
+        return all(one["completed_at"] for one in found)
 
     def runs(self, dag: str | None = None) -> list[Run]:
         """Return all runs of the DAG."""
