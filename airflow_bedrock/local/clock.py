@@ -65,6 +65,9 @@ class Clock:
         raise RuntimeError('Only a manual clock can be moved: start Local Bedrock with clock="manual".')
 
 
+_END = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""No later moment can be told."""
+
 _ROUNDING = 1e-6
 """Seconds: what is due at the very end of an advance may be so much later, by the sum of its parts."""
 
@@ -108,6 +111,8 @@ class ManualClock(Clock):
             raise ValueError(f"A clock can be moved forward only, not by {seconds} seconds.")
         with self._moving:
             target = self._time + seconds
+            if target > _END:
+                raise ValueError(f"A clock cannot be moved beyond the year 9999, by {seconds} seconds.")
             self._settle()
             while (due := self._next_due()) is not None and due <= target + _ROUNDING:
                 self._time = max(self._time, due)

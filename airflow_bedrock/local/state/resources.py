@@ -35,6 +35,13 @@ class Phase:
     last_modified_time: datetime | None = None
 
 
+Curve = list[tuple[int, float]]
+"""Losses by step."""
+
+POINTS = 200
+"""About so many losses of a curve are kept and shown."""
+
+
 class Transient:
     """What is not kept between runs, because it changes all the time; it begins anew."""
 
@@ -52,7 +59,13 @@ class Progress(Transient):
         self.training_loss: float | None = None
         self.validation_loss: float | None = None
         self.training_losses = array("d")
-        self.validation_losses: list[tuple[int, float]] = []
+        self.validation_losses: Curve = []
+
+    @property
+    def curves(self) -> tuple[Curve, Curve]:
+        """The losses in training and in validation, or some of them, with the first and the last."""
+        # Copies: the job goes on in another thread.
+        return _thinned(list(enumerate(self.training_losses[:], start=1))), _thinned(self.validation_losses[:])
 
 
 @dataclass
@@ -61,6 +74,7 @@ class Job:
 
     :param request: the CreateModelCustomizationJob request, as it came.
     :param hyperparameters: those of the request and the defaults for the others.
+    :param curves: the losses in training and in validation of a job that has ended.
     """
 
     arn: str
@@ -80,6 +94,7 @@ class Job:
     validation_losses: list[float] = field(default_factory=list)
     phases: dict[str, Phase] = field(default_factory=lambda: {name: Phase() for name in PHASES})
     progress: Progress = field(default_factory=Progress)
+    curves: tuple[Curve, Curve] = field(default_factory=lambda: ([], []))
 
     @property
     def id(self) -> str:
@@ -334,3 +349,8 @@ class Shelf:
     logging: dict[str, dict[str, Any]] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, Accepted] = field(default_factory=dict)
+
+
+def _thinned(points: Curve) -> Curve:
+    every = max(1, len(points) // POINTS)
+    return [*points[:-1:every], *points[-1:]]

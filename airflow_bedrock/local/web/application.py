@@ -29,7 +29,7 @@ from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
 from airflow_bedrock.local.web.protocol import HttpRequest, HttpResponse, Router, parse, respond, respond_error
 from airflow_bedrock.local.web.reading import readable, serialization, signed_for
-from airflow_bedrock.local.web.s3 import S3Request, error_code, respond_s3_error, s3_request
+from airflow_bedrock.local.web.s3 import S3Request, check_request, error_code, respond_s3_error, s3_request
 from airflow_bedrock.local.web.s3_objects import Objects
 from airflow_bedrock.local.web.server import Dropped
 
@@ -175,6 +175,7 @@ class Application:
 
         def execute(_: Plan) -> HttpResponse:
             try:
+                check_request(request, environ["QUERY_STRING"])
                 if caller := self._caller(visit):
                     check_s3(caller, request, visit.region, environ)
             except ServiceError as error:
@@ -225,7 +226,7 @@ class Application:
             return execute(Plan())
         plan = self._world.faults.plan(visit.service, visit.operation)
         if plan.delay:
-            self._closing.wait(plan.delay)
+            self._closing.wait(min(plan.delay, threading.TIMEOUT_MAX))
         fault = plan.answer
         response = execute(plan) if fault is None or fault.executed else None
         if fault is not None:

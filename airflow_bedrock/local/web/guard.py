@@ -6,6 +6,8 @@ the browser send requests to the loopback interface. Two checks stand before eve
 - **Host** names this service. A page whose own name was made to point here (DNS rebinding) sends that name.
 - **Origin and Sec-Fetch-Site** are this service's own. Programs send neither, and a page cannot leave them out.
 
+A page that lies in a bucket would have this service's origin once a person opens it; a browser is told to give it none.
+
 https://developer.mozilla.org/en-US/docs/Glossary/Fetch_metadata_request_header
 """
 
@@ -15,7 +17,8 @@ import ipaddress
 import logging
 import re
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.web.protocol import respond_error
@@ -53,6 +56,9 @@ class Guard:
             )
         if _is_foreign(environ) and not _only_shows(environ):
             return _refuse("A web page of another origin must not use Local Bedrock.", start_response)
+        if "HTTP_SEC_FETCH_DEST" in environ and not environ["RAW_URI"].startswith(("/_local/", "/moto-api/")):
+            # What somebody has put into a bucket is no page of this origin, though a person opens it.
+            start_response = partial(_in_sandbox, start_response)
         return self._application(environ, start_response)
 
     def _is_ours(self, host: str) -> bool:
@@ -95,6 +101,11 @@ def _only_shows(environ: WSGIEnvironment) -> bool:
         and opened == ("navigate", "document")
         and "HTTP_ORIGIN" not in environ
     )
+
+
+def _in_sandbox(start_response: StartResponse, status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+    kept = [one for one in headers if one[0].lower() != "content-security-policy"]
+    return start_response(status, [*kept, ("Content-Security-Policy", "sandbox")], *more)
 
 
 def _refuse(message: str, start_response: StartResponse) -> Iterable[bytes]:

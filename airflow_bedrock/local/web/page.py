@@ -1,4 +1,4 @@
-"""The page for people, ``GET /_local/``: jobs with their phases and losses, models, deployments, the latest calls.
+"""The page for people, ``GET /_local/``: jobs with their phases and losses, models, what serves them, the latest calls.
 
 It only shows: one HTML document without scripts, forms or anything from elsewhere. What others have named or said is
 escaped where it is put between tags.
@@ -27,9 +27,6 @@ CURVES = 20
 
 REFRESH = 10
 """Seconds after which a browser asks again while a job runs; what stands still is left to be read."""
-
-_POINTS = 200
-"""Points of a curve; more would not be seen."""
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 600, 160, 60, 24
 
@@ -81,12 +78,15 @@ def page(world: World, journal: Journal) -> HttpResponse:
         jobs = [(bedrock, job) for bedrock in everything for job in bedrock.jobs.values()]
         jobs.sort(key=lambda one: one[1].creation_time, reverse=True)
         running = any(job.active for _, job in jobs)
-        drawn = [job for _, job in jobs if job.progress.training_losses][:CURVES]
+        drawn = [job for _, job in jobs if job.progress.training_losses or job.curves[0]][:CURVES]
         sections = [
             _section("Jobs", _JOBS, (_job(*one) for one in jobs)),
             f"<h2>Losses</h2>\n{''.join(map(_figure, drawn)) or '<p>None yet.</p>'}\n",
             _section("Models", _MODELS, chain.from_iterable(map(_models, everything))),
             _section("Deployments", _DEPLOYMENTS, chain.from_iterable(map(_deployments, everything))),
+            _section("Provisioned throughput", _THROUGHPUT, chain.from_iterable(map(_throughput, everything))),
+            _section("Batch inference jobs", _BATCH, chain.from_iterable(map(_batch, everything))),
+            _section("Copies and imports", _COMING, chain.from_iterable(map(_coming, everything))),
         ]
     calls = journal[-CALLS:][::-1]
     sections.append(_section("Journal", _CALLS, map(_call, calls), f"The latest {len(calls)} of {len(journal)} calls."))
@@ -120,6 +120,9 @@ _DOCUMENT = """<!DOCTYPE html>
 _JOBS = ("Job", "Region", "Base model", "Method", "Status", "Phases", "Created", "Ended", "Failure")
 _MODELS = ("Model", "Region", "Base model", "Method", "Status", "Created")
 _DEPLOYMENTS = ("Deployment", "Region", "Model", "Status", "Created", "Updated")
+_THROUGHPUT = ("Throughput", "Region", "Model", "Units", "Status", "Created")
+_BATCH = ("Job", "Region", "Model", "Status", "Records", "Created", "Ended", "Failure")
+_COMING = ("Model", "Region", "From", "Status", "Created", "Failure")
 _CALLS = ("Number", "Time", "Service", "Operation", "Of", "Region", "Status", "Error", "Fault")
 
 
@@ -160,6 +163,28 @@ def _deployments(bedrock: Bedrock) -> Iterable[Sequence[str]]:
         yield (*what, _time(one.creation_time), _time(one.last_updated_time))
 
 
+def _throughput(bedrock: Bedrock) -> Iterable[Sequence[str]]:
+    for one in bedrock.shelf.throughputs.values():
+        yield one.name, bedrock.region, one.model_arn, str(one.units), one.status, _time(one.creation_time)
+
+
+def _batch(bedrock: Bedrock) -> Iterable[Sequence[str]]:
+    for one in bedrock.shelf.invocations.values():
+        records = f"{one.counts.processed} of {one.counts.total}"
+        times = _time(one.creation_time), _time(one.end_time)
+        yield one.name, bedrock.region, one.request["modelId"], one.status, records, *times, one.message or ""
+
+
+def _coming(bedrock: Bedrock) -> Iterable[Sequence[str]]:
+    for copied in bedrock.shelf.copies.values():
+        what = (copied.name, bedrock.region, copied.source_arn, copied.status, _time(copied.creation_time))
+        yield (*what, copied.failure_message or "")
+    for one in bedrock.shelf.imports.values():
+        source = one.request["modelDataSource"]["s3DataSource"]["s3Uri"]
+        what = (one.request["importedModelName"], bedrock.region, source, one.status, _time(one.creation_time))
+        yield (*what, one.failure_message or "")
+
+
 def _call(call: Call) -> Sequence[str]:
     what = (str(call.number), _time(call.time), call.service, call.operation, _subject(call), call.region)
     return (*what, str(call.status or "no answer"), call.error or "", call.fault or "")
@@ -197,9 +222,8 @@ def _cell(column: str, text: str) -> str:
 
 def _figure(job: Job) -> str:
     """Draw a job's losses by step."""
-    # Copies: the job goes on in another thread.
-    training = _thinned(list(enumerate(job.progress.training_losses[:], start=1)))
-    validation = _thinned(job.progress.validation_losses[:])
+    # Those of a job that ended before a restart are kept.
+    training, validation = job.progress.curves if job.progress.training_losses else job.curves
     last = max(job.progress.steps, training[-1][0])
     losses = [loss for _, loss in training + validation]
     low, high = min(losses), max(losses)
@@ -233,9 +257,3 @@ def _figure(job: Job) -> str:
 <figcaption>{escape(job.name)}: training (solid){", validation (dashed)" if validation else ""}. {told}.</figcaption>
 </figure>
 """
-
-
-def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return the points, or some of them, with the first and the last."""
-    every = max(1, len(points) // _POINTS)
-    return [*points[:-1:every], *points[-1:]]

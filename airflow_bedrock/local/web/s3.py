@@ -13,6 +13,9 @@ from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.moto import OperationModel, service_model
 from airflow_bedrock.local.web.protocol import HttpResponse
 
+_BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+"""A bucket's name, those of old buckets too; it becomes a folder's."""
+
 _HOST = re.compile(r"([a-z0-9.-]{3,63})\.(?:s3[.-].*|localhost)(?::\d+)?")
 """A host that begins with the bucket's name ("virtual-hosted style")."""
 
@@ -90,6 +93,18 @@ def s3_request(method: str, path: str, query: str, host: str, headers: Iterable[
     fitting = [one for one in _operations() if (one.method, one.depth) == (method, depth) and one.marks <= marks]
     name = max(fitting, key=lambda one: len(one.marks)).name if fitting else method
     return S3Request(name, bucket, key)
+
+
+def check_request(request: S3Request, query: str) -> None:
+    """Check what becomes the name of a folder, or a header of the response.
+
+    :raises ServiceError: InvalidBucketName or InvalidArgument.
+    """
+    if request.bucket and not _BUCKET.fullmatch(request.bucket):
+        raise ServiceError("InvalidBucketName", "The specified bucket is not valid.")
+    headers = [value for name, value in parse_qsl(query) if name.startswith("response-")]
+    if not all(value.isprintable() for value in headers):
+        raise ServiceError("InvalidArgument", "A header of the response must not hold control characters.")
 
 
 def _place(path: str, host: str) -> tuple[str, str]:

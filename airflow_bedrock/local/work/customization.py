@@ -89,6 +89,7 @@ class _Run:
         with self._bedrock.world.lock:
             now = self._touch()
             self._job.status, self._job.failure_message, self._job.end_time = status, message, now
+            self._job.curves = self._job.progress.curves
             for phase in self._job.phases.values():
                 if phase.status in ("InProgress", "Stopping"):
                     phase.status, phase.last_modified_time = status, now

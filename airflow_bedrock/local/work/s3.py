@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local.work.records import DataError
+
+MAX_UNPACKED = 1 << 30
+"""Bytes of a file once its gzip is unpacked; AWS's own logs have some megabytes."""
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -113,6 +117,15 @@ def write_bytes(s3: Any, uri: str, content: bytes, content_type: str) -> None:
 
 def _unpacked(s3: Any, uri: str) -> Iterator[bytes]:
     bucket, key = split_uri(uri)
-    body = s3.get_object(Bucket=bucket, Key=key)["Body"]
-    with body:
-        yield from gzip.decompress(body.read()).splitlines()
+    left = MAX_UNPACKED
+    try:
+        with s3.get_object(Bucket=bucket, Key=key)["Body"] as body, gzip.GzipFile(fileobj=body) as file:
+            while line := file.readline(left + 1):
+                left -= len(line)
+                if left < 0:
+                    raise DataError(
+                        f"Input size exceeded in file {uri}: it has more than {MAX_UNPACKED} bytes unpacked"
+                    )
+                yield line.rstrip(b"\r\n")
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"The file {uri} cannot be unpacked: {error}") from error

@@ -27,14 +27,27 @@ CHROME = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chro
 PAGE = {**CHROME, "Origin": "https://attacker.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
 
 
+def connection(port: int, address: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection((address, port), timeout=120)
+
+
 def send(port: int, lines: str, body: bytes = b"", address: str = "127.0.0.1") -> tuple[int, bytes]:
     """Send a request as it stands, and return the status and the body of the response."""
     head = f"{lines}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    with socket.create_connection((address, port), timeout=120) as connection:
-        connection.sendall(head.encode("latin-1") + body)
-        with connection.makefile("rb") as answer:
+    with connection(port, address) as sent:
+        sent.sendall(head.encode("latin-1") + body)
+        with sent.makefile("rb") as answer:
             received = answer.read()
     return int(received.split()[1]), received.partition(b"\r\n\r\n")[2]
+
+
+def send_for_head(port: int, lines: str) -> tuple[int, bytes]:
+    """Send a request as it stands, and return the status and the head of the response."""
+    with connection(port) as sent:
+        sent.sendall(f"{lines}\r\nConnection: close\r\n\r\n".encode())
+        with sent.makefile("rb") as answer:
+            received = answer.read()
+    return int(received.split()[1]), received.partition(b"\r\n\r\n")[0] + b"\r\n"
 
 
 def ask(

@@ -11,6 +11,7 @@ from datetime import timedelta
 from email.message import Message
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.page import page
+from airflow_bedrock.local.work.batch_inference import STATUSES
+from tests.integration.local.conftest import wait
 
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
@@ -138,6 +141,48 @@ def test_losses_are_drawn(fresh: Service) -> None:
     assert f"to {job['validationMetrics'][0]['validationLoss']:.3f}" in shown.text
 
 
+def test_it_shows_what_serves_and_what_comes(fresh: Service) -> None:
+    """Provisioned throughput, batch jobs with their records, copies and imports with where they come from."""
+    base = "amazon.nova-micro-v1:0"
+    throughput = fresh.provision(f"{base}:128k")
+    name = fresh.bedrock.get_provisioned_model_throughput(provisionedModelId=throughput)["provisionedModelName"]
+    place = {"s3Uri": f"s3://{fresh.local.bucket}/nothing/"}
+    wanted = {"jobName": fresh.name("batch"), "roleArn": fresh.local.role_arn, "modelId": base}
+    batch = fresh.bedrock.create_model_invocation_job(
+        **wanted, inputDataConfig={"s3InputDataConfig": place}, outputDataConfig={"s3OutputDataConfig": place}
+    )["jobArn"]
+    source = {"s3DataSource": place}
+    fresh.bedrock.create_model_import_job(
+        jobName=fresh.name("import"), importedModelName="coming", roleArn=wanted["roleArn"], modelDataSource=source
+    )
+    model = fresh.model()
+    west = fresh.local.client("bedrock", "us-west-2")
+    west.create_model_copy_job(sourceModelArn=model, targetModelName="copied")
+    wait(lambda: dict(fresh.bedrock.get_model_invocation_job(jobIdentifier=batch)), *STATUSES)
+    shown = show(fresh.local)
+    row = shown.row("Provisioned throughput", name)
+    assert (row["Units"], row["Status"], row["Model"].rpartition("/")[2]) == ("1", "InService", f"{base}:128k")
+    row = shown.row("Batch inference jobs", wanted["jobName"])
+    assert (row["Status"], row["Records"]) == ("Failed", "0 of 0")
+    assert "GetObject" in row["Failure"]
+    assert shown.row("Copies and imports", "coming")["From"] == place["s3Uri"]
+    row = shown.row("Copies and imports", "copied")
+    assert (row["From"], row["Region"]) == (model, "us-west-2")
+
+
+def test_losses_are_there_after_a_restart(service: Service, tmp_path: Path) -> None:
+    """The same lines are drawn of a job that an earlier run has trained."""
+    drawn = []
+    for _ in range(2):
+        with LocalBedrock(job_seconds=0.3, state=tmp_path) as local:
+            if not drawn:
+                one = type(service)(local)
+                one.model()
+                one.close()
+            drawn.append([attributes for tag, attributes in show(local).elements if tag in ("polyline", "circle")])
+    assert drawn[0] == drawn[1] != []
+
+
 def test_nothing_in_it_becomes_markup(service: Service) -> None:
     """A failure's message, an object's key and a model's name are text, whatever they hold."""
     service.local.faults.fail_job("training", job="hostile-*", message=HOSTILE)
@@ -180,7 +225,7 @@ def test_empty(fresh: Service) -> None:
     """Before anything has been made it says so, and does not load itself anew."""
     fresh.local.calls.clear()
     shown = show(fresh.local)
-    assert [shown.text.count(one) for one in ("None yet.", "Jobs", "Losses", "Journal")] == [5, 1, 1, 1]
+    assert [shown.text.count(one) for one in ("None yet.", "Jobs", "Losses", "Journal")] == [8, 1, 1, 1]
     assert not shown.tables
     assert not [one for tag, one in shown.elements if tag == "meta" and one.get("http-equiv")]
 
