@@ -35,7 +35,7 @@ def ask(
 def test_keys_and_buckets_leave_no_folder(tmp_path: Path) -> None:
     """Whatever a key or a bucket is called, its file lies below the state directory, and the state stays whole."""
     state = tmp_path / "deep" / "state"
-    with LocalBedrock(state=state) as local:
+    with LocalBedrock(state=state, bucket="attacked") as local:
         before = (state / "state.jsonl").read_bytes()
         for bucket in ("..", "%2e%2e", ".", "...", "a%00b", "a..b", "a%2fb", "-ab"):
             assert ask(local, "PUT", f"/{bucket}", S3)[0] in (400, 404)

@@ -172,7 +172,7 @@ def test_it_shows_what_serves_and_what_comes(fresh: Service) -> None:
 
 def test_losses_are_there_after_a_restart(service: Service, tmp_path: Path) -> None:
     """The same lines are drawn of a job that an earlier run has trained."""
-    drawn = []
+    drawn: list[list[dict[str, str | None]]] = []
     for _ in range(2):
         with LocalBedrock(job_seconds=0.3, state=tmp_path) as local:
             if not drawn:
