@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used.
+"""Names and modules that are imported when they are first used.
 
 Airflow imports this package each time it parses a DAG file; a DAG that uses one operator should not pay for all.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
 
 
 def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
@@ -25,3 +27,13 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], ob
         return value
 
     return __getattr__
+
+
+def lazy_module(name: str) -> Any:
+    """Return what stands for the module, and imports it when something of it is first used."""
+    return _LazyModule(name)
+
+
+class _LazyModule(ModuleType):
+    def __getattr__(self, name: str) -> object:
+        return getattr(importlib.import_module(self.__name__), name)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from botocore import exceptions
 from botocore.exceptions import ClientError
 
+CALL_ERRORS = (exceptions.BotoCoreError, ClientError)
+"""What a call of AWS raises."""
+
 # The call did not reach the service, or its answer did not reach us.
 _NETWORK_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError, ConnectionError, TimeoutError)
 

@@ -8,14 +8,16 @@ that a bad request is told before it is sent. It is pure: no I/O, no client, onl
 from __future__ import annotations
 
 import functools
+import gzip
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from botocore.model import ServiceModel, Shape
+import msgspec
 
 # The service model writes "any of these characters, dashes included" in a way that takes Python's `re` exponential
 # time: after 24 dashes each further one doubles it. The plain character class matches exactly the same strings.
@@ -40,25 +42,68 @@ class Problem:
         return f"Value at '{self.path}' failed to satisfy constraint: {self.rule}"
 
 
-def input_shape(service: str, operation: str) -> Any:
-    """Return botocore's shape of an operation's request. The first of a service takes 40 ms: not for module level."""
-    return _service_model(service).operation_model(operation).input_shape
+class Shape:
+    """A shape of a service model, with those attributes of ``botocore.model.Shape`` that a check reads.
+
+    botocore's own needs some fifty modules and a whole parse of the model: too much for each parse of a DAG file.
+    """
+
+    def __init__(self, shapes: Mapping[str, Any], name: str) -> None:
+        self._shapes = shapes
+        self.metadata: Mapping[str, Any] = shapes[name]
+        self.type_name: str = self.metadata["type"]
+        self.enum: Sequence[str] = self.metadata.get("enum", [])
+        self.required_members: Sequence[str] = self.metadata.get("required", [])
+        self.is_tagged_union: bool = self.metadata.get("union", False)
+        self.is_document_type: bool = self.metadata.get("document", False)
+
+    @functools.cached_property
+    def members(self) -> dict[str, Shape]:
+        """The members of a structure, by name."""
+        return {name: Shape(self._shapes, to["shape"]) for name, to in self.metadata.get("members", {}).items()}
+
+    @property
+    def member(self) -> Shape:
+        """The items of a list."""
+        return Shape(self._shapes, self.metadata["member"]["shape"])
+
+    @property
+    def key(self) -> Shape:
+        """The keys of a map."""
+        return Shape(self._shapes, self.metadata["key"]["shape"])
+
+    @property
+    def value(self) -> Shape:
+        """The values of a map."""
+        return Shape(self._shapes, self.metadata["value"]["shape"])
 
 
 @functools.cache
-def _service_model(name: str) -> ServiceModel:
-    from botocore.loaders import create_loader
-    from botocore.model import ServiceModel
+def input_shape(service: str, operation: str) -> Shape:
+    """Return the shape of an operation's request, from the service model that botocore would use."""
+    model = _service_model(service)
+    return Shape(model["shapes"], model["operations"][operation]["input"]["shape"])
 
-    return ServiceModel(create_loader().load_service_model(name, "service-2"), name)
+
+@functools.cache
+def _service_model(service: str) -> Mapping[str, Any]:
+    """Read the newest version that ``~/.aws/models`` or botocore has, without loading botocore."""
+    botocore = find_spec("botocore")
+    places = (botocore and botocore.submodule_search_locations) or []
+    folders = [Path.home() / ".aws" / "models", *(Path(place, "data") for place in places)]
+    files = [file for folder in folders for file in folder.glob(f"{service}/*/service-2.json*")]
+    newest = max(files, key=lambda file: file.parent.name)
+    content = newest.read_bytes()
+    model: Mapping[str, Any] = msgspec.json.decode(gzip.decompress(content) if newest.suffix == ".gz" else content)
+    return model
 
 
-def problems(shape: Shape, value: object, path: str = "") -> list[Problem]:
+def problems(shape: Any, value: object, path: str = "") -> list[Problem]:
     """Return every way in which ``value`` does not fit ``shape``; an empty list when it fits.
 
     A member whose value is None counts as absent, as in JSON sent to the service.
 
-    :param shape: a shape of botocore, for example an operation model's ``input_shape``.
+    :param shape: a :class:`Shape`, or one of botocore.
     :param value: Python values as boto3 takes them: mappings, sequences, strings, numbers, datetimes.
     :param path: the path of ``value``, prefixed to the paths in the answer.
     """

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
-import airflow.providers.amazon.aws.operators.base_aws  # noqa: F401 - the DAG processor loads this but once for all files
 import pendulum
 from airflow.sdk import DAG, Asset, Metadata, Param, task
 
@@ -25,7 +24,7 @@ from airflow_bedrock.operators import (
 )
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 
-ROUTER = Asset("support-router", uri="bedrock://support-router")
+ROUTER = Asset("support-router")  # with a URI, each parse would load what all providers know about URIs
 FOLDER = "s3://{{ var.value.bedrock_bucket }}/support-router"
 SYSTEM_PROMPT = "Name the AWS service that this request belongs to. Answer with the service's name alone."
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import __version__, configuration
+from airflow_bedrock._lazy import lazy_module
 from airflow_bedrock.customization.identity import (
     Asker,
     Identity,
@@ -34,14 +35,17 @@ from airflow_bedrock.customization.request import (
 )
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.jobs.places import LocationError, check_buckets, describe_data
-from airflow_bedrock.jobs.submission import nothing_spent
 from airflow_bedrock.operators.literals import is_literal
 
 if TYPE_CHECKING:
     import jinja2
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
+
+    from airflow_bedrock.jobs import places, submission
+else:
+    places = lazy_module("airflow_bedrock.jobs.places")
+    submission = lazy_module("airflow_bedrock.jobs.submission")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,12 +197,12 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
     if ignored and not asked.preflight:
         return []
     try:
-        with nothing_spent("Looking at the data and the buckets in S3"):
+        with submission.nothing_spent("Looking at the data and the buckets in S3"):
             if asked.preflight:
-                check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
-            data = describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
+                places.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
+            data = places.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
             return [] if ignored else data
-    except LocationError as error:
+    except places.LocationError as error:
         raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
 
 

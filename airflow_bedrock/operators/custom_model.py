@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
-from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
-from botocore.exceptions import BotoCoreError, ClientError
-
-from airflow_bedrock.aws_errors import is_not_found, is_transient
+from airflow_bedrock._lazy import lazy_module
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named
+from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_bedrock import aws_errors
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+else:
+    aws_errors = lazy_module("airflow_bedrock.aws_errors")
 
 _IDENTIFIER = member("bedrock", "DeleteCustomModel", "modelIdentifier", "the ARN or the name of a custom model")
 _RULES: Mapping[str, Rule] = {"model_identifier": named(_IDENTIFIER)}
 
 
-class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):
+class BedrockDeleteCustomModelOperator(AwsOperator["BedrockHook"]):
     """Delete a custom model, for good. One that is not there is deleted already.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
@@ -32,8 +33,8 @@ class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = BedrockHook
-    template_fields: Sequence[str] = aws_template_fields("model_identifier")
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "model_identifier")
 
     def __init__(self, *, model_identifier: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -49,11 +50,11 @@ class BedrockDeleteCustomModelOperator(AwsBaseOperator[BedrockHook]):
         checked(self, _RULES)
         try:
             self.hook.conn.delete_custom_model(modelIdentifier=self.model_identifier)
-        except (BotoCoreError, ClientError) as error:
-            if is_not_found(error):
+        except aws_errors.CALL_ERRORS as error:
+            if aws_errors.is_not_found(error):
                 self.log.info("Custom model %s does not exist: nothing to delete", self.model_identifier)
                 return
-            kind = BedrockError if is_transient(error) else BedrockFatalError
+            kind = BedrockError if aws_errors.is_transient(error) else BedrockFatalError
             raise kind(
                 f"Custom model {self.model_identifier} was not deleted, and its storage is still billed: {error}. "
                 "Deployments and provisioned throughput that use it have to be deleted first."

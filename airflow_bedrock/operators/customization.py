@@ -9,13 +9,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
-from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
-from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
+from airflow_bedrock._lazy import lazy_module
 from airflow_bedrock.compat import TaskDeferralTimeout
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import NEW_JOB, failure_message
@@ -26,18 +23,27 @@ from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.stopping import KillSwitch, stop_unless_others_wait
-from airflow_bedrock.jobs.submission import NoSlotError, Submission, job_made_under, running_job_of
-from airflow_bedrock.jobs.waiting import given_up, job_of_event, result_of, wait_for_job
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators import asking
+from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
     import jinja2
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
+
+    from airflow_bedrock import aws_errors
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.jobs import connection, stopping, submission, waiting
+    from airflow_bedrock.triggers import customization as triggers
+else:
+    aws_errors = lazy_module("airflow_bedrock.aws_errors")
+    connection = lazy_module("airflow_bedrock.jobs.connection")
+    stopping = lazy_module("airflow_bedrock.jobs.stopping")
+    submission = lazy_module("airflow_bedrock.jobs.submission")
+    waiting = lazy_module("airflow_bedrock.jobs.waiting")
+    triggers = lazy_module("airflow_bedrock.triggers.customization")
 
 # The arguments that are members of the request.
 _MEMBERS = (
@@ -53,7 +59,7 @@ _MEMBERS = (
 _CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; signatures allow no more
 
 
-class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
+class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     """Customize an Amazon Bedrock model: make one paid job for what is asked, however often the task runs.
 
     The names and the clientRequestToken of the job are derived from who asks (deployment of Airflow, DAG, task, map
@@ -128,8 +134,9 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = BedrockHook
-    template_fields: Sequence[str] = aws_template_fields(
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    template_fields: Sequence[str] = (
+        *AwsOperator.template_fields,
         *_MEMBERS,
         "ensure_unique_job_name",
         "customization_job_kwargs",
@@ -204,8 +211,9 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         self.stop_on_timeout = stop_on_timeout
         self.slot_timeout = slot_timeout
         self.silence_limit = silence_limit
-        self._kill = KillSwitch()
-        self._submission: Submission | None = None
+        self._kill: stopping.KillSwitch | None = None
+        self._killed = False
+        self._submission: submission.Submission | None = None
         self._job_arn: str | None = None
         self._result: dict[str, Any] = {}
         self._check_waiting(waiter_delay, silence_limit)
@@ -255,35 +263,38 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
     def _running(self, asker: Asker) -> str | None:
         """Return the ARN of a job that an earlier try has made and that runs; None also where nobody tells."""
         try:
-            return running_job_of(self.hook, asking.identity_without_data(self.asked, asker))
-        except (BotoCoreError, ClientError, ValueError):
+            return submission.running_job_of(self.hook, asking.identity_without_data(self.asked, asker))
+        except (*aws_errors.CALL_ERRORS, ValueError):
             return None
 
     def _execute(self, context: Context) -> str:
         asker = asking.asker_of(context)
-        self._kill.arm(context["ti"])
+        self._kill = kill = stopping.KillSwitch()
+        kill.arm(context["ti"])
+        if self._killed:  # while the modules were loaded
+            kill.pull()
         self._check_waiting(self._delay, self._silence_limit)  # the configuration too, before anything is paid for
         asked = self.asked
         request = asking.checked_request(asked, asker)
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
-        self._submission = Submission(
+        self._submission = submission.Submission(
             hook=self.hook,
             request=request,
             identity=asking.identity_of(asked, request, asker, self._s3),
             waiter=self._waiter(asker),
             superseded=self.superseded,
             tagged=self.tag_resources,
-            before_paying=self._kill.before_paying,
+            before_paying=kill.before_paying,
         )
         try:
             job = self._submission.find_or_create()
-        except NoSlotError as error:
+        except submission.NoSlotError as error:
             self._wait_for_quota(context, error)
         self._job_arn = job.arn
         if self.stop_on_kill:
-            stop = partial(stop_unless_others_wait, self.hook, job.arn, self._waiter(asker))
-            self._kill.aim(job.arn, stop)
+            stop = partial(stopping.stop_unless_others_wait, self.hook, job.arn, self._waiter(asker))
+            kill.aim(job.arn, stop)
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is Outcome.SUCCEEDED:
             return self._finish(job, context)
@@ -295,7 +306,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Take up the event of the trigger that waited for the job."""
-        return self._finish(job_of_event(self.hook, event, self._silence_limit), context)
+        return self._finish(waiting.job_of_event(self.hook, event, self._silence_limit), context)
 
     def execute_again(self, context: Context, event: Any = None) -> str:
         """Ask again, after a wait for the quota."""
@@ -311,11 +322,13 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             self._job_arn = _pushed(context["ti"], "job_arn")
             if self._deferral_timeout == self.execution_timeout:
                 raise self._timed_out(asking.asker_of(context)) from error
-            raise given_up(str(self._job_arn), f"after {self._deferral_timeout}") from error
+            raise waiting.given_up(str(self._job_arn), f"after {self._deferral_timeout}") from error
 
     def on_kill(self) -> None:
         """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
-        self._kill.pull()
+        self._killed = True
+        if self._kill is not None:
+            self._kill.pull()
 
     def _check_waiting(self, delay: float | None, silence_limit: float | None) -> None:
         if delay is not None:
@@ -327,7 +340,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         if looks is not None and (not isinstance(looks, int) or looks < 1):
             raise ValueError(f"waiter_max_attempts must be a number of looks, 1 or more; got {looks!r}")
 
-    def _wait_for_quota(self, context: Context, error: NoSlotError) -> NoReturn:
+    def _wait_for_quota(self, context: Context, error: submission.NoSlotError) -> NoReturn:
         # Here, since a DAG file pays for each import whenever it is parsed.
         from airflow_bedrock.jobs.quota import IDLE_SECONDS, active_jobs, is_zero
         from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
@@ -354,7 +367,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
                 running=running,
                 deadline=asked_at + self.slot_timeout,
                 poll_interval=self._delay,
-                **Connection.of(**self._hook_parameters).arguments(),
+                **connection.Connection.of(**self._hook_parameters).arguments(),
             ),
             method_name=self.execute_again.__name__,
         )
@@ -364,19 +377,16 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         return BedrockError(f"{why} Waited for {self.slot_timeout:.0f} s; no job was made and nothing was spent.")
 
     def _defer(self, job: Job) -> None:
-        # Here, since a DAG file pays for each import whenever it is parsed, and only a deferred task needs this one.
-        from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
-
         self.log.info("Waiting in the triggerer for job %s", job.arn)
         self.defer(
-            trigger=BedrockModelCustomizationTrigger(
+            trigger=triggers.BedrockModelCustomizationTrigger(
                 job_identifier=job.arn,
                 poll_interval=self._delay,
                 silence_limit=self._silence_limit,
                 # Of a job that was just made, not later than that.
                 created=job.created or datetime.now(UTC) - _CLOCK_SKEW,
                 stop_on_kill=self.stop_on_kill,
-                **Connection.of(**self._hook_parameters).arguments(),
+                **connection.Connection.of(**self._hook_parameters).arguments(),
             ),
             method_name=self.execute_complete.__name__,
             # Airflow does not enforce execution_timeout while a task is deferred.
@@ -399,7 +409,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         return min(looks, self.execution_timeout) if self.execution_timeout else looks
 
     def _wait(self, job: Job) -> Job:
-        return wait_for_job(
+        return waiting.wait_for_job(
             self.hook,
             job.arn,
             delay=self._delay,
@@ -414,12 +424,12 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         """Return the error of a task that ran out of ``execution_timeout``; stop its job if that was asked for."""
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         in_flight = self._submission.in_flight if self._submission else None
-        job_arn = self._job_arn or (in_flight and job_made_under(self.hook, in_flight))
+        job_arn = self._job_arn or (in_flight and submission.job_made_under(self.hook, in_flight))
         if not in_flight and not job_arn and asker.try_number > 1:  # while looking for what earlier tries have made
             try:
                 identity = asking.identity_without_data(self.asked, asker)
-                job_arn = running_job_of(self.hook, identity)
-            except (BotoCoreError, ClientError) as error:
+                job_arn = submission.running_job_of(self.hook, identity)
+            except aws_errors.CALL_ERRORS as error:
                 after += f" A job of an earlier try may run on and be billed, Bedrock did not tell: {error}."
         if not job_arn:
             made = (
@@ -430,7 +440,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
             )
             return BedrockFatalError(f"{after} {made}") if self.stop_on_timeout else BedrockError(f"{after} {made}")
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
-            said = stop_unless_others_wait(self.hook, job_arn, self._waiter(asker))
+            said = stopping.stop_unless_others_wait(self.hook, job_arn, self._waiter(asker))
             return BedrockFatalError(f"{after} {said} To train all the same, {NEW_JOB}. {resource_url(job_arn)}")
         return BedrockError(
             f"{after} Job {job_arn} was left running, as asked for, and is billed until it ends; a retry adopts it."
@@ -443,7 +453,7 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
         mendable = job.outcome is Outcome.FAILED and remedy_for_failure(job.failure_message) is Remedy.RETRY
         if mendable and not self.asked.exact:
             raise BedrockError(f"{failure_message(job)} A retry of this task makes a new job by itself.")
-        result = result_of(job, self._s3)
+        result = waiting.result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
@@ -463,6 +473,8 @@ class BedrockModelCustomizationOperator(AwsBaseOperator[BedrockHook]):
 
     @cached_property
     def _s3(self) -> S3Hook:
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
         return S3Hook(**self._hook_parameters)
 
 

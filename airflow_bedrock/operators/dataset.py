@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
-from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.datasets import (
@@ -29,9 +26,11 @@ from airflow_bedrock.datasets import (
 from airflow_bedrock.datasets.preparation import SourceRecord
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, check_literals, checked, named, optional, real, rendered, text
+from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, join, lies_in, place, same
 
 if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401 - for the class's type
     from airflow.sdk import Context
 
 
@@ -77,7 +76,7 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
+class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     """Check, deduplicate and split a text dataset, and write it in the record format of the base model.
 
     Writes ``train.jsonl``, ``validation.jsonl``, ``test.jsonl`` and ``report.json`` under ``output_uri``. The same
@@ -117,8 +116,9 @@ class BedrockDatasetPreparationOperator(AwsBaseOperator[S3Hook]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = S3Hook
-    template_fields: Sequence[str] = aws_template_fields(
+    aws_hook_class = "airflow.providers.amazon.aws.hooks.s3:S3Hook"
+    template_fields: Sequence[str] = (
+        *AwsOperator.template_fields,
         "source_uri",
         "output_uri",
         "base_model_id",

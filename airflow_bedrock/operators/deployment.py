@@ -8,26 +8,32 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
-from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import conf
-from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_not_found, is_transient
+from airflow_bedrock._lazy import lazy_module
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named, real, whole
-from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger, DeploymentWatch
+from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from botocore import exceptions
     from mypy_boto3_bedrock.type_defs import (
         CreateCustomModelDeploymentRequestTypeDef,
         GetCustomModelDeploymentResponseTypeDef,
         TagTypeDef,
     )
+
+    from airflow_bedrock import aws_errors
+    from airflow_bedrock.hooks import BedrockHook
+    from airflow_bedrock.jobs import connection
+    from airflow_bedrock.triggers import deployment as triggers
+else:
+    exceptions = lazy_module("botocore.exceptions")
+    aws_errors = lazy_module("airflow_bedrock.aws_errors")
+    connection = lazy_module("airflow_bedrock.jobs.connection")
+    triggers = lazy_module("airflow_bedrock.triggers.deployment")
 
 _ADVICE = {
     "failed": "Mend what the message names, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), and "
@@ -85,7 +91,7 @@ _CREATION_RULES: Mapping[str, Rule] = {
 _DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **_WAITING}
 
 
-class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
+class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
     """Deploy a custom model for on-demand inference; however often the task runs, there is one deployment.
 
     The name is the state: a deployment that already bears the name and has the same model is adopted. A deployment
@@ -109,8 +115,14 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = BedrockHook
-    template_fields: Sequence[str] = aws_template_fields("model_arn", "deployment_name", "description", "tags")
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    template_fields: Sequence[str] = (
+        *AwsOperator.template_fields,
+        "model_arn",
+        "deployment_name",
+        "description",
+        "tags",
+    )
 
     def __init__(
         self,
@@ -177,7 +189,7 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
                 f"left as it is, and {self.model_arn} was not deployed. Deploy it under a name of its own, or delete "
                 "that deployment first (BedrockDeleteCustomModelDeploymentOperator)."
             )
-        event = DeploymentWatch(deployment_arn=arn, deadline=float("inf")).seen(found)
+        event = triggers.DeploymentWatch(deployment_arn=arn, deadline=float("inf")).seen(found)
         if event is not None:
             self._finish(event)
         self.log.info("Deployment %s of the same model is %s: adopting it", arn, status)
@@ -196,12 +208,15 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
             request["tags"] = tags
         try:
             arn = self.hook.conn.create_custom_model_deployment(**request)["customModelDeploymentArn"]
-        except (BotoCoreError, ClientError) as error:
+        except aws_errors.CALL_ERRORS as error:
             # Whatever was said: if it is there now, another try made it, or this one whose answer was lost.
-            if isinstance(error, ClientError) and (found := self._find()) is not None:
+            if isinstance(error, exceptions.ClientError) and (found := self._find()) is not None:
                 return self._adopt(found)
             what = f"Deployment {self.deployment_name} of {self.model_arn} was not created"
-            if isinstance(error, ClientError) and error_code(error) == "ServiceQuotaExceededException":
+            if (
+                isinstance(error, exceptions.ClientError)
+                and aws_errors.error_code(error) == "ServiceQuotaExceededException"
+            ):
                 raise BedrockError(
                     f"{what}: {error}. The account has as many deployments as it may have, in all or being created at "
                     "once: another try may find room; delete one that is not needed, or have the quota raised."
@@ -224,11 +239,11 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
     def _defer(self, arn: str, deadline: float) -> NoReturn:
         self.log.info("Waiting in the triggerer for deployment %s", arn)
         self.defer(
-            trigger=BedrockCustomModelDeploymentTrigger(
+            trigger=triggers.BedrockCustomModelDeploymentTrigger(
                 deployment_arn=arn,
                 deadline=deadline,
                 waiter_delay=self.waiter_delay,
-                **Connection.of(**self._hook_parameters).arguments(),
+                **connection.Connection.of(**self._hook_parameters).arguments(),
             ),
             method_name=self.execute_complete.__name__,
             # Beyond the trigger's own deadline, for a triggerer that is down. Airflow does not enforce
@@ -237,11 +252,11 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         )
 
     def _wait(self, arn: str, deadline: float) -> dict[str, Any]:
-        watch = DeploymentWatch(deployment_arn=arn, deadline=deadline)
+        watch = triggers.DeploymentWatch(deployment_arn=arn, deadline=deadline)
         while True:
             try:
                 event = watch.seen(self.hook.conn.get_custom_model_deployment(customModelDeploymentIdentifier=arn))
-            except (BotoCoreError, ClientError) as error:
+            except aws_errors.CALL_ERRORS as error:
                 self.log.warning("Could not look at deployment %s: %s", arn, error)
                 event = watch.failed(error)
             if event is not None:
@@ -258,7 +273,7 @@ class BedrockCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         raise (BedrockError if kind in _MAY_PASS else BedrockFatalError)(message)
 
 
-class BedrockDeleteCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
+class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
     """Delete a custom model deployment, and wait until it is gone. One that is not there is deleted already.
 
     The model behind it stays, and is billed for its storage until it is deleted
@@ -274,8 +289,8 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = BedrockHook
-    template_fields: Sequence[str] = aws_template_fields("deployment_arn")
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "deployment_arn")
 
     def __init__(
         self, *, deployment_arn: str, waiter_delay: float = 30, waiter_max_attempts: int = 120, **kwargs: Any
@@ -312,8 +327,8 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsBaseOperator[BedrockHook]):
         """Ask for the deletion; return False where it cannot begin yet."""
         try:
             self.hook.conn.delete_custom_model_deployment(customModelDeploymentIdentifier=self.deployment_arn)
-        except (BotoCoreError, ClientError) as error:
-            if is_not_found(error):
+        except aws_errors.CALL_ERRORS as error:
+            if aws_errors.is_not_found(error):
                 return True
             if _is_mutating(error):
                 self.log.info("Deployment %s is being created or updated: waiting to delete it", self.deployment_arn)
@@ -328,8 +343,8 @@ def _get(hook: BedrockHook, identifier: str) -> GetCustomModelDeploymentResponse
         found: GetCustomModelDeploymentResponseTypeDef = hook.conn.get_custom_model_deployment(
             customModelDeploymentIdentifier=identifier
         )
-    except (BotoCoreError, ClientError) as error:
-        if is_not_found(error):
+    except aws_errors.CALL_ERRORS as error:
+        if aws_errors.is_not_found(error):
             return None
         _raise(error, f"Could not look for deployment {identifier}; nothing was changed")
     return found
@@ -337,8 +352,10 @@ def _get(hook: BedrockHook, identifier: str) -> GetCustomModelDeploymentResponse
 
 def _is_mutating(error: Exception) -> bool:
     """Whether the deployment is being created or updated; seen as a ValidationException that says "mutating state"."""
-    return isinstance(error, ClientError) and (error_code(error) == "ConflictException" or "mutating" in str(error))
+    return isinstance(error, exceptions.ClientError) and (
+        aws_errors.error_code(error) == "ConflictException" or "mutating" in str(error)
+    )
 
 
 def _raise(error: Exception, what: str) -> NoReturn:
-    raise (BedrockError if is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error
+    raise (BedrockError if aws_errors.is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error

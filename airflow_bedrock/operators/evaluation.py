@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
-from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
-from botocore.config import Config
 
 from airflow_bedrock.converse import Answer, ConverseModel
 from airflow_bedrock.datasets import DatasetError, Example, decode
@@ -25,7 +21,6 @@ from airflow_bedrock.evaluation import METRICS, Comparison, Metric, exact_match,
 from airflow_bedrock.evaluation.pool import ordered_map
 from airflow_bedrock.evaluation.tally import ModelTally
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks.bedrock import BedrockRuntimeHook
 from airflow_bedrock.operators.arguments import (
     Rule,
     check_literals,
@@ -38,11 +33,14 @@ from airflow_bedrock.operators.arguments import (
     text,
     whole,
 )
+from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, join, place, same
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
+
+    from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
 
 ROLES = ("candidate", "baseline")
 Record = tuple[int, Example]  # its number in the file, from 1, and what it holds
@@ -79,7 +77,7 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
+class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     """Ask two models the same held-out questions, and say which one answers better, and whether that can be chance.
 
     Every question is paid for, by tokens, for both models; another try asks all of them again.
@@ -117,8 +115,9 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = BedrockRuntimeHook
-    template_fields: Sequence[str] = aws_template_fields(
+    aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"
+    template_fields: Sequence[str] = (
+        *AwsOperator.template_fields,
         "test_data_uri",
         "candidate_model_id",
         "baseline_model_id",
@@ -169,6 +168,8 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
         :raises BedrockError: a model did not answer, but may later.
         """
         arguments = checked(self, _RULES, _conflicts)
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
         s3 = S3Hook(**self._hook_parameters)
         storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
@@ -230,6 +231,8 @@ class BedrockModelEvaluationOperator(AwsBaseOperator[BedrockRuntimeHook]):
 
     def _client(self) -> BedrockRuntimeClient:
         """Return a client that paces itself when it is throttled, unless the user has said how to retry."""
+        from botocore.config import Config
+
         config = Config(max_pool_connections=max(10, self.concurrency))
         if "AWS_RETRY_MODE" not in os.environ:
             config = config.merge(Config(retries={"mode": "adaptive", "total_max_attempts": 10}))

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
-from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
-
 from airflow_bedrock import configuration
-from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs.orphans import running_jobs
-from airflow_bedrock.jobs.stopping import stop_job
-from airflow_bedrock.jobs.task_state import state_of_waiter
+from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 
-class BedrockStopOrphanedJobsOperator(AwsBaseOperator[BedrockHook]):
+
+class BedrockStopOrphanedJobsOperator(AwsOperator["BedrockHook"]):
     """Stop the running customization jobs of this Airflow whose waiting tasks have all ended; keep those in doubt.
 
     Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
@@ -28,8 +23,7 @@ class BedrockStopOrphanedJobsOperator(AwsBaseOperator[BedrockHook]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = BedrockHook
-    template_fields: Sequence[str] = aws_template_fields()
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
 
     def __init__(self, *, stop: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -37,6 +31,10 @@ class BedrockStopOrphanedJobsOperator(AwsBaseOperator[BedrockHook]):
 
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Find the orphaned jobs, and stop them."""
+        from airflow_bedrock.jobs.orphans import running_jobs
+        from airflow_bedrock.jobs.stopping import stop_job
+        from airflow_bedrock.jobs.task_state import state_of_waiter
+
         found = []
         for one in running_jobs(self.hook, configuration.environment(), state_of_waiter):
             arn = one.job.arn

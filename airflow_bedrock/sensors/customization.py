@@ -7,33 +7,37 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.sensors.base_aws import AwsBaseSensor
-from airflow.providers.amazon.aws.utils.mixins import aws_template_fields
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
+    BaseSensorOperator,
     PokeReturnValue,
 )
-from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
+from airflow_bedrock._lazy import lazy_module
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.waiting import Lookout, job_of_event, result_of
-from airflow_bedrock.triggers.customization import OWN_RUN, BedrockModelCustomizationTrigger
+from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.jobs.stopping import KillSwitch
+    from airflow_bedrock import aws_errors
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.jobs import connection, stopping, waiting
+    from airflow_bedrock.triggers import customization as triggers
+else:
+    aws_errors = lazy_module("airflow_bedrock.aws_errors")
+    connection = lazy_module("airflow_bedrock.jobs.connection")
+    stopping = lazy_module("airflow_bedrock.jobs.stopping")
+    waiting = lazy_module("airflow_bedrock.jobs.waiting")
+    triggers = lazy_module("airflow_bedrock.triggers.customization")
 
 
-class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
+class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOperator):
     """Wait for an Amazon Bedrock model customization job.
 
     Succeeds on ``Completed`` alone. ``Failed`` and ``Stopped`` fail the task with the service's message, and are not
@@ -74,8 +78,8 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = BedrockHook
-    template_fields: Sequence[str] = aws_template_fields("job_identifier")
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "job_identifier")
     ui_color = "#66c3ff"
 
     def __init__(
@@ -116,8 +120,8 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         self.silence_limit = configuration.seconds("silence_limit", limit, zero=True)
         self.stop_on_kill = stop_on_kill
         self._since: datetime | None = None
-        self._lookout: Lookout | None = None
-        self._kill: KillSwitch | None = None
+        self._lookout: waiting.Lookout | None = None
+        self._kill: stopping.KillSwitch | None = None
 
     def execute(self, context: Context) -> Any:
         """Return the result of a job that has ended already; wait for one that has not."""
@@ -145,7 +149,7 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         if self._lookout is None or self._since is None:
             first = ti.get_first_reschedule_date(context) if self.reschedule else None
             self._since = first or datetime.now(UTC)
-            self._lookout = Lookout(self._identifier, self.silence_limit, goes_on=first is not None)
+            self._lookout = waiting.Lookout(self._identifier, self.silence_limit, goes_on=first is not None)
         job = self._lookout.look(self.hook)
         if job is None or job.outcome is Outcome.RUNNING:
             return False
@@ -155,8 +159,8 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take up the trigger's event."""
         try:
-            return self._result(job_of_event(self.hook, event, self.silence_limit))
-        except (BotoCoreError, ClientError) as error:  # so that never_fail and soft_fail apply
+            return self._result(waiting.job_of_event(self.hook, event, self.silence_limit))
+        except aws_errors.CALL_ERRORS as error:  # so that never_fail and soft_fail apply
             raise BedrockError(f"Could not look at the job that has ended: {error}") from error
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -175,13 +179,12 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
             self._kill.pull()
 
     def _arm(self, ti: Any) -> None:
-        # Here, since a DAG file pays for each import whenever it is parsed.
-        from airflow_bedrock.jobs.stopping import KillSwitch, stop_for
-
-        self._kill = KillSwitch()
+        self._kill = stopping.KillSwitch()
         self._kill.arm(ti)
         own_run_only = self.stop_on_kill is None
-        self._kill.aim(self._identifier, partial(stop_for, self.hook, self._identifier, ti, own_run_only=own_run_only))
+        self._kill.aim(
+            self._identifier, partial(stopping.stop_for, self.hook, self._identifier, ti, own_run_only=own_run_only)
+        )
 
     def _first_look(self, context: Context) -> bool | PokeReturnValue:
         """Look once before deferring; what fails has the consequences that it has in a worker's loop."""
@@ -204,22 +207,24 @@ class BedrockModelCustomizationSensor(AwsBaseSensor[BedrockHook]):
         if self.soft_fail or self.never_fail:
             raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
 
-    def _trigger(self) -> BedrockModelCustomizationTrigger:
+    def _trigger(self) -> triggers.BedrockModelCustomizationTrigger:
         longest = self.max_wait.total_seconds() if self.max_wait else None
         seen = self._lookout.seen if self._lookout else None
-        return BedrockModelCustomizationTrigger(
+        return triggers.BedrockModelCustomizationTrigger(
             job_identifier=seen.arn if seen else self._identifier,
             poll_interval=min(self.poke_interval, longest or self.poke_interval),
             poll_interval_max=longest,
             backoff=self.exponential_backoff,
             silence_limit=0 if self.silent_fail else self.silence_limit,
             created=seen.created if seen else None,
-            stop_on_kill=OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
-            **Connection.of(**self._hook_parameters).arguments(),
+            stop_on_kill=triggers.OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
+            **connection.Connection.of(**self._hook_parameters).arguments(),
         )
 
     def _result(self, job: Job) -> dict[str, Any]:
-        return outputs(result_of(job, S3Hook(**self._hook_parameters)))
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        return outputs(waiting.result_of(job, S3Hook(**self._hook_parameters)))
 
     @property
     def _identifier(self) -> str:

@@ -9,43 +9,84 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.packaging.conftest import Run
 
-HEAVY = {"aiobotocore", "duckdb", "moto", "numpy", "pandas", "s3fs", "sacrebleu", "scipy", "sklearn"}
+HEAVY = (
+    "aiobotocore",
+    "boto3",
+    "duckdb",
+    "moto",
+    "numpy",
+    "pandas",
+    "s3fs",
+    "sacrebleu",
+    "scipy",
+    "sklearn",
+    "airflow.providers.amazon.aws",
+    "airflow_bedrock.local",
+)
 
 PROGRAM = """
 import json, sys
+import airflow.sdk
+
+before = set(sys.modules)
+{program}
+json.dump(sorted(set(sys.modules) - before), sys.stdout)
+"""
+
+
+def loaded_by(run: Run, program: str) -> set[str]:
+    """The modules that a program loads beside Airflow's own interface."""
+    return set(json.loads(run(sys.executable, "-c", PROGRAM.format(program=program)).stdout.splitlines()[-1]))
+
+
+def heavy_of(loaded: set[str]) -> set[str]:
+    """What only a task that runs needs; of botocore, all but the names of its errors."""
+    heavy = {one for one in loaded if any(one == heavy or one.startswith(f"{heavy}.") for heavy in HEAVY)}
+    aws = {one for one in loaded if one.startswith("botocore.") and not one.startswith("botocore.vendored")}
+    return heavy | (aws - {"botocore.exceptions"})
+
+
+@pytest.mark.parametrize("package", ["airflow_bedrock.operators", "airflow_bedrock.sensors"])
+def test_importing_is_light(run: Run, package: str) -> None:
+    """What DAG files name loads nothing that is needed only when the task runs: no boto3, no amazon provider."""
+    loaded = loaded_by(run, f"from {package} import *")
+    assert f"{package}.customization" in loaded
+    assert not heavy_of(loaded)
+
+
+def test_parsing_is_light(run: Run, checkout: Path) -> None:
+    """The example DAG is made, and its literals are checked, with no more."""
+    program = f"""
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({str(checkout / "dags")!r}, safe_mode=False)
+assert not bag.import_errors, bag.import_errors
+assert [task for dag in bag.dags.values() for task in dag.tasks if task.task_type.startswith("Bedrock")]
+"""
+    loaded = loaded_by(run, program)
+    assert "airflow_bedrock.operators.customization" in loaded
+    assert not heavy_of(loaded)
+
+
+def test_importing_the_hooks_creates_no_client(run: Run) -> None:
+    """They load the amazon provider, and call nothing."""
+    program = """
 import boto3.session, botocore.session
 
 def created(*args, **kwargs):
     raise AssertionError("an import created an AWS client")
 
 boto3.session.Session.client = boto3.session.Session.resource = botocore.session.Session.create_client = created
-from {module} import {name}
-json.dump(sorted(sys.modules), sys.stdout)
+from airflow_bedrock.hooks import BedrockHook
 """
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("airflow_bedrock.operators", "BedrockModelCustomizationOperator"),
-        ("airflow_bedrock.sensors", "BedrockModelCustomizationSensor"),
-        ("airflow_bedrock.triggers", "BedrockModelCustomizationTrigger"),
-        ("airflow_bedrock.hooks", "BedrockHook"),
-    ],
-)
-def test_importing_is_light(run: Run, module: str, name: str) -> None:
-    """Importing what DAG files name loads nothing heavy, nothing of Local Bedrock, and creates no AWS client."""
-    loaded = set(json.loads(run(sys.executable, "-c", PROGRAM.format(module=module, name=name)).stdout))
-    assert module in loaded
-    assert not loaded & HEAVY
-    assert not any(each.startswith("airflow_bedrock.local") for each in loaded)
+    assert "airflow_bedrock.hooks.bedrock" in loaded_by(run, program)
 
 
 def test_other_operators_stay_unloaded(run: Run) -> None:
     """A DAG that uses one operator does not load the modules that define the others."""
-    program = PROGRAM.format(module="airflow_bedrock.operators", name="BedrockModelCustomizationOperator")
-    loaded = json.loads(run(sys.executable, "-c", program).stdout)
+    loaded = loaded_by(run, "from airflow_bedrock.operators import BedrockModelCustomizationOperator")
     others = {"custom_model", "dataset", "deployment", "evaluation", "orphans"}
-    assert not {f"airflow_bedrock.operators.{other}" for other in others} & set(loaded)
+    assert not {f"airflow_bedrock.operators.{other}" for other in others} & loaded

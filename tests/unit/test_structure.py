@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "storage": FOR_TASKS,
     "converse": {*FOR_TASKS, "datasets"},
     "triggers": {*ENGINE, "hooks"},
-    "sensors": {*ENGINE, "hooks", "triggers", "links"},
+    "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.base"},
     "operators": {*ENGINE, *FACE, "storage", "converse", "datasets", "evaluation"},
     "local": FACTS,
     "cli": {"customization", "jobs.command", "local.command"},

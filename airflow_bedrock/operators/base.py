@@ -1,0 +1,65 @@
+"""The base of the operators and of the sensor: an AWS connection, and a hook that is imported when the task runs.
+
+It is what the amazon provider's AwsBaseOperator is, without what that loads: the DAG processor parses each DAG file
+again and again, in a new process, and would import boto3 each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+
+Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
+
+
+class AwsOperator(BaseOperator, Generic[Hook]):
+    """An operator that calls AWS, over an AWS connection of Airflow.
+
+    :param aws_conn_id: the Airflow connection used for AWS credentials; None or empty for boto3's own. (templated)
+    :param region_name: the AWS region; by default the connection's. (templated)
+    :param verify: whether to verify TLS certificates, or the path of a CA bundle. (templated)
+    :param botocore_config: configuration for the botocore client.
+    """
+
+    aws_hook_class: str | type[Hook]
+    """The hook's class, or where it is: ``module:name``."""
+
+    template_fields: Sequence[str] = ("aws_conn_id", "region_name", "verify")
+
+    def __init__(
+        self,
+        *,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+
+    @property
+    def _hook_parameters(self) -> dict[str, Any]:
+        return {
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self.region_name,
+            "verify": self.verify,
+            "config": self.botocore_config,
+        }
+
+    @cached_property
+    def hook(self) -> Hook:
+        """The hook that the task calls AWS with."""
+        where = self.aws_hook_class
+        hook_class: type[Hook] = resolve_name(where) if isinstance(where, str) else where
+        return hook_class(**self._hook_parameters)
