@@ -82,7 +82,7 @@ class Cluster:
                 process([str(BIN / "airflow"), "scheduler"], airflow.environment, home / "scheduler.log")
             )
             wait_for(f"{airflow.url}/api/v2/monitor/health", api, api_log)
-            self.client = stack.enter_context(httpx.Client(base_url=airflow.url, timeout=30))
+            self.client = stack.enter_context(httpx.Client(base_url=airflow.url, timeout=300))
             token = self.client.get("/auth/token").raise_for_status().json()["access_token"]
             self.client.headers["Authorization"] = f"Bearer {token}"
             yield
