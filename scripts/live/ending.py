@@ -28,6 +28,7 @@ def marked_failed_while_the_sensor_waits(stage: Stage) -> None:
     """An operator with wait_for_completion=False, and a sensor; the run is marked failed while the sensor waits."""
     run = stage.start()
     run.until("deferred", "wait")
+    stage.until_looked_at()
     run.mark_failed()
     until(lambda: not stage.in_progress(), "the job is stopped")
 
@@ -37,6 +38,7 @@ def two_runs_share_a_job(stage: Stage) -> None:
     """reuse="dag". Two runs wait for one job, and one of them is marked failed: the other one gets its model."""
     first = stage.start()
     first.until("deferred")
+    stage.until_looked_at()
     second = stage.start()
     second.until("deferred")
     first.mark_failed()

@@ -157,6 +157,16 @@ def another_region(stage: Stage) -> None:
     run.until_says("customize", 1, region)
 
 
+@scenario(asked_for=0)
+def another_account(stage: Stage) -> None:
+    """The role is of another account than the connection's: the task fails before it pays, and is not retried."""
+    stage.edit(role_arn="arn:aws:iam::210987654321:role/bedrock")
+    run = stage.start()
+    check(run.until_ended() == "failed", "the run fails")
+    check(run.instances()[0]["try_number"] == 1, f"the task is not retried: {run}")
+    run.until_says("customize", 1, "210987654321")
+
+
 @scenario(asked_for=1)
 def answer_lost_and_job_hidden(stage: Stage) -> None:
     """Every answer to the first try's Create is lost, the service does not show the job for a minute, and the template
@@ -185,5 +195,6 @@ SCENARIOS = (
     reordered_expand_while_the_jobs_run,
     backfilled_again,
     another_region,
+    another_account,
     answer_lost_and_job_hidden,
 )

@@ -51,8 +51,8 @@ def write(scenarios: Iterable[Scenario], played: dict[str, str], page: Path = PA
 
 
 def commit() -> str:
-    """Return the short name of the commit, with a plus where the package in the work tree is another one."""
-    name = _git("rev-parse", "--short=10", "HEAD")
+    """Return the short name of the package's latest commit, with a plus where the work tree's is another one."""
+    name = _git("log", "-1", "--abbrev=10", "--format=%h", "--", "airflow_bedrock")
     return f"{name}+" if _git("status", "--porcelain", "--", "airflow_bedrock") else name
 
 

@@ -18,6 +18,7 @@ from airflow_bedrock.local import LocalBedrock
 from scripts.live.cluster import Cluster, until
 
 JOB_SECONDS = 3600.0
+_LOOKS = ("GetModelCustomizationJob", "ListModelCustomizationJobs")
 ENDED = {"success", "failed"}
 _RECORD = {
     "schemaVersion": "bedrock-conversation-2024",
@@ -110,6 +111,14 @@ class Stage:
     def until_in_progress(self, number: int) -> None:
         """Wait until so many jobs run."""
         until(lambda: len(self.in_progress()) == number, f"{number} jobs run; the account has {self.jobs()}")
+
+    def until_looked_at(self) -> None:
+        """Wait until somebody looks at the jobs: a task is deferred a moment before the triggerer has its trigger."""
+        looks = self._looks()
+        until(lambda: self._looks() > looks, "somebody looks at the jobs")
+
+    def _looks(self) -> int:
+        return sum(len(self.local.calls.of(one)) for one in _LOOKS)
 
     def end_jobs(self) -> None:
         """Let the time pass in which all jobs end that run."""

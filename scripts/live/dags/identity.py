@@ -59,6 +59,9 @@ with DAG("backfilled_again", schedule=CronPartitionTimetable("0 0 1 * *", timezo
 with DAG("another_region", schedule=None):
     Customize(task_id="customize", **asking("another_region", deferrable=True))
 
+with DAG("another_account", schedule=None):
+    Customize(task_id="customize", **asking("another_account", deferrable=True))
+
 with DAG("answer_lost_and_job_hidden", schedule=None):
     hidden = asking("answer_lost_and_job_hidden", deferrable=True, retries=20)
     Customize(task_id="customize", **hidden | {"output_data_uri": NOW % "answer_lost_and_job_hidden"})
