@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context
-from functools import cache
 from typing import Any
 
 from botocore import xform_name
@@ -237,12 +236,6 @@ def _hint(problem: Problem) -> str:
 def request_shape() -> Any:
     """Botocore's shape of the request."""
     return input_shape("bedrock", "CreateModelCustomizationJob")
-
-
-@cache
-def member_names() -> frozenset[str]:
-    """The request's members in snake_case, as an operator's arguments name them."""
-    return frozenset(xform_name(name) for name in request_shape().members)
 
 
 def _api_form(shape: Any, value: Any) -> Any:

@@ -22,13 +22,11 @@ from airflow_bedrock.customization.identity import (
 )
 from airflow_bedrock.customization.request import (
     REQUEST_FILES,
-    SHORT_NAMES,
     RequestError,
     build_request,
     check_request,
     data_uris,
     log_uris,
-    member_names,
     read_request,
     refuse,
     request_problems,
@@ -72,18 +70,6 @@ class Asked:
         :raises ValueError: ``ensure_unique_job_name`` is none of its choices.
         """
         return not adds_digest(self.ensure_unique_job_name)
-
-
-def take_members(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Take the request's members out of an operator's further arguments.
-
-    Airflow applies ``default_args`` only to arguments that are named in the signature, and hands them on.
-    """
-    given = {**(kwargs.get("default_args") or {}), **kwargs}
-    members = {name: given[name] for name in member_names() - SHORT_NAMES.keys() if name in given}
-    for name in members:
-        kwargs.pop(name, None)
-    return members
 
 
 def is_file(request: object) -> bool:

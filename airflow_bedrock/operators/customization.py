@@ -55,6 +55,16 @@ _MEMBERS = (
     "output_data_uri",
     "validation_data_uri",
     "hyperparameters",
+    "client_request_token",
+    "custom_model_kms_key_id",
+    "custom_model_tags",
+    "customization_config",
+    "customization_type",
+    "job_tags",
+    "output_data_config",
+    "training_data_config",
+    "validation_data_config",
+    "vpc_config",
 )
 _CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; signatures allow no more
 
@@ -68,11 +78,10 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     out differently. After a Clear the same job serves where the same is asked for; else the earlier one is stopped and
     another one made.
 
-    The request can be given as keyword arguments by the names of the amazon provider's operator; any other member of
-    CreateModelCustomizationJob by its name in snake_case (``vpc_config=``, ``customization_type=``, ``job_tags=``),
-    also in ``default_args``; or whole, as ``request=``. The arguments win over ``request``; two arguments for one
-    member are refused, and so is a clientRequestToken, which is derived. Airflow's ``partial()`` and ``expand()`` take
-    no members in snake_case: a mapped task has them in ``request`` or ``customization_job_kwargs``.
+    The request can be given as keyword arguments, one for each member of CreateModelCustomizationJob: by the names of
+    the amazon provider's operator, or else by the member's name in snake_case (``vpc_config=``); or whole, as
+    ``request=``. The arguments win over ``request``; two arguments for one member are refused. A member that is newer
+    than this version goes into ``request`` or ``customization_job_kwargs``.
 
     The request is checked against botocore's model of the service: literal values when the DAG is parsed, all of it
     before the call.
@@ -105,6 +114,16 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         as it is; 0 for never. (default: ``[bedrock] silence_limit``, 3600)
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
     :param validation_data_uri: one S3 URI of validation data, or several. (templated)
+    :param customization_type: the type of customization, such as ``DISTILLATION``. (templated)
+    :param customization_config: settings of the type: for distillation or reinforcement fine-tuning. (templated)
+    :param training_data_config: instead of ``training_data_uri``, for invocation logs. (templated)
+    :param validation_data_config: instead of ``validation_data_uri``. (templated)
+    :param output_data_config: instead of ``output_data_uri``. (templated)
+    :param custom_model_kms_key_id: the KMS key that encrypts the custom model. (templated)
+    :param job_tags: tags of the job, each ``{"key": …, "value": …}``. (templated)
+    :param custom_model_tags: tags of the custom model, in the same form. (templated)
+    :param vpc_config: subnets and security groups that the job reaches the data through. (templated)
+    :param client_request_token: refused: the operator derives it, and finds its job again by it.
     :param request: the whole request: a mapping in the API's names or in snake_case, or the path of a ``.json``,
         ``.yaml`` or ``.yml`` file, looked for as Airflow looks for template files (relative to the DAG file or to
         ``template_searchpath``), in the form of ``aws bedrock create-model-customization-job --cli-input-json``
@@ -140,15 +159,20 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         *_MEMBERS,
         "ensure_unique_job_name",
         "customization_job_kwargs",
-        "members",
         "request",
         "reuse",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "hyperparameters": "json",
         "customization_job_kwargs": "json",
-        "members": "json",
         "request": "json",
+        "custom_model_tags": "json",
+        "customization_config": "json",
+        "job_tags": "json",
+        "output_data_config": "json",
+        "training_data_config": "json",
+        "validation_data_config": "json",
+        "vpc_config": "json",
     }
     operator_extra_links = (CustomizationJobLink(), CustomModelLink(), OutputDataLink())
     ui_color = "#66c3ff"
@@ -170,6 +194,16 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         *,
         validation_data_uri: str | Sequence[str] | None = None,
+        customization_type: str | None = None,
+        customization_config: Mapping[str, Any] | None = None,
+        training_data_config: Mapping[str, Any] | None = None,
+        validation_data_config: Mapping[str, Any] | None = None,
+        output_data_config: Mapping[str, Any] | None = None,
+        custom_model_kms_key_id: str | None = None,
+        job_tags: Sequence[Mapping[str, str]] | None = None,
+        custom_model_tags: Sequence[Mapping[str, str]] | None = None,
+        vpc_config: Mapping[str, Any] | None = None,
+        client_request_token: str | None = None,
         request: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         reuse: str = "run",
         preflight: bool = True,
@@ -184,7 +218,6 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         **kwargs: Any,
     ) -> None:
         # Airflow wants every templated argument as an attribute of its name before anything reads it.
-        members = asking.take_members(kwargs)
         super().__init__(**kwargs)
         self.job_name = job_name
         self.custom_model_name = custom_model_name
@@ -196,7 +229,16 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         self.hyperparameters = hyperparameters
         self.ensure_unique_job_name = ensure_unique_job_name
         self.customization_job_kwargs = customization_job_kwargs
-        self.members = members
+        self.customization_type = customization_type
+        self.customization_config = customization_config
+        self.training_data_config = training_data_config
+        self.validation_data_config = validation_data_config
+        self.output_data_config = output_data_config
+        self.custom_model_kms_key_id = custom_model_kms_key_id
+        self.job_tags = job_tags
+        self.custom_model_tags = custom_model_tags
+        self.vpc_config = vpc_config
+        self.client_request_token = client_request_token
         self.request = os.fspath(request) if isinstance(request, os.PathLike) else request
         self.wait_for_completion = wait_for_completion
         self.waiter_delay = waiter_delay
@@ -223,7 +265,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     def asked(self) -> asking.Asked:
         """What is asked for, by the arguments as they are now: as written, or rendered."""
         return asking.Asked(
-            members={**{name: getattr(self, name) for name in _MEMBERS}, **self.members},
+            members={name: getattr(self, name) for name in _MEMBERS},
             request=self.request,
             customization_job_kwargs=self.customization_job_kwargs,
             ensure_unique_job_name=self.ensure_unique_job_name,

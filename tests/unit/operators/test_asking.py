@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, XComArg
+from botocore import xform_name
 
 from airflow_bedrock.customization.identity import Asker
-from airflow_bedrock.customization.request import RequestError
+from airflow_bedrock.customization.request import SHORT_NAMES, RequestError, request_shape
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.operators.asking import checked_request, request_of
@@ -149,18 +151,37 @@ def test_members_come_from_default_args_too() -> None:
     assert request_of(other.asked)["customizationType"] == "FINE_TUNING"
 
 
-def test_a_mapped_task_has_the_members_of_default_args() -> None:
-    """And takes its own by ``request`` or ``customization_job_kwargs``."""
+def test_a_mapped_task_takes_every_member() -> None:
+    """From ``default_args``, ``partial`` and ``expand``."""
     arguments = {name: value for name, value in ARGUMENTS.items() if name != "job_name"}
     with DAG("dag", default_args={"custom_model_kms_key_id": "alias/k"}):
-        mapped = BedrockModelCustomizationOperator.partial(
-            **arguments, customization_job_kwargs={"customizationType": "FINE_TUNING"}
-        ).expand(job_name=["a", "b"])
-    task = mapped.unmap({"job_name": "a"})
+        mapped = BedrockModelCustomizationOperator.partial(**arguments, customization_type="FINE_TUNING").expand_kwargs(
+            [{"job_name": "a", "job_tags": [{"key": "team", "value": "a"}]}]
+        )
+    task = mapped.unmap({"job_name": "a", "job_tags": [{"key": "team", "value": "a"}]})
     assert isinstance(task, BedrockModelCustomizationOperator)
     request = request_of(task.asked)
     assert request["customModelKmsKeyId"] == "alias/k"
     assert request["customizationType"] == "FINE_TUNING"
+    assert request["jobTags"] == [{"key": "team", "value": "a"}]
+
+
+def test_every_member_is_an_argument() -> None:
+    """By one of its names at least, and templated; a request has no others."""
+    places = {"training_data_uri", "validation_data_uri", "output_data_uri"}
+    signature = inspect.signature(BedrockModelCustomizationOperator).parameters
+    declared = BedrockModelCustomizationOperator(task_id="customize", request="{{ x }}").asked.members
+    names = [SHORT_NAMES.get(name) or name for name in declared if name not in places]
+    snake_case = {xform_name(name): name for name in request_shape().members}
+    assert sorted(snake_case.get(name, name) for name in names) == sorted(snake_case.values())
+    assert declared.keys() <= signature.keys()
+    assert declared.keys() <= set(BedrockModelCustomizationOperator.template_fields)
+
+
+def test_an_unknown_argument_is_refused_by_airflow() -> None:
+    """A misspelt member too; with Airflow's own words."""
+    with pytest.raises(TypeError, match="vpc_conf"):
+        operator(vpc_conf={})
 
 
 @pytest.mark.parametrize("path", ["request.json", Path("request.json")])
