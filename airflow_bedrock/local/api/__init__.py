@@ -12,9 +12,7 @@ from botocore import xform_name
 
 from airflow_bedrock.local.answers import Answer
 from airflow_bedrock.local.api import (
-    converse,
     copy_jobs,
-    count_tokens,
     customization_jobs,
     deployments,
     foundation_models,
@@ -22,9 +20,9 @@ from airflow_bedrock.local.api import (
     inference_profiles,
     invocation_jobs,
     invocation_logging,
-    invoke,
     models,
     provisioned_throughput,
+    runtime,
     tags,
 )
 from airflow_bedrock.local.state.bedrock import Bedrock
@@ -41,9 +39,7 @@ _MODULES = (
     foundation_models,
     inference_profiles,
     tags,
-    converse,
-    invoke,
-    count_tokens,
+    runtime,
     invocation_logging,
     invocation_jobs,
 )

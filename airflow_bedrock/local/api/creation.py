@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from airflow_bedrock.local.api.tags import tag
-from airflow_bedrock.local.errors import conflict
+from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, Resource
 from airflow_bedrock.local.state.resources import Accepted
+from airflow_bedrock.local.work.permissions import Role
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,12 @@ class Creation(Generic[Resource]):
             elif accepted.request != asked:
                 raise conflict("The clientRequestToken was used before, with different parameters. Use a new token.")
         return {self.answer: accepted.arn}
+
+
+def check_role(bedrock: Bedrock, arn: str, for_arn: str) -> None:
+    """Check that Bedrock may assume a job's role.
+
+    :raises ServiceError: ValidationException.
+    """
+    if not Role(bedrock, arn, for_arn).assumable:
+        raise invalid("Could not assume provided IAM role.")

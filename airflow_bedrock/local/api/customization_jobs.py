@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_bedrock.local.api.creation import Creation
+from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.customization_request import base_of, check_config, check_data, hyperparameters_of
 from airflow_bedrock.local.api.members import metrics, present
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_jobs
-from airflow_bedrock.local.api.roles import check_role
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
-from airflow_bedrock.local.errors import conflict, invalid, not_found
+from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
@@ -120,8 +119,7 @@ _CREATION = Creation("CreateModelCustomizationJob", lambda bedrock: bedrock.jobs
 
 
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> Job:
-    identifier = request["jobIdentifier"]
-    return get(bedrock.jobs, identifier, not_found(f"The provided job {identifier} was not found."))
+    return get(bedrock.jobs, request["jobIdentifier"], "job")
 
 
 def _check_buckets(bedrock: Bedrock, request: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from airflow_bedrock.local.catalog import check_alive
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Deployment, Update
-from airflow_bedrock.local.work.deployment import deploy, update
+from airflow_bedrock.local.work.serving import deploy, update
 
 _CREATION = Creation(
     "CreateCustomModelDeployment", lambda bedrock: bedrock.deployments, deploy, answer="customModelDeploymentArn"
@@ -97,13 +97,11 @@ def delete_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
 
 
 def _deployment(bedrock: Bedrock, request: Mapping[str, Any]) -> Deployment:
-    identifier = request["customModelDeploymentIdentifier"]
-    error = not_found(f"The provided custom model deployment {identifier} was not found.")
-    return get(bedrock.deployments, identifier, error)
+    return get(bedrock.deployments, request["customModelDeploymentIdentifier"], "custom model deployment")
 
 
 def _check_not_mutating(deployment: Deployment) -> None:
-    if deployment.mutating:
+    if deployment.active:
         raise invalid("Custom model deployment is in a mutating state")
 
 

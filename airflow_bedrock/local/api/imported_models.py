@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_bedrock.local.api.creation import Creation
+from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_imports
-from airflow_bedrock.local.api.roles import check_role
 from airflow_bedrock.local.api.tags import check_tags
-from airflow_bedrock.local.errors import invalid, not_found
+from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import ImportedModel, ImportJob
 from airflow_bedrock.local.work.importing import import_model
@@ -40,9 +39,8 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
 
 def get_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe an import job."""
-    identifier = request["jobIdentifier"]
     with bedrock.world.lock:
-        job = get(bedrock.shelf.imports, identifier, not_found(f"The provided job {identifier} was not found."))
+        job = get(bedrock.shelf.imports, request["jobIdentifier"], "job")
         described = {
             **_summary(job),
             "roleArn": job.request["roleArn"],
@@ -96,8 +94,7 @@ def delete_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str
 
 
 def _model(bedrock: Bedrock, request: Mapping[str, Any]) -> ImportedModel:
-    identifier = request["modelIdentifier"]
-    return get(bedrock.shelf.imported, identifier, not_found(f"The provided model {identifier} was not found."))
+    return get(bedrock.shelf.imported, request["modelIdentifier"], "model")
 
 
 def _check_names(bedrock: Bedrock, request: Mapping[str, Any]) -> None:

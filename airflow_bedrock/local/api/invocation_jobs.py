@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow_bedrock.local.api.creation import Creation
+from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.roles import check_role
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import askable, check_alive, foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock.base_models import BaseModel, base_models
-from airflow_bedrock.local.api.creation import Creation
+from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.members import metrics, present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_custom_models
-from airflow_bedrock.local.api.roles import check_role
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
-from airflow_bedrock.local.errors import conflict, invalid, not_built, not_found
+from airflow_bedrock.local.errors import conflict, invalid, not_built
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import CustomModel, Deployment, Job, Throughput
 from airflow_bedrock.local.work.importing import register
@@ -81,7 +80,7 @@ def delete_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, 
     """Delete a custom model that no deployment uses. Its job stays, and so does the job's name."""
     with bedrock.world.lock:
         model = _model(bedrock, request)
-        if model.status == "Creating":
+        if model.active:
             raise conflict(f"The model {model.name} is Creating and cannot be deleted yet.")
         uses: list[Deployment | Throughput] = [*bedrock.deployments.values(), *bedrock.shelf.throughputs.values()]
         if users := [one.name for one in uses if model.arn in one.models]:
@@ -96,8 +95,7 @@ def delete_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, 
 
 
 def _model(bedrock: Bedrock, request: Mapping[str, Any]) -> CustomModel:
-    identifier = request["modelIdentifier"]
-    return get(bedrock.models, identifier, not_found(f"The provided model {identifier} was not found."))
+    return get(bedrock.models, request["modelIdentifier"], "model")
 
 
 def check_new_model(bedrock: Bedrock, name: str) -> None:

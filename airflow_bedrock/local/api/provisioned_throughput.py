@@ -16,7 +16,7 @@ from airflow_bedrock.local.catalog import check_alive, foundation, foundation_mo
 from airflow_bedrock.local.errors import ServiceError, conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Meter, Throughput
-from airflow_bedrock.local.work.throughput import provision
+from airflow_bedrock.local.work.serving import provision
 
 _CREATION = Creation(
     "CreateProvisionedModelThroughput",
@@ -109,9 +109,7 @@ def delete_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any
 
 
 def _throughput(bedrock: Bedrock, request: Mapping[str, Any]) -> Throughput:
-    identifier = request["provisionedModelId"]
-    error = not_found(f"The provided provisioned model {identifier} was not found.")
-    return get(bedrock.shelf.throughputs, identifier, error)
+    return get(bedrock.shelf.throughputs, request["provisionedModelId"], "provisioned model")
 
 
 def _model(bedrock: Bedrock, identifier: str) -> tuple[str, str]:
@@ -142,7 +140,7 @@ def _check_name(bedrock: Bedrock, name: str) -> None:
 
 
 def _check_settled(throughput: Throughput, error: Callable[[str], ServiceError]) -> None:
-    if throughput.status in ("Creating", "Updating"):
+    if throughput.active:
         raise error(f"The provisioned model {throughput.name} is {throughput.status}. Try again when it is InService.")
 
 

@@ -49,7 +49,7 @@ def check_changing_deployments(bedrock: Bedrock) -> None:
 
     :raises ServiceError: ServiceQuotaExceededException.
     """
-    changing = sum(deployment.mutating for deployment in bedrock.deployments.values())
+    changing = sum(deployment.active for deployment in bedrock.deployments.values())
     _check("custom model deployments in progress", changing, bedrock.world.settings.quotas.changing_deployments)
 
 

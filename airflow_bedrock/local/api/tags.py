@@ -66,9 +66,7 @@ def _existing(bedrock: Bedrock, request: Mapping[str, Any]) -> str:
     """Return the ARN of the request's resource; every kind of resource lies on the shelf by its ARN."""
     arn: str = request["resourceARN"]
     shelf = bedrock.shelf
-    kinds = (
-        getattr(shelf, one.name) for one in fields(shelf) if one.name not in ("logging", "meters", "tags", "tokens")
-    )
+    kinds = (getattr(shelf, one.name) for one in fields(shelf) if one.name not in _UNTAGGED)
     if not any(arn in kind for kind in kinds):
         raise not_found(f"The provided resource {arn} was not found.")
     return arn

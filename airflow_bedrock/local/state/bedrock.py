@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, Protocol, TypeVar
 
 from airflow_bedrock.local.clock import Clock
-from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.errors import not_found
 from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.runner import Runner
@@ -141,12 +141,12 @@ def find(resources: Mapping[str, Resource], identifier: str) -> Resource | None:
     return next((resource for resource in resources.values() if resource.name == identifier), None)
 
 
-def get(resources: Mapping[str, Resource], identifier: str, error: ServiceError) -> Resource:
+def get(resources: Mapping[str, Resource], identifier: str, kind: str) -> Resource:
     """Return the resource with this ARN or name.
 
-    :raises ServiceError: the given one, when there is none.
+    :param kind: what it is, for the message.
+    :raises ServiceError: ResourceNotFoundException, when there is none.
     """
-    resource = find(resources, identifier)
-    if resource is None:
-        raise error
-    return resource
+    if resource := find(resources, identifier):
+        return resource
+    raise not_found(f"The provided {kind} {identifier} was not found.")

@@ -14,9 +14,8 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local.checksums import ALGORITHMS, checksum
-from airflow_bedrock.local.state.files import write_whole
 from airflow_bedrock.local.state.places import Places
-from airflow_bedrock.local.state.store import Store
+from airflow_bedrock.local.state.store import Store, write_whole
 
 _DETAILS = (
     "CacheControl",

@@ -24,10 +24,9 @@ import msgspec
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.state.bedrock import Clients, Keeping, World
 from airflow_bedrock.local.state.buckets import Buckets
-from airflow_bedrock.local.state.files import write_whole
 from airflow_bedrock.local.state.resources import Shelf, Transient
 from airflow_bedrock.local.state.roles import Roles
-from airflow_bedrock.local.state.store import StateError, Store
+from airflow_bedrock.local.state.store import StateError, Store, write_whole
 
 BEAT = 0.5
 """Seconds between two writings of what work has changed by itself, and of the time."""

@@ -144,6 +144,11 @@ class CustomModel:
     checkpoint: str | None = None
     request: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def active(self) -> bool:
+        """Whether it is on its way."""
+        return self.status == "Creating"
+
 
 @dataclass
 class CopyJob:
@@ -238,7 +243,7 @@ class Deployment:
         return {self.model_arn} | coming
 
     @property
-    def mutating(self) -> bool:
+    def active(self) -> bool:
         """Whether it is being created or updated, and so cannot be changed or deleted."""
         return self.status == "Creating" or (self.update is not None and self.update.status == "Updating")
 
@@ -268,6 +273,11 @@ class Throughput:
     def models(self) -> set[str]:
         """The ARNs of the model that answers, and of the one that is to take its place."""
         return {self.model_arn, self.desired_model_arn}
+
+    @property
+    def active(self) -> bool:
+        """Whether it is being created or updated, and so cannot be changed or deleted."""
+        return self.status in ("Creating", "Updating")
 
 
 @dataclass

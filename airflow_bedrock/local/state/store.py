@@ -8,16 +8,26 @@ old one, and put in its place in one step.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from airflow_bedrock.local.state.files import write_whole
-
 _HEADER = b'{"airflow-bedrock local state":3}\n'
 _SLACK = 1 << 20
 """Bytes of the file that may be out of date, beside as many as are not."""
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a new file, then put it at ``path`` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".writing-{uuid.uuid4()}")
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 class StateError(Exception):

@@ -30,7 +30,6 @@ from airflow_bedrock.local.work.examples import examples_of
 from airflow_bedrock.local.work.frame import framed
 from airflow_bedrock.local.work.held_out import EarlyStopping, hold_out
 from airflow_bedrock.local.work.records import DataError, Record
-from airflow_bedrock.local.work.slots import has_slot, wake_next
 
 VALIDATED, PROCESSED = 0.15, 0.3
 """The share of the job's time after which the phases before training end."""
@@ -94,7 +93,7 @@ class _Run:
                 if phase.status in ("InProgress", "Stopping"):
                     phase.status, phase.last_modified_time = status, now
             tell_of_job(self._bedrock, self._job)
-            wake_next(self._bedrock)
+            _wake_next(self._bedrock)
 
     def _phase(self, name: str, work: Work) -> Work:
         phase = self._job.phases[name]
@@ -119,7 +118,7 @@ class _Run:
         while True:
             with self._bedrock.world.lock:
                 self._check_not_stopped()
-                if has_slot(self._bedrock, self._job):
+                if _has_slot(self._bedrock, self._job):
                     return
             yield self.now() + WAITING
 
@@ -234,3 +233,28 @@ class _Run:
 
 def _mean(values: Sequence[float], weights: Sequence[int]) -> float:
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / max(1, sum(weights))
+
+
+def _has_slot(bedrock: Bedrock, job: Job) -> bool:
+    """Whether a job may begin to train, or trains already. Hold the world's lock."""
+    return job.phases["training"].status != "NotStarted" or job in _waiting(bedrock)
+
+
+def _wake_next(bedrock: Bedrock) -> None:
+    """Wake the jobs that have a slot now, because another job has ended. Hold the world's lock."""
+    for job in _waiting(bedrock):
+        bedrock.world.runner.wake(job.arn)
+
+
+def _waiting(bedrock: Bedrock) -> list[Job]:
+    """Return the jobs that wait and may go on."""
+    active = [job for job in bedrock.jobs.values() if job.active]
+    training = sum(job.phases["training"].status != "NotStarted" for job in active)
+    waiting = [
+        job
+        for job in active
+        if job.status == "InProgress"
+        and job.phases["dataProcessing"].status == "Completed"
+        and job.phases["training"].status == "NotStarted"
+    ]
+    return waiting[: max(0, bedrock.world.settings.quotas.training_jobs - training)]

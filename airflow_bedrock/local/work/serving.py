@@ -1,10 +1,15 @@
-"""Deployments at work: they become ready, or get their new model, after a while."""
+"""What serves models, at work: deployments and throughput become ready, or get their new model, after a while."""
 
 from __future__ import annotations
 
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
-from airflow_bedrock.local.state.resources import Deployment
+from airflow_bedrock.local.state.resources import Deployment, Throughput
+
+
+def serve(bedrock: Bedrock, deployment: Deployment) -> Work:
+    """Go on with what a deployment is in the middle of."""
+    return (deploy if deployment.status == "Creating" else update)(bedrock, deployment)
 
 
 def deploy(bedrock: Bedrock, deployment: Deployment) -> Work:
@@ -24,3 +29,11 @@ def update(bedrock: Bedrock, deployment: Deployment) -> Work:
             change.status = "UpdateFailed" if failed else "UpdateCompleted"
             deployment.model_arn = deployment.model_arn if failed else change.model_arn
         deployment.last_updated_time = bedrock.world.clock.now()
+
+
+def provision(bedrock: Bedrock, throughput: Throughput) -> Work:
+    """Bring throughput into service with the model that is desired; until then an older one answers."""
+    yield bedrock.world.runner.started(throughput.arn) + bedrock.world.settings.deployment_seconds
+    with bedrock.world.lock:
+        throughput.model_arn, throughput.status = throughput.desired_model_arn, "InService"
+        throughput.last_modified_time = bedrock.world.clock.now()

@@ -1,0 +1,97 @@
+"""The runtime: Converse and InvokeModel, whole and as a stream, and CountTokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.local.answers import Events, Payload
+from airflow_bedrock.local.catalog import askable, check_alive
+from airflow_bedrock.local.errors import invalid
+from airflow_bedrock.local.learning.tokens import tokenize
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.work.inference import (
+    Reply,
+    ask,
+    base_of_asked,
+    check_conversation,
+    converse_answer,
+    converse_question,
+)
+from airflow_bedrock.local.work.invocation_delivery import Invocation, deliver
+from airflow_bedrock.local.work.invoke_bodies import Form, form_of, read_body, read_question
+
+
+def converse(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Answer the last message of a conversation."""
+    return _answer(bedrock, "Converse", request)
+
+
+def converse_stream(bedrock: Bedrock, request: dict[str, Any]) -> Events:
+    """Answer the last message of a conversation, token by token."""
+    return Events(list(_events(_answer(bedrock, "ConverseStream", request))))
+
+
+def invoke_model(bedrock: Bedrock, request: dict[str, Any]) -> Payload:
+    """Answer a body with a body."""
+    form, reply = _reply(bedrock, "InvokeModel", request)
+    return Payload(msgspec.json.encode(form.answer(reply)))
+
+
+def invoke_model_with_response_stream(bedrock: Bedrock, request: dict[str, Any]) -> Events:
+    """Answer a body with a stream of chunks, in the form of the model's provider."""
+    form, reply = _reply(bedrock, "InvokeModelWithResponseStream", request)
+    return Events([("chunk", {"bytes": msgspec.json.encode(chunk)}) for chunk in form.chunks(reply)])
+
+
+def count_tokens(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Count the tokens of a Converse or InvokeModel request, as its answer would.
+
+    AWS counts for Claude under its plain id alone, and refuses other models and inference profiles.
+    """
+    model_id, wanted = request["modelId"], request["input"]
+    if not model_id.startswith("anthropic."):
+        raise invalid("The provided model doesn't support counting tokens.")
+    check_alive(askable(bedrock.region, model_id), bedrock.today)
+    if "converse" in wanted:
+        return {"inputTokens": converse_question(wanted["converse"]).tokens}
+    body = read_body(wanted["invokeModel"]["body"])
+    return {"inputTokens": read_question(form_of(model_id), body).tokens}
+
+
+def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    check_conversation(bedrock, request["modelId"])
+    started = time.perf_counter()
+    answer = converse_answer(ask(bedrock, request["modelId"], converse_question(request)))
+    answer["metrics"] = {"latencyMs": round((time.perf_counter() - started) * 1000)}
+    body = {name: value for name, value in request.items() if name not in ("modelId", "requestMetadata")}
+    usage = answer["usage"]
+    deliver(bedrock, Invocation(operation, request, body, answer, usage["inputTokens"], usage["outputTokens"]))
+    return answer
+
+
+def _events(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    message = answer["output"]["message"]
+    yield "messageStart", {"role": message["role"]}
+    (block,) = message["content"]
+    if call := block.get("toolUse"):
+        start = {"toolUse": {"toolUseId": call["toolUseId"], "name": call["name"]}}
+        yield "contentBlockStart", {"start": start, "contentBlockIndex": 0}
+        given = msgspec.json.encode(call["input"]).decode()
+        yield "contentBlockDelta", {"delta": {"toolUse": {"input": given}}, "contentBlockIndex": 0}
+    for token in tokenize(block.get("text", "")):
+        yield "contentBlockDelta", {"delta": {"text": token}, "contentBlockIndex": 0}
+    yield "contentBlockStop", {"contentBlockIndex": 0}
+    yield "messageStop", {"stopReason": answer["stopReason"]}
+    yield "metadata", {"usage": answer["usage"], "metrics": answer["metrics"]}
+
+
+def _reply(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> tuple[Form, Reply]:
+    body = read_body(request.get("body"))
+    form = form_of(base_of_asked(bedrock, request["modelId"]))
+    reply = ask(bedrock, request["modelId"], read_question(form, body))
+    deliver(bedrock, Invocation(operation, request, body, form.answer(reply), reply.asked, reply.said))
+    return form, reply
