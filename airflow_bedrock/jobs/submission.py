@@ -6,6 +6,7 @@ and token, by which the next try finds it. No record is kept in between, so none
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -69,6 +70,9 @@ class Submission:
         :raises BedrockFatalError: the name is somebody else's, or the service refuses the request.
         :raises BedrockError: the service did not take the request now.
         """
+        # Where names hold what is asked for, this task's own jobs for another what have other names: they come first.
+        if self.identity.reuse == "dag" and (own := self._by_list(own_only=True)):
+            return own
         generation = 1
         while True:
             name = self.identity.job_name(generation)
@@ -80,11 +84,25 @@ class Submission:
             if self.identity.exact and decision is Decision.SUPERSEDE:
                 raise BedrockFatalError(_cannot_go_on(found, decision))  # stopped, it would leave the name used up
             if (taken := self._take(found, decision)) is not None:
+                self._settle_later(taken, generation)
                 return taken
             if self.identity.exact:
                 raise BedrockFatalError(_cannot_go_on(found, decision))
             log.info("Job %s is %s and no answer to what is asked for now: its name's next generation", *_known(found))
             generation += 1
+
+    def _settle_later(self, taken: Job, generation: int) -> None:
+        """Settle a later generation that runs for another what, where an earlier ask's job is what is asked for."""
+        if self.identity.exact or self.identity.is_of_ask(Token.read(taken.token)):
+            return
+        while True:
+            generation += 1
+            with nothing_spent(f"Looking for job {self.identity.job_name(generation)}"):
+                found = self.hook.get_customization_job(self.identity.job_name(generation))
+            if found is None:
+                return
+            if decide(found, self.identity) is Decision.SUPERSEDE:
+                self._supersede(found)
 
     def _take(self, found: Job, decision: Decision) -> Job | None:
         """Act on a job that was found; return it if it is what was asked for."""
@@ -182,9 +200,11 @@ class Submission:
             stop_unless_others_wait(self.hook, found.arn, self.waiter),
         )
 
-    def _by_list(self) -> Job | None:
+    def _by_list(self, *, own_only: bool = False) -> Job | None:
         """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are."""
         identity, asker = self.identity, self.identity.asker
+        if own_only and asker.try_number == 1:
+            return None  # this task has not asked before
         wide = identity.reuse == "dag" or (identity.reuse == "run" and asker.map_index >= 0)
         if identity.exact or (not wide and asker.try_number == 1):
             return None  # nobody else's job counts, and this task has not asked before
@@ -192,11 +212,11 @@ class Submission:
         with nothing_spent("Looking for earlier jobs of this task (allow bedrock:ListModelCustomizationJobs)"):
             listed = self.hook.list_customization_jobs(part)
         for summary in listed:
-            if self._may_count(summary) and (taken := self._take_listed(summary)) is not None:
+            if self._may_count(summary, own_only=own_only) and (taken := self._take_listed(summary)) is not None:
                 return taken
         return None
 
-    def _may_count(self, summary: Job) -> bool:
+    def _may_count(self, summary: Job, *, own_only: bool) -> bool:
         """Whether a job may be what is asked for, or one of this asker's: its names say so.
 
         One of this asker's that has ended may be of the same ask; with ``dag`` only List shows it, if what is asked
@@ -205,6 +225,8 @@ class Submission:
         identity, names = self.identity, f"{summary.name}-{summary.model_name or self.identity.what_part}-"
         if f"-{identity.who_part}-" in names and (identity.reuse == "dag" or summary.outcome is Outcome.RUNNING):
             return True
+        if own_only:
+            return False
         alive = summary.outcome in (Outcome.RUNNING, Outcome.SUCCEEDED)
         return alive and identity.reuse != "never" and f"-{identity.what_part}-" in names
 
@@ -212,7 +234,10 @@ class Submission:
         with nothing_spent(f"Looking at job {summary.arn}"):
             found = self.hook.get_customization_job(summary.arn)
         if found is None:
-            return None
+            raise BedrockError(
+                f"Bedrock lists job {summary.arn}, but does not show it yet. This try made no job and spent nothing; "
+                "the next try looks again."
+            )
         decision = decide(found, self.identity, listed=True)
         if decision in (Decision.CLASH, Decision.UNKNOWN, Decision.NEXT_GENERATION):
             return None
@@ -293,7 +318,7 @@ class Submission:
 
     def _made_by_another_try(self, name: str, said: str) -> Job:
         """Return the job that has the name, if it is ours; the service may take a while to show a new job."""
-        found = self.hook.get_customization_job(name)
+        found = _shown(self.hook, name)
         if found is None:
             raise BedrockError(
                 f"Bedrock says that job {name} exists, but does not show it yet: {said}. The next try of this task "
@@ -311,13 +336,17 @@ def job_made_under(hook: BedrockHook, name: str) -> str | None:
     for attempt in range(_LOOKS):
         if attempt:
             time.sleep(_PAUSE)
-        try:
-            found = hook.get_customization_job(name)
-        except (BotoCoreError, ClientError):
-            found = None
-        if found is not None:
+        if found := _shown(hook, name):
             return found.arn
     return None
+
+
+def _shown(hook: BedrockHook, name: str) -> Job | None:
+    """Return the job; None also where Bedrock does not tell."""
+    try:
+        return hook.get_customization_job(name)
+    except (BotoCoreError, ClientError):
+        return None
 
 
 def running_job_of(hook: BedrockHook, identity: Identity) -> str | None:
@@ -326,13 +355,22 @@ def running_job_of(hook: BedrockHook, identity: Identity) -> str | None:
     :raises BotoCoreError: the service did not tell.
     :raises ClientError: the same.
     """
-    if identity.exact:
-        found = hook.get_customization_job(identity.job_prefix)
-        own = [found] if found and identity.is_of_who(Token.read(found.token)) else []
-    else:
+    own = list(_by_name(hook, identity))
+    if not identity.exact:
         listed = hook.list_customization_jobs(identity.family_part)
-        own = [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
+        own += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
     return next((job.arn for job in own if job.outcome is Outcome.RUNNING), None)
+
+
+def _by_name(hook: BedrockHook, identity: Identity) -> Iterator[Job]:
+    """Get the asker's jobs by their names, where those do not hold what was asked for: List may show them later."""
+    for generation in itertools.count(1) if identity.reuse != "dag" or identity.exact else ():
+        found = hook.get_customization_job(identity.job_name(generation))
+        if found is None or not identity.is_of_who(Token.read(found.token)):
+            return
+        yield found
+        if identity.exact:
+            return
 
 
 @contextmanager

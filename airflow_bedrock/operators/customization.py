@@ -298,9 +298,19 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             raise self._timed_out(asking.asker_of(context)) from error
         except BedrockError as error:
             asker = asking.asker_of(context)
+            if self._killed:  # while nothing was known: Create may have made a job all the same
+                self.on_kill()
             if self._submission is None and asker.try_number > 1 and (arn := self._running(asker)):
                 raise type(error)(f"{error} Job {arn} of an earlier try runs on and is billed.") from error
             raise
+
+    def _stop_unknown(self, asker: Asker) -> str:
+        """Stop what this task has made, while its job is not known: it looks, or waits for the answer of Create."""
+        in_flight = self._submission.in_flight if self._submission else None
+        job_arn = submission.job_made_under(self.hook, in_flight) if in_flight else self._running(asker)
+        if job_arn is None:
+            return "It had no job yet."
+        return stopping.stop_unless_others_wait(self.hook, job_arn, self._waiter(asker))
 
     def _running(self, asker: Asker) -> str | None:
         """Return the ARN of a job that an earlier try has made and that runs; None also where nobody tells."""
@@ -313,6 +323,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         asker = asking.asker_of(context)
         self._kill = kill = stopping.KillSwitch()
         kill.arm(context["ti"])
+        if self.stop_on_kill:
+            kill.aim("of an earlier try, if any,", partial(self._stop_unknown, asker))
         if self._killed:  # while the modules were loaded
             kill.pull()
         self._check_waiting(self._delay, self._silence_limit)  # the configuration too, before anything is paid for
