@@ -71,6 +71,8 @@ class Figures:
     """Seconds for which the event loop was blocked, at the longest."""
     cpu_ends: float
     """Seconds, from the jobs' end to the last event."""
+    cpu: float
+    """Seconds: both halves."""
     delay: float
     """Seconds from a job's end to its event: the median."""
     delay_max: float
@@ -149,6 +151,7 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
         calls_waiting=calls,
         block=seen["longest_block"],
         cpu_ends=cpu_ended - cpu_waited,
+        cpu=cpu_ended - cpu_before,
         delay=median(delays),
         delay_max=max(delays),
     )
@@ -173,6 +176,7 @@ ROWS = (
     ("API calls while waiting", "calls_waiting"),
     ("longest block, s", "block"),
     ("CPU for the ends, s", "cpu_ends"),
+    ("CPU, both, s", "cpu"),
     ("end to event, s (median)", "delay"),
     ("end to event, s (longest)", "delay_max"),
 )

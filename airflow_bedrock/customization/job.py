@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 
 class Outcome(Enum):
@@ -37,8 +38,7 @@ PHASES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Phase:
+class Phase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One of the three phases of a job: validation, data processing, training."""
 
     name: str
@@ -54,9 +54,10 @@ class Phase:
         return (self.changed - self.started).total_seconds()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model customization job at one moment.
+
+    A triggerer keeps thousands; like their phases they hold no cycles, so that the garbage collector may pass them by.
 
     :param arn: the job's ARN, its identity.
     :param name: the job's name; used up for good, since jobs cannot be deleted.

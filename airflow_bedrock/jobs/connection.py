@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
+import msgspec
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_bedrock.hooks.bedrock import BedrockHook
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An AWS connection; equal ones lead to the same place, so that whoever waits there can share a poll loop."""
 
     aws_conn_id: str | None

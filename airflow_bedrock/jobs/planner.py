@@ -9,7 +9,7 @@ A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); 
 Each job has a pace of its own. A round asks about the jobs that are due, and those that nearly are: by List,
 up to 1000 jobs a call, or, where the role may not List, by Get for
 each job, spread over its interval. What a List shows of the other jobs counts as a look at them. Get also settles what
-List does not show, and confirms what List says has ended.
+List does not show.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+
+import msgspec
 
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.jobs.patience import Absence
@@ -40,8 +42,7 @@ _SPREAD = 0.9  # of the interval, over which jobs that are asked for one by one 
 _LEVELS = 4  # at least; after a call that is throttled all are held back for up to 2 ** level seconds
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pace:
+class Pace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How often to look.
 
     :param interval: seconds between two looks at a job, at the fastest.
@@ -114,7 +115,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Ended:
-    """The job runs no longer, confirmed by Get; or its status is not known."""
+    """The job runs no longer, or its status is not known. List may have said it, which tells less than Get."""
 
     job: Seen
 
@@ -138,8 +139,7 @@ News = list[tuple[str, Finding]]
 """What was found out, by the identifier under which the job is watched."""
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(msgspec.Struct, gc=False):
     pace: Pace
     created: datetime | None
     since: float
@@ -206,11 +206,6 @@ class Planner:
     def __len__(self) -> int:
         """How many jobs are watched."""
         return len(self._watched)
-
-    @property
-    def answered(self) -> int:
-        """Of how many of those jobs something is known."""
-        return len(self._watched) - len(self._fresh)
 
     def watch(
         self, identifier: str, created: datetime | None, pace: Pace, now: float, *, exists: bool = False
@@ -332,11 +327,7 @@ class Planner:
         if watched is None:
             return []
         watched.asking = False
-        if job.outcome is Outcome.RUNNING:
-            return self._shown(ask.identifier, watched, job, now)
-        self._answered(ask.identifier, watched, job, now)
-        watched.end = Ended(job)
-        return [(ask.identifier, watched.end)]
+        return self._shown(ask.identifier, watched, job, now)
 
     def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> News:
         """Take a question that has no answer."""
@@ -473,27 +464,24 @@ class Planner:
         heapq.heappush(self._gets, (at, identifier))
 
     def _shown(self, identifier: str, watched: _Watched, job: Seen, now: float) -> News:
-        """Take a look at a job that either runs, or has ended according to List alone."""
+        """Take a look at a job."""
         if watched.end is not None:
             return []
-        if job.outcome is not Outcome.RUNNING:
-            self._get_soon([identifier], now, gap=0.0)
-            return []
         before = watched.job
-        self._answered(identifier, watched, job, now)
+        self._fresh.pop(identifier, None)
+        watched.created = job.created or watched.created
+        watched.answered_at = now
+        watched.exists = True
+        watched.absence = None
+        if job.outcome is not Outcome.RUNNING:
+            watched.end = Ended(job)
+            return [(identifier, watched.end)]
         silent, watched.silent = watched.silent, False
         same = before is not None and before.progress == job.progress
         if same and not silent:  # that the silence is over is news
             return []
         watched.job = job
         return [(identifier, Running(job))]
-
-    def _answered(self, identifier: str, watched: _Watched, job: Seen, now: float) -> None:
-        self._fresh.pop(identifier, None)
-        watched.created = job.created or watched.created
-        watched.answered_at = now
-        watched.exists = True
-        watched.absence = None
 
     def _may_list(self, now: float) -> bool:
         return now >= self._list_again_at

@@ -38,7 +38,6 @@ from airflow_bedrock.aws_errors import (
     is_transient,
 )
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.footprint import forget_endpoints, keep_out_of_collection
 from airflow_bedrock.jobs.planner import (
     PAGE_SIZE,
     Ask,
@@ -83,8 +82,8 @@ class Watch(Generic[T]):
         self.identifier = identifier
         self.pace = pace
         self._poll_loop = poll_loop
-        self._findings: list[T | BaseException] = []
-        self._waiter: asyncio.Future[None] | None = None
+        self._findings: tuple[T | RuntimeError, ...] = ()
+        self._waiter: asyncio.Future[T] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -94,24 +93,29 @@ class Watch(Generic[T]):
     ) -> None:
         self._poll_loop.unwatch(self)
 
-    def tell(self, finding: T | BaseException) -> None:
-        """Hand over news."""
-        self._findings.append(finding)
+    def tell(self, finding: T | RuntimeError) -> None:
+        """Hand over news; an error is raised to whoever waits for them."""
+        self._findings = (*self._findings, finding)
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._hand_over(self._waiter)
 
-    async def next(self) -> T:
-        """Wait for news.
+    def next(self) -> asyncio.Future[T]:
+        """Return what will be the next news. A future and no coroutine: thousands of triggers keep one each.
 
-        :raises RuntimeError: the loop broke.
+        :raises RuntimeError: when it is awaited: the loop broke.
         """
-        while not self._findings:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        finding = self._findings.pop(0)
-        if isinstance(finding, BaseException):
-            raise RuntimeError("The loop that looks at Bedrock's resources broke") from finding
-        return finding
+        self._waiter = asyncio.get_running_loop().create_future()
+        if self._findings:
+            self._hand_over(self._waiter)
+        return self._waiter
+
+    def _hand_over(self, waiter: asyncio.Future[T]) -> None:
+        finding, *left = self._findings
+        self._findings = tuple(left)
+        if isinstance(finding, RuntimeError):
+            waiter.set_exception(finding)
+        else:
+            waiter.set_result(finding)
 
 
 class _Kind:
@@ -177,7 +181,6 @@ class PollLoop:
     def _begin(self, kind: _Kind, identifier: str, pace: Pace) -> Watch[Any]:
         watch: Watch[Any] = Watch(self, kind, identifier, pace)
         kind.watches.setdefault(identifier, []).append(watch)
-        keep_out_of_collection("waiting", sum(len(kind.watches) for kind in self._kinds.values()))
         self._wake.set()
         return watch
 
@@ -226,7 +229,9 @@ class PollLoop:
             _forget(self)  # whoever comes from now on gets another
             for kind in self._kinds.values():
                 for watch in itertools.chain.from_iterable(kind.watches.values()):
-                    watch.tell(error)
+                    broken = RuntimeError("The loop that looks at Bedrock's resources broke")
+                    broken.__cause__ = error
+                    watch.tell(broken)
             raise
         finally:
             self._drivers -= 1
@@ -281,7 +286,6 @@ class PollLoop:
         queue = self._kinds.get((kind.resource, QuotaQueue))
         if queue is not None and any(isinstance(finding, Ended) for _, finding in news):
             cast("QuotaQueue", queue.planner).job_ended(now)
-        keep_out_of_collection("answered", sum(planner.answered for planner in self._planners()))
         return news
 
     async def _tell(self, kind: _Kind, news: list[tuple[str, Any]]) -> None:
@@ -380,11 +384,7 @@ class _Caller:
 
     def _make_client(self) -> BedrockClient:
         hook = self._connection.bedrock()
-        client: BedrockClient = hook.get_client_type(
-            region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config)
-        )
-        forget_endpoints(client)
-        return client
+        return hook.get_client_type(region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config))
 
 
 def _get(resource: Resource, ask: GetJob, client: BedrockClient) -> Seen:

@@ -29,8 +29,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
     wait, and even that leaves the job as it is.
 
     The event is a mapping: ``kind`` (``ended``, ``missing``, ``refused`` or ``silent``), ``job_identifier``,
-    ``message``, ``waiting_since`` and, for a job that has ended, ``result`` (see
-    :meth:`airflow_bedrock.customization.job.Job.result`).
+    ``message``, ``waiting_since`` and ``status``, which is None unless the job has ended.
 
     :param job_identifier: the job's ARN or name.
     :param poll_interval: seconds between two looks, at the fastest. (default: ``[bedrock] poll_interval``)
@@ -91,15 +90,18 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
 
     async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
         log.info("Waiting for job %s, looking every %g s", self.job_identifier, self.pace.interval)
-        patience = Patience(self.silence_limit)
+        patience: Patience | None = None
+        finding: Finding | None
         seen: Job | None = None
         while True:
+            finding = None  # what a trigger that waits for hours does not need, it does not keep
             finding = await watch.next()
             if isinstance(finding, Unanswered):
+                patience = patience or Patience(self.silence_limit)
                 if (event := self._unanswered(finding, patience)) is not None:
                     return event
                 continue
-            patience.answered()
+            patience = None
             if isinstance(finding, Missing):
                 return self._event("missing", f"There is no model customization job {self.job_identifier}")
             job = cast("Job", finding.job)
@@ -109,7 +111,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
             if isinstance(finding, Ended):
                 waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
                 log.info("Waited for %s", waited)
-                return self._event("ended", f"Job {job.name} is {job.status}", job.result())
+                return self._event("ended", f"Job {job.name} is {job.status}", job.status)
 
     def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
         now = time.monotonic()
@@ -139,13 +141,13 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
             "stop_on_kill": self.stop_on_kill,
         }
 
-    def _event(self, kind: str, message: str, result: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _event(self, kind: str, message: str, status: str | None = None) -> dict[str, Any]:
         return {
             "kind": kind,
             "job_identifier": self.job_identifier,
             "message": message,
             "waiting_since": self.waiting_since.isoformat(),
-            "result": result,
+            "status": status,
         }
 
 

@@ -57,6 +57,7 @@ class _Summary(msgspec.Struct, gc=False, rename="camel"):
     custom_model_deployment_name: str
     status: str = "(none)"
     created_at: datetime | None = None
+    failure_message: str | None = None
 
 
 class _Page(msgspec.Struct, gc=False, rename="camel"):
@@ -75,6 +76,7 @@ def _read_page(body: bytes) -> tuple[list[Seen], str | None]:
             name=summary.custom_model_deployment_name,
             status=summary.status,
             created=summary.created_at,
+            failure_message=summary.failure_message,
         )
         for summary in page.model_deployment_summaries
     ]
