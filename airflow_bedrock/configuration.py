@@ -7,7 +7,12 @@ from datetime import timedelta
 
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_bedrock.get_provider_info import DEFAULT_POLL_INTERVAL, DEFAULT_POLL_INTERVAL_MAX, DEFAULT_SILENCE_LIMIT
+from airflow_bedrock.compat import renamed
+from airflow_bedrock.get_provider_info import (
+    DEFAULT_NO_RESPONSE_TIMEOUT,
+    DEFAULT_POLL_INTERVAL,
+    DEFAULT_POLL_INTERVAL_MAX,
+)
 
 
 def poll_interval() -> float:
@@ -20,9 +25,14 @@ def poll_interval_max() -> float:
     return _configured("poll_interval_max", DEFAULT_POLL_INTERVAL_MAX)
 
 
-def silence_limit() -> float:
-    """Seconds without any answer of the service after which a wait is given up: ``[bedrock] silence_limit``."""
-    return _configured("silence_limit", DEFAULT_SILENCE_LIMIT, zero=True)
+def no_response_timeout() -> float:
+    """Seconds without any answer of the service after which a wait is given up: ``[bedrock] no_response_timeout``."""
+    old = conf.get("bedrock", "silence_limit", fallback=None)
+    if old is not None:
+        renamed("[bedrock] silence_limit", old, "[bedrock] no_response_timeout", None)
+    return _configured(
+        "silence_limit" if old is not None else "no_response_timeout", DEFAULT_NO_RESPONSE_TIMEOUT, zero=True
+    )
 
 
 def environment() -> str:

@@ -7,7 +7,7 @@ from typing import Any
 # Seconds.
 DEFAULT_POLL_INTERVAL = 60.0
 DEFAULT_POLL_INTERVAL_MAX = 600.0
-DEFAULT_SILENCE_LIMIT = 3600.0
+DEFAULT_NO_RESPONSE_TIMEOUT = 3600.0
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -66,13 +66,13 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "1800",
                         "default": str(DEFAULT_POLL_INTERVAL_MAX),
                     },
-                    "silence_limit": {
+                    "no_response_timeout": {
                         "description": "Seconds without any answer of the service after which a waiting task fails; "
                         "the job is not stopped. 0 for no limit.",
                         "version_added": "0.1.0",
                         "type": "float",
                         "example": "7200",
-                        "default": str(DEFAULT_SILENCE_LIMIT),
+                        "default": str(DEFAULT_NO_RESPONSE_TIMEOUT),
                     },
                 },
             }

@@ -24,17 +24,17 @@ class Lookout:
     """What a worker knows of the job that it waits for.
 
     :param job_identifier: the job's ARN or name.
-    :param silence_limit: seconds without any answer of the service after which to give up; 0 for never.
+    :param no_response_timeout: seconds without any answer of the service after which to give up; 0 for never.
     :param exists: whether the job is known to exist: the service may not show a new one at once.
     :param goes_on: whether somebody has looked before: then only an end is news, since what was seen is not known here.
     """
 
     def __init__(
-        self, job_identifier: str, silence_limit: float, *, exists: bool = False, goes_on: bool = False
+        self, job_identifier: str, no_response_timeout: float, *, exists: bool = False, goes_on: bool = False
     ) -> None:
         self.job_identifier = job_identifier
         self.seen: Job | None = None
-        self._patience = Patience(silence_limit)
+        self._patience = Patience(no_response_timeout)
         self._absence = Absence(known=exists)
         self._goes_on = goes_on
 
@@ -42,7 +42,8 @@ class Lookout:
         """Return the job as it is now; None where the service did not tell.
 
         :raises BedrockFatalError: there is no such job.
-        :raises BedrockError: no look has had an answer for ``silence_limit``, or the caller may not look at the job.
+        :raises BedrockError: no look has had an answer for ``no_response_timeout``, or the caller may not look at the
+            job.
         """
         try:
             job = hook.get_customization_job(self.job_identifier)
@@ -101,16 +102,18 @@ def may_not_look(job_identifier: str, why: str) -> str:
     )
 
 
-def wait_for_job(hook: BedrockHook, job_arn: str, *, delay: float, max_looks: int | None, silence_limit: float) -> Job:
+def wait_for_job(
+    hook: BedrockHook, job_arn: str, *, delay: float, max_looks: int | None, no_response_timeout: float
+) -> Job:
     """Return the job once it has ended; errors that pass by themselves are waited out.
 
     :param delay: seconds between two looks.
     :param max_looks: looks after which the wait is given up; None for no limit.
-    :param silence_limit: seconds without any answer of the service after which the wait is given up; 0 for never.
+    :param no_response_timeout: seconds without any answer of the service after which the wait is given up; 0 for never.
     :raises BedrockError: given up; the job may still run.
     :raises BedrockFatalError: the job does not exist.
     """
-    lookout = Lookout(job_arn, silence_limit, exists=True)
+    lookout = Lookout(job_arn, no_response_timeout, exists=True)
     looks = 0
     while True:
         job = lookout.look(hook)
@@ -134,10 +137,10 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two looks at a job that is sai
 _LOOKS = 5  # that find it running all the same
 
 
-def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None, silence_limit: float) -> Job:
+def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None, no_response_timeout: float) -> Job:
     """Return the job that the trigger's event speaks of, as it is now: it runs no longer.
 
-    :param silence_limit: seconds without any answer of the service after which to give up; 0 for never.
+    :param no_response_timeout: seconds without any answer of the service after which to give up; 0 for never.
     :raises BedrockFatalError: there is no such job.
     :raises BedrockError: nothing was heard of the job for too long, or the caller may not look at it.
     """
@@ -148,7 +151,7 @@ def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None, silence_lim
         raise BedrockError(unknown_health(identifier, message))
     if event["kind"] == "refused":
         raise BedrockError(may_not_look(identifier, message))
-    lookout = Lookout(identifier, silence_limit, exists=event["kind"] == "ended", goes_on=True)
+    lookout = Lookout(identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
     running = pauses = 0
     while True:
         # The service may answer a moment later with what was a moment earlier, or be busy: then look again.

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
 
 from airflow_bedrock import configuration
 from airflow_bedrock._lazy import lazy_module
-from airflow_bedrock.compat import TaskDeferralTimeout
+from airflow_bedrock.compat import TaskDeferralTimeout, renamed
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import NEW_JOB, failure_message
 from airflow_bedrock.customization.identity import Asker, Superseded, Token
@@ -110,8 +110,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     :param waiter_delay: seconds between two looks at the job. (default: ``[bedrock] poll_interval``, 60)
     :param waiter_max_attempts: looks, ``waiter_delay`` apart, after which the wait is given up; the job is left
         running. By default the wait has no limit but ``execution_timeout``.
-    :param silence_limit: seconds without any answer of the service after which the wait is given up and the job left
-        as it is; 0 for never. (default: ``[bedrock] silence_limit``, 3600)
+    :param no_response_timeout: seconds without any answer of the service after which the wait is given up and the job
+        left as it is; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
     :param validation_data_uri: one S3 URI of validation data, or several. (templated)
     :param customization_type: the type of customization, such as ``DISTILLATION``. (templated)
@@ -147,8 +147,10 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     :param cancel_on_kill: the amazon provider's name for ``stop_on_kill``; wins over it.
     :param stop_on_timeout: stop the job when ``execution_timeout`` runs out, and do not try again. With False it runs
         on, and a retry adopts it. (default: True)
-    :param slot_timeout: seconds after which waiting for the account's quota of jobs is given up. A task waits for it
+    :param quota_timeout: seconds after which waiting for the account's quota of jobs is given up. A task waits for it
         without its worker slot, and asks again when a job has ended. (default: a day)
+    :param slot_timeout: the old name of ``quota_timeout``; warns.
+    :param silence_limit: the old name of ``no_response_timeout``; warns.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
@@ -213,7 +215,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         stop_on_kill: bool = True,
         cancel_on_kill: bool | None = None,
         stop_on_timeout: bool = True,
-        slot_timeout: float = 24 * 60 * 60,
+        quota_timeout: float = 24 * 60 * 60,
+        no_response_timeout: float | None = None,
+        slot_timeout: float | None = None,
         silence_limit: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -251,14 +255,16 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         self.superseded = superseded
         self.stop_on_kill = stop_on_kill if cancel_on_kill is None else cancel_on_kill
         self.stop_on_timeout = stop_on_timeout
-        self.slot_timeout = slot_timeout
-        self.silence_limit = silence_limit
+        self.quota_timeout: float = renamed("slot_timeout", slot_timeout, "quota_timeout", quota_timeout)
+        self.no_response_timeout: float | None = renamed(
+            "silence_limit", silence_limit, "no_response_timeout", no_response_timeout
+        )
         self._kill: stopping.KillSwitch | None = None
         self._killed = False
         self._submission: submission.Submission | None = None
         self._job_arn: str | None = None
         self._result: dict[str, Any] = {}
-        self._check_waiting(waiter_delay, silence_limit)
+        self._check_waiting(waiter_delay, self.no_response_timeout)
         asking.check_literals(self.asked)
 
     @property
@@ -327,7 +333,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             kill.aim("of an earlier try, if any,", partial(self._stop_unknown, asker))
         if self._killed:  # while the modules were loaded
             kill.pull()
-        self._check_waiting(self._delay, self._silence_limit)  # the configuration too, before anything is paid for
+        self._check_waiting(
+            self._delay, self._no_response_timeout
+        )  # the configuration too, before anything is paid for
         asked = self.asked
         request = asking.checked_request(asked, asker)
         for warning in warnings(request, self.hook.conn_region_name):
@@ -360,7 +368,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Take up the event of the trigger that waited for the job."""
-        return self._finish(waiting.job_of_event(self.hook, event, self._silence_limit), context)
+        return self._finish(waiting.job_of_event(self.hook, event, self._no_response_timeout), context)
 
     def execute_again(self, context: Context, event: Any = None) -> str:
         """Ask again, after a wait for the quota."""
@@ -384,12 +392,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         if self._kill is not None:
             self._kill.pull()
 
-    def _check_waiting(self, delay: float | None, silence_limit: float | None) -> None:
+    def _check_waiting(self, delay: float | None, no_response_timeout: float | None) -> None:
         if delay is not None:
             configuration.seconds("waiter_delay", delay)
-        if silence_limit is not None:
-            configuration.seconds("silence_limit", silence_limit, zero=True)
-        configuration.seconds("slot_timeout", self.slot_timeout, zero=True)
+        if no_response_timeout is not None:
+            configuration.seconds("no_response_timeout", no_response_timeout, zero=True)
+        configuration.seconds("quota_timeout", self.quota_timeout, zero=True)
         looks: object = self.waiter_max_attempts
         if looks is not None and (not isinstance(looks, int) or looks < 1):
             raise ValueError(f"waiter_max_attempts must be a number of looks, 1 or more; got {looks!r}")
@@ -401,7 +409,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
 
         ti, now = context["ti"], time.time()
         asked_at = _pushed(ti, "waiting_for_slot_since") or now
-        if now - asked_at >= self.slot_timeout:
+        if now - asked_at >= self.quota_timeout:
             raise self._quota_given_up(str(error)) from error
         running = active_jobs(self.hook)
         idle_since = None if running != 0 else _pushed(ti, "no_job_has_run_since") or now
@@ -419,7 +427,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
                 asked_at=asked_at,
                 refused_at=now,
                 running=running,
-                deadline=asked_at + self.slot_timeout,
+                deadline=asked_at + self.quota_timeout,
                 poll_interval=self._delay,
                 **connection.Connection.of(**self._hook_parameters).arguments(),
             ),
@@ -428,7 +436,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         raise AssertionError("defer() raises")
 
     def _quota_given_up(self, why: str) -> BedrockError:
-        return BedrockError(f"{why} Waited for {self.slot_timeout:.0f} s; no job was made and nothing was spent.")
+        return BedrockError(f"{why} Waited for {self.quota_timeout:.0f} s; no job was made and nothing was spent.")
 
     def _defer(self, job: Job) -> None:
         self.log.info("Waiting in the triggerer for job %s", job.arn)
@@ -436,7 +444,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             trigger=triggers.BedrockModelCustomizationTrigger(
                 job_identifier=job.arn,
                 poll_interval=self._delay,
-                silence_limit=self._silence_limit,
+                no_response_timeout=self._no_response_timeout,
                 # Of a job that was just made, not later than that.
                 created=job.created or datetime.now(UTC) - _CLOCK_SKEW,
                 stop_on_kill=self.stop_on_kill,
@@ -452,8 +460,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         return configuration.poll_interval() if self.waiter_delay is None else self.waiter_delay
 
     @property
-    def _silence_limit(self) -> float:
-        return configuration.silence_limit() if self.silence_limit is None else self.silence_limit
+    def _no_response_timeout(self) -> float:
+        return configuration.no_response_timeout() if self.no_response_timeout is None else self.no_response_timeout
 
     @property
     def _deferral_timeout(self) -> timedelta | None:
@@ -468,7 +476,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             job.arn,
             delay=self._delay,
             max_looks=self.waiter_max_attempts,
-            silence_limit=self._silence_limit,
+            no_response_timeout=self._no_response_timeout,
         )
 
     def _waiter(self, asker: Asker) -> Waiter:

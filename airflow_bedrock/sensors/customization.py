@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_bedrock import configuration
 from airflow_bedrock._lazy import lazy_module
-from airflow_bedrock.compat import outputs
+from airflow_bedrock.compat import outputs, renamed
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.base import AwsOperator
@@ -62,9 +62,9 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     :param max_wait: seconds between two looks, at the slowest. (default: ``[bedrock] poll_interval_max``)
     :param timeout: seconds after which the wait is given up; not retried. The job is left running. Counts by the wall
         clock, through a restart of the triggerer too.
-    :param silence_limit: seconds without any answer of the service after which the wait is given up; 0 for never.
+    :param no_response_timeout: seconds without any answer of the service after which the wait is given up; 0 for never.
         With ``mode="reschedule"``, which remembers nothing between two looks, only ``timeout`` limits the wait.
-        (default: ``[bedrock] silence_limit``)
+        (default: ``[bedrock] no_response_timeout``)
     :param soft_fail: skip instead of failing where no retry can help, and on ``timeout``; in the triggerer, as Airflow
         has it, whatever ended the wait.
     :param never_fail: skip instead of failing, whatever went wrong; in a worker, as Airflow has it, not on ``timeout``.
@@ -74,6 +74,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         out; not when it is cleared or its worker evicted, nor while others may wait for the job, which its tags say.
         None stops only a job that this DAG run asked for, made or adopted; True also another one, and is refused with
         ``mode="reschedule"``, where nobody is there to be killed between two looks. (default: None)
+    :param silence_limit: the old name of ``no_response_timeout``; warns.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
@@ -90,6 +91,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         deferrable: bool | None = None,
         mode: str | None = None,
         poke_interval: timedelta | float | None = None,
+        no_response_timeout: timedelta | float | None = None,
         silence_limit: timedelta | float | None = None,
         stop_on_kill: bool | None = None,
         multiple_outputs: bool = True,
@@ -116,8 +118,9 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
                 "stop_on_kill=True cannot apply with mode='reschedule', where nobody is there to be killed between two "
                 "looks: leave mode out to wait in the triggerer, or use mode='poke'"
             )
-        limit = configuration.silence_limit() if silence_limit is None else silence_limit
-        self.silence_limit = configuration.seconds("silence_limit", limit, zero=True)
+        given = renamed("silence_limit", silence_limit, "no_response_timeout", no_response_timeout)
+        limit = configuration.no_response_timeout() if given is None else given
+        self.no_response_timeout = configuration.seconds("no_response_timeout", limit, zero=True)
         self.stop_on_kill = stop_on_kill
         self._since: datetime | None = None
         self._lookout: waiting.Lookout | None = None
@@ -141,7 +144,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         """Look once; an error that passes by itself is a look without an answer.
 
         :raises BedrockFatalError: the job does not exist, or ended without a model.
-        :raises BedrockError: no look has had an answer for ``silence_limit``.
+        :raises BedrockError: no look has had an answer for ``no_response_timeout``.
         """
         ti = context["ti"]
         if self._kill is None and self.stop_on_kill is not False:
@@ -149,7 +152,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         if self._lookout is None or self._since is None:
             first = ti.get_first_reschedule_date(context) if self.reschedule else None
             self._since = first or datetime.now(UTC)
-            self._lookout = waiting.Lookout(self._identifier, self.silence_limit, goes_on=first is not None)
+            self._lookout = waiting.Lookout(self._identifier, self.no_response_timeout, goes_on=first is not None)
         job = self._lookout.look(self.hook)
         if job is None or job.outcome is Outcome.RUNNING:
             return False
@@ -159,7 +162,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take up the trigger's event."""
         try:
-            return self._result(waiting.job_of_event(self.hook, event, self.silence_limit))
+            return self._result(waiting.job_of_event(self.hook, event, self.no_response_timeout))
         except aws_errors.CALL_ERRORS as error:  # so that never_fail and soft_fail apply
             raise BedrockError(f"Could not look at the job that has ended: {error}") from error
 
@@ -215,7 +218,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             poll_interval=min(self.poke_interval, longest or self.poke_interval),
             poll_interval_max=longest,
             backoff=self.exponential_backoff,
-            silence_limit=0 if self.silent_fail else self.silence_limit,
+            no_response_timeout=0 if self.silent_fail else self.no_response_timeout,
             created=seen.created if seen else None,
             stop_on_kill=triggers.OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
             **connection.Connection.of(**self._hook_parameters).arguments(),

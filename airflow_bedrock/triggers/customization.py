@@ -36,14 +36,15 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
     :param poll_interval_max: seconds between two looks, at the slowest: while the service throttles, or with
         ``backoff``. (default: ``[bedrock] poll_interval_max``)
     :param backoff: look less and less often, the longer the job has been waited for.
-    :param silence_limit: seconds without any answer of the service after which the wait is given up; 0 for never, not
-        even where access is denied. (default: ``[bedrock] silence_limit``)
+    :param no_response_timeout: seconds without any answer of the service after which the wait is given up; 0 for never,
+        not even where access is denied. (default: ``[bedrock] no_response_timeout``)
     :param created: when the job was created, or a time before that; an ISO 8601 string or a datetime. It spares looks,
         and an answer that the job does not exist is then not believed at once.
     :param waiting_since: when the task began to wait. (default: now)
     :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
         timed out. Not when it is cleared, nor when the triggerer ends or stalls, nor while others may wait for it,
         which its tags say. :data:`OWN_RUN`: only if the task's DAG run asked for the job. Needs Airflow 3.3.
+    :param silence_limit: the name that ``no_response_timeout`` had in 0.1.0, for tasks that have waited since then.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
     """
@@ -55,6 +56,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
         poll_interval: float | None = None,
         poll_interval_max: float | None = None,
         backoff: bool = False,
+        no_response_timeout: float | None = None,
         silence_limit: float | None = None,
         created: datetime | str | None = None,
         waiting_since: datetime | str | None = None,
@@ -69,8 +71,9 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
         # A default ceiling below the interval that was asked for gives way.
         ceiling = max(interval, configuration.poll_interval_max()) if poll_interval_max is None else poll_interval_max
         self.pace = Pace(interval=interval, ceiling=ceiling, backoff=backoff)
-        limit = configuration.silence_limit() if silence_limit is None else silence_limit
-        self.silence_limit = configuration.seconds("silence_limit", limit, zero=True)
+        given = silence_limit if no_response_timeout is None else no_response_timeout
+        limit = configuration.no_response_timeout() if given is None else given
+        self.no_response_timeout = configuration.seconds("no_response_timeout", limit, zero=True)
         self.created = _time(created)
         self.waiting_since = _time(waiting_since) or datetime.now(UTC)
         self.stop_on_kill = stop_on_kill
@@ -97,7 +100,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
             finding = None  # what a trigger that waits for hours does not need, it does not keep
             finding = await watch.next()
             if isinstance(finding, Unanswered):
-                patience = patience or Patience(self.silence_limit)
+                patience = patience or Patience(self.no_response_timeout)
                 if (event := self._unanswered(finding, patience)) is not None:
                     return event
                 continue
@@ -116,7 +119,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
     def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
         now = time.monotonic()
         silent = duration(patience.silence(now))
-        if finding.refused and self.silence_limit:
+        if finding.refused and self.no_response_timeout:
             return self._event("refused", f"Bedrock refused to tell about job {self.job_identifier}: {finding.why}")
         if patience.is_over(now):
             return self._event("silent", f"Bedrock has not answered for {silent}, last with: {finding.why}")
@@ -135,7 +138,7 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
             "poll_interval": self.pace.interval,
             "poll_interval_max": self.pace.ceiling,
             "backoff": self.pace.backoff,
-            "silence_limit": self.silence_limit,
+            "no_response_timeout": self.no_response_timeout,
             "created": self.created.isoformat() if self.created else None,
             "waiting_since": self.waiting_since.isoformat(),
             "stop_on_kill": self.stop_on_kill,

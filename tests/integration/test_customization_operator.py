@@ -405,7 +405,7 @@ def test_a_worker_s_wait_is_given_up_when_nothing_is_heard_for_too_long(
     # The first look adopts the job.
     local.faults.fail("GetModelCustomizationJob", nth=2, times=None)
     with pytest.raises(BedrockError, match=f"{arn} is unknown: no answer.*The job was not stopped"):
-        operator(account, local, data, silence_limit=0.1, **arguments).execute(context())
+        operator(account, local, data, no_response_timeout=0.1, **arguments).execute(context())
     local.faults.clear()
     assert operator(account, local, data, **arguments).execute(context()) == arn
     assert [job["status"] for job in account.jobs(name)] == ["Completed"]
@@ -427,7 +427,7 @@ def test_a_pace_of_no_seconds_is_refused_when_the_dag_is_parsed(account: Account
 
 
 def test_a_used_up_quota_is_waited_for_without_a_worker(account: Account, local: LocalBedrock, name: str) -> None:
-    """The task defers, asks again when it is resumed, and is given up after slot_timeout; nothing is paid for it."""
+    """The task defers, asks again when it is resumed, and is given up after quota_timeout; nothing is paid for it."""
     data = account.put("train.jsonl", records())
     task = operator(account, local, data, job_name=name)
     local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", times=3)
@@ -439,10 +439,10 @@ def test_a_used_up_quota_is_waited_for_without_a_worker(account: Account, local:
         task.execute_again(now, {"kind": "room"})
     one, two = (deferred.value.trigger.serialize()[1] for deferred in (first, second))
     assert two["asked_at"] == one["asked_at"] < two["refused_at"], "it keeps its place in the queue"
-    assert two["deadline"] == one["deadline"] == one["asked_at"] + task.slot_timeout
+    assert two["deadline"] == one["deadline"] == one["asked_at"] + task.quota_timeout
     with pytest.raises(BedrockError, match="nothing was spent"):
         task.execute_again(now, {"kind": "late"})
-    now["ti"].pushed["waiting_for_slot_since"] -= task.slot_timeout + 1
+    now["ti"].pushed["waiting_for_slot_since"] -= task.quota_timeout + 1
     with pytest.raises(BedrockError, match="nothing was spent"):
         task.execute_again(now, {"kind": "room"})
     assert account.jobs(name) == []

@@ -98,11 +98,11 @@ def test_a_job_that_is_known_to_exist_is_missing_only_after_some_looks_and_some_
     [
         {"waiter_delay": 0},
         {"waiter_delay": "abc"},
-        {"silence_limit": -1},
-        {"silence_limit": "60"},
+        {"no_response_timeout": -1},
+        {"no_response_timeout": "60"},
         {"waiter_max_attempts": 0},
         {"waiter_max_attempts": "3"},
-        {"slot_timeout": -1},
+        {"quota_timeout": -1},
     ],
     ids=str,
 )

@@ -240,7 +240,7 @@ def test_a_worker_takes_up_an_ended_job_for_as_long_as_silence_may_last(
     assert BedrockModelCustomizationSensor(**arguments).execute_complete({}, event)["status"] == "Completed"
     server.fault = lambda call: Fault(429, "ThrottlingException")
     with pytest.raises(BedrockError, match=r"unknown: no answer"):
-        BedrockModelCustomizationSensor(**arguments, silence_limit=0.1).execute_complete({}, event)
+        BedrockModelCustomizationSensor(**arguments, no_response_timeout=0.1).execute_complete({}, event)
 
 
 def test_a_rescheduled_look_that_finds_nothing_new_logs_nothing(
@@ -267,7 +267,7 @@ def test_silence_without_end_is_unknown_health(
     (job,) = server.add(1)
     server.fault = lambda call: Fault(500, "InternalServerException") if len(server.calls) > 1 else None
     with pytest.raises(BedrockError, match=r"unknown.*not stopped") as raised:
-        execute({"job_identifier": job.name, "silence_limit": 0.3, **mode})
+        execute({"job_identifier": job.name, "no_response_timeout": 0.3, **mode})
     assert job.name in str(raised.value) or job.arn in str(raised.value)
     assert not isinstance(raised.value, BedrockFatalError)
     assert server.counts()["stop"] == 0

@@ -218,7 +218,7 @@ async def test_a_service_that_is_gone_and_comes_back_ends_no_wait(server: JobSer
     connection = os.environ["AIRFLOW_CONN_AWS_DEFAULT"]
     os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = nowhere
     try:
-        async with waiting(way, [trigger(job, silence_limit=0.1) for job in jobs]) as tasks:
+        async with waiting(way, [trigger(job, no_response_timeout=0.1) for job in jobs]) as tasks:
             events = await asyncio.gather(*tasks.values())
     finally:
         os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = connection
@@ -240,7 +240,7 @@ async def test_errors_far_apart_are_not_one_silence(server: JobServer, way: str,
 
     server.fault = fault
     jobs = server.add(count)
-    async with waiting(way, [trigger(job, silence_limit=1) for job in jobs]) as tasks:
+    async with waiting(way, [trigger(job, no_response_timeout=1) for job in jobs]) as tasks:
         await until(lambda: len(failed_at) == 2)
         looked = len(server.calls)
         await until(lambda: len(server.calls) > looked + 1)
@@ -275,10 +275,10 @@ async def test_a_job_that_does_not_exist_is_said_at_once(server: JobServer, way:
 
 
 async def test_a_job_that_may_not_be_looked_at_is_said_unless_patience_is_endless(server: JobServer, way: str) -> None:
-    """No permission for Get: an event; with silence_limit=0, as silent_fail asks for, the wait goes on."""
+    """No permission for Get: an event; with no_response_timeout=0, as silent_fail asks for, the wait goes on."""
     server.fault = lambda call: Fault(403, "AccessDeniedException")
     job, other = server.add(2)
-    async with waiting(way, [trigger(job), trigger(other, silence_limit=0)]) as tasks:
+    async with waiting(way, [trigger(job), trigger(other, no_response_timeout=0)]) as tasks:
         assert (await tasks[job.arn])["kind"] == "refused"
         server.fault = lambda call: None
         server.end([other])

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "compat": set(),
     "exceptions": set(),
     "get_provider_info": FACTS,
-    "configuration": {"get_provider_info"},
+    "configuration": {"compat", "get_provider_info"},
     "customization": FACTS,
     "datasets": FACTS,
     "evaluation": FACTS,

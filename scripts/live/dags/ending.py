@@ -41,6 +41,6 @@ with DAG("execution_timeout", schedule=None):
         Customize.partial(task_id=name, **mapped).expand(hyperparameters=EPOCHS)
 
 with DAG("quota_of_one", schedule=None):
-    mapped = asking("quota_of_one", deferrable=True, slot_timeout=3600)
+    mapped = asking("quota_of_one", deferrable=True, quota_timeout=3600)
     del mapped["hyperparameters"]
     Customize.partial(task_id="customize", **mapped).expand(hyperparameters=EPOCHS)

@@ -48,7 +48,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def wait(bedrock: Bedrock, max_looks: int | None) -> Job:
     hook: Any = bedrock
-    return waiting.wait_for_job(hook, ARN, delay=7.0, max_looks=max_looks, silence_limit=0)
+    return waiting.wait_for_job(hook, ARN, delay=7.0, max_looks=max_looks, no_response_timeout=0)
 
 
 @pytest.mark.parametrize("max_looks", [1, 2, 5])

@@ -202,3 +202,11 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
         task = operator(request=file)
     with pytest.raises(BedrockFatalError, match=f"There is no file {file}.*relative to the folder of the DAG file"):
         task.render_template_fields({})
+
+
+@pytest.mark.parametrize(("old", "new"), [("silence_limit", "no_response_timeout"), ("slot_timeout", "quota_timeout")])
+def test_an_old_name_warns_and_holds(old: str, new: str) -> None:
+    """For one release."""
+    with pytest.warns(DeprecationWarning, match=f"{old} is called {new} now"):
+        task = operator(**{old: 7})
+    assert getattr(task, new) == 7

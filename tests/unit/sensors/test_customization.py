@@ -37,8 +37,8 @@ def test_it_waits_in_the_triggerer_unless_a_mode_is_given() -> None:
         ({"job_name": "other"}, "job_identifier"),
         ({"poke_interval": 0}, "poke_interval"),
         ({"stop_on_kill": True, "mode": "reschedule"}, "stop_on_kill"),
-        ({"silence_limit": -1}, "silence_limit"),
-        ({"silence_limit": "60"}, "silence_limit"),
+        ({"no_response_timeout": -1}, "no_response_timeout"),
+        ({"no_response_timeout": "60"}, "no_response_timeout"),
         ({"soft_fail": True, "never_fail": True}, "mutually exclusive"),
     ],
 )
@@ -76,10 +76,10 @@ def test_the_trigger_looks_as_often_as_the_sensor_says() -> None:
 
 def test_silent_fail_never_loses_patience() -> None:
     """The time-out alone ends the wait."""
-    assert trigger_arguments()["silence_limit"] == 3600
-    assert trigger_arguments(silence_limit=5)["silence_limit"] == 5
-    assert trigger_arguments(silence_limit=timedelta(hours=2))["silence_limit"] == 7200
-    assert trigger_arguments(silence_limit=5, silent_fail=True)["silence_limit"] == 0
+    assert trigger_arguments()["no_response_timeout"] == 3600
+    assert trigger_arguments(no_response_timeout=5)["no_response_timeout"] == 5
+    assert trigger_arguments(no_response_timeout=timedelta(hours=2))["no_response_timeout"] == 7200
+    assert trigger_arguments(no_response_timeout=5, silent_fail=True)["no_response_timeout"] == 0
 
 
 def test_it_stops_the_job_only_where_asked_to() -> None:
@@ -112,3 +112,10 @@ def test_a_dag_with_it_can_be_serialized() -> None:
     task = serialization.from_dict(serialization.to_dict(dag)).get_task("wait")
     assert task.task_type == "BedrockModelCustomizationSensor"
     assert task.reschedule
+
+
+def test_the_old_name_of_the_response_timeout_warns() -> None:
+    """And holds."""
+    with pytest.warns(DeprecationWarning, match="silence_limit is called no_response_timeout now"):
+        arguments = trigger_arguments(silence_limit=5)
+    assert arguments["no_response_timeout"] == 5

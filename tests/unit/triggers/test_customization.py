@@ -27,7 +27,7 @@ def test_what_is_serialized_makes_the_same_trigger_again() -> None:
         poll_interval=5,
         poll_interval_max=50,
         backoff=True,
-        silence_limit=0,
+        no_response_timeout=0,
         created=CREATED,
         stop_on_kill=True,
         aws_conn_id="other",
@@ -40,14 +40,16 @@ def test_what_is_serialized_makes_the_same_trigger_again() -> None:
     again = BedrockModelCustomizationTrigger(**json.loads(json.dumps(arguments)))
     assert again.serialize() == (path, arguments)
     signatures = [inspect.signature(kind) for kind in (BedrockModelCustomizationTrigger, BedrockTrigger)]
-    assert {*arguments, "connection"} == {name for signature in signatures for name in signature.parameters}
+    assert {*arguments, "connection", "silence_limit"} == {
+        name for signature in signatures for name in signature.parameters
+    }
     assert again.created == CREATED
 
 
 def test_the_arguments_that_the_operator_gives_are_enough() -> None:
     """All else has a default, some of them in Airflow's configuration."""
     made = trigger(poll_interval=30, aws_conn_id="aws_default", region_name=None, verify=None, botocore_config=None)
-    assert (made.pace.interval, made.pace.ceiling, made.silence_limit) == (30, 600, 3600)
+    assert (made.pace.interval, made.pace.ceiling, made.no_response_timeout) == (30, 600, 3600)
     assert not made.stop_on_kill
 
 
@@ -55,9 +57,17 @@ def test_the_defaults_come_from_airflows_configuration(monkeypatch: pytest.Monke
     """Section [bedrock]."""
     monkeypatch.setenv("AIRFLOW__BEDROCK__POLL_INTERVAL", "7")
     monkeypatch.setenv("AIRFLOW__BEDROCK__POLL_INTERVAL_MAX", "77")
-    monkeypatch.setenv("AIRFLOW__BEDROCK__SILENCE_LIMIT", "777")
+    monkeypatch.setenv("AIRFLOW__BEDROCK__NO_RESPONSE_TIMEOUT", "777")
     made = trigger()
-    assert (made.pace.interval, made.pace.ceiling, made.silence_limit) == (7, 77, 777)
+    assert (made.pace.interval, made.pace.ceiling, made.no_response_timeout) == (7, 77, 777)
+
+
+def test_the_old_name_in_the_configuration_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And holds."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__SILENCE_LIMIT", "777")
+    with pytest.warns(DeprecationWarning, match=r"silence_limit is called \[bedrock\] no_response_timeout now"):
+        made = trigger()
+    assert made.no_response_timeout == 777
 
 
 def test_a_default_ceiling_gives_way_to_an_interval_that_was_asked_for() -> None:
@@ -74,7 +84,7 @@ def test_triggers_of_the_same_place_share_a_loop_whatever_they_wait_for() -> Non
         poll_interval_max=601,
         backoff=True,
         created=CREATED,
-        silence_limit=1,
+        no_response_timeout=1,
         stop_on_kill=True,
         botocore_config={"connect_timeout": 5, "read_timeout": 5},
     )
@@ -103,7 +113,7 @@ def test_triggers_of_different_places_do_not_share(differing: dict[str, Any]) ->
         ({"job_identifier": ""}, "job_identifier"),
         ({"poll_interval": 0}, "interval"),
         ({"poll_interval": 60, "poll_interval_max": 30}, "interval"),
-        ({"silence_limit": -1}, "silence_limit"),
+        ({"no_response_timeout": -1}, "no_response_timeout"),
         ({"created": "2026-01-01T00:00:00"}, "time zone"),
     ],
 )
