@@ -420,7 +420,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             ) from error
         ti.xcom_push(key="waiting_for_slot_since", value=asked_at)
         ti.xcom_push(key="no_job_has_run_since", value=idle_since or 0.0)
-        self.log.info("%s Jobs that run: %s. Waiting in the triggerer until one ends.", error, running)
+        count = "an unknown number of" if running is None else running
+        self.log.info("%s Running now: %s jobs. Waiting in the triggerer until one ends.", error, count)
         self.defer(
             trigger=BedrockQuotaTrigger(
                 task=asking.asker_of(context).instance,

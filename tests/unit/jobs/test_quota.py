@@ -250,6 +250,53 @@ def test_the_end_of_a_job_that_the_loop_watches_is_looked_at_at_once() -> None:
     assert play.order() == ["first", "a"]
 
 
+def look(queue: QuotaQueue, now: float, *running: str) -> list[str]:
+    """Look at the jobs that run, and return the tasks that are woken."""
+    woken = []
+    queue.job_ended(now)
+    while isinstance(question := queue.next(now), ListJobs):
+        jobs = [Job(arn=arn, name=arn, status="InProgress") for arn in running if question.status == "InProgress"]
+        for task, turn in queue.listed(jobs, None, now):
+            if turn.go:
+                queue.unwatch(task)
+                woken.append(task)
+    return woken
+
+
+def queue_of(*tasks: str, running: int) -> QuotaQueue:
+    """Return a queue of tasks that were refused one after the other while so many jobs ran."""
+    queue = QuotaQueue()
+    for i, task in enumerate(tasks):
+        queue.join(Refusal(task, float(i), float(i), running), PACE, 0.0)
+    return queue
+
+
+def test_a_quota_is_at_least_what_has_run_at_once() -> None:
+    """New jobs are hidden for a while: one of three was shown when the task was refused."""
+    queue = queue_of("a", running=1)
+    assert look(queue, 1.0, "x", "y", "z") == []
+    assert look(queue, 2.0, "x", "y") == ["a"]
+
+
+def test_who_was_woken_has_the_slot_until_its_job_is_shown() -> None:
+    """The next one is not woken to be refused, unless the job does not come for two minutes."""
+    queue = queue_of("a", "b", running=1)
+    assert look(queue, 1.0, "x") == []
+    assert look(queue, 10.0) == ["a"]
+    assert look(queue, 20.0) == []
+    assert look(queue, 129.0) == []
+    assert look(queue, 131.0) == ["b"]
+
+
+def test_the_slot_is_free_again_once_the_job_of_who_was_woken_has_come_and_gone() -> None:
+    """However short it was."""
+    queue = queue_of("a", "b", running=1)
+    assert look(queue, 1.0, "x") == []
+    assert look(queue, 10.0) == ["a"]
+    assert look(queue, 20.0, "job of a") == []
+    assert look(queue, 30.0) == ["b"]
+
+
 @given(
     quota=st.integers(1, 6),
     jobs=st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 2000)), min_size=1, max_size=25),
