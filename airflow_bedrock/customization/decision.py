@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from airflow_bedrock.customization.identity import Identity, Token
-from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 
 
@@ -30,12 +31,19 @@ class Decision(Enum):
     """The job's status is not known: neither reuse it nor pay for another."""
 
 
-def decide(found: Job | None, identity: Identity, *, listed: bool = False) -> Decision:
+def decide(
+    found: Seen | None,
+    identity: Identity,
+    *,
+    listed: bool = False,
+    remedy: Callable[[str | None], Remedy] = remedy_for_failure,
+) -> Decision:
     """Decide by a job that was found.
 
-    :param found: the answer of GetModelCustomizationJob for the derived name; None where there is no such job.
+    :param found: the answer of Get for the derived name; None where there is no such job.
     :param identity: what was derived.
     :param listed: found by List among the jobs that count, not by the derived name.
+    :param remedy: says what helps against a failure.
     """
     if found is None:
         return Decision.CREATE
@@ -52,7 +60,7 @@ def decide(found: Job | None, identity: Identity, *, listed: bool = False) -> De
             return Decision.ADOPT if answers else Decision.SUPERSEDE
         case Outcome.SUCCEEDED:
             return Decision.REUSE if answers else Decision.NEXT_GENERATION
-    mendable = found.outcome is Outcome.FAILED and remedy_for_failure(found.failure_message) is Remedy.RETRY
+    mendable = found.outcome is Outcome.FAILED and remedy(found.failure_message) is Remedy.RETRY
     return Decision.FAIL if same_ask and not mendable else Decision.NEXT_GENERATION
 
 
@@ -61,3 +69,17 @@ def _may_be_taken(token: Token | None, identity: Identity, *, listed: bool) -> b
     if not identity.is_of_task(token):
         return False
     return identity.is_of_who(token) or (identity.is_of_what(token) and (listed or identity.reuse == "dag"))
+
+
+def decide_by_model(found: Seen, *, same: bool) -> Decision:
+    """Decide by a resource that serves a model for as long as it exists, whoever made it.
+
+    :param same: whether it serves the model that is asked for.
+    """
+    if not same:
+        return Decision.CLASH
+    return {
+        Outcome.RUNNING: Decision.ADOPT,
+        Outcome.SUCCEEDED: Decision.REUSE,
+        Outcome.UNKNOWN: Decision.UNKNOWN,
+    }.get(found.outcome, Decision.FAIL)

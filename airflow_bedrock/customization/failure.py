@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_bedrock.customization.console import resource_url
-from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.job import Outcome, Seen
 
 _BILL = {
     Outcome.FAILED: "It has ended and runs up no further cost; no custom model was made.",
@@ -23,7 +23,7 @@ _NEXT = {
 }
 
 
-def failure_message(job: Job) -> str:
+def failure_message(job: Seen) -> str:
     """Return the error text for a job that ended without a custom model, or whose status is not known."""
     said = f": {job.failure_message}" if job.failure_message else ""
     return (

@@ -68,7 +68,6 @@ _FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; a clash is noticed by the
 _PERIOD_LENGTH = 8
 _WHAT_LENGTH = 10
 _ASK_LENGTH = 4
-_NOT_IDENTITY = ("jobName", "customModelName", "clientRequestToken", "jobTags", "customModelTags")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +148,7 @@ class Identity:
     :param job_prefix: the readable start of the job's name, the user's.
     :param model_prefix: the readable start of the model's name, the user's.
     :param exact: use the prefixes as the names themselves, without a digest.
+    :param plain: the job's name may hold no more than a model's: it is one, or one of what serves a model.
     """
 
     asker: Asker
@@ -157,6 +157,7 @@ class Identity:
     job_prefix: str
     model_prefix: str
     exact: bool = False
+    plain: bool = False
 
     @property
     def family_part(self) -> str:
@@ -183,7 +184,8 @@ class Identity:
         if self.exact:
             return self.job_prefix
         own = self.what_part if self.reuse == "dag" else self._own_part
-        return _name(_job_characters(self.job_prefix), f"{self.family_part}-{own}", generation)
+        prefix = _model_characters(self.job_prefix) if self.plain else _job_characters(self.job_prefix)
+        return _name(prefix, f"{self.family_part}-{own}", generation)
 
     def model_name(self, generation: int = 1) -> str:
         """Return the custom model's name, which is unique for as long as the model exists."""
@@ -218,23 +220,38 @@ class Identity:
 
 
 def identify(
-    request: Mapping[str, Any], data: Sequence[Mapping[str, Any]], asker: Asker, reuse: Reuse, *, exact: bool = False
+    request: Mapping[str, Any],
+    data: Sequence[Mapping[str, Any]],
+    asker: Asker,
+    reuse: Reuse,
+    *,
+    exact: bool = False,
+    name: str = "jobName",
+    model_name: str | None = "customModelName",
 ) -> Identity:
     """Derive the identity of the job that ``asker`` asks for.
 
-    :param request: the CreateModelCustomizationJob request; its names are prefixes, its tags and token do not count.
+    :param request: the request of its Create; its names are prefixes, its tags and token do not count.
     :param data: what is known of the content of each data object.
     :param reuse: which jobs count.
     :param exact: take the names of the request as they are.
+    :param name: the member of the request that names the job.
+    :param model_name: the member that names the model which it makes, where there is one.
     """
-    asked = {name: value for name, value in request.items() if name not in _NOT_IDENTITY}
+    no_identity = {name, model_name, "clientRequestToken"}
+    asked = {
+        member: value
+        for member, value in request.items()
+        if member not in no_identity and not member.lower().endswith("tags")
+    }
     return Identity(
         asker=asker,
         what=_digest(_canonical(normalised(asked)), _canonical(list(data))),
         reuse=reuse,
-        job_prefix=request["jobName"],
-        model_prefix=request["customModelName"],
+        job_prefix=request[name],
+        model_prefix=request[model_name] if model_name else "",
         exact=exact,
+        plain=name != "jobName",
     )
 
 

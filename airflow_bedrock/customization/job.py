@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -19,6 +19,46 @@ class Outcome(Enum):
     STOPPED = "stopped"
     UNKNOWN = "unknown"
     """A status that this version does not know. Never success: it fails closed."""
+
+
+class Seen(Protocol):
+    """A resource of any kind at one moment, as Get or List shows it."""
+
+    @property
+    def arn(self) -> str: ...  # noqa: D102
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def status(self) -> str:
+        """The service's word."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the status means for whoever waits."""
+
+    @property
+    def created(self) -> datetime | None: ...  # noqa: D102
+
+    @property
+    def progress(self) -> object:
+        """What is news to whoever waits when it is another one than before."""
+
+    @property
+    def token(self) -> str | None:
+        """The clientRequestToken that created it, where it shows."""
+
+    @property
+    def failure_message(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def model_arn(self) -> str | None:
+        """The ARN of the model that it has made."""
+
+    @property
+    def model_name(self) -> str | None:
+        """The name of the model that it makes."""
 
 
 # GetModelCustomizationJob, member `status`. Stopping is not terminal: the service may still bill.
@@ -86,7 +126,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @classmethod
     def from_response(cls, response: Mapping[str, Any]) -> Job:
-        """Read a GetModelCustomizationJob response; members that do not exist yet may be absent."""
+        """Read a GetModelCustomizationJob response, or a ModelCustomizationJobSummary, which says less."""
         return cls(
             arn=response["jobArn"],
             name=response["jobName"],
@@ -94,8 +134,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             token=response.get("clientRequestToken"),
             failure_message=response.get("failureMessage"),
             base_model_arn=response.get("baseModelArn"),
-            model_arn=response.get("outputModelArn"),
-            model_name=response.get("outputModelName"),
+            model_arn=response.get("outputModelArn") or response.get("customModelArn"),
+            model_name=response.get("outputModelName") or response.get("customModelName"),
             output_data_uri=response.get("outputDataConfig", {}).get("s3Uri"),
             training_loss=response.get("trainingMetrics", {}).get("trainingLoss"),
             validation_losses=tuple(
@@ -106,18 +146,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             created=response.get("creationTime"),
             ended=response.get("endTime"),
             phases=tuple(_phases(response.get("statusDetails") or {})),
-        )
-
-    @classmethod
-    def from_summary(cls, summary: Mapping[str, Any]) -> Job:
-        """Read a ModelCustomizationJobSummary, which says less than Get."""
-        return cls(
-            arn=summary["jobArn"],
-            name=summary["jobName"],
-            status=summary.get("status", "(none)"),
-            model_arn=summary.get("customModelArn"),
-            model_name=summary.get("customModelName"),
-            created=summary.get("creationTime"),
         )
 
     @property
@@ -173,12 +201,17 @@ def _phases(details: Mapping[str, Mapping[str, Any]]) -> Iterator[Phase]:
             )
 
 
-def changes(before: Job | None, now: Job) -> list[str]:
-    """Say in words what changed since the last look: nothing where nothing did, so that a log has no line a poll."""
+def changes(before: Seen | None, now: Seen, word: str = "job") -> list[str]:
+    """Say in words what changed since the last look: nothing where nothing did, so that a log has no line a poll.
+
+    :param word: what it is called.
+    """
     lines = []
     if before is None or before.status != now.status:
-        lines.append(f"Job {now.name} is {now.status}")
-    known = {phase.name: phase.status for phase in before.phases} if before else {}
+        lines.append(f"{word.capitalize()} {now.name} is {now.status}")
+    if not isinstance(now, Job):
+        return lines
+    known = {phase.name: phase.status for phase in before.phases} if isinstance(before, Job) else {}
     lines += (
         f"Job {now.name}, {phase.name}: {phase.status}{_times(phase)}"
         for phase in now.phases

@@ -10,6 +10,7 @@ from airflow_bedrock.customization.identity import Asker
 MAX_TAGS = 50  # TooManyTagsException; the service model would let 200 through
 _MAX_VALUE = 256
 _ENVIRONMENT = "airflow-bedrock/environment"
+_MADE_WITH = "airflow-bedrock/token"
 _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9\s._:/=+@-]")
 
 
@@ -32,6 +33,16 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
 def is_of(tags: Mapping[str, str], environment: str) -> bool:
     """Whether this deployment of Airflow has asked for the job with these tags."""
     return tags.get(_ENVIRONMENT) == _value(environment)
+
+
+def token_tag(token: str) -> dict[str, str]:
+    """Return the tag that says with which clientRequestToken a resource was made, where nothing else shows it."""
+    return {"key": _MADE_WITH, "value": token}
+
+
+def token_in(tags: Mapping[str, str]) -> str | None:
+    """Return the clientRequestToken that tags say."""
+    return tags.get(_MADE_WITH)
 
 
 def _value(text: str) -> str:

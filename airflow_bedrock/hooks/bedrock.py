@@ -5,10 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-from botocore.exceptions import ClientError
-
-from airflow_bedrock.aws_errors import is_not_found
-from airflow_bedrock.customization.job import Job
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
@@ -39,50 +35,9 @@ class BedrockHook(_Hook):
         for cached in ("conn", "conn_config", "_client"):
             vars(self).pop(cached, None)
 
-    def get_customization_job(self, job_identifier: str) -> Job | None:
-        """Look at a job by its ARN or its name (GetModelCustomizationJob).
-
-        :return: None where there is no such job.
-        :raises botocore.exceptions.ClientError: any other error of the service.
-        """
-        try:
-            return Job.from_response(self.conn.get_model_customization_job(jobIdentifier=job_identifier))
-        except ClientError as error:
-            if is_not_found(error):
-                return None
-            raise
-
-    def list_customization_jobs(self, name_contains: str = "", *, status: str = "") -> list[Job]:
-        """Return all jobs with the text in their names, newest first (ListModelCustomizationJobs).
-
-        They have no tokens and no metrics.
-
-        :param status: only jobs in this status.
-
-        :raises botocore.exceptions.ClientError: any error of the service.
-        """
-        filters: dict[str, Any] = {"nameContains": name_contains, "statusEquals": status}
-        pages = self.conn.get_paginator("list_model_customization_jobs").paginate(
-            **{name: value for name, value in filters.items() if value},
-            sortBy="CreationTime",
-            sortOrder="Descending",
-            PaginationConfig={"PageSize": 1000},
-        )
-        return [Job.from_summary(job) for page in pages for job in page.get("modelCustomizationJobSummaries", [])]
-
     def tags_of(self, arn: str) -> dict[str, str]:
         """Return the tags of a job or a model by key (ListTagsForResource)."""
         return {tag["key"]: tag["value"] for tag in self.conn.list_tags_for_resource(resourceARN=arn)["tags"]}
-
-    def has_custom_model(self, model_identifier: str) -> bool:
-        """Whether the custom model still exists (GetCustomModel), by its ARN or its name."""
-        try:
-            self.conn.get_custom_model(modelIdentifier=model_identifier)
-        except ClientError as error:
-            if is_not_found(error):
-                return False
-            raise
-        return True
 
 
 class BedrockRuntimeHook(_RuntimeHook):

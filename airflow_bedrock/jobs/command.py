@@ -20,6 +20,8 @@ from airflow_bedrock import configuration
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.orphans import RunningJob, running_jobs
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_job
 
 _SECONDS = 30
@@ -43,12 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.error("--stop stops orphaned jobs only: give --orphans too")
     environment = arguments.environment or configuration.environment()
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
+    service = Service(CUSTOMIZATION_JOB, hook)
     url = arguments.airflow_url or conf.get("api", "base_url", fallback="") or "http://localhost:8080"
     token = os.environ.get("AIRFLOW_API_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with httpx.Client(base_url=f"{url.rstrip('/')}/api/v2", headers=headers, timeout=_SECONDS) as api:
-            found = list(running_jobs(hook, environment, _states(api)))
+            found = list(running_jobs(service, environment, _states(api)))
     except (AirflowException, BotoCoreError, ClientError) as error:
         sys.stderr.write(f"Could not list the running jobs: {error}\n")
         return 1
@@ -58,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         if one.kept and arguments.orphans:
             sys.stderr.write(f"Job {one.job.arn} is kept: {one.kept}.\n")
     for one in orphans if arguments.stop else ():
-        sys.stdout.write(f"{stop_job(hook, one.job.arn)}\n")
+        sys.stdout.write(f"{stop_job(service, one.job.arn)}\n")
     sys.stdout.write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
     return 0
 

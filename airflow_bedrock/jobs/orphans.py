@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import is_not_found
-from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.job import Seen
 from airflow_bedrock.customization.tags import is_of
 from airflow_bedrock.customization.waiters import Waiter, waiters
-from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import why_kept
 
 
@@ -27,21 +27,21 @@ class RunningJob:
     :param kept: why it is not to be stopped; None where it is orphaned.
     """
 
-    job: Job
+    job: Seen
     waiters: tuple[Waiter, ...] = ()
     kept: str | None = None
 
 
-def running_jobs(hook: BedrockHook, environment: str, state_of: Callable[[Waiter], str | None]) -> Iterator[RunningJob]:
+def running_jobs(service: Service, environment: str, state_of: Callable[[Waiter], str | None]) -> Iterator[RunningJob]:
     """Yield the running jobs that this deployment of Airflow has asked for, and those whose tags cannot be read.
 
     :param environment: what tells this deployment apart.
     :param state_of: asks Airflow for the state of a waiter's task instance or DAG run; what it raises keeps the job.
     :raises botocore.exceptions.ClientError: the jobs could not be listed.
     """
-    for job in hook.list_customization_jobs(status="InProgress"):
+    for job in service.list_all(status="InProgress"):
         try:
-            tags = hook.tags_of(job.arn)
+            tags = service.tags_of(job.arn)
         except (BotoCoreError, ClientError) as error:
             if not is_not_found(error):
                 yield RunningJob(job, kept=f"its tags, which say who waits for it, could not be read: {error}")

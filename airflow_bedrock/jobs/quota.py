@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.planner import GATHER_SECONDS, Ask, ListJobs, Pace, Trouble
 from airflow_bedrock.jobs.resources import Seen
+from airflow_bedrock.jobs.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +40,10 @@ def is_zero(error: str) -> bool:
     return bool(_ZERO.search(error))
 
 
-def active_jobs(hook: BedrockHook) -> int | None:
+def active_jobs(service: Service) -> int | None:
     """Return how many jobs count against the quota; None where the service does not tell."""
     try:
-        return sum(len(hook.list_customization_jobs(status=status)) for status in ACTIVE_STATUSES)
+        return sum(len(service.list_all(status=status)) for status in ACTIVE_STATUSES)
     except (BotoCoreError, ClientError) as error:
         log.warning("Cannot count the jobs that run; allow bedrock:ListModelCustomizationJobs to the role: %s", error)
         return None

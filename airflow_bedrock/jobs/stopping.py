@@ -1,4 +1,4 @@
-"""Stopping a job that nobody will pick up again, from a worker and from the triggerer.
+"""Stopping a job that nobody will pick up again, from a worker and from the triggerer; and deleting what serves.
 
 Airflow 3.3 calls a trigger's on_kill also where the task goes on elsewhere: for every trigger of a triggerer that had
 stalled, and, when a task is cleared, perhaps after its next try has adopted the job. A worker's on_kill is called when
@@ -19,12 +19,12 @@ from airflow.providers.common.compat.sdk import conf
 from asgiref.sync import sync_to_async
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import is_not_found
+from airflow_bedrock.aws_errors import error_code, is_not_found, is_transient
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
-from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import task_state
+from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES, ended_for_good
 
 T = TypeVar("T")
@@ -33,29 +33,33 @@ log = logging.getLogger(__name__)
 _ASK_AGAIN_SECONDS = 1.0
 
 
-def stop_job(hook: BedrockHook, job_arn: str) -> str:
+def stop_job(service: Service, job_arn: str) -> str:
     """Stop the job, and return a sentence on what became of it and of its bill; never raises for an AWS error."""
+    resource, job = service.resource, f"{service.resource.word.capitalize()} {job_arn}"
+    if resource.stop_operation is None:
+        return f"{job} runs on and {resource.billed}: Bedrock has no operation that stops a {resource.noun}."
     try:
-        hook.conn.stop_model_customization_job(jobIdentifier=job_arn)
+        service.stop(job_arn)
     except (BotoCoreError, ClientError) as error:
-        return _not_stopped(hook, job_arn, error)
-    return f"Job {job_arn} is being stopped; the tokens trained until then are billed, and no model is made."
+        return _not_stopped(service, job_arn, error)
+    return f"{job} is being stopped; {resource.stopped}."
 
 
-def _not_stopped(hook: BedrockHook, job_arn: str, error: Exception) -> str:
+def _not_stopped(service: Service, job_arn: str, error: Exception) -> str:
     """Tell why the job could not be stopped: most often because it had ended already."""
+    job = f"{service.resource.word.capitalize()} {job_arn}"
     if is_not_found(error):
-        return f"Job {job_arn} does not exist; there was nothing to stop."
+        return f"{job} does not exist; there was nothing to stop."
     try:
-        job = hook.get_customization_job(job_arn)
+        found = service.get(job_arn)
     except (BotoCoreError, ClientError):
-        job = None
-    if job is not None and job.outcome is not Outcome.RUNNING:
-        return f"Job {job_arn} had ended already: {job.status}."
-    return f"Job {job_arn} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
+        found = None
+    if found is not None and found.outcome is not Outcome.RUNNING:
+        return f"{job} had ended already: {found.status}."
+    return f"{job} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
 
 
-def stop_unless_others_wait(hook: BedrockHook, job_arn: str, me: Waiter, *, own_run_only: bool = False) -> str:
+def stop_unless_others_wait(service: Service, job_arn: str, me: Waiter, *, own_run_only: bool = False) -> str:
     """Stop the job if nobody but ``me`` may wait for it, and return a sentence on what became of it and of its bill.
 
     The job's tags say who may. A waiter whose state cannot be learnt, or tags that cannot be read, keep the job. Never
@@ -66,34 +70,38 @@ def stop_unless_others_wait(hook: BedrockHook, job_arn: str, me: Waiter, *, own_
 
     :param own_run_only: stop it only if this DAG run asked for it.
     """
+    resource, word = service.resource, service.resource.word.capitalize()
+    if resource.stop_operation is None:
+        return stop_job(service, job_arn)
     try:
-        job_arn = _arn(hook, job_arn)
-        tags = hook.tags_of(job_arn)
+        job_arn = _arn(service, job_arn)
+        tags = service.tags_of(job_arn)
     except (BotoCoreError, ClientError) as error:
         if is_not_found(error):
-            return f"Job {job_arn} does not exist; there was nothing to stop."
+            return f"{word} {job_arn} does not exist; there was nothing to stop."
         return (
-            f"Job {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for it, "
-            f"could not be read. Allow bedrock:ListTagsForResource to the role of the connection. AWS said: {error}"
+            f"{word} {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for "
+            "it, could not be read. Allow bedrock:ListTagsForResource to the role of the connection. AWS said: "
+            f"{error}"
         )
     known = waiters(tags)
     of_run = [waiter for waiter in known if waiter and (waiter.dag_id, waiter.run_id) == (me.dag_id, me.run_id)]
     if own_run_only and not of_run:
-        return f"Job {job_arn} runs on and is billed: this DAG run has not asked for it."
+        return f"{word} {job_arn} runs on and {resource.billed}: this DAG run has not asked for it."
     mine = [waiter for waiter in of_run if _is_same(waiter, me)] or [w for w in of_run if w.until == "run"]
     if len(mine) > 1:
         mine = []
     for waiter in known:
         if waiter not in mine and (why := why_kept(waiter)):
-            return f"Job {job_arn} runs on and is billed: {why}."
-    return stop_job(hook, job_arn)
+            return f"{word} {job_arn} runs on and {resource.billed}: {why}."
+    return stop_job(service, job_arn)
 
 
-def _arn(hook: BedrockHook, job_identifier: str) -> str:
+def _arn(service: Service, job_identifier: str) -> str:
     """Return the job's ARN, by which alone its tags are found."""
     if job_identifier.startswith("arn:"):
         return job_identifier
-    job = hook.get_customization_job(job_identifier)
+    job = service.find(job_identifier)
     return job.arn if job else job_identifier
 
 
@@ -116,6 +124,50 @@ def why_kept(waiter: Waiter | None, ask: Callable[[Waiter], str | None] = task_s
     if state in (ENDED_RUN_STATES if waiter.until == "run" else TERMINAL_STATES):
         return None
     return f"{waiter.name} may wait for it, whose state is {state}"
+
+
+def delete(service: Service, identifier: str, *, delay: float, max_looks: int) -> None:
+    """Delete what has this ARN or name, and wait until it is gone; what is not there is deleted already.
+
+    :param delay: seconds between two tries and looks.
+    :param max_looks: so many of them, both while it cannot be deleted yet and until it is gone.
+    :raises BedrockFatalError: the service refused it for good.
+    :raises BedrockError: it is not gone in time, or a fault that may pass came between.
+    """
+    resource, one = service.resource, f"{service.resource.word.capitalize()} {identifier}"
+    try:
+        if service.get(identifier) is None:
+            log.info("%s does not exist: nothing to delete", one)
+            return
+        accepted = False
+        for _ in range(max_looks):
+            accepted = accepted or _deletion_begins(service, identifier)
+            if accepted and service.get(identifier) is None:
+                log.info("%s is gone", one)
+                return
+            time.sleep(delay)
+    except (BotoCoreError, ClientError) as error:
+        kind = BedrockError if is_transient(error) else BedrockFatalError
+        raise kind(f"{one} was not deleted: {error}") from error
+    raise BedrockError(
+        f"{one} is still there after {max_looks} looks, {delay} s apart. It {resource.billed}; another try goes on "
+        "deleting it."
+    )
+
+
+def _deletion_begins(service: Service, identifier: str) -> bool:
+    """Ask for the deletion; return False where it cannot begin yet."""
+    try:
+        service.delete(identifier)
+    except ClientError as error:
+        if is_not_found(error):
+            return True
+        # Seen as a ValidationException that says "mutating state".
+        if error_code(error) != "ConflictException" and "mutating" not in str(error):
+            raise
+        log.info("%s %s is being created or updated: waiting to delete it", service.resource.word, identifier)
+        return False
+    return True
 
 
 class KillSwitch:
@@ -189,7 +241,7 @@ _running: set[asyncio.Task[Any]] = set()  # the event loop itself does not keep 
 
 
 async def stop_unless_wanted(
-    make_hook: Callable[[], BedrockHook], job_identifier: str, ti: Any, *, own_run_only: bool = False
+    make_service: Callable[[], Service], job_identifier: str, ti: Any, *, own_run_only: bool = False
 ) -> None:
     """Stop the job if its task instance has come to an end for good, and log what was done, and why.
 
@@ -199,7 +251,7 @@ async def stop_unless_wanted(
     :param own_run_only: stop it only if the task's DAG run asked for it.
     """
     work = sync_to_async(_stop_unless_wanted, thread_sensitive=False)
-    await to_its_end(work(make_hook, job_identifier, ti, own_run_only))
+    await to_its_end(work(make_service, job_identifier, ti, own_run_only))
 
 
 async def to_its_end(work: Awaitable[T]) -> None:
@@ -215,11 +267,11 @@ async def to_its_end(work: Awaitable[T]) -> None:
             continue
 
 
-def _stop_unless_wanted(make_hook: Callable[[], BedrockHook], job_identifier: str, ti: Any, own_run_only: bool) -> None:
+def _stop_unless_wanted(make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool) -> None:
     try:
         state = _state_at_last(ti)
         if state in TERMINAL_STATES:
-            said = stop_for(make_hook(), job_identifier, ti, own_run_only=own_run_only)
+            said = stop_for(make_service(), job_identifier, ti, own_run_only=own_run_only)
             log.info("The task is %s. %s", state, said)
         else:
             log.info("Job %s is left running: the task is %s, so that it goes on", job_identifier, state)
@@ -231,7 +283,7 @@ def _stop_unless_wanted(make_hook: Callable[[], BedrockHook], job_identifier: st
         )
 
 
-def stop_for(hook: BedrockHook, job_identifier: str, ti: Any, *, own_run_only: bool = False) -> str:
+def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bool = False) -> str:
     """Stop the job for a task that has ended for good, unless others may wait for it; return what became of it."""
     me = Waiter(
         until="task",
@@ -240,7 +292,7 @@ def stop_for(hook: BedrockHook, job_identifier: str, ti: Any, *, own_run_only: b
         map_index=-1 if ti.map_index is None else ti.map_index,
         run_id=ti.run_id,
     )
-    return stop_unless_others_wait(hook, job_identifier, me, own_run_only=own_run_only)
+    return stop_unless_others_wait(service, job_identifier, me, own_run_only=own_run_only)
 
 
 def _state_at_last(ti: Any) -> str | None:

@@ -1,4 +1,7 @@
-"""Waiting for a job from a worker, and taking up one that has ended: success as a result, all else as an error."""
+"""Waiting from a worker, and taking up what has ended: success as a result, all else as an error.
+
+What is said of jobs here is true of every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from typing import Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_bedrock.aws_errors import is_about_credentials, is_denied, is_transient
-from airflow_bedrock.customization.failure import failure_message
-from airflow_bedrock.customization.job import Job, Outcome, changes, duration
+from airflow_bedrock.customization.job import Job, Outcome, Seen, changes, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.patience import Absence, Patience
 from airflow_bedrock.jobs.places import read_losses
+from airflow_bedrock.jobs.resources import Resource
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +34,22 @@ class Lookout:
     """
 
     def __init__(
-        self, job_identifier: str, no_response_timeout: float, *, exists: bool = False, goes_on: bool = False
+        self,
+        service: Service,
+        job_identifier: str,
+        no_response_timeout: float,
+        *,
+        exists: bool = False,
+        goes_on: bool = False,
     ) -> None:
         self.job_identifier = job_identifier
-        self.seen: Job | None = None
+        self.seen: Seen | None = None
+        self._service = service
         self._patience = Patience(no_response_timeout)
         self._absence = Absence(known=exists)
         self._goes_on = goes_on
 
-    def look(self, hook: BedrockHook) -> Job | None:
+    def look(self) -> Seen | None:
         """Return the job as it is now; None where the service did not tell.
 
         :raises BedrockFatalError: there is no such job.
@@ -46,65 +57,67 @@ class Lookout:
             job.
         """
         try:
-            job = hook.get_customization_job(self.job_identifier)
+            job = self._service.get(self.job_identifier)
         except Exception as error:
-            self._failed(hook, error)
+            self._failed(error)
             return None
         self._patience.answered()
         if job is None:
-            self._missing(hook)
+            self._missing()
             return None
         self._absence.seen()
         if job.outcome is not Outcome.RUNNING or not self._goes_on:
-            for line in changes(self.seen, job):
+            for line in changes(self.seen, job, self._service.resource.word):
                 log.info(line)
         self.seen = job
         return job
 
-    def _failed(self, hook: BedrockHook, error: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
         if is_denied(error):
-            raise BedrockError(may_not_look(self.job_identifier, str(error))) from error
+            raise BedrockError(may_not_look(self._service.resource, self.job_identifier, str(error))) from error
         if is_about_credentials(error):
-            hook.forget_client()  # the connection may have better ones by now
+            self._service.hook.forget_client()  # the connection may have better ones by now
         elif not is_transient(error):
             raise error
         now = time.monotonic()
         silent = duration(self._patience.silence(now))
         if self._patience.is_over(now):
             why = f"no answer for {silent}, last with: {error}"
-            raise BedrockError(unknown_health(self.job_identifier, why)) from error
+            raise BedrockError(unknown_health(self._service.resource, self.job_identifier, why)) from error
         if self._patience.should_tell(now):
-            log.warning("No answer about job %s for %s, will look again: %s", self.job_identifier, silent, error)
+            word = self._service.resource.word
+            log.warning("No answer about %s %s for %s, will look again: %s", word, self.job_identifier, silent, error)
 
-    def _missing(self, hook: BedrockHook) -> None:
+    def _missing(self) -> None:
+        resource = self._service.resource
         if not self._absence.missed(time.monotonic()):
-            log.warning("Bedrock does not show job %s, will look again", self.job_identifier)
+            log.warning("Bedrock does not show %s %s, will look again", resource.word, self.job_identifier)
             return
         raise BedrockFatalError(
-            f"There is no Bedrock model customization job {self.job_identifier} in region {hook.conn_region_name}. "
-            "Jobs cannot be deleted: check the region and the account of the connection, and the name, to which "
-            "BedrockModelCustomizationOperator adds a digest: take its output, job_identifier=customize.output."
+            f"There is no Bedrock {resource.noun} {self.job_identifier} in region "
+            f"{self._service.hook.conn_region_name}. {resource.missing}"
         )
 
 
-def unknown_health(job_identifier: str, why: str) -> str:
+def unknown_health(resource: Resource, job_identifier: str, why: str) -> str:
     """Return the error text for a job of which it is not known how it fares."""
     return (
-        f"The health of Bedrock model customization job {job_identifier} is unknown: {why}. The job was not stopped; "
-        "it may still run and be billed. Another try of this task waits for it again."
+        f"The health of Bedrock {resource.noun} {job_identifier} is unknown: {why}. The {resource.word} was not "
+        "stopped; it may still run and be billed. Another try of this task waits for it again."
     )
 
 
-def may_not_look(job_identifier: str, why: str) -> str:
+def may_not_look(resource: Resource, job_identifier: str, why: str) -> str:
     """Return the error text for a job that the caller may not look at."""
     return (
-        f"{unknown_health(job_identifier, why)} Allow bedrock:GetModelCustomizationJob to the role of the connection."
+        f"{unknown_health(resource, job_identifier, why)} Allow bedrock:{resource.get_operation} to the role of the "
+        "connection."
     )
 
 
-def wait_for_job(
-    hook: BedrockHook, job_arn: str, *, delay: float, max_looks: int | None, no_response_timeout: float
-) -> Job:
+def wait_for(
+    service: Service, job_arn: str, *, delay: float, max_looks: int | None, no_response_timeout: float
+) -> Seen:
     """Return the job once it has ended; errors that pass by themselves are waited out.
 
     :param delay: seconds between two looks.
@@ -113,23 +126,24 @@ def wait_for_job(
     :raises BedrockError: given up; the job may still run.
     :raises BedrockFatalError: the job does not exist.
     """
-    lookout = Lookout(job_arn, no_response_timeout, exists=True)
+    lookout = Lookout(service, job_arn, no_response_timeout, exists=True)
     looks = 0
     while True:
-        job = lookout.look(hook)
+        job = lookout.look()
         if job is not None and job.outcome is not Outcome.RUNNING:
             return job
         looks += 1
         if max_looks is not None and looks >= max_looks:
-            raise given_up(job_arn, f"after {looks} looks, {delay:g} s apart")
+            state = f"is still {lookout.seen.status}" if lookout.seen else "still runs"
+            raise given_up(service.resource, job_arn, f"after {looks} looks, {delay:g} s apart", state)
         time.sleep(delay)
 
 
-def given_up(job_arn: str, when: str) -> BedrockError:
+def given_up(resource: Resource, job_arn: str, when: str, state: str = "still runs") -> BedrockError:
     """Return the error of a wait that has had enough of a job that still runs."""
     return BedrockError(
-        f"Job {job_arn} still runs {when}. It was not stopped and is billed until it ends; another try of this task "
-        "adopts it and waits again."
+        f"{resource.word.capitalize()} {job_arn} {state} {when}. It was not stopped and {resource.billed}; another "
+        "try of this task adopts it and waits again."
     )
 
 
@@ -137,7 +151,7 @@ _PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two looks at a job that is sai
 _LOOKS = 5  # that find it running all the same
 
 
-def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None, no_response_timeout: float) -> Job:
+def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_timeout: float) -> Seen:
     """Return the job that the trigger's event speaks of, as it is now: it runs no longer.
 
     :param no_response_timeout: seconds without any answer of the service after which to give up; 0 for never.
@@ -148,29 +162,29 @@ def job_of_event(hook: BedrockHook, event: Mapping[str, Any] | None, no_response
         raise BedrockError(f"The trigger sent no event that this version understands: {event!r}")
     identifier, message = event["job_identifier"], event["message"]
     if event["kind"] == "silent":
-        raise BedrockError(unknown_health(identifier, message))
+        raise BedrockError(unknown_health(service.resource, identifier, message))
     if event["kind"] == "refused":
-        raise BedrockError(may_not_look(identifier, message))
-    lookout = Lookout(identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
+        raise BedrockError(may_not_look(service.resource, identifier, message))
+    lookout = Lookout(service, identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
     running = pauses = 0
     while True:
         # The service may answer a moment later with what was a moment earlier, or be busy: then look again.
-        job = lookout.look(hook)
+        job = lookout.look()
         if job is not None and job.outcome is not Outcome.RUNNING:
             return job
         running += job is not None
         if job is not None and running >= _LOOKS:
             told = f"the triggerer was told that {message}, and the worker that it is {job.status}"
-            raise BedrockError(unknown_health(identifier, told))
+            raise BedrockError(unknown_health(service.resource, identifier, told))
         time.sleep(_PAUSES[min(pauses, len(_PAUSES) - 1)])
         pauses += 1
 
 
-def result_of(job: Job, s3: S3Hook) -> dict[str, Any]:
-    """Return the result mapping of a completed job, with its losses by epoch.
+def result_of(job: Seen, s3: S3Hook) -> dict[str, Any]:
+    """Return the result mapping of a completed customization job, with its losses by epoch.
 
     :raises BedrockFatalError: the job ended in any other way, or its status is not known.
     """
-    if job.outcome is not Outcome.SUCCEEDED:
-        raise BedrockFatalError(failure_message(job))
+    if job.outcome is not Outcome.SUCCEEDED or not isinstance(job, Job):
+        raise BedrockFatalError(CUSTOMIZATION_JOB.failure_message(job))
     return {**job.result(), "losses_by_epoch": read_losses(s3, job)}

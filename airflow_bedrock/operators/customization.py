@@ -16,8 +16,8 @@ from airflow_bedrock._lazy import lazy_module
 from airflow_bedrock.compat import TaskDeferralTimeout, renamed
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import NEW_JOB, failure_message
-from airflow_bedrock.customization.identity import Asker, Superseded, Token
-from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.customization.identity import Asker, Identity, Superseded, Token
+from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.request import data_uris
@@ -35,11 +35,14 @@ if TYPE_CHECKING:
 
     from airflow_bedrock import aws_errors
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.jobs import connection, stopping, submission, waiting
+    from airflow_bedrock.jobs import connection, service, stopping, submission, waiting
+    from airflow_bedrock.jobs.resources import customization_job as resources
     from airflow_bedrock.triggers import customization as triggers
 else:
     aws_errors = lazy_module("airflow_bedrock.aws_errors")
     connection = lazy_module("airflow_bedrock.jobs.connection")
+    resources = lazy_module("airflow_bedrock.jobs.resources.customization_job")
+    service = lazy_module("airflow_bedrock.jobs.service")
     stopping = lazy_module("airflow_bedrock.jobs.stopping")
     submission = lazy_module("airflow_bedrock.jobs.submission")
     waiting = lazy_module("airflow_bedrock.jobs.waiting")
@@ -313,15 +316,15 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     def _stop_unknown(self, asker: Asker) -> str:
         """Stop what this task has made, while its job is not known: it looks, or waits for the answer of Create."""
         in_flight = self._submission.in_flight if self._submission else None
-        job_arn = submission.job_made_under(self.hook, in_flight) if in_flight else self._running(asker)
+        job_arn = submission.job_made_under(self._service, in_flight) if in_flight else self._running(asker)
         if job_arn is None:
             return "It had no job yet."
-        return stopping.stop_unless_others_wait(self.hook, job_arn, self._waiter(asker))
+        return stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
 
     def _running(self, asker: Asker) -> str | None:
         """Return the ARN of a job that an earlier try has made and that runs; None also where nobody tells."""
         try:
-            return submission.running_job_of(self.hook, asking.identity_without_data(self.asked, asker))
+            return submission.running_job_of(self._service, asking.identity_without_data(self.asked, asker))
         except (*aws_errors.CALL_ERRORS, ValueError):
             return None
 
@@ -337,25 +340,19 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             self._delay, self._no_response_timeout
         )  # the configuration too, before anything is paid for
         asked = self.asked
-        request = asking.checked_request(asked, asker)
-        for warning in warnings(request, self.hook.conn_region_name):
-            self.log.warning(warning)
-        self._submission = submission.Submission(
-            hook=self.hook,
-            request=request,
-            identity=asking.identity_of(asked, request, asker, self._s3),
-            waiter=self._waiter(asker),
-            superseded=self.superseded,
-            tagged=self.tag_resources,
-            before_paying=kill.before_paying,
-        )
         try:
-            job = self._submission.find_or_create()
-        except submission.NoSlotError as error:
-            self._wait_for_quota(context, error)
+            request = asking.checked_request(asked, asker)
+            identity = asking.identity_of(asked, request, asker, self._s3)
+        except BedrockError as error:
+            job = self._of_earlier_try(asked, asker)
+            if job is None:
+                raise
+            self.log.warning("%s An earlier try of this task has made job %s: taking that up.", error, job.arn)
+        else:
+            job = self._ask(request, identity, kill, context)
         self._job_arn = job.arn
         if self.stop_on_kill:
-            stop = partial(stopping.stop_unless_others_wait, self.hook, job.arn, self._waiter(asker))
+            stop = partial(stopping.stop_unless_others_wait, self._service, job.arn, self._waiter(asker))
             kill.aim(job.arn, stop)
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is Outcome.SUCCEEDED:
@@ -366,9 +363,38 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             return self._finish(self._wait(job), context)
         return job.arn
 
+    def _ask(self, request: Mapping[str, Any], identity: Identity, kill: stopping.KillSwitch, context: Context) -> Seen:
+        for warning in warnings(request, self.hook.conn_region_name):
+            self.log.warning(warning)
+        self._submission = submission.Submission(
+            service=self._service,
+            request=request,
+            identity=identity,
+            waiter=self._waiter(identity.asker),
+            superseded=self.superseded,
+            tagged=self.tag_resources,
+            before_paying=kill.before_paying,
+        )
+        try:
+            return self._submission.find_or_create()
+        except submission.NoSlotError as error:
+            self._wait_for_quota(context, error)
+
+    def _of_earlier_try(self, asked: asking.Asked, asker: Asker) -> Seen | None:
+        """Return the job of an earlier try of this ask, if its name alone tells: what is asked for is not known."""
+        if asker.try_number == 1:
+            return None
+        try:
+            identity = asking.identity_without_data(asked, asker)
+        except ValueError:
+            return None
+        return submission.Submission(
+            service=self._service, request={}, identity=identity, waiter=self._waiter(asker)
+        ).of_earlier_try()
+
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Take up the event of the trigger that waited for the job."""
-        return self._finish(waiting.job_of_event(self.hook, event, self._no_response_timeout), context)
+        return self._finish(waiting.job_of_event(self._service, event, self._no_response_timeout), context)
 
     def execute_again(self, context: Context, event: Any = None) -> str:
         """Ask again, after a wait for the quota."""
@@ -384,7 +410,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             self._job_arn = _pushed(context["ti"], "job_arn")
             if self._deferral_timeout == self.execution_timeout:
                 raise self._timed_out(asking.asker_of(context)) from error
-            raise waiting.given_up(str(self._job_arn), f"after {self._deferral_timeout}") from error
+            raise waiting.given_up(
+                resources.CUSTOMIZATION_JOB, str(self._job_arn), f"after {self._deferral_timeout}"
+            ) from error
 
     def on_kill(self) -> None:
         """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
@@ -411,7 +439,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         asked_at = _pushed(ti, "waiting_for_slot_since") or now
         if now - asked_at >= self.quota_timeout:
             raise self._quota_given_up(str(error)) from error
-        running = active_jobs(self.hook)
+        running = active_jobs(self._service)
         idle_since = None if running != 0 else _pushed(ti, "no_job_has_run_since") or now
         if is_zero(str(error)) or (idle_since is not None and now - idle_since >= IDLE_SECONDS):
             raise BedrockFatalError(
@@ -439,7 +467,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     def _quota_given_up(self, why: str) -> BedrockError:
         return BedrockError(f"{why} Waited for {self.quota_timeout:.0f} s; no job was made and nothing was spent.")
 
-    def _defer(self, job: Job) -> None:
+    def _defer(self, job: Seen) -> None:
         self.log.info("Waiting in the triggerer for job %s", job.arn)
         self.defer(
             trigger=triggers.BedrockModelCustomizationTrigger(
@@ -471,9 +499,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         looks = timedelta(seconds=self._delay * self.waiter_max_attempts)
         return min(looks, self.execution_timeout) if self.execution_timeout else looks
 
-    def _wait(self, job: Job) -> Job:
-        return waiting.wait_for_job(
-            self.hook,
+    def _wait(self, job: Seen) -> Seen:
+        return waiting.wait_for(
+            self._service,
             job.arn,
             delay=self._delay,
             max_looks=self.waiter_max_attempts,
@@ -487,11 +515,11 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         """Return the error of a task that ran out of ``execution_timeout``; stop its job if that was asked for."""
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         in_flight = self._submission.in_flight if self._submission else None
-        job_arn = self._job_arn or (in_flight and submission.job_made_under(self.hook, in_flight))
+        job_arn = self._job_arn or (in_flight and submission.job_made_under(self._service, in_flight))
         if not in_flight and not job_arn and asker.try_number > 1:  # while looking for what earlier tries have made
             try:
                 identity = asking.identity_without_data(self.asked, asker)
-                job_arn = submission.running_job_of(self.hook, identity)
+                job_arn = submission.running_job_of(self._service, identity)
             except aws_errors.CALL_ERRORS as error:
                 after += f" A job of an earlier try may run on and be billed, Bedrock did not tell: {error}."
         if not job_arn:
@@ -503,13 +531,13 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             )
             return BedrockFatalError(f"{after} {made}") if self.stop_on_timeout else BedrockError(f"{after} {made}")
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
-            said = stopping.stop_unless_others_wait(self.hook, job_arn, self._waiter(asker))
+            said = stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
             return BedrockFatalError(f"{after} {said} To train all the same, {NEW_JOB}. {resource_url(job_arn)}")
         return BedrockError(
             f"{after} Job {job_arn} was left running, as asked for, and is billed until it ends; a retry adopts it."
         )
 
-    def _finish(self, job: Job, context: Context) -> str:
+    def _finish(self, job: Seen, context: Context) -> str:
         if job.outcome is Outcome.STOPPED and self._is_of_another(job, context):
             self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
             return self.execute(context)
@@ -524,7 +552,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         self._result = result
         return job.arn
 
-    def _is_of_another(self, job: Job, context: Context) -> bool:
+    def _is_of_another(self, job: Seen, context: Context) -> bool:
         token = Token.read(job.token)
         return token is not None and token.who != asking.asker_of(context).who
 
@@ -533,6 +561,10 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         from airflow_bedrock.operators.lineage import customization_lineage
 
         return customization_lineage(data_uris(asking.request_of(self.asked)), self._result)
+
+    @property
+    def _service(self) -> service.Service:
+        return service.Service(resources.CUSTOMIZATION_JOB, self.hook)
 
     @cached_property
     def _s3(self) -> S3Hook:

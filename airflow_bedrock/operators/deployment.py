@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -11,29 +10,31 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_bedrock._lazy import lazy_module
+from airflow_bedrock.customization.identity import identify
+from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.model_rules import life_warning
+from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named, real, whole
+from airflow_bedrock.operators.asking import asker_of
 from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from botocore import exceptions
-    from mypy_boto3_bedrock.type_defs import (
-        CreateCustomModelDeploymentRequestTypeDef,
-        GetCustomModelDeploymentResponseTypeDef,
-        TagTypeDef,
-    )
+    from mypy_boto3_bedrock.type_defs import TagTypeDef
 
-    from airflow_bedrock import aws_errors
-    from airflow_bedrock.hooks import BedrockHook
-    from airflow_bedrock.jobs import connection
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.jobs import connection, service, stopping, submission, waiting
+    from airflow_bedrock.jobs.resources import deployment as resources
     from airflow_bedrock.triggers import deployment as triggers
 else:
-    exceptions = lazy_module("botocore.exceptions")
-    aws_errors = lazy_module("airflow_bedrock.aws_errors")
     connection = lazy_module("airflow_bedrock.jobs.connection")
+    resources = lazy_module("airflow_bedrock.jobs.resources.deployment")
+    service = lazy_module("airflow_bedrock.jobs.service")
+    stopping = lazy_module("airflow_bedrock.jobs.stopping")
+    submission = lazy_module("airflow_bedrock.jobs.submission")
     triggers = lazy_module("airflow_bedrock.triggers.deployment")
+    waiting = lazy_module("airflow_bedrock.jobs.waiting")
 
 _ADVICE = {
     "failed": "Mend what the message names, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), and "
@@ -158,83 +159,52 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         arguments = checked(self, _CREATION_RULES)
         if warning := life_warning(self.model_arn):
             self.log.warning(warning)
-        found = self._find()
-        if found is None:
-            arn, active = self._create(context, arguments["tags"]), False
-        else:
-            arn, active = self._adopt(found), found["status"] == "Active"
-        if active or not self.wait_for_completion:
-            return arn
-        deadline = time.time() + self.waiter_delay * self.waiter_max_attempts
+        try:
+            found = self._submission(context, arguments["tags"]).find_or_create()
+        except submission.NoSlotError as error:
+            raise BedrockError(
+                f"{error} Another try may find room; delete a deployment that is not needed, or have the quota raised."
+            ) from error
+        if found.outcome is Outcome.SUCCEEDED or not self.wait_for_completion:
+            return found.arn
         if self.deferrable:
-            self._defer(arn, deadline)
-        return self._finish(self._wait(arn, deadline))
+            self._defer(found.arn, time.time() + self.waiter_delay * self.waiter_max_attempts)
+        looks, delay = self.waiter_max_attempts, self.waiter_delay
+        return self._finish(
+            waiting.wait_for(self._service, found.arn, delay=delay, max_looks=looks, no_response_timeout=0)
+        )
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Take up the trigger's event."""
         if event is None:
             raise BedrockError("The trigger gave no event. Another try of this task adopts the deployment.")
-        return self._finish(event)
+        kind, arn = event["kind"], str(event["deployment_arn"])
+        if kind == "active":
+            self.log.info("Deployment %s is Active", arn)
+            return arn
+        message = f"Deployment {self.deployment_name} cannot be used: {event['message']}. {_ADVICE.get(kind, '')} {arn}"
+        raise (BedrockError if kind in _MAY_PASS else BedrockFatalError)(message)
 
-    def _find(self) -> GetCustomModelDeploymentResponseTypeDef | None:
-        return _get(self.hook, self.deployment_name)
-
-    def _adopt(self, found: GetCustomModelDeploymentResponseTypeDef) -> str:
-        arn, status, model_arn = found["customModelDeploymentArn"], found["status"], found["modelArn"]
-        if found.get("updateDetails", {}).get("updateStatus") == "Updating":
-            raise BedrockError(f"Deployment {arn} is just being given another model. Try again when that is done.")
-        if model_arn != self.model_arn:
-            raise BedrockFatalError(
-                f"The name {self.deployment_name} belongs to deployment {arn} of another model, {model_arn}; it was "
-                f"left as it is, and {self.model_arn} was not deployed. Deploy it under a name of its own, or delete "
-                "that deployment first (BedrockDeleteCustomModelDeploymentOperator)."
-            )
-        event = triggers.DeploymentWatch(deployment_arn=arn, deadline=float("inf")).seen(found)
-        if event is not None:
-            self._finish(event)
-        self.log.info("Deployment %s of the same model is %s: adopting it", arn, status)
-        return arn
-
-    def _create(self, context: Context, tags: list[TagTypeDef] | None) -> str:
-        """Create it. A worker that is killed from here on leaves a deployment that the next try finds by its name."""
-        request: CreateCustomModelDeploymentRequestTypeDef = {
+    def _submission(self, context: Context, tags: list[TagTypeDef] | None) -> submission.Submission:
+        request = {
             "modelDeploymentName": self.deployment_name,
             "modelArn": self.model_arn,
-            "clientRequestToken": self._token(context),
+            **({"description": self.description} if self.description else {}),
+            **({"tags": tags} if tags else {}),
         }
-        if self.description:
-            request["description"] = self.description
-        if tags:
-            request["tags"] = tags
-        try:
-            arn = self.hook.conn.create_custom_model_deployment(**request)["customModelDeploymentArn"]
-        except aws_errors.CALL_ERRORS as error:
-            # Whatever was said: if it is there now, another try made it, or this one whose answer was lost.
-            if isinstance(error, exceptions.ClientError) and (found := self._find()) is not None:
-                return self._adopt(found)
-            what = f"Deployment {self.deployment_name} of {self.model_arn} was not created"
-            if (
-                isinstance(error, exceptions.ClientError)
-                and aws_errors.error_code(error) == "ServiceQuotaExceededException"
-            ):
-                raise BedrockError(
-                    f"{what}: {error}. The account has as many deployments as it may have, in all or being created at "
-                    "once: another try may find room; delete one that is not needed, or have the quota raised."
-                ) from error
-            _raise(error, what)
-        self.log.info("Created deployment %s of %s", arn, self.model_arn)
-        return arn
+        asker, named = asker_of(context), {"name": self.deployment_name}  # which is part of what is asked for
+        return submission.Submission(
+            service=self._service,
+            request=request,
+            # An ask of its own after a Clear: the service ignores a request whose token it has seen, so a deployment
+            # that was deleted since could not be made again with the same.
+            identity=identify(request, [named], asker, "dag", exact=True, name="modelDeploymentName", model_name=None),
+            waiter=Waiter.of(asker, waits=self.wait_for_completion),
+        )
 
-    def _token(self, context: Context) -> str:
-        """Return the same token for each try of this task instance, and another one after a Clear.
-
-        The service ignores a request whose token it has seen; so a deployment that was deleted since could not be
-        made again with a token that followed from name and model alone.
-        """
-        ti, run = context["ti"], context["dag_run"]
-        asker = (ti.dag_id, ti.task_id, ti.run_id, ti.map_index, getattr(run, "clear_number", 0))
-        parts = "\0".join(map(str, (*asker, self.deployment_name, self.model_arn)))
-        return hashlib.blake2b(parts.encode(), digest_size=20).hexdigest()
+    @property
+    def _service(self) -> service.Service:
+        return service.Service(resources.DEPLOYMENT, self.hook)
 
     def _defer(self, arn: str, deadline: float) -> NoReturn:
         self.log.info("Waiting in the triggerer for deployment %s", arn)
@@ -251,26 +221,12 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
             timeout=self.execution_timeout or timedelta(seconds=min(max(0, deadline - time.time()) + 600, _FOR_EVER)),
         )
 
-    def _wait(self, arn: str, deadline: float) -> dict[str, Any]:
-        watch = triggers.DeploymentWatch(deployment_arn=arn, deadline=deadline)
-        while True:
-            try:
-                event = watch.seen(self.hook.conn.get_custom_model_deployment(customModelDeploymentIdentifier=arn))
-            except aws_errors.CALL_ERRORS as error:
-                self.log.warning("Could not look at deployment %s: %s", arn, error)
-                event = watch.failed(error)
-            if event is not None:
-                return event
-            time.sleep(self.waiter_delay)
-
-    def _finish(self, event: Mapping[str, Any]) -> str:
+    def _finish(self, found: Seen) -> str:
         """Return the ARN of the deployment if it is Active; anything else, known or not, is an error."""
-        kind, arn = event["kind"], str(event["deployment_arn"])
-        if kind == "active":
-            self.log.info("Deployment %s is Active", arn)
-            return arn
-        message = f"Deployment {self.deployment_name} cannot be used: {event['message']}. {_ADVICE.get(kind, '')} {arn}"
-        raise (BedrockError if kind in _MAY_PASS else BedrockFatalError)(message)
+        if found.outcome is not Outcome.SUCCEEDED:
+            raise BedrockFatalError(resources.DEPLOYMENT.failure_message(found))
+        self.log.info("Deployment %s is Active", found.arn)
+        return found.arn
 
 
 class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
@@ -308,54 +264,5 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         :raises BedrockError: it is not gone in time, or a fault that may pass came between.
         """
         checked(self, _DELETION_RULES)
-        if _get(self.hook, self.deployment_arn) is None:
-            self.log.info("Deployment %s does not exist: nothing to delete", self.deployment_arn)
-            return
-        accepted = False
-        for _ in range(self.waiter_max_attempts):
-            accepted = accepted or self._delete()
-            if accepted and _get(self.hook, self.deployment_arn) is None:
-                self.log.info("Deployment %s is gone", self.deployment_arn)
-                return
-            time.sleep(self.waiter_delay)
-        raise BedrockError(
-            f"Deployment {self.deployment_arn} is still there after {self.waiter_max_attempts} looks, "
-            f"{self.waiter_delay} s apart. It costs nothing while nobody asks it; another try goes on deleting it."
-        )
-
-    def _delete(self) -> bool:
-        """Ask for the deletion; return False where it cannot begin yet."""
-        try:
-            self.hook.conn.delete_custom_model_deployment(customModelDeploymentIdentifier=self.deployment_arn)
-        except aws_errors.CALL_ERRORS as error:
-            if aws_errors.is_not_found(error):
-                return True
-            if _is_mutating(error):
-                self.log.info("Deployment %s is being created or updated: waiting to delete it", self.deployment_arn)
-                return False
-            _raise(error, f"Deployment {self.deployment_arn} was not deleted")
-        return True
-
-
-def _get(hook: BedrockHook, identifier: str) -> GetCustomModelDeploymentResponseTypeDef | None:
-    """Return the deployment with that ARN or name; None where there is none."""
-    try:
-        found: GetCustomModelDeploymentResponseTypeDef = hook.conn.get_custom_model_deployment(
-            customModelDeploymentIdentifier=identifier
-        )
-    except aws_errors.CALL_ERRORS as error:
-        if aws_errors.is_not_found(error):
-            return None
-        _raise(error, f"Could not look for deployment {identifier}; nothing was changed")
-    return found
-
-
-def _is_mutating(error: Exception) -> bool:
-    """Whether the deployment is being created or updated; seen as a ValidationException that says "mutating state"."""
-    return isinstance(error, exceptions.ClientError) and (
-        aws_errors.error_code(error) == "ConflictException" or "mutating" in str(error)
-    )
-
-
-def _raise(error: Exception, what: str) -> NoReturn:
-    raise (BedrockError if aws_errors.is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error
+        deployments = service.Service(resources.DEPLOYMENT, self.hook)
+        stopping.delete(deployments, self.deployment_arn, delay=self.waiter_delay, max_looks=self.waiter_max_attempts)

@@ -32,18 +32,18 @@ class BedrockStopOrphanedJobsOperator(AwsOperator["BedrockHook"]):
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Find the orphaned jobs, and stop them."""
         from airflow_bedrock.jobs.orphans import running_jobs
+        from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+        from airflow_bedrock.jobs.service import Service
         from airflow_bedrock.jobs.stopping import stop_job
         from airflow_bedrock.jobs.task_state import state_of_waiter
 
-        found = []
-        for one in running_jobs(self.hook, configuration.environment(), state_of_waiter):
+        found, service = [], Service(CUSTOMIZATION_JOB, self.hook)
+        for one in running_jobs(service, configuration.environment(), state_of_waiter):
             arn = one.job.arn
             if one.kept:
                 self.log.info("Job %s runs on and is billed: %s.", arn, one.kept)
                 continue
-            outcome = (
-                stop_job(self.hook, arn) if self.stop else f"Job {arn} runs on and is billed: nobody waits for it."
-            )
+            outcome = stop_job(service, arn) if self.stop else f"Job {arn} runs on and is billed: nobody waits for it."
             self.log.warning("%s", outcome)
             found.append({"job_arn": arn, "outcome": outcome})
         return found

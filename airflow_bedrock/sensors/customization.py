@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_bedrock import configuration
 from airflow_bedrock._lazy import lazy_module
 from airflow_bedrock.compat import outputs, renamed
-from airflow_bedrock.customization.job import Job, Outcome, duration
+from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.base import AwsOperator
 
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 
     from airflow_bedrock import aws_errors
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.jobs import connection, stopping, waiting
+    from airflow_bedrock.jobs import connection, service, stopping, waiting
+    from airflow_bedrock.jobs.resources import customization_job as resources
     from airflow_bedrock.triggers import customization as triggers
 else:
     aws_errors = lazy_module("airflow_bedrock.aws_errors")
     connection = lazy_module("airflow_bedrock.jobs.connection")
+    resources = lazy_module("airflow_bedrock.jobs.resources.customization_job")
+    service = lazy_module("airflow_bedrock.jobs.service")
     stopping = lazy_module("airflow_bedrock.jobs.stopping")
     waiting = lazy_module("airflow_bedrock.jobs.waiting")
     triggers = lazy_module("airflow_bedrock.triggers.customization")
@@ -152,8 +155,10 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         if self._lookout is None or self._since is None:
             first = ti.get_first_reschedule_date(context) if self.reschedule else None
             self._since = first or datetime.now(UTC)
-            self._lookout = waiting.Lookout(self._identifier, self.no_response_timeout, goes_on=first is not None)
-        job = self._lookout.look(self.hook)
+            self._lookout = waiting.Lookout(
+                self._service, self._identifier, self.no_response_timeout, goes_on=first is not None
+            )
+        job = self._lookout.look()
         if job is None or job.outcome is Outcome.RUNNING:
             return False
         self.log.info("Waited for %s", duration((datetime.now(UTC) - self._since).total_seconds()))
@@ -162,7 +167,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take up the trigger's event."""
         try:
-            return self._result(waiting.job_of_event(self.hook, event, self.no_response_timeout))
+            return self._result(waiting.job_of_event(self._service, event, self.no_response_timeout))
         except aws_errors.CALL_ERRORS as error:  # so that never_fail and soft_fail apply
             raise BedrockError(f"Could not look at the job that has ended: {error}") from error
 
@@ -186,7 +191,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         self._kill.arm(ti)
         own_run_only = self.stop_on_kill is None
         self._kill.aim(
-            self._identifier, partial(stopping.stop_for, self.hook, self._identifier, ti, own_run_only=own_run_only)
+            self._identifier, partial(stopping.stop_for, self._service, self._identifier, ti, own_run_only=own_run_only)
         )
 
     def _first_look(self, context: Context) -> bool | PokeReturnValue:
@@ -224,7 +229,11 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             **connection.Connection.of(**self._hook_parameters).arguments(),
         )
 
-    def _result(self, job: Job) -> dict[str, Any]:
+    @property
+    def _service(self) -> service.Service:
+        return service.Service(resources.CUSTOMIZATION_JOB, self.hook)
+
+    def _result(self, job: Seen) -> dict[str, Any]:
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         return outputs(waiting.result_of(job, S3Hook(**self._hook_parameters)))

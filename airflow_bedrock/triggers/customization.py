@@ -81,12 +81,14 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
     async def on_kill(self) -> None:
         """Stop the job where that was asked for and the task has ended for good. Airflow 3.3 and later call this."""
         if self.stop_on_kill and self.task_instance is not None:
+            from airflow_bedrock.jobs.service import Service
             from airflow_bedrock.jobs.stopping import stop_unless_wanted
 
+            def service() -> Service:
+                return Service(CUSTOMIZATION_JOB, self.connection.bedrock())
+
             own_run_only = self.stop_on_kill == OWN_RUN
-            await stop_unless_wanted(
-                self.connection.bedrock, self.job_identifier, self.task_instance, own_run_only=own_run_only
-            )
+            await stop_unless_wanted(service, self.job_identifier, self.task_instance, own_run_only=own_run_only)
 
     def _watch(self, poll_loop: PollLoop) -> Watch[Finding]:
         return poll_loop.watch(CUSTOMIZATION_JOB, self.job_identifier, self.pace, created=self.created)

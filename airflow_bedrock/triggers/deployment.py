@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock import configuration
-from airflow_bedrock.aws_errors import is_not_found, is_transient
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.patience import Absence
 from airflow_bedrock.jobs.planner import Finding, Missing, Pace, Unanswered
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
 from airflow_bedrock.jobs.resources import Seen
-from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT, Deployment
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.triggers.connected import BedrockTrigger
 
 # One logger for all: Airflow adds to each line which trigger's task it belongs to.
@@ -23,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class DeploymentWatch:
-    """Decides, look by look, whether the wait is over. Pure: whoever waits does the looking and the sleeping.
+    """Decides, finding by finding, whether the wait is over. Pure: whoever waits does the looking and the sleeping.
 
     The wait ends with an event, a mapping: ``kind`` (``active``, ``failed``, ``missing``, ``unknown``, ``refused`` or
     ``late``), ``deployment_arn`` and ``message``.
@@ -35,20 +32,7 @@ class DeploymentWatch:
     def __init__(self, *, deployment_arn: str, deadline: float) -> None:
         self.deployment_arn = deployment_arn
         self.deadline = deadline
-        self._absence = Absence(known=True)
         self._state = "it was not looked at"
-
-    def seen(self, deployment: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Take in an answer of GetCustomModelDeployment; return the event if the wait is over."""
-        return self._found(Deployment.from_response(deployment))
-
-    def failed(self, error: Exception) -> dict[str, Any] | None:
-        """Take in what the call raised; return the event if the wait is over."""
-        if is_not_found(error):
-            if self._absence.missed(time.monotonic()):
-                return self._missing()
-            return self._goes_on("it is not there")
-        return self._unanswered(str(error), refused=not is_transient(error))
 
     def told(self, finding: Finding) -> dict[str, Any] | None:
         """Take in what the poll loop found out; return the event if the wait is over."""
@@ -63,13 +47,12 @@ class DeploymentWatch:
         return self._event("late", self._state)
 
     def _found(self, deployment: Seen) -> dict[str, Any] | None:
-        self._absence.seen()
         if deployment.outcome is Outcome.RUNNING:
             return self._goes_on(f"it is still {deployment.status}")
         if deployment.outcome is Outcome.SUCCEEDED:
             return self._event("active", f"it is {deployment.status}")
         if deployment.outcome is Outcome.FAILED:
-            why = getattr(deployment, "failure_message", None) or "no reason was given"
+            why = deployment.failure_message or "no reason was given"
             return self._event("failed", f"it has Failed: {why}")
         return self._event("unknown", f"its status {deployment.status} is not known")
 

@@ -17,6 +17,8 @@ from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import submission, task_state
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_for
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, asking
@@ -94,7 +96,11 @@ class Airflow:
         if whole_run:
             self.ended_runs.add(run)
         ti = self.context(run, index=index)["ti"]
-        return stop_for(self.task().hook, arn, ti, **more)
+        return stop_for(self.service, arn, ti, **more)
+
+    @property
+    def service(self) -> Service:
+        return Service(CUSTOMIZATION_JOB, self.task().hook)
 
 
 @pytest.fixture
@@ -243,7 +249,7 @@ def test_a_sensor_stands_for_the_one_that_asked(airflow: Airflow, own_run_only: 
     """Also where it may stop the jobs of others."""
     arn = airflow.ask()
     ti = SimpleNamespace(dag_id=airflow.folder, task_id="wait", run_id="run-1", map_index=-1)
-    assert "is being stopped" in stop_for(airflow.task().hook, arn, ti, own_run_only=own_run_only)
+    assert "is being stopped" in stop_for(airflow.service, arn, ti, own_run_only=own_run_only)
 
 
 def test_a_sensor_does_not_stop_what_its_run_waits_for_elsewhere(airflow: Airflow) -> None:
@@ -251,9 +257,9 @@ def test_a_sensor_does_not_stop_what_its_run_waits_for_elsewhere(airflow: Airflo
     ti = SimpleNamespace(dag_id=airflow.folder, task_id="wait", run_id="run-1", map_index=-1)
     arn = airflow.ask({"index": 0}, reuse="dag")
     assert airflow.ask({"index": 1}, reuse="dag") == arn
-    assert "may wait" in stop_for(airflow.task().hook, arn, ti, own_run_only=True)
+    assert "may wait" in stop_for(airflow.service, arn, ti, own_run_only=True)
     airflow.ended_runs.add("run-1")
-    assert "is being stopped" in stop_for(airflow.task().hook, arn, ti, own_run_only=True)
+    assert "is being stopped" in stop_for(airflow.service, arn, ti, own_run_only=True)
 
 
 def test_tags_that_cannot_be_read_keep_the_job(airflow: Airflow) -> None:
@@ -301,11 +307,12 @@ def test_list_denied_fails_before_paying(airflow: Airflow) -> None:
     assert airflow.statuses() == {}
 
 
-def test_an_answer_that_was_lost_a_template_that_changed_a_job_that_is_not_shown(airflow: Airflow) -> None:
+@pytest.mark.parametrize("reuse", ["run", "never"])
+def test_an_answer_that_was_lost_a_template_that_changed_a_job_that_is_not_shown(airflow: Airflow, reuse: str) -> None:
     """All at once: one job."""
-    changed = {"hyperparameters": {"epochCount": "3"}}
+    changed: dict[str, Any] = {"hyperparameters": {"epochCount": "3"}, "reuse": reuse}
     airflow.local.faults.hide_new_jobs(60)
-    arn = airflow.ask()
+    arn = airflow.ask(reuse=reuse)
     with pytest.raises(BedrockError, match="does not show it yet"):
         airflow.ask(RETRY, **changed)
     airflow.local.clock.advance(120)
@@ -345,13 +352,81 @@ def test_a_timeout_while_looking_tells_of_a_job_that_it_cannot_look_for(
         airflow.ask(RETRY)
 
 
+@pytest.mark.parametrize("reuse", ["run", "never", "exact"])
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_retry_whose_data_is_gone_takes_up_its_own_job(airflow: Airflow, reuse: str, ended: bool) -> None:
+    """Its name alone tells, whatever came out differently; after a Clear another thing is asked for."""
+    more: dict[str, Any] = {"reuse": reuse}
+    if reuse == "exact":
+        more = {"job_name": airflow.folder, "custom_model_name": airflow.folder, "ensure_unique_job_name": False}
+    arn = airflow.ask(**more)
+    if ended:
+        airflow.local.clock.advance(600)
+    airflow.local.faults.fail("HeadObject", "404", status=404, times=None)  # the job itself reads on
+    assert airflow.ask(RETRY, **more) == arn
+    assert airflow.ask(RETRY, role_arn="{{ nonsense }}", **more) == arn
+    with pytest.raises(BedrockFatalError, match="There is no object at"):
+        airflow.ask(CLEAR, **more)
+    assert list(airflow.statuses()) == [arn]
+
+
+def test_a_retry_whose_data_is_gone_fails_with_the_failure_of_its_own_job(airflow: Airflow) -> None:
+    """That is what a person has to mend."""
+    airflow.local.faults.fail_job(
+        "validation", "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
+    )
+    airflow.ask()
+    airflow.local.clock.advance(600)
+    airflow.s3.delete_object(Bucket=airflow.local.bucket, Key=f"{airflow.folder}/train.jsonl")
+    with pytest.raises(BedrockFatalError, match="must conform to JSONL"):
+        airflow.ask(RETRY)
+
+
 def test_a_retry_that_cannot_look_at_the_data_tells_of_the_job_that_runs(airflow: Airflow) -> None:
-    """An earlier try has paid for a job; the look is repeated by the next try."""
-    arn = airflow.ask()
+    """With reuse="dag" the name holds the data: an earlier try has paid for a job, the next one looks again."""
+    arn = airflow.ask(reuse="dag")
     airflow.local.faults.fail("HeadObject", "403", status=403)
     with pytest.raises(BedrockError, match=f"Job {arn} of an earlier try runs on and is billed"):
+        airflow.ask(RETRY, reuse="dag")
+    assert airflow.ask({"retry": 2}, reuse="dag") == arn
+
+
+def test_a_retry_that_may_not_look_for_its_job_tells_that_it_may_run(airflow: Airflow) -> None:
+    """Get is denied: whether the earlier try has made a job is not known."""
+    airflow.ask()
+    airflow.local.faults.fail("GetModelCustomizationJob", "AccessDeniedException", times=2)
+    with pytest.raises(BedrockFatalError, match="A job that an earlier try has made may run on and be billed"):
         airflow.ask(RETRY)
-    assert airflow.ask({"retry": 2}) == arn
+    with pytest.raises(BedrockFatalError) as caught:
+        airflow.ask()
+    assert "earlier try" not in str(caught.value)
+
+
+def test_a_name_in_use_by_the_task_s_own_job_that_has_failed_is_not_blamed_on_another(airflow: Airflow) -> None:
+    """Get does not show it at first, Create says that the name is in use: the job's own failure is told."""
+    airflow.local.faults.fail_job(
+        "validation", "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
+    )
+    arn = airflow.ask()
+    airflow.local.clock.advance(600)
+    airflow.local.faults.fail("GetModelCustomizationJob", "ResourceNotFoundException")
+    with pytest.raises(BedrockFatalError, match="must conform to JSONL"):
+        airflow.ask(RETRY, hyperparameters={"epochCount": "3"})
+    assert list(airflow.statuses()) == [arn]
+
+
+def test_a_timeout_inside_create_stops_the_job(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It strikes when the service has accepted the job, and before its ARN is known."""
+    create = Service.create
+
+    def too_long(service: Service, request: Any) -> None:
+        create(service, request)
+        raise AirflowTaskTimeout
+
+    monkeypatch.setattr(Service, "create", too_long)
+    with pytest.raises(BedrockFatalError, match="is being stopped; the tokens trained until then are billed"):
+        airflow.ask()
+    assert list(airflow.statuses().values()) == ["Stopping"]
 
 
 @pytest.mark.parametrize(

@@ -96,9 +96,11 @@ def model_arn(train: Any) -> str:
     return arn
 
 
-def context(clear_number: int = 0) -> Any:
-    ti = SimpleNamespace(dag_id="dag", task_id="deploy", run_id="run", map_index=-1)
-    return {"ti": ti, "dag_run": SimpleNamespace(clear_number=clear_number)}
+def context(clear: int = 0) -> Any:
+    ti = SimpleNamespace(
+        dag_id="dag", task_id="deploy", run_id="run", map_index=-1, max_tries=3 + clear, try_number=1 + clear
+    )
+    return {"ti": ti, "dag_run": SimpleNamespace()}
 
 
 def deploy(model_arn: str, name: str, **kwargs: Any) -> BedrockCustomModelDeploymentOperator:
@@ -128,7 +130,7 @@ def test_tries_make_one_deployment(bedrock: Any, model_arn: str, name: str) -> N
     """A try that does not wait, a second one that does, and a Clear: one deployment, Active in the end."""
     first = deploy(model_arn, name, wait_for_completion=False).execute(context())
     second = deploy(model_arn, name).execute(context())
-    third = deploy(model_arn, name).execute(context(clear_number=1))
+    third = deploy(model_arn, name).execute(context(clear=1))
     assert first == second == third
     assert [found["status"] for found in named(bedrock, name)] == ["Active"]
 
@@ -146,7 +148,7 @@ async def test_deferred(model_arn: str, name: str) -> None:
 def test_a_name_is_not_taken_from_another_model(train: Any, model_arn: str, name: str) -> None:
     """A deployment of another model under that name is left alone."""
     deploy(model_arn, name).execute(context())
-    with pytest.raises(BedrockFatalError, match=r"belongs to deployment .* of another model"):
+    with pytest.raises(BedrockFatalError, match=r"is used up: .* serves another model"):
         deploy(train(), name).execute(context())
 
 
@@ -163,7 +165,7 @@ def test_a_deleted_deployment_is_made_again_after_a_clear(bedrock: Any, model_ar
     """The service ignores a token that it has seen: a cleared task bears another one, or nothing would be made."""
     first = deploy(model_arn, name).execute(context())
     delete(first)
-    second = deploy(model_arn, name).execute(context(clear_number=1))
+    second = deploy(model_arn, name).execute(context(clear=1))
     assert second != first
     assert [found["status"] for found in named(bedrock, name)] == ["Active"]
 

@@ -19,6 +19,8 @@ from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.orphans import running_jobs
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockStopOrphanedJobsOperator
 
@@ -107,7 +109,7 @@ def test_who_is_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     over = jobs.asked("over", ENDED)
     jobs.bedrock.stop_model_customization_job(jobIdentifier=over)
 
-    found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
+    found = {one.job.arn: one.kept for one in running_jobs(Service(CUSTOMIZATION_JOB, hook), "ours", state_of)}
     assert found.keys() == {ended, alive, doubt, unreadable, nobody}
     assert found[ended] is None
     assert "dag.t in run alive may wait for it, whose state is running" in str(found[alive])
@@ -124,7 +126,7 @@ def test_tags_that_cannot_be_read_keep_a_job(jobs: Jobs, hook: BedrockHook, monk
         raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "ListTagsForResource")
 
     monkeypatch.setattr(hook, "tags_of", denied)
-    (one,) = running_jobs(hook, "ours", state_of)
+    (one,) = running_jobs(Service(CUSTOMIZATION_JOB, hook), "ours", state_of)
     assert one.job.arn == arn
     assert "AccessDenied" in str(one.kept)
 

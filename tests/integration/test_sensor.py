@@ -20,8 +20,8 @@ from airflow.sdk import exceptions
 from botocore import exceptions as exceptions_of_botocore
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import waiting
+from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from tests.job_server import Call, Fault, JobServer
 
@@ -208,14 +208,14 @@ def test_no_passing_error_fails_a_worker(
     (job,) = server.add(1)
     server.end([job])
     errors = [error, error]
-    look = BedrockHook.get_customization_job
+    look = Service.get
 
-    def unsteady(self: BedrockHook, job_identifier: str) -> Any:
+    def unsteady(self: Service, job_identifier: str) -> Any:
         if errors:
             raise errors.pop()
         return look(self, job_identifier)
 
-    monkeypatch.setattr(BedrockHook, "get_customization_job", unsteady)
+    monkeypatch.setattr(Service, "get", unsteady)
     monkeypatch.setattr(waiting, "_PAUSES", (0.01,))
     if entry == "poke":
         assert execute({"job_identifier": job.name, "mode": "poke"})["status"] == "Completed"

@@ -1,57 +1,140 @@
-"""What a kind of resource is for those who wait for it: one file a kind, each a declaration."""
+"""What a kind of resource is to the engine: a declaration, one file a kind."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.customization.job import Seen as Seen
+from airflow_bedrock.customization.remedy import Remedy, remedy_for_error, remedy_for_failure
+from airflow_bedrock.customization.tags import token_in
 
-
-class Seen(Protocol):
-    """A resource at one moment, as Get or List shows it."""
-
-    @property
-    def arn(self) -> str: ...  # noqa: D102
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def status(self) -> str:
-        """The service's word."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """What the status means for whoever waits."""
-
-    @property
-    def created(self) -> datetime | None: ...  # noqa: D102
-
-    @property
-    def progress(self) -> object:
-        """What is news to whoever waits when it is another one than before."""
+Read = Callable[[Mapping[str, Any]], Seen]
+ReadPage = Callable[[bytes], tuple[list[Seen], str | None]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resource:
-    """A kind of resource. Its List pages and sorts as all of Bedrock's do; its Get takes an ARN or a name.
+    """A kind of resource. Its List pages and sorts as all of Bedrock's do; its Get takes an ARN.
 
     :param noun: how it is called, e.g. ``model customization job``.
+    :param word: how it is called for short, e.g. ``job``.
+    :param create_operation: the operation that makes one and answers with its ARN.
+    :param name: the member of its request by whose value one is found.
+    :param model_name: the member that names the model which it makes, where that is another one.
+    :param tags: the member that holds its tags; None where it takes none, so that nobody can say that he waits.
     :param get_operation: the operation that describes one, e.g. ``GetModelCustomizationJob``.
-    :param identifier: the member of its request that says which.
+    :param identifier: the member of its request, and of stop's and delete's, that says which.
+    :param by_name: whether Get takes the name too; where it does not, List finds the ARN.
+    :param token_shows: whether what ``read`` reads says the clientRequestToken; where it does not, a tag says it.
     :param list_operation: the operation that lists them, e.g. ``ListModelCustomizationJobs``.
     :param created_after: the member of its request that leaves older ones out.
-    :param read: reads the response of Get.
+    :param name_contains: the member of its request that leaves out those with other names.
+    :param stop_operation: the operation that stops one; None where it cannot be stopped.
+    :param delete_operation: the operation that deletes one; None where it cannot be deleted.
+    :param model_operation: the operation that describes the model that one has made, which may be deleted since.
+    :param serves: whether one that was found serves what a request asks for. It is taken whoever made it, and its name
+        is used as it is given. None for what is done once: a job's token says whose it is.
+    :param read: reads the response of Get, and each summary in that of List.
     :param read_page: reads the body of a response of List: what is on the page, and what continues after it.
+    :param remedy: says what helps against an error of Create.
+    :param failure_remedy: says what helps against one that has failed, by its failure message.
+    :param failure_message: says of one that ended in any way but success what happened, the bill, and what to do.
+    :param billed: how it is billed, e.g. ``is billed``, after "it".
+    :param stopped: what is billed of one that is being stopped: a clause.
+    :param name_taken: what to do where its name is another's: a sentence.
+    :param missing: what to do where there is none, although there should be one: a sentence.
     """
 
     noun: str
+    word: str
+    create_operation: str
+    name: str
+    model_name: str | None = None
+    tags: str | None
     get_operation: str
     identifier: str
+    by_name: bool = True
+    token_shows: bool = True
     list_operation: str
     created_after: str
-    read: Callable[[Mapping[str, Any]], Seen]
-    read_page: Callable[[bytes], tuple[list[Seen], str | None]]
+    name_contains: str = "nameContains"
+    stop_operation: str | None = None
+    delete_operation: str | None = None
+    model_operation: str | None = None
+    serves: Callable[[Any, Mapping[str, Any]], bool] | None = None
+    read: Read
+    read_page: ReadPage
+    remedy: Callable[[BaseException], Remedy] = remedy_for_error
+    failure_remedy: Callable[[str | None], Remedy] = remedy_for_failure
+    failure_message: Callable[[Any], str]
+    billed: str
+    stopped: str = ""
+    name_taken: str
+    missing: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thing:
+    """A resource at one moment, as Get or List shows it, where it is no more than this.
+
+    :param model: the ARN of the model that it serves.
+    :param model_arn: the ARN of the model that it has made.
+    """
+
+    arn: str
+    name: str
+    status: str
+    outcome: Outcome
+    created: datetime | None = None
+    token: str | None = None
+    failure_message: str | None = None
+    model: str | None = None
+    model_arn: str | None = None
+    model_name: str | None = None
+
+    @property
+    def progress(self) -> str:
+        """What is news when it is another one than before: the status."""
+        return self.status
+
+
+def reads(outcomes: Mapping[str, Outcome], *, tags: str | None = None, **members: str | tuple[str, ...]) -> Read:
+    """Return what reads a response of Get, or a summary, as a :class:`Thing`.
+
+    :param outcomes: what each status means; any other is not known, and never success.
+    :param tags: the member that shows its tags, one of which says the token.
+    :param members: for each member of Thing that of the response, or several where Get and List say it differently.
+    """
+    names = {own: (given,) if isinstance(given, str) else given for own, given in members.items()}
+
+    def read(response: Mapping[str, Any]) -> Seen:
+        status = response.get("status", "(none)")
+        found = {own: response[name] for own, given in names.items() for name in given if response.get(name)}
+        if tags is not None:
+            found["token"] = token_in({tag["key"]: tag["value"] for tag in response.get(tags, ())})
+        return Thing(status=status, outcome=outcomes.get(status, Outcome.UNKNOWN), **found)
+
+    return read
+
+
+def reads_page(summaries: str, read: Read) -> ReadPage:
+    """Return what reads a page of List.
+
+    :param summaries: the member that holds what is listed.
+    """
+
+    def read_page(body: bytes) -> tuple[list[Seen], str | None]:
+        page = json.loads(body, object_hook=_with_times)
+        return [read(summary) for summary in page.get(summaries, ())], page.get("nextToken")
+
+    return read_page
+
+
+def _with_times(response: dict[str, Any]) -> dict[str, Any]:
+    times = {name for name in response if name.endswith(("Time", "At")) and isinstance(response[name], str)}
+    return {**response, **{name: datetime.fromisoformat(response[name]) for name in times}}

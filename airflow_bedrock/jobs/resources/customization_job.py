@@ -1,4 +1,4 @@
-"""A model customization job, for those who wait for its end.
+"""A model customization job.
 
 A page of ListModelCustomizationJobs, 1000 jobs, is read in 5 ms, for which botocore's own reader takes 250.
 """
@@ -10,8 +10,9 @@ from sys import intern
 
 import msgspec
 
-from airflow_bedrock.customization.job import PHASES, Job, Phase
-from airflow_bedrock.jobs.resources import Resource, Seen
+from airflow_bedrock.customization.failure import failure_message
+from airflow_bedrock.customization.job import PHASES, Job, Phase, Seen
+from airflow_bedrock.jobs.resources import Resource
 
 # Of ModelCustomizationJobSummary, those members that somebody reads. They hold no cycles: nothing to collect.
 
@@ -73,10 +74,23 @@ def _read_page(body: bytes) -> tuple[list[Seen], str | None]:
 
 CUSTOMIZATION_JOB = Resource(
     noun="model customization job",
+    word="job",
+    create_operation="CreateModelCustomizationJob",
+    name="jobName",
+    model_name="customModelName",
+    tags="jobTags",
     get_operation="GetModelCustomizationJob",
     identifier="jobIdentifier",
     list_operation="ListModelCustomizationJobs",
     created_after="creationTimeAfter",
+    stop_operation="StopModelCustomizationJob",
+    model_operation="GetCustomModel",
     read=Job.from_response,
     read_page=_read_page,
+    failure_message=failure_message,
+    billed="is billed",
+    stopped="the tokens trained until then are billed, and no model is made",
+    name_taken="A job's name cannot be used again: choose another one, or let ensure_unique_job_name=True add to it.",
+    missing="Jobs cannot be deleted: check the region and the account of the connection, and the name, to which "
+    "BedrockModelCustomizationOperator adds a digest: take its output, job_identifier=customize.output.",
 )

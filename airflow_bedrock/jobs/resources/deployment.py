@@ -1,94 +1,73 @@
-"""A custom model deployment, for those who wait until it serves."""
+"""A custom model deployment, for on-demand inference: it serves a model for as long as it exists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
-import msgspec
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.jobs.resources import Resource, reads, reads_page
 
-from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, Seen
-
-# GetCustomModelDeployment, member `status`.
-_OUTCOMES = {"Creating": Outcome.RUNNING, "Active": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Deployment:
-    """A custom model deployment at one moment.
-
-    :param status: the service's word, e.g. ``Creating``.
-    :param failure_message: why it failed, in the service's words.
-    """
-
-    arn: str
-    name: str
-    status: str
-    created: datetime | None = None
-    failure_message: str | None = None
-
-    @classmethod
-    def from_response(cls, response: Mapping[str, Any]) -> Self:
-        """Read a GetCustomModelDeployment response."""
-        return cls(
-            arn=response["customModelDeploymentArn"],
-            name=response["modelDeploymentName"],
-            status=response.get("status", "(none)"),
-            created=response.get("createdAt"),
-            failure_message=response.get("failureMessage"),
-        )
-
-    @property
-    def outcome(self) -> Outcome:
-        """What the status means for whoever waits; an unknown status is never success."""
-        return _OUTCOMES.get(self.status, Outcome.UNKNOWN)
-
-    @property
-    def progress(self) -> str:
-        """What is news when it is another one than before: the status."""
-        return self.status
+# GetCustomModelDeployment, member `status`; and one that is Active, while it is being updated.
+_OUTCOMES = {
+    "Creating": Outcome.RUNNING,
+    "Active": Outcome.SUCCEEDED,
+    "Failed": Outcome.FAILED,
+    "Updating": Outcome.RUNNING,
+}
+_ADVICE = {
+    Outcome.FAILED: "Mend what the message names, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), "
+    "and clear this task.",
+    Outcome.UNKNOWN: "This version of airflow-bedrock does not know that status: look at the deployment in the AWS "
+    "console.",
+}
 
 
-class _Summary(msgspec.Struct, gc=False, rename="camel"):
-    custom_model_deployment_arn: str
-    custom_model_deployment_name: str
-    status: str = "(none)"
-    created_at: datetime | None = None
-    failure_message: str | None = None
+def _read(response: Mapping[str, Any]) -> Seen:
+    updating = (response.get("updateDetails") or {}).get("updateStatus") == "Updating"
+    return _read_plain({**response, "status": "Updating"} if updating else response)
 
 
-class _Page(msgspec.Struct, gc=False, rename="camel"):
-    model_deployment_summaries: list[_Summary] = []
-    next_token: str | None = None
+_read_plain = reads(
+    _OUTCOMES,
+    arn="customModelDeploymentArn",
+    name=("modelDeploymentName", "customModelDeploymentName"),
+    created="createdAt",
+    failure_message="failureMessage",
+    model="modelArn",
+)
 
 
-_decoder = msgspec.json.Decoder(_Page)
+def _serves(found: Any, request: Mapping[str, Any]) -> bool:
+    if found.status == "Updating":
+        raise BedrockError(f"Deployment {found.arn} is being given another model. Try again when that is done.")
+    return bool(found.model == request["modelArn"])
 
 
-def _read_page(body: bytes) -> tuple[list[Seen], str | None]:
-    page = _decoder.decode(body)
-    shown: list[Seen] = [
-        Deployment(
-            arn=summary.custom_model_deployment_arn,
-            name=summary.custom_model_deployment_name,
-            status=summary.status,
-            created=summary.created_at,
-            failure_message=summary.failure_message,
-        )
-        for summary in page.model_deployment_summaries
-    ]
-    return shown, page.next_token
+def _failure_message(found: Seen) -> str:
+    said = found.failure_message or "no reason was given"
+    why = said if found.outcome is Outcome.FAILED else "a status that is not known"
+    return f"Deployment {found.name} cannot be used, it is {found.status}: {why}. {_ADVICE[found.outcome]} {found.arn}"
 
 
 DEPLOYMENT = Resource(
     noun="custom model deployment",
+    word="deployment",
+    create_operation="CreateCustomModelDeployment",
+    name="modelDeploymentName",
+    tags="tags",
     get_operation="GetCustomModelDeployment",
     identifier="customModelDeploymentIdentifier",
     list_operation="ListCustomModelDeployments",
     created_after="createdAfter",
-    read=Deployment.from_response,
-    read_page=_read_page,
+    delete_operation="DeleteCustomModelDeployment",
+    serves=_serves,
+    read=_read,
+    read_page=reads_page("modelDeploymentSummaries", _read),
+    failure_message=_failure_message,
+    billed="costs nothing while nobody asks it",
+    name_taken="Deploy the model under a name of its own, or delete that deployment first "
+    "(BedrockDeleteCustomModelDeploymentOperator).",
+    missing="Somebody deleted it: clear this task to make it again.",
 )

@@ -412,7 +412,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         with self.asking(one):
             for task, job in one.held:
                 if trigger:
-                    stop_for(task.hook, job.arn, one.ti)
+                    stop_for(task._service, job.arn, one.ti)
                 else:
                     task.on_kill()
         if not one.held:

@@ -10,33 +10,32 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.job import Job, Seen
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs import stopping, waiting
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.stopping import to_its_end
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 
 
 class Bedrock:
-    """A hook whose looks find what they are told to; ``looks`` counts them, ``slept`` has the pauses between them."""
+    """Looks find what they are told to; ``looks`` counts them, ``slept`` has the pauses between them."""
 
-    conn_region_name = "us-east-1"
+    resource = CUSTOMIZATION_JOB
+    hook = SimpleNamespace(conn_region_name="us-east-1", forget_client=lambda: None)
 
     def __init__(self, *answers: str | Exception | None) -> None:
         self.looks = 0
         self.slept: list[float] = []
         self._answers = iter(answers)
 
-    def get_customization_job(self, job_identifier: str) -> Job | None:
+    def get(self, job_identifier: str) -> Job | None:
         self.looks += 1
         answer = next(self._answers, "InProgress")
         if isinstance(answer, Exception):
             raise answer
         return Job(arn=job_identifier, name="router", status=answer) if answer else None
-
-    def forget_client(self) -> None:
-        """Nothing is kept."""
 
 
 @pytest.fixture
@@ -46,9 +45,9 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return pauses
 
 
-def wait(bedrock: Bedrock, max_looks: int | None) -> Job:
-    hook: Any = bedrock
-    return waiting.wait_for_job(hook, ARN, delay=7.0, max_looks=max_looks, no_response_timeout=0)
+def wait(bedrock: Bedrock, max_looks: int | None) -> Seen:
+    service: Any = bedrock
+    return waiting.wait_for(service, ARN, delay=7.0, max_looks=max_looks, no_response_timeout=0)
 
 
 @pytest.mark.parametrize("max_looks", [1, 2, 5])

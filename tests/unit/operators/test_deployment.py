@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.planner import Ended
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.operators.deployment import (
     BedrockCustomModelDeploymentOperator,
     BedrockDeleteCustomModelDeploymentOperator,
@@ -30,9 +32,8 @@ GET, CREATE, DELETE = (f"{verb}_custom_model_deployment" for verb in ("get", "cr
 
 
 def context(**changes: Any) -> Any:
-    ti = {"dag_id": "dag", "task_id": "deploy", "run_id": "run", "map_index": -1, "try_number": 1}
-    run = SimpleNamespace(clear_number=changes.pop("clear_number", 0))
-    return {"ti": SimpleNamespace(**{**ti, **changes}), "dag_run": run}
+    ti = {"dag_id": "dag", "task_id": "deploy", "run_id": "run", "map_index": -1, "try_number": 1, "max_tries": 3}
+    return {"ti": SimpleNamespace(**{**ti, **changes}), "dag_run": SimpleNamespace()}
 
 
 def deployment(status: str = "Active", model_arn: str = MODEL, **more: Any) -> dict[str, Any]:
@@ -139,7 +140,7 @@ def test_a_model_whose_base_nears_its_end_is_told(
     [
         (deployment(model_arn=OTHER_MODEL), "another model"),
         (deployment("Failed", failureMessage="no capacity"), "no capacity"),
-        (deployment("Paused"), "Paused is not known"),
+        (deployment("Paused"), "Paused. It was neither reused nor replaced"),
     ],
 )
 def test_what_cannot_be_adopted(stubbed: Any, found: dict[str, Any], message: str) -> None:
@@ -163,7 +164,7 @@ def test_a_race_is_won_by_both(stubbed: Any) -> None:
     """Where another try creates it between the look and the call, it is adopted."""
     task = deploy(stubbed, wait_for_completion=False)
     task.refuse(GET, "ResourceNotFoundException", status=404)
-    task.refuse(CREATE, "ValidationException", "name in use")
+    task.refuse(CREATE, "ValidationException", "The provided custom model deployment name is currently in use.")
     task.answer(GET, deployment("Creating"))
     assert task.execute(context()) == ARN
 
@@ -181,15 +182,14 @@ def test_refused(stubbed: Any, code: str, status: int, fatal: bool) -> None:
     task = deploy(stubbed)
     task.refuse(GET, "ResourceNotFoundException", status=404)
     task.refuse(CREATE, code, status=status)
-    task.refuse(GET, "ResourceNotFoundException", status=404)
-    with pytest.raises(BedrockError, match=f"router of {MODEL} was not created.*{code}") as caught:
+    with pytest.raises(BedrockError, match=f"deployment router.*{code}") as caught:
         task.execute(context())
     assert isinstance(caught.value, BedrockFatalError) is fatal
 
 
 def test_not_active_in_time(stubbed: Any) -> None:
     """The wait ends; another try may go on with it."""
-    task = deploy(stubbed, waiter_delay=0.05, waiter_max_attempts=1)
+    task = deploy(stubbed, waiter_delay=0.05, waiter_max_attempts=2)
     task.answer(GET, deployment("Creating"))
     task.answer(GET, deployment("Creating"))
     task.answer(GET, deployment("Creating"))
@@ -199,15 +199,23 @@ def test_not_active_in_time(stubbed: Any) -> None:
 
 
 def token(stubbed: Any, context: Any) -> str:
-    return str(deploy(stubbed).operator._token(context))
+    """Return the clientRequestToken of the request that is made."""
+    asked: list[str] = []
+    task = deploy(stubbed, wait_for_completion=False)
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    task.answer(CREATE, {"customModelDeploymentArn": ARN})
+    task.client.meta.events.register(
+        "provide-client-params.bedrock.CreateCustomModelDeployment",
+        lambda params, **_: asked.append(params["clientRequestToken"]),
+    )
+    task.execute(context)
+    return asked[0]
 
 
 def test_the_token_is_that_of_the_task_instance(stubbed: Any) -> None:
     """Every try has the same clientRequestToken; a Clear, another run or another mapped task has another."""
     tries = {token(stubbed, context(try_number=number)) for number in (1, 2, 3)}
-    others = {
-        token(stubbed, context(**change)) for change in ({"clear_number": 1}, {"run_id": "next"}, {"map_index": 0})
-    }
+    others = {token(stubbed, context(**change)) for change in ({"max_tries": 4}, {"run_id": "next"}, {"map_index": 0})}
     assert len(tries) == 1
     assert len(tries | others) == 4
 
@@ -261,10 +269,11 @@ def test_events(stubbed: Any, kind: str, error: type[BedrockError]) -> None:
         operator.execute_complete(context(), None)
 
 
-@given(st.text().filter(lambda status: status not in {"Creating", "Active"}))
+@given(st.text().filter(lambda status: status not in {"Creating", "Updating", "Active"}))
 def test_no_other_status_is_success(status: str) -> None:
     """Whatever status the service may think of, it neither passes for Active nor is waited for."""
-    event = DeploymentWatch(deployment_arn=ARN, deadline=float("inf")).seen(deployment(status))
+    finding = Ended(DEPLOYMENT.read(deployment(status)))
+    event = DeploymentWatch(deployment_arn=ARN, deadline=float("inf")).told(finding)
     assert event is not None
     assert event["kind"] in {"failed", "unknown"}
 

@@ -1,0 +1,109 @@
+"""Bedrock's operations on one kind of resource, over one connection: what the engine asks of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore import xform_name
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.aws_errors import is_not_found
+from airflow_bedrock.customization.job import Seen
+from airflow_bedrock.customization.tags import token_in
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.account import check_account
+from airflow_bedrock.jobs.resources import Resource
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is declared of a resource, done. Each method raises botocore's ClientError or BotoCoreError.
+
+    :param resource: the kind of resource.
+    :param hook: leads to the service.
+    """
+
+    resource: Resource
+    hook: BedrockHook
+
+    def get(self, identifier: str) -> Seen | None:
+        """Look at one by its ARN, or by its name where Get takes it; None where there is none."""
+        resource = self.resource
+        try:
+            return resource.read(self._call(resource.get_operation, {resource.identifier: identifier}))
+        except ClientError as error:
+            if is_not_found(error):
+                return None
+            raise
+
+    def find(self, name: str) -> Seen | None:
+        """Look at the one with the name or the ARN, and with its token; None where there is none."""
+        if not self.resource.by_name and not name.startswith("arn:"):
+            listed = next((seen for seen in self.list_all(name) if seen.name == name), None)
+            return listed and self.find(listed.arn)
+        found = self.get(name)
+        if found is None or found.token or self.resource.token_shows:
+            return found
+        return replace(found, token=token_in(self.tags_of(found.arn)))  # type: ignore[type-var]  # they are dataclasses
+
+    def list_all(self, name_contains: str = "", status: str = "") -> list[Seen]:
+        """Return all with the text in their names, newest first; they have no tokens."""
+        filters = {self.resource.name_contains: name_contains, "statusEquals": status}
+        pages = self.hook.conn.get_paginator(xform_name(self.resource.list_operation)).paginate(  # type: ignore[call-overload]  # any of the service's
+            **{name: value for name, value in filters.items() if value},
+            sortBy="CreationTime",
+            sortOrder="Descending",
+            PaginationConfig={"PageSize": 1000},
+        )
+        return [self.resource.read(summary) for page in pages for summary in _summaries(page)]
+
+    def create(self, request: Mapping[str, Any]) -> str | None:
+        """Make one, and return its ARN; None where the service does not name it."""
+        response = self._call(self.resource.create_operation, request)
+        return next((value for name, value in response.items() if name.endswith("Arn")), None)
+
+    def stop(self, arn: str) -> None:
+        """Stop one, if it can be stopped."""
+        self._call(str(self.resource.stop_operation), {self.resource.identifier: arn})
+
+    def delete(self, identifier: str) -> None:
+        """Delete one, if it can be deleted."""
+        self._call(str(self.resource.delete_operation), {self.resource.identifier: identifier})
+
+    def tags_of(self, arn: str) -> dict[str, str]:
+        """Return its tags by key."""
+        return self.hook.tags_of(arn)
+
+    def tag(self, arn: str, tag: Mapping[str, str]) -> None:
+        """Add a tag."""
+        self._call("TagResource", {"resourceARN": arn, "tags": [tag]})
+
+    def has_model(self, model_arn: str) -> bool:
+        """Whether the model that one has made still exists."""
+        if self.resource.model_operation is None:
+            return True
+        try:
+            self._call(self.resource.model_operation, {"modelIdentifier": model_arn})
+        except ClientError as error:
+            if is_not_found(error):
+                return False
+            raise
+        return True
+
+    def check_account(self, role_arn: str) -> None:
+        """Check that the role is of the account that the connection leads to.
+
+        :raises BedrockFatalError: it is of another one.
+        """
+        check_account(self.hook, role_arn)
+
+    def _call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        response: dict[str, Any] = getattr(self.hook.conn, xform_name(operation))(**request)
+        return response
+
+
+def _summaries(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what is on a page of List: its one list."""
+    return next((value for value in page.values() if isinstance(value, list)), [])

@@ -1,0 +1,179 @@
+"""The engine and a resource that it has never heard of: one declaration is all that a new kind costs.
+
+A model copy job has no name but that of the model which it makes, is got by its ARN alone, does not show the
+clientRequestToken that made it, and cannot be stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.customization.identity import Asker, identify
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.connection import Connection
+from airflow_bedrock.jobs.planner import Ended, Pace
+from airflow_bedrock.jobs.poll_loop import loop_for
+from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.jobs.stopping import stop_unless_others_wait
+from airflow_bedrock.jobs.submission import Submission
+from airflow_bedrock.jobs.waiting import wait_for
+from airflow_bedrock.local import LocalBedrock
+
+pytestmark = pytest.mark.local_bedrock(job_seconds=0.5)
+
+_read = reads(
+    {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED},
+    tags="targetModelTags",
+    arn="jobArn",
+    name="targetModelName",
+    created="creationTime",
+    failure_message="failureMessage",
+    model_arn="targetModelArn",
+)
+COPY_JOB = Resource(
+    noun="model copy job",
+    word="copy job",
+    create_operation="CreateModelCopyJob",
+    name="targetModelName",
+    tags="targetModelTags",
+    get_operation="GetModelCopyJob",
+    identifier="jobArn",
+    by_name=False,
+    token_shows=False,
+    list_operation="ListModelCopyJobs",
+    created_after="creationTimeAfter",
+    name_contains="targetModelNameContains",
+    model_operation="GetCustomModel",
+    read=_read,
+    read_page=reads_page("modelCopyJobSummaries", _read),
+    failure_message=lambda found: f"Copy job {found.arn} is {found.status}: {found.failure_message}",
+    billed="costs nothing, unlike the storage of the copy",
+    name_taken="Choose another name for the copy.",
+    missing="Copy jobs cannot be deleted: check the region.",
+)
+CONNECTION = Connection.of(aws_conn_id="aws_default", region_name="us-west-2", verify=None, config=None)
+_numbers = itertools.count()
+
+
+class Copies:
+    """One task that copies a model to another region, asked again and again."""
+
+    def __init__(self, local: LocalBedrock, source: str) -> None:
+        self.local = local
+        self.source = source
+        self.service = Service(COPY_JOB, CONNECTION.bedrock())
+        self.name = f"copied-{next(_numbers)}"
+
+    def submission(self, *, retry: int = 0, clear: int = 0, index: int = -1, **more: Any) -> Submission:
+        asker = Asker(
+            dag_id=self.name, task_id="t", run_id="r", map_index=index, ask=clear, try_number=1 + retry + clear
+        )
+        request = {"sourceModelArn": self.source, "targetModelName": self.name, **more}
+        return Submission(
+            service=self.service,
+            request=request,
+            identity=identify(request, [], asker, "run", name="targetModelName", model_name=None),
+            waiter=Waiter.of(asker, waits=True),
+        )
+
+    def ask(self, **when: Any) -> Seen:
+        return self.submission(**when).find_or_create()
+
+    def wait(self, arn: str) -> Seen:
+        return wait_for(self.service, arn, delay=0.1, max_looks=1200, no_response_timeout=0)
+
+    def made(self) -> list[str]:
+        return [seen.arn for seen in self.service.list_all(self.name)]
+
+
+@pytest.fixture(scope="module")
+def source(local_bedrock_module: LocalBedrock) -> Iterator[str]:
+    """A custom model in us-east-1."""
+    local = local_bedrock_module
+    bedrock, s3 = local.client("bedrock"), local.client("s3")
+    turns = [("user", "which colour?"), ("assistant", "red")]
+    messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
+    line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages})
+    s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=((line + "\n") * 20).encode())
+    arn = bedrock.create_model_customization_job(
+        jobName="source",
+        customModelName="source",
+        roleArn=local.role_arn,
+        baseModelIdentifier="amazon.nova-micro-v1:0:128k",
+        trainingDataConfig={"s3Uri": f"s3://{local.bucket}/train.jsonl"},
+        outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
+    )["jobArn"]
+    while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
+        pass
+    yield job["outputModelArn"]
+    bedrock.close()
+    s3.close()
+
+
+@pytest.fixture
+def copies(local_bedrock_module: LocalBedrock, source: str) -> Iterator[Copies]:
+    copies = Copies(local_bedrock_module, source)
+    yield copies
+    local_bedrock_module.faults.clear()
+    copies.service.hook.conn.close()
+
+
+def test_it_is_made_once_waited_for_and_reused(copies: Copies) -> None:
+    """A retry finds it by List while it runs, a Clear when it has completed: by its token, which a tag says."""
+    made = copies.ask()
+    assert copies.ask(retry=1).arn == made.arn
+    ended = copies.wait(made.arn)
+    assert (ended.outcome, ended.name.startswith(copies.name)) == (Outcome.SUCCEEDED, True)
+    assert copies.ask(clear=1).arn == made.arn
+    assert copies.ask(clear=1, modelKmsKeyId="alias/k").arn != made.arn, "another thing is asked for"
+    assert len(copies.made()) == 2
+
+
+def test_a_lost_answer_costs_no_second_one(copies: Copies) -> None:
+    """The service has accepted it; the next try finds it although what is asked for came out differently."""
+    copies.local.faults.drop("CreateModelCopyJob", times=None)
+    with pytest.raises(BedrockError, match="the next try of this task finds that copy job by its name"):
+        copies.ask()
+    (arn,) = copies.made()
+    assert copies.ask(retry=1, modelKmsKeyId="alias/k").arn == arn
+    assert copies.made() == [arn]
+
+
+def test_the_engine_says_that_it_cannot_be_stopped(copies: Copies) -> None:
+    """And does not try; also where an earlier one is superseded."""
+    submission = copies.submission()
+    arn = submission.find_or_create().arn
+    said = stop_unless_others_wait(copies.service, arn, submission.waiter)
+    assert said == (
+        f"Copy job {arn} runs on and costs nothing, unlike the storage of the copy: Bedrock has no operation that "
+        "stops a model copy job."
+    )
+
+
+def test_a_request_that_is_refused_says_that_nothing_was_made(copies: Copies) -> None:
+    """There is no such model; no retry can mend that."""
+    copies.source = copies.source.replace(copies.source[-12:], "abcdefghijkl")
+    with pytest.raises(BedrockFatalError, match=r"refused the request for copy job.*nothing was created or spent"):
+        copies.ask()
+    assert copies.made() == []
+
+
+async def test_the_triggerers_loop_waits_for_it(copies: Copies) -> None:
+    """Together with whatever else is waited for over the connection."""
+    arn = copies.ask().arn
+    poll_loop = loop_for(CONNECTION)
+    pace = Pace(interval=0.1, ceiling=0.1)
+    async with poll_loop.running():
+        with poll_loop.watch(COPY_JOB, arn, pace, created=datetime.now(UTC), exists=True) as watch:
+            while not isinstance(finding := await watch.next(), Ended):
+                pass
+    assert finding.job.outcome is Outcome.SUCCEEDED
