@@ -26,8 +26,7 @@ with DAG("mapped", schedule=None) as dag:
         role_arn=%(role_arn)r,
         base_model_id="amazon.nova-micro-v1:0:128k",
         output_data_uri="s3://%(bucket)s/output/{{ run_id.replace(':', '').replace('+', '') }}",
-        deferrable=False,
-        wait_for_completion=False,
+        **%(waiting)r,
     ).expand_kwargs(%(arguments)r)
     BedrockModelCustomizationSensor.partial(task_id="wait", poke_interval=0.5).expand(job_identifier=customize.output)
 """
@@ -73,13 +72,17 @@ def made(local: LocalBedrock) -> list[dict[str, Any]]:
         client.close()
 
 
-def test_each_mapped_task_pays_for_its_own_job_and_has_its_own_wait(local: LocalBedrock, dags_folder: Path) -> None:
+@pytest.mark.parametrize("waiting", [{"wait_for_completion": False}, {"deferrable": True}], ids=["not", "deferred"])
+def test_each_mapped_task_pays_for_its_own_job_and_has_its_own_wait(
+    local: LocalBedrock, dags_folder: Path, waiting: dict[str, bool]
+) -> None:
     """``expand_kwargs`` makes jobs that differ; ``output`` of the mapped tasks maps the sensor."""
     red, blue = put(local, "red"), put(local, "blue")
     wanted = [(blue, "1"), (red, "1"), (red, "2")]
     arguments = [{"training_data_uri": uri, "hyperparameters": {"epochCount": epochs}} for uri, epochs in wanted]
     file = dags_folder / "mapped.py"
-    file.write_text(DAG_FILE % {"role_arn": local.role_arn, "bucket": local.bucket, "arguments": arguments})
+    names = {"role_arn": local.role_arn, "bucket": local.bucket}
+    file.write_text(DAG_FILE % {**names, "arguments": arguments, "waiting": waiting})
     spec = importlib.util.spec_from_file_location("mapped", file)
     assert spec is not None
     assert spec.loader is not None
