@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from airflow_bedrock import configuration
-from airflow_bedrock.customization.job import Job, changes, duration
+from airflow_bedrock.customization.job import Seen, changes, duration
 from airflow_bedrock.jobs.patience import Patience
 from airflow_bedrock.jobs.planner import Ended, Finding, Missing, Pace, Unanswered
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
+from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.triggers.connected import BedrockTrigger
 
@@ -49,6 +50,8 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
     """
 
+    resource: Resource = CUSTOMIZATION_JOB
+
     def __init__(
         self,
         *,
@@ -85,19 +88,19 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
             from airflow_bedrock.jobs.stopping import stop_unless_wanted
 
             def service() -> Service:
-                return Service(CUSTOMIZATION_JOB, self.connection.bedrock())
+                return Service(self.resource, self.connection.bedrock())
 
             own_run_only = self.stop_on_kill == OWN_RUN
             await stop_unless_wanted(service, self.job_identifier, self.task_instance, own_run_only=own_run_only)
 
     def _watch(self, poll_loop: PollLoop) -> Watch[Finding]:
-        return poll_loop.watch(CUSTOMIZATION_JOB, self.job_identifier, self.pace, created=self.created)
+        return poll_loop.watch(self.resource, self.job_identifier, self.pace, created=self.created)
 
     async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
-        log.info("Waiting for job %s, looking every %g s", self.job_identifier, self.pace.interval)
+        log.info("Waiting for %s %s, looking every %g s", self.resource.word, self.job_identifier, self.pace.interval)
         patience: Patience | None = None
         finding: Finding | None
-        seen: Job | None = None
+        seen: Seen | None = None
         while True:
             finding = None  # what a trigger that waits for hours does not need, it does not keep
             finding = await watch.next()
@@ -108,26 +111,28 @@ class BedrockModelCustomizationTrigger(BedrockTrigger):
                 continue
             patience = None
             if isinstance(finding, Missing):
-                return self._event("missing", f"There is no model customization job {self.job_identifier}")
-            job = cast("Job", finding.job)
-            for line in changes(seen, job):
+                return self._event("missing", f"There is no {self.resource.noun} {self.job_identifier}")
+            job = finding.job
+            for line in changes(seen, job, self.resource.word):
                 log.info(line)
             seen = job
             if isinstance(finding, Ended):
                 waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
                 log.info("Waited for %s", waited)
-                return self._event("ended", f"Job {job.name} is {job.status}", job.status)
+                return self._event("ended", f"{self.resource.word.capitalize()} {job.name} is {job.status}", job.status)
 
     def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
         now = time.monotonic()
         silent = duration(patience.silence(now))
         if finding.refused and self.no_response_timeout:
-            return self._event("refused", f"Bedrock refused to tell about job {self.job_identifier}: {finding.why}")
+            what = f"{self.resource.word} {self.job_identifier}"
+            return self._event("refused", f"Bedrock refused to tell about {what}: {finding.why}")
         if patience.is_over(now):
             return self._event("silent", f"Bedrock has not answered for {silent}, last with: {finding.why}")
         if patience.should_tell(now):
             log.warning(
-                "No answer about job %s for %s, looking again; the latest error: %s",
+                "No answer about %s %s for %s, looking again; the latest error: %s",
+                self.resource.word,
                 self.job_identifier,
                 silent,
                 finding.why,

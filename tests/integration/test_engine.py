@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -19,14 +20,13 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.planner import Ended, Pace
-from airflow_bedrock.jobs.poll_loop import loop_for
 from airflow_bedrock.jobs.resources import Resource, reads, reads_page
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 from airflow_bedrock.jobs.submission import Submission
-from airflow_bedrock.jobs.waiting import wait_for
+from airflow_bedrock.jobs.waiting import job_of_event, wait_for
 from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.triggers.resource import BedrockResourceTrigger
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5)
 
@@ -168,12 +168,15 @@ def test_a_request_that_is_refused_says_that_nothing_was_made(copies: Copies) ->
 
 
 async def test_the_triggerers_loop_waits_for_it(copies: Copies) -> None:
-    """Together with whatever else is waited for over the connection."""
-    arn = copies.ask().arn
-    poll_loop = loop_for(CONNECTION)
-    pace = Pace(interval=0.1, ceiling=0.1)
-    async with poll_loop.running():
-        with poll_loop.watch(COPY_JOB, arn, pace, created=datetime.now(UTC), exists=True) as watch:
-            while not isinstance(finding := await watch.next(), Ended):
-                pass
-    assert finding.job.outcome is Outcome.SUCCEEDED
+    """By the trigger of any kind, made again from what is serialised; a worker takes up its event."""
+    made = BedrockResourceTrigger(
+        declaration=f"{__name__}:COPY_JOB",
+        job_identifier=copies.ask().arn,
+        poll_interval=0.1,
+        created=datetime.now(UTC),
+        **CONNECTION.arguments(),
+    )
+    path, arguments = made.serialize()
+    trigger = resolve_name(path)(**arguments)
+    (event,) = [event async for event in trigger.run()]
+    assert job_of_event(copies.service, event.payload, 0).outcome is Outcome.SUCCEEDED
