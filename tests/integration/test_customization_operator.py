@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -29,9 +30,46 @@ from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 
 
+pytestmark = pytest.mark.local_bedrock(clock="manual", job_seconds=100)
+
+
 @pytest.fixture(scope="module")
 def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
     return local_bedrock_module
+
+
+@contextlib.contextmanager
+def time_passes(local: LocalBedrock) -> Iterator[None]:
+    """Let the clock run, a thousand times as fast as ours."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(0.02):
+            local.clock.advance(20)
+
+    clock = threading.Thread(target=run)
+    clock.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        clock.join()
+
+
+@pytest.fixture(autouse=True)
+def clock(local: LocalBedrock, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Jobs go on and end, but in a test where time stands still."""
+    if "time_stands_still" in request.fixturenames:
+        local.clock.advance(1000)  # the jobs of the tests before have ended
+        yield
+    else:
+        with time_passes(local):
+            yield
+
+
+@pytest.fixture
+def time_stands_still() -> None:
+    """A job that runs runs on, however slow the machine is."""
 
 
 class Account:
@@ -362,6 +400,7 @@ def waiting_context(job_arn: str | None = None) -> Any:
 
 
 @pytest.mark.parametrize(("stop", "error"), [(True, BedrockFatalError), (False, BedrockError)])
+@pytest.mark.usefixtures("time_stands_still")
 def test_a_timeout_while_deferred_says_what_became_of_the_job(
     account: Account, local: LocalBedrock, name: str, stop: bool, error: type[Exception]
 ) -> None:
@@ -377,6 +416,7 @@ def test_a_timeout_while_deferred_says_what_became_of_the_job(
     assert (job["status"] in ("Stopping", "Stopped")) == stop
 
 
+@pytest.mark.usefixtures("time_stands_still")
 def test_a_deferred_wait_ends_after_so_many_looks_and_leaves_the_job_running(
     account: Account, local: LocalBedrock, name: str
 ) -> None:
@@ -395,6 +435,7 @@ def test_a_deferred_wait_ends_after_so_many_looks_and_leaves_the_job_running(
     assert account.jobs(name)[0]["status"] == "InProgress"
 
 
+@pytest.mark.usefixtures("time_stands_still")
 def test_a_worker_s_wait_is_given_up_when_nothing_is_heard_for_too_long(
     account: Account, local: LocalBedrock, name: str
 ) -> None:
@@ -407,7 +448,8 @@ def test_a_worker_s_wait_is_given_up_when_nothing_is_heard_for_too_long(
     with pytest.raises(BedrockError, match=f"{arn} is unknown: no answer.*The job was not stopped"):
         operator(account, local, data, no_response_timeout=0.1, **arguments).execute(context())
     local.faults.clear()
-    assert operator(account, local, data, **arguments).execute(context()) == arn
+    with time_passes(local):
+        assert operator(account, local, data, **arguments).execute(context()) == arn
     assert [job["status"] for job in account.jobs(name)] == ["Completed"]
 
 
@@ -451,6 +493,7 @@ def test_a_used_up_quota_is_waited_for_without_a_worker(account: Account, local:
     assert task.execute_again(now, datetime.now(UTC)) == account.jobs(name)[0]["jobArn"]
 
 
+@pytest.mark.usefixtures("time_stands_still")
 def test_a_quota_without_room_fails_where_no_job_has_to_end_first(
     account: Account, local: LocalBedrock, name: str
 ) -> None:
