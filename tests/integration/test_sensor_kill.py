@@ -103,12 +103,16 @@ async def running(
 
 
 async def kill(runner: TriggerRunner, task: asyncio.Task[Any], *, every: float = 0.2) -> None:
-    """Cancel as the runner does for a person: again in each of its loops, until the trigger is gone."""
-    for _ in range(100):
-        if task.done():
+    """Cancel as the runner does for a person: again in each of its loops, until the trigger is gone.
+
+    What its on_kill has begun goes on after that, where Airflow has not the patience: it is waited for.
+    """
+    for _ in range(600):
+        if task.done() and not stopping._running:
             return
-        runner.to_cancel.append(1)
-        await runner.cancel_triggers()
+        if not task.done():
+            runner.to_cancel.append(1)
+            await runner.cancel_triggers()
         await asyncio.sleep(every)
     raise AssertionError("the trigger did not end")
 
