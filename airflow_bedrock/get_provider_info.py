@@ -38,37 +38,37 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": _modules("triggers", ("customization", "deployment")),
         "config": {
             "bedrock": {
-                "description": "What airflow-bedrock is known by to Amazon Bedrock, and how it waits for it.",
+                "description": "The identity of this Airflow towards Amazon Bedrock, and how its tasks wait for jobs.",
                 "options": {
                     "environment": {
-                        "description": "What tells this deployment of Airflow apart from others that use the same AWS "
-                        "account, such as dev and prod, so that none takes up the jobs of another. Keep it when "
-                        "Airflow moves: another value makes other jobs. Where it is empty, the address in "
-                        "[api] base_url, or airflow.",
+                        "description": "Name of this Airflow deployment. Deployments that share an AWS account, "
+                        "such as dev and prod, need different names, so that none adopts the jobs of another. Keep the "
+                        "name when Airflow moves: with another one no earlier job is found. Default: [api] base_url, "
+                        "or airflow.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "prod",
                         "default": "",
                     },
                     "poll_interval": {
-                        "description": "Seconds between two looks at a model customization job, unless a task says "
-                        "otherwise. A job takes hours on AWS; Local Bedrock's take seconds.",
+                        "description": "Seconds between two polls of a model customization job, unless the task sets "
+                        "its own. A job takes hours on AWS, and seconds on Local Bedrock.",
                         "version_added": "0.1.0",
                         "type": "float",
                         "example": "120",
                         "default": str(DEFAULT_POLL_INTERVAL),
                     },
                     "poll_interval_max": {
-                        "description": "Seconds between two looks at a model customization job, at the slowest: while "
-                        "the service throttles, or for a sensor with exponential_backoff and without max_wait.",
+                        "description": "Maximum seconds between two polls of a model customization job: while the "
+                        "service throttles, or for a sensor with exponential_backoff and without max_wait.",
                         "version_added": "0.1.0",
                         "type": "float",
                         "example": "1800",
                         "default": str(DEFAULT_POLL_INTERVAL_MAX),
                     },
                     "no_response_timeout": {
-                        "description": "Seconds without any answer of the service after which a waiting task fails; "
-                        "the job is not stopped. 0 for no limit.",
+                        "description": "Seconds without a response from the service after which a waiting task fails. "
+                        "The job is not stopped. 0 for no limit.",
                         "version_added": "0.1.0",
                         "type": "float",
                         "example": "7200",

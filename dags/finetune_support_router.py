@@ -121,7 +121,7 @@ with DAG(
             type="boolean",
             title="Train again",
             description_md="Pay for a new job even where the same data and the same parameters made a model before. "
-            "Later runs without it do not find that model: they take the one that a run without it has made, or train.",
+            "A later run without it takes the model of an earlier run without it, or else this one.",
             section="Model",
         ),
     },
