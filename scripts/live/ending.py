@@ -85,7 +85,7 @@ def marked_failed_at_random_moments(stage: Stage) -> str:
     made = f"{len(stage.jobs())} had a job"
     if left := stage.in_progress():
         _stop_orphans(stage)
-        made += f"; {len(left)} jobs were held by no process at that moment, and stopped by jobs --orphans --stop"
+        made += f"; {len(left)} of these in a moment without a process of ours: jobs --orphans --stop has stopped them"
     return made
 
 

@@ -176,12 +176,17 @@ class Run:
         self._api("POST", f"/dags/{self.dag}/clearTaskInstances", json=body)
 
     def mark_failed(self) -> None:
-        """Mark the run failed; does nothing where it has ended."""
+        """Mark the run failed, as often as it takes: it may meet the scheduler's own change in the database."""
+        until(self._marked_failed, f"the run is marked failed: {self.run_id}")
+
+    def _marked_failed(self) -> bool:
         try:
             self._api("PATCH", self._path, json={"state": "failed"})
         except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.CONFLICT:
+            if error.response.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
                 raise
+            return False
+        return True
 
     def kill_workers(self, task: str) -> None:
         """Kill the processes that run the task's instances, at once."""
