@@ -8,19 +8,20 @@ from scripts.live import page
 from scripts.live.scenario import AS_IT_SHOULD, Outcome
 from scripts.live.scenarios import SCENARIOS
 
+LEFT_TO_DO = {"reordered_expand_while_the_jobs_run", "marked_failed_at_random_moments"}
+"""What docs/exactly-once.md says of cases that still pay twice, and of moments in which no process holds a job."""
+
 
 def test_the_table_has_a_row_for_each_scenario() -> None:
-    """In their order, none twice, each with what is done; what was played came out as it should be."""
-    rows = page.rows()
-    assert list(rows) == [one.name for one in SCENARIOS if one.name in rows]
+    """In their order, none twice, each with what is done; what is wrong is what is known to be, and no more."""
+    rows = {name: line.strip("| ").split(" | ") for name, line in page.rows().items()}
+    assert list(rows) == [one.name for one in SCENARIOS]
     for one in SCENARIOS:
-        if one.name not in rows:
-            continue
-        cells = rows[one.name].strip("| ").split(" | ")
+        cells = rows[one.name]
         assert len(cells) == len(page.COLUMNS)
-        assert one.told == cells[1]
+        assert cells[1] == one.told
         assert cells[3] == "0"
-        assert cells[4].startswith(AS_IT_SHOULD)
+    assert {name for name, cells in rows.items() if not cells[4].startswith(AS_IT_SHOULD)} == LEFT_TO_DO
 
 
 def test_a_scenario_has_a_dag_of_its_own() -> None:
