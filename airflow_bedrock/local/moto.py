@@ -6,8 +6,11 @@ is put right in it: S3's events, the account in events.
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from moto.core.model import OperationModel
 from moto.core.parse import RequestDict, RestJSONParser
@@ -52,10 +55,12 @@ def reset() -> None:
     moto_api_backend.reset()
 
 
-def environ_of(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Return headers under WSGI's names, and for moto how those of S3's metadata were spelt.
+def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, str]], body: bytes) -> dict[str, Any]:
+    """Return WSGI's environment for a request, and in it for moto how the headers of S3's metadata were spelt.
 
     A name with an underscore could pass for one with a dash; others than metadata's are left out.
+
+    :param path: percent-encoded as it came, which ``RAW_URI`` keeps.
     """
     environ: dict[str, Any] = {}
     spelt = {}
@@ -63,10 +68,22 @@ def environ_of(headers: Iterable[tuple[str, str]]) -> dict[str, Any]:
         key = environ_key_for_header(name)
         if should_preserve_original_header_name(name):
             spelt[key] = name
-        elif "_" in name:
+        elif "_" in name or key == "HTTP_TRANSFER_ENCODING":  # the body is whole
             continue
         environ[key] = f"{environ[key]},{value}" if key in environ else value
-    return {**environ, PRESERVED_HEADER_NAMES_ENVIRON_KEY: spelt}
+    return {
+        **environ,
+        PRESERVED_HEADER_NAMES_ENVIRON_KEY: spelt,
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote(path).encode().decode("latin-1"),
+        "QUERY_STRING": query,
+        "RAW_URI": f"{path}?{query}" if query else path,
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+    }
 
 
 def parse_rest_json(

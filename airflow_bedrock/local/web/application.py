@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, unquote
 
 from werkzeug.datastructures import EnvironHeaders, MultiDict
+from werkzeug.test import run_wsgi_app
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import handler
@@ -246,23 +247,17 @@ class Application:
         return response
 
     def _ask_moto(self, visit: _Visit) -> HttpResponse:
-        begun: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> Callable[[bytes], object]:
-            begun.append((status, headers))
-            return lambda _: None
-
         try:
             # To the end, so that what fails on the way is seen here.
-            body = b"".join(self._moto(visit.environ, start_response))
+            chunks, status, headers = run_wsgi_app(self._moto, visit.environ, buffered=True)
         except NotImplementedError as error:  # what moto raises for an operation that it does not have
             log.warning("Local Bedrock: moto does not have %s of %s: %s", visit.operation, visit.service, error)
             return _bodiless(HTTPStatus.NOT_IMPLEMENTED)
         except Exception:
             log.exception("Local Bedrock: moto failed in %s of %s", visit.operation, visit.service)
             return _bodiless(HTTPStatus.INTERNAL_SERVER_ERROR)
-        status, headers = begun[-1]
-        return HttpResponse(int(status[:3]), dict(headers), body, error_code(int(status[:3]), body))
+        body, number = b"".join(chunks), int(status[:3])
+        return HttpResponse(number, dict(headers.to_wsgi_list()), body, error_code(number, body))
 
 
 def _send(response: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:

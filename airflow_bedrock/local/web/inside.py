@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from urllib3 import HTTPResponse
+from werkzeug.test import run_wsgi_app
 
 from airflow_bedrock.local.moto import environ_of
 
@@ -30,46 +31,25 @@ def answer_by(client: Any, application: WSGIApplication) -> None:
 
 
 def _answer(application: WSGIApplication, request: AWSPreparedRequest) -> AWSResponse:
-    begun: list[tuple[str, list[tuple[str, str]]]] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
-        begun.append((status, headers))
-
-    content = b"".join(application(_environ(request), start_response))
-    status, headers = begun[-1]
-    told: Any = HeadersDict(headers)
-    if "Content-Length" not in told:
-        told["Content-Length"] = str(len(content))
+    chunks, status, headers = run_wsgi_app(application, _environ(request), buffered=True)
+    content = b"".join(chunks)
+    told: Any = HeadersDict({"Content-Length": str(len(content)), **dict(headers.to_wsgi_list())})
     raw = HTTPResponse(io.BytesIO(content), status=int(status[:3]), preload_content=False)
     return AWSResponse(request.url, int(status[:3]), told, raw)
 
 
 def _environ(request: AWSPreparedRequest) -> dict[str, Any]:
     parts = urlsplit(request.url)
-    target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    body = _body(request)
-    given: dict[str, Any] = dict(request.headers.items())
-    headers = {
-        name: value.decode("latin-1") if isinstance(value, bytes) else str(value)
-        for name, value in given.items()
-        if name.lower() not in ("transfer-encoding", "content-length")
-    }
+    given: dict[str, Any] = {"Host": parts.netloc, **dict(request.headers.items())}
+    headers = [
+        (name, value.decode("latin-1") if isinstance(value, bytes) else str(value)) for name, value in given.items()
+    ]
     return {
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
-        "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote(parts.path, "latin-1"),
-        "QUERY_STRING": parts.query,
-        "RAW_URI": target,
-        "REQUEST_URI": target,
+        **environ_of(request.method, parts.path, parts.query, headers, _body(request)),
         "REMOTE_ADDR": "127.0.0.1",
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": parts.netloc,
-        **environ_of(headers.items()),
-        "CONTENT_LENGTH": str(len(body)),
         INSIDE: True,
     }
 

@@ -8,7 +8,6 @@ thread of its own whose end leaves nothing open.
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import re
 import socket
@@ -17,12 +16,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from werkzeug.test import run_wsgi_app
 
 from airflow_bedrock.local.moto import environ_of
 
@@ -179,18 +178,8 @@ def _config() -> Config:
 
 def _call(application: WSGIApplication, environ: WSGIEnvironment) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return the status, the headers and the content with which an application answers."""
-    begun: list[tuple[str, list[tuple[str, str]]]] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        begun.append((status, headers))  # what it returns is WSGI's old `write`, which nothing here uses
-
-    answer = application(environ, start_response)
-    try:
-        content = b"".join(answer)
-    finally:
-        if (close := getattr(answer, "close", None)) is not None:
-            close()
-    status, told = begun[-1]
+    chunks, status, told = run_wsgi_app(application, environ, buffered=True)
+    content = b"".join(chunks)
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1", errors="replace"))
         for name, value in told
@@ -205,34 +194,20 @@ def _call(application: WSGIApplication, environ: WSGIEnvironment) -> tuple[int, 
 def _environ(scope: Any, body: bytes) -> WSGIEnvironment:
     """Return WSGI's environment for a request.
 
-    ``RAW_URI`` is its target, percent-encoded as it came. A target that names a host (as for a proxy) stands above the
-    header: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
+    A target that names a host (as for a proxy) stands above the header:
+    https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
     """
     target: str = scope["raw_path"].decode("latin-1")
     query: str = scope["query_string"].decode("latin-1")
-    told = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-    headers = [one for one in told if one[0].lower() != "transfer-encoding"]  # the body is whole
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
     if matched := _AUTHORITY.match(target):
         target = target[matched.end() :] or "/"
         headers = [("Host", matched[1]), *(one for one in headers if one[0].lower() != "host")]
     host, port = scope["server"][:2]
     return {
-        **environ_of(headers),
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        "PATH_INFO": unquote(target).encode().decode("latin-1"),
-        "QUERY_STRING": query,
-        "RAW_URI": f"{target}?{query}" if query else target,
-        "CONTENT_LENGTH": str(len(body)),
+        **environ_of(scope["method"], target, query, headers, body),
         "SERVER_NAME": host,
         "SERVER_PORT": str(port),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "REMOTE_ADDR": scope["client"][0],
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
     }
