@@ -127,7 +127,7 @@ class LocalBedrock:
         """
         self._world.runner.stop()
         with self._world.lock:
-            self._world.shelves.clear()
+            self._world.accounts.clear()
             self._world.weights.clear()
         moto.reset()
         self._make_bucket()

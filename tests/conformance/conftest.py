@@ -85,7 +85,7 @@ class Account:
     def shelf(self) -> Shelf:
         """What is in Local Bedrock; lists of thousands are made by laying copies there."""
         assert self.local is not None
-        return self.local._world.bedrock("123456789012", "us-east-1").shelf
+        return self.local._world.bedrock("123456789012", "us-east-1")
 
     @cached_property
     def data(self) -> str:

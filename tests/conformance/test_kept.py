@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.local.state.resources import Job
+from airflow_bedrock.local.state.resources import Job, Shelf
 
 if TYPE_CHECKING:
     from tests.conformance.conftest import Account
@@ -18,7 +19,7 @@ def contents(account: Account) -> dict[str, dict[str, Any]]:
     """Return all that lies on the shelf; progress is not kept."""
     return {
         name: {key: {**vars(one), "progress": None} if isinstance(one, Job) else one for key, one in members.items()}
-        for name, members in vars(account.shelf).items()
+        for name, members in ((one.name, getattr(account.shelf, one.name)) for one in fields(Shelf))
     }
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation
-from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.tags import check_tags, tag
 from airflow_bedrock.local.errors import invalid, not_found
-from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.bedrock import Bedrock, get
 from airflow_bedrock.local.state.resources import CopyJob
 from airflow_bedrock.local.work.copying import copy, source_of
 
-_CREATION = Creation("CreateModelCopyJob", lambda bedrock: bedrock.shelf.copies, copy)
+_CREATION = Creation("CreateModelCopyJob", lambda bedrock: bedrock.copies, copy)
 
 
 def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -48,9 +47,7 @@ def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str
 def get_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a copy job, which has no name: it is found by its ARN alone."""
     with bedrock.world.lock:
-        if job := bedrock.shelf.copies.get(request["jobArn"]):
-            return _described(bedrock, job)
-    raise not_found(f"The provided model copy job {request['jobArn']} was not found.")
+        return _described(bedrock, get(bedrock.copies, request["jobArn"], "model copy job"))
 
 
 def list_model_copy_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +56,7 @@ def list_model_copy_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
     with bedrock.world.lock:
         found = [
             job
-            for job in select(bedrock.shelf.copies.values(), named, "creationTimeAfter", "creationTimeBefore")
+            for job in select(bedrock.copies.values(), named, "creationTimeAfter", "creationTimeBefore")
             if request.get("sourceAccountEquals", job.source_account) == job.source_account
             and request.get("sourceModelArnEquals", job.source_arn) == job.source_arn
         ]
@@ -69,19 +66,17 @@ def list_model_copy_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
 
 def _described(bedrock: Bedrock, job: CopyJob) -> dict[str, Any]:
     """Return what Get and List show, which is the same."""
-    tags = bedrock.shelf.tags.get(job.target_arn, {})
-    return present(
-        {
-            "jobArn": job.arn,
-            "status": job.status,
-            "creationTime": job.creation_time,
-            "targetModelArn": job.target_arn,
-            "targetModelName": job.name,
-            "targetModelKmsKeyArn": job.kms_key_arn,
-            "targetModelTags": [{"key": key, "value": value} for key, value in tags.items()] or None,
-            "sourceAccountId": job.source_account,
-            "sourceModelArn": job.source_arn,
-            "sourceModelName": job.source_name,
-            "failureMessage": job.failure_message,
-        }
-    )
+    tags = bedrock.tags.get(job.target_arn, {})
+    return {
+        "jobArn": job.arn,
+        "status": job.status,
+        "creationTime": job.creation_time,
+        "targetModelArn": job.target_arn,
+        "targetModelName": job.name,
+        "targetModelKmsKeyArn": job.kms_key_arn,
+        "targetModelTags": [{"key": key, "value": value} for key, value in tags.items()] or None,
+        "sourceAccountId": job.source_account,
+        "sourceModelArn": job.source_arn,
+        "sourceModelName": job.source_name,
+        "failureMessage": job.failure_message,
+    }

@@ -37,7 +37,7 @@ class Creation(Generic[Resource]):
         :param make: checks what only the present state can tell, and makes the resource; under the world's lock.
         :raises ServiceError: ConflictException, when the token came with another request.
         """
-        token, tokens = request.get("clientRequestToken"), bedrock.shelf.tokens
+        token, tokens = request.get("clientRequestToken"), bedrock.tokens
         asked = {name: value for name, value in request.items() if name != "clientRequestToken"}
         with bedrock.world.lock:
             accepted = tokens.get(f"{self.operation} {token}")

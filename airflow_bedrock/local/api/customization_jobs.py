@@ -7,8 +7,7 @@ from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.customization_request import base_of, check_config, check_data, hyperparameters_of
-from airflow_bedrock.local.api.members import metrics, present
-from airflow_bedrock.local.api.models import check_new_model
+from airflow_bedrock.local.api.models import check_new_model, metrics
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_jobs
 from airflow_bedrock.local.api.tags import check_tags
@@ -59,7 +58,7 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
     with bedrock.world.lock:
         job = _job(bedrock, request)
         wanted = job.request
-        described = {
+        return {
             "jobArn": job.arn,
             "jobName": job.name,
             "outputModelName": job.model_name,
@@ -84,7 +83,6 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             "outputModelKmsKeyArn": bedrock.kms_key_arn(wanted.get("customModelKmsKeyId")),
             **metrics(job),
         }
-        return present(described)
 
 
 def list_model_customization_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +140,7 @@ def _check_names(bedrock: Bedrock, request: Mapping[str, Any]) -> None:
 
 
 def _summary(job: Job) -> dict[str, Any]:
-    summary = {
+    return {
         "jobArn": job.arn,
         "jobName": job.name,
         "baseModelArn": job.base_model_arn,
@@ -155,7 +153,6 @@ def _summary(job: Job) -> dict[str, Any]:
         "customModelName": job.model_name,
         "customizationType": job.type,
     }
-    return present(summary)
 
 
 def _status_details(job: Job) -> dict[str, Any]:
@@ -163,10 +160,5 @@ def _status_details(job: Job) -> dict[str, Any]:
 
 
 def _phase(phase: Phase) -> dict[str, Any]:
-    return present(
-        {
-            "status": phase.status,
-            "creationTime": phase.creation_time,
-            "lastModifiedTime": phase.last_modified_time,
-        }
-    )
+    times = {"creationTime": phase.creation_time, "lastModifiedTime": phase.last_modified_time}
+    return {"status": phase.status, **(times if phase.creation_time else {})}

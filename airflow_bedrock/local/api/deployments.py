@@ -7,12 +7,11 @@ from typing import Any
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.creation import Creation
-from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_changing_deployments, check_deployments
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import check_alive
-from airflow_bedrock.local.errors import invalid, not_found
+from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Deployment, Update
 from airflow_bedrock.local.work.serving import deploy, update
@@ -48,7 +47,8 @@ def get_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> di
     """Describe a deployment."""
     with bedrock.world.lock:
         deployment = _deployment(bedrock, request)
-        described: dict[str, Any] = {
+        change = deployment.update
+        return {
             "customModelDeploymentArn": deployment.arn,
             "modelDeploymentName": deployment.name,
             "modelArn": deployment.model_arn,
@@ -56,10 +56,8 @@ def get_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> di
             "status": deployment.status,
             "description": deployment.description,
             "lastUpdatedAt": deployment.last_updated_time,
+            "updateDetails": {"modelArn": change.model_arn, "updateStatus": change.status} if change else None,
         }
-        if change := deployment.update:
-            described["updateDetails"] = {"modelArn": change.model_arn, "updateStatus": change.status}
-        return present(described)
 
 
 def list_custom_model_deployments(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +90,7 @@ def delete_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
         deployment = _deployment(bedrock, request)
         _check_not_mutating(deployment)
         del bedrock.deployments[deployment.arn]
-        bedrock.shelf.tags.pop(deployment.arn, None)
+        bedrock.tags.pop(deployment.arn, None)
     return {}
 
 
@@ -106,9 +104,7 @@ def _check_not_mutating(deployment: Deployment) -> None:
 
 
 def _check_model(bedrock: Bedrock, arn: str) -> None:
-    model = bedrock.models.get(arn)
-    if model is None:
-        raise not_found(f"The provided custom model {arn} was not found.")
+    model = get(bedrock.models, arn, "custom model")
     if model.status != "Active":
         raise invalid(f"The provided custom model {arn} is {model.status}.")
     check_alive(model.base_model, bedrock.today)
@@ -123,7 +119,7 @@ def _check_model(bedrock: Bedrock, arn: str) -> None:
 
 
 def _summary(deployment: Deployment) -> dict[str, Any]:
-    summary = {
+    return {
         "customModelDeploymentArn": deployment.arn,
         "customModelDeploymentName": deployment.name,
         "modelArn": deployment.model_arn,
@@ -131,4 +127,3 @@ def _summary(deployment: Deployment) -> dict[str, Any]:
         "status": deployment.status,
         "lastUpdatedAt": deployment.last_updated_time,
     }
-    return present(summary)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation, check_role
-from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_imports
 from airflow_bedrock.local.api.tags import check_tags
@@ -15,7 +14,7 @@ from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import ImportedModel, ImportJob
 from airflow_bedrock.local.work.importing import import_model
 
-_CREATION = Creation("CreateModelImportJob", lambda bedrock: bedrock.shelf.imports, import_model, tags="jobTags")
+_CREATION = Creation("CreateModelImportJob", lambda bedrock: bedrock.imports, import_model, tags="jobTags")
 
 _UNITS = {"customModelUnitsPerModelCopy": 1, "customModelUnitsVersion": "v1.0"}
 """What an imported model is billed by; AWS reckons it from the model's size."""
@@ -40,8 +39,8 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
 def get_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe an import job."""
     with bedrock.world.lock:
-        job = get(bedrock.shelf.imports, request["jobIdentifier"], "job")
-        described = {
+        job = get(bedrock.imports, request["jobIdentifier"], "job")
+        return {
             **_summary(job),
             "roleArn": job.request["roleArn"],
             "modelDataSource": job.request["modelDataSource"],
@@ -49,13 +48,12 @@ def get_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
             "importedModelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
             "failureMessage": job.failure_message,
         }
-        return present(described)
 
 
 def list_model_import_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List import jobs, the newest first."""
     with bedrock.world.lock:
-        found = select(bedrock.shelf.imports.values(), request, "creationTimeAfter", "creationTimeBefore")
+        found = select(bedrock.imports.values(), request, "creationTimeAfter", "creationTimeBefore")
         shown, more = page(found, request)
         return {"modelImportJobSummaries": [_summary(job) for job in shown], **more}
 
@@ -64,8 +62,8 @@ def get_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, A
     """Describe an imported model."""
     with bedrock.world.lock:
         model = _model(bedrock, request)
-        job = bedrock.shelf.imports[model.job_arn]
-        described = {
+        job = bedrock.imports[model.job_arn]
+        return {
             **_model_summary(model),
             "jobName": job.name,
             "jobArn": job.arn,
@@ -73,13 +71,12 @@ def get_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, A
             "modelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
             "customModelUnits": _UNITS,
         }
-        return present(described)
 
 
 def list_imported_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List imported models, the newest first."""
     with bedrock.world.lock:
-        found = select(bedrock.shelf.imported.values(), request, "creationTimeAfter", "creationTimeBefore")
+        found = select(bedrock.imported.values(), request, "creationTimeAfter", "creationTimeBefore")
         shown, more = page(found, request)
         return {"modelSummaries": [_model_summary(model) for model in shown], **more}
 
@@ -88,37 +85,35 @@ def delete_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str
     """Delete an imported model. Its job stays, and so does the job's name."""
     with bedrock.world.lock:
         model = _model(bedrock, request)
-        del bedrock.shelf.imported[model.arn]
-        bedrock.shelf.tags.pop(model.arn, None)
+        del bedrock.imported[model.arn]
+        bedrock.tags.pop(model.arn, None)
     return {}
 
 
 def _model(bedrock: Bedrock, request: Mapping[str, Any]) -> ImportedModel:
-    return get(bedrock.shelf.imported, request["modelIdentifier"], "model")
+    return get(bedrock.imported, request["modelIdentifier"], "model")
 
 
 def _check_names(bedrock: Bedrock, request: Mapping[str, Any]) -> None:
-    if find(bedrock.shelf.imports, request["jobName"]):
+    if find(bedrock.imports, request["jobName"]):
         raise invalid("The provided job name is currently in use.")
     name = request["importedModelName"]
-    coming = [job.request["importedModelName"] for job in bedrock.shelf.imports.values() if job.active]
-    if name in coming or find(bedrock.shelf.imported, name):
+    coming = [job.request["importedModelName"] for job in bedrock.imports.values() if job.active]
+    if name in coming or find(bedrock.imported, name):
         raise invalid("The provided model name is currently in use.")
 
 
 def _summary(job: ImportJob) -> dict[str, Any]:
-    return present(
-        {
-            "jobArn": job.arn,
-            "jobName": job.name,
-            "status": job.status,
-            "creationTime": job.creation_time,
-            "lastModifiedTime": job.last_modified_time,
-            "endTime": job.end_time,
-            "importedModelArn": job.model_arn,
-            "importedModelName": job.request["importedModelName"],
-        }
-    )
+    return {
+        "jobArn": job.arn,
+        "jobName": job.name,
+        "status": job.status,
+        "creationTime": job.creation_time,
+        "lastModifiedTime": job.last_modified_time,
+        "endTime": job.end_time,
+        "importedModelArn": job.model_arn,
+        "importedModelName": job.request["importedModelName"],
+    }
 
 
 def _model_summary(model: ImportedModel) -> dict[str, Any]:

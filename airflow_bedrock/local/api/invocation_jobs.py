@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation, check_role
-from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import askable, check_alive, foundation_model_arn
@@ -29,7 +28,7 @@ def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> di
 
     def make() -> InvocationJob:
         model_arn = _model_arn(bedrock, request["modelId"])
-        if find(bedrock.shelf.invocations, request["jobName"]):
+        if find(bedrock.invocations, request["jobName"]):
             raise conflict("The provided job name is currently in use.")
         now = bedrock.world.clock.now()
         return InvocationJob(
@@ -53,7 +52,7 @@ def get_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[
 def list_model_invocation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List batch inference jobs, the newest first."""
     with bedrock.world.lock:
-        found = select(bedrock.shelf.invocations.values(), request, "submitTimeAfter", "submitTimeBefore")
+        found = select(bedrock.invocations.values(), request, "submitTimeAfter", "submitTimeBefore")
         shown, more = page(found, request)
         return {"invocationJobSummaries": [_described(job) for job in shown], **more}
 
@@ -74,13 +73,13 @@ def _begin(bedrock: Bedrock, job: InvocationJob) -> Work:
     return infer(bedrock, job)
 
 
-_CREATION = Creation("CreateModelInvocationJob", lambda bedrock: bedrock.shelf.invocations, _begin)
+_CREATION = Creation("CreateModelInvocationJob", lambda bedrock: bedrock.invocations, _begin)
 
 
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> InvocationJob:
     """Return a job by its ARN, or by the id that ends it."""
     identifier: str = request["jobIdentifier"]
-    for arn, job in bedrock.shelf.invocations.items():
+    for arn, job in bedrock.invocations.items():
         if identifier in (arn, arn.rpartition("/")[2]):
             return job
     raise not_found(f"The provided batch inference job {identifier} was not found.")
@@ -118,27 +117,25 @@ def _owned(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
 def _described(job: InvocationJob) -> dict[str, Any]:
     """Return what Get and List show, which is the same."""
     wanted = job.request
-    return present(
-        {
-            "jobArn": job.arn,
-            "jobName": job.name,
-            "modelId": wanted["modelId"],
-            "clientRequestToken": wanted.get("clientRequestToken"),
-            "roleArn": wanted["roleArn"],
-            "status": job.status,
-            "message": job.message,
-            "submitTime": job.creation_time,
-            "lastModifiedTime": job.last_modified_time,
-            "endTime": job.end_time,
-            "inputDataConfig": wanted["inputDataConfig"],
-            "outputDataConfig": wanted["outputDataConfig"],
-            "vpcConfig": wanted.get("vpcConfig"),
-            "timeoutDurationInHours": wanted.get("timeoutDurationInHours", _HOURS),
-            "jobExpirationTime": job.expiration_time,
-            "modelInvocationType": wanted.get("modelInvocationType", "InvokeModel"),
-            "totalRecordCount": job.counts.total,
-            "processedRecordCount": job.counts.processed,
-            "successRecordCount": job.counts.succeeded,
-            "errorRecordCount": job.counts.failed,
-        }
-    )
+    return {
+        "jobArn": job.arn,
+        "jobName": job.name,
+        "modelId": wanted["modelId"],
+        "clientRequestToken": wanted.get("clientRequestToken"),
+        "roleArn": wanted["roleArn"],
+        "status": job.status,
+        "message": job.message,
+        "submitTime": job.creation_time,
+        "lastModifiedTime": job.last_modified_time,
+        "endTime": job.end_time,
+        "inputDataConfig": wanted["inputDataConfig"],
+        "outputDataConfig": wanted["outputDataConfig"],
+        "vpcConfig": wanted.get("vpcConfig"),
+        "timeoutDurationInHours": wanted.get("timeoutDurationInHours", _HOURS),
+        "jobExpirationTime": job.expiration_time,
+        "modelInvocationType": wanted.get("modelInvocationType", "InvokeModel"),
+        "totalRecordCount": job.counts.total,
+        "processedRecordCount": job.counts.processed,
+        "successRecordCount": job.counts.succeeded,
+        "errorRecordCount": job.counts.failed,
+    }

@@ -6,7 +6,6 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ParamValidationError
 
-from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CONFIGURATION
@@ -20,20 +19,20 @@ def put_model_invocation_logging_configuration(bedrock: Bedrock, request: dict[s
     for place in filter(None, (config.get("s3Config"), large)):
         _check_writable(bedrock, place)
     with bedrock.world.lock:
-        bedrock.shelf.logging[CONFIGURATION] = config
+        bedrock.logging[CONFIGURATION] = config
     return {}
 
 
 def get_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration as it was put; nothing where there is none."""
     with bedrock.world.lock:
-        return present({"loggingConfig": bedrock.shelf.logging.get(CONFIGURATION)})
+        return {"loggingConfig": bedrock.logging.get(CONFIGURATION)}
 
 
 def delete_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:
     """Log no more; it is no error that nothing was logged."""
     with bedrock.world.lock:
-        bedrock.shelf.logging.pop(CONFIGURATION, None)
+        bedrock.logging.pop(CONFIGURATION, None)
     return {}
 
 

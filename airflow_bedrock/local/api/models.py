@@ -7,7 +7,6 @@ from typing import Any
 
 from airflow_bedrock.base_models import BaseModel, base_models
 from airflow_bedrock.local.api.creation import Creation, check_role
-from airflow_bedrock.local.api.members import metrics, present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_custom_models
 from airflow_bedrock.local.api.tags import check_tags
@@ -54,7 +53,7 @@ def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any
     """Describe a custom model; only one that a customization job made in this region knows of its training."""
     with bedrock.world.lock:
         model = _model(bedrock, request)
-        described = {
+        return {
             "modelArn": model.arn,
             "modelName": model.name,
             "baseModelArn": model.base_model_arn,
@@ -65,7 +64,6 @@ def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any
             "failureMessage": model.failure_message,
             **(_training(bedrock.jobs[model.job_arn]) if model.job_arn else {}),
         }
-        return present(described)
 
 
 def list_custom_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -82,14 +80,14 @@ def delete_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, 
         model = _model(bedrock, request)
         if model.active:
             raise conflict(f"The model {model.name} is Creating and cannot be deleted yet.")
-        uses: list[Deployment | Throughput] = [*bedrock.deployments.values(), *bedrock.shelf.throughputs.values()]
+        uses: list[Deployment | Throughput] = [*bedrock.deployments.values(), *bedrock.throughputs.values()]
         if users := [one.name for one in uses if model.arn in one.models]:
             raise conflict(
                 f"The model {model.name} is in use ({', '.join(users)}). Delete its deployments and its provisioned "
                 "throughput first."
             )
         del bedrock.models[model.arn]
-        bedrock.shelf.tags.pop(model.arn, None)
+        bedrock.tags.pop(model.arn, None)
         bedrock.world.weights.pop(model.arn, None)
     return {}
 
@@ -104,7 +102,7 @@ def check_new_model(bedrock: Bedrock, name: str) -> None:
     :raises ServiceError: ValidationException or ServiceQuotaExceededException.
     """
     coming = [job.model_name for job in bedrock.jobs.values() if job.active]
-    coming += [job.name for job in bedrock.shelf.copies.values() if job.active]
+    coming += [job.name for job in bedrock.copies.values() if job.active]
     if name in coming or find(bedrock.models, name):
         raise invalid("The provided model name is currently in use.")
     check_custom_models(bedrock)
@@ -115,6 +113,16 @@ def _base_of(uri: str) -> BaseModel:
     known = [model for model in base_models() if model.on_demand and model.id.startswith("amazon.nova")]
     named = (model for model in known if model.id.removeprefix("amazon.").partition("-v")[0] in uri.lower())
     return next(named, next(model for model in known if model.id == "amazon.nova-lite-v1:0"))
+
+
+def metrics(job: Job) -> dict[str, Any]:
+    """Return the losses of a job that has completed; the model shows them too."""
+    if job.status != "Completed":
+        return {"validationMetrics": []}
+    return {
+        "trainingMetrics": {"trainingLoss": job.training_loss},
+        "validationMetrics": [{"validationLoss": loss} for loss in job.validation_losses],
+    }
 
 
 def _training(job: Job) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.creation import Creation
-from airflow_bedrock.local.api.members import present
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.api.quotas import check_model_units
 from airflow_bedrock.local.api.tags import check_tags
@@ -20,7 +19,7 @@ from airflow_bedrock.local.work.serving import provision
 
 _CREATION = Creation(
     "CreateProvisionedModelThroughput",
-    lambda bedrock: bedrock.shelf.throughputs,
+    lambda bedrock: bedrock.throughputs,
     provision,
     answer="provisionedModelArn",
 )
@@ -49,7 +48,7 @@ def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any
             commitment=commitment,
             commitment_expiration_time=_expiration(commitment, now),
         )
-        bedrock.shelf.meters[throughput.arn] = Meter(throughput.arn, throughput.name, throughput.units, now)
+        bedrock.meters[throughput.arn] = Meter(throughput.arn, throughput.name, throughput.units, now)
         return throughput
 
     return _CREATION.once(bedrock, request, make)
@@ -66,7 +65,7 @@ def list_provisioned_model_throughputs(bedrock: Bedrock, request: dict[str, Any]
     with bedrock.world.lock:
         found = [
             one
-            for one in select(bedrock.shelf.throughputs.values(), request, "creationTimeAfter", "creationTimeBefore")
+            for one in select(bedrock.throughputs.values(), request, "creationTimeAfter", "creationTimeBefore")
             if request.get("modelArnEquals", one.model_arn) == one.model_arn
         ]
         shown, more = page(found, request)
@@ -102,14 +101,14 @@ def delete_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any
                 f"The provisioned model {throughput.name} cannot be deleted before its commitment ends, "
                 f"at {expiration:%Y-%m-%dT%H:%M:%SZ}."
             )
-        del bedrock.shelf.throughputs[throughput.arn]
-        bedrock.shelf.meters[throughput.arn].ended = now
-        bedrock.shelf.tags.pop(throughput.arn, None)
+        del bedrock.throughputs[throughput.arn]
+        bedrock.meters[throughput.arn].ended = now
+        bedrock.tags.pop(throughput.arn, None)
     return {}
 
 
 def _throughput(bedrock: Bedrock, request: Mapping[str, Any]) -> Throughput:
-    return get(bedrock.shelf.throughputs, request["provisionedModelId"], "provisioned model")
+    return get(bedrock.throughputs, request["provisionedModelId"], "provisioned model")
 
 
 def _model(bedrock: Bedrock, identifier: str) -> tuple[str, str]:
@@ -135,7 +134,7 @@ def _successor(bedrock: Bedrock, throughput: Throughput, identifier: str) -> str
 
 
 def _check_name(bedrock: Bedrock, name: str) -> None:
-    if any(one.name == name for one in bedrock.shelf.throughputs.values()):
+    if any(one.name == name for one in bedrock.throughputs.values()):
         raise invalid("The provided provisioned model name is currently in use.")
 
 
@@ -150,19 +149,17 @@ def _expiration(commitment: str | None, now: datetime) -> datetime | None:
 
 def _described(throughput: Throughput) -> dict[str, Any]:
     """Return what Get and List show, which is the same."""
-    return present(
-        {
-            "modelUnits": throughput.units,
-            "desiredModelUnits": throughput.units,
-            "provisionedModelName": throughput.name,
-            "provisionedModelArn": throughput.arn,
-            "modelArn": throughput.model_arn,
-            "desiredModelArn": throughput.desired_model_arn,
-            "foundationModelArn": throughput.foundation_model_arn,
-            "status": throughput.status,
-            "creationTime": throughput.creation_time,
-            "lastModifiedTime": throughput.last_modified_time,
-            "commitmentDuration": throughput.commitment,
-            "commitmentExpirationTime": throughput.commitment_expiration_time,
-        }
-    )
+    return {
+        "modelUnits": throughput.units,
+        "desiredModelUnits": throughput.units,
+        "provisionedModelName": throughput.name,
+        "provisionedModelArn": throughput.arn,
+        "modelArn": throughput.model_arn,
+        "desiredModelArn": throughput.desired_model_arn,
+        "foundationModelArn": throughput.foundation_model_arn,
+        "status": throughput.status,
+        "creationTime": throughput.creation_time,
+        "lastModifiedTime": throughput.last_modified_time,
+        "commitmentDuration": throughput.commitment,
+        "commitmentExpirationTime": throughput.commitment_expiration_time,
+    }

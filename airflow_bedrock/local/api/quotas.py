@@ -21,7 +21,7 @@ def check_custom_models(bedrock: Bedrock) -> None:
     :raises ServiceError: ServiceQuotaExceededException.
     """
     coming = sum(job.active for job in bedrock.jobs.values())
-    coming += sum(job.active for job in bedrock.shelf.copies.values())
+    coming += sum(job.active for job in bedrock.copies.values())
     _check("custom models", len(bedrock.models) + coming, bedrock.world.settings.quotas.custom_models)
 
 
@@ -30,9 +30,9 @@ def check_imports(bedrock: Bedrock) -> None:
 
     :raises ServiceError: ServiceQuotaExceededException.
     """
-    quotas, active = bedrock.world.settings.quotas, sum(job.active for job in bedrock.shelf.imports.values())
+    quotas, active = bedrock.world.settings.quotas, sum(job.active for job in bedrock.imports.values())
     _check("model import jobs in progress", active, quotas.import_jobs)
-    _check("imported models", len(bedrock.shelf.imported) + active, quotas.imported_models)
+    _check("imported models", len(bedrock.imported) + active, quotas.imported_models)
 
 
 def check_deployments(bedrock: Bedrock) -> None:
@@ -58,7 +58,7 @@ def check_model_units(bedrock: Bedrock, wanted: int) -> None:
 
     :raises ServiceError: ServiceQuotaExceededException.
     """
-    used = sum(one.units for one in bedrock.shelf.throughputs.values() if one.commitment is None)
+    used = sum(one.units for one in bedrock.throughputs.values() if one.commitment is None)
     most = bedrock.world.settings.quotas.model_units
     _check("model units without a commitment", used + wanted - 1, most)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_bedrock.local.errors import ServiceError, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import Shelf
 
 MAX_TAGS = 50
 """The service takes no more on one resource, though its model allows 200."""
@@ -21,7 +22,7 @@ def tag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     with bedrock.world.lock:
         arn = _existing(bedrock, request)
         added = {one["key"] for one in request["tags"]}
-        _check_number(len(added | set(bedrock.shelf.tags.get(arn, {}))), "resource")
+        _check_number(len(added | set(bedrock.tags.get(arn, {}))), "resource")
         tag(bedrock, arn, request["tags"])
     return {}
 
@@ -29,7 +30,7 @@ def tag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
 def untag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Take tags from a resource; keys that it does not have are passed over."""
     with bedrock.world.lock:
-        tags = bedrock.shelf.tags.get(_existing(bedrock, request), {})
+        tags = bedrock.tags.get(_existing(bedrock, request), {})
         for key in request["tagKeys"]:
             tags.pop(key, None)
     return {}
@@ -38,7 +39,7 @@ def untag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
 def list_tags_for_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List the tags of a resource."""
     with bedrock.world.lock:
-        tags = bedrock.shelf.tags.get(_existing(bedrock, request), {})
+        tags = bedrock.tags.get(_existing(bedrock, request), {})
         return {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
 
 
@@ -54,7 +55,7 @@ def check_tags(request: Mapping[str, Any], *members: str) -> None:
 def tag(bedrock: Bedrock, arn: str, tags: Iterable[Mapping[str, str]] | None) -> None:
     """Add tags to a resource. Hold the world's lock."""
     if tags:
-        bedrock.shelf.tags.setdefault(arn, {}).update({one["key"]: one["value"] for one in tags})
+        bedrock.tags.setdefault(arn, {}).update({one["key"]: one["value"] for one in tags})
 
 
 def _check_number(number: int, what: str) -> None:
@@ -65,8 +66,7 @@ def _check_number(number: int, what: str) -> None:
 def _existing(bedrock: Bedrock, request: Mapping[str, Any]) -> str:
     """Return the ARN of the request's resource; every kind of resource lies on the shelf by its ARN."""
     arn: str = request["resourceARN"]
-    shelf = bedrock.shelf
-    kinds = (getattr(shelf, one.name) for one in fields(shelf) if one.name not in _UNTAGGED)
+    kinds = (getattr(bedrock, one.name) for one in fields(Shelf) if one.name not in _UNTAGGED)
     if not any(arn in kind for kind in kinds):
         raise not_found(f"The provided resource {arn} was not found.")
     return arn

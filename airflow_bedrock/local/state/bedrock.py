@@ -14,7 +14,7 @@ from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.runner import Runner
 from airflow_bedrock.local.settings import Settings
-from airflow_bedrock.local.state.resources import CustomModel, Deployment, Job, Shelf, new_id
+from airflow_bedrock.local.state.resources import Shelf, new_id
 
 
 class Named(Protocol):
@@ -68,7 +68,7 @@ class World:
     clients: Clients
     clock: Clock = field(default_factory=Clock)
     lock: threading.RLock = field(default_factory=threading.RLock)
-    shelves: dict[tuple[str, str], Shelf] = field(default_factory=dict)
+    accounts: dict[tuple[str, str], Bedrock] = field(default_factory=dict)
     weights: dict[str, LanguageModel] = field(default_factory=dict)
     keeping: Keeping = field(default_factory=Keeping)
     roles: dict[str, Any] = field(default_factory=dict)
@@ -81,38 +81,20 @@ class World:
     def bedrock(self, account: str, region: str) -> Bedrock:
         """Return Bedrock as this account sees it in this region."""
         with self.lock:
-            shelf = self.shelves.setdefault((account, region), Shelf())
-        return Bedrock(self, account, region, shelf)
+            return self.accounts.setdefault((account, region), Bedrock(self, account, region))
 
     def all(self) -> Iterator[Bedrock]:
         """Return Bedrock in every account and region that was used."""
         with self.lock:
-            return iter([Bedrock(self, *place, shelf) for place, shelf in self.shelves.items()])
+            return iter([*self.accounts.values()])
 
 
-@dataclass(frozen=True)
-class Bedrock:
-    """Bedrock of one account in one region."""
+class Bedrock(Shelf):
+    """Bedrock of one account in one region, with everything that is in it."""
 
-    world: World
-    account: str
-    region: str
-    shelf: Shelf
-
-    @property
-    def jobs(self) -> dict[str, Job]:
-        """Customization jobs by ARN."""
-        return self.shelf.jobs
-
-    @property
-    def models(self) -> dict[str, CustomModel]:
-        """Custom models by ARN."""
-        return self.shelf.models
-
-    @property
-    def deployments(self) -> dict[str, Deployment]:
-        """Custom model deployments by ARN."""
-        return self.shelf.deployments
+    def __init__(self, world: World, account: str, region: str) -> None:
+        super().__init__()
+        self.world, self.account, self.region = world, account, region
 
     @property
     def today(self) -> date:

@@ -149,7 +149,7 @@ class Keeper(Keeping):
             for bedrock in self._world.all():
                 for member in _TYPES:
                     place = f"bedrock/{bedrock.account}/{bedrock.region}/{member}/"
-                    changes |= self._changes(place, getattr(bedrock.shelf, member), None if everything else keys)
+                    changes |= self._changes(place, getattr(bedrock, member), None if everything else keys)
             changes |= self._changes("work/", self._world.runner.under_way(), None)
             weights = dict(self._world.weights)
         for arn in set(weights) - self._weights:
@@ -176,8 +176,8 @@ class Keeper(Keeping):
         for name, value in self._store.values.items():
             if name.startswith("bedrock/"):
                 _, account, region, member, key = name.split("/", 4)
-                shelf = self._world.bedrock(account, region).shelf
-                getattr(shelf, member)[key] = msgspec.json.decode(value, type=_TYPES[member], dec_hook=_anew)
+                bedrock = self._world.bedrock(account, region)
+                getattr(bedrock, member)[key] = msgspec.json.decode(value, type=_TYPES[member], dec_hook=_anew)
                 self._written.setdefault(name.removesuffix(key), set()).add(key)
             elif name.startswith("work/"):
                 self._written.setdefault("work/", set()).add(name.removeprefix("work/"))

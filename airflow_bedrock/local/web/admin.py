@@ -96,7 +96,7 @@ class Admin:
             return [
                 {"name": meter.name, "arn": meter.arn, "modelUnits": meter.units, "hours": meter.hours(now)}
                 for bedrock in self._world.all()
-                for meter in bedrock.shelf.meters.values()
+                for meter in bedrock.meters.values()
             ]
 
     def _calls(self, rest: str, query: str, body: bytes) -> list[Call]:

@@ -16,6 +16,7 @@ import xmltodict  # type: ignore[import-untyped]  # moto's own; it comes without
 
 from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import Shelf
 from airflow_bedrock.local.web.callers import Caller
 from airflow_bedrock.local.web.s3 import S3Request
 
@@ -83,7 +84,7 @@ def check_bedrock(caller: Caller, bedrock: Bedrock, operation: str, parameters: 
     if guardrail:
         context["bedrock:guardrailidentifier"] = guardrail
     resource = _resource(bedrock, operation, parameters)
-    tags = bedrock.shelf.tags.get(resource, {})
+    tags = bedrock.tags.get(resource, {})
     context |= {f"aws:resourcetag/{name.lower()}": value for name, value in tags.items()}
     caller.check(f"bedrock:{_ACTIONS.get(operation, operation)}", resource, context)
     if role := _role(parameters):
@@ -150,8 +151,8 @@ def _kinds(operation: str, member: str) -> tuple[str, ...]:
 
 
 def _resources(bedrock: Bedrock) -> Iterator[Any]:
-    for kind in fields(bedrock.shelf):
-        yield from (one for one in getattr(bedrock.shelf, kind.name).values() if hasattr(one, "name"))
+    for kind in fields(Shelf):
+        yield from (one for one in getattr(bedrock, kind.name).values() if hasattr(one, "name"))
 
 
 def _s3_resources(request: S3Request, environ: Mapping[str, Any]) -> list[str]:

@@ -151,7 +151,7 @@ def _models(bedrock: Bedrock) -> Iterable[Sequence[str]]:
     for model in bedrock.models.values():
         what = (model.name, bedrock.region, model.base_model, model.type, model.status)
         yield (*what, _time(model.creation_time))
-    for one in bedrock.shelf.imported.values():
+    for one in bedrock.imported.values():
         yield one.name, bedrock.region, one.architecture, "imported", one.status, _time(one.creation_time)
 
 
@@ -164,22 +164,22 @@ def _deployments(bedrock: Bedrock) -> Iterable[Sequence[str]]:
 
 
 def _throughput(bedrock: Bedrock) -> Iterable[Sequence[str]]:
-    for one in bedrock.shelf.throughputs.values():
+    for one in bedrock.throughputs.values():
         yield one.name, bedrock.region, one.model_arn, str(one.units), one.status, _time(one.creation_time)
 
 
 def _batch(bedrock: Bedrock) -> Iterable[Sequence[str]]:
-    for one in bedrock.shelf.invocations.values():
+    for one in bedrock.invocations.values():
         records = f"{one.counts.processed} of {one.counts.total}"
         times = _time(one.creation_time), _time(one.end_time)
         yield one.name, bedrock.region, one.request["modelId"], one.status, records, *times, one.message or ""
 
 
 def _coming(bedrock: Bedrock) -> Iterable[Sequence[str]]:
-    for copied in bedrock.shelf.copies.values():
+    for copied in bedrock.copies.values():
         what = (copied.name, bedrock.region, copied.source_arn, copied.status, _time(copied.creation_time))
         yield (*what, copied.failure_message or "")
-    for one in bedrock.shelf.imports.values():
+    for one in bedrock.imports.values():
         source = one.request["modelDataSource"]["s3DataSource"]["s3Uri"]
         what = (one.request["importedModelName"], bedrock.region, source, one.status, _time(one.creation_time))
         yield (*what, one.failure_message or "")

@@ -13,8 +13,8 @@ from airflow_bedrock.local.work.records import DataError
 def source_of(world: World, arn: str) -> CustomModel | None:
     """Return the model that is to be copied, wherever it is. Hold the world's lock."""
     _, _, _, region, account, _ = arn.split(":", 5)
-    shelf = world.shelves.get((account, region))
-    model = shelf.models.get(arn) if shelf else None
+    there = world.accounts.get((account, region))
+    model = there.models.get(arn) if there else None
     return model if model and model.status == "Active" else None
 
 
@@ -24,7 +24,7 @@ def copy(bedrock: Bedrock, job: CopyJob) -> Work:
     def fail(message: str) -> None:
         with bedrock.world.lock:
             job.status, job.failure_message = "Failed", message
-            bedrock.shelf.tags.pop(job.target_arn, None)
+            bedrock.tags.pop(job.target_arn, None)
 
     return framed(f"the copy {job.name}", _copy(bedrock, job), fail)
 

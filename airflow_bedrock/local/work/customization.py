@@ -211,7 +211,7 @@ class _Run:
                 kms_key_arn=bedrock.kms_key_arn(job.request.get("customModelKmsKeyId")),
             )
             tags = job.request.get("customModelTags", [])
-            bedrock.shelf.tags[arn] = {one["key"]: one["value"] for one in tags}
+            bedrock.tags[arn] = {one["key"]: one["value"] for one in tags}
             job.model_arn = arn
             self.end("Completed")
 

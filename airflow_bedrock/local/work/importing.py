@@ -55,9 +55,9 @@ def _import(bedrock: Bedrock, job: ImportJob) -> Work:
             instruct=architecture.instruct,
             checkpoint=checkpoint.fingerprint,
         )
-        bedrock.shelf.imported[model.arn] = model
+        bedrock.imported[model.arn] = model
         if tags := wanted.get("importedModelTags"):
-            bedrock.shelf.tags[model.arn] = {one["key"]: one["value"] for one in tags}
+            bedrock.tags[model.arn] = {one["key"]: one["value"] for one in tags}
         job.model_arn = model.arn
         _end(bedrock, job, "Completed")
 

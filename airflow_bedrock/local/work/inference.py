@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.local.catalog import askable, check_alive, foundation
-from airflow_bedrock.local.errors import ServiceError, invalid, not_found
+from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.learning.model import Answer, LanguageModel
 from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.learning.untrained import untrained_answer
-from airflow_bedrock.local.state.bedrock import Bedrock
-from airflow_bedrock.local.state.resources import ImportedModel
+from airflow_bedrock.local.state.bedrock import Bedrock, get
+from airflow_bedrock.local.state.resources import Deployment, ImportedModel, Throughput
 from airflow_bedrock.local.work.records import conversation
 from airflow_bedrock.local.work.tools import Tools, tools_of
 
@@ -125,10 +125,7 @@ def base_of_asked(bedrock: Bedrock, model_id: str) -> str:
     :raises ServiceError: there is nothing to ask.
     """
     with bedrock.world.lock:
-        if ":custom-model-deployment/" in model_id:
-            model_id = _deployed(bedrock, model_id)
-        elif ":provisioned-model/" in model_id:
-            model_id = _provisioned(bedrock, model_id)
+        model_id = _served(bedrock, model_id)
         if custom := bedrock.models.get(model_id):
             return custom.base_model
     return IMPORTED if _IMPORTED in model_id else foundation(bedrock.region, model_id)
@@ -181,43 +178,36 @@ def _texts(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
 def _behind(bedrock: Bedrock, model_id: str) -> LanguageModel | str:
     """Return the model that answers, or what an untrained one is made from: its id, or its checkpoint."""
     with bedrock.world.lock:
-        if ":custom-model-deployment/" in model_id:
-            return bedrock.world.weights[_deployed(bedrock, model_id)]
-        if ":provisioned-model/" in model_id:
-            provided = _provisioned(bedrock, model_id)
-            if custom := bedrock.models.get(provided):
-                return bedrock.world.weights.get(provided) or custom.checkpoint or ""
-            return askable(bedrock.region, provided, provisioned=True)
+        served = _served(bedrock, model_id)
+        if served != model_id and (custom := bedrock.models.get(served)):
+            return bedrock.world.weights.get(served) or custom.checkpoint or ""
         if _IMPORTED in model_id:
             return _imported(bedrock, model_id).checkpoint
+    if served != model_id:
+        return askable(bedrock.region, served, provisioned=True)
     if model_id.startswith("arn:") and not any(kind in model_id for kind in _FOUNDATION):
         raise invalid(f"The provided model identifier {model_id} cannot be asked: deploy the custom model first.")
     return askable(bedrock.region, model_id)
 
 
 def _imported(bedrock: Bedrock, arn: str) -> ImportedModel:
-    model = bedrock.shelf.imported.get(arn)
-    if model is None:
-        raise not_found(f"The provided imported model {arn} was not found.")
-    return model
+    return get(bedrock.imported, arn, "imported model")
 
 
-def _deployed(bedrock: Bedrock, arn: str) -> str:
-    deployment = bedrock.deployments.get(arn)
-    if deployment is None:
-        raise not_found(f"The provided custom model deployment {arn} was not found.")
-    if deployment.status != "Active":
-        raise ServiceError("ModelNotReadyException", f"The custom model deployment is {deployment.status}.")
-    return deployment.model_arn
-
-
-def _provisioned(bedrock: Bedrock, arn: str) -> str:
-    throughput = bedrock.shelf.throughputs.get(arn)
-    if throughput is None:
-        raise not_found(f"The provided provisioned model {arn} was not found.")
-    if throughput.status not in ("InService", "Updating"):
-        raise ServiceError("ModelNotReadyException", f"The provisioned model is {throughput.status}.")
-    return throughput.model_arn
+def _served(bedrock: Bedrock, identifier: str) -> str:
+    """Return the ARN of the model behind what serves one; any other identifier as it is. Hold the world's lock."""
+    serving: Deployment | Throughput
+    if ":custom-model-deployment/" in identifier:
+        kind = "custom model deployment"
+        serving = get(bedrock.deployments, identifier, kind)
+    elif ":provisioned-model/" in identifier:
+        kind = "provisioned model"
+        serving = get(bedrock.throughputs, identifier, kind)
+    else:
+        return identifier
+    if serving.status not in ("Active", "InService", "Updating"):
+        raise ServiceError("ModelNotReadyException", f"The {kind} is {serving.status}.")
+    return serving.model_arn
 
 
 def _cut(answer: Answer, stop_sequences: Sequence[str]) -> tuple[str, str]:

@@ -54,7 +54,7 @@ def deliver(bedrock: Bedrock, invocation: Invocation) -> None:
     A bucket that is gone since it was configured is not the caller's fault, and only logged.
     """
     with bedrock.world.lock:
-        config = bedrock.shelf.logging.get(CONFIGURATION, {})
+        config = bedrock.logging.get(CONFIGURATION, {})
     if "s3Config" not in config or not config.get("textDataDeliveryEnabled", True):
         return
     place, now = config["s3Config"], bedrock.world.clock.now()

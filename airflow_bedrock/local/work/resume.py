@@ -31,6 +31,6 @@ def resume(bedrock: Bedrock, started: Mapping[str, float]) -> None:
     :param started: when each piece of work was started, by its key, on the present clock.
     """
     for kind, work in _WORK.items():
-        for resource in getattr(bedrock.shelf, kind).values():
+        for resource in getattr(bedrock, kind).values():
             if resource.active:
                 bedrock.world.runner.add(resource.arn, work(bedrock, resource), started.get(resource.arn))

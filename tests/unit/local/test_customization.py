@@ -21,6 +21,7 @@ from airflow_bedrock.local.api.customization_jobs import (
 from airflow_bedrock.local.clock import ManualClock
 from airflow_bedrock.local.settings import Settings
 from airflow_bedrock.local.state.bedrock import Bedrock, World
+from airflow_bedrock.local.web.protocol import present
 
 
 class MemoryS3:
@@ -85,7 +86,7 @@ class Stage:
         return self.job()
 
     def job(self) -> dict[str, Any]:
-        return get_model_customization_job(self.bedrock, {"jobIdentifier": "job"})
+        return present(get_model_customization_job(self.bedrock, {"jobIdentifier": "job"}))
 
 
 def records(count: int) -> bytes:
