@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from scripts.stack import PROJECT, Airflow, StartError, interruptible, local_bedrock
+from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, StartError, interruptible, local_bedrock
 
 DAG_ID = "finetune_support_router"
 ENDED = {"success", "failed"}
@@ -117,7 +117,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     home: Path = arguments.home
     started = time.time()
     with interruptible(), local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as (bedrock, environment):
-        airflow = Airflow(home / "airflow", environment)
+        airflow = Airflow(home / "airflow", environment | SHORT_DEFERRALS)
         console.print(f"Local Bedrock   {bedrock}")
         if airflow.has_database:
             console.print(f"Airflow         reusing {_shown(airflow.home)}")

@@ -112,6 +112,11 @@ def _exports(log: Path) -> dict[str, str]:
     return dict(word.split("=", 1) for _, word in words)
 
 
+# Airflow may take a task for failed that is deferred for less than a round of its scheduler, as it is for a short job.
+# A retry takes up the same job.
+SHORT_DEFERRALS = {"AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2", "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "2"}
+
+
 class Airflow:
     """A private Airflow: its home, its database and, while it runs, its API.
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from scripts.stack import PROJECT, Airflow, StartError, interruptible, local_bedrock
+from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, StartError, interruptible, local_bedrock
 
 PORT = 8080
 
@@ -23,7 +23,7 @@ def main() -> int:
             interruptible(),
             local_bedrock(arguments.home, "--job-seconds", arguments.job_seconds) as (bedrock, environment),
         ):
-            airflow = Airflow(arguments.home / "airflow", environment, port=arguments.port)
+            airflow = Airflow(arguments.home / "airflow", environment | SHORT_DEFERRALS, port=arguments.port)
             print("Starting Airflow, half a minute …", flush=True)
             airflow.migrate()
             with airflow.standalone() as child:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
-from scripts.stack import BIN, Airflow
+from scripts.stack import BIN, SHORT_DEFERRALS, Airflow
 from tests.live.postgres import postgres
 from tests.until import until
 
@@ -66,7 +66,7 @@ def backfills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backfills]:
     # Unpausing starts the latest scheduled run too, as the page says; the end date is its advice.
     (dags / "retrain.py").write_text(DAG.replace("max_active_runs=2", f"max_active_runs=2, {END}"))
     with LocalBedrock(job_seconds=2) as local, postgres() as database:
-        environment = {**local.environment(), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
+        environment = {**local.environment(), **SHORT_DEFERRALS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
         airflow = Airflow(home, environment, dags=dags)
         airflow.migrate()
         with airflow.standalone():
