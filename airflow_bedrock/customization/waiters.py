@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
+from urllib.parse import quote, unquote
 
 from airflow_bedrock.customization.identity import Asker
 
@@ -41,11 +42,8 @@ class Waiter:
         )
 
     def tag(self, asker: Asker) -> dict[str, str]:
-        """Return the tag that says so, as the API takes it; its value is too long for a tag where the ids are.
-
-        The ids hold no spaces: Airflow allows none in them.
-        """
-        value = " ".join((self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id))
+        """Return the tag that says so, as the API takes it; its value is too long for a tag where the ids are."""
+        value = " ".join(map(_written, (self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id)))
         return {"key": f"{_KEY}{asker.instance}", "value": value}
 
     @property
@@ -65,8 +63,13 @@ def waiters(tags: Mapping[str, str]) -> list[Waiter | None]:
     return [_read(value) for key, value in tags.items() if key.startswith(_KEY)]
 
 
+def _written(text: str) -> str:
+    """Return an id in the characters of a tag: what a tag may not hold, and what parts ids, as =XX of its UTF-8."""
+    return quote(text, safe="+:/@").replace("~", "=7E").replace("%", "=")
+
+
 def _read(value: str) -> Waiter | None:
-    parts = value.split(" ")
+    parts = [unquote(part.replace("=", "%")) for part in value.split(" ")]
     if len(parts) != 5 or parts[0] not in ("task", "run"):
         return None
     until, dag_id, task_id, index, run_id = parts

@@ -6,11 +6,12 @@ import re
 
 from botocore.loaders import create_loader
 from botocore.model import ServiceModel
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.tags import MAX_TAGS, automatic_tags, with_tags
+from airflow_bedrock.customization.waiters import Waiter, fits, waiters
 from airflow_bedrock.shapes import problems
 
 SHAPE = ServiceModel(create_loader().load_service_model("bedrock", "service-2")).shape_for("TagList")
@@ -22,6 +23,19 @@ def test_every_tag_fits_the_service(dag: str, run: str, task: str, index: int) -
     """Whatever the ids hold."""
     asker = Asker(dag_id=dag, run_id=run, task_id=task, map_index=index)
     assert problems(SHAPE, with_tags([], automatic_tags(asker, "0.1.0"))) == []
+
+
+IDS = st.text(max_size=15)
+
+
+@given(dag=IDS, run=IDS, task=IDS, index=st.integers(-1, 5000), waits=st.booleans())
+@example(dag="モデル", run="manual__2026-01-01T00:00:00+00:00", task="größe~2", index=-1, waits=True)
+def test_a_waiter_is_read_from_the_tag_that_says_so(dag: str, run: str, task: str, index: int, waits: bool) -> None:
+    """Airflow takes letters of any script in ids, and a tilde in a run's; a tag takes neither."""
+    asker = Asker(dag_id=dag, run_id=run, task_id=task, map_index=index)
+    tag = Waiter.of(asker, waits=waits).tag(asker)
+    assert waiters({tag["key"]: tag["value"]}) == [Waiter.of(asker, waits=waits)]
+    assert not fits(tag) or problems(SHAPE, [tag]) == []
 
 
 @given(st.dictionaries(KEYS, KEYS, max_size=MAX_TAGS))
