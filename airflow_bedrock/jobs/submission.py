@@ -275,11 +275,11 @@ class Submission:
     def _may_count(self, summary: Seen, *, own_only: bool) -> bool:
         """Whether a job may be what is asked for, or one of this asker's: its names say so.
 
-        One of this asker's that has ended may be of the same ask; with ``dag`` only List shows it, if what is asked
-        for has come out differently: the name that Get was asked for holds that.
+        One of this asker's that has ended may be of the same ask: the name that Get was asked for holds ``job_name``,
+        and with ``dag`` what is asked for, which may have come out differently.
         """
         identity, names = self.identity, f"{summary.name}-{summary.model_name or self.identity.what_part}-"
-        if f"-{identity.who_part}-" in names and (identity.reuse == "dag" or summary.outcome is Outcome.RUNNING):
+        if f"-{identity.who_part}-" in names:
             return True
         if own_only:
             return False

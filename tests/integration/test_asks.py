@@ -118,7 +118,7 @@ RETRY, CLEAR = {"retry": 1}, {"clear": 1}
 
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])
 @pytest.mark.parametrize("ended", [False, True])
-@pytest.mark.parametrize("changed", ["template", "data"])
+@pytest.mark.parametrize("changed", ["template", "names", "data"])
 def test_an_automatic_retry_adopts_whatever_came_out_differently(
     airflow: Airflow, reuse: str, ended: bool, changed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,7 +126,9 @@ def test_an_automatic_retry_adopts_whatever_came_out_differently(
     arn = airflow.ask(reuse=reuse)
     if ended:
         airflow.local.clock.advance(600)
-    more = {"hyperparameters": {"epochCount": "3"}} if changed == "template" else {}
+    more: dict[str, Any] = {} if changed == "data" else {"hyperparameters": {"epochCount": "3"}}
+    if changed == "names":
+        more |= {"job_name": f"{airflow.folder}-later", "custom_model_name": f"{airflow.folder}-later"}
     if changed == "data":
         airflow.put("train.jsonl", "blue")
     assert airflow.ask(RETRY, reuse=reuse, **more) == arn
