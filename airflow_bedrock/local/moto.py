@@ -7,8 +7,9 @@ is put right in it: S3's events, the account in events.
 from __future__ import annotations
 
 import io
+import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -97,6 +98,29 @@ def parse_rest_json(
 def iam() -> IAMBackend:
     """Return the users, groups, roles and policies of the account."""
     return iam_backends[ACCOUNT]["aws"]
+
+
+def role(arn: str) -> Any:
+    """Return moto's own object for a role, or None where there is none."""
+    return next((one for one in iam().get_roles() if one.arn == arn), None)
+
+
+def policies_of(*holders: Any) -> Iterator[tuple[str, Any]]:
+    """Return the names and documents of the policies of users, groups and roles."""
+    for holder in holders:
+        for name, document in [*holder.policies.items()]:
+            yield name, policy_document(document)
+        for policy in [*holder.managed_policies.values()]:
+            (version,) = [one for one in policy.versions if one.is_default]
+            yield policy.name, policy_document(version.document)
+
+
+def policy_document(document: Any) -> Any:
+    """Return a policy as JSON; CloudFormation leaves some as they are, and of some moto takes any text."""
+    try:
+        return json.loads(document) if isinstance(document, str) else document
+    except ValueError:
+        return {"Statement": []}
 
 
 def assumed_roles() -> list[AssumedRole]:

@@ -9,7 +9,7 @@ from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.customization_request import base_of, check_config, check_data, hyperparameters_of
 from airflow_bedrock.local.api.models import check_new_model, metrics
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.quotas import check_jobs
+from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid
@@ -30,13 +30,13 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
     check_config(bedrock, base, request)
     hyperparameters = hyperparameters_of(base, request)
     arn = bedrock.new_arn(f"model-customization-job/{base.id}")
-    # Before the lock is taken: IAM and S3 are asked over HTTP.
+    # Before the lock is taken: S3 takes its time.
     check_role(bedrock, request["roleArn"], arn)
     _check_buckets(bedrock, request)
 
     def make() -> Job:
         _check_names(bedrock, request)
-        check_jobs(bedrock)
+        check_quotas(bedrock, "scheduled_jobs")
         now = bedrock.world.clock.now()
         return Job(
             arn=arn,

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.quotas import check_changing_deployments, check_deployments
+from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import check_alive
 from airflow_bedrock.local.errors import invalid
@@ -29,7 +29,7 @@ def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
         _check_model(bedrock, request["modelArn"])
         if find(bedrock.deployments, request["modelDeploymentName"]):
             raise invalid("The provided custom model deployment name is currently in use.")
-        check_deployments(bedrock)
+        check_quotas(bedrock, "deployments", "changing_deployments")
         now = bedrock.world.clock.now()
         return Deployment(
             arn=bedrock.new_arn("custom-model-deployment"),
@@ -78,7 +78,7 @@ def update_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
         deployment = _deployment(bedrock, request)
         _check_not_mutating(deployment)
         _check_model(bedrock, request["modelArn"])
-        check_changing_deployments(bedrock)
+        check_quotas(bedrock, "changing_deployments")
         deployment.update = Update(request["modelArn"])
     bedrock.world.runner.add(deployment.arn, update(bedrock, deployment))
     return {"customModelDeploymentArn": deployment.arn}

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.quotas import check_imports
+from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
@@ -24,12 +24,11 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
     """Begin to import a model."""
     check_tags(request, "jobTags", "importedModelTags")
     arn = bedrock.new_arn("model-import-job")
-    # Before the lock is taken: IAM is asked over HTTP.
     check_role(bedrock, request["roleArn"], arn)
 
     def make() -> ImportJob:
         _check_names(bedrock, request)
-        check_imports(bedrock)
+        check_quotas(bedrock, "import_jobs", "imported_models")
         now = bedrock.world.clock.now()
         return ImportJob(arn, request["jobName"], request, creation_time=now, last_modified_time=now)
 

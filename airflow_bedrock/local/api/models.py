@@ -8,7 +8,7 @@ from typing import Any
 from airflow_bedrock.base_models import BaseModel, base_models
 from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.quotas import check_custom_models
+from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_built
@@ -28,7 +28,6 @@ def create_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, 
         raise not_built("SageMaker model packages: use modelSourceConfig")
     arn = bedrock.new_arn("custom-model/imported")
     if role := request.get("roleArn"):
-        # Before the lock is taken: IAM is asked over HTTP.
         check_role(bedrock, role, arn)
     base = _base_of(request["modelSourceConfig"]["s3DataSource"]["s3Uri"]).customizable_id
 
@@ -105,7 +104,7 @@ def check_new_model(bedrock: Bedrock, name: str) -> None:
     coming += [job.name for job in bedrock.copies.values() if job.active]
     if name in coming or find(bedrock.models, name):
         raise invalid("The provided model name is currently in use.")
-    check_custom_models(bedrock)
+    check_quotas(bedrock, "custom_models")
 
 
 def _base_of(uri: str) -> BaseModel:

@@ -9,7 +9,7 @@ from typing import Any
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.paging import page, select
-from airflow_bedrock.local.api.quotas import check_model_units
+from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import check_alive, foundation, foundation_model_arn
 from airflow_bedrock.local.errors import ServiceError, conflict, invalid, not_found
@@ -35,7 +35,7 @@ def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any
         _check_name(bedrock, request["provisionedModelName"])
         commitment, now = request.get("commitmentDuration"), bedrock.world.clock.now()
         if commitment is None:
-            check_model_units(bedrock, request["modelUnits"])
+            check_quotas(bedrock, "model_units", wanted=request["modelUnits"])
         throughput = Throughput(
             arn=bedrock.new_arn("provisioned-model"),
             name=request["provisionedModelName"],

@@ -61,7 +61,6 @@ class World:
     :param weights: the language model behind each custom model, by ARN.
     :param faults: what goes wrong on demand.
     :param keeping: keeps state between runs.
-    :param roles: what IAM said of roles, by ARN; who changes IAM puts an empty one in its place.
     """
 
     settings: Settings
@@ -71,7 +70,6 @@ class World:
     accounts: dict[tuple[str, str], Bedrock] = field(default_factory=dict)
     weights: dict[str, LanguageModel] = field(default_factory=dict)
     keeping: Keeping = field(default_factory=Keeping)
-    roles: dict[str, Any] = field(default_factory=dict)
     faults: Faults = field(init=False)
 
     def __post_init__(self) -> None:

@@ -208,8 +208,6 @@ class Application:
             if visit.service == "iam" and visit.operation in SIMULATIONS:
                 return simulate(visit.operation, visit.environ["wsgi.input"].read())
             response = self._ask_moto(visit)
-            if visit.service in ("iam", "cloudformation") and not visit.operation.startswith(("Get", "List")):
-                self._world.roles = {}
             if visit.service == "iam" and response.status < 300 and not visit.operation.startswith(("Get", "List")):
                 self._world.keeping.write_roles()
             return response

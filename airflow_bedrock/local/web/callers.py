@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.errors import ServiceError
-from airflow_bedrock.local.moto import assumed_roles, iam
 from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.work.policies import Context, Decision, decide
 
@@ -62,10 +61,10 @@ def caller_of(environ: Mapping[str, Any], root: str) -> Caller | None:
         return None
     if not key:
         raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token", status=403)
-    for user in iam().users.values():
+    for user in moto.iam().users.values():
         if any(one.access_key_id == key and one.status == "Active" for one in user.access_keys):
             return _user(user)
-    for assumed in assumed_roles():
+    for assumed in moto.assumed_roles():
         if assumed.access_key_id == key and assumed.session_token == token:
             if assumed.expiration.replace(tzinfo=None) < datetime.now(UTC).replace(tzinfo=None):
                 message = "The security token included in the request is expired"
@@ -77,54 +76,40 @@ def caller_of(environ: Mapping[str, Any], root: str) -> Caller | None:
 
 def policies_of(arn: str) -> Documents | None:
     """Return the policies of a user, a group or a role; None where there is none of this ARN."""
-    backend = iam()
+    backend = moto.iam()
     for user in backend.users.values():
         if user.arn == arn:
-            return _documents(user, *backend.get_groups_for_user(user.name))
+            return dict(moto.policies_of(user, *backend.get_groups_for_user(user.name)))
     known: list[Any] = [*backend.groups.values(), *backend.roles.values()]
-    return next((_documents(one) for one in known if one.arn == arn), None)
+    return next((dict(moto.policies_of(one)) for one in known if one.arn == arn), None)
 
 
 def _user(user: Any) -> Caller:
-    groups = iam().get_groups_for_user(user.name)
+    groups = moto.iam().get_groups_for_user(user.name)
     tags = {one["Key"]: one["Value"] for one in user.tags or []}
     about = {"aws:userid": user.id, "aws:username": user.name, "aws:principaltype": "User"}
-    return Caller(user.arn, _documents(user, *groups), context=about | _principal(user.arn, tags))
+    return Caller(user.arn, dict(moto.policies_of(user, *groups)), context=about | _principal(user.arn, tags))
 
 
 def _session(assumed: Any) -> Caller:
     # A role that is gone has no policies any more, so its sessions may do nothing.
-    roles: Any = iam().roles.values()
-    role = next((one for one in roles if one.arn == assumed.role_arn), None)
+    role = moto.role(assumed.role_arn)
     tags = {one["Key"]: one["Value"] for one in getattr(role, "tags", None) or []}
     about = {"aws:userid": assumed.user_id, "aws:principaltype": "AssumedRole"}
-    policies = _documents(role) if role else {}
+    policies = dict(moto.policies_of(role)) if role else {}
     return Caller(assumed.arn, policies, _parsed(assumed.policy), about | _principal(assumed.role_arn, tags))
 
 
 def _parsed(session_policy: str | None) -> Mapping[str, Any] | None:
     if not session_policy:
         return None
-    try:
-        parsed = json.loads(session_policy)
-    except ValueError:
-        parsed = None  # moto takes any text
+    parsed = moto.policy_document(session_policy)
     return parsed if isinstance(parsed, Mapping) else {"Statement": []}
 
 
 def _principal(arn: str, tags: Mapping[str, str]) -> dict[str, str]:
     told = {"aws:principalarn": arn, "aws:principalaccount": ACCOUNT}
     return told | {f"aws:principaltag/{name.lower()}": value for name, value in tags.items()}
-
-
-def _documents(*holders: Any) -> Documents:
-    found: Documents = {}
-    for holder in holders:
-        found |= {name: json.loads(document) for name, document in holder.policies.items()}
-        for policy in holder.managed_policies.values():
-            (version,) = [one for one in policy.versions if one.is_default]
-            found[policy.name] = json.loads(version.document)
-    return found
 
 
 def _credentials(environ: Mapping[str, Any]) -> tuple[str, str]:
