@@ -82,7 +82,7 @@ class ManualClock(Clock):
         super().__init__()
         # A whole second, so that the sums of whole durations are exact.
         self._time = float(int(time.time())) if start is None else start
-        self._sleepers: list[Sleeper] = []
+        self._sleeper: Sleeper | None = None
         self._moving = threading.Lock()
 
     def time(self) -> float:
@@ -99,7 +99,7 @@ class ManualClock(Clock):
 
     def attach(self, sleeper: Sleeper) -> None:
         """Take on something that waits for this clock."""
-        self._sleepers.append(sleeper)
+        self._sleeper = sleeper
 
     def advance(self, seconds: float) -> None:
         """Let time pass, moment by moment; all that was due has been done when this returns.
@@ -121,9 +121,8 @@ class ManualClock(Clock):
             self._settle()
 
     def _next_due(self) -> float | None:
-        moments = [due for sleeper in self._sleepers if (due := sleeper.next_due()) is not None]
-        return min(moments, default=None)
+        return self._sleeper.next_due() if self._sleeper else None
 
     def _settle(self) -> None:
-        for sleeper in self._sleepers:
-            sleeper.settle()
+        if self._sleeper:
+            self._sleeper.settle()

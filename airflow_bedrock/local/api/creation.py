@@ -9,13 +9,13 @@ from typing import Any, Generic
 from airflow_bedrock.local.api.tags import tag
 from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.runner import Work
-from airflow_bedrock.local.state.bedrock import Bedrock, Resource
+from airflow_bedrock.local.state.bedrock import Bedrock, Kind
 from airflow_bedrock.local.state.resources import Accepted
 from airflow_bedrock.local.work.permissions import Role
 
 
 @dataclass(frozen=True)
-class Creation(Generic[Resource]):
+class Creation(Generic[Kind]):
     """How resources of a kind are created.
 
     :param operation: the operation's name.
@@ -26,12 +26,12 @@ class Creation(Generic[Resource]):
     """
 
     operation: str
-    kept: Callable[[Bedrock], dict[str, Resource]]
-    begin: Callable[[Bedrock, Resource], Work]
+    kept: Callable[[Bedrock], dict[str, Kind]]
+    begin: Callable[[Bedrock, Kind], Work]
     answer: str = "jobArn"
     tags: str = "tags"
 
-    def once(self, bedrock: Bedrock, request: dict[str, Any], make: Callable[[], Resource]) -> dict[str, Any]:
+    def once(self, bedrock: Bedrock, request: dict[str, Any], make: Callable[[], Kind]) -> dict[str, Any]:
         """Answer with a new resource, or with the one that the request's clientRequestToken has made before.
 
         :param make: checks what only the present state can tell, and makes the resource; under the world's lock.

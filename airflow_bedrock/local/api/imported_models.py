@@ -30,7 +30,7 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
         _check_names(bedrock, request)
         check_quotas(bedrock, "import_jobs", "imported_models")
         now = bedrock.world.clock.now()
-        return ImportJob(arn, request["jobName"], request, creation_time=now, last_modified_time=now)
+        return ImportJob(arn=arn, name=request["jobName"], request=request, creation_time=now, last_modified_time=now)
 
     return _CREATION.once(bedrock, request, make)
 

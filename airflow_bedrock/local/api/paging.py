@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from airflow_bedrock.local.errors import invalid
+from airflow_bedrock.local.state.bedrock import Kind
 
 PAGE = 100
 """Items a page when the request does not say; the service's own number is not published."""
-
-
-class Listed(Protocol):
-    """A resource in a list."""
-
-    arn: str
-    name: str
-    status: str
-    creation_time: datetime
 
 
 class Identified(Protocol):
@@ -30,11 +21,10 @@ class Identified(Protocol):
         """Its ARN."""
 
 
-Item = TypeVar("Item", bound=Listed)
 Paged = TypeVar("Paged", bound=Identified)
 
 
-def select(items: Iterable[Item], request: Mapping[str, Any], after: str, before: str) -> list[Item]:
+def select(items: Iterable[Kind], request: Mapping[str, Any], after: str, before: str) -> list[Kind]:
     """Return the items that the request's filters of name, status and time let through, in the order it asks for.
 
     :param after: the name of the filter for items created later than.

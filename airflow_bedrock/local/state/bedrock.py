@@ -14,17 +14,9 @@ from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.runner import Runner
 from airflow_bedrock.local.settings import Settings
-from airflow_bedrock.local.state.resources import Shelf, new_id
+from airflow_bedrock.local.state.resources import Resource, Shelf, new_id
 
-
-class Named(Protocol):
-    """A resource with a name and an ARN."""
-
-    arn: str
-    name: str
-
-
-Resource = TypeVar("Resource", bound=Named)
+Kind = TypeVar("Kind", bound=Resource)
 
 
 class Clients(Protocol):
@@ -114,14 +106,14 @@ class Bedrock(Shelf):
         return self.world.clients.client(service, self.region)
 
 
-def find(resources: Mapping[str, Resource], identifier: str) -> Resource | None:
+def find(resources: Mapping[str, Kind], identifier: str) -> Kind | None:
     """Return the resource with this ARN or name."""
     if identifier in resources:
         return resources[identifier]
     return next((resource for resource in resources.values() if resource.name == identifier), None)
 
 
-def get(resources: Mapping[str, Resource], identifier: str, kind: str) -> Resource:
+def get(resources: Mapping[str, Kind], identifier: str, kind: str) -> Kind:
     """Return the resource with this ARN or name.
 
     :param kind: what it is, for the message.

@@ -7,7 +7,7 @@ import string
 from array import array
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 PHASES = ("validation", "dataProcessing", "training")
 """What a customization job goes through, in order; ``statusDetails`` shows each."""
@@ -68,8 +68,28 @@ class Progress(Transient):
         return _thinned(list(enumerate(self.training_losses[:], start=1))), _thinned(self.validation_losses[:])
 
 
-@dataclass
-class Job:
+@dataclass(kw_only=True)
+class Resource:
+    """What all kinds of resources have.
+
+    ``UNDER_WAY`` are the statuses from which it goes on by itself.
+    """
+
+    UNDER_WAY: ClassVar[tuple[str, ...]] = ("InProgress",)
+
+    arn: str
+    name: str
+    creation_time: datetime
+    status: str = "InProgress"
+
+    @property
+    def active(self) -> bool:
+        """Whether it is under way, and so cannot be changed or deleted."""
+        return self.status in self.UNDER_WAY
+
+
+@dataclass(kw_only=True)
+class Job(Resource):
     """A model customization job.
 
     :param request: the CreateModelCustomizationJob request, as it came.
@@ -77,16 +97,14 @@ class Job:
     :param curves: the losses in training and in validation of a job that has ended.
     """
 
-    arn: str
-    name: str
+    UNDER_WAY = ("InProgress", "Stopping")
+
     model_name: str
     base_model: str
     base_model_arn: str
     request: dict[str, Any]
     hyperparameters: dict[str, str]
-    creation_time: datetime
     last_modified_time: datetime
-    status: str = "InProgress"
     end_time: datetime | None = None
     failure_message: str | None = None
     model_arn: str | None = None
@@ -113,14 +131,9 @@ class Job:
         kind: str = self.request.get("customizationType", "FINE_TUNING")
         return kind
 
-    @property
-    def active(self) -> bool:
-        """Whether it has not ended; Stopping is not an end."""
-        return self.status in ("InProgress", "Stopping")
 
-
-@dataclass
-class CustomModel:
+@dataclass(kw_only=True)
+class CustomModel(Resource):
     """A custom model: made by a job, copied, or trained elsewhere. Its weights are kept apart, under its ARN.
 
     :param base_model: the id of its foundation model.
@@ -131,12 +144,11 @@ class CustomModel:
     :param request: of one that was trained elsewhere: the CreateCustomModel request, as it came.
     """
 
-    arn: str
-    name: str
+    UNDER_WAY = ("Creating",)
+
     base_model: str
     base_model_arn: str
     type: str
-    creation_time: datetime
     job_arn: str | None = None
     kms_key_arn: str | None = None
     status: str = "Active"
@@ -144,71 +156,45 @@ class CustomModel:
     checkpoint: str | None = None
     request: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def active(self) -> bool:
-        """Whether it is on its way."""
-        return self.status == "Creating"
 
-
-@dataclass
-class CopyJob:
+@dataclass(kw_only=True)
+class CopyJob(Resource):
     """A model copy job, in the region that the copy goes to.
 
     :param name: the copy's.
     """
 
-    arn: str
-    name: str
     source_arn: str
     source_name: str
     source_account: str
     target_arn: str
     kms_key_arn: str | None
-    creation_time: datetime
-    status: str = "InProgress"
     failure_message: str | None = None
 
-    @property
-    def active(self) -> bool:
-        """Whether it has not ended."""
-        return self.status == "InProgress"
 
-
-@dataclass
-class ImportJob:
+@dataclass(kw_only=True)
+class ImportJob(Resource):
     """A model import job.
 
     :param request: the CreateModelImportJob request, as it came.
     """
 
-    arn: str
-    name: str
     request: dict[str, Any]
-    creation_time: datetime
     last_modified_time: datetime
-    status: str = "InProgress"
     end_time: datetime | None = None
     failure_message: str | None = None
     model_arn: str | None = None
 
-    @property
-    def active(self) -> bool:
-        """Whether it has not ended."""
-        return self.status == "InProgress"
 
-
-@dataclass
-class ImportedModel:
+@dataclass(kw_only=True)
+class ImportedModel(Resource):
     """A model that an import job made, and that is asked by its own ARN.
 
     :param instruct: whether it has a template for conversations.
     :param checkpoint: what tells its files from others; it stands for weights that cannot be read here.
     """
 
-    arn: str
-    name: str
     job_arn: str
-    creation_time: datetime
     architecture: str
     instruct: bool
     checkpoint: str
@@ -223,14 +209,11 @@ class Update:
     status: str = "Updating"
 
 
-@dataclass
-class Deployment:
+@dataclass(kw_only=True)
+class Deployment(Resource):
     """A custom model that can be asked on demand."""
 
-    arn: str
-    name: str
     model_arn: str
-    creation_time: datetime
     last_updated_time: datetime
     description: str | None = None
     status: str = "Creating"
@@ -248,8 +231,8 @@ class Deployment:
         return self.status == "Creating" or (self.update is not None and self.update.status == "Updating")
 
 
-@dataclass
-class Throughput:
+@dataclass(kw_only=True)
+class Throughput(Resource):
     """Provisioned throughput: model units that answer for one model, by the hour.
 
     :param model_arn: the model that answers: a foundation model or a custom one.
@@ -257,13 +240,12 @@ class Throughput:
     :param commitment: OneMonth or SixMonths; None without.
     """
 
-    arn: str
-    name: str
+    UNDER_WAY = ("Creating", "Updating")
+
     model_arn: str
     desired_model_arn: str
     foundation_model_arn: str
     units: int
-    creation_time: datetime
     last_modified_time: datetime
     status: str = "Creating"
     commitment: str | None = None
@@ -273,11 +255,6 @@ class Throughput:
     def models(self) -> set[str]:
         """The ARNs of the model that answers, and of the one that is to take its place."""
         return {self.model_arn, self.desired_model_arn}
-
-    @property
-    def active(self) -> bool:
-        """Whether it is being created or updated, and so cannot be changed or deleted."""
-        return self.status in ("Creating", "Updating")
 
 
 @dataclass
@@ -308,17 +285,14 @@ class Counts:
     failed: int = 0
 
 
-@dataclass
-class InvocationJob:
+@dataclass(kw_only=True)
+class InvocationJob(Resource):
     """A batch inference job.
 
     :param request: the CreateModelInvocationJob request, as it came.
     """
 
-    arn: str
-    name: str
     request: dict[str, Any]
-    creation_time: datetime
     last_modified_time: datetime
     expiration_time: datetime
     status: str = "Submitted"

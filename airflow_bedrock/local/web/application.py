@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import responses
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, parse_qsl, unquote
+from urllib.parse import parse_qs, unquote
 
-from werkzeug.datastructures import EnvironHeaders, MultiDict
 from werkzeug.test import run_wsgi_app
+from werkzeug.wrappers import Request
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import handler
@@ -28,7 +28,7 @@ from airflow_bedrock.local.web.hiding import without_new
 from airflow_bedrock.local.web.inside import INSIDE
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
-from airflow_bedrock.local.web.protocol import HttpRequest, HttpResponse, Router, parse, respond, respond_error
+from airflow_bedrock.local.web.protocol import HttpResponse, Router, parse, respond, respond_error
 from airflow_bedrock.local.web.reading import readable, serialization, signed_for
 from airflow_bedrock.local.web.s3 import S3Request, check_request, error_code, respond_s3_error, s3_request
 from airflow_bedrock.local.web.s3_objects import Objects
@@ -128,19 +128,12 @@ class Application:
         return respond_error(error)
 
     def _bedrock(self, visit: _Visit) -> HttpResponse:
-        request = HttpRequest(
-            method=visit.method,
-            path=visit.path,
-            query=MultiDict(parse_qsl(visit.environ["QUERY_STRING"], keep_blank_values=True)),
-            headers=EnvironHeaders(visit.environ),
-            body=visit.environ["wsgi.input"].read(),
-        )
         operation: OperationModel | None = None
         visit.operation = f"{visit.method} {visit.path}"
         try:
-            operation, labels = self._router.match(request.method, request.path)
+            operation, labels = self._router.match(visit.method, visit.path)
             visit.service, visit.operation = operation.service_model.service_name, operation.name
-            parameters = parse(operation, request, labels)
+            parameters = parse(operation, Request(visit.environ), labels)
         except Exception as error:
             refused = _told(error, visit.operation)
             return self._answer(visit, lambda _: respond_error(refused, operation), _refusal(operation))

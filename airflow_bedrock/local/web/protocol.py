@@ -10,14 +10,14 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 from botocore.utils import parse_timestamp
-from werkzeug.datastructures import Headers, MultiDict
+from werkzeug.wrappers import Request
 
 from airflow_bedrock.local.answers import Answer, Events, Payload
 from airflow_bedrock.local.errors import ServiceError, invalid
@@ -31,20 +31,6 @@ SERVICES = ("bedrock", "bedrock-runtime")
 
 _LABEL = re.compile(r"\{(\w+)(\+?)\}")
 _STATUSES = {"ModelNotReadyException": 429}
-
-
-@dataclass(frozen=True)
-class HttpRequest:
-    """A request as it came.
-
-    :param path: still percent-encoded, so that the slash within an ARN is told from one between path segments.
-    """
-
-    method: str
-    path: str
-    query: MultiDict[str, str] = field(default_factory=MultiDict)
-    headers: Headers = field(default_factory=Headers)
-    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -77,6 +63,7 @@ class Router:
     def match(self, method: str, path: str) -> tuple[OperationModel, dict[str, str]]:
         """Return the operation, and the parameters that its path holds.
 
+        :param path: still percent-encoded, so that the slash within an ARN is told from one between path segments.
         :raises ServiceError: UnknownOperationException (404), when no operation has that method and path.
         """
         for route in self._routes:
@@ -86,19 +73,20 @@ class Router:
         raise ServiceError("UnknownOperationException", f"Amazon Bedrock has no operation {method} {path}.", status=404)
 
 
-def parse(operation: OperationModel, request: HttpRequest, labels: Mapping[str, str]) -> dict[str, Any]:
+def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return the operation's parameters, checked against its input shape.
 
     :raises ServiceError: SerializationException for what cannot be read, ValidationException for what breaks a rule.
     """
-    _check_json(operation, request.body)
+    body = request.get_data()
+    _check_json(operation, body)
     told: RequestDict = {
-        "body": request.body,
+        "body": body,
         "headers": request.headers,
         "method": request.method,
         "url_params": dict(labels),
         "url_path": request.path,
-        "values": request.query,
+        "values": request.args,
     }
     try:
         parameters = parse_rest_json(operation, told, _timestamp)

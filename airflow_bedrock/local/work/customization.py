@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import datetime
 
 from airflow_bedrock.local.catalog import known, schedule
+from airflow_bedrock.local.faults import Phase
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.learning.training import (
     Batch,
@@ -27,7 +28,7 @@ from airflow_bedrock.local.work.artefacts import Row, write_metrics
 from airflow_bedrock.local.work.data import Data
 from airflow_bedrock.local.work.events import tell_of_job
 from airflow_bedrock.local.work.examples import examples_of
-from airflow_bedrock.local.work.frame import framed
+from airflow_bedrock.local.work.frame import check_fault, framed
 from airflow_bedrock.local.work.held_out import EarlyStopping, hold_out
 from airflow_bedrock.local.work.records import DataError, Record
 
@@ -95,7 +96,7 @@ class _Run:
             tell_of_job(self._bedrock, self._job)
             _wake_next(self._bedrock)
 
-    def _phase(self, name: str, work: Work) -> Work:
+    def _phase(self, name: Phase, work: Work) -> Work:
         phase = self._job.phases[name]
         with self._bedrock.world.lock:
             self._check_not_stopped()
@@ -103,8 +104,7 @@ class _Run:
             if phase.status == "NotStarted":
                 phase.status, phase.creation_time = "InProgress", self._touch()
                 phase.last_modified_time = phase.creation_time
-        if message := self._bedrock.world.faults.job_failure(self._job.name, name):
-            raise DataError(message)
+        check_fault(self._bedrock, self._job.name, name)
         with closing(work):  # at once where the job is stopped: a grader may run in it
             for due in work:
                 yield due
@@ -123,9 +123,7 @@ class _Run:
             yield self.now() + WAITING
 
     def _validate(self) -> Work:
-        data = Data(self._bedrock, self._job, self._s3)
-        data.read()
-        self._records, self._held_out = data.training, data.validation
+        self._records, self._held_out = Data(self._bedrock, self._job, self._s3).read()
         yield self._due(VALIDATED)
 
     def _process(self) -> Work:

@@ -38,20 +38,20 @@ class Data:
         self._s3 = s3
         self._role = Role(bedrock, job.request["roleArn"], job.arn)
         self._media_kinds: set[str] = set()
-        self.training: list[Record] = []
-        self.validation: list[list[Record]] = []
 
-    def read(self) -> None:
-        """Read and check everything.
+    def read(self) -> tuple[list[Record], list[list[Record]]]:
+        """Read and check everything, and return the records of training and those of each validator.
 
         :raises DataError: something cannot be read, written or trained on.
         """
         self._check_output(self._request["outputDataConfig"]["s3Uri"])
-        self.training = self._whole(self._training())
-        for validator in self._request.get("validationDataConfig", {}).get("validators", []):
-            self.validation.append(self._whole(self._file(validator["s3Uri"], self._method.max_validation_bytes)))
-        if problem := self._method.count_problem(len(self.training), sum(map(len, self.validation))):
+        training = self._whole(self._training())
+        validators = self._request.get("validationDataConfig", {}).get("validators", [])
+        most = self._method.max_validation_bytes
+        validation = [self._whole(self._file(validator["s3Uri"], most)) for validator in validators]
+        if problem := self._method.count_problem(len(training), sum(map(len, validation))):
             raise DataError(problem)
+        return training, validation
 
     def _training(self) -> Iterator[Record]:
         wanted = self._request["trainingDataConfig"]

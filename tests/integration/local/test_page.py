@@ -238,7 +238,17 @@ def test_a_thousand_jobs() -> None:
     for number in range(1000):
         arn = f"arn:aws:bedrock:eu-west-1:123456789012:model-customization-job/nova/{number:012}"
         created = now + timedelta(seconds=number)
-        jobs[arn] = Job(arn, f"job-{number}", "model", "nova", "nova", {}, {}, created, created)
+        jobs[arn] = Job(
+            arn=arn,
+            name=f"job-{number}",
+            creation_time=created,
+            last_modified_time=created,
+            model_name="model",
+            base_model="nova",
+            base_model_arn="nova",
+            request={},
+            hyperparameters={},
+        )
         jobs[arn].progress.training_losses.extend(1 / step for step in range(1, 5001))
     shown = Page(page(world, Journal()).body.decode())
     assert [row[0] for row in shown.tables["Jobs"][1:]] == [f"job-{number}" for number in reversed(range(1000))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,23 +11,20 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.local.api.paging import page, select
 from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.state.resources import Resource
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-@dataclass
-class Thing:
-    arn: str
-    name: str
-    creation_time: datetime
-    status: str = "Active"
+def thing(name: str, seconds: float) -> Resource:
+    return Resource(arn=f"arn:{name}", name=name, creation_time=START + timedelta(seconds=seconds), status="Active")
 
 
-def things(count: int) -> list[Thing]:
-    return [Thing(f"arn:{number}", f"thing-{number}", START + timedelta(seconds=number)) for number in range(count)]
+def things(count: int) -> list[Resource]:
+    return [thing(f"thing-{number}", number) for number in range(count)]
 
 
-def wanted(items: list[Thing], **request: Any) -> list[str]:
+def wanted(items: list[Resource], **request: Any) -> list[str]:
     return [item.name for item in select(items, request, "after", "before")]
 
 
@@ -49,7 +45,7 @@ def test_new_items_do_not_move_the_pages() -> None:
     """An item that is created between two calls is not shown twice, and hides nothing."""
     items = things(4)[::-1]
     first, token = page(items, {"maxResults": 2})
-    newest = Thing("arn:new", "new", START + timedelta(days=1))
+    newest = thing("new", 86400)
     second, _ = page([newest, *items], {"maxResults": 2, **token})
     assert [item.name for item in [*first, *second]] == ["thing-3", "thing-2", "thing-1", "thing-0"]
 

@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import botocore.session
 import pytest
-from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Request
 
 from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError
-from airflow_bedrock.local.web.protocol import SERVICES, HttpRequest, Router, parse, respond, respond_error
+from airflow_bedrock.local.web.protocol import SERVICES, Router, parse, respond, respond_error
 
 ROUTER = Router()
 JOB_ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghij12"
@@ -51,8 +51,8 @@ def test_unknown_path_is_an_unknown_operation(method: str, path: str) -> None:
 
 def test_query_and_labels_become_typed_parameters() -> None:
     """Parameters of a list come typed: numbers as numbers, times as times."""
-    query = MultiDict({"maxResults": "7", "creationTimeAfter": "2026-11-21T00:00:00Z", "nameContains": "x"})
-    request = HttpRequest("GET", "/model-customization-jobs", query)
+    query = {"maxResults": "7", "creationTimeAfter": "2026-11-21T00:00:00Z", "nameContains": "x"}
+    request = Request.from_values("/model-customization-jobs", query_string=query)
     assert parse(operation("ListModelCustomizationJobs"), request, {}) == {
         "maxResults": 7,
         "creationTimeAfter": datetime(2026, 11, 21, tzinfo=UTC),
@@ -64,14 +64,16 @@ def test_query_and_labels_become_typed_parameters() -> None:
 def test_unreadable_body_is_a_serialization_error(body: bytes) -> None:
     """A body that is no JSON object, or has a member of another type, is refused like AWS refuses it."""
     with pytest.raises(ServiceError) as caught:
-        parse(operation("CreateModelCustomizationJob"), HttpRequest("POST", "/", body=body), {})
+        parse(operation("CreateModelCustomizationJob"), Request.from_values(method="POST", data=body), {})
     assert caught.value.code in ("SerializationException", "ValidationException")
 
 
 def test_broken_rules_are_told_in_one_message() -> None:
     """A request that breaks rules is refused with all of them."""
     with pytest.raises(ServiceError) as caught:
-        parse(operation("CreateModelCustomizationJob"), HttpRequest("POST", "/", body=b'{"jobName": "a b"}'), {})
+        parse(
+            operation("CreateModelCustomizationJob"), Request.from_values(method="POST", data=b'{"jobName": "a b"}'), {}
+        )
     assert caught.value.code == "ValidationException"
     assert caught.value.message.startswith("6 validation errors detected: ")
     assert "Value at 'jobName' failed to satisfy constraint: Member must satisfy regular" in caught.value.message
