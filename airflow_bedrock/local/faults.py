@@ -11,7 +11,7 @@ import itertools
 import threading
 from collections.abc import Callable, Collection, Iterator
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import msgspec
 
@@ -51,14 +51,6 @@ class Fault(
     def effect(self) -> str:
         """What it does, as JSON and the journal name it."""
         return str(self.__struct_config__.tag)
-
-    def strikes(self, seen: int, struck: int) -> bool:
-        """Whether it strikes one that it concerns.
-
-        :param seen: how many such there were before.
-        :param struck: how many of them it struck.
-        """
-        return seen >= self.skip and (self.times is None or struck < self.times)
 
 
 class CallFault(Fault, frozen=True, kw_only=True):
@@ -156,6 +148,26 @@ class Standing(msgspec.Struct):
     seen: int = 0
     struck: int = 0
 
+    @property
+    def used_up(self) -> bool:
+        """Whether it has struck as often as it may."""
+        return self.fault.times is not None and self.struck >= self.fault.times
+
+    def strikes(self) -> bool:
+        """Count a call, and return whether it is struck."""
+        strikes = self.seen >= self.fault.skip and not self.used_up
+        self.seen += 1
+        self.struck += strikes
+        return strikes
+
+
+class When(TypedDict, total=False):
+    """Which calls a fault strikes, and how long it stands; as in :class:`CallFault`."""
+
+    service: Service | None
+    times: int | None
+    seconds: float | None
+
 
 class Plan(msgspec.Struct):
     """What happens to one call.
@@ -202,25 +214,10 @@ class Faults:
             self._standing[number] = Standing(number, fault, until)
         return number
 
-    def throttle(
-        self,
-        operation: str = "*",
-        *,
-        seconds: float | None = None,
-        times: int | None = None,
-        service: Service | None = None,
-    ) -> str:
+    def throttle(self, operation: str = "*", **when: Unpack[When]) -> str:
         """Throttle an operation, or all: ThrottlingException (429), and SlowDown (503) from S3."""
-        return self.add(
-            Error(
-                service=service,
-                operation=operation,
-                times=times,
-                seconds=seconds,
-                code="ThrottlingException",
-                message="Too many requests, please wait before trying again.",
-            )
-        )
+        message = "Too many requests, please wait before trying again."
+        return self.add(Error(operation=operation, code="ThrottlingException", message=message, **when))
 
     def fail(
         self,
@@ -228,57 +225,35 @@ class Faults:
         code: str | None = None,
         *,
         nth: int = 1,
-        times: int | None = 1,
         status: int | None = None,
         message: str | None = None,
         executed: bool = False,
-        service: Service | None = None,
+        **when: Unpack[When],
     ) -> str:
         """Fail the n-th call of an operation, counted from now, with an error code or an HTTP status.
 
-        :param times: how many calls fail from the n-th on; None for all.
+        :param when: ``times`` says how many calls fail from the n-th on; one where it is not given, None for all.
         :param executed: the operation is carried out, and only its answer is lost.
         """
         if code is None and status is None:
             code = "InternalServerException"
-        return self.add(
-            Error(
-                service=service,
-                operation=operation,
-                skip=nth - 1,
-                times=times,
-                code=code,
-                status=status,
-                message=message,
-                executed=executed,
-            )
+        when.setdefault("times", 1)
+        what = Error(
+            operation=operation, skip=nth - 1, code=code, status=status, message=message, executed=executed, **when
         )
+        return self.add(what)
 
-    def drop(
-        self,
-        operation: str,
-        *,
-        nth: int = 1,
-        times: int | None = 1,
-        executed: bool = True,
-        service: Service | None = None,
-    ) -> str:
-        """Carry the n-th call out, then close the connection without an answer."""
-        return self.add(Drop(service=service, operation=operation, skip=nth - 1, times=times, executed=executed))
+    def drop(self, operation: str, *, nth: int = 1, executed: bool = True, **when: Unpack[When]) -> str:
+        """Carry the n-th call out, then close the connection without an answer; once, unless ``times`` says more."""
+        when.setdefault("times", 1)
+        return self.add(Drop(operation=operation, skip=nth - 1, executed=executed, **when))
 
-    def delay(
-        self,
-        operation: str,
-        by: float,
-        *,
-        times: int | None = None,
-        service: Service | None = None,
-    ) -> str:
+    def delay(self, operation: str, by: float, **when: Unpack[When]) -> str:
         """Answer late.
 
         :param by: seconds of the computer, whatever the clock.
         """
-        return self.add(Delay(service=service, operation=operation, times=times, delay=by))
+        return self.add(Delay(operation=operation, delay=by, **when))
 
     def hide_new_jobs(self, seconds: float, *, from_list: bool = True, from_get: bool = True) -> list[str]:
         """Keep customization jobs from List, Get or both until they are so many seconds old."""
@@ -301,14 +276,8 @@ class Faults:
 
     def expire_credentials(self, *, times: int | None = 1) -> str:
         """Answer calls with ExpiredTokenException (403), and ExpiredToken (400) from S3."""
-        return self.add(
-            Error(
-                service="*",
-                times=times,
-                code="ExpiredTokenException",
-                message="The security token included in the request is expired",
-            )
-        )
+        message = "The security token included in the request is expired"
+        return self.add(Error(service="*", times=times, code="ExpiredTokenException", message=message))
 
     def remove(self, id: str) -> bool:  # noqa: A002  # the word for it
         """Remove a fault, and return whether it stood."""
@@ -351,24 +320,15 @@ class Faults:
                 fault = one.fault
                 if not isinstance(fault, FailJob) or fault.phase != phase or not fnmatchcase(job, fault.job):
                     continue
-                if _counts(one):
+                if one.strikes():
                     return fault.message or f"The job failed in its phase {phase}."
         return None
 
     def _forget_ended(self) -> None:
         now = self._now()
         for one in list(self._standing.values()):
-            used_up = one.fault.times is not None and one.struck >= one.fault.times
-            if used_up or (one.until is not None and now >= one.until):
+            if one.used_up or (one.until is not None and now >= one.until):
                 del self._standing[one.id]
-
-
-def _counts(one: Standing) -> bool:
-    """Count a call, and return whether it is struck."""
-    strikes = one.fault.strikes(one.seen, one.struck)
-    one.seen += 1
-    one.struck += strikes
-    return strikes
 
 
 def _apply(one: Standing, plan: Plan) -> None:
@@ -376,7 +336,7 @@ def _apply(one: Standing, plan: Plan) -> None:
     if isinstance(fault, Error | Drop) and plan.answer is not None:
         one.seen += 1  # another answers; this one strikes later
         return
-    if not _counts(one):
+    if not one.strikes():
         return
     match fault:
         case Error() | Drop():

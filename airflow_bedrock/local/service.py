@@ -13,7 +13,6 @@ import boto3
 import botocore.loaders
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.clock import Clock, ManualClock
@@ -21,6 +20,7 @@ from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.settings import ACCOUNT, KEY, ROLE_NAME, Settings
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.keeper import Keeper
+from airflow_bedrock.local.state.made import make, make_bucket
 from airflow_bedrock.local.web.application import Application
 from airflow_bedrock.local.web.guard import Guard
 from airflow_bedrock.local.web.inside import ENDPOINT, answer_by
@@ -130,8 +130,7 @@ class LocalBedrock:
             self._world.accounts.clear()
             self._world.weights.clear()
         moto.reset()
-        self._make_bucket()
-        self._make_role()
+        self._make_bucket_and_role()
         if self._keeper:
             self._keeper.write_everything()
         self.faults.clear()
@@ -205,8 +204,7 @@ class LocalBedrock:
             for bedrock in self._world.all():
                 resume(bedrock, started)
             self._world.keeping = self._keeper
-        self._make_bucket()
-        self._make_role()
+        self._make_bucket_and_role()
         if self._keeper:
             self._keeper.start()
 
@@ -222,24 +220,12 @@ class LocalBedrock:
             self._keeper.close()
         self._keeper = None
 
-    def _make_bucket(self) -> None:
+    def _make_bucket_and_role(self) -> None:
         region = self._settings.region
-        elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        try:
-            self._clients.client("s3", region).create_bucket(Bucket=self.bucket, **elsewhere)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
-                raise
-
-    def _make_role(self) -> None:
-        iam = self._clients.client("iam", self._settings.region)
-        try:
-            iam.create_role(RoleName=ROLE_NAME, AssumeRolePolicyDocument=json.dumps(_TRUST))
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "EntityAlreadyExists":
-                raise
-            return
-        iam.put_role_policy(RoleName=ROLE_NAME, PolicyName="CustomModels", PolicyDocument=json.dumps(_POLICY))
+        make_bucket(self._clients.client("s3", region), self.bucket, region)
+        iam = self._clients.client("iam", region)
+        if make(iam.create_role, RoleName=ROLE_NAME, AssumeRolePolicyDocument=json.dumps(_TRUST)):
+            iam.put_role_policy(RoleName=ROLE_NAME, PolicyName="CustomModels", PolicyDocument=json.dumps(_POLICY))
 
 
 class _Clients:

@@ -6,43 +6,18 @@ To add an operation, write its function; :func:`handler` finds it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from botocore import xform_name
 
 from airflow_bedrock.local.answers import Answer
-from airflow_bedrock.local.api import (
-    copy_jobs,
-    customization_jobs,
-    deployments,
-    foundation_models,
-    imported_models,
-    inference_profiles,
-    invocation_jobs,
-    invocation_logging,
-    models,
-    provisioned_throughput,
-    runtime,
-    tags,
-)
 from airflow_bedrock.local.state.bedrock import Bedrock
 
 Handler = Callable[[Bedrock, dict[str, Any]], Answer]
 
-_MODULES = (
-    customization_jobs,
-    models,
-    copy_jobs,
-    imported_models,
-    deployments,
-    provisioned_throughput,
-    foundation_models,
-    inference_profiles,
-    tags,
-    runtime,
-    invocation_logging,
-    invocation_jobs,
-)
+_MODULES = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
 
 
 def handler(operation: str) -> Handler | None:

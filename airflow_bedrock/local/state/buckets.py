@@ -14,6 +14,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local.checksums import ALGORITHMS, checksum
+from airflow_bedrock.local.state.made import make_bucket
 from airflow_bedrock.local.state.places import Places
 from airflow_bedrock.local.state.store import Store, write_whole
 
@@ -105,7 +106,7 @@ class Buckets:
     def restore(self) -> None:
         """Make the buckets and put the objects into them; files that somebody has added become objects too."""
         for name, bucket in self._buckets.items():
-            self._make_bucket(name, bucket.region)
+            make_bucket(self._s3, name, bucket.region)
         for name, objects in self._objects.items():
             for key, kept in list(objects.items()):
                 if (self._directory / kept.file).exists():
@@ -178,17 +179,9 @@ class Buckets:
             if path.is_file() and file not in known and not path.name.startswith("."):
                 _, bucket, key = file.split("/", 2)
                 if bucket not in self._buckets:
-                    self._make_bucket(bucket, "us-east-1")
+                    make_bucket(self._s3, bucket, "us-east-1")
                 self._s3.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
                 self.write(bucket, key)
-
-    def _make_bucket(self, name: str, region: str) -> None:
-        elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        try:
-            self._s3.create_bucket(Bucket=name, **elsewhere)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
-                raise
 
 
 def _checksum(algorithm: str, content: bytes) -> dict[str, str]:

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import msgspec
-from botocore.exceptions import ClientError
 
+from airflow_bedrock.local.state.made import make
 from airflow_bedrock.local.state.store import Store
 
 
@@ -42,23 +42,16 @@ class Roles:
             (document,) = [one["Document"] for one in policy["PolicyVersionList"] if one["IsDefaultVersion"]]
             # Moto leaves the name out, which the ARN ends in.
             name, path = policy["Arn"].rpartition("/")[2], policy["Path"]
-            self._make("create_policy", PolicyName=name, Path=path, PolicyDocument=json.dumps(document))
+            make(self._iam.create_policy, PolicyName=name, Path=path, PolicyDocument=json.dumps(document))
         for role in kept["roles"]:
             self._restore_role(role)
 
     def _restore_role(self, role: dict[str, Any]) -> None:
         name, trust = role["RoleName"], json.dumps(role["AssumeRolePolicyDocument"])
         tags = {"Tags": role["Tags"]} if role.get("Tags") else {}
-        self._make("create_role", RoleName=name, Path=role["Path"], AssumeRolePolicyDocument=trust, **tags)
+        make(self._iam.create_role, RoleName=name, Path=role["Path"], AssumeRolePolicyDocument=trust, **tags)
         for policy in role["RolePolicyList"]:
             document = json.dumps(policy["PolicyDocument"])
             self._iam.put_role_policy(RoleName=name, PolicyName=policy["PolicyName"], PolicyDocument=document)
         for policy in role["AttachedManagedPolicies"]:
             self._iam.attach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
-
-    def _make(self, operation: str, **parameters: Any) -> None:
-        try:
-            getattr(self._iam, operation)(**parameters)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "EntityAlreadyExists":
-                raise

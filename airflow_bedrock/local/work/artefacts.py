@@ -25,15 +25,16 @@ def write_metrics(
     :param inner_folder: whether validation metrics lie in a folder ``validation/`` of their own.
     """
     folder = f"{output.rstrip('/')}/model-customization-job-{job_id}"
-    write(s3, f"{folder}/{TRAINING}", _table("training_loss", training))
+    write(s3, f"{folder}/{TRAINING}", _table("training_loss", training), "text/csv")
     if validation:
         inner = "/validation" if inner_folder else ""
-        write(s3, f"{folder}/{VALIDATION}{inner}/validation_metrics.csv", _table("validation_loss", validation))
+        file = f"{folder}/{VALIDATION}{inner}/validation_metrics.csv"
+        write(s3, file, _table("validation_loss", validation), "text/csv")
 
 
-def _table(loss_name: str, rows: Sequence[Row]) -> str:
+def _table(loss_name: str, rows: Sequence[Row]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["step_number", "epoch_number", loss_name, "perplexity"])
     writer.writerows((step, epoch, loss, math.exp(min(loss, 700.0))) for step, epoch, loss in rows)
-    return text.getvalue()
+    return text.getvalue().encode()

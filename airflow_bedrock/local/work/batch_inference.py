@@ -150,8 +150,8 @@ class _Run:
                 yield self._started
                 if self._job.status == "Stopping":
                     return
-            text = b"".join(msgspec.json.encode(line) + b"\n" for line in lines).decode()
-            write(self._s3, f"{self._output}/{PurePosixPath(file).name}.out", text, "application/jsonl")
+            content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+            write(self._s3, f"{self._output}/{PurePosixPath(file).name}.out", content, "application/jsonl")
         counts = self._job.counts
         manifest = {
             "totalRecordCount": counts.total,
@@ -160,7 +160,7 @@ class _Run:
             "errorRecordCount": counts.failed,
             **self._tokens,
         }
-        write(self._s3, f"{self._output}/manifest.json.out", msgspec.json.encode(manifest).decode(), "application/json")
+        write(self._s3, f"{self._output}/manifest.json.out", msgspec.json.encode(manifest), "application/json")
 
     def _asked(self, record: _Record) -> dict[str, Any]:
         shown: dict[str, Any] = {"recordId": record.recordId, "modelInput": record.modelInput}

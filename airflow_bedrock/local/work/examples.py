@@ -1,18 +1,28 @@
-"""From records to what a model learns: as they are, answered by a teacher, or chosen by a grader."""
+"""From records to what a model learns: as they are, answered by a teacher, or chosen by a grader.
+
+Reinforcement fine-tuning is imitated: of several answers to a prompt, the model learns the one the grader likes best.
+That is rejection sampling (best of n), not the policy optimisation of the service. As the small model knows no language
+to begin with, its answers are drawn from the reference answers of the data: rewards are the grader's own and real.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from airflow_bedrock.base_models import foundation_model_id
+from airflow_bedrock.local.learning.model import generator
 from airflow_bedrock.local.learning.training import Example
 from airflow_bedrock.local.learning.untrained import untrained_answer
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.work.grader import Grader
 from airflow_bedrock.local.work.records import Record
-from airflow_bedrock.local.work.reinforcement import best_answers
+
+SAMPLES = 4
+"""Answers to each prompt when ``trainingSamplePerPrompt`` is not given."""
 
 
 def examples_of(bedrock: Bedrock, job: Job, records: Sequence[Record]) -> Generator[float, None, list[Example]]:
@@ -33,3 +43,36 @@ def _taught(records: Sequence[Record], teacher: str) -> Iterator[Example]:
     for record in records:
         answer = record.completion
         yield Example(record.prompt, untrained_answer(teacher, record.prompt).text if answer is None else answer)
+
+
+def best_answers(
+    records: Sequence[Record], grader: Grader, hyperparameters: Mapping[str, Any]
+) -> Generator[float, None, list[Example]]:
+    """Return each prompt with the answer that got the highest reward; the first of those that are equally good.
+
+    It is a part of a piece of work: the grader takes its time.
+
+    :raises DataError: the grader fails.
+    """
+    candidates = sorted({_answer(record) for record in records})
+    samples = hyperparameters.get("trainingSamplePerPrompt", SAMPLES)
+    drawn = [_draw(number, record, candidates, samples) for number, record in enumerate(records)]
+    samples_of = [(record.fields, answer) for record, answers in zip(records, drawn, strict=True) for answer in answers]
+    rewards = iter((yield from grader.rewards(samples_of)))
+    return [
+        Example(record.prompt, max(((next(rewards), -place, answer) for place, answer in enumerate(answers)))[2])
+        for record, answers in zip(records, drawn, strict=True)
+    ]
+
+
+def _draw(number: int, record: Record, candidates: Sequence[str], samples: int) -> list[str]:
+    """Return some answers to a prompt: its own among them, at a place of its own."""
+    random = generator(f"{number} {record.prompt}")
+    others = [candidates[place] for place in random.permutation(len(candidates))[:samples]]
+    own = _answer(record)
+    return others if own in others else [*others[1:], own]
+
+
+def _answer(record: Record) -> str:
+    reference = record.fields.get("reference_answer", "")
+    return reference if isinstance(reference, str) else msgspec.json.encode(reference).decode()

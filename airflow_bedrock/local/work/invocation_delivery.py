@@ -17,7 +17,7 @@ import msgspec
 
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CONFIGURATION
-from airflow_bedrock.local.work.s3 import write_bytes
+from airflow_bedrock.local.work.s3 import write
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def deliver(bedrock: Bedrock, invocation: Invocation) -> None:
     uri = f"s3://{place['bucketName']}/{log_folder(bedrock, place)}/{bedrock.region}/{name}"
     try:
         content = gzip.compress(msgspec.json.encode(_described(bedrock, invocation, now)) + b"\n")
-        write_bytes(bedrock.client("s3"), uri, content, "application/json")
+        write(bedrock.client("s3"), uri, content, "application/json")
     except Exception:
         log.exception("Local Bedrock: an invocation log could not be written to %s", uri)
 

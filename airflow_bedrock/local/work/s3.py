@@ -104,12 +104,7 @@ def unwritable(uri: str) -> DataError:
     )
 
 
-def write(s3: Any, uri: str, text: str, content_type: str = "text/csv") -> None:
-    """Write an object that holds text."""
-    write_bytes(s3, uri, text.encode(), content_type)
-
-
-def write_bytes(s3: Any, uri: str, content: bytes, content_type: str) -> None:
+def write(s3: Any, uri: str, content: bytes, content_type: str) -> None:
     """Write an object."""
     bucket, key = split_uri(uri)
     s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
