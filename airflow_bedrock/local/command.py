@@ -39,7 +39,7 @@ docs/local-bedrock.md tells the rest.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    default = Settings()
+    parser.set_defaults(**vars(Settings()))
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     network = parser.add_argument_group("network")
@@ -60,12 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another name by which clients call it, such as that of a container; requests for other names are refused",
     )
     account = parser.add_argument_group("account")
-    account.add_argument(
-        "--bucket", default=default.bucket, help="S3 bucket that is there from the start (default: %(default)s)"
-    )
-    account.add_argument(
-        "--region", default=default.region, help="region of the bucket and of clients (default: %(default)s)"
-    )
+    account.add_argument("--bucket", help="S3 bucket that is there from the start (default: %(default)s)")
+    account.add_argument("--region", help="region of the bucket and of clients (default: %(default)s)")
     account.add_argument(
         "--state",
         type=Path,
@@ -102,31 +98,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     time.add_argument(
         "--job-seconds",
         type=float,
-        default=default.job_seconds,
         help="least time a customization job takes (default: %(default)s)",
     )
     time.add_argument(
         "--deployment-seconds",
         type=float,
-        default=default.deployment_seconds,
         help="time until a deployment is Active (default: %(default)s)",
     )
     time.add_argument(
         "--speed",
         type=float,
-        default=default.speed,
         help="how much faster than real time passes; 60 makes an hour of a minute (default: %(default)s)",
     )
     time.add_argument(
         "--start",
         type=datetime.fromisoformat,
-        default=default.start,
         help="the time to begin at, such as 2026-06-01, UTC; base models have an end of life (default: now)",
     )
     time.add_argument(
         "--clock",
         choices=["real", "manual"],
-        default=default.clock,
         help="a manual clock stands still until it is moved by POST /_local/clock (default: %(default)s)",
     )
 
@@ -136,9 +127,10 @@ def run(arguments: argparse.Namespace) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("host", "port", "quota")}
+    settings = {one.name: getattr(arguments, one.name) for one in fields(Settings)}
+    settings["quotas"] = Quotas(**dict(arguments.quota))
     try:
-        local = LocalBedrock(arguments.host, arguments.port, quotas=Quotas(**dict(arguments.quota)), **settings)
+        local = LocalBedrock(arguments.host, arguments.port, **settings)
         local.start()
     except (StateError, ValueError) as error:
         sys.stderr.write(f"Local Bedrock did not start: {error}\n")

@@ -79,14 +79,12 @@ class Buckets:
         """Return the buckets that are kept."""
         return [*self._buckets]
 
-    def write(self, bucket: str, key: str) -> None:
-        """Write one object as it is now, or remove its file when it is gone."""
+    def write(self, bucket: str, key: str = "") -> None:
+        """Write one object as it is now, or all of a bucket that have changed; files of what is gone are removed."""
         with self._lock:
-            self._write(bucket, key)
-
-    def write_bucket(self, bucket: str) -> None:
-        """Write the objects of a bucket that have changed, and remove the files of those that are gone."""
-        with self._lock:
+            if key:
+                self._write(bucket, key)
+                return
             try:
                 region = self._s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
                 pages = list(self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket))

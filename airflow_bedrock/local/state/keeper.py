@@ -118,15 +118,12 @@ class Keeper(Keeping):
 
     def write_objects(self, bucket: str, key: str = "") -> None:
         """Write an object that was put or deleted; without a key, whatever has changed in the bucket."""
-        if key:
-            self._buckets.write(bucket, key)
-        else:
-            self._buckets.write_bucket(bucket)
+        self._buckets.write(bucket, key)
 
     def write_everything(self) -> None:
         """Write all of it anew, whoever has changed it and how."""
         for bucket in self._buckets.names():
-            self._buckets.write_bucket(bucket)
+            self._buckets.write(bucket)
         self._roles.write()
         self.write_bedrock()
 

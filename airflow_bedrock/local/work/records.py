@@ -81,12 +81,8 @@ class _Media(msgspec.Struct):
     source: _Source
 
 
-class _ReasoningText(msgspec.Struct):
-    text: str
-
-
 class _Reasoning(msgspec.Struct):
-    reasoningText: _ReasoningText
+    reasoningText: _Text
 
 
 class _Block(msgspec.Struct):
