@@ -93,8 +93,7 @@ class LocalBedrock:
         """
         if self._server:
             raise RuntimeError(f"Local Bedrock is running already, at {self.endpoint_url}.")
-        self._world = World(self._settings, self._clients, self.clock)
-        self._world.faults = self.faults
+        self._world = World(self._settings, self._clients, self.clock, self.faults)
         self._application = Application(self._world, self.calls)
         guarded = Guard(self._application, self._host, self._settings.allow_hosts)
         self._server = Server(self._host, self._port, guarded)

@@ -49,23 +49,22 @@ class Keeping:
 class World:
     """All that one Local Bedrock is made of, apart from HTTP.
 
+    :param faults: what goes wrong on demand.
     :param lock: hold it while reading or changing resources.
     :param weights: the language model behind each custom model, by ARN.
-    :param faults: what goes wrong on demand.
     :param keeping: keeps state between runs.
     """
 
     settings: Settings
     clients: Clients
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock
+    faults: Faults
     lock: threading.RLock = field(default_factory=threading.RLock)
     accounts: dict[tuple[str, str], Bedrock] = field(default_factory=dict)
     weights: dict[str, LanguageModel] = field(default_factory=dict)
     keeping: Keeping = field(default_factory=Keeping)
-    faults: Faults = field(init=False)
 
     def __post_init__(self) -> None:
-        self.faults = Faults(self.clock.time)
         self.runner = Runner(self.clock, lambda key: self.keeping.touched(key))
 
     def bedrock(self, account: str, region: str) -> Bedrock:

@@ -96,11 +96,6 @@ class Checkpoint:
             raise DataError(f"No model files were found at {uri}")
 
     @property
-    def names(self) -> list[str]:
-        """The names of the files, below the prefix."""
-        return list(self._sizes)
-
-    @property
     def fingerprint(self) -> str:
         """What tells these files from others: it stands for weights that cannot be read here."""
         return hashlib.sha256(repr(sorted(self._etags.items())).encode()).hexdigest()

@@ -8,7 +8,8 @@ in ``record_limits.py``. Where the service's own message is known it is used wor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
@@ -165,17 +166,6 @@ class _Graded(msgspec.Struct):
     messages: list[_GradedMessage]
 
 
-# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-_NOVA = msgspec.json.Decoder(_Nova)
-_LLAMA = msgspec.json.Decoder(_Llama)
-_DISTILLATION = msgspec.json.Decoder(_Distillation)
-_CLAUDE = msgspec.json.Decoder(_Claude)
-_PROMPT_COMPLETION = msgspec.json.Decoder(_PromptCompletion)
-_PRETRAINING = msgspec.json.Decoder(_Pretraining)
-_CAPTIONED = msgspec.json.Decoder(_Captioned)
-_GRADED = msgspec.json.Decoder(_Graded)
-
-
 def conversation(system: Iterable[str], turns: Iterable[str]) -> str:
     """Return the prompt that a conversation comes to; training and answering see the same one."""
     return "\n".join([*system, *turns])
@@ -191,19 +181,19 @@ def read_records(
     :param check: raises a :class:`RecordError` for a record that keeps the form and yet cannot be used.
     :raises DataError: at the first line that is no such record.
     """
-    read = _READERS[form]
+    decoder, read, shape = _FORMS[form]
     for number, line in enumerate(lines, start=1):
         try:
-            record = read(line)
+            record = read(decoder.decode(line))
+            if form == "reinforcement":
+                record = replace(record, fields=msgspec.json.decode(line))
             if check:
                 check(record, line)
         except RecordError as error:
             raise DataError(f"{error} Amazon S3 file: {file}, line {number}") from error
         except msgspec.ValidationError as error:
             key = file.removeprefix("s3://").partition("/")[2]
-            raise DataError(
-                f"Input data at {key} must follow '{_SHAPES[form]}' format. Line {number}: {error}"
-            ) from error
+            raise DataError(f"Input data at {key} must follow '{shape}' format. Line {number}: {error}") from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(
                 f"Unable to parse Amazon S3 file: {file}. Data files must conform to JSONL format. Line {number}: "
@@ -212,15 +202,7 @@ def read_records(
         yield record
 
 
-def _nova(line: bytes) -> Record:
-    return _of_nova(_NOVA.decode(line), ("text", "image", "video"))
-
-
-def _nova_2(line: bytes) -> Record:
-    return _of_nova(_NOVA.decode(line), ("text", "image", "video", "document", "reasoningContent"))
-
-
-def _of_nova(record: _Nova, kinds: Sequence[str]) -> Record:
+def _nova(record: _Nova, kinds: Sequence[str] = ("text", "image", "video")) -> Record:
     for message in record.messages:
         for block in message.content:
             if all(getattr(block, kind) is None for kind in kinds):
@@ -233,8 +215,7 @@ def _of_nova(record: _Nova, kinds: Sequence[str]) -> Record:
     return _of_converse(record.system or [], record.messages)
 
 
-def _llama(line: bytes) -> Record:
-    record = _LLAMA.decode(line)
+def _llama(record: _Llama) -> Record:
     _check_roles([message.role for message in record.messages])
     return _of_converse(record.system, record.messages)
 
@@ -246,8 +227,7 @@ def _of_converse(system: Sequence[_Text], messages: Sequence[_Message]) -> Recor
     return _conversation([one.text for one in system], [(one.role, _text(one)) for one in messages], media)
 
 
-def _distillation(line: bytes) -> Record:
-    record = _DISTILLATION.decode(line)
+def _distillation(record: _Distillation) -> Record:
     _check_alternate([message.role for message in record.messages])
     return _conversation(
         [one.text for one in record.system], [(one.role, one.content[0].text) for one in record.messages]
@@ -277,36 +257,33 @@ def _media(message: _Message) -> Iterator[Media]:
                 yield Media(kind, one.source.s3Location.uri, one.format)
 
 
-def _claude(line: bytes) -> Record:
-    record = _CLAUDE.decode(line)
+def _claude(record: _Claude) -> Record:
     _check_roles([message.role for message in record.messages])
     turns = [(message.role, message.content) for message in record.messages]
     return _conversation([record.system] if record.system else [], turns)
 
 
-def _prompt_completion(line: bytes) -> Record:
-    record = _PROMPT_COMPLETION.decode(line)
+def _prompt_completion(record: _PromptCompletion) -> Record:
     return Record(record.prompt, record.completion, asked=(record.prompt,), answers=(record.completion,))
 
 
-def _pretraining(line: bytes) -> Record:
-    return Record("", _PRETRAINING.decode(line).input)
+def _pretraining(record: _Pretraining) -> Record:
+    return Record("", record.input)
 
 
-def _image(line: bytes) -> Record:
-    record = _CAPTIONED.decode(line)
+def _image(record: _Captioned) -> Record:
     return Record("", record.caption, (Media("image", record.image_ref),))
 
 
-def _reinforcement(line: bytes) -> Record:
-    messages = _GRADED.decode(line).messages
+def _reinforcement(record: _Graded) -> Record:
+    messages = record.messages
     turns = [
         turn.content if isinstance(turn.content, str) else "\n".join(block.text for block in turn.content)
         for turn in messages
     ]
     if not messages or messages[-1].role != "user":
         raise msgspec.ValidationError("the last message must be the user's")
-    return Record(conversation([], turns), fields=msgspec.json.decode(line))
+    return Record(conversation([], turns))
 
 
 def _check_roles(roles: Sequence[str]) -> None:
@@ -322,37 +299,39 @@ def _check_alternate(roles: Sequence[str]) -> None:
         raise msgspec.ValidationError("the roles of the messages must alternate between user and assistant")
 
 
-_READERS: dict[str, Callable[[bytes], Record]] = {
-    "nova": _nova,
-    "nova-2": _nova_2,
-    "llama": _llama,
-    "distillation": _distillation,
-    "claude": _claude,
-    "prompt-completion": _prompt_completion,
-    "pre-training": _pretraining,
-    "image": _image,
-    "reinforcement": _reinforcement,
-}
-
 _CONVERSE_SHAPE = (
     '{"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "<system prompt>"}], "messages": '
     '[{"role": "user", "content": [{"text": "<input text>"}]}, '
     '{"role": "assistant", "content": [{"text": "<output text>"}]}]}'
 )
 
-# How a message shows what was expected. That of prompt-completion is recorded from the service
-# (https://github.com/aws-samples/amazon-bedrock-workshop/issues/266); the others are made after it.
-_SHAPES = {
-    "nova": _CONVERSE_SHAPE,
-    "nova-2": _CONVERSE_SHAPE,
-    "llama": _CONVERSE_SHAPE,
-    "distillation": _CONVERSE_SHAPE,
-    "claude": (
-        '{"system": "<system prompt>", "messages": [{"role": "user", "content": "<input text>"}, '
-        '{"role": "assistant", "content": "<output text>"}]}'
+_CLAUDE_SHAPE = (
+    '{"system": "<system prompt>", "messages": [{"role": "user", "content": "<input text>"}, '
+    '{"role": "assistant", "content": "<output text>"}]}'
+)
+
+_NOVA_2 = partial(_nova, kinds=("text", "image", "video", "document", "reasoningContent"))
+
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_FORMS: dict[str, tuple[msgspec.json.Decoder[Any], Callable[[Any], Record], str]] = {
+    "nova": (msgspec.json.Decoder(_Nova), _nova, _CONVERSE_SHAPE),
+    "nova-2": (msgspec.json.Decoder(_Nova), _NOVA_2, _CONVERSE_SHAPE),
+    "llama": (msgspec.json.Decoder(_Llama), _llama, _CONVERSE_SHAPE),
+    "distillation": (msgspec.json.Decoder(_Distillation), _distillation, _CONVERSE_SHAPE),
+    "claude": (msgspec.json.Decoder(_Claude), _claude, _CLAUDE_SHAPE),
+    "prompt-completion": (
+        msgspec.json.Decoder(_PromptCompletion),
+        _prompt_completion,
+        # Recorded from the service (https://github.com/aws-samples/amazon-bedrock-workshop/issues/266); the others are
+        # made after it.
+        '{"prompt": "<input text>", "completion": "<output text>"}',
     ),
-    "prompt-completion": '{"prompt": "<input text>", "completion": "<output text>"}',
-    "pre-training": '{"input": "<input text>"}',
-    "image": '{"image-ref": "<S3 URI>", "caption": "<caption>"}',
-    "reinforcement": '{"messages": [{"role": "user", "content": "<input text>"}]}',
+    "pre-training": (msgspec.json.Decoder(_Pretraining), _pretraining, '{"input": "<input text>"}'),
+    "image": (msgspec.json.Decoder(_Captioned), _image, '{"image-ref": "<S3 URI>", "caption": "<caption>"}'),
+    "reinforcement": (
+        msgspec.json.Decoder(_Graded),
+        _reinforcement,
+        '{"messages": [{"role": "user", "content": "<input text>"}]}',
+    ),
 }
+"""How each form is decoded and read, and how a message shows what was expected."""

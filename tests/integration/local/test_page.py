@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.local.clock import Clock
+from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.settings import Settings
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.resources import Job
@@ -232,7 +234,8 @@ def test_empty(fresh: Service) -> None:
 
 def test_a_thousand_jobs() -> None:
     """All of them are shown, the newest first; the losses of twenty are drawn, with points that can be told apart."""
-    world = World(Settings(), NoClients())
+    clock = Clock()
+    world = World(Settings(), NoClients(), clock, Faults(clock.time))
     now = world.clock.now()
     jobs = world.bedrock("123456789012", "eu-west-1").jobs
     for number in range(1000):

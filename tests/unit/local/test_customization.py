@@ -19,6 +19,7 @@ from airflow_bedrock.local.api.customization_jobs import (
     stop_model_customization_job,
 )
 from airflow_bedrock.local.clock import ManualClock
+from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.settings import Settings
 from airflow_bedrock.local.state.bedrock import Bedrock, World
 from airflow_bedrock.local.web.protocol import present
@@ -62,7 +63,7 @@ class Stage:
 
     def __init__(self, start: float | None = None) -> None:
         self.clock, self.s3 = ManualClock(start), MemoryS3()
-        self.world = World(Settings(job_seconds=100, check_role=False), self.s3, self.clock)
+        self.world = World(Settings(job_seconds=100, check_role=False), self.s3, self.clock, Faults(self.clock.time))
         self.bedrock: Bedrock = self.world.bedrock("123456789012", "us-east-1")
         self.s3.objects["s3://b/train.jsonl"] = records(20)
         self.s3.objects["s3://b/validate.jsonl"] = records(8)
