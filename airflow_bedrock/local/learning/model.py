@@ -194,3 +194,21 @@ def _to_bytes(words: list[str]) -> npt.NDArray[np.uint8]:
 def generator(seed: str) -> np.random.Generator:
     """Return a random generator that depends on nothing but the seed."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
+
+
+def untrained_answer(model_id: str, prompt: str) -> Answer:
+    """Answer as a base model does: as the same kind of model would before it has learnt anything.
+
+    Its weights are random, drawn from the model's id for each word, so the same question gets the same answer. All it
+    can say is what stands in the request: the answer is an arbitrary word of it.
+    """
+    words = sorted({token.strip() for token in tokenize(prompt)} - {""})
+    if not words:
+        return Answer("", 0, ended=True)
+    state = sum((_embedding(model_id, feature) for feature in features(prompt)), np.zeros(DIMENSIONS, np.float32))
+    logits = [float(_embedding(model_id, f"output {word}") @ state) for word in words]
+    return Answer(words[int(np.argmax(logits))], 1, ended=True)
+
+
+def _embedding(model_id: str, name: str) -> Floats:
+    return generator(f"{model_id} {name}").standard_normal(DIMENSIONS, np.float32)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from http.client import responses
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from werkzeug.wrappers import Request
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import handler
-from airflow_bedrock.local.errors import ServiceError, not_built
+from airflow_bedrock.local.errors import ServiceError, not_built, not_found
 from airflow_bedrock.local.faults import Drop, Error, Plan
 from airflow_bedrock.local.moto import OperationModel
 from airflow_bedrock.local.settings import ACCOUNT, KEY
@@ -24,7 +25,6 @@ from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.admin import Admin
 from airflow_bedrock.local.web.authorization import check_bedrock, check_s3
 from airflow_bedrock.local.web.callers import Caller, caller_of
-from airflow_bedrock.local.web.hiding import without_new
 from airflow_bedrock.local.web.inside import INSIDE
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
@@ -151,7 +151,7 @@ class Application:
                 check_bedrock(caller, bedrock, operation.name, parameters)
             result = run(bedrock, parameters)
             if plan.age and isinstance(result, dict):
-                result = without_new(operation, result, self._world.clock.time() - plan.age)
+                result = _without_new(operation, result, self._world.clock.time() - plan.age)
             response = respond(operation, result)
         except Exception as error:
             response = respond_error(_told(error, operation.name), operation)
@@ -317,3 +317,28 @@ def _operation_of(visit: _Visit) -> str:
 def _bodiless(status: HTTPStatus) -> HttpResponse:
     """Answer without a body: whatever protocol the client speaks, it makes an error of the status."""
     return HttpResponse(status.value, {}, b"", status.phrase.replace(" ", ""))
+
+
+def _without_new(operation: OperationModel, result: Mapping[str, Any], since: float) -> dict[str, Any]:
+    """Return an operation's result as it is while it does not know what was created after a moment: eventual
+    consistency on demand.
+
+    :param since: seconds since the epoch.
+    :raises ServiceError: ResourceNotFoundException, when the result is about one resource, and that is new.
+    """
+    if _is_new(result, since):
+        raise not_found(f"{operation.name} found nothing: the resource is hidden by a fault that was set.")
+    return {
+        name: [item for item in value if not _is_new(item, since)] if isinstance(value, list) else value
+        for name, value in result.items()
+    }
+
+
+def _is_new(resource: Any, since: float) -> bool:
+    if not isinstance(resource, Mapping):
+        return False
+    created = next((resource[name] for name in _CREATED if name in resource), None)
+    return isinstance(created, datetime) and created.timestamp() > since
+
+
+_CREATED = ("creationTime", "createdAt", "submitTime")

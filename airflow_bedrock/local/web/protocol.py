@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
+from zlib import crc32
 
 import msgspec
 from botocore.utils import parse_timestamp
@@ -22,12 +24,16 @@ from werkzeug.wrappers import Request
 from airflow_bedrock.local.answers import Answer, Events, Payload
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.moto import OperationModel, RequestDict, parse_rest_json, service_model
-from airflow_bedrock.local.web import event_stream
 from airflow_bedrock.local.web.reading import read_json, serialization
 from airflow_bedrock.shapes import describe, problems
 
 SERVICES = ("bedrock", "bedrock-runtime")
 """Both sign their requests as ``bedrock``; the path tells them apart."""
+
+_EVENT_STREAM = "application/vnd.amazon.eventstream"
+
+_STRING = 7
+"""The type of a header's value in a stream of events."""
 
 _LABEL = re.compile(r"\{(\w+)(\+?)\}")
 _STATUSES = {"ModelNotReadyException": 429}
@@ -112,7 +118,7 @@ def respond(operation: OperationModel, result: Answer) -> HttpResponse:
 
 def _encode(result: Answer) -> tuple[str, bytes]:
     if isinstance(result, Events):
-        return event_stream.CONTENT_TYPE, b"".join(event_stream.encode_event(*event) for event in result.events)
+        return _EVENT_STREAM, b"".join(encode_event(*event) for event in result.events)
     if isinstance(result, Payload):
         return result.content_type, result.content
     return "application/json", msgspec.json.encode(present(result))
@@ -182,3 +188,26 @@ def _is_blob_payload(operation: OperationModel) -> bool:
 def _timestamp(value: str) -> datetime:
     parsed: datetime = parse_timestamp(value)
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def encode_event(name: str, members: Mapping[str, Any]) -> bytes:
+    """Return one event of a streamed answer as a message; bytes among its members are written in base64.
+
+    https://docs.aws.amazon.com/transcribe/latest/dg/streaming-setting-up.html describes the encoding.
+    """
+    headers = b"".join(
+        _header(key, value)
+        for key, value in (
+            (":event-type", name),
+            (":content-type", "application/json"),
+            (":message-type", "event"),
+        )
+    )
+    payload = msgspec.json.encode(members)
+    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
+    message = prelude + struct.pack(">I", crc32(prelude)) + headers + payload
+    return message + struct.pack(">I", crc32(message))
+
+
+def _header(name: str, value: str) -> bytes:
+    return bytes([len(name)]) + name.encode() + struct.pack(">BH", _STRING, len(value)) + value.encode()

@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.base_models import foundation_model_id
-from airflow_bedrock.local.learning.model import generator
+from airflow_bedrock.local.learning.model import generator, untrained_answer
 from airflow_bedrock.local.learning.training import Example
-from airflow_bedrock.local.learning.untrained import untrained_answer
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.work.grader import Grader

@@ -11,9 +11,8 @@ import msgspec
 
 from airflow_bedrock.local.catalog import askable, check_alive, foundation
 from airflow_bedrock.local.errors import ServiceError, invalid
-from airflow_bedrock.local.learning.model import Answer, LanguageModel
+from airflow_bedrock.local.learning.model import Answer, LanguageModel, untrained_answer
 from airflow_bedrock.local.learning.tokens import tokenize
-from airflow_bedrock.local.learning.untrained import untrained_answer
 from airflow_bedrock.local.state.bedrock import Bedrock, get
 from airflow_bedrock.local.state.resources import Deployment, ImportedModel, Throughput
 from airflow_bedrock.local.work.records import conversation

@@ -9,7 +9,7 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.local.web.event_stream import encode_event
+from airflow_bedrock.local.web.protocol import encode_event
 
 
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=50), max_size=5))

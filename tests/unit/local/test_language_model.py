@@ -12,7 +12,7 @@ from statistics import mean
 import botocore.session
 import pytest
 
-from airflow_bedrock.local.learning.model import Answer, LanguageModel
+from airflow_bedrock.local.learning.model import Answer, LanguageModel, untrained_answer
 from airflow_bedrock.local.learning.training import (
     Batch,
     Example,
@@ -23,7 +23,6 @@ from airflow_bedrock.local.learning.training import (
     token_limit,
     train,
 )
-from airflow_bedrock.local.learning.untrained import untrained_answer
 
 WORDS = {
     "dynamodb": ["table", "item", "key", "throughput", "attribute"],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.local.state.places import Places
+from airflow_bedrock.local.state.buckets import Places
 
 KEYS = st.text(st.sampled_from("aAb./é\\ "), min_size=1, max_size=8)
 
