@@ -12,8 +12,11 @@ from typing import Any
 
 from botocore import xform_name
 
-from airflow_bedrock.local.answers import Answer
+from airflow_bedrock.local.api.runtime import Event
 from airflow_bedrock.local.state.bedrock import Bedrock
+
+Answer = dict[str, Any] | bytes | list[Event]
+"""What an operation returns: the members of its output, a body as it is, or a stream of events."""
 
 Handler = Callable[[Bedrock, dict[str, Any]], Answer]
 

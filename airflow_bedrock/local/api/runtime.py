@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.local.answers import Events, Payload
 from airflow_bedrock.local.catalog import askable, check_alive
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.learning.tokens import tokenize
@@ -24,27 +23,30 @@ from airflow_bedrock.local.work.inference import (
 from airflow_bedrock.local.work.invocation_delivery import Invocation, deliver
 from airflow_bedrock.local.work.invoke_bodies import Form, form_of, read_body, read_question
 
+Event = tuple[str, dict[str, Any]]
+"""One of a stream: its name in the service model and its members."""
+
 
 def converse(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Answer the last message of a conversation."""
     return _answer(bedrock, "Converse", request)
 
 
-def converse_stream(bedrock: Bedrock, request: dict[str, Any]) -> Events:
+def converse_stream(bedrock: Bedrock, request: dict[str, Any]) -> list[Event]:
     """Answer the last message of a conversation, token by token."""
-    return Events(list(_events(_answer(bedrock, "ConverseStream", request))))
+    return list(_events(_answer(bedrock, "ConverseStream", request)))
 
 
-def invoke_model(bedrock: Bedrock, request: dict[str, Any]) -> Payload:
+def invoke_model(bedrock: Bedrock, request: dict[str, Any]) -> bytes:
     """Answer a body with a body."""
     form, reply = _reply(bedrock, "InvokeModel", request)
-    return Payload(msgspec.json.encode(form.answer(reply)))
+    return msgspec.json.encode(form.answer(reply))
 
 
-def invoke_model_with_response_stream(bedrock: Bedrock, request: dict[str, Any]) -> Events:
+def invoke_model_with_response_stream(bedrock: Bedrock, request: dict[str, Any]) -> list[Event]:
     """Answer a body with a stream of chunks, in the form of the model's provider."""
     form, reply = _reply(bedrock, "InvokeModelWithResponseStream", request)
-    return Events([("chunk", {"bytes": msgspec.json.encode(chunk)}) for chunk in form.chunks(reply)])
+    return [("chunk", {"bytes": msgspec.json.encode(chunk)}) for chunk in form.chunks(reply)]
 
 
 def count_tokens(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> dict[s
     return answer
 
 
-def _events(answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _events(answer: dict[str, Any]) -> Iterator[Event]:
     message = answer["output"]["message"]
     yield "messageStart", {"role": message["role"]}
     (block,) = message["content"]

@@ -21,7 +21,7 @@ import msgspec
 from botocore.utils import parse_timestamp
 from werkzeug.wrappers import Request
 
-from airflow_bedrock.local.answers import Answer, Events, Payload
+from airflow_bedrock.local.api import Answer
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.moto import OperationModel, RequestDict, parse_rest_json, service_model
 from airflow_bedrock.local.web.reading import read_json, serialization
@@ -35,7 +35,9 @@ _EVENT_STREAM = "application/vnd.amazon.eventstream"
 _STRING = 7
 """The type of a header's value in a stream of events."""
 
-_LABEL = re.compile(r"\{(\w+)(\+?)\}")
+_LABEL = re.compile(r"\\\{(\w+)(\\\+)?\\\}")
+"""A label in a path that is escaped as a pattern."""
+
 _STATUSES = {"ModelNotReadyException": 429}
 
 
@@ -85,7 +87,8 @@ def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]
     :raises ServiceError: SerializationException for what cannot be read, ValidationException for what breaks a rule.
     """
     body = request.get_data()
-    _check_json(operation, body)
+    if body and not operation.has_streaming_input:
+        read_json(body)
     told: RequestDict = {
         "body": body,
         "headers": request.headers,
@@ -117,10 +120,10 @@ def respond(operation: OperationModel, result: Answer) -> HttpResponse:
 
 
 def _encode(result: Answer) -> tuple[str, bytes]:
-    if isinstance(result, Events):
-        return _EVENT_STREAM, b"".join(encode_event(*event) for event in result.events)
-    if isinstance(result, Payload):
-        return result.content_type, result.content
+    if isinstance(result, list):
+        return _EVENT_STREAM, b"".join(encode_event(*event) for event in result)
+    if isinstance(result, bytes):
+        return "application/json", result
     return "application/json", msgspec.json.encode(present(result))
 
 
@@ -163,26 +166,10 @@ def _request_id() -> dict[str, str]:
 
 
 def _route(operation: OperationModel) -> _Route:
-    path = operation.http["requestUri"].partition("?")[0]
+    path = re.escape(operation.http["requestUri"].partition("?")[0])
     labels = tuple(name for name, _ in _LABEL.findall(path))
-    pattern, place = "", 0
-    for label in _LABEL.finditer(path):
-        pattern += re.escape(path[place : label.start()]) + ("(.+)" if label[2] else "([^/]+)")
-        place = label.end()
-    return _Route(operation, operation.http["method"], re.compile(pattern + re.escape(path[place:]) + "/?"), labels)
-
-
-def _check_json(operation: OperationModel, body: bytes) -> None:
-    if not body or operation.has_streaming_input or _is_blob_payload(operation):
-        return
-    read_json(body)
-
-
-def _is_blob_payload(operation: OperationModel) -> bool:
-    shape = operation.input_shape
-    if shape is None or "payload" not in shape.serialization:
-        return False
-    return bool(shape.members[shape.serialization["payload"]].type_name == "blob")
+    pattern = _LABEL.sub(lambda label: "(.+)" if label[2] else "([^/]+)", path)
+    return _Route(operation, operation.http["method"], re.compile(pattern + "/?"), labels)
 
 
 def _timestamp(value: str) -> datetime:
