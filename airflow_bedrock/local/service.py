@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import ExitStack
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
@@ -72,8 +73,7 @@ class LocalBedrock:
     def __init__(self, host: str = "127.0.0.1", port: int = 0, **settings: Any) -> None:
         self._host, self._port = host, port
         self._settings = Settings(**settings)
-        self._clients = _Clients()
-        self._given: list[Any] = []
+        self._closing = ExitStack()
         self._server: Server | None = None
         self._keeper: Keeper | None = None
         began = self._settings.began
@@ -93,6 +93,7 @@ class LocalBedrock:
         """
         if self._server:
             raise RuntimeError(f"Local Bedrock is running already, at {self.endpoint_url}.")
+        self._clients = _Clients(self._closing)
         self._world = World(self._settings, self._clients, self.clock, self.faults)
         self._application = Application(self._world, self.calls)
         guarded = Guard(self._application, self._host, self._settings.allow_hosts)
@@ -168,7 +169,7 @@ class LocalBedrock:
     def client(self, service: str, region: str | None = None) -> Any:
         """Return a new boto3 client of any service; it is closed when this stops, unless the caller was faster."""
         client = _client(self.endpoint_url, service, region or self._settings.region)
-        self._given.append(client)
+        self._closing.callback(client.close)
         return client
 
     def environment(self) -> dict[str, str]:
@@ -208,10 +209,7 @@ class LocalBedrock:
             self._keeper.start()
 
     def _close(self) -> None:
-        for client in [*self._given, *self._clients.all()]:
-            client.close()
-        self._given.clear()
-        self._clients.clear()
+        self._closing.close()
         if self._server:
             self._server.stop()
         self._server = None
@@ -228,9 +226,13 @@ class LocalBedrock:
 
 
 class _Clients:
-    """Clients for Local Bedrock's calls to itself, made once."""
+    """Clients for Local Bedrock's calls to itself, made once.
 
-    def __init__(self) -> None:
+    :param closing: is told to close each.
+    """
+
+    def __init__(self, closing: ExitStack) -> None:
+        self._closing = closing
         self.application: Application | None = None
         self._made: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
@@ -241,15 +243,8 @@ class _Clients:
                 assert self.application is not None  # noqa: S101  # it is given at the start
                 self._made[service, region] = made = _client(ENDPOINT, service, region)
                 answer_by(made, self.application)
+                self._closing.callback(made.close)
             return self._made[service, region]
-
-    def all(self) -> list[Any]:
-        with self._lock:
-            return list(self._made.values())
-
-    def clear(self) -> None:
-        with self._lock:
-            self._made.clear()
 
 
 @cache

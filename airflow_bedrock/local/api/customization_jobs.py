@@ -17,7 +17,7 @@ from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
 from airflow_bedrock.local.work.customization import customize
-from airflow_bedrock.local.work.events import tell_of_job
+from airflow_bedrock.local.work.events import described, tell_of_job
 from airflow_bedrock.local.work.s3 import region_of, split_uri
 
 
@@ -59,24 +59,12 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
         job = _job(bedrock, request)
         wanted = job.request
         return {
-            "jobArn": job.arn,
-            "jobName": job.name,
-            "outputModelName": job.model_name,
-            "outputModelArn": job.model_arn,
+            **described(job),
             "clientRequestToken": wanted.get("clientRequestToken"),
-            "roleArn": wanted["roleArn"],
             "status": job.status,
             "statusDetails": _status_details(job),
-            "failureMessage": job.failure_message,
-            "creationTime": job.creation_time,
-            "lastModifiedTime": job.last_modified_time,
-            "endTime": job.end_time,
             # The foundation model, even where a custom model is tuned further: the service model allows no other.
             "baseModelArn": foundation_model_arn(bedrock.region, job.base_model),
-            "hyperParameters": job.hyperparameters,
-            "trainingDataConfig": wanted["trainingDataConfig"],
-            "validationDataConfig": wanted.get("validationDataConfig"),
-            "outputDataConfig": wanted["outputDataConfig"],
             "customizationType": job.type,
             "vpcConfig": wanted.get("vpcConfig"),
             "customizationConfig": wanted.get("customizationConfig"),

@@ -28,11 +28,11 @@ from airflow_bedrock.local.work.s3 import check_writable, read_folder, unreadabl
 MIN_RECORDS, MAX_RECORDS = 100, 50_000
 """Records of one job; AWS's default quotas."""
 
-STATUSES = ("Submitted", "Validating", "Scheduled", "InProgress")
-"""What a job goes through before it ends."""
-
 SHARES = {"Validating": 0.1, "Scheduled": 0.2, "InProgress": 0.3}
-"""After which share of the job's time it gets there."""
+"""After which share of the job's time it gets into each status."""
+
+STATUSES = ("Submitted", *SHARES)
+"""What a job goes through before it ends."""
 
 CHUNK = 50
 """Records that are asked for between two looks at the clock."""
@@ -108,8 +108,8 @@ class _Run:
         end(self._bedrock, self._job, "Stopped" if self._job.status == "Stopping" else "Completed")
 
     def _steps(self) -> Work:
-        for status in STATUSES[1:]:
-            yield self._due(SHARES[status])
+        for status, share in SHARES.items():
+            yield self._due(share)
             if self._job.status == "Stopping":
                 return
             # After a restart a job is further already than the work that is done again.

@@ -25,26 +25,28 @@ BATCH = "Batch Inference Job State Change"
 
 def tell_of_job(bedrock: Bedrock, job: Job) -> None:
     """Tell of a customization job's present status."""
+    detail = {"version": "0.0", **described(job), "jobStatus": job.status, "baseModelArn": job.base_model_arn}
+    tell(bedrock, CUSTOMIZATION, job.arn, detail)
+
+
+def described(job: Job) -> dict[str, Any]:
+    """Return what events and GetModelCustomizationJob have in common."""
     wanted = job.request
-    detail = {
-        "version": "0.0",
-        "jobName": job.name,
+    return {
         "jobArn": job.arn,
+        "jobName": job.name,
         "outputModelName": job.model_name,
         "outputModelArn": job.model_arn,
         "roleArn": wanted["roleArn"],
-        "jobStatus": job.status,
         "failureMessage": job.failure_message,
         "creationTime": job.creation_time,
         "lastModifiedTime": job.last_modified_time,
         "endTime": job.end_time,
-        "baseModelArn": job.base_model_arn,
         "hyperParameters": job.hyperparameters,
         "trainingDataConfig": wanted["trainingDataConfig"],
         "validationDataConfig": wanted.get("validationDataConfig"),
         "outputDataConfig": wanted["outputDataConfig"],
     }
-    tell(bedrock, CUSTOMIZATION, job.arn, detail)
 
 
 def tell(bedrock: Bedrock, kind: str, arn: str, detail: Mapping[str, Any]) -> None:
