@@ -87,7 +87,8 @@ def stop_unless_others_wait(service: Service, job_arn: str, me: Waiter, *, own_r
     known = waiters(tags)
     of_run = [waiter for waiter in known if waiter and (waiter.dag_id, waiter.run_id) == (me.dag_id, me.run_id)]
     if own_run_only and not of_run:
-        return f"{word} {job_arn} runs on and {resource.billed}: this DAG run has not asked for it."
+        not_ours = "this DAG run has not asked for it" if known else "no tag says that this DAG run has asked for it"
+        return f"{word} {job_arn} runs on and {resource.billed}: {not_ours}."
     mine = [waiter for waiter in of_run if _is_same(waiter, me)] or [w for w in of_run if w.until == "run"]
     if len(mine) > 1:
         mine = []

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -64,6 +65,7 @@ class Submission:
     before_paying: Callable[[], None] = _nobody_cares
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
+    _settled: set[str] = field(default_factory=set, init=False)
 
     def find_or_create(self) -> Seen:
         """Return the job that was asked for.
@@ -162,6 +164,8 @@ class Submission:
             case Decision.CLASH | Decision.UNKNOWN:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
             case Decision.SUPERSEDE:
+                self._check_account()  # what is known to fail fails now: nothing is stopped for it
+                _ = self._listed
                 self._supersede(found)
         return None
 
@@ -236,7 +240,10 @@ class Submission:
         return None
 
     def _supersede(self, found: Seen) -> None:
-        """Settle what becomes of an earlier ask's job that runs."""
+        """Settle what becomes of an earlier ask's job that runs, once."""
+        if found.arn in self._settled:
+            return
+        self._settled.add(found.arn)
         one = f"{self._word.capitalize()} {found.arn}"
         if self.superseded == "fail":
             raise BedrockFatalError(
@@ -256,21 +263,29 @@ class Submission:
 
     def _by_list(self, *, own_only: bool = False) -> Seen | None:
         """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are."""
-        identity, asker = self.identity, self.identity.asker
-        if own_only and asker.try_number == 1:
+        if own_only and self.identity.asker.try_number == 1:
             return None  # this task has not asked before
+        for summary in self._listed:
+            if self._may_count(summary, own_only=own_only) and (taken := self._take_listed(summary)) is not None:
+                return taken
+        return None
+
+    @cached_property
+    def _listed(self) -> list[Seen]:
+        """The other jobs of the task, as far as they may count."""
+        identity, asker = self.identity, self.identity.asker
         wide = identity.reuse == "dag" or (identity.reuse == "run" and asker.map_index >= 0)
         if identity.exact or (not wide and asker.try_number == 1):
-            return None  # nobody else's job counts, and this task has not asked before
+            return []  # nobody else's job counts, and this task has not asked before
         part = identity.family_part if identity.reuse == "dag" else f"{identity.family_part}-{identity.period_part}"
         with self._looking(
             f"Looking for earlier {self._word}s of this task (allow bedrock:{self._resource.list_operation})"
         ):
-            listed = self.service.list_all(part)
-        for summary in listed:
-            if self._may_count(summary, own_only=own_only) and (taken := self._take_listed(summary)) is not None:
-                return taken
-        return None
+            return self.service.list_all(part)
+
+    def _check_account(self) -> None:
+        if role_arn := self.request.get("roleArn"):
+            self.service.check_account(role_arn)
 
     def _may_count(self, summary: Seen, *, own_only: bool) -> bool:
         """Whether a job may be what is asked for, or one of this asker's: its names say so.
@@ -300,8 +315,7 @@ class Submission:
 
     def _create(self, name: str, generation: int) -> Seen:
         self.before_paying()
-        if role_arn := self.request.get("roleArn"):
-            self.service.check_account(role_arn)
+        self._check_account()
         identity, resource = self.identity, self._resource
         request = {**self.request, resource.name: name, "clientRequestToken": identity.token(generation)}
         if resource.model_name:

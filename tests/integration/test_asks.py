@@ -181,6 +181,21 @@ def test_a_clear_may_keep_what_runs_or_fail(airflow: Airflow, choice: str) -> No
     assert len(airflow.statuses()) == (2 if choice == "keep" else 1)
 
 
+@pytest.mark.parametrize("why", ["List is denied", "the role is of another account"])
+def test_what_runs_is_not_stopped_for_a_try_that_fails(airflow: Airflow, why: str) -> None:
+    """What is known to fail fails before the earlier job is stopped for it."""
+    more: dict[str, Any] = {"hyperparameters": {"epochCount": "3"}}
+    earlier = airflow.ask()
+    if why == "List is denied":
+        airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException", times=None)
+    else:
+        more["role_arn"] = "arn:aws:iam::210987654321:role/bedrock"
+    with pytest.raises(BedrockFatalError, match=r"allow bedrock:List|is of account 210987654321"):
+        airflow.ask(CLEAR, **more)
+    airflow.local.faults.clear()
+    assert airflow.statuses() == {earlier: "InProgress"}
+
+
 def test_an_exact_name_s_job_is_not_stopped_for_one_that_cannot_be_made(airflow: Airflow) -> None:
     """Its name is used up: stopping it would spend money for nothing. The error says that it runs on."""
     exact: dict[str, Any] = {
@@ -262,6 +277,13 @@ def test_a_sensor_does_not_stop_what_its_run_waits_for_elsewhere(airflow: Airflo
     assert "may wait" in stop_for(airflow.service, arn, ti, own_run_only=True)
     airflow.ended_runs.add("run-1")
     assert "is being stopped" in stop_for(airflow.service, arn, ti, own_run_only=True)
+
+
+def test_a_job_without_tags_is_none_that_a_sensor_stops(airflow: Airflow) -> None:
+    """Its log does not say that somebody else has asked for it."""
+    arn = airflow.ask(tag_resources=False)
+    said = airflow.mark_failed(arn, whole_run=True, own_run_only=True)
+    assert "runs on and is billed: no tag says that this DAG run has asked for it" in said
 
 
 def test_tags_that_cannot_be_read_keep_the_job(airflow: Airflow) -> None:
