@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from airflow.providers.common.compat.sdk import conf
@@ -25,12 +26,13 @@ from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import task_state
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES, ended_for_good
+from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_SECONDS = 1.0
+_HANDLER_SECONDS = 1.0  # of the 5 after which Airflow kills a process that it has asked to end
 
 
 def stop_job(service: Service, job_arn: str) -> str:
@@ -175,15 +177,17 @@ class KillSwitch:
     """What a worker does when Airflow ends its task: nothing, unless the task has ended for good.
 
     Airflow calls ``on_kill`` from a signal handler, at any line; also between the service's acceptance of a job and
-    our knowing of it. A kill that comes so early is remembered, and takes effect when the job is known. The supervisor
-    may not tell the task's state while the handler runs: then a thread asks again, until the process is ended.
+    our knowing of it. A kill that comes so early is remembered, and takes effect when the job is known. The handler may
+    have interrupted the very question to the supervisor that a look at the task's state would have to wait for, and
+    Airflow kills the process 5 s later: so a thread looks and stops, and the handler returns within a second.
     """
 
     def __init__(self) -> None:
         self._ti: Any = None
         self._target: tuple[str, Callable[[], str]] | None = None
         self._pulled = False
-        self._asking = False
+        self._ended: bool | None = None  # whether the task has ended for good; None until it can be learnt
+        self._thread: threading.Thread | None = None
 
     def arm(self, ti: Any) -> None:
         """Say which task instance this is."""
@@ -196,7 +200,8 @@ class KillSwitch:
         """
         self._target = (job, stop)
         if self._pulled:
-            self.pull()
+            self._begin()
+            self.wait()
 
     def before_paying(self) -> None:
         """Pay for nothing once the task was killed.
@@ -209,29 +214,39 @@ class KillSwitch:
     def pull(self) -> None:
         """Stop the job if no other try of the task will pick it up."""
         self._pulled = True
-        if self._target is None or self._settle() or self._asking:
-            return
-        self._asking = True
-        threading.Thread(target=self._ask_on, name="bedrock-kill", daemon=True).start()
+        self._begin()
+        self.wait(_HANDLER_SECONDS)
 
-    def _ask_on(self) -> None:
+    def wait(self, seconds: float | None = None) -> None:
+        """Give a stop that has begun time to end: with the task's process the thread ends too."""
+        if (thread := self._thread) is not None:
+            thread.join(_SECONDS if seconds is None else seconds)
+
+    def _begin(self) -> None:
+        if self._target is not None:
+            work = partial(self._ask_on, *self._target)
+            self._thread = threading.Thread(target=work, name="bedrock-kill", daemon=True)
+            self._thread.start()
+
+    def _ask_on(self, job: str, stop: Callable[[], str]) -> None:
         deadline = time.monotonic() + _SECONDS
-        while not self._settle() and time.monotonic() < deadline:
+        while not self._settle(job, stop) and time.monotonic() < deadline:
             time.sleep(_ASK_AGAIN_SECONDS)
 
-    def _settle(self) -> bool:
-        """Stop or leave the job; return False where the task's state is not known yet."""
-        if self._target is None:
-            return True
-        job, stop = self._target
-        ended = ended_for_good(self._ti)
-        if ended is None:
-            log.warning("The state of this task is not known yet; job %s runs on meanwhile", job)
+    def _settle(self, job: str, stop: Callable[[], str]) -> bool:
+        """Stop or leave the job; return False where that is to be tried again."""
+        try:
+            if self._ended is None:
+                self._ended = task_state.state_of(self._ti) in TERMINAL_STATES
+            if self._ended:
+                log.info("This task was ended for good. %s", stop())
+            else:
+                log.info("Job %s was left running: this task goes on, and another try of it takes the job up", job)
+        except Exception:
+            log.warning(
+                "Could not learn the state of this task, or stop its job; job %s runs on meanwhile", job, exc_info=True
+            )
             return False
-        if ended:
-            log.info("This task was ended for good. %s", stop())
-        else:
-            log.info("Job %s was left running: this task goes on, and another try of it takes the job up", job)
         return True
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from airflow_bedrock.customization.waiters import Waiter
 
-log = logging.getLogger(__name__)
-
 # airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job.
 TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 ENDED_RUN_STATES = frozenset({"success", "failed"})  # airflow.utils.state: DagRunState, those that are final
-_STATE_SECONDS = 3.0  # Airflow kills a worker 5 s after it has asked it to end
 
 
 def state_of(ti: Any) -> str | None:
@@ -42,20 +37,3 @@ def run_state(dag_id: str, run_id: str) -> str:
 def state_of_waiter(waiter: Waiter) -> str | None:
     """Ask for the state of what a waiter waits in: its DAG run, or its task instance."""
     return run_state(waiter.dag_id, waiter.run_id) if waiter.until == "run" else state_of(waiter)
-
-
-def ended_for_good(ti: Any) -> bool | None:
-    """Whether the task instance is in a terminal state, so that no other try of it will pick its job up. In a worker.
-
-    None where the state cannot be learnt now: then the job is left alone, until it can.
-    """
-    # In a thread with a time limit: on_kill runs in a signal handler, which may have interrupted the main thread
-    # while that held the lock of the very channel that the question needs.
-    pool = ThreadPoolExecutor(max_workers=1)
-    try:
-        return pool.submit(state_of, ti).result(timeout=_STATE_SECONDS) in TERMINAL_STATES
-    except Exception:
-        log.warning("Could not learn the state of this task", exc_info=True)
-        return None
-    finally:
-        pool.shutdown(wait=False)

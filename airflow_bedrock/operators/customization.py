@@ -312,6 +312,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             if self._submission is None and asker.try_number > 1 and (arn := self._running(asker)):
                 raise type(error)(f"{error} Job {arn} of an earlier try runs on and is billed.") from error
             raise
+        finally:
+            if self._kill is not None:
+                self._kill.wait()
 
     def _stop_unknown(self, asker: Asker) -> str:
         """Stop what this task has made, while its job is not known: it looks, or waits for the answer of Create."""

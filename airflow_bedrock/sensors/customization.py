@@ -133,15 +133,19 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         """Return the result of a job that has ended already; wait for one that has not."""
         if not self.deferrable:
             return super().execute(context)
-        looked = self._first_look(context)
-        if isinstance(looked, PokeReturnValue):
-            return looked.xcom_value
-        self.log.info("Waiting in the triggerer, for %s at most", duration(self.timeout))
-        return self.defer(
-            trigger=self._trigger(),
-            method_name=self.execute_complete.__name__,
-            timeout=timedelta(seconds=self.timeout),
-        )
+        try:
+            looked = self._first_look(context)
+            if isinstance(looked, PokeReturnValue):
+                return looked.xcom_value
+            self.log.info("Waiting in the triggerer, for %s at most", duration(self.timeout))
+            return self.defer(
+                trigger=self._trigger(),
+                method_name=self.execute_complete.__name__,
+                timeout=timedelta(seconds=self.timeout),
+            )
+        finally:
+            if self._kill is not None:
+                self._kill.wait()
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once; an error that passes by itself is a look without an answer.

@@ -27,7 +27,7 @@ from airflow_bedrock import configuration
 from airflow_bedrock.customization.identity import Token
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
-from airflow_bedrock.jobs import submission, task_state
+from airflow_bedrock.jobs import stopping, submission, task_state
 from airflow_bedrock.jobs.stopping import stop_for
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import CrashError, PaidJob, PaidJobs, error, strike
@@ -127,6 +127,16 @@ class Task(BedrockModelCustomizationOperator):
         return SimpleNamespace(conn=World.service, parse_s3_url=lambda uri: uri.removeprefix("s3://").split("/", 1))
 
 
+class AtOnce:
+    """A thread whose work is done when it has been started."""
+
+    def __init__(self, target: Callable[[], None], **_: Any) -> None:
+        self.start = target
+
+    def join(self, _: float) -> None:
+        """It has ended."""
+
+
 @pytest.fixture(autouse=True, scope="module")
 def airflow_tells_the_state() -> Iterator[None]:
     """Ask the machine instead of Airflow's execution API, which tests/live/test_killing.py asks."""
@@ -134,6 +144,7 @@ def airflow_tells_the_state() -> Iterator[None]:
         patch.setattr(task_state, "state_of", World.state_of)
         patch.setattr(configuration, "environment", lambda: World.environment)
         patch.setattr(submission, "_PAUSE", 0.0)
+        patch.setattr(stopping.threading, "Thread", AtOnce)  # so that a game can be played again
         yield
 
 
