@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from airflow_bedrock import configuration
 from airflow_bedrock.customization.identity import Token
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
-from airflow_bedrock.jobs import stopping, submission, task_state
+from airflow_bedrock.jobs import submission, task_state
 from airflow_bedrock.jobs.stopping import stop_for
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import CrashError, PaidJob, PaidJobs, error, strike
@@ -144,7 +145,7 @@ def airflow_tells_the_state() -> Iterator[None]:
         patch.setattr(task_state, "state_of", World.state_of)
         patch.setattr(configuration, "environment", lambda: World.environment)
         patch.setattr(submission, "_PAUSE", 0.0)
-        patch.setattr(stopping.threading, "Thread", AtOnce)  # so that a game can be played again
+        patch.setattr(threading, "Thread", AtOnce)  # so that a game can be played again
         yield
 
 
