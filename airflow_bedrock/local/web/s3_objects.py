@@ -11,6 +11,7 @@ import io
 import re
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -72,9 +73,8 @@ class Objects:
         lock = self._locks[hash((request.bucket, request.key)) % len(self._locks)]
         try:
             _unwrap(environ)
-            if request.operation not in _CHANGES:
-                return answer(request, environ, ask)
-            with lock, changing(request.operation):
+            # A read has the lock too: its content and its checksum are those of one moment.
+            with lock, changing(request.operation) if request.operation in _CHANGES else nullcontext():
                 return answer(request, environ, ask)
         except ServiceError as error:
             return respond_s3_error(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +61,16 @@ def test_a_model_is_asked_until_its_end(start: datetime) -> None:
     messages = [{"role": "user", "content": [{"text": "red"}]}]
     turns = [{"role": "user", "content": "red"}]
     body = json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": turns})
-    with LocalBedrock(start=start, clock="manual") as local:
-        runtime = local.client("bedrock-runtime")
+    with LocalBedrock(start=start, clock="manual") as local, ExitStack() as clients:
+        runtime, bedrock = (
+            clients.enter_context(closing(local.client(name))) for name in ("bedrock-runtime", "bedrock")
+        )
         calls: list[Callable[[], Any]] = [
             lambda: runtime.converse(modelId=HAIKU, messages=messages),
-            lambda: runtime.converse_stream(modelId=f"us.{HAIKU}", messages=messages),
-            lambda: runtime.invoke_model(modelId=f"us.{HAIKU}", body=body),
+            lambda: list(runtime.converse_stream(modelId=f"us.{HAIKU}", messages=messages)["stream"]),
+            lambda: runtime.invoke_model(modelId=f"us.{HAIKU}", body=body)["body"].read(),
             lambda: runtime.count_tokens(modelId=HAIKU, input={"converse": {"messages": messages}}),
-            lambda: local.client("bedrock").create_provisioned_model_throughput(
+            lambda: bedrock.create_provisioned_model_throughput(
                 modelId=f"{HAIKU}:200k", provisionedModelName="late", modelUnits=1
             ),
         ]
