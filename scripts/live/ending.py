@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-import subprocess
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +15,9 @@ from scripts.live.asking import RANDOM
 from scripts.live.cluster import LateError, until
 from scripts.live.scenario import scenario
 from scripts.live.stage import Run, Stage, check
-from scripts.stack import BIN
 
 SHAPES = tuple(f"{RANDOM}_{shape}" for shape in ("in_a_worker", "in_the_triggerer", "by_a_sensor"))
+SWEEP, SWEEP_SECONDS = f"{RANDOM}_sweep", 60.0
 RUNS = 200
 AT_ONCE = 8
 AFTER_THE_START, AFTER_THE_JOB = 20.0, 8.0  # seconds, by which a run is marked failed
@@ -72,23 +72,37 @@ def quota_of_one(stage: Stage) -> None:
 ROOMY = Quotas(scheduled_jobs=RUNS, training_jobs=RUNS, custom_models=RUNS)
 
 
-@scenario(asked_for=RUNS, at_most=True, dags=SHAPES, quotas=ROOMY)
-def marked_failed_at_random_moments(stage: Stage) -> None:
+@scenario(asked_for=RUNS, at_most=True, dags=(*SHAPES, SWEEP), quotas=ROOMY)
+def marked_failed_at_random_moments(stage: Stage) -> str:
     """200 runs, 8 at a time, each marked failed at a random moment: one half soon after its start, the other half soon
-    after its job was made; the job is waited for in a worker, in the triggerer or by a sensor.
+    after its job was made; the job is waited for in a worker, in the triggerer or by a sensor. Once a minute a run of
+    BedrockStopOrphanedJobsOperator stops what no process was there to stop.
     """
     moments = random.Random(10)  # noqa: S311  # the same moments each time
-    with ThreadPoolExecutor(AT_ONCE) as people:
-        runs = list(people.map(partial(_mark_failed, stage), range(RUNS), [moments.random() for _ in range(RUNS)]))
-    for run in runs:
-        run.until_ended()
-    with contextlib.suppress(LateError):
-        until(lambda: not stage.in_progress(), "all jobs are stopped", 120)
+    over = threading.Event()
+    with ThreadPoolExecutor(AT_ONCE + 1) as people:
+        sweeps = people.submit(_sweep, stage, over)
+        try:
+            runs = list(people.map(partial(_mark_failed, stage), range(RUNS), [moments.random() for _ in range(RUNS)]))
+            for run in runs:
+                run.until_ended()
+            with contextlib.suppress(LateError):
+                until(lambda: not stage.in_progress(), "all jobs are stopped", 600)
+        finally:
+            over.set()
     check(max(Counter(stage.askers().values()).values()) == 1, f"a run has one job: {stage.askers()}")
-    if left := stage.in_progress():
-        _stop_orphans(stage)
-    ran_on = f"{len(left)} of {len(stage.jobs())} jobs ran on, until jobs --orphans --stop stopped them"
-    check(not left, ran_on)
+    check(not stage.in_progress(), "all jobs are stopped")
+    return f"{sweeps.result()} of {len(stage.jobs())} jobs were stopped by that operator, the others by their own tasks"
+
+
+def _sweep(stage: Stage, over: threading.Event) -> int:
+    """Stop orphaned jobs once a minute; return how many there were."""
+    stopped = 0
+    while not over.wait(SWEEP_SECONDS):
+        run = stage.start(SWEEP)
+        run.until_ended()
+        stopped += len(run.returned("stop"))
+    return stopped
 
 
 def _mark_failed(stage: Stage, number: int, moment: float) -> Run:
@@ -98,13 +112,6 @@ def _mark_failed(stage: Stage, number: int, moment: float) -> Run:
     time.sleep(moment * (AFTER_THE_JOB if number % 2 else AFTER_THE_START))
     run.mark_failed()
     return run
-
-
-def _stop_orphans(stage: Stage) -> None:
-    airflow = stage.cluster.airflow
-    environment = airflow.environment | stage.local.environment() | {"AIRFLOW_API_TOKEN": airflow.token}
-    command = [str(BIN / "airflow-bedrock"), "jobs", "--orphans", "--stop"]
-    subprocess.run(command, env=environment, check=True)
 
 
 SCENARIOS = (

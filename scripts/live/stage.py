@@ -168,6 +168,11 @@ class Run:
         """Wait until the run has ended, and check that it has succeeded."""
         check(self.until_ended() == "success", f"the run succeeds: {self}")
 
+    def returned(self, task: str) -> Any:
+        """Return what a task has returned."""
+        path = f"{self._path}/taskInstances/{task}/xcomEntries/return_value"
+        return self._api("GET", path, params={"stringify": False})["value"]
+
     def clear(self, *tasks: str) -> None:
         """Clear tasks; all of the run where none is named."""
         body: dict[str, Any] = {"dry_run": False, "dag_run_id": self.run_id, "only_failed": False}

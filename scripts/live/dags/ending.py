@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import DAG
 
 from airflow_bedrock.operators import BedrockModelCustomizationOperator as Customize
+from airflow_bedrock.operators import BedrockStopOrphanedJobsOperator
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from scripts.live.asking import RANDOM, asking
 
@@ -30,6 +31,9 @@ with DAG(f"{RANDOM}_in_a_worker", schedule=None, max_active_runs=8):
 with DAG(f"{RANDOM}_in_the_triggerer", schedule=None, max_active_runs=8):
     Customize(task_id="customize", **asking(RANDOM, deferrable=True))
 operator_and_sensor(f"{RANDOM}_by_a_sensor", RANDOM)
+
+with DAG(f"{RANDOM}_sweep", schedule=None):
+    BedrockStopOrphanedJobsOperator(task_id="stop", aws_conn_id=RANDOM)
 
 with DAG("two_runs_share_a_job", schedule=None):
     Customize(task_id="customize", **asking("two_runs_share_a_job", reuse="dag", deferrable=True))
