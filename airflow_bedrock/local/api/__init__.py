@@ -1,6 +1,7 @@
 """The operations, each a function by its name in snake_case: request in, response out, as the service model has them.
 
-To add an operation, write its function; :func:`handler` finds it.
+To add an operation, write its function; :func:`handler` finds it. Get and List are called with the world's lock held;
+the others take it where they change something.
 """
 
 from __future__ import annotations

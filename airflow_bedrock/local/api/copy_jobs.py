@@ -46,22 +46,20 @@ def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str
 
 def get_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a copy job, which has no name: it is found by its ARN alone."""
-    with bedrock.world.lock:
-        return _described(bedrock, get(bedrock.copies, request["jobArn"], "model copy job"))
+    return _described(bedrock, get(bedrock.copies, request["jobArn"], "model copy job"))
 
 
 def list_model_copy_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List copy jobs, the newest first."""
     named = {**request, "nameContains": request.get("targetModelNameContains", "")}
-    with bedrock.world.lock:
-        found = [
-            job
-            for job in select(bedrock.copies.values(), named, "creationTimeAfter", "creationTimeBefore")
-            if request.get("sourceAccountEquals", job.source_account) == job.source_account
-            and request.get("sourceModelArnEquals", job.source_arn) == job.source_arn
-        ]
-        shown, more = page(found, request)
-        return {"modelCopyJobSummaries": [_described(bedrock, job) for job in shown], **more}
+    found = [
+        job
+        for job in select(bedrock.copies.values(), named, "creationTimeAfter", "creationTimeBefore")
+        if request.get("sourceAccountEquals", job.source_account) == job.source_account
+        and request.get("sourceModelArnEquals", job.source_arn) == job.source_arn
+    ]
+    shown, more = page(found, request)
+    return {"modelCopyJobSummaries": [_described(bedrock, job) for job in shown], **more}
 
 
 def _described(bedrock: Bedrock, job: CopyJob) -> dict[str, Any]:

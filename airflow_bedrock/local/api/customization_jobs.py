@@ -55,30 +55,28 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
 
 def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a job."""
-    with bedrock.world.lock:
-        job = _job(bedrock, request)
-        wanted = job.request
-        return {
-            **described(job),
-            "clientRequestToken": wanted.get("clientRequestToken"),
-            "status": job.status,
-            "statusDetails": _status_details(job),
-            # The foundation model, even where a custom model is tuned further: the service model allows no other.
-            "baseModelArn": foundation_model_arn(bedrock.region, job.base_model),
-            "customizationType": job.type,
-            "vpcConfig": wanted.get("vpcConfig"),
-            "customizationConfig": wanted.get("customizationConfig"),
-            "outputModelKmsKeyArn": bedrock.kms_key_arn(wanted.get("customModelKmsKeyId")),
-            **metrics(job),
-        }
+    job = _job(bedrock, request)
+    wanted = job.request
+    return {
+        **described(job),
+        "clientRequestToken": wanted.get("clientRequestToken"),
+        "status": job.status,
+        "statusDetails": _status_details(job),
+        # The foundation model, even where a custom model is tuned further: the service model allows no other.
+        "baseModelArn": foundation_model_arn(bedrock.region, job.base_model),
+        "customizationType": job.type,
+        "vpcConfig": wanted.get("vpcConfig"),
+        "customizationConfig": wanted.get("customizationConfig"),
+        "outputModelKmsKeyArn": bedrock.kms_key_arn(wanted.get("customModelKmsKeyId")),
+        **metrics(job),
+    }
 
 
 def list_model_customization_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List jobs, the newest first."""
-    with bedrock.world.lock:
-        found = select(bedrock.jobs.values(), request, "creationTimeAfter", "creationTimeBefore")
-        shown, more = page(found, request)
-        return {"modelCustomizationJobSummaries": [_summary(job) for job in shown], **more}
+    found = select(bedrock.jobs.values(), request, "creationTimeAfter", "creationTimeBefore")
+    shown, more = page(found, request)
+    return {"modelCustomizationJobSummaries": [_summary(job) for job in shown], **more}
 
 
 def stop_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

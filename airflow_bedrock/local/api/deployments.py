@@ -45,31 +45,29 @@ def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
 
 def get_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a deployment."""
-    with bedrock.world.lock:
-        deployment = _deployment(bedrock, request)
-        change = deployment.update
-        return {
-            "customModelDeploymentArn": deployment.arn,
-            "modelDeploymentName": deployment.name,
-            "modelArn": deployment.model_arn,
-            "createdAt": deployment.creation_time,
-            "status": deployment.status,
-            "description": deployment.description,
-            "lastUpdatedAt": deployment.last_updated_time,
-            "updateDetails": {"modelArn": change.model_arn, "updateStatus": change.status} if change else None,
-        }
+    deployment = _deployment(bedrock, request)
+    change = deployment.update
+    return {
+        "customModelDeploymentArn": deployment.arn,
+        "modelDeploymentName": deployment.name,
+        "modelArn": deployment.model_arn,
+        "createdAt": deployment.creation_time,
+        "status": deployment.status,
+        "description": deployment.description,
+        "lastUpdatedAt": deployment.last_updated_time,
+        "updateDetails": {"modelArn": change.model_arn, "updateStatus": change.status} if change else None,
+    }
 
 
 def list_custom_model_deployments(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List deployments, the newest first."""
-    with bedrock.world.lock:
-        found = [
-            deployment
-            for deployment in select(bedrock.deployments.values(), request, "createdAfter", "createdBefore")
-            if request.get("modelArnEquals", deployment.model_arn) == deployment.model_arn
-        ]
-        shown, more = page(found, request)
-        return {"modelDeploymentSummaries": [_summary(deployment) for deployment in shown], **more}
+    found = [
+        deployment
+        for deployment in select(bedrock.deployments.values(), request, "createdAfter", "createdBefore")
+        if request.get("modelArnEquals", deployment.model_arn) == deployment.model_arn
+    ]
+    shown, more = page(found, request)
+    return {"modelDeploymentSummaries": [_summary(deployment) for deployment in shown], **more}
 
 
 def update_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -37,47 +37,43 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
 
 def get_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe an import job."""
-    with bedrock.world.lock:
-        job = get(bedrock.imports, request["jobIdentifier"], "job")
-        return {
-            **_summary(job),
-            "roleArn": job.request["roleArn"],
-            "modelDataSource": job.request["modelDataSource"],
-            "vpcConfig": job.request.get("vpcConfig"),
-            "importedModelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
-            "failureMessage": job.failure_message,
-        }
+    job = get(bedrock.imports, request["jobIdentifier"], "job")
+    return {
+        **_summary(job),
+        "roleArn": job.request["roleArn"],
+        "modelDataSource": job.request["modelDataSource"],
+        "vpcConfig": job.request.get("vpcConfig"),
+        "importedModelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
+        "failureMessage": job.failure_message,
+    }
 
 
 def list_model_import_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List import jobs, the newest first."""
-    with bedrock.world.lock:
-        found = select(bedrock.imports.values(), request, "creationTimeAfter", "creationTimeBefore")
-        shown, more = page(found, request)
-        return {"modelImportJobSummaries": [_summary(job) for job in shown], **more}
+    found = select(bedrock.imports.values(), request, "creationTimeAfter", "creationTimeBefore")
+    shown, more = page(found, request)
+    return {"modelImportJobSummaries": [_summary(job) for job in shown], **more}
 
 
 def get_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe an imported model."""
-    with bedrock.world.lock:
-        model = _model(bedrock, request)
-        job = bedrock.imports[model.job_arn]
-        return {
-            **_model_summary(model),
-            "jobName": job.name,
-            "jobArn": job.arn,
-            "modelDataSource": job.request["modelDataSource"],
-            "modelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
-            "customModelUnits": _UNITS,
-        }
+    model = _model(bedrock, request)
+    job = bedrock.imports[model.job_arn]
+    return {
+        **_model_summary(model),
+        "jobName": job.name,
+        "jobArn": job.arn,
+        "modelDataSource": job.request["modelDataSource"],
+        "modelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
+        "customModelUnits": _UNITS,
+    }
 
 
 def list_imported_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List imported models, the newest first."""
-    with bedrock.world.lock:
-        found = select(bedrock.imported.values(), request, "creationTimeAfter", "creationTimeBefore")
-        shown, more = page(found, request)
-        return {"modelSummaries": [_model_summary(model) for model in shown], **more}
+    found = select(bedrock.imported.values(), request, "creationTimeAfter", "creationTimeBefore")
+    shown, more = page(found, request)
+    return {"modelSummaries": [_model_summary(model) for model in shown], **more}
 
 
 def delete_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -45,16 +45,14 @@ def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> di
 
 def get_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a batch inference job."""
-    with bedrock.world.lock:
-        return _described(_job(bedrock, request))
+    return _described(_job(bedrock, request))
 
 
 def list_model_invocation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List batch inference jobs, the newest first."""
-    with bedrock.world.lock:
-        found = select(bedrock.invocations.values(), request, "submitTimeAfter", "submitTimeBefore")
-        shown, more = page(found, request)
-        return {"invocationJobSummaries": [_described(job) for job in shown], **more}
+    found = select(bedrock.invocations.values(), request, "submitTimeAfter", "submitTimeBefore")
+    shown, more = page(found, request)
+    return {"invocationJobSummaries": [_described(job) for job in shown], **more}
 
 
 def stop_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,7 @@ def put_model_invocation_logging_configuration(bedrock: Bedrock, request: dict[s
 
 def get_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration as it was put; nothing where there is none."""
-    with bedrock.world.lock:
-        return {"loggingConfig": bedrock.logging.get(CONFIGURATION)}
+    return {"loggingConfig": bedrock.logging.get(CONFIGURATION)}
 
 
 def delete_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:

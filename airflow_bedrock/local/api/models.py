@@ -50,27 +50,25 @@ def create_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, 
 
 def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe a custom model; only one that a customization job made in this region knows of its training."""
-    with bedrock.world.lock:
-        model = _model(bedrock, request)
-        return {
-            "modelArn": model.arn,
-            "modelName": model.name,
-            "baseModelArn": model.base_model_arn,
-            "customizationType": model.type,
-            "modelKmsKeyArn": model.kms_key_arn,
-            "creationTime": model.creation_time,
-            "modelStatus": model.status,
-            "failureMessage": model.failure_message,
-            **(_training(bedrock.jobs[model.job_arn]) if model.job_arn else {}),
-        }
+    model = _model(bedrock, request)
+    return {
+        "modelArn": model.arn,
+        "modelName": model.name,
+        "baseModelArn": model.base_model_arn,
+        "customizationType": model.type,
+        "modelKmsKeyArn": model.kms_key_arn,
+        "creationTime": model.creation_time,
+        "modelStatus": model.status,
+        "failureMessage": model.failure_message,
+        **(_training(bedrock.jobs[model.job_arn]) if model.job_arn else {}),
+    }
 
 
 def list_custom_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List custom models, the newest first."""
-    with bedrock.world.lock:
-        found = select(bedrock.models.values(), request, "creationTimeAfter", "creationTimeBefore")
-        shown, more = page([model for model in found if _wanted(bedrock, model, request)], request)
-        return {"modelSummaries": [_summary(bedrock, model) for model in shown], **more}
+    found = select(bedrock.models.values(), request, "creationTimeAfter", "creationTimeBefore")
+    shown, more = page([model for model in found if _wanted(bedrock, model, request)], request)
+    return {"modelSummaries": [_summary(bedrock, model) for model in shown], **more}
 
 
 def delete_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

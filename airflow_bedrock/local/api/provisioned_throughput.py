@@ -56,20 +56,18 @@ def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any
 
 def get_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Describe provisioned throughput."""
-    with bedrock.world.lock:
-        return _described(_throughput(bedrock, request))
+    return _described(_throughput(bedrock, request))
 
 
 def list_provisioned_model_throughputs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List provisioned throughput, the newest first."""
-    with bedrock.world.lock:
-        found = [
-            one
-            for one in select(bedrock.throughputs.values(), request, "creationTimeAfter", "creationTimeBefore")
-            if request.get("modelArnEquals", one.model_arn) == one.model_arn
-        ]
-        shown, more = page(found, request)
-        return {"provisionedModelSummaries": [_described(one) for one in shown], **more}
+    found = [
+        one
+        for one in select(bedrock.throughputs.values(), request, "creationTimeAfter", "creationTimeBefore")
+        if request.get("modelArnEquals", one.model_arn) == one.model_arn
+    ]
+    shown, more = page(found, request)
+    return {"provisionedModelSummaries": [_described(one) for one in shown], **more}
 
 
 def update_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -38,9 +38,8 @@ def untag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
 
 def list_tags_for_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List the tags of a resource."""
-    with bedrock.world.lock:
-        tags = bedrock.tags.get(_existing(bedrock, request), {})
-        return {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
+    tags = bedrock.tags.get(_existing(bedrock, request), {})
+    return {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
 
 
 def check_tags(request: Mapping[str, Any], *members: str) -> None:

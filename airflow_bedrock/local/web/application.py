@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -149,7 +150,8 @@ class Application:
             bedrock = self._world.bedrock(ACCOUNT, visit.region)
             if caller := self._caller(visit):
                 check_bedrock(caller, bedrock, operation.name, parameters)
-            result = run(bedrock, parameters)
+            with self._world.lock if operation.name.startswith(("Get", "List")) else nullcontext():
+                result = run(bedrock, parameters)
             if plan.age and isinstance(result, dict):
                 result = _without_new(operation, result, self._world.clock.time() - plan.age)
             response = respond(operation, result)
