@@ -169,7 +169,8 @@ class Runner:
             self.run_due()
             with self._changed:
                 if not self._stopping:
-                    self._changed.wait(self._seconds_to_next())
+                    due = self.next_due()
+                    self._changed.wait(None if due is None else self._clock.seconds_until(due))
 
     def _next_due(self) -> str | None:
         with self._changed:
@@ -180,10 +181,6 @@ class Runner:
             _, _, self.current = heapq.heappop(self._queue)
             del self._tickets[self.current]
             return self.current
-
-    def _seconds_to_next(self) -> float | None:
-        due = self.next_due()
-        return None if due is None else self._clock.seconds_until(due)
 
     def _resume(self, key: str) -> None:
         work = self._works.get(key)

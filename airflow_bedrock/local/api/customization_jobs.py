@@ -35,7 +35,9 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
     _check_buckets(bedrock, request)
 
     def make() -> Job:
-        _check_names(bedrock, request)
+        if find(bedrock.jobs, request["jobName"]):
+            raise invalid("The provided job name is currently in use.")
+        check_new_model(bedrock, request["customModelName"])
         check_quotas(bedrock, "scheduled_jobs")
         now = bedrock.world.clock.now()
         return Job(
@@ -117,12 +119,6 @@ def _check_buckets(bedrock: Bedrock, request: Mapping[str, Any]) -> None:
                 f"The Amazon S3 bucket {bucket} is in {region}, and the job in {bedrock.region}: "
                 "use a bucket in the region of the job."
             )
-
-
-def _check_names(bedrock: Bedrock, request: Mapping[str, Any]) -> None:
-    if find(bedrock.jobs, request["jobName"]):
-        raise invalid("The provided job name is currently in use.")
-    check_new_model(bedrock, request["customModelName"])
 
 
 def _summary(job: Job) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CONFIGURATION
-from airflow_bedrock.local.work.invocation_delivery import PROBE, log_folder
+from airflow_bedrock.local.work.invocation_logs import PROBE, log_folder
 
 
 def put_model_invocation_logging_configuration(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

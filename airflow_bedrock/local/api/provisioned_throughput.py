@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow_bedrock.base_models import base_model
@@ -46,7 +46,7 @@ def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any
             creation_time=now,
             last_modified_time=now,
             commitment=commitment,
-            commitment_expiration_time=_expiration(commitment, now),
+            commitment_expiration_time=now + _COMMITMENTS[commitment] if commitment else None,
         )
         bedrock.meters[throughput.arn] = Meter(throughput.arn, throughput.name, throughput.units, now)
         return throughput
@@ -139,10 +139,6 @@ def _check_name(bedrock: Bedrock, name: str) -> None:
 def _check_settled(throughput: Throughput, error: Callable[[str], ServiceError]) -> None:
     if throughput.active:
         raise error(f"The provisioned model {throughput.name} is {throughput.status}. Try again when it is InService.")
-
-
-def _expiration(commitment: str | None, now: datetime) -> datetime | None:
-    return now + _COMMITMENTS[commitment] if commitment else None
 
 
 def _described(throughput: Throughput) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from airflow_bedrock.local.work.inference import (
     converse_answer,
     converse_question,
 )
-from airflow_bedrock.local.work.invocation_delivery import Invocation, deliver
+from airflow_bedrock.local.work.invocation_logs import Invocation, deliver
 from airflow_bedrock.local.work.invoke_bodies import Form, form_of, read_body, read_question
 
 Event = tuple[str, dict[str, Any]]

@@ -163,7 +163,9 @@ class Keeper(Keeping):
         written = self._written.setdefault(place, set())
         new, gone = resources.keys() - written, written - resources.keys()
         keys = resources if touched is None else {*new, *(key for key in touched if key in resources)}
-        changes: dict[str, bytes | None] = {place + key: _encode(resources[key]) for key in keys}
+        changes: dict[str, bytes | None] = {
+            place + key: msgspec.json.encode(resources[key], enc_hook=_leave_out) for key in keys
+        }
         changes |= dict.fromkeys((place + key for key in gone), None)
         self._written[place] = (written - gone) | new if new or gone else written
         return changes
@@ -174,7 +176,8 @@ class Keeper(Keeping):
             if name.startswith("bedrock/"):
                 _, account, region, member, key = name.split("/", 4)
                 bedrock = self._world.bedrock(account, region)
-                getattr(bedrock, member)[key] = msgspec.json.decode(value, type=_TYPES[member], dec_hook=_anew)
+                kept = msgspec.json.decode(value, type=_TYPES[member], dec_hook=lambda kind, _: kind())
+                getattr(bedrock, member)[key] = kept
                 self._written.setdefault(name.removesuffix(key), set()).add(key)
             elif name.startswith("work/"):
                 self._written.setdefault("work/", set()).add(name.removeprefix("work/"))
@@ -190,17 +193,9 @@ class Keeper(Keeping):
         return self._directory / "models" / f"{arn.rpartition('/')[2]}.npz"
 
 
-def _encode(resource: Any) -> bytes:
-    return msgspec.json.encode(resource, enc_hook=_leave_out)
-
-
 def _leave_out(value: Any) -> None:
     if not isinstance(value, Transient):
         raise TypeError(f"{type(value)} cannot be kept: make it a dataclass, or Transient.")
-
-
-def _anew(kind: type, _: Any) -> Any:
-    return kind()
 
 
 def _claim(directory: Path) -> int:

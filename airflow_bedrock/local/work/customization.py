@@ -162,7 +162,8 @@ class _Run:
         validation: list[Row] = []
         losses: list[float] = []
         stopping = EarlyStopping(self._job.hyperparameters)
-        seconds = (1 - PROCESSED) * self._bedrock.world.settings.job_seconds
+        settings = self._bedrock.world.settings
+        seconds = (1 - PROCESSED) * settings.job_seconds
         for step in train(model, self._training, plan):
             training.append((step.number, step.epoch, step.loss))
             progress.step, progress.epoch, progress.training_loss = step.number, step.epoch, step.loss
@@ -175,7 +176,8 @@ class _Run:
                 if stopping.ends(progress.validation_loss):
                     break
             yield self._put_off(begun) + seconds * step.number / progress.steps
-        self._write(training, validation)
+        output, inner_folder = self._job.request["outputDataConfig"]["s3Uri"], settings.inner_validation_folder
+        write_metrics(self._s3, output, self._job.id, training, validation, inner_folder)
         last_epoch = [loss for _, epoch, loss in training if epoch == progress.epoch]
         self._job.training_loss = sum(last_epoch) / len(last_epoch)
         self._job.validation_losses = losses
@@ -185,11 +187,6 @@ class _Run:
         config = self._job.request.get("customizationConfig", {}).get("rftConfig", {})
         given = {name: str(value) for name, value in config.get("hyperParameters", {}).items()}
         return {**self._job.hyperparameters, **given}
-
-    def _write(self, training: Sequence[Row], validation: Sequence[Row]) -> None:
-        output = self._job.request["outputDataConfig"]["s3Uri"]
-        inner_folder = self._bedrock.world.settings.inner_validation_folder
-        write_metrics(self._s3, output, self._job.id, training, validation, inner_folder)
 
     def _complete(self) -> None:
         bedrock, job = self._bedrock, self._job

@@ -1,16 +1,98 @@
-"""Training on invocation logs: what models were asked before, kept in S3 by model invocation logging.
+"""Model invocation logs: what was asked and answered goes to the configured S3 bucket, and models are trained on it.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
 """
 
 from __future__ import annotations
 
+import gzip
+import logging
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import CONFIGURATION
 from airflow_bedrock.local.work.records import DataError, Record, conversation
+from airflow_bedrock.local.work.s3 import write
+
+log = logging.getLogger(__name__)
+
+PROBE = "amazon-bedrock-logs-permission-check"
+"""The object by which AWS sees whether it can write logs; it stays."""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One call of the runtime that was answered.
+
+    :param request: its parameters; ``modelId`` and ``requestMetadata`` go into the log.
+    :param asked: tokens of the question.
+    :param said: tokens of the answer.
+    """
+
+    operation: str
+    request: Mapping[str, Any]
+    body: Any
+    answer: Any
+    asked: int
+    said: int
+
+
+def log_folder(bedrock: Bedrock, place: Mapping[str, str]) -> str:
+    """Return the folder of a bucket that logs go below."""
+    prefix = place.get("keyPrefix", "").strip("/")
+    return f"{prefix}/AWSLogs/{bedrock.account}/BedrockModelInvocationLogs".lstrip("/")
+
+
+def deliver(bedrock: Bedrock, invocation: Invocation) -> None:
+    """Write a log of a call, if that is wanted, before the call is answered.
+
+    A bucket that is gone since it was configured is not the caller's fault, and only logged.
+    """
+    with bedrock.world.lock:
+        config = bedrock.logging.get(CONFIGURATION, {})
+    if "s3Config" not in config or not config.get("textDataDeliveryEnabled", True):
+        return
+    place, now = config["s3Config"], bedrock.world.clock.now()
+    name = f"{now:%Y/%m/%d/%H}/{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z_{uuid.uuid4().hex[:16]}.json.gz"
+    uri = f"s3://{place['bucketName']}/{log_folder(bedrock, place)}/{bedrock.region}/{name}"
+    try:
+        content = gzip.compress(msgspec.json.encode(_described(bedrock, invocation, now)) + b"\n")
+        write(bedrock.client("s3"), uri, content, "application/json")
+    except Exception:
+        log.exception("Local Bedrock: an invocation log could not be written to %s", uri)
+
+
+def _described(bedrock: Bedrock, invocation: Invocation, now: datetime) -> dict[str, Any]:
+    described = {
+        "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "accountId": bedrock.account,
+        "identity": {"arn": f"arn:aws:iam::{bedrock.account}:root"},
+        "region": bedrock.region,
+        "requestId": str(uuid.uuid4()),
+        "operation": invocation.operation,
+        "modelId": invocation.request["modelId"],
+        "input": {
+            "inputContentType": "application/json",
+            "inputBodyJson": invocation.body,
+            "inputTokenCount": invocation.asked,
+        },
+        "output": {
+            "outputContentType": "application/json",
+            "outputBodyJson": invocation.answer,
+            "outputTokenCount": invocation.said,
+        },
+        "schemaType": "ModelInvocationLog",
+        "schemaVersion": "1.0",
+    }
+    if metadata := invocation.request.get("requestMetadata"):
+        described["requestMetadata"] = metadata
+    return described
 
 
 class _Body(msgspec.Struct):
@@ -37,10 +119,12 @@ def read_logs(lines: Iterable[bytes], file: str, config: Mapping[str, Any]) -> I
     answers = config.get("usePromptResponse", False)
     for number, line in enumerate(lines, start=1):
         try:
-            log = _LOG.decode(line)
+            logged = _LOG.decode(line)
         except msgspec.MsgspecError as error:
             raise DataError(f"Invalid invocation log in Amazon S3 file: {file}, line {number}: {error}") from error
-        if passes(config.get("requestMetadataFilters"), log.requestMetadata) and (record := _record(log, answers)):
+        if passes(config.get("requestMetadataFilters"), logged.requestMetadata) and (
+            record := _record(logged, answers)
+        ):
             yield record
 
 
@@ -57,13 +141,13 @@ def passes(filters: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> bo
     )
 
 
-def _record(log: _Log, with_answer: bool) -> Record | None:
-    messages = log.input.inputBodyJson.get("messages") or []
+def _record(logged: _Log, with_answer: bool) -> Record | None:
+    messages = logged.input.inputBodyJson.get("messages") or []
     turns = [_text(message.get("content")) for message in messages]
     if not any(turns):
         return None
-    answer = _text(log.output.outputBodyJson.get("output", {}).get("message", {}).get("content")) or None
-    system = _text(log.input.inputBodyJson.get("system"))
+    answer = _text(logged.output.outputBodyJson.get("output", {}).get("message", {}).get("content")) or None
+    system = _text(logged.input.inputBodyJson.get("system"))
     return Record(conversation([system] if system else [], turns), answer if with_answer else None)
 
 
