@@ -52,7 +52,7 @@ def log_folder(bedrock: Bedrock, place: Mapping[str, str]) -> str:
 def deliver(bedrock: Bedrock, invocation: Invocation) -> None:
     """Write a log of a call, if that is wanted, before the call is answered.
 
-    A bucket that is gone since it was configured is not the caller's fault, and only logged.
+    A bucket that is gone since it was configured is not the caller's fault, and only entry.
     """
     with bedrock.world.lock:
         config = bedrock.logging.get(CONFIGURATION, {})
@@ -119,12 +119,10 @@ def read_logs(lines: Iterable[bytes], file: str, config: Mapping[str, Any]) -> I
     answers = config.get("usePromptResponse", False)
     for number, line in enumerate(lines, start=1):
         try:
-            logged = _LOG.decode(line)
+            entry = _LOG.decode(line)
         except msgspec.MsgspecError as error:
             raise DataError(f"Invalid invocation log in Amazon S3 file: {file}, line {number}: {error}") from error
-        if passes(config.get("requestMetadataFilters"), logged.requestMetadata) and (
-            record := _record(logged, answers)
-        ):
+        if passes(config.get("requestMetadataFilters"), entry.requestMetadata) and (record := _record(entry, answers)):
             yield record
 
 
@@ -141,13 +139,13 @@ def passes(filters: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> bo
     )
 
 
-def _record(logged: _Log, with_answer: bool) -> Record | None:
-    messages = logged.input.inputBodyJson.get("messages") or []
+def _record(entry: _Log, with_answer: bool) -> Record | None:
+    messages = entry.input.inputBodyJson.get("messages") or []
     turns = [_text(message.get("content")) for message in messages]
     if not any(turns):
         return None
-    answer = _text(logged.output.outputBodyJson.get("output", {}).get("message", {}).get("content")) or None
-    system = _text(logged.input.inputBodyJson.get("system"))
+    answer = _text(entry.output.outputBodyJson.get("output", {}).get("message", {}).get("content")) or None
+    system = _text(entry.input.inputBodyJson.get("system"))
     return Record(conversation([system] if system else [], turns), answer if with_answer else None)
 
 
