@@ -76,7 +76,11 @@ def update_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any
         throughput = _throughput(bedrock, request)
         _check_settled(throughput, invalid)
         name, model_id = request.get("desiredProvisionedModelName"), request.get("desiredModelId")
-        model = _successor(bedrock, throughput, model_id) if model_id else throughput.model_arn
+        model, foundation = throughput.model_arn, throughput.foundation_model_arn
+        if model_id:
+            model, foundation = _model(bedrock, model_id)
+        if foundation != throughput.foundation_model_arn:
+            raise invalid(f"The model {model_id} has another base model than the provisioned model {throughput.name}.")
         if name and name != throughput.name:
             _check_name(bedrock, name)
             throughput.name = name
@@ -122,13 +126,6 @@ def _model(bedrock: Bedrock, identifier: str) -> tuple[str, str]:
     check_alive(model.id, bedrock.today)
     arn = foundation_model_arn(bedrock.region, model.customizable_id)
     return arn, arn
-
-
-def _successor(bedrock: Bedrock, throughput: Throughput, identifier: str) -> str:
-    model, foundation = _model(bedrock, identifier)
-    if foundation != throughput.foundation_model_arn:
-        raise invalid(f"The model {identifier} has another base model than the provisioned model {throughput.name}.")
-    return model
 
 
 def _check_name(bedrock: Bedrock, name: str) -> None:

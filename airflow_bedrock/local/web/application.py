@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from http.client import responses
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
 from airflow_bedrock.local.web.protocol import HttpResponse, Router, parse, respond, respond_error
 from airflow_bedrock.local.web.reading import readable, serialization, signed_for
-from airflow_bedrock.local.web.s3 import S3Request, check_request, error_code, respond_s3_error, s3_request
+from airflow_bedrock.local.web.s3 import check_request, error_code, respond_s3_error, s3_request
 from airflow_bedrock.local.web.s3_objects import Objects
 from airflow_bedrock.local.web.server import Dropped
 
@@ -137,10 +138,11 @@ class Application:
             parameters = parse(operation, Request(visit.environ), labels)
         except Exception as error:
             refused = _told(error, visit.operation)
-            return self._answer(visit, lambda _: respond_error(refused, operation), _refusal(operation))
+            refuse = partial(respond_error, operation=operation)
+            return self._answer(visit, lambda _: refuse(refused), refuse)
         visit.parameters = _public(visit.service, parameters)
-        known = operation
-        return self._answer(visit, lambda plan: self._run(known, visit, parameters, plan), _refusal(operation))
+        run = partial(self._run, operation, visit, parameters)
+        return self._answer(visit, run, partial(respond_error, operation=operation))
 
     def _run(self, operation: OperationModel, visit: _Visit, parameters: dict[str, Any], plan: Plan) -> HttpResponse:
         try:
@@ -156,7 +158,7 @@ class Application:
                 result = _without_new(operation, result, self._world.clock.time() - plan.age)
             response = respond(operation, result)
         except Exception as error:
-            response = respond_error(_told(error, operation.name), operation)
+            response = respond_error(_told(error, operation.name), operation=operation)
         if visit.service == "bedrock" and visit.method != "GET":
             self._world.keeping.write_bedrock()
         else:
@@ -177,8 +179,8 @@ class Application:
             except ServiceError as error:
                 return respond_s3_error(error)
             response = self._objects.answer(request, environ, lambda: self._ask_moto(visit))
-            if response.status < 300:
-                self._write_objects(request)
+            if response.status < 300 and request.changes:
+                self._world.keeping.write_objects(request.bucket, request.key)
             return response
 
         return self._answer(visit, execute, respond_s3_error)
@@ -189,12 +191,6 @@ class Application:
         :raises ServiceError: it is nobody whom IAM knows.
         """
         return caller_of(visit.environ, KEY) if self._world.settings.enforce_iam else None
-
-    def _write_objects(self, request: S3Request) -> None:
-        if request.changes_object:
-            self._world.keeping.write_objects(request.bucket, request.key)
-        elif request.changes_bucket:
-            self._world.keeping.write_objects(request.bucket)
 
     def _other(self, visit: _Visit) -> HttpResponse:
         visit.operation = _operation_of(visit)
@@ -256,10 +252,6 @@ class Application:
 def _send(response: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
     start_response(f"{response.status} {responses.get(response.status, 'Error')}", list(response.headers.items()))
     return [response.body]
-
-
-def _refusal(operation: OperationModel | None) -> Callable[[ServiceError, int | None], HttpResponse]:
-    return lambda error, status: respond_error(error, operation, status)
 
 
 def _error_of(fault: Error) -> ServiceError:

@@ -113,18 +113,14 @@ def respond(operation: OperationModel, result: Answer) -> HttpResponse:
     All of them go into the body, as they do in every operation that is built. (moto's serializer, which also does
     headers, walks the shapes: 0.1 s for a page of 1000 jobs; this takes a few milliseconds.)
     """
-    content_type, body = _encode(result)
+    content_type = "application/json"
+    if isinstance(result, list):
+        content_type, body = _EVENT_STREAM, b"".join(encode_event(*event) for event in result)
+    else:
+        body = result if isinstance(result, bytes) else msgspec.json.encode(present(result))
     return HttpResponse(
         status=operation.http["responseCode"], headers={"Content-Type": content_type, **_request_id()}, body=body
     )
-
-
-def _encode(result: Answer) -> tuple[str, bytes]:
-    if isinstance(result, list):
-        return _EVENT_STREAM, b"".join(encode_event(*event) for event in result)
-    if isinstance(result, bytes):
-        return "application/json", result
-    return "application/json", msgspec.json.encode(present(result))
 
 
 def present(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +133,7 @@ def present(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def respond_error(
-    error: ServiceError, operation: OperationModel | None = None, status: int | None = None
+    error: ServiceError, status: int | None = None, operation: OperationModel | None = None
 ) -> HttpResponse:
     """Return the response for an error.
 

@@ -55,14 +55,12 @@ class S3Request:
         return {name: value for name, value in (("Bucket", self.bucket), ("Key", self.key)) if value}
 
     @property
-    def changes_object(self) -> bool:
-        """Whether there is another object under the key afterwards, or none."""
-        return self.operation in ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
-
-    @property
-    def changes_bucket(self) -> bool:
-        """Whether there are other objects in the bucket afterwards, or another bucket; a form's POST among them."""
-        return self.operation in ("CreateBucket", "DeleteBucket", "DeleteObjects", "POST")
+    def changes(self) -> bool:
+        """Whether another object is under the key afterwards or, where it has none, others in the bucket: as after a
+        form's POST.
+        """
+        of_object = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
+        return self.operation in (*of_object, "CreateBucket", "DeleteBucket", "DeleteObjects", "POST")
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def test_built_operations_answer_in_the_body_alone() -> None:
 )
 def test_error_has_the_models_status(code: str, status: int) -> None:
     """An error is sent with the status that the model declares; one it does not know brings its own."""
-    response = respond_error(ServiceError(code, "why", status=418), operation("StopModelCustomizationJob"))
+    response = respond_error(ServiceError(code, "why", status=418), operation=operation("StopModelCustomizationJob"))
     assert (response.status, response.headers["x-amzn-ErrorType"]) == (status, code)
     assert json.loads(response.body)["message"] == "why"
 
