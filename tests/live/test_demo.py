@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[2]
 
 def demo(home: Path) -> subprocess.Popen[str]:
     conf = json.dumps({"services": 3, "test_records": 30})
-    command = [sys.executable, "-u", "-m", "scripts.demo", "--home", str(home), "--job-seconds", "3", "--conf", conf]
+    command = [sys.executable, "-u", "-m", "scripts.demo", "--home", str(home), "--job-seconds", "20", "--conf", conf]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_"))}
     return subprocess.Popen(
         command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
