@@ -36,6 +36,7 @@ def decide(
     identity: Identity,
     *,
     listed: bool = False,
+    adopted: bool = False,
     remedy: Callable[[str | None], Remedy] = remedy_for_failure,
 ) -> Decision:
     """Decide by a job that was found.
@@ -43,14 +44,17 @@ def decide(
     :param found: the answer of Get for the derived name; None where there is no such job.
     :param identity: what was derived.
     :param listed: found by List among the jobs that count, not by the derived name.
+    :param adopted: its tags say that an earlier try of this ask has adopted it from another ask, run or map index.
     :param remedy: says what helps against a failure.
     """
     if found is None:
         return Decision.CREATE
     token = Token.read(found.token)
-    if not _may_be_taken(token, identity, listed=listed):
+    if not (adopted or _may_be_taken(token, identity, listed=listed)):
         return Decision.CLASH
-    same_ask = identity.is_of_ask(token)
+    # One that was adopted, and that somebody has stopped, is asked for anew.
+    stopped = found.outcome is Outcome.STOPPED or found.status == "Stopping"
+    same_ask = identity.is_of_ask(token) or (adopted and not stopped)
     answers = same_ask or (identity.is_of_what(token) and identity.reuse != "never")
     match found.outcome:
         case Outcome.UNKNOWN:

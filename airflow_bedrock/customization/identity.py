@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
 from airflow_bedrock.customization.request import normalised
@@ -79,6 +80,8 @@ class Asker:
         a partition makes a new run each time.
     :param ask: grows with each Clear of the task, not with a retry: the task instance's ``max_tries``.
     :param try_number: of this try; 1 says that nobody of this run can have asked before.
+    :param retries: so many has the task; a Clear grants as many anew.
+    :param since: the earliest moment at which the run can have asked.
     """
 
     dag_id: str
@@ -89,6 +92,16 @@ class Asker:
     partition_key: str | None = None
     ask: int = 0
     try_number: int = 1
+    retries: int = 0
+    since: datetime | None = None
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether an earlier try of this ask may have asked; a Clear sets ``max_tries`` to the tries so far + retries.
+
+        Where the task's retries were edited since, a first try counts as a retry: it looks once more.
+        """
+        return self.try_number > 1 and self.try_number != self.ask - self.retries + 1
 
     @property
     def family(self) -> str:

@@ -42,6 +42,9 @@ class Seen(Protocol):
     def created(self) -> datetime | None: ...  # noqa: D102
 
     @property
+    def ended(self) -> datetime | None: ...  # noqa: D102
+
+    @property
     def progress(self) -> object:
         """What is news to whoever waits when it is another one than before."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 from urllib.parse import quote, unquote
 
 from airflow_bedrock.customization.identity import Asker
 
 _KEY = "airflow-bedrock/waiter/"
+_ASK = "ask:"
 _MAX_VALUE = 256  # of a tag; a longer one cannot be written
 
 
@@ -19,6 +20,7 @@ class Waiter:
 
     :param until: ``task``: the task instance waits itself, so nobody does once it has ended. ``run``: something else in
         its DAG run waits, so nobody does once that has ended.
+    :param ask: for which of its asks; None where its tag does not say. It is the same waiter all the same.
     """
 
     until: Literal["task", "run"]
@@ -26,6 +28,7 @@ class Waiter:
     task_id: str
     map_index: int
     run_id: str
+    ask: int | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, asker: Asker, *, waits: bool) -> Self:
@@ -39,12 +42,14 @@ class Waiter:
             task_id=asker.task_id,
             map_index=asker.map_index,
             run_id=asker.run_id,
+            ask=asker.ask,
         )
 
     def tag(self, asker: Asker) -> dict[str, str]:
         """Return the tag that says so, as the API takes it; its value is too long for a tag where the ids are."""
         value = " ".join(map(_written, (self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id)))
-        return {"key": f"{_KEY}{asker.instance}", "value": value}
+        asking = f"{value} {_ASK}{self.ask}"
+        return {"key": f"{_KEY}{asker.instance}", "value": asking if len(asking) <= _MAX_VALUE else value}
 
     @property
     def name(self) -> str:
@@ -63,17 +68,25 @@ def waiters(tags: Mapping[str, str]) -> list[Waiter | None]:
     return [_read(value) for key, value in tags.items() if key.startswith(_KEY)]
 
 
+def has_asked(tags: Mapping[str, str], asker: Asker) -> bool:
+    """Whether a job's tags say that this very ask of the asker has made or adopted it."""
+    waiter = _read(tags.get(f"{_KEY}{asker.instance}", ""))
+    return waiter is not None and waiter.ask == asker.ask
+
+
 def _written(text: str) -> str:
     """Return an id in the characters of a tag: what a tag may not hold, and what parts ids, as =XX of its UTF-8."""
     return quote(text, safe="+:/@").replace("~", "=7E").replace("%", "=")
 
 
 def _read(value: str) -> Waiter | None:
+    """Read the value of a waiter's tag; the release before this one did not say the ask."""
     parts = [unquote(part.replace("=", "%")) for part in value.split(" ")]
-    if len(parts) != 5 or parts[0] not in ("task", "run"):
+    if len(parts) not in (5, 6) or parts[0] not in ("task", "run"):
         return None
-    until, dag_id, task_id, index, run_id = parts
-    if not index.removeprefix("-").isdigit():
+    until, dag_id, task_id, index, run_id, *further = parts
+    ask = further[0].removeprefix(_ASK) if further else None
+    if not index.removeprefix("-").isdigit() or not (ask is None or ask.isdigit()):
         return None
     return Waiter(
         until="task" if until == "task" else "run",
@@ -81,4 +94,5 @@ def _read(value: str) -> Waiter | None:
         task_id=task_id,
         map_index=int(index),
         run_id=run_id,
+        ask=None if ask is None else int(ask),
     )

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +26,7 @@ from airflow_bedrock.customization.identity import Identity, Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy
 from airflow_bedrock.customization.tags import MAX_TAGS, token_tag
-from airflow_bedrock.customization.waiters import Waiter, fits
+from airflow_bedrock.customization.waiters import Waiter, fits, has_asked
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.resources import Resource, Thing
 from airflow_bedrock.jobs.service import Service
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 _LOOKS = 3  # before an answer that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
+_CLOCK_SKEW = timedelta(minutes=15)  # between Airflow and the service
 _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywhere within a minute or so
 
 
@@ -66,6 +68,8 @@ class Submission:
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
     _settled: set[str] = field(default_factory=set, init=False)
+    _adopted: dict[str, bool] = field(default_factory=dict, init=False)
+    """By the ARN of a job whose tags were read: whether they say that this ask has adopted it."""
 
     def find_or_create(self) -> Seen:
         """Return the job that was asked for.
@@ -74,6 +78,8 @@ class Submission:
         :raises BedrockFatalError: the name is somebody else's, or the service refuses the request.
         :raises BedrockError: the service did not take the request now.
         """
+        if self._looks_back and (own := self.of_earlier_try() or self._adopted_before()):
+            return own
         # Where names hold what is asked for, this task's own jobs for another what have other names: they come first.
         if self.identity.reuse == "dag" and (own := self._by_list(own_only=True)):
             return own
@@ -86,8 +92,9 @@ class Submission:
             decision = self._decide(found)
             if self.identity.exact and decision is Decision.SUPERSEDE:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))  # stopped, it would leave the name used up
+            if decision in (Decision.ADOPT, Decision.REUSE):
+                self._settle_later(found, generation)
             if (taken := self._take(found, decision)) is not None:
-                self._settle_later(taken, generation)
                 return taken
             if self.identity.exact:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
@@ -96,9 +103,9 @@ class Submission:
             )
             generation += 1
 
-    def _settle_later(self, taken: Seen, generation: int) -> None:
+    def _settle_later(self, answer: Seen, generation: int) -> None:
         """Settle a later generation that runs for another what, where an earlier ask's job is what is asked for."""
-        if self.identity.exact or self.identity.is_of_ask(Token.read(taken.token)):
+        if self.identity.exact or self._is_of_ask(answer):
             return
         while True:
             generation += 1
@@ -109,7 +116,7 @@ class Submission:
                 self._supersede(found)
 
     def of_earlier_try(self) -> Seen | None:
-        """Return the job that an earlier try of this very ask has made, where its name alone tells; None else.
+        """Return the job of an earlier try of this very ask, where it has a name of this asker's; None else.
 
         What is asked for does not matter, so that it need not be known.
 
@@ -121,7 +128,7 @@ class Submission:
             if found is None:
                 return None
             decision = self._decide(found)
-            if self.identity.is_of_ask(Token.read(found.token)) and decision is not Decision.NEXT_GENERATION:
+            if self._is_of_ask(found) and decision is not Decision.NEXT_GENERATION:
                 return self._take(found, decision)
             if self.identity.exact:
                 return None
@@ -150,7 +157,27 @@ class Submission:
     def _decide(self, found: Seen, *, listed: bool = False) -> Decision:
         if (serves := self._resource.serves) is not None:
             return decide_by_model(found, same=serves(found, self.request))
-        return decide(found, self.identity, listed=listed, remedy=self._resource.failure_remedy)
+        remedy, adopted = self._resource.failure_remedy, self._has_adopted(found)
+        return decide(found, self.identity, listed=listed, adopted=adopted, remedy=remedy)
+
+    @property
+    def _looks_back(self) -> bool:
+        """Whether an earlier try of this ask may have adopted a job, which its tags say."""
+        resource, retry = self._resource, self.identity.asker.is_retry
+        return retry and self.tagged and resource.tags is not None and resource.serves is None
+
+    def _has_adopted(self, job: Seen) -> bool:
+        """Whether the tags say that an earlier try of this ask has adopted the job; its token says who has made it."""
+        token, arn = Token.read(job.token), job.arn
+        if not self._looks_back or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
+            return False
+        if arn not in self._adopted:
+            with self._looking(f"Looking who waits for {self._word} {arn} (allow bedrock:ListTagsForResource)"):
+                self._adopted[arn] = has_asked(self.service.tags_of(arn), self.identity.asker)
+        return self._adopted[arn]
+
+    def _is_of_ask(self, found: Seen) -> bool:
+        return self.identity.is_of_ask(Token.read(found.token)) or self._has_adopted(found)
 
     def _take(self, found: Seen, decision: Decision) -> Seen | None:
         """Act on a job that was found; return it if it is what was asked for."""
@@ -181,8 +208,9 @@ class Submission:
     def _say_what_differs(self, token: Token | None) -> None:
         if self.request and not self.identity.is_of_what(token):
             log.warning(
-                "This try's request or data differs from that of the earlier try, which has made the job; an automatic "
-                "retry pays for no other. To train on what is asked for now, clear this task (once more, if you have)."
+                "This try's request or data differs from that of the earlier try, which has made or adopted the job; "
+                "an automatic retry pays for no other. To train on what is asked for now, clear this task (once more, "
+                "if you have)."
             )
 
     def _join(self, found: Seen) -> None:
@@ -216,7 +244,7 @@ class Submission:
                 "set another job_name" if self.identity.exact else "set reuse='never' and clear this task",
             )
             return completed
-        if self.identity.is_of_ask(token):
+        if self._is_of_ask(found):
             raise BedrockFatalError(
                 f"{self._word.capitalize()} {found.arn} has completed for an earlier try of this task, but its model "
                 "is gone. This try made no other and spent nothing: clear this task to make it again."
@@ -270,12 +298,39 @@ class Submission:
                 return taken
         return None
 
+    def _adopted_before(self) -> Seen | None:
+        """Return the job that an earlier try of this ask has adopted from another ask, run or map index.
+
+        Only its tags tell, by a call for each job that may be it: what is asked for now comes first, since most often
+        nothing has changed; and what had ended before this run could ask was never adopted.
+        """
+        since = self.identity.asker.since
+        for summary in sorted(self._listed, key=self._unlikely) if self._wide else ():
+            gone = since and summary.ended and summary.ended < since - _CLOCK_SKEW
+            if gone or summary.outcome is Outcome.STOPPED or not self._has_adopted(summary):
+                continue
+            if (taken := self._take_listed(summary)) is not None:
+                return taken
+        return None
+
+    def _unlikely(self, summary: Seen) -> int:
+        parts = (self.identity.who_part, self.identity.what_part)
+        return -sum(f"-{part}-" in self._names(summary) for part in parts)
+
+    def _names(self, summary: Seen) -> str:
+        return f"{summary.name}-{summary.model_name or self.identity.what_part}-"
+
+    @property
+    def _wide(self) -> bool:
+        """Whether the jobs of other runs or map indexes count."""
+        identity = self.identity
+        return identity.reuse == "dag" or (identity.reuse == "run" and identity.asker.map_index >= 0)
+
     @cached_property
     def _listed(self) -> list[Seen]:
         """The other jobs of the task, as far as they may count."""
         identity, asker = self.identity, self.identity.asker
-        wide = identity.reuse == "dag" or (identity.reuse == "run" and asker.map_index >= 0)
-        if identity.exact or (not wide and asker.try_number == 1):
+        if identity.exact or (not self._wide and asker.try_number == 1):
             return []  # nobody else's job counts, and this task has not asked before
         part = identity.family_part if identity.reuse == "dag" else f"{identity.family_part}-{identity.period_part}"
         with self._looking(
@@ -293,7 +348,7 @@ class Submission:
         One of this asker's that has ended may be of the same ask: the name that Get was asked for holds ``job_name``,
         and with ``dag`` what is asked for, which may have come out differently.
         """
-        identity, names = self.identity, f"{summary.name}-{summary.model_name or self.identity.what_part}-"
+        identity, names = self.identity, self._names(summary)
         if f"-{identity.who_part}-" in names:
             return True
         if own_only:
@@ -309,7 +364,9 @@ class Submission:
                 "nothing; the next try looks again."
             )
         decision = self._decide(found, listed=True)
-        if decision in (Decision.CLASH, Decision.UNKNOWN, Decision.NEXT_GENERATION):
+        if decision in (Decision.CLASH, Decision.NEXT_GENERATION):
+            return None
+        if decision is Decision.UNKNOWN and not self._is_of_ask(found):
             return None
         return self._take(found, decision)
 
@@ -445,16 +502,20 @@ def _shown(service: Service, name: str) -> Seen | None:
 
 
 def running_job_of(service: Service, identity: Identity) -> str | None:
-    """Return the ARN of a job that this asker has made before, and that runs. What is asked for does not matter.
+    """Return the ARN of a running job that this asker has made, or adopted in an earlier try of this ask.
+
+    What is asked for does not matter.
 
     :raises BotoCoreError: the service did not tell.
     :raises ClientError: the same.
     """
     own = list(_by_name(service, identity))
-    if not identity.exact:
-        listed = service.list_all(identity.family_part)
-        own += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
-    return next((job.arn for job in own if job.outcome is Outcome.RUNNING), None)
+    listed = [] if identity.exact else service.list_all(identity.family_part)
+    own += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
+    if made := next((job for job in own if job.outcome is Outcome.RUNNING), None):
+        return made.arn
+    others = [job for job in listed if job.outcome is Outcome.RUNNING] if identity.asker.is_retry else []
+    return next((job.arn for job in others if has_asked(service.tags_of(job.arn), identity.asker)), None)
 
 
 def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:

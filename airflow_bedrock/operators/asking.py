@@ -205,4 +205,6 @@ def asker_of(context: Context) -> Asker:
         # A Clear of the task raises it, a retry and a sibling's Clear do not.
         ask=ti.max_tries,
         try_number=ti.try_number,
+        retries=getattr(getattr(ti, "task", None), "retries", None) or 0,
+        since=getattr(context["dag_run"], "run_after", None),
     )

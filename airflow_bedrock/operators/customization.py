@@ -392,7 +392,11 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         except ValueError:
             return None
         return submission.Submission(
-            service=self._service, request={}, identity=identity, waiter=self._waiter(asker)
+            service=self._service,
+            request={},
+            identity=identity,
+            waiter=self._waiter(asker),
+            tagged=self.tag_resources,
         ).of_earlier_try()
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:

@@ -74,6 +74,7 @@ class Airflow:
             map_index=index,
             max_tries=3 + clear,
             try_number=1 + retry + clear,
+            task=SimpleNamespace(retries=3),
             xcom_push=lambda key, value: None,
             xcom_pull=lambda **_: None,
         )
@@ -134,6 +135,46 @@ def test_an_automatic_retry_adopts_whatever_came_out_differently(
     assert airflow.ask(RETRY, reuse=reuse, **more) == arn
     assert list(airflow.statuses()) == [arn]
     assert sum("differs" in message for message in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize(
+    ("reuse", "maker", "adopter"),
+    [
+        ("run", {}, CLEAR),
+        ("run", {"index": 0}, {"index": 1}),
+        ("run", {"partition": "01"}, {"partition": "01", "run": "run-2"}),
+        ("dag", {"index": 0}, {"index": 1}),
+        ("dag", {}, {"run": "run-2"}),
+    ],
+)
+def test_an_automatic_retry_takes_up_what_its_first_try_has_adopted(
+    airflow: Airflow,
+    reuse: str,
+    maker: dict[str, Any],
+    adopter: dict[str, Any],
+    ended: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """From another ask, run or map index: the job's tags say so. It neither stops that job nor pays for another."""
+    arn = airflow.ask(maker, reuse=reuse)
+    assert airflow.ask(adopter, reuse=reuse) == arn
+    if ended:
+        airflow.local.clock.advance(600)
+    changed = {"reuse": reuse, "hyperparameters": {"epochCount": "3"}}
+    assert airflow.ask({**adopter, "retry": 1}, **changed) == arn
+    assert airflow.statuses() == {arn: "Completed" if ended else "InProgress"}
+    assert sum("differs" in message for message in caplog.messages) == 1
+
+
+def test_a_retry_that_may_not_read_tags_fails_before_paying(airflow: Airflow) -> None:
+    """The tags would tell which job its first try has adopted; the error says what to allow."""
+    arn = airflow.ask({"index": 0})
+    assert airflow.ask({"index": 1}) == arn
+    airflow.local.faults.fail("ListTagsForResource", "AccessDeniedException")
+    with pytest.raises(BedrockFatalError, match="allow bedrock:ListTagsForResource"):
+        airflow.ask({"index": 1, **RETRY}, hyperparameters={"epochCount": "3"})
+    assert airflow.statuses() == {arn: "InProgress"}
 
 
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])

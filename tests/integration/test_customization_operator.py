@@ -355,7 +355,7 @@ def test_job_and_model_are_tagged_with_the_task(account: Account, local: LocalBe
         "airflow-bedrock/environment": configuration.environment(),
         **dict([waiter]),
     }
-    assert waiter[1] == "run dag customize -1 run-1"
+    assert waiter[1] == "run dag customize -1 run-1 ask:0"
     assert "airflow/dag_id" in {tag["key"] for tag in tagged["customModelTags"]}
     assert "jobTags" not in bare
 

@@ -91,6 +91,7 @@ class Thing:
     status: str
     outcome: Outcome
     created: datetime | None = None
+    ended: datetime | None = None
     token: str | None = None
     failure_message: str | None = None
     model: str | None = None

@@ -37,6 +37,7 @@ T = TypeVar("T")
 BAD_DATA = "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
 OUTAGE = "An internal error occurred. Please try again later."
 ENDED = ("failed", "success")
+RETRIES = 2
 
 
 @dataclass(eq=False, repr=False)
@@ -44,6 +45,7 @@ class Instance:
     """A task instance, and the processes of ours that have it.
 
     :param number: its map index in what is expanded: the request is for this one's data.
+    :param ask: its ``max_tries``.
     :param seen: jobs that this ask was told of.
     """
 
@@ -52,11 +54,10 @@ class Instance:
     index: int = -1
     partition: str | None = None
     number: int = 0
-    ask: int = 0
+    ask: int = RETRIES
     tries: int = 0
     state: str | None = None
     seen: list[PaidJob] = field(default_factory=list)
-    edited: bool = False
     held: list[tuple[Task, PaidJob]] = field(default_factory=list)
     former: list[Task] = field(default_factory=list)
 
@@ -76,6 +77,7 @@ class Instance:
             map_index=self.index,
             max_tries=self.ask,
             try_number=self.tries,
+            task=SimpleNamespace(retries=RETRIES),
             xcom_push=lambda **_: None,
             xcom_pull=lambda **_: None,
         )
@@ -188,16 +190,27 @@ class ExactlyOnce(RuleBasedStateMachine):
         superseded=st.sampled_from(["stop", "stop", "keep", "fail"]),
         hidden=st.integers(0, 2),
         unlisted=st.integers(0, 2),
+        asked=st.integers(0, 3),
     )
     def begin(
-        self, layout: str = "one task", reuse: str = "run", superseded: str = "stop", hidden: int = 0, unlisted: int = 0
+        self,
+        layout: str = "one task",
+        reuse: str = "run",
+        superseded: str = "stop",
+        hidden: int = 0,
+        unlisted: int = 0,
+        asked: int = 0,
     ) -> None:
+        """Begin where so many have asked, and nothing has disturbed them: most of what can happen comes then."""
         # With dag, a retry that asks for something else finds its job by List alone: docs/exactly-once.md says so.
         unlisted = 0 if reuse == "dag" else unlisted
-        World.service = self.service = PaidJobs(looks_until_shown=hidden, lists_until_shown=unlisted)
+        World.service = self.service = PaidJobs()
         World.instances = tuple(LAYOUTS[layout]())
         self.instances = list(World.instances)
         self.arguments = {"reuse": reuse, "superseded": superseded}
+        for one in self.instances[:asked]:
+            self.attempt(one)
+        self.service.looks_until_shown, self.service.lists_until_shown = hidden, unlisted
 
     def task(self, one: Instance, **more: Any) -> Task:
         arguments: dict[str, Any] = {
@@ -292,8 +305,8 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     def waits(self, one: Instance, job: PaidJob) -> bool:
         """Whether an instance may wait for a job, as its tags say."""
-        waiting = f" t {one.index} {one.run}"
-        tagged = any(value.endswith(waiting) for value in job.tags.values())
+        waiting = f" t {one.index} {one.run} ask:"
+        tagged = any(waiting in value for value in job.tags.values())
         return job.maker.environment == one.environment and tagged and one.state not in ENDED
 
     def waited_for_by(self, one: Instance) -> list[PaidJob]:
@@ -370,18 +383,25 @@ class ExactlyOnce(RuleBasedStateMachine):
     def the_template_is_edited(self) -> None:
         """A template with the time in it, a variable edited: no reason to pay without a Clear."""
         self.version += 1
-        self.edit()
+
+    @precondition(lambda self: any(one.held for one in self.instances))
+    @rule(data=st.data(), strikes=STRIKES)
+    def a_worker_is_lost_and_the_next_try_asks_for_something_else(
+        self, data: st.DataObject, strikes: dict[int, Any]
+    ) -> None:
+        """As with ``macros.datetime.now()`` in the request."""
+        one = one_of(data, [one for one in self.instances if one.held])
+        self.version += 1
+        self.attempt(one, strikes)
 
     @precondition(lambda self: self.version)
     @rule()
     def the_edit_is_taken_back(self) -> None:
         self.version -= 1
-        self.edit()
 
     @rule()
     def the_data_is_replaced(self) -> None:
         self.service.content += b"x"
-        self.edit()
 
     @precondition(lambda self: len(self.instances) > 1)
     @rule()
@@ -389,20 +409,17 @@ class ExactlyOnce(RuleBasedStateMachine):
         numbers = [one.number for one in self.instances]
         for one, number in zip(self.instances, [*numbers[1:], numbers[0]], strict=True):
             one.number = number
-        self.edit()
-
-    def edit(self) -> None:
-        for one in self.instances:
-            one.edited = True
 
     @rule(data=st.data())
     def a_task_is_cleared(self, data: st.DataObject) -> None:
         """Waiting, running or ended; by then List shows what was made before. Its siblings are not asked anew."""
-        one = one_of(data, self.instances)
+        self.clear(one_of(data, self.instances))
+
+    def clear(self, one: Instance) -> None:
         if self.arguments["superseded"] == "keep":
             self.excused += self.waited_for_by(one)
-        one.ask += 1
-        one.state, one.seen, one.edited = None, [], False
+        one.ask = one.tries + RETRIES
+        one.state, one.seen = None, []
         one.let_go()
         for job in self.service.jobs:
             job.unlisted = -1
@@ -463,9 +480,8 @@ class ExactlyOnce(RuleBasedStateMachine):
             for number, (earlier, later) in enumerate(itertools.pairwise(one.seen), start=1):
                 if later in one.seen[:number] or later.maker is not one:
                     continue
-                if not one.edited:  # see docs/exactly-once.md
-                    assert not earlier.runs
-                    assert not earlier.has_model
+                assert not earlier.runs
+                assert not earlier.has_model
 
     @invariant()
     def two_environments_never_meet(self) -> None:
@@ -494,6 +510,50 @@ def test_two_faulty_tries_and_a_third_pay_once(faults: tuple[Any, Any]) -> None:
     machine.attempt(one)
     [job] = machine.service.jobs
     assert [held for _, held in one.held] == [job]
+
+
+@pytest.mark.parametrize(("layout", "reuse"), [("mapped alike", "run"), ("mapped alike", "dag"), ("two runs", "dag")])
+@pytest.mark.parametrize(
+    ("end", "state"), [((), "running"), (("Completed",), "success"), (("Failed", BAD_DATA), "failed")]
+)
+@pytest.mark.parametrize("another", [False, True])
+def test_a_retry_takes_up_what_its_ask_has_adopted(
+    layout: str, reuse: str, end: tuple[str, ...], state: str, another: bool
+) -> None:
+    """Whatever came out differently, also where the service has another job for just that; and it stops none."""
+    machine = ExactlyOnce()
+    machine.begin(layout, reuse, asked=2)
+    maker, adopter = machine.instances
+    [job] = machine.service.jobs
+    machine.the_template_is_edited()
+    if another:
+        machine.clear(maker)
+        machine.attempt(maker)
+        assert job.runs
+    made = list(machine.service.jobs)
+    if end:
+        job.end(*end)
+    machine.attempt(adopter)
+    assert machine.service.jobs == made
+    assert all(each.stopped_by is None for each in made)
+    assert adopter.state == state
+    assert adopter.seen[-1] is job
+
+
+def test_a_retry_does_not_look_at_the_tags_of_its_siblings_jobs_for_nothing() -> None:
+    """Of 200 mapped tasks that are tried again, most find their job by its name; who adopted looks at few."""
+    machine = ExactlyOnce()
+    calls: list[int] = []
+    machine.instances = [Instance(index=number, number=number % 100) for number in range(200)]
+    World.instances = tuple(machine.instances)
+    for one in machine.instances:
+        machine.attempt(one)
+    assert len(machine.service.jobs) == 100
+    for one in machine.instances:
+        machine.attempt(one)
+        calls.append(machine.service.calls)
+    assert len(machine.service.jobs) == 100
+    assert max(calls) < 10
 
 
 @pytest.mark.parametrize(
