@@ -86,7 +86,7 @@ def _read(value: str) -> Waiter | None:
         return None
     until, dag_id, task_id, index, run_id, *further = parts
     ask = further[0].removeprefix(_ASK) if further else None
-    if not index.removeprefix("-").isdigit() or not (ask is None or ask.isdigit()):
+    if not index.removeprefix("-").isdecimal() or not (ask is None or ask.isdecimal()):
         return None
     return Waiter(
         until="task" if until == "task" else "run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from botocore.loaders import create_loader
 from botocore.model import ServiceModel
 from hypothesis import example, given
@@ -36,6 +37,12 @@ def test_a_waiter_is_read_from_the_tag_that_says_so(dag: str, run: str, task: st
     tag = Waiter.of(asker, waits=waits).tag(asker)
     assert waiters({tag["key"]: tag["value"]}) == [Waiter.of(asker, waits=waits)]
     assert not fits(tag) or problems(SHAPE, [tag]) == []
+
+
+@pytest.mark.parametrize("value", ["", "task d t 0", "task d t =C2=B2 r", "task d t x r", "for-ever d t 0 r"])
+def test_a_waiter_s_tag_that_cannot_be_read_is_told_as_such(value: str) -> None:
+    """Whatever a person has written into it."""
+    assert waiters({"airflow-bedrock/waiter/x": value}) == [None]
 
 
 @given(st.dictionaries(KEYS, KEYS, max_size=MAX_TAGS))
