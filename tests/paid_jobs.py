@@ -156,8 +156,9 @@ class PaidJobs:
 
     def _stop_model_customization_job(self, jobIdentifier: str) -> None:
         job = self.by_arn(jobIdentifier)
-        if job.runs:
-            job.status, job.stopped_by = "Stopped", self.caller
+        if not job.runs:
+            raise error("ConflictException", "The job has ended.")
+        job.status, job.stopped_by = "Stopped", self.caller
 
     def _list_tags_for_resource(self, resourceARN: str) -> dict[str, Any]:
         if not any(job.arn == resourceARN for job in self.jobs):

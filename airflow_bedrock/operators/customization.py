@@ -401,7 +401,11 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Take up the event of the trigger that waited for the job."""
-        return self._finish(waiting.job_of_event(self._service, event, self._no_response_timeout), context)
+        self._job_arn = event.get("job_identifier") if event else None
+        try:
+            return self._finish(waiting.job_of_event(self._service, event, self._no_response_timeout), context)
+        except AirflowTaskTimeout as error:
+            raise self._timed_out(asking.asker_of(context)) from error
 
     def execute_again(self, context: Context, event: Any = None) -> str:
         """Ask again, after a wait for the quota."""

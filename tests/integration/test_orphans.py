@@ -17,12 +17,13 @@ from airflow_bedrock.cli import main
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.orphans import running_jobs
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.operators import BedrockStopOrphanedJobsOperator
+from airflow_bedrock.operators import BedrockModelCustomizationOperator, BedrockStopOrphanedJobsOperator
 
 pytestmark = pytest.mark.local_bedrock(clock="manual")
 ENDED, ALIVE, GONE = "manual__2026-01-01T00:00:00+00:00", "alive", "gone"
@@ -116,6 +117,28 @@ def test_who_is_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     assert "could not be learnt" in str(found[doubt])
     assert "cannot read" in str(found[unreadable])
     assert "no tag" in str(found[nobody])
+
+
+def test_a_job_whose_answer_the_last_try_has_lost_is_found(jobs: Jobs, hook: BedrockHook) -> None:
+    """No retry is left to adopt it: the tags are in Create's request, so that the job has them from its start."""
+    jobs.local.faults.drop("CreateModelCustomizationJob", times=None)
+    ti = SimpleNamespace(dag_id="dag", task_id="t", run_id=ENDED, map_index=-1, max_tries=0, try_number=1)
+    task: Any = BedrockModelCustomizationOperator(
+        task_id="t",
+        job_name="lost",
+        custom_model_name="lost",
+        role_arn=jobs.local.role_arn,
+        base_model_id="amazon.nova-micro-v1:0:128k",
+        training_data_uri=f"s3://{jobs.local.bucket}/train.jsonl",
+        output_data_uri=f"s3://{jobs.local.bucket}/output",
+        aws_conn_id=None,
+        botocore_config={"retries": {"total_max_attempts": 1}},
+    )
+    with pytest.raises(BedrockError, match="did not answer the request for job lost"):
+        task.execute({"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": {}})
+    [one] = running_jobs(Service(CUSTOMIZATION_JOB, hook), "ours", state_of)
+    assert one.job.name.startswith("lost-")
+    assert one.kept is None
 
 
 def test_tags_that_cannot_be_read_keep_a_job(jobs: Jobs, hook: BedrockHook, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -275,7 +275,7 @@ class ExactlyOnce(RuleBasedStateMachine):
                 self.end(one, "failed")
                 if self.arguments["superseded"] == "fail" and "superseded=" in str(failed):
                     self.excuse(one)
-            except (BedrockError, AirflowTaskTimeout):  # the latter where the job has ended already
+            except BedrockError:
                 if one.state not in ENDED:
                     one.state = "up_for_retry"
             else:
@@ -538,6 +538,19 @@ def test_a_retry_takes_up_what_its_ask_has_adopted(
     assert all(each.stopped_by is None for each in made)
     assert adopter.state == state
     assert adopter.seen[-1] is job
+
+
+def test_a_timeout_when_the_wait_is_over_says_what_became_of_the_job() -> None:
+    """It is fatal there too: while the job that the trigger waited for is looked at."""
+    machine = ExactlyOnce()
+    [one] = machine.instances
+    machine.attempt(one)
+    machine.complete_all()
+    [job] = machine.service.jobs
+    task, event = machine.task(one), {"kind": "ended", "job_identifier": job.arn, "message": "it has ended"}
+    machine.service.calls, machine.service.strikes = 0, {1: strike("act before", machine.time_out)}
+    with pytest.raises(BedrockFatalError, match=f"execution_timeout.*{job.arn} had ended already: Completed"):
+        task.execute_complete(one.context, event)
 
 
 def test_a_retry_does_not_look_at_the_tags_of_its_siblings_jobs_for_nothing() -> None:
