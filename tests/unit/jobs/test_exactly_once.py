@@ -275,7 +275,7 @@ class ExactlyOnce(RuleBasedStateMachine):
                 self.end(one, "failed")
                 if self.arguments["superseded"] == "fail" and "superseded=" in str(failed):
                     self.excuse(one)
-            except BedrockError:
+            except (BedrockError, AirflowTaskTimeout):  # the latter while the end after another error is told
                 if one.state not in ENDED:
                     one.state = "up_for_retry"
             else:
