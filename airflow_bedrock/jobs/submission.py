@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _LOOKS = 3  # before an answer that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
 _CLOCK_SKEW = timedelta(minutes=15)  # between Airflow and the service
+_SIBLINGS_SECONDS = 60.0  # in which the other map indexes of a cleared task have asked for their jobs
 _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywhere within a minute or so
 
 
@@ -68,16 +69,26 @@ class Submission:
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
     _settled: set[str] = field(default_factory=set, init=False)
+    _superseded: list[Seen] = field(default_factory=list, init=False)
     _adopted: dict[str, bool] = field(default_factory=dict, init=False)
     """By the ARN of a job whose tags were read: whether they say that this ask has adopted it."""
 
     def find_or_create(self) -> Seen:
-        """Return the job that was asked for.
+        """Return the job that was asked for, and stop those of earlier asks for which nobody waits any more.
 
         :raises NoSlotError: the quota of jobs is used up.
         :raises BedrockFatalError: the name is somebody else's, or the service refuses the request.
         :raises BedrockError: the service did not take the request now.
         """
+        try:
+            job = self._find_or_create()
+        except NoSlotError:
+            self._stop_superseded()
+            raise
+        self._stop_superseded()
+        return job
+
+    def _find_or_create(self) -> Seen:
         if self._looks_back and (own := self.of_earlier_try() or self._adopted_before()):
             return own
         # Where names hold what is asked for, this task's own jobs for another what have other names: they come first.
@@ -282,12 +293,19 @@ class Submission:
         if self.superseded == "keep":
             log.warning("%s of an earlier ask runs on and %s, since superseded='keep'", one, self._resource.billed)
             return
-        log.warning(
-            "What is asked for has changed since %s %s was made. %s",
-            self._word,
-            found.arn,
-            stop_unless_others_wait(self.service, found.arn, self.waiter),
-        )
+        log.warning("What is asked for has changed since %s %s was made.", self._word, found.arn)
+        if self.identity.asker.map_index >= 0 and self._wide:  # a sibling may ask for just this now
+            self._superseded.append(found)
+        else:
+            log.warning("%s", stop_unless_others_wait(self.service, found.arn, self.waiter))
+
+    def _stop_superseded(self) -> None:
+        """Stop the jobs of earlier asks that no other map index has adopted meanwhile, as after a change of order."""
+        if self._superseded:
+            log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
+            time.sleep(_SIBLINGS_SECONDS)
+        for found in self._superseded:
+            log.warning("%s", stop_unless_others_wait(self.service, found.arn, self.waiter))
 
     def _by_list(self, *, own_only: bool = False) -> Seen | None:
         """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are."""

@@ -40,6 +40,7 @@ class Airflow:
         monkeypatch.setattr(task_state, "state_of", self._state_of)
         monkeypatch.setattr(task_state, "run_state", lambda _, run: "failed" if run in self.ended_runs else "running")
         monkeypatch.setattr(submission, "_PAUSE", 0.0)
+        monkeypatch.setattr(submission, "_SIBLINGS_SECONDS", 0.0)
         self.put("train.jsonl", "red")
 
     def _state_of(self, ti: Any) -> str:

@@ -147,6 +147,7 @@ def airflow_tells_the_state() -> Iterator[None]:
         patch.setattr(task_state, "state_of", World.state_of)
         patch.setattr(configuration, "environment", lambda: World.environment)
         patch.setattr(submission, "_PAUSE", 0.0)
+        patch.setattr(submission, "_SIBLINGS_SECONDS", 0.0)
         patch.setattr(threading, "Thread", AtOnce)  # so that a game can be played again
         yield
 
