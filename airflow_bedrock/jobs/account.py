@@ -31,7 +31,8 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
     if ours != the_role_s:
         raise BedrockFatalError(
             f"Connection {hook.aws_conn_id} leads to account {ours}, but role {role_arn} is of account {the_role_s}. "
-            "No job was made and nothing was spent. Name a role of the connection's account, or another aws_conn_id."
+            "This try made no job, and nothing was spent for it. Name a role of the connection's account, or another "
+            "aws_conn_id."
         )
 
 

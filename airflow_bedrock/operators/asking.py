@@ -189,7 +189,7 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
             data = places.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
             return [] if ignored else data
     except places.LocationError as error:
-        raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
+        raise BedrockFatalError(f"{error}. This try made no job, and nothing was spent for it.") from error
 
 
 def asker_of(context: Context) -> Asker:
