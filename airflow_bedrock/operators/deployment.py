@@ -36,15 +36,10 @@ else:
     triggers = lazy_module("airflow_bedrock.triggers.deployment")
     waiting = lazy_module("airflow_bedrock.jobs.waiting")
 
-_ADVICE = {
-    "failed": "Mend what the message names, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), and "
-    "clear this task.",
-    "missing": "Somebody deleted it: clear this task to make it again.",
-    "unknown": "This version of airflow-bedrock does not know that status: look at the deployment in the AWS console.",
+_MAY_PASS = {
     "refused": "Allow bedrock:GetCustomModelDeployment; then another try finds the deployment by its name.",
     "late": "It was left as it is; another try of this task adopts it and waits again.",
 }
-_MAY_PASS = frozenset({"late", "refused"})
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 _CREATE = "CreateCustomModelDeployment"
 
@@ -182,7 +177,8 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         if kind == "active":
             self.log.info("Deployment %s is Active", arn)
             return arn
-        message = f"Deployment {self.deployment_name} cannot be used: {event['message']}. {_ADVICE.get(kind, '')} {arn}"
+        advice = _MAY_PASS.get(kind) or resources.ADVICE.get(kind, "")
+        message = f"Deployment {self.deployment_name} cannot be used: {event['message']}. {advice} {arn}"
         raise (BedrockError if kind in _MAY_PASS else BedrockFatalError)(message)
 
     def _submission(self, context: Context, tags: list[TagTypeDef] | None) -> submission.Submission:
