@@ -16,7 +16,7 @@ NEW_JOB = (
     "since a job's name serves once)"
 )
 _NEXT = {
-    Outcome.FAILED: f"Mend what the message names, then {NEW_JOB}.",
+    Outcome.FAILED: f"Fix the cause, then {NEW_JOB}.",
     Outcome.STOPPED: f"A stopped job cannot be resumed; {NEW_JOB}.",
     Outcome.UNKNOWN: "This version of airflow-bedrock does not know that status: look at the job in the AWS console, "
     "and upgrade airflow-bedrock.",

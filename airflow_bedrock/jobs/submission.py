@@ -42,7 +42,7 @@ _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywh
 
 
 class NoSlotError(BedrockError):
-    """The account has as many as it may have; nothing was created."""
+    """The quota is reached; nothing was created."""
 
 
 def _nobody_cares() -> None:
@@ -233,7 +233,7 @@ class Submission:
             self.service.tag(found.arn, tag)
         except (BotoCoreError, ClientError, ValueError) as error:
             log.warning(
-                "Cannot tag %s %s as waited for by this task, so whoever made it may stop it: %s. Allow "
+                "Cannot tag %s %s as waited for by this task, so its maker may stop it: %s. Allow "
                 "bedrock:TagResource to the role of the connection.",
                 self._word,
                 found.arn,

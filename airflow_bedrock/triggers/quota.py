@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class BedrockQuotaTrigger(BedrockTrigger):
     """Wait until the account's quota of model customization jobs has room.
 
-    When a job has ended, whoever it is of, the triggerer wakes the task that was the first to ask. (Tasks that were
-    never refused do not queue.) The event is a mapping, ``kind``: ``room``, or ``late`` after the deadline.
+    When any job of the account has ended, the triggerer wakes the task that asked first. (Tasks that were never
+    refused do not queue.) The event is a mapping, ``kind``: ``room``, or ``late`` after the deadline.
 
     :param task: identifies the task instance.
     :param asked_at: when the task asked first, in seconds of the wall clock, as by ``time.time()``: its place in the
