@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.triggers.base import BaseEventTrigger
 
 from airflow_bedrock.jobs import poll_loop
 from airflow_bedrock.local import LocalBedrock, Quotas
@@ -23,24 +22,7 @@ from airflow_bedrock.triggers.connected import BedrockTrigger
 from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 from tests.job_server import Fault, JobServer
 
-SHARED_STREAMS = hasattr(BaseEventTrigger, "open_shared_stream")  # Airflow 3.3 and later
 INTERVAL = 0.2  # seconds
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
-    with JobServer() as server:
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
-        yield server
-    assert poll_loop._loops == {}, "a loop outlived those who waited"
-
-
-@pytest.fixture(
-    params=[pytest.param("shared", marks=pytest.mark.skipif(not SHARED_STREAMS, reason="Airflow < 3.3")), "own"]
-)
-def way(request: pytest.FixtureRequest) -> str:
-    """How Airflow runs the triggers: as a shared stream, or each by its run()."""
-    return str(request.param)
 
 
 def refused(

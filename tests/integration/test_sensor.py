@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -38,13 +38,6 @@ MODES = [{"deferrable": True}, {"mode": "poke"}, {"mode": "reschedule"}]
 def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
     chosen: dict[str, Any] = request.param
     return chosen
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
-    with JobServer() as server:
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
-        yield server
 
 
 def execute(arguments: dict[str, Any], first_poke: datetime | None = None) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -65,13 +65,6 @@ class Supervisor:
         if isinstance(self.state, Exception):
             raise self.state
         return SimpleNamespace(task_states={"run": {self.task: self.state}})
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
-    with JobServer() as server:
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
-        yield server
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from airflow.triggers.base import BaseEventTrigger
 
 from airflow_bedrock.jobs import poll_loop
 from airflow_bedrock.jobs.planner import Planner
@@ -20,25 +19,8 @@ from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from tests.job_server import Call, FakeJob, Fault, JobServer
 
 Waiting = dict[str, "asyncio.Task[dict[str, Any]]"]
-SHARED_STREAMS = hasattr(BaseEventTrigger, "open_shared_stream")  # Airflow 3.3 and later
 
 INTERVAL = 0.4  # seconds
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
-    with JobServer() as server:
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
-        yield server
-    assert poll_loop._loops == {}, "a loop outlived those who waited"
-
-
-@pytest.fixture(
-    params=[pytest.param("shared", marks=pytest.mark.skipif(not SHARED_STREAMS, reason="Airflow < 3.3")), "own"]
-)
-def way(request: pytest.FixtureRequest) -> str:
-    """How Airflow runs the triggers: as a shared stream, or each by its run()."""
-    return str(request.param)
 
 
 def trigger(job: FakeJob | str, **arguments: Any) -> BedrockModelCustomizationTrigger:

@@ -1,0 +1,30 @@
+"""What the tests of waiting share: a server that answers about jobs, and the ways in which Airflow runs triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from airflow.triggers.base import BaseEventTrigger
+
+from airflow_bedrock.jobs import poll_loop
+from tests.job_server import JobServer
+
+SHARED_STREAMS = hasattr(BaseEventTrigger, "open_shared_stream")  # Airflow 3.3 and later
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
+    """A server to which the connection aws_default leads."""
+    with JobServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
+        yield server
+    assert poll_loop._loops == {}, "a loop outlived those who waited"
+
+
+@pytest.fixture(
+    params=[pytest.param("shared", marks=pytest.mark.skipif(not SHARED_STREAMS, reason="Airflow < 3.3")), "own"]
+)
+def way(request: pytest.FixtureRequest) -> str:
+    """How Airflow runs the triggers: as a shared stream, or each by its run()."""
+    return str(request.param)
