@@ -1,19 +1,54 @@
-"""What Airflow before 3.3 has elsewhere, or cannot do yet; and what had another name in an earlier release."""
+"""What older releases of Airflow have elsewhere, or cannot do yet; and what had another name in an earlier release.
+
+Names that ``airflow.sdk`` itself has are the same in each release since 3.0; those that are taken from here moved. (The
+amazon provider's common-compat knows them too, but not in the release that Amazon's managed Airflow 3.0.6 pins.)
+"""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
 from packaging.version import Version
 
-try:
-    from airflow.sdk.exceptions import TaskDeferralTimeout
-except ImportError:  # before Airflow 3.2
-    from airflow.exceptions import TaskDeferralTimeout  # type: ignore[no-redef]  # the same class, where it was then
+from airflow_bedrock._lazy import lazy_exports
 
-__all__ = ["TaskDeferralTimeout", "outputs", "renamed"]
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "Stats",
+    "TaskDeferralTimeout",
+    "TaskDeferred",
+    "conf",
+    "outputs",
+    "renamed",
+]
+
+if TYPE_CHECKING:
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+        TaskDeferralTimeout,
+        TaskDeferred,
+    )
+    from airflow.sdk.observability.stats import Stats
+else:
+    _SDK = "airflow.sdk" if Version(airflow_version) >= Version("3.2") else "airflow"
+    _STATS = "airflow.sdk.observability.stats" if _SDK == "airflow.sdk" else "airflow.stats"
+    __getattr__ = lazy_exports(
+        __name__,
+        dict.fromkeys(__all__, f"{_SDK}.exceptions") | {"Stats": _STATS, "conf": f"{_SDK}.configuration"},
+    )
 
 
 def outputs(result: dict[str, Any], version: str = airflow_version) -> dict[str, Any]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from airflow.providers.common.compat.sdk import conf
-
-from airflow_bedrock.compat import renamed
+from airflow_bedrock.compat import conf, renamed
 from airflow_bedrock.get_provider_info import (
     DEFAULT_NO_RESPONSE_TIMEOUT,
     DEFAULT_POLL_INTERVAL,

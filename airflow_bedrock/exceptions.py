@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow_bedrock.compat import AirflowException, AirflowFailException
 
 
 class BedrockError(AirflowException):

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import httpx
-from airflow.providers.common.compat.sdk import AirflowException, conf
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
+from airflow_bedrock.compat import AirflowException, conf
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.orphans import RunningJob, running_jobs

@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import structlog
-from airflow.providers.common.compat.sdk import Stats
 from asgiref.sync import sync_to_async
 from botocore import xform_name
 from botocore.config import Config
@@ -37,6 +36,7 @@ from airflow_bedrock.aws_errors import (
     is_throttled,
     is_transient,
 )
+from airflow_bedrock.compat import Stats
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import (
     PAGE_SIZE,

@@ -16,11 +16,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from airflow.providers.common.compat.sdk import conf
 from asgiref.sync import sync_to_async
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import error_code, is_not_found, is_transient
+from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError

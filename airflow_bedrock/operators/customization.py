@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, Asset, conf
+from airflow.sdk import Asset
 
 from airflow_bedrock import configuration
 from airflow_bedrock._lazy import lazy_module
-from airflow_bedrock.compat import TaskDeferralTimeout, renamed
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf, renamed
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import NEW_JOB, failure_message
 from airflow_bedrock.customization.identity import Asker, Identity, Superseded, Token

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_bedrock._lazy import lazy_module
+from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.identity import identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.model_rules import life_warning

@@ -7,17 +7,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowFailException,
-    AirflowSkipException,
-    BaseSensorOperator,
-    PokeReturnValue,
-)
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_bedrock import configuration
 from airflow_bedrock._lazy import lazy_module
-from airflow_bedrock.compat import outputs, renamed
+from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowSkipException, outputs, renamed
 from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.base import AwsOperator

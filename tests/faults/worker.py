@@ -61,7 +61,7 @@ def run(this: Try) -> None:
 
 
 def _run(this: Try) -> int:
-    from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+    from airflow_bedrock.compat import AirflowFailException, TaskDeferred
 
     operator = _operator(this)
     context = _context(this)
@@ -82,8 +82,9 @@ def _run(this: Try) -> int:
 
 
 def _with_timeout(this: Try, operator: Any, context: Any) -> None:
-    from airflow.providers.common.compat.sdk import AirflowTaskTimeout
     from airflow.sdk.execution_time.timeout import timeout
+
+    from airflow_bedrock.compat import AirflowTaskTimeout
 
     if this.timeout is None:
         operator.execute(context)

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
+from airflow_bedrock.compat import AirflowTaskTimeout
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import submission, task_state
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import yaml
 from airflow.providers.amazon.aws.operators.bedrock import BedrockCustomizeModelOperator
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, TaskDeferred
+from airflow.sdk import DAG, Asset
 
 from airflow_bedrock import __version__, configuration
+from airflow_bedrock.compat import AirflowFailException, TaskDeferred
 from airflow_bedrock.customization.request import RequestError
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock

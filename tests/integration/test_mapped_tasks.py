@@ -14,7 +14,7 @@ from airflow_bedrock.local import LocalBedrock
 pytestmark = pytest.mark.local_bedrock(job_seconds=1)
 
 DAG_FILE = """
-from airflow.providers.common.compat.sdk import DAG
+from airflow.sdk import DAG
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 

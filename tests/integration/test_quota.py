@@ -147,7 +147,7 @@ async def test_without_permission_to_list_the_first_asks_again(
 
 
 DAG_FILE = """
-from airflow.providers.common.compat.sdk import DAG
+from airflow.sdk import DAG
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 
 with DAG("mapped", schedule=None) as dag:

@@ -9,26 +9,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import (
+from botocore import exceptions as exceptions_of_botocore
+
+from airflow_bedrock.compat import (
     AirflowException,
     AirflowFailException,
+    AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferred,
 )
-from airflow.sdk import exceptions
-from botocore import exceptions as exceptions_of_botocore
-
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import waiting
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from tests.job_server import Call, Fault, JobServer
-
-if "AirflowRescheduleException" in vars(exceptions):
-    from airflow.sdk.exceptions import AirflowRescheduleException
-else:  # Airflow 3.0
-    from airflow.exceptions import AirflowRescheduleException
 
 Answer = Callable[[dict[str, Any]], Any]
 MODES = [{"deferrable": True}, {"mode": "poke"}, {"mode": "reschedule"}]

@@ -24,8 +24,8 @@ ENGINE = {"jobs", *CORE}
 FACE = {"hooks", "operators", "sensors", "triggers", "links"}
 MAY_IMPORT = {
     **dict.fromkeys(FACTS, FACTS),
-    "compat": set(),
-    "exceptions": set(),
+    "compat": {"_lazy"},
+    "exceptions": {"compat"},
     "get_provider_info": FACTS,
     "configuration": {"compat", "get_provider_info"},
     "customization": FACTS,

@@ -18,13 +18,13 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, TaskDeferred
 from botocore.exceptions import NoCredentialsError
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from airflow_bedrock import configuration
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.customization.identity import Token
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook

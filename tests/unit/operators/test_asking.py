@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, XComArg
+from airflow.sdk import DAG, XComArg
 from botocore import xform_name
 
 from airflow_bedrock.customization.identity import Asker

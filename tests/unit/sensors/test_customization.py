@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException
 from airflow.sdk import DAG
 from airflow.serialization import serialized_objects
 
+from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.triggers.customization import OWN_RUN
