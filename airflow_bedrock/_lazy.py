@@ -9,7 +9,6 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any
 
 
 def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
@@ -29,11 +28,18 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], ob
     return __getattr__
 
 
-def lazy_module(name: str) -> Any:
-    """Return what stands for the module, and imports it when something of it is first used."""
-    return _LazyModule(name)
+def lazy_modules(package: str, modules: Mapping[str, str]) -> Callable[[str], ModuleType]:
+    """Return a module ``__getattr__`` that imports a module on first use.
 
+    :param package: the importing package's ``__name__``.
+    :param modules: name → module, relative to the package.
+    """
 
-class _LazyModule(ModuleType):
-    def __getattr__(self, name: str) -> object:
-        return getattr(importlib.import_module(self.__name__), name)
+    def __getattr__(name: str) -> ModuleType:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(modules[name], package)
+        setattr(sys.modules[package], name, module)
+        return module
+
+    return __getattr__

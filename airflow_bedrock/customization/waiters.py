@@ -9,6 +9,9 @@ from urllib.parse import quote, unquote
 
 from airflow_bedrock.customization.identity import Asker
 
+OWN_RUN = "own run"
+"""A waiter's ``stop_on_kill``: stop the job only if the waiter's own DAG run has asked for it."""
+
 _KEY = "airflow-bedrock/waiter/"
 _ASK = "ask:"
 _MAX_VALUE = 256  # of a tag; a longer one cannot be written

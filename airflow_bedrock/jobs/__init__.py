@@ -1,1 +1,33 @@
-"""The engine: find or create, wait, stop, once for everything that is paid for."""
+"""The engine: find or create, wait, stop, once for everything that is paid for.
+
+The operators name its modules through this package, which imports each when it is first used: they load boto3, and
+Airflow imports the operators whenever it parses a DAG file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_bedrock._lazy import lazy_modules
+
+__all__ = [
+    "aws_errors",
+    "connection",
+    "customization_job",
+    "deployment",
+    "places",
+    "service",
+    "stopping",
+    "submission",
+    "waiting",
+]
+
+if TYPE_CHECKING:
+    from airflow_bedrock import aws_errors
+    from airflow_bedrock.jobs import connection, places, service, stopping, submission, waiting
+    from airflow_bedrock.jobs.resources import customization_job, deployment
+else:
+    elsewhere = {"aws_errors": "..aws_errors"} | {
+        kind: f".resources.{kind}" for kind in ("customization_job", "deployment")
+    }
+    __getattr__ = lazy_modules(__name__, {name: elsewhere.get(name, f".{name}") for name in __all__})

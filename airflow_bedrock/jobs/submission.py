@@ -80,11 +80,7 @@ class Submission:
         :raises BedrockFatalError: the name is somebody else's, or the service refuses the request.
         :raises BedrockError: the service did not take the request now.
         """
-        try:
-            job = self._find_or_create()
-        except NoSlotError:
-            self._stop_superseded()
-            raise
+        job = self._find_or_create()
         self._stop_superseded()
         return job
 
@@ -294,18 +290,15 @@ class Submission:
             log.warning("%s of an earlier ask runs on and %s, since superseded='keep'", one, self._resource.billed)
             return
         log.warning("What is asked for has changed since %s %s was made.", self._word, found.arn)
-        if self.identity.asker.map_index >= 0 and self._wide:  # a sibling may ask for just this now
-            self._superseded.append(found)
-        else:
-            log.warning("%s", stop_unless_others_wait(self.service, found.arn, self.waiter))
+        self._superseded.append(found)
 
     def _stop_superseded(self) -> None:
-        """Stop the jobs of earlier asks that no other map index has adopted meanwhile, as after a change of order."""
-        if self._superseded:
+        """Stop the jobs of earlier asks for which nobody waits: before another is paid for, or when one is taken."""
+        if self._superseded and self.identity.asker.map_index >= 0 and self._wide:
             log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
-            time.sleep(_SIBLINGS_SECONDS)
-        for found in self._superseded:
-            log.warning("%s", stop_unless_others_wait(self.service, found.arn, self.waiter))
+            time.sleep(_SIBLINGS_SECONDS)  # after a change of order one of them asks for just this, and adopts it
+        while self._superseded:
+            log.warning("%s", stop_unless_others_wait(self.service, self._superseded.pop(0).arn, self.waiter))
 
     def _by_list(self, *, own_only: bool = False) -> Seen | None:
         """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are."""
@@ -389,8 +382,9 @@ class Submission:
         return self._take(found, decision)
 
     def _create(self, name: str, generation: int) -> Seen:
-        self.before_paying()
         self._check_account()
+        self._stop_superseded()
+        self.before_paying()
         identity, resource = self.identity, self._resource
         request = {**self.request, resource.name: name, "clientRequestToken": identity.token(generation)}
         if resource.model_name:

@@ -158,13 +158,15 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
     :raises BedrockFatalError: there is no such job.
     :raises BedrockError: nothing was heard of the job for too long, or the caller may not look at it.
     """
-    if not event or "kind" not in event:
+    if not event or not {"kind", "job_identifier", "message"} <= event.keys():
         raise BedrockError(f"The trigger sent no event that this version understands: {event!r}")
     identifier, message = event["job_identifier"], event["message"]
     if event["kind"] == "silent":
         raise BedrockError(unknown_health(service.resource, identifier, message))
     if event["kind"] == "refused":
         raise BedrockError(may_not_look(service.resource, identifier, message))
+    if event["kind"] == "late":
+        raise given_up(service.resource, identifier, message, "was not done")
     lookout = Lookout(service, identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
     running = pauses = 0
     while True:

@@ -6,7 +6,8 @@ A rule takes a value and returns it in its type, or raises a ValueError that say
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -25,43 +26,50 @@ class ArgumentError(BedrockFatalError, ValueError):
     """
 
 
-def no_conflicts(found: Mapping[str, Any]) -> Iterator[str]:
-    """Find nothing wrong with the arguments together."""
-    yield from ()
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What an operator was given.
 
-
-def check_literals(operator: Any, rules: Mapping[str, Rule], conflicts: Conflicts = no_conflicts) -> None:
-    """Check the arguments that are final when the DAG is parsed: literals, and whatever is not templated.
-
-    :raises ArgumentError: names everything that is wrong.
+    :param task_id: whose task it is.
+    :param values: its arguments by name, as written where the DAG is parsed, rendered where it runs.
+    :param templated: the names of those that are rendered.
+    :param rules: by name, for those that have one.
+    :param conflicts: what else may be wrong.
     """
-    final = {
-        name: rule
-        for name, rule in rules.items()
-        if name not in operator.template_fields or is_literal(getattr(operator, name))
-    }
-    checked(operator, final, conflicts)
 
+    task_id: str
+    values: Mapping[str, Any]
+    templated: Collection[str]
+    rules: Mapping[str, Rule]
+    conflicts: Collection[Conflicts] = ()
 
-def checked(operator: Any, rules: Mapping[str, Rule], conflicts: Conflicts = no_conflicts) -> dict[str, Any]:
-    """Return the arguments that have a rule, in their types, by name.
+    def check_literals(self) -> None:
+        """Check those that are final when the DAG is parsed: literals, and whatever is not templated.
 
-    :raises ArgumentError: names everything that is wrong.
-    """
-    found, wrong = {}, []
-    for name, rule in rules.items():
-        value = getattr(operator, name)
-        try:
-            found[name] = rule(value)
-        except ValueError as error:
-            template = isinstance(value, str) and not is_literal(value) and name not in operator.template_fields
-            wrong.append(f"{name} {error}; got {_shown(value)}{', which is not rendered here' if template else ''}")
-    wrong += conflicts(found)
-    if wrong:
-        raise ArgumentError(
-            f"Task {operator.task_id} cannot run: {'. '.join(wrong)}. Nothing was done and nothing was spent."
-        )
-    return found
+        :raises ArgumentError: names everything that is wrong.
+        """
+        final = {n: r for n, r in self.rules.items() if n not in self.templated or is_literal(self.values[n])}
+        replace(self, rules=final).checked()
+
+    def checked(self) -> dict[str, Any]:
+        """Return those that have a rule, in their types, by name.
+
+        :raises ArgumentError: names everything that is wrong.
+        """
+        found, wrong = {}, []
+        for name, rule in self.rules.items():
+            value = self.values[name]
+            try:
+                found[name] = rule(value)
+            except ValueError as error:
+                template = isinstance(value, str) and not is_literal(value) and name not in self.templated
+                wrong.append(f"{name} {error}; got {_shown(value)}{', which is not rendered here' if template else ''}")
+        wrong += [text for conflict in self.conflicts for text in conflict(found)]
+        if wrong:
+            raise ArgumentError(
+                f"Task {self.task_id} cannot run: {'. '.join(wrong)}. Nothing was done and nothing was spent."
+            )
+        return found
 
 
 def _shown(value: object) -> str:

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_bedrock import __version__, configuration
-from airflow_bedrock._lazy import lazy_module
+from airflow_bedrock import __version__, configuration, jobs
 from airflow_bedrock.customization.identity import (
     Asker,
     Identity,
@@ -39,11 +38,6 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
-
-    from airflow_bedrock.jobs import places, submission
-else:
-    places = lazy_module("airflow_bedrock.jobs.places")
-    submission = lazy_module("airflow_bedrock.jobs.submission")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +177,12 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
     if ignored and not asked.preflight:
         return []
     try:
-        with submission.nothing_spent("Looking at the data and the buckets in S3"):
+        with jobs.submission.nothing_spent("Looking at the data and the buckets in S3"):
             if asked.preflight:
-                places.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
-            data = places.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
+                jobs.places.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
+            data = jobs.places.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
             return [] if ignored else data
-    except places.LocationError as error:
+    except jobs.places.LocationError as error:
         raise BedrockFatalError(f"{error}. This try made no job, and nothing was spent for it.") from error
 
 

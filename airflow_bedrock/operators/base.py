@@ -6,7 +6,7 @@ again and again, in a new process, and would import boto3 each time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -15,6 +15,8 @@ from airflow.sdk import BaseOperator
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+
+    from airflow_bedrock.operators.arguments import Arguments, Conflicts, Rule
 
 Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
 
@@ -56,6 +58,18 @@ class AwsOperator(BaseOperator, Generic[Hook]):
             "verify": self.verify,
             "config": self.botocore_config,
         }
+
+    def _arguments(self, rules: Mapping[str, Rule], *conflicts: Conflicts) -> Arguments:
+        """Return the arguments that have a rule, to be checked."""
+        from airflow_bedrock.operators.arguments import Arguments  # not for those that have no rules
+
+        return Arguments(
+            task_id=self.task_id,
+            values={name: getattr(self, name) for name in rules},
+            templated=self.template_fields,
+            rules=rules,
+            conflicts=conflicts,
+        )
 
     @cached_property
     def hook(self) -> Hook:

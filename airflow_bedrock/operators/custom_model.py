@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_bedrock._lazy import lazy_module
+from airflow_bedrock import jobs
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named
+from airflow_bedrock.operators.arguments import Rule, member, named
 from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock import aws_errors
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-else:
-    aws_errors = lazy_module("airflow_bedrock.aws_errors")
 
 _IDENTIFIER = member("bedrock", "DeleteCustomModel", "modelIdentifier", "the ARN or the name of a custom model")
 _RULES: Mapping[str, Rule] = {"model_identifier": named(_IDENTIFIER)}
@@ -39,7 +36,7 @@ class BedrockDeleteCustomModelOperator(AwsOperator["BedrockHook"]):
     def __init__(self, *, model_identifier: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.model_identifier = model_identifier
-        check_literals(self, _RULES)
+        self._arguments(_RULES).check_literals()
 
     def execute(self, context: Context) -> None:
         """Delete the model.
@@ -47,14 +44,14 @@ class BedrockDeleteCustomModelOperator(AwsOperator["BedrockHook"]):
         :raises BedrockFatalError: the service refused it for good, e.g. since a deployment still uses the model.
         :raises BedrockError: a fault that may pass came between.
         """
-        checked(self, _RULES)
+        self._arguments(_RULES).checked()
         try:
             self.hook.conn.delete_custom_model(modelIdentifier=self.model_identifier)
-        except aws_errors.CALL_ERRORS as error:
-            if aws_errors.is_not_found(error):
+        except jobs.aws_errors.CALL_ERRORS as error:
+            if jobs.aws_errors.is_not_found(error):
                 self.log.info("Custom model %s does not exist: nothing to delete", self.model_identifier)
                 return
-            kind = BedrockError if aws_errors.is_transient(error) else BedrockFatalError
+            kind = BedrockError if jobs.aws_errors.is_transient(error) else BedrockFatalError
             raise kind(
                 f"Custom model {self.model_identifier} was not deleted, and its storage is still billed: {error}. "
                 "Deployments and provisioned throughput that use it have to be deleted first."

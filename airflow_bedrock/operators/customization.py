@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import Asset
 
-from airflow_bedrock import configuration
-from airflow_bedrock._lazy import lazy_module
+from airflow_bedrock import configuration, jobs, triggers
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf, renamed
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.failure import NEW_JOB, failure_message
@@ -33,20 +32,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_bedrock import aws_errors
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.jobs import connection, service, stopping, submission, waiting
-    from airflow_bedrock.jobs.resources import customization_job as resources
-    from airflow_bedrock.triggers import customization as triggers
-else:
-    aws_errors = lazy_module("airflow_bedrock.aws_errors")
-    connection = lazy_module("airflow_bedrock.jobs.connection")
-    resources = lazy_module("airflow_bedrock.jobs.resources.customization_job")
-    service = lazy_module("airflow_bedrock.jobs.service")
-    stopping = lazy_module("airflow_bedrock.jobs.stopping")
-    submission = lazy_module("airflow_bedrock.jobs.submission")
-    waiting = lazy_module("airflow_bedrock.jobs.waiting")
-    triggers = lazy_module("airflow_bedrock.triggers.customization")
 
 # The arguments that are members of the request.
 _MEMBERS = (
@@ -262,9 +248,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         self.no_response_timeout: float | None = renamed(
             "silence_limit", silence_limit, "no_response_timeout", no_response_timeout
         )
-        self._kill: stopping.KillSwitch | None = None
+        self._kill: jobs.stopping.KillSwitch | None = None
         self._killed = False
-        self._submission: submission.Submission | None = None
+        self._submission: jobs.submission.Submission | None = None
         self._job_arn: str | None = None
         self._result: dict[str, Any] = {}
         self._check_waiting(waiter_delay, self.no_response_timeout)
@@ -319,21 +305,21 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     def _stop_unknown(self, asker: Asker) -> str:
         """Stop what this task has made, while its job is not known: it looks, or waits for the answer of Create."""
         in_flight = self._submission.in_flight if self._submission else None
-        job_arn = submission.job_made_under(self._service, in_flight) if in_flight else self._running(asker)
+        job_arn = jobs.submission.job_made_under(self._service, in_flight) if in_flight else self._running(asker)
         if job_arn is None:
             return "It had no job yet."
-        return stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
+        return jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
 
     def _running(self, asker: Asker) -> str | None:
         """Return the ARN of a job that an earlier try has made and that runs; None also where nobody tells."""
         try:
-            return submission.running_job_of(self._service, asking.identity_without_data(self.asked, asker))
-        except (*aws_errors.CALL_ERRORS, ValueError):
+            return jobs.submission.running_job_of(self._service, asking.identity_without_data(self.asked, asker))
+        except (*jobs.aws_errors.CALL_ERRORS, ValueError):
             return None
 
     def _execute(self, context: Context) -> str:
         asker = asking.asker_of(context)
-        self._kill = kill = stopping.KillSwitch()
+        self._kill = kill = jobs.stopping.KillSwitch()
         kill.arm(context["ti"])
         if self.stop_on_kill:
             kill.aim("of an earlier try, if any,", partial(self._stop_unknown, asker))
@@ -355,7 +341,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             job = self._ask(request, identity, kill, context)
         self._job_arn = job.arn
         if self.stop_on_kill:
-            stop = partial(stopping.stop_unless_others_wait, self._service, job.arn, self._waiter(asker))
+            stop = partial(jobs.stopping.stop_unless_others_wait, self._service, job.arn, self._waiter(asker))
             kill.aim(job.arn, stop)
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is Outcome.SUCCEEDED:
@@ -366,10 +352,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             return self._finish(self._wait(job), context)
         return job.arn
 
-    def _ask(self, request: Mapping[str, Any], identity: Identity, kill: stopping.KillSwitch, context: Context) -> Seen:
+    def _ask(
+        self, request: Mapping[str, Any], identity: Identity, kill: jobs.stopping.KillSwitch, context: Context
+    ) -> Seen:
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
-        self._submission = submission.Submission(
+        self._submission = jobs.submission.Submission(
             service=self._service,
             request=request,
             identity=identity,
@@ -380,7 +368,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         )
         try:
             return self._submission.find_or_create()
-        except submission.NoSlotError as error:
+        except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
 
     def _of_earlier_try(self, asked: asking.Asked, asker: Asker) -> Seen | None:
@@ -391,7 +379,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             identity = asking.identity_without_data(asked, asker)
         except ValueError:
             return None
-        return submission.Submission(
+        return jobs.submission.Submission(
             service=self._service,
             request={},
             identity=identity,
@@ -403,7 +391,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         """Take up the event of the trigger that waited for the job."""
         self._job_arn = event.get("job_identifier") if event else None
         try:
-            return self._finish(waiting.job_of_event(self._service, event, self._no_response_timeout), context)
+            return self._finish(jobs.waiting.job_of_event(self._service, event, self._no_response_timeout), context)
         except AirflowTaskTimeout as error:
             raise self._timed_out(asking.asker_of(context)) from error
 
@@ -421,8 +409,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             self._job_arn = _pushed(context["ti"], "job_arn")
             if self._deferral_timeout == self.execution_timeout:
                 raise self._timed_out(asking.asker_of(context)) from error
-            raise waiting.given_up(
-                resources.CUSTOMIZATION_JOB, str(self._job_arn), f"after {self._deferral_timeout}"
+            raise jobs.waiting.given_up(
+                jobs.customization_job.CUSTOMIZATION_JOB, str(self._job_arn), f"after {self._deferral_timeout}"
             ) from error
 
     def on_kill(self) -> None:
@@ -441,7 +429,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         if looks is not None and (not isinstance(looks, int) or looks < 1):
             raise ValueError(f"waiter_max_attempts must be a number of looks, 1 or more; got {looks!r}")
 
-    def _wait_for_quota(self, context: Context, error: submission.NoSlotError) -> NoReturn:
+    def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
         # Here, since a DAG file pays for each import whenever it is parsed.
         from airflow_bedrock.jobs.quota import IDLE_SECONDS, active_jobs, is_zero
         from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
@@ -469,7 +457,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
                 running=running,
                 deadline=asked_at + self.quota_timeout,
                 poll_interval=self._delay,
-                **connection.Connection.of(**self._hook_parameters).arguments(),
+                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
             ),
             method_name=self.execute_again.__name__,
         )
@@ -488,7 +476,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
                 # Of a job that was just made, not later than that.
                 created=job.created or datetime.now(UTC) - _CLOCK_SKEW,
                 stop_on_kill=self.stop_on_kill,
-                **connection.Connection.of(**self._hook_parameters).arguments(),
+                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
             ),
             method_name=self.execute_complete.__name__,
             # Airflow does not enforce execution_timeout while a task is deferred.
@@ -511,7 +499,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         return min(looks, self.execution_timeout) if self.execution_timeout else looks
 
     def _wait(self, job: Seen) -> Seen:
-        return waiting.wait_for(
+        return jobs.waiting.wait_for(
             self._service,
             job.arn,
             delay=self._delay,
@@ -526,12 +514,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         """Return the error of a task that ran out of ``execution_timeout``; stop its job if that was asked for."""
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         in_flight = self._submission.in_flight if self._submission else None
-        job_arn = self._job_arn or (in_flight and submission.job_made_under(self._service, in_flight))
+        job_arn = self._job_arn or (in_flight and jobs.submission.job_made_under(self._service, in_flight))
         if not in_flight and not job_arn and asker.try_number > 1:  # while looking for what earlier tries have made
             try:
                 identity = asking.identity_without_data(self.asked, asker)
-                job_arn = submission.running_job_of(self._service, identity)
-            except aws_errors.CALL_ERRORS as error:
+                job_arn = jobs.submission.running_job_of(self._service, identity)
+            except jobs.aws_errors.CALL_ERRORS as error:
                 after += f" A job of an earlier try may run on and be billed, Bedrock did not tell: {error}."
         if not job_arn:
             made = (
@@ -542,7 +530,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             )
             return BedrockFatalError(f"{after} {made}") if self.stop_on_timeout else BedrockError(f"{after} {made}")
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
-            said = stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
+            said = jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
             return BedrockFatalError(f"{after} {said} To train all the same, {NEW_JOB}. {resource_url(job_arn)}")
         return BedrockError(
             f"{after} Job {job_arn} was left running, as asked for, and is billed until it ends; a retry adopts it."
@@ -555,7 +543,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         mendable = job.outcome is Outcome.FAILED and remedy_for_failure(job.failure_message) is Remedy.RETRY
         if mendable and not self.asked.exact:
             raise BedrockError(f"{failure_message(job)} A retry of this task makes a new job by itself.")
-        result = waiting.result_of(job, self._s3)
+        result = jobs.waiting.result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
@@ -574,8 +562,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         return customization_lineage(data_uris(asking.request_of(self.asked)), self._result)
 
     @property
-    def _service(self) -> service.Service:
-        return service.Service(resources.CUSTOMIZATION_JOB, self.hook)
+    def _service(self) -> jobs.service.Service:
+        return jobs.service.Service(jobs.customization_job.CUSTOMIZATION_JOB, self.hook)
 
     @cached_property
     def _s3(self) -> S3Hook:

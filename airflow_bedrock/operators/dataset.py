@@ -25,7 +25,7 @@ from airflow_bedrock.datasets import (
 )
 from airflow_bedrock.datasets.preparation import SourceRecord
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, check_literals, checked, named, optional, real, rendered, text
+from airflow_bedrock.operators.arguments import Rule, named, optional, real, rendered, text
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, join, lies_in, place, same
 
@@ -167,7 +167,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         self.seed = seed
         self.max_dropped_fraction = max_dropped_fraction
         self.kms_key_id = kms_key_id
-        check_literals(self, _RULES, _conflicts)
+        self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Prepare the data, and return where it is.
@@ -175,7 +175,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         :raises BedrockFatalError: the data or the settings are not such that a job could be made from them.
         :raises BedrockError: the storage failed in a way that may pass.
         """
-        arguments = checked(self, _RULES, _conflicts)
+        arguments = self._arguments(_RULES, _conflicts).checked()
         storage = Storage(lambda: self.hook.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
             try:

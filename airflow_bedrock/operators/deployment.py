@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_bedrock._lazy import lazy_module
+from airflow_bedrock import configuration, jobs, triggers
 from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.identity import identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, check_literals, checked, member, named, real, whole
+from airflow_bedrock.operators.arguments import Rule, member, named, real, whole
 from airflow_bedrock.operators.asking import asker_of
 from airflow_bedrock.operators.base import AwsOperator
 
@@ -23,22 +23,6 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock.type_defs import TagTypeDef
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.jobs import connection, service, stopping, submission, waiting
-    from airflow_bedrock.jobs.resources import deployment as resources
-    from airflow_bedrock.triggers import deployment as triggers
-else:
-    connection = lazy_module("airflow_bedrock.jobs.connection")
-    resources = lazy_module("airflow_bedrock.jobs.resources.deployment")
-    service = lazy_module("airflow_bedrock.jobs.service")
-    stopping = lazy_module("airflow_bedrock.jobs.stopping")
-    submission = lazy_module("airflow_bedrock.jobs.submission")
-    triggers = lazy_module("airflow_bedrock.triggers.deployment")
-    waiting = lazy_module("airflow_bedrock.jobs.waiting")
-
-_MAY_PASS = {
-    "refused": "Allow bedrock:GetCustomModelDeployment; then another try finds the deployment by its name.",
-    "late": "It was left as it is; another try of this task adopts it and waits again.",
-}
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 _CREATE = "CreateCustomModelDeployment"
 
@@ -141,7 +125,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         self.deferrable = deferrable
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
-        check_literals(self, _CREATION_RULES)
+        self._arguments(_CREATION_RULES).check_literals()
 
     def execute(self, context: Context) -> str:
         """Find or create the deployment, wait for it if asked to, and return its ARN.
@@ -150,12 +134,12 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         :raises BedrockError: it is not Active in time, the account's quota is used up, or a fault that may pass came
             between.
         """
-        arguments = checked(self, _CREATION_RULES)
+        arguments = self._arguments(_CREATION_RULES).checked()
         if warning := life_warning(self.model_arn):
             self.log.warning(warning)
         try:
             found = self._submission(context, arguments["tags"]).find_or_create()
-        except submission.NoSlotError as error:
+        except jobs.submission.NoSlotError as error:
             raise BedrockError(
                 f"{error} Another try may find room; delete a deployment that is not needed, or have the quota raised."
             ) from error
@@ -163,24 +147,21 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
             return found.arn
         if self.deferrable:
             self._defer(found.arn, time.time() + self.waiter_delay * self.waiter_max_attempts)
-        looks, delay = self.waiter_max_attempts, self.waiter_delay
         return self._finish(
-            waiting.wait_for(self._service, found.arn, delay=delay, max_looks=looks, no_response_timeout=0)
+            jobs.waiting.wait_for(
+                self._service,
+                found.arn,
+                delay=self.waiter_delay,
+                max_looks=self.waiter_max_attempts,
+                no_response_timeout=configuration.no_response_timeout(),
+            )
         )
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
         """Take up the trigger's event."""
-        if event is None:
-            raise BedrockError("The trigger gave no event. Another try of this task adopts the deployment.")
-        kind, arn = event["kind"], str(event["deployment_arn"])
-        if kind == "active":
-            self.log.info("Deployment %s is Active", arn)
-            return arn
-        advice = _MAY_PASS.get(kind) or resources.ADVICE.get(kind, "")
-        message = f"Deployment {self.deployment_name} cannot be used: {event['message']}. {advice} {arn}"
-        raise (BedrockError if kind in _MAY_PASS else BedrockFatalError)(message)
+        return self._finish(jobs.waiting.job_of_event(self._service, event, configuration.no_response_timeout()))
 
-    def _submission(self, context: Context, tags: list[TagTypeDef] | None) -> submission.Submission:
+    def _submission(self, context: Context, tags: list[TagTypeDef] | None) -> jobs.submission.Submission:
         request = {
             "modelDeploymentName": self.deployment_name,
             "modelArn": self.model_arn,
@@ -188,7 +169,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
             **({"tags": tags} if tags else {}),
         }
         asker, named = asker_of(context), {"name": self.deployment_name}  # which is part of what is asked for
-        return submission.Submission(
+        return jobs.submission.Submission(
             service=self._service,
             request=request,
             # An ask of its own after a Clear: the service ignores a request whose token it has seen, so a deployment
@@ -198,8 +179,8 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         )
 
     @property
-    def _service(self) -> service.Service:
-        return service.Service(resources.DEPLOYMENT, self.hook)
+    def _service(self) -> jobs.service.Service:
+        return jobs.service.Service(jobs.deployment.DEPLOYMENT, self.hook)
 
     def _defer(self, arn: str, deadline: float) -> NoReturn:
         self.log.info("Waiting in the triggerer for deployment %s", arn)
@@ -208,7 +189,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
                 deployment_arn=arn,
                 deadline=deadline,
                 waiter_delay=self.waiter_delay,
-                **connection.Connection.of(**self._hook_parameters).arguments(),
+                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
             ),
             method_name=self.execute_complete.__name__,
             # Beyond the trigger's own deadline, for a triggerer that is down. Airflow does not enforce
@@ -219,7 +200,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
     def _finish(self, found: Seen) -> str:
         """Return the ARN of the deployment if it is Active; anything else, known or not, is an error."""
         if found.outcome is not Outcome.SUCCEEDED:
-            raise BedrockFatalError(resources.DEPLOYMENT.failure_message(found))
+            raise BedrockFatalError(jobs.deployment.DEPLOYMENT.failure_message(found))
         self.log.info("Deployment %s is Active", found.arn)
         return found.arn
 
@@ -250,7 +231,7 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         self.deployment_arn = deployment_arn
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
-        check_literals(self, _DELETION_RULES)
+        self._arguments(_DELETION_RULES).check_literals()
 
     def execute(self, context: Context) -> None:
         """Delete the deployment.
@@ -258,6 +239,8 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         :raises BedrockFatalError: the service refused it for good.
         :raises BedrockError: it is not gone in time, or a fault that may pass came between.
         """
-        checked(self, _DELETION_RULES)
-        deployments = service.Service(resources.DEPLOYMENT, self.hook)
-        stopping.delete(deployments, self.deployment_arn, delay=self.waiter_delay, max_looks=self.waiter_max_attempts)
+        self._arguments(_DELETION_RULES).checked()
+        deployments = jobs.service.Service(jobs.deployment.DEPLOYMENT, self.hook)
+        jobs.stopping.delete(
+            deployments, self.deployment_arn, delay=self.waiter_delay, max_looks=self.waiter_max_attempts
+        )

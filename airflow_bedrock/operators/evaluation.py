@@ -23,8 +23,6 @@ from airflow_bedrock.evaluation.tally import ModelTally
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import (
     Rule,
-    check_literals,
-    checked,
     member,
     named,
     optional,
@@ -159,7 +157,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         self.alpha = alpha
         self.ready_timeout = ready_timeout
         self.kms_key_id = kms_key_id
-        check_literals(self, _RULES, _conflicts)
+        self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask, compare, write, and return the verdict.
@@ -167,7 +165,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         :raises BedrockFatalError: the held-out file, a setting or a model is such that no retry can help.
         :raises BedrockError: a model did not answer, but may later.
         """
-        arguments = checked(self, _RULES, _conflicts)
+        arguments = self._arguments(_RULES, _conflicts).checked()
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         s3 = S3Hook(**self._hook_parameters)

@@ -9,29 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_bedrock import configuration
-from airflow_bedrock._lazy import lazy_module
+from airflow_bedrock import configuration, jobs, triggers
 from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowSkipException, outputs, renamed
 from airflow_bedrock.customization.job import Outcome, Seen, duration
+from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock import aws_errors
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.jobs import connection, service, stopping, waiting
-    from airflow_bedrock.jobs.resources import customization_job as resources
-    from airflow_bedrock.triggers import customization as triggers
-else:
-    aws_errors = lazy_module("airflow_bedrock.aws_errors")
-    connection = lazy_module("airflow_bedrock.jobs.connection")
-    resources = lazy_module("airflow_bedrock.jobs.resources.customization_job")
-    service = lazy_module("airflow_bedrock.jobs.service")
-    stopping = lazy_module("airflow_bedrock.jobs.stopping")
-    waiting = lazy_module("airflow_bedrock.jobs.waiting")
-    triggers = lazy_module("airflow_bedrock.triggers.customization")
 
 
 class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOperator):
@@ -120,8 +108,8 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         self.no_response_timeout = configuration.seconds("no_response_timeout", limit, zero=True)
         self.stop_on_kill = stop_on_kill
         self._since: datetime | None = None
-        self._lookout: waiting.Lookout | None = None
-        self._kill: stopping.KillSwitch | None = None
+        self._lookout: jobs.waiting.Lookout | None = None
+        self._kill: jobs.stopping.KillSwitch | None = None
 
     def execute(self, context: Context) -> Any:
         """Return the result of a job that has ended already; wait for one that has not."""
@@ -153,7 +141,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         if self._lookout is None or self._since is None:
             first = ti.get_first_reschedule_date(context) if self.reschedule else None
             self._since = first or datetime.now(UTC)
-            self._lookout = waiting.Lookout(
+            self._lookout = jobs.waiting.Lookout(
                 self._service, self._identifier, self.no_response_timeout, goes_on=first is not None
             )
         job = self._lookout.look()
@@ -165,8 +153,8 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take up the trigger's event."""
         try:
-            return self._result(waiting.job_of_event(self._service, event, self.no_response_timeout))
-        except aws_errors.CALL_ERRORS as error:  # so that never_fail and soft_fail apply
+            return self._result(jobs.waiting.job_of_event(self._service, event, self.no_response_timeout))
+        except jobs.aws_errors.CALL_ERRORS as error:  # so that never_fail and soft_fail apply
             raise BedrockError(f"Could not look at the job that has ended: {error}") from error
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -185,11 +173,12 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             self._kill.pull()
 
     def _arm(self, ti: Any) -> None:
-        self._kill = stopping.KillSwitch()
+        self._kill = jobs.stopping.KillSwitch()
         self._kill.arm(ti)
         own_run_only = self.stop_on_kill is None
         self._kill.aim(
-            self._identifier, partial(stopping.stop_for, self._service, self._identifier, ti, own_run_only=own_run_only)
+            self._identifier,
+            partial(jobs.stopping.stop_for, self._service, self._identifier, ti, own_run_only=own_run_only),
         )
 
     def _first_look(self, context: Context) -> bool | PokeReturnValue:
@@ -223,18 +212,18 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             backoff=self.exponential_backoff,
             no_response_timeout=0 if self.silent_fail else self.no_response_timeout,
             created=seen.created if seen else None,
-            stop_on_kill=triggers.OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
-            **connection.Connection.of(**self._hook_parameters).arguments(),
+            stop_on_kill=OWN_RUN if self.stop_on_kill is None else self.stop_on_kill,
+            **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
         )
 
     @property
-    def _service(self) -> service.Service:
-        return service.Service(resources.CUSTOMIZATION_JOB, self.hook)
+    def _service(self) -> jobs.service.Service:
+        return jobs.service.Service(jobs.customization_job.CUSTOMIZATION_JOB, self.hook)
 
     def _result(self, job: Seen) -> dict[str, Any]:
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        return outputs(waiting.result_of(job, S3Hook(**self._hook_parameters)))
+        return outputs(jobs.waiting.result_of(job, S3Hook(**self._hook_parameters)))
 
     @property
     def _identifier(self) -> str:

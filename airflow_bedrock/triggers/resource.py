@@ -1,23 +1,184 @@
-"""The trigger that waits for a resource of any kind, by its declaration: a new kind needs none of its own."""
+"""The trigger that waits for a resource of any kind, by its declaration. It stays thin: it looks and reports, the
+worker acts.
+"""
 
 from __future__ import annotations
 
+import logging
+import time
+from datetime import UTC, datetime
 from pkgutil import resolve_name
 from typing import Any
 
-from airflow_bedrock.triggers.customization import BedrockModelCustomizationTrigger
+from airflow_bedrock import configuration
+from airflow_bedrock.customization.job import Seen, changes, duration
+from airflow_bedrock.customization.waiters import OWN_RUN
+from airflow_bedrock.jobs.patience import Patience
+from airflow_bedrock.jobs.planner import Ended, Finding, Missing, Pace, Unanswered
+from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
+from airflow_bedrock.jobs.resources import Resource
+from airflow_bedrock.triggers.connected import BedrockTrigger
+
+# One logger for all: Airflow adds to each line which trigger's task it belongs to.
+log = logging.getLogger(__name__)
 
 
-class BedrockResourceTrigger(BedrockModelCustomizationTrigger):
-    """Wait until a resource is no longer being made or run; events and arguments are those of the base.
+class ResourceTrigger(BedrockTrigger):
+    """Wait until a resource is no longer being made, or runs no longer. What is said of jobs is true of each kind.
 
-    :param declaration: where it is declared what kind it is (``airflow_bedrock.jobs.resources``): ``module:name``.
+    Throttling, faults of the service and of the network are absorbed; only a long time without any answer ends the
+    wait, and even that leaves the job as it is.
+
+    The event is a mapping: ``kind`` (``ended``, ``missing``, ``refused`` or ``silent``), ``job_identifier``,
+    ``message``, ``waiting_since`` and ``status``, which is None unless the job has ended.
+
+    :param job_identifier: the job's ARN or name.
+    :param poll_interval: seconds between two looks, at the fastest. (default: ``[bedrock] poll_interval``)
+    :param poll_interval_max: seconds between two looks, at the slowest: while the service throttles, or with
+        ``backoff``. (default: ``[bedrock] poll_interval_max``)
+    :param backoff: look less and less often, the longer the job has been waited for.
+    :param no_response_timeout: seconds without any answer of the service after which the wait is given up; 0 for never,
+        not even where access is denied. (default: ``[bedrock] no_response_timeout``)
+    :param created: when the job was created, or a time before that; an ISO 8601 string or a datetime. It spares looks,
+        and an answer that the job does not exist is then not believed at once.
+    :param waiting_since: when the task began to wait. (default: now)
+    :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
+        timed out. Not when it is cleared, nor when the triggerer ends or stalls, nor while others may wait for it,
+        which its tags say. ``OWN_RUN``: only if the task's DAG run asked for the job. Needs Airflow 3.3.
+    :param silence_limit: the name that ``no_response_timeout`` had in 0.1.0, for tasks that have waited since then.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
+    """
+
+    resource: Resource
+    exists = False
+    """Whether the resource is known to exist: the service may not show a new one at once."""
+
+    def __init__(
+        self,
+        *,
+        job_identifier: str,
+        poll_interval: float | None = None,
+        poll_interval_max: float | None = None,
+        backoff: bool = False,
+        no_response_timeout: float | None = None,
+        silence_limit: float | None = None,
+        created: datetime | str | None = None,
+        waiting_since: datetime | str | None = None,
+        stop_on_kill: bool | str = False,
+        **connection: Any,
+    ) -> None:
+        super().__init__(**connection)
+        if not job_identifier:
+            raise ValueError(f"job_identifier must be the ARN or the name of a {self.resource.noun}")
+        self.job_identifier = job_identifier
+        interval = configuration.poll_interval() if poll_interval is None else poll_interval
+        # A default ceiling below the interval that was asked for gives way.
+        ceiling = max(interval, configuration.poll_interval_max()) if poll_interval_max is None else poll_interval_max
+        self.pace = Pace(interval=interval, ceiling=ceiling, backoff=backoff)
+        given = silence_limit if no_response_timeout is None else no_response_timeout
+        limit = configuration.no_response_timeout() if given is None else given
+        self.no_response_timeout = configuration.seconds("no_response_timeout", limit, zero=True)
+        self.created = _time(created)
+        self.waiting_since = _time(waiting_since) or datetime.now(UTC)
+        self.stop_on_kill = stop_on_kill
+
+    async def on_kill(self) -> None:
+        """Stop the job where that was asked for and the task has ended for good. Airflow 3.3 and later call this."""
+        if self.stop_on_kill and self.task_instance is not None:
+            from airflow_bedrock.jobs.service import Service
+            from airflow_bedrock.jobs.stopping import stop_unless_wanted
+
+            def service() -> Service:
+                return Service(self.resource, self.connection.bedrock())
+
+            own_run_only = self.stop_on_kill == OWN_RUN
+            await stop_unless_wanted(service, self.job_identifier, self.task_instance, own_run_only=own_run_only)
+
+    def _watch(self, poll_loop: PollLoop) -> Watch[Finding]:
+        return poll_loop.watch(self.resource, self.job_identifier, self.pace, created=self.created, exists=self.exists)
+
+    async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
+        log.info("Waiting for %s %s, looking every %g s", self.resource.word, self.job_identifier, self.pace.interval)
+        patience: Patience | None = None
+        finding: Finding | None
+        seen: Seen | None = None
+        while True:
+            finding = None  # what a trigger that waits for hours does not need, it does not keep
+            finding = await watch.next()
+            if isinstance(finding, Unanswered):
+                patience = patience or Patience(self.no_response_timeout)
+                if (event := self._unanswered(finding, patience)) is not None:
+                    return event
+                continue
+            patience = None
+            if isinstance(finding, Missing):
+                return self._event("missing", f"There is no {self.resource.noun} {self.job_identifier}")
+            job = finding.job
+            for line in changes(seen, job, self.resource.word):
+                log.info(line)
+            seen = job
+            if isinstance(finding, Ended):
+                waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
+                log.info("Waited for %s", waited)
+                return self._event("ended", f"{self.resource.word.capitalize()} {job.name} is {job.status}", job.status)
+
+    def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
+        now = time.monotonic()
+        silent = duration(patience.silence(now))
+        if finding.refused and self.no_response_timeout:
+            what = f"{self.resource.word} {self.job_identifier}"
+            return self._event("refused", f"Bedrock refused to tell about {what}: {finding.why}")
+        if patience.is_over(now):
+            return self._event("silent", f"Bedrock has not answered for {silent}, last with: {finding.why}")
+        if patience.should_tell(now):
+            log.warning(
+                "No answer about %s %s for %s, looking again; the latest error: %s",
+                self.resource.word,
+                self.job_identifier,
+                silent,
+                finding.why,
+            )
+        return None
+
+    def _own_arguments(self) -> dict[str, Any]:
+        return {
+            "job_identifier": self.job_identifier,
+            "poll_interval": self.pace.interval,
+            "poll_interval_max": self.pace.ceiling,
+            "backoff": self.pace.backoff,
+            "no_response_timeout": self.no_response_timeout,
+            "created": self.created.isoformat() if self.created else None,
+            "waiting_since": self.waiting_since.isoformat(),
+            "stop_on_kill": self.stop_on_kill,
+        }
+
+    def _event(self, kind: str, message: str, status: str | None = None) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "job_identifier": self.job_identifier,
+            "message": message,
+            "waiting_since": self.waiting_since.isoformat(),
+            "status": status,
+        }
+
+
+def _time(given: datetime | str | None) -> datetime | None:
+    time = datetime.fromisoformat(given) if isinstance(given, str) else given
+    if time is not None and time.tzinfo is None:
+        raise ValueError(f"The time {given} says no time zone")
+    return time
+
+
+class BedrockResourceTrigger(ResourceTrigger):
+    """Wait for a resource of any kind, by its declaration alone: a new kind needs no trigger of its own.
+
+    :param declaration: where it is declared what kind it is (:mod:`airflow_bedrock.jobs.resources`): ``module:name``.
     """
 
     def __init__(self, *, declaration: str, **arguments: Any) -> None:
+        self.declaration, self.resource = declaration, resolve_name(declaration)
         super().__init__(**arguments)
-        self.declaration = declaration
-        self.resource = resolve_name(declaration)
 
     def _own_arguments(self) -> dict[str, Any]:
         return {"declaration": self.declaration, **super()._own_arguments()}

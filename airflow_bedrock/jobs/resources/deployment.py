@@ -16,13 +16,6 @@ _OUTCOMES = {
     "Failed": Outcome.FAILED,
     "Updating": Outcome.RUNNING,
 }
-_MISSING = "Somebody deleted it: clear this task to make it again."
-ADVICE = {
-    "failed": "Fix the cause, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), and clear this task.",
-    "missing": _MISSING,
-    "unknown": "This version of airflow-bedrock does not know that status: look at the deployment in the AWS console.",
-}
-"""What to do about a deployment that cannot be used, by why."""
 
 
 def _read(response: Mapping[str, Any]) -> Seen:
@@ -47,9 +40,11 @@ def _serves(found: Any, request: Mapping[str, Any]) -> bool:
 
 
 def _failure_message(found: Seen) -> str:
-    said = found.failure_message or "no reason was given"
-    why = said if found.outcome is Outcome.FAILED else "a status that is not known"
-    advice = ADVICE[found.outcome.value]
+    why = found.failure_message or "no reason was given"
+    advice = "Fix the cause, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), and clear this task."
+    if found.outcome is Outcome.UNKNOWN:
+        why = "a status that is not known"
+        advice = "This version of airflow-bedrock does not know that status: look at the deployment in the AWS console."
     return f"Deployment {found.name} cannot be used, it is {found.status}: {why}. {advice} {found.arn}"
 
 
@@ -71,5 +66,5 @@ DEPLOYMENT = Resource(
     billed="costs nothing while nobody asks it",
     name_taken="Deploy the model under a name of its own, or delete that deployment first "
     "(BedrockDeleteCustomModelDeploymentOperator).",
-    missing=_MISSING,
+    missing="Somebody deleted it: clear this task to make it again.",
 )

@@ -47,17 +47,18 @@ async def test_faults_that_pass_are_absorbed(service: Any, refused: Any) -> None
         deployment("Creating"),
         deployment("Active"),
     )
-    assert await event_of() == {"kind": "active", "deployment_arn": ARN, "message": "it is Active"}
+    event = await event_of()
+    assert (event["kind"], event["job_identifier"], event["status"]) == ("ended", ARN, "Active")
     assert len(service.requests) == 7
 
 
 @pytest.mark.parametrize(
     ("answer", "kind", "message"),
     [
-        (deployment("Failed", failureMessage="no capacity"), "failed", "no capacity"),
-        (deployment("Paused"), "unknown", "Paused"),
+        (deployment("Failed", failureMessage="no capacity"), "ended", "Failed"),
+        (deployment("Paused"), "ended", "Paused"),
         ((403, {"__type": "AccessDeniedException", "message": "not you"}), "refused", "not you"),
-        ((404, {"__type": "ResourceNotFoundException", "message": "none"}), "missing", "does not exist"),
+        ((404, {"__type": "ResourceNotFoundException", "message": "none"}), "missing", "There is no custom model"),
     ],
 )
 async def test_what_does_not_pass_ends_the_wait(
@@ -82,7 +83,7 @@ async def test_the_deadline_ends_the_wait(service: Any, answer: Any) -> None:
 async def test_a_deployment_that_is_hidden_for_a_while_is_waited_for(service: Any, refused: Any) -> None:
     """However often the service says that there is no such deployment: what was just made may be shown late."""
     service.answers(*[refused(404, "ResourceNotFoundException")] * 20, deployment("Active"))
-    assert (await event_of())["kind"] == "active"
+    assert (await event_of())["status"] == "Active"
 
 
 async def test_deployments_cost_one_list_and_share_the_loop_with_jobs(service: Any) -> None:
@@ -114,7 +115,7 @@ async def test_deployments_cost_one_list_and_share_the_loop_with_jobs(service: A
     ]
     triggers.append(BedrockModelCustomizationTrigger(job_identifier="job"))
     events = await asyncio.gather(*(anext(trigger.run()) for trigger in triggers))
-    assert [event.payload["kind"] for event in events] == ["active"] * 10 + ["ended"]
+    assert [event.payload["kind"] for event in events] == ["ended"] * 11
     assert len(loops) == 1
     assert not [path for path in asked if path.startswith("/model-customization/custom-model-deployments/")]
     assert all("sortBy=CreationTime" in path for path in asked if "?" in path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import ArgumentError, checked, optional, real, rendered, text, whole
+from airflow_bedrock.operators.arguments import ArgumentError, Arguments, optional, real, rendered, text, whole
 from airflow_bedrock.operators.literals import is_literal
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet="ab }%")
@@ -65,9 +64,10 @@ def test_no_whole_numbers(value: Any) -> None:
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     """One error names each argument, and is one that Airflow does not retry; what may be a prompt is not shown."""
-    operator = SimpleNamespace(task_id="t", template_fields=(), name="", size=0, prompt=["secret"], note=None)
+    rules = {"name": text, "size": whole(1), "prompt": text, "note": optional(text)}
+    values = {"name": "", "size": 0, "prompt": ["secret"], "note": None}
     with pytest.raises(ArgumentError) as caught:
-        checked(operator, {"name": text, "size": whole(1), "prompt": text, "note": optional(text)})
+        Arguments(task_id="t", values=values, templated=(), rules=rules).checked()
     assert isinstance(caught.value, BedrockFatalError)
     assert isinstance(caught.value, ValueError)
     assert str(caught.value) == (

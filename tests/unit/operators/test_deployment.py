@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.compat import TaskDeferred
+from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.planner import Ended
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.operators.deployment import (
     BedrockCustomModelDeploymentOperator,
     BedrockDeleteCustomModelDeploymentOperator,
 )
-from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger, DeploymentWatch
+from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
 
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 OTHER_MODEL = MODEL.replace("abcdefghijkl", "mnopqrstuvwx")
@@ -228,7 +228,7 @@ def test_defer(stubbed: Any) -> None:
         task.execute(context())
     trigger = deferred.value.trigger
     assert isinstance(trigger, BedrockCustomModelDeploymentTrigger)
-    assert (trigger.deployment_arn, trigger.waiter_delay, trigger.connection.region_name) == (ARN, 7, "us-east-1")
+    assert (trigger.job_identifier, trigger.pace.interval, trigger.connection.region_name) == (ARN, 7, "us-east-1")
     assert trigger.deadline == pytest.approx(time.time() + 70, abs=10)
     timeout = deferred.value.timeout
     assert timeout is not None
@@ -246,36 +246,52 @@ def test_defer_for_ever(stubbed: Any) -> None:
     assert datetime.now(UTC) + timeout > datetime.now(UTC)
 
 
+def complete(task: Stubbed, kind: str) -> Any:
+    with task.stub:
+        return task.operator.execute_complete(
+            context(), {"kind": kind, "job_identifier": ARN, "message": "so it is", "status": None}
+        )
+
+
+@pytest.mark.parametrize("kind", ["ended", "a kind of the future"])
+@pytest.mark.parametrize(("status", "error"), [("Active", None), ("Failed", "no reason"), ("Paused", "not known")])
+def test_what_an_event_speaks_of_is_looked_at(stubbed: Any, kind: str, status: str, error: str | None) -> None:
+    """Only an Active deployment is success, whatever the event."""
+    task = deploy(stubbed)
+    task.answer(GET, deployment(status))
+    if error is None:
+        assert complete(task, kind) == ARN
+        return
+    with pytest.raises(BedrockFatalError, match=error):
+        complete(task, kind)
+
+
 @pytest.mark.parametrize(
-    ("kind", "error"),
+    ("kind", "message"),
     [
-        ("failed", BedrockFatalError),
-        ("missing", BedrockFatalError),
-        ("unknown", BedrockFatalError),
-        ("refused", BedrockError),
-        ("late", BedrockError),
-        ("a kind of the future", BedrockFatalError),
+        ("refused", "Allow bedrock:GetCustomModelDeployment"),
+        ("silent", "so it is"),
+        ("late", "another try of this task adopts it and waits again"),
     ],
 )
-def test_events(stubbed: Any, kind: str, error: type[BedrockError]) -> None:
-    """Only an Active deployment is success; every other event, known or not, is an error."""
-    operator = deploy(stubbed).operator
-    event = {"kind": kind, "deployment_arn": ARN, "message": "so it is"}
-    with pytest.raises(error, match="so it is") as caught:
-        operator.execute_complete(context(), event)
-    assert type(caught.value) is error
-    assert operator.execute_complete(context(), {**event, "kind": "active"}) == ARN
-    with pytest.raises(BedrockError, match="no event"):
-        operator.execute_complete(context(), None)
+def test_events_without_an_end(stubbed: Any, kind: str, message: str) -> None:
+    """Nothing is known to be wrong with the deployment: another try waits again."""
+    with pytest.raises(BedrockError, match=message) as caught:
+        complete(deploy(stubbed), kind)
+    assert not isinstance(caught.value, BedrockFatalError)
+
+
+def test_an_event_that_nobody_understands(stubbed: Any) -> None:
+    """Of another version, or none: another try adopts the deployment."""
+    for event in (None, {"kind": "active", "deployment_arn": ARN, "message": "it is Active"}):
+        with pytest.raises(BedrockError, match="no event that this version understands"):
+            deploy(stubbed).operator.execute_complete(context(), event)
 
 
 @given(st.text().filter(lambda status: status not in {"Creating", "Updating", "Active"}))
 def test_no_other_status_is_success(status: str) -> None:
     """Whatever status the service may think of, it neither passes for Active nor is waited for."""
-    finding = Ended(DEPLOYMENT.read(deployment(status)))
-    event = DeploymentWatch(deployment_arn=ARN, deadline=float("inf")).told(finding)
-    assert event is not None
-    assert event["kind"] in {"failed", "unknown"}
+    assert DEPLOYMENT.read(deployment(status)).outcome in {Outcome.FAILED, Outcome.UNKNOWN}
 
 
 @pytest.mark.parametrize("arguments", [{"deployment_arn": ""}, {"waiter_delay": 0}])

@@ -10,9 +10,9 @@ from airflow.sdk import DAG
 from airflow.serialization import serialized_objects
 
 from airflow_bedrock.compat import AirflowException
+from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
-from airflow_bedrock.triggers.customization import OWN_RUN
 
 
 def sensor(**arguments: Any) -> BedrockModelCustomizationSensor:
