@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 CALL_ERRORS = (exceptions.BotoCoreError, ClientError)
 """What a call of AWS raises."""
 
-# The call did not reach the service, or its answer did not reach us.
+# The call did not reach the service, or its response did not reach us.
 _NETWORK_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError, ConnectionError, TimeoutError)
 
 # Beside every HTTP 5xx: https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html. A token that

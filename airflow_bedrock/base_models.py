@@ -305,7 +305,7 @@ def document() -> Document:
 
 @cache
 def _document() -> Document:
-    import tomllib  # here, since whoever only imports an operator needs no parser
+    import tomllib  # here, since the import of an operator needs no parser
 
     text = files("airflow_bedrock").joinpath("base_models.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text), Document)

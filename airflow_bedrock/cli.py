@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 _COMMANDS = {
-    "jobs": ("airflow_bedrock.jobs.command", "list the running jobs of this Airflow; stop those that nobody waits for"),
+    "jobs": (
+        "airflow_bedrock.jobs.command",
+        "list the running jobs of this Airflow; stop those that no task waits for",
+    ),
     "skeleton": ("airflow_bedrock.customization.skeleton", "print a customization request to fill in"),
     "local": ("airflow_bedrock.local.command", "run Local Bedrock, the offline service, until it is stopped"),
 }

@@ -55,7 +55,7 @@ def outputs(result: dict[str, Any], version: str = airflow_version) -> dict[str,
     """Return what a task with several outputs may return.
 
     Airflow before 3.1 fails a task that pushes None (https://github.com/apache/airflow/issues/55062). There, what is
-    None is left out: an output that was not pushed is None to whoever takes it.
+    None is left out: an output that was not pushed is None to the task that takes it.
     """
     if Version(version) >= Version("3.1"):
         return result
@@ -74,6 +74,6 @@ def renamed(old: str, given: Any, new: str, value: Any) -> Any:
     warnings.warn(
         f"{old} is called {new} now. Use the new name; the next release does not know the old one.",
         AirflowProviderDeprecationWarning,
-        stacklevel=4,  # whoever makes the operator: between are its __init__ and Airflow's wrapper of that
+        stacklevel=4,  # the caller that makes the operator: between are its __init__ and Airflow's wrapper of that
     )
     return given

@@ -14,17 +14,17 @@ from airflow_bedrock.get_provider_info import (
 
 
 def poll_interval() -> float:
-    """Seconds between two looks at a job: ``[bedrock] poll_interval``."""
+    """Seconds between two polls of a job: ``[bedrock] poll_interval``."""
     return _configured("poll_interval", DEFAULT_POLL_INTERVAL)
 
 
 def poll_interval_max() -> float:
-    """Seconds between two looks at a job, at the slowest: ``[bedrock] poll_interval_max``."""
+    """Seconds between two polls of a job, at the slowest: ``[bedrock] poll_interval_max``."""
     return _configured("poll_interval_max", DEFAULT_POLL_INTERVAL_MAX)
 
 
 def no_response_timeout() -> float:
-    """Seconds without any answer of the service after which a wait is given up: ``[bedrock] no_response_timeout``."""
+    """Seconds without a response from the service after which a wait ends: ``[bedrock] no_response_timeout``."""
     old = conf.get("bedrock", "silence_limit", fallback=None)
     if old is not None:
         renamed("[bedrock] silence_limit", old, "[bedrock] no_response_timeout", None)

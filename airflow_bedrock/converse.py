@@ -78,7 +78,7 @@ class ConverseModel:
         """Return the model's answer to the example's prompt.
 
         :raises BedrockFatalError: the service refused the question for good.
-        :raises BedrockError: no answer was to be had, but may be later.
+        :raises BedrockError: no response; a retry may get one.
         """
         deadline, pause = time.monotonic() + self._ready_timeout, _FIRST_PAUSE
         while True:

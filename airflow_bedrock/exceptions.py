@@ -13,8 +13,8 @@ from airflow_bedrock.compat import AirflowException, AirflowFailException
 
 
 class BedrockError(AirflowException):
-    """Something failed that another try may mend: throttling, a lost connection, a fault of the service."""
+    """Something failed that another try may fix: throttling, a lost connection, a fault of the service."""
 
 
 class BedrockFatalError(BedrockError, AirflowFailException):
-    """Something failed that no retry can mend: bad input, bad data, missing permission, a job that ended badly."""
+    """Something failed that no retry can fix: bad input, bad data, missing permission, a job that ended badly."""

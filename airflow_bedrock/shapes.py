@@ -105,7 +105,7 @@ def problems(shape: Any, value: object, path: str = "") -> list[Problem]:
 
     :param shape: a :class:`Shape`, or one of botocore.
     :param value: Python values as boto3 takes them: mappings, sequences, strings, numbers, datetimes.
-    :param path: the path of ``value``, prefixed to the paths in the answer.
+    :param path: the path of ``value``, prefixed to the paths in the result.
     """
     return list(_problems(shape, value, path))
 
@@ -149,7 +149,7 @@ def _structure(shape: Any, value: Mapping[str, object], path: str) -> Iterator[P
             yield Problem(_join(path, name), None, "Member must not be null")
     for name, member in value.items():
         if name not in shape.members:
-            yield Problem(_join(path, name), member, f"Member is not known; known are: {_listed(shape.members)}")
+            yield Problem(_join(path, name), member, f"Unknown member; allowed: {_listed(shape.members)}")
         elif member is not None:
             yield from _problems(shape.members[name], member, _join(path, name))
     if getattr(shape, "is_tagged_union", False) and len(given) != 1:

@@ -88,9 +88,7 @@ class Storage:
             return [uri]
         found = list(self._s3_keys(uri) if _is_s3(uri) else _local_files(uri))
         if not found:
-            raise BedrockFatalError(
-                f"There is no .jsonl file under {uri}. Check the place and the connection's access."
-            )
+            raise BedrockFatalError(f"There is no .jsonl file under {uri}. Check the URI and the connection's access.")
         return sorted(found)
 
     @contextmanager
@@ -116,11 +114,11 @@ class Storage:
     def check_folder(self, uri: str) -> None:
         """Find out what can be known, without writing, of whether files can be written to the folder.
 
-        On S3 that is whether there is such a bucket, where the connection may look at it; on the disk, whether the
+        On S3 that is whether there is such a bucket, where the connection has access to it; on the disk, whether the
         folder may be written to, or made.
 
         :raises BedrockFatalError: they cannot.
-        :raises BedrockError: looking failed in a way that may pass.
+        :raises BedrockError: the check failed in a way that a retry may fix.
         """
         with _explained("write to", uri):
             self._check_bucket(uri) if _is_s3(uri) else _check_folder(_path(uri))
@@ -145,7 +143,7 @@ class Storage:
         except ClientError as error:
             if error_code(error) != "403":
                 raise
-            log.warning("May not look at bucket %s: whether %s can be written to, the end will show", bucket, uri)
+            log.warning("Access denied to bucket %s: cannot verify write access to %s", bucket, uri)
 
     def _s3_keys(self, uri: str) -> Iterator[str]:
         bucket, prefix = _bucket_and_key(uri)
@@ -168,7 +166,7 @@ class Storage:
         return True
 
     def _known(self, bucket: str, key: str) -> tuple[str | None, int] | None:
-        """Return the digest and the size of an object; None if there is none as asked, or none to be looked at."""
+        """Return the digest and the size of an object; None if there is none as asked, or none that may be read."""
         try:
             head = self._s3().head_object(Bucket=bucket, Key=key)
         except ClientError as error:
@@ -198,10 +196,10 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
         yield
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and error_code(error) in _MISSING:
-            raise BedrockFatalError(f"{what}: {_missing(error, uri)}. Check the place.") from error
+            raise BedrockFatalError(f"{what}: {_missing(error, uri)}. Check the URI.") from error
         raise (BedrockError if is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error
     except FileNotFoundError as error:
-        raise BedrockFatalError(f"{what}: it does not exist. Check the place.") from error
+        raise BedrockFatalError(f"{what}: it does not exist. Check the URI.") from error
     except OSError as error:
         raise (BedrockFatalError if isinstance(error, _OF_THE_PATH) else BedrockError)(f"{what}: {error}") from error
 

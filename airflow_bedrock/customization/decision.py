@@ -22,11 +22,11 @@ class Decision(Enum):
     SUPERSEDE = "supersede"
     """An earlier ask's job runs, and another thing is asked for now: settle what becomes of it, then go on."""
     NEXT_GENERATION = "next generation"
-    """The name is used up by a job that is no answer to this ask: try the next name."""
+    """The name is used up by a job that does not count for this ask: try the next name."""
     FAIL = "fail"
-    """An earlier try's job ended without a model, and no retry can mend that: pay for no other."""
+    """An earlier try's job ended without a model, and no retry can fix that: pay for no other."""
     CLASH = "clash"
-    """The name belongs to somebody else's job."""
+    """The name belongs to another task's job."""
     UNKNOWN = "unknown"
     """The job's status is not known: neither reuse it nor pay for another."""
 
@@ -41,7 +41,7 @@ def decide(
 ) -> Decision:
     """Decide by a job that was found.
 
-    :param found: the answer of Get for the derived name; None where there is no such job.
+    :param found: the response of Get for the derived name; None where there is no such job.
     :param identity: what was derived.
     :param listed: found by List among the jobs that count, not by the derived name.
     :param adopted: its tags say that an earlier try of this ask has adopted it from another ask, run or map index.
@@ -52,14 +52,14 @@ def decide(
     token = Token.read(found.token)
     if not (adopted or _may_be_taken(token, identity, listed=listed)):
         return Decision.CLASH
-    # One that was adopted, and that somebody has stopped, is asked for anew.
+    # One that was adopted, and then stopped, is asked for anew.
     stopped = found.outcome is Outcome.STOPPED or found.status == "Stopping"
     same_ask = identity.is_of_ask(token) or (adopted and not stopped)
     answers = same_ask or (identity.is_of_what(token) and identity.reuse != "never")
     match found.outcome:
         case Outcome.UNKNOWN:
             return Decision.UNKNOWN
-        # One that is Stopping still runs, but only to its end: no answer, save to the try that waits for just that end.
+        # One that is Stopping still runs, but only to its end: it counts only for the try that waits for just that end.
         case Outcome.RUNNING if same_ask or found.status != "Stopping":
             return Decision.ADOPT if answers else Decision.SUPERSEDE
         case Outcome.SUCCEEDED:
@@ -76,7 +76,7 @@ def _may_be_taken(token: Token | None, identity: Identity, *, listed: bool) -> b
 
 
 def decide_by_model(found: Seen, *, same: bool) -> Decision:
-    """Decide by a resource that serves a model for as long as it exists, whoever made it.
+    """Decide by a resource that serves a model for as long as it exists, no matter who made it.
 
     :param same: whether it serves the model that is asked for.
     """

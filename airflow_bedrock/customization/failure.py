@@ -18,7 +18,7 @@ NEW_JOB = (
 _NEXT = {
     Outcome.FAILED: f"Fix the cause, then {NEW_JOB}.",
     Outcome.STOPPED: f"A stopped job cannot be resumed; {NEW_JOB}.",
-    Outcome.UNKNOWN: "This version of airflow-bedrock does not know that status: look at the job in the AWS console, "
+    Outcome.UNKNOWN: "This version of airflow-bedrock does not know that status: check the job in the AWS console, "
     "and upgrade airflow-bedrock.",
 }
 

@@ -79,7 +79,7 @@ class Asker:
     :param partition_key: the partition, where the DAG is partitioned: it stands in the run's place, since a backfill of
         a partition makes a new run each time.
     :param ask: grows with each Clear of the task, not with a retry: the task instance's ``max_tries``.
-    :param try_number: of this try; 1 says that nobody of this run can have asked before.
+    :param try_number: of this try; 1 says that this run cannot have asked before.
     :param retries: so many has the task; a Clear grants as many anew.
     :param since: the earliest moment at which the run can have asked.
     """
@@ -99,7 +99,7 @@ class Asker:
     def is_retry(self) -> bool:
         """Whether an earlier try of this ask may have asked; a Clear sets ``max_tries`` to the tries so far + retries.
 
-        Where the task's retries were edited since, a first try counts as a retry: it looks once more.
+        Where the task's retries were edited since, a first try counts as a retry: it reads the jobs once more.
         """
         return self.try_number > 1 and self.try_number != self.ask - self.retries + 1
 

@@ -1,4 +1,4 @@
-"""A model customization job as the service describes it, and what its status means for whoever waits."""
+"""A model customization job as the service describes it, and what its status means for those that wait."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Seen(Protocol):
 
     @property
     def outcome(self) -> Outcome:
-        """What the status means for whoever waits."""
+        """What the status means for those that wait."""
 
     @property
     def created(self) -> datetime | None: ...  # noqa: D102
@@ -46,7 +46,7 @@ class Seen(Protocol):
 
     @property
     def progress(self) -> object:
-        """What is news to whoever waits when it is another one than before."""
+        """What is news to those that wait when it differs from before."""
 
     @property
     def token(self) -> str | None:
@@ -153,7 +153,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def outcome(self) -> Outcome:
-        """What the status means for whoever waits; an unknown status is never success."""
+        """What the status means for those that wait; an unknown status is never success."""
         return _OUTCOMES.get(self.status, Outcome.UNKNOWN)
 
     @property
@@ -205,7 +205,7 @@ def _phases(details: Mapping[str, Mapping[str, Any]]) -> Iterator[Phase]:
 
 
 def changes(before: Seen | None, now: Seen, word: str = "job") -> list[str]:
-    """Say in words what changed since the last look: nothing where nothing did, so that a log has no line a poll.
+    """Say in words what changed since the last poll: nothing where nothing did, so that a log has no line a poll.
 
     :param word: what it is called.
     """

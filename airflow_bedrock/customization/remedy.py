@@ -17,19 +17,19 @@ class Remedy(Enum):
     """What helps."""
 
     RETRY = "retry"
-    """It passes by itself: the same again, later."""
+    """A transient error: the same call again, later."""
     WAIT_FOR_ROLE = "wait for the role"
     """A role made seconds ago is not known everywhere yet: the same again, for two minutes or so."""
     WAIT_FOR_SLOT = "wait for a slot"
-    """The account has as many jobs as it may have: again when one has ended."""
+    """The quota of jobs has been reached: again when one has ended."""
     LOOK = "look"
-    """The job's name is in use: who has it, a look at it tells."""
+    """The job's name is in use: Get tells by whom."""
     MODEL_NAME_IN_USE = "model name in use"
-    """Another model has the custom model's name, or another job that is to make it: a person chooses another name."""
+    """The custom model's name is in use, by a model or by a job that will make it: choose another name."""
     CREDENTIALS = "credentials"
-    """They were not taken, and nothing was asked for: again, with those that the connection has by then."""
+    """The credentials were refused, and no request was made: again, with those that the connection has by then."""
     NONE = "none"
-    """Nothing does until a person mends the cause. Also for whatever is not known: it fails closed."""
+    """No retry helps until a person fixes the cause. Unknown errors count as this: they fail closed."""
 
 
 # ThrottlingException and InternalServerException are told by aws_errors.

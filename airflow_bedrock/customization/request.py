@@ -209,7 +209,7 @@ def refuse(found: Sequence[Problem]) -> None:
     if found:
         lines = "\n".join(f"  - {problem.path}: {_shown(problem)}" for problem in found)
         raise RequestError(
-            "CreateModelCustomizationJob would be refused; nothing was sent and nothing was spent. Mend these "
+            "CreateModelCustomizationJob would be refused; nothing was sent and nothing was spent. Fix these "
             f"(source: botocore's model of the service):\n{lines}"
         )
 
@@ -250,7 +250,7 @@ def _api_form(shape: Any, value: Any) -> Any:
     if shape.type_name == "list" and isinstance(value, (list, tuple)):
         return [_api_form(shape.member, member) for member in value]
     if shape.type_name == "map" and isinstance(value, Mapping):
-        # A hyperparameter is a string to the service and a number to whoever writes it.
+        # A hyperparameter is a string to the service and a number to its author.
         return {name: str(member) if isinstance(member, (int, float)) else member for name, member in value.items()}
     if isinstance(value, str) and (parse := _PARSERS.get(shape.type_name)):
         return parse(value)

@@ -50,7 +50,7 @@ def _value(text: str) -> str:
 
 
 def with_tags(given: Sequence[Mapping[str, str]], automatic: Mapping[str, str]) -> list[Mapping[str, str]]:
-    """Return the user's tags and, as far as there is room, the automatic ones; the user's win."""
+    """Return the user's tags and, as far as the limit allows, the automatic ones; the user's win."""
     keys = {tag["key"] for tag in given}
     added = [{"key": key, "value": value} for key, value in automatic.items() if key not in keys]
     return [*given, *added[: max(0, MAX_TAGS - len(given))]]

@@ -1,4 +1,4 @@
-"""The tags by which a job itself says who may wait for it: its maker, and whoever adopted it. Pure."""
+"""The tags by which a job itself says who may wait for it: its maker, and those that adopted it. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MAX_VALUE = 256  # of a tag; a longer one cannot be written
 class Waiter:
     """Someone who may wait for a job.
 
-    :param until: ``task``: the task instance waits itself, so nobody does once it has ended. ``run``: something else in
-        its DAG run waits, so nobody does once that has ended.
+    :param until: ``task``: the task instance waits itself, until it has ended. ``run``: something else in its DAG run
+        waits, until that has ended.
     :param ask: for which of its asks; None where its tag does not say. It is the same waiter all the same.
     """
 

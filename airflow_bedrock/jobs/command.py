@@ -1,7 +1,7 @@
-"""List the running customization jobs of this Airflow, and stop those that nobody waits for any more.
+"""List the running customization jobs of this Airflow, and stop those that no task waits for any more.
 
 It asks Airflow's REST API for the tasks that wait; the environment variable AIRFLOW_API_TOKEN holds its token. A job
-whose tasks' state cannot be learnt is kept.
+whose tasks' state cannot be read is kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HEADER = ("JOB", "SINCE", "WHO ASKED", "STATE", "WHAT TO DO")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--orphans", action="store_true", help="only the jobs that nobody waits for")
+    parser.add_argument("--orphans", action="store_true", help="only the jobs that no task waits for")
     parser.add_argument("--stop", action="store_true", help="stop them (with --orphans)")
     parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
     parser.add_argument("--region", help="of the jobs (default: that of the connection, or boto3's)")

@@ -13,7 +13,7 @@ from airflow_bedrock.hooks.bedrock import BedrockHook
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An AWS connection; equal ones lead to the same place, so that whoever waits there can share a poll loop."""
+    """An AWS connection; equal ones lead to the same place, so that their waits can share a poll loop."""
 
     aws_conn_id: str | None
     region_name: str | None

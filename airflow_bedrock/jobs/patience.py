@@ -1,4 +1,4 @@
-"""How long a waiter goes without an answer of the service, and when it believes that something does not exist.
+"""How long a wait goes on without a response from the service, and when it believes that a resource does not exist.
 
 Worker and triggerer, and all kinds of resources, have this one policy.
 """
@@ -12,7 +12,7 @@ SECONDS_UNTIL_MISSING = 120.0  # a new job has been seen to be hidden for a minu
 
 
 class Absence:
-    """Whether the answer "there is no such thing" is believed. Times are as for :class:`Patience`.
+    """Whether a "not found" response is believed. Times are as for :class:`Patience`.
 
     :param known: whether the thing is known to exist: the service may not show a new one at once.
     """
@@ -23,7 +23,7 @@ class Absence:
         self._since = 0.0
 
     def missed(self, now: float) -> bool:
-        """Note that a look has not found it, and return whether that is believed."""
+        """Note that a poll has not found it, and return whether that is believed."""
         if not self._looks:
             self._since = now
         self._looks += 1
@@ -31,15 +31,15 @@ class Absence:
         return long_enough or not self._known
 
     def seen(self) -> None:
-        """Note that a look has found it."""
+        """Note that a poll has found it."""
         self._known = True
         self._looks = 0
 
 
 class Patience:
-    """How long one waiter goes without an answer. Times are seconds of any clock that does not run backwards.
+    """How long one wait goes on without a response. Times are seconds of any monotonic clock.
 
-    :param limit: seconds without any answer after which to give up; 0 for never.
+    :param limit: seconds without a response after which to give up; 0 for never.
     """
 
     def __init__(self, limit: float) -> None:
@@ -48,18 +48,18 @@ class Patience:
         self._told_at = -math.inf
 
     def answered(self) -> None:
-        """Note an answer."""
+        """Note a response."""
         self._silent_since = None
         self._told_at = -math.inf
 
     def silence(self, now: float) -> float:
-        """Note a look that failed, and return for how many seconds all have."""
+        """Note a poll that failed, and return for how many seconds all have failed."""
         if self._silent_since is None:
             self._silent_since = now
         return now - self._silent_since
 
     def is_over(self, now: float) -> bool:
-        """Whether the silence has lasted for the limit. Time before the first look that failed does not count."""
+        """Whether the silence has lasted for the limit. Time before the first failed poll does not count."""
         return bool(self._limit) and self._silent_since is not None and now - self._silent_since >= self._limit
 
     def should_tell(self, now: float) -> bool:

@@ -38,7 +38,7 @@ class LocationError(Exception):
 
 
 class DeniedError(BedrockError):
-    """What the data is may not be looked at. Not final: a permission may take a while to be known everywhere."""
+    """Access to the data is denied. Not final: a permission may take a while to be known everywhere."""
 
 
 def describe_data(
@@ -47,10 +47,10 @@ def describe_data(
     """Return what tells the content of each place apart from another content, however it was uploaded.
 
     :param folders: which of the URIs may be prefixes of what is to be read, such as invocation logs.
-    :param ignore_denied: describe a place that the caller may not look at by its URI alone: the job's role may still
+    :param ignore_denied: describe a place that the caller may not read by its URI alone: the job's role may still
         read it, and a change of its content is not noticed.
     :raises LocationError: there is nothing.
-    :raises DeniedError: the caller may not look.
+    :raises DeniedError: the caller may not read it.
     """
 
     def describe(uri: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def describe_data(
             if ignore_denied:
                 return {"uri": uri}
             raise DeniedError(
-                f"May not look at {uri}, or there is nothing: what the job would learn from decides whether it is made "
+                f"Access denied to {uri}, or it does not exist; its content decides whether a job is made "
                 "anew. Allow s3:GetObject (for a folder also s3:ListBucket, for an encrypted object kms:Decrypt) to "
                 f'the connection, or set content="ignore". Nothing was spent. S3 said: {error}'
             ) from error
@@ -149,7 +149,7 @@ def _bucket_region(s3: S3Hook, bucket: str) -> str | None:
     except ClientError as error:
         if error_code(error) in ("404", "NoSuchBucket"):
             raise LocationError(f"There is no bucket {bucket}") from error
-        # 301 from another region's bucket, 403 where the caller may not look: S3 names the region all the same.
+        # 301 from another region's bucket, 403 where access is denied: S3 names the region all the same.
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         if error_code(error) in ("301", "403"):
             return headers.get("x-amz-bucket-region")

@@ -8,7 +8,7 @@ A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); 
 
 Each job has a pace of its own. A round asks about the jobs that are due, and those that nearly are: by List,
 up to 1000 jobs a call, or, where the role may not List, by Get for
-each job, spread over its interval. What a List shows of the other jobs counts as a look at them. Get also settles what
+each job, spread over its interval. What a List shows of the other jobs counts as a poll of them. Get also settles what
 List does not show.
 """
 
@@ -31,22 +31,22 @@ PAGE_SIZE = 1000
 """Jobs in an answer of List, its member ``maxResults`` at its highest."""
 
 GATHER_SECONDS = 0.25
-"""Jobs that begin to be watched within this time are looked at together: a triggerer starts its triggers in a row."""
+"""Jobs that begin to be watched within this time are polled together: a triggerer starts its triggers in a row."""
 
-_FEW = 3  # so many new jobs are looked at one by one; for more, List is less to ask
+_FEW = 3  # so many new jobs are polled one by one; for more, List takes fewer calls
 _ARRIVALS_SECONDS = 5.0  # no more than one List in this time for jobs that are new
 _LIST_AGAIN_SECONDS = 3600.0  # a permission that was refused may have been given since
 _GET_SECONDS = 0.1  # between two Gets that are not urgent
-_NEARLY = 0.25  # of the interval of the job that is due: who is due within it is looked at too
+_NEARLY = 0.25  # of the interval of the job that is due: what is due within it is polled too
 _SPREAD = 0.9  # of the interval, over which jobs that are asked for one by one are spread; the rest is for jitter
 _LEVELS = 4  # at least; after a call that is throttled all are held back for up to 2 ** level seconds
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How often to look.
+    """How often to poll.
 
-    :param interval: seconds between two looks at a job, at the fastest.
-    :param ceiling: seconds between two looks at a job, at the slowest: while throttled, or after backing off.
+    :param interval: seconds between two polls of a job, at the fastest.
+    :param ceiling: seconds between two polls of a job, at the slowest: while throttled, or after backing off.
     :param backoff: wait as long again as the job has been watched, from ``interval`` up to ``ceiling``.
     """
 
@@ -94,7 +94,7 @@ Ask = ListJobs | GetJob
 
 
 class Trouble(Enum):
-    """Why a question has no answer."""
+    """Why a call has no response."""
 
     MISSING = "missing"
     """The service says that there is no such job."""
@@ -127,11 +127,11 @@ class Missing:
 
 @dataclass(frozen=True)
 class Unanswered:
-    """A look has failed. Not an end: the next round looks again."""
+    """A poll has failed. Not an end: the next round polls again."""
 
     why: str
     refused: bool = False
-    """Whether the caller may not look at this job, so that the next look hardly helps."""
+    """Whether the caller is denied access to this job, so that the next poll hardly helps."""
 
 
 Finding = Running | Ended | Missing | Unanswered
@@ -144,7 +144,7 @@ class _Watched(msgspec.Struct, gc=False):
     created: datetime | None
     since: float
     due_at: float = math.inf
-    """When the next look at it is due."""
+    """When its next poll is due."""
     queued_at: float = math.inf
     """The time of its entry in the queue of what is due: not later than it is due, perhaps earlier."""
     job: Seen | None = None
@@ -156,12 +156,12 @@ class _Watched(msgspec.Struct, gc=False):
     absence: Absence | None = None
     """Since Get did not find it."""
     silent: bool = False
-    """Whether the latest that was told of it is a look without an answer."""
+    """Whether its latest poll has failed."""
     end: Ended | Missing | None = None
 
     @property
     def free(self) -> bool:
-        """Whether a look at it may be planned."""
+        """Whether a poll of it may be planned."""
         return self.end is None and self.get_at is None and not self.asking
 
 
@@ -186,10 +186,10 @@ class Planner:
 
     jitter: Callable[[], float] = lambda: 1.0
     _watched: dict[str, _Watched] = field(default_factory=dict)
-    _fresh: dict[str, None] = field(default_factory=dict)  # never looked at; a dict keeps their order
+    _fresh: dict[str, None] = field(default_factory=dict)  # never polled; a dict keeps their order
     _queue: list[tuple[float, str]] = field(default_factory=list)  # of what is due; a heap, one valid entry a job
     _gets: list[tuple[float, str]] = field(default_factory=list)  # a heap
-    _rate: float = 0.0  # looks a second that all paces need, one by one, at their fastest
+    _rate: float = 0.0  # polls a second that all paces need, one by one, at their fastest
     _rate_at_ceiling: float = 0.0  # and at their slowest
     _factor: float = 1.0  # of the latest round: its jitter
     _spread_at: float = -math.inf
@@ -212,8 +212,8 @@ class Planner:
     ) -> Finding | None:
         """Begin to watch a job.
 
-        :param created: when the job was created, as far as it is known: it spares a look.
-        :param pace: how often to look at it; of two who watch the same job, the faster one's counts.
+        :param created: when the job was created, if it is known: it saves a poll.
+        :param pace: how often to poll it; of two that watch the same job, the faster one's counts.
         :param exists: whether it is known to exist, as it is when the time of its creation is.
         :return: what is known of the job, if it is watched already.
         """
@@ -285,14 +285,14 @@ class Planner:
         return max(self._hold_until, min(times, default=math.inf))
 
     def without_list(self, noun: str) -> str:
-        """Say what becomes of looking at resources with this noun where the caller may not list them."""
+        """Say how resources with this noun are polled where the caller may not list them."""
         return (
-            f"It looks at 1000 {noun}s in one call; looking at each of {len(self)} by itself instead, spread over the "
+            f"List returns 1000 {noun}s in one call; polling each of {len(self)} by Get instead, spread over the "
             "poll interval."
         )
 
     def lag(self, now: float) -> float:
-        """How old the oldest answer is, in seconds: how late an end may be noticed."""
+        """How old the oldest response is, in seconds: how late an end may be noticed."""
         times = [watched.answered_at for watched in self._watched.values() if watched.job is not None]
         return now - min(times, default=now)
 
@@ -322,7 +322,7 @@ class Planner:
         return news
 
     def got(self, ask: GetJob, job: Seen, now: float) -> News:
-        """Take an answer of Get."""
+        """Take a response of Get."""
         watched = self._watched.get(ask.identifier)
         if watched is None:
             return []
@@ -330,7 +330,7 @@ class Planner:
         return self._shown(ask.identifier, watched, job, now)
 
     def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> News:
-        """Take a question that has no answer."""
+        """Take a call that has failed."""
         if trouble is Trouble.THROTTLED:
             self._slow_down(now)
         if isinstance(ask, ListJobs):
@@ -382,7 +382,7 @@ class Planner:
             self._begin_listing(self._fresh, now)
 
     def _is_due(self, now: float) -> bool:
-        """Whether a look at some job is due; what has been looked at since it was queued goes to the back."""
+        """Whether a poll of some job is due; what has been polled since it was queued goes to the back."""
         while self._queue and self._queue[0][0] <= now:
             at, identifier = self._queue[0]
             watched = self._watched.get(identifier)
@@ -464,7 +464,7 @@ class Planner:
         heapq.heappush(self._gets, (at, identifier))
 
     def _shown(self, identifier: str, watched: _Watched, job: Seen, now: float) -> News:
-        """Take a look at a job."""
+        """Take a poll of a job."""
         if watched.end is not None:
             return []
         before = watched.job

@@ -2,7 +2,7 @@
 
 It asks what the planner of each kind (:mod:`airflow_bedrock.jobs.planner`) tells it to, and wakes only those triggers
 for which there is something new. All kinds share its threads and its client. The calls, and reading their answers,
-happen in threads: an answer about 1000 jobs would block the event loop for tens of milliseconds, and making a client
+happen in threads: a response about 1000 jobs would block the event loop for tens of milliseconds, and making a client
 for hundreds.
 """
 
@@ -62,7 +62,7 @@ _WAKE_AT_ONCE = 25  # triggers; each writes log lines, and together they must no
 _TROUBLE_LOG_SECONDS = 300.0
 _REPORT_SECONDS = 10.0
 
-# One attempt a call: the planner looks again anyway, and has to hear of throttling to slow everybody down.
+# One attempt a call: the planner polls again anyway, and has to hear of throttling to slow everybody down.
 _CLIENT_CONFIG = Config(
     retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30, max_pool_connections=_CALLS_AT_ONCE
 )
@@ -94,7 +94,7 @@ class Watch(Generic[T]):
         self._poll_loop.unwatch(self)
 
     def tell(self, finding: T | RuntimeError) -> None:
-        """Hand over news; an error is raised to whoever waits for them."""
+        """Hand over news; an error is raised to the trigger that waits for them."""
         self._findings = (*self._findings, finding)
         if self._waiter is not None and not self._waiter.done():
             self._hand_over(self._waiter)
@@ -163,7 +163,7 @@ class PollLoop:
         return watch
 
     def queue(self, resource: Resource, refusal: Refusal, pace: Pace) -> Watch[Turn]:
-        """Wait for room in the quota of this kind of resource, for as long as the context that is returned lasts."""
+        """Wait for a slot in the quota of this kind of resource, for as long as the context that is returned lasts."""
         kind, queue = self._kind(resource, QuotaQueue)
         queue.join(refusal, pace, time.monotonic())
         return self._begin(kind, refusal.task, pace)
@@ -208,7 +208,7 @@ class PollLoop:
             yield
         finally:
             if not self._kinds and (driver := self._own_driver) is not None:
-                _forget(self)  # whoever comes while this one ends gets another
+                _forget(self)  # a trigger that comes while this one ends gets another
                 driver.cancel()
                 # What broke the loop was told to those who watched.
                 with suppress(asyncio.CancelledError, Exception):
@@ -226,10 +226,10 @@ class PollLoop:
             async with asyncio.TaskGroup() as calls:
                 await self._drive(calls)
         except Exception as error:
-            _forget(self)  # whoever comes from now on gets another
+            _forget(self)  # a trigger that comes from now on gets another
             for kind in self._kinds.values():
                 for watch in itertools.chain.from_iterable(kind.watches.values()):
-                    broken = RuntimeError("The loop that looks at Bedrock's resources broke")
+                    broken = RuntimeError("The poll loop broke")
                     broken.__cause__ = error
                     watch.tell(broken)
             raise
@@ -276,7 +276,7 @@ class PollLoop:
             self._log_trouble(kind, ask, trouble, error)
             _report_if_due()
             return kind.planner.failed(ask, trouble, str(error), time.monotonic())
-        _report_if_due()  # before the answer counts, since after it nothing lags
+        _report_if_due()  # before the response counts, since after it nothing lags
         now = time.monotonic()
         if isinstance(ask, ListJobs):
             jobs, token = answer
@@ -290,7 +290,7 @@ class PollLoop:
 
     async def _tell(self, kind: _Kind, news: list[tuple[str, Any]]) -> None:
         for i, (identifier, finding) in enumerate(news):
-            # A copy: whoever is told of an end leaves.
+            # A copy: a trigger that is told of an end leaves.
             for j, watch in enumerate(tuple(kind.watches.get(identifier, ()))):
                 watch.tell(finding)
                 if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:
@@ -302,7 +302,7 @@ class PollLoop:
         return sum(len(planner) for planner in self._planners())
 
     def lag(self, now: float) -> float:
-        """How old the oldest answer is, in seconds."""
+        """How old the oldest response is, in seconds."""
         return max((planner.lag(now) for planner in self._planners()), default=0.0)
 
     def _log_trouble(self, kind: _Kind, ask: Ask, trouble: Trouble, error: Exception) -> None:
@@ -325,7 +325,7 @@ class PollLoop:
         self._troubles += 1
         if (now := time.monotonic()) - self._trouble_logged_at >= _TROUBLE_LOG_SECONDS:
             log.warning(
-                "Looking at Bedrock's %ss (connection %s): %d errors since this was last said; looking again. The "
+                "Polling Bedrock's %ss (connection %s): %d errors since the last message; polling again. The "
                 "latest: %s",
                 resource.noun,
                 self._connection.aws_conn_id,
@@ -416,7 +416,7 @@ def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
 
 
 def trouble_of(error: Exception, ask: Ask) -> Trouble:
-    """Sort an error of a look. What is not plainly about the question is no answer, so that nothing ends by it."""
+    """Sort an error of a poll. What is not plainly about the request is no response, so that nothing ends by it."""
     if is_not_found(error):
         return Trouble.MISSING
     if is_throttled(error):

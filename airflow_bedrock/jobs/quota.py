@@ -1,7 +1,7 @@
-"""The queue of tasks that the account's quota of jobs has no room for: whom to wake when a job ends.
+"""The queue of tasks that wait for the account's quota of jobs: which one to wake when a job ends.
 
 The service does not tell the quota. What is known is how many jobs ran when it refused another one: when fewer run,
-there is room. Times are seconds of any clock that does not run backwards, except those that survive a restart of the
+there is a slot. Times are seconds of any monotonic clock, except those that survive a restart of the
 triggerer, which are of the wall clock.
 """
 
@@ -26,11 +26,11 @@ ACTIVE_STATUSES = ("InProgress", "Stopping")
 """A job in one of these counts against the quota."""
 
 IDLE_SECONDS = SECONDS_UNTIL_MISSING
-"""For so long no job runs, and none has room: then none will have. A new job may be hidden for a while."""
+"""If no job runs for so long, and none gets a slot, none will. A new job may be hidden for a while."""
 
-_LOOK_AGAIN_SECONDS = 5.0  # no more than one look in this time for tasks that join
+_LOOK_AGAIN_SECONDS = 5.0  # no more than one count in this time for tasks that join
 _ARRIVE_SECONDS = 120.0  # from its waking, a task may take so long until its job is shown
-_THROTTLED = 4  # times the interval, until the next look
+_THROTTLED = 4  # times the interval, until the next count
 
 _ZERO = re.compile(r"\b(quota|limit)\b\D{0,20}\b0\b")
 
@@ -90,7 +90,7 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Look:
-    """A look at the jobs that run, under way: List takes one status at a time."""
+    """A count of the jobs that run, under way: List takes one status at a time."""
 
     statuses: list[str] = field(default_factory=lambda: list(ACTIVE_STATUSES))
     token: str | None = None
@@ -100,12 +100,12 @@ class _Look:
 
 @dataclass
 class QuotaQueue:
-    """Who waits for room, and how many jobs run. Pure: it is asked for questions and given answers as a planner is.
+    """Which tasks wait for a slot, and how many jobs run. Pure: it plans calls and takes responses, as a planner does.
 
     The first in the queue asks again now and then although no job has ended: the quota may have been raised, or a slot
     may have been free before the jobs that run were counted.
 
-    :param jitter: a factor around 1 for each look.
+    :param jitter: a factor around 1 for each count.
     """
 
     jitter: Callable[[], float] = lambda: 1.0
@@ -117,7 +117,7 @@ class QuotaQueue:
     _look: _Look | None = None
     _look_at: float = math.inf
     _looked_at: float = -math.inf
-    _asked_at: float = -math.inf  # when somebody was refused or woken last
+    _asked_at: float = -math.inf  # when a task was refused or woken last
     _retries: int = 0  # since a job has ended
 
     def __len__(self) -> int:
@@ -173,7 +173,7 @@ class QuotaQueue:
         )
 
     def got(self, ask: Ask, job: Seen, now: float) -> list[tuple[str, Turn]]:
-        """Nobody is looked at by itself here."""
+        """No job is polled by itself here."""
         return []
 
     def listed(self, jobs: Iterable[Seen], token: str | None, now: float) -> list[tuple[str, Turn]]:
@@ -189,7 +189,7 @@ class QuotaQueue:
             return []
         self._look = None
         for _ in look.arns - (look.arns if self._running is None else self._running):
-            if self._woken:  # whoever was woken first has its job, or another one was faster
+            if self._woken:  # the task that was woken first has its job, or another one was faster
                 del self._woken[next(iter(self._woken))]
         self._running = look.arns
         if self._room is not None:
@@ -197,7 +197,7 @@ class QuotaQueue:
         return self._turns(now)
 
     def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> list[tuple[str, Turn]]:
-        """Take a question that has no answer. Where nobody may list, the first in the queue asks once an interval."""
+        """Take a call that has failed. Where nobody may list, the first in the queue asks once an interval."""
         self._look = None
         if trouble is Trouble.THROTTLED:
             self._look_at = max(self._look_at, now + _THROTTLED * self._interval())
@@ -237,7 +237,7 @@ class QuotaQueue:
         return 1
 
     def _retry_pause(self) -> float:
-        """Return for how many seconds nobody asks while no job ends: not for long where no end can be seen."""
+        """Return for how many seconds no task asks while no job ends: not for long where no end can be seen."""
         if not self._room or self._running is None:
             return self._interval()
         ceiling = min((waiting.pace.ceiling for waiting in self._waiting.values()), default=math.inf)

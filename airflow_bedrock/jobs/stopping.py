@@ -1,4 +1,4 @@
-"""Stopping a job that nobody will pick up again, from a worker and from the triggerer; and deleting what serves.
+"""Stopping a job that no task will take up again, from a worker and from the triggerer; and deleting what serves.
 
 Airflow 3.3 calls a trigger's on_kill also where the task goes on elsewhere: for every trigger of a triggerer that had
 stalled, and, when a task is cleared, perhaps after its next try has adopted the job. A worker's on_kill is called when
@@ -62,13 +62,13 @@ def _not_stopped(service: Service, job_arn: str, error: Exception) -> str:
 
 
 def stop_unless_others_wait(service: Service, job_arn: str, me: Waiter, *, own_run_only: bool = False) -> str:
-    """Stop the job if nobody but ``me`` may wait for it, and return a sentence on what became of it and of its bill.
+    """Stop the job if no other than ``me`` may wait for it, and return a sentence on what became of it and of its bill.
 
-    The job's tags say who may. A waiter whose state cannot be learnt, or tags that cannot be read, keep the job. Never
+    The job's tags say who may. A waiter whose state cannot be read, or tags that cannot be read, keep the job. Never
     raises for an error of AWS or of Airflow.
 
     A sensor is no waiter of its own: it stands for the one task of its DAG run that asked for the job and left it to
-    others to wait. Where several did, nobody can tell for which of them it stands.
+    others to wait. Where several did, it cannot be told for which of them it stands.
 
     :param own_run_only: stop it only if this DAG run asked for it.
     """
@@ -113,7 +113,7 @@ def _is_same(one: Waiter, other: Waiter) -> bool:
 
 
 def why_kept(waiter: Waiter | None, ask: Callable[[Waiter], str | None] = task_state.state_of_waiter) -> str | None:
-    """Say why a job is kept for this waiter; None where nobody waits there any more.
+    """Say why a job is kept for this waiter; None where it waits no longer.
 
     :param ask: for the state of the waiter's task instance or DAG run.
     """
@@ -122,18 +122,18 @@ def why_kept(waiter: Waiter | None, ask: Callable[[Waiter], str | None] = task_s
     try:
         state = ask(waiter)
     except Exception as error:
-        log.warning("Could not learn the state of %s", waiter.name, exc_info=True)
-        return f"{waiter.name} may wait for it, whose state could not be learnt: {error!r}"
+        log.warning("Could not read the state of %s", waiter.name, exc_info=True)
+        return f"{waiter.name} may wait for it; its state could not be read: {error!r}"
     if state in (ENDED_RUN_STATES if waiter.until == "run" else TERMINAL_STATES):
         return None
     return f"{waiter.name} may wait for it, whose state is {state}"
 
 
-def delete(service: Service, identifier: str, *, delay: float, max_looks: int) -> None:
+def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -> None:
     """Delete what has this ARN or name, and wait until it is gone; what is not there is deleted already.
 
-    :param delay: seconds between two tries and looks.
-    :param max_looks: so many of them, both while it cannot be deleted yet and until it is gone.
+    :param delay: seconds between two tries or polls.
+    :param max_polls: maximum number of them, both while it cannot be deleted yet and until it is gone.
     :raises BedrockFatalError: the service refused it for good.
     :raises BedrockError: it is not gone in time, or a fault that may pass came between.
     """
@@ -143,7 +143,7 @@ def delete(service: Service, identifier: str, *, delay: float, max_looks: int) -
             log.info("%s does not exist: nothing to delete", one)
             return
         accepted = False
-        for _ in range(max_looks):
+        for _ in range(max_polls):
             accepted = accepted or _deletion_begins(service, identifier)
             if accepted and service.get(identifier) is None:
                 log.info("%s is gone", one)
@@ -153,7 +153,7 @@ def delete(service: Service, identifier: str, *, delay: float, max_looks: int) -
         kind = BedrockError if is_transient(error) else BedrockFatalError
         raise kind(f"{one} was not deleted: {error}") from error
     raise BedrockError(
-        f"{one} is still there after {max_looks} looks, {delay} s apart. It {resource.billed}; another try goes on "
+        f"{one} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try goes on "
         "deleting it."
     )
 
@@ -178,15 +178,15 @@ class KillSwitch:
 
     Airflow calls ``on_kill`` from a signal handler, at any line; also between the service's acceptance of a job and
     our knowing of it. A kill that comes so early is remembered, and takes effect when the job is known. The handler may
-    have interrupted the very question to the supervisor that a look at the task's state would have to wait for, and
-    Airflow kills the process 5 s later: so a thread looks and stops, and the handler returns within a second.
+    have interrupted a call to the supervisor, which a question for the task's state would have to wait for, and Airflow
+    kills the process 5 s later: so a thread asks and stops, and the handler returns within a second.
     """
 
     def __init__(self) -> None:
         self._ti: Any = None
         self._target: tuple[str, Callable[[], str]] | None = None
         self._pulled = False
-        self._ended: bool | None = None  # whether the task has ended for good; None until it can be learnt
+        self._ended: bool | None = None  # whether the task has ended for good; None until it can be read
         self._thread: threading.Thread | None = None
 
     def arm(self, ti: Any) -> None:
@@ -244,7 +244,7 @@ class KillSwitch:
                 log.info("Job %s was left running: this task goes on, and another try of it takes the job up", job)
         except Exception:
             log.warning(
-                "Could not learn the state of this task, or stop its job; job %s runs on meanwhile", job, exc_info=True
+                "Could not read the state of this task, or stop its job; job %s runs on meanwhile", job, exc_info=True
             )
             return False
         return True
@@ -261,7 +261,7 @@ async def stop_unless_wanted(
 ) -> None:
     """Stop the job if its task instance has come to an end for good, and log what was done, and why.
 
-    Never raises; a job whose task's state cannot be learnt is left alone.
+    Never raises; a job whose task's state cannot be read is left alone.
 
     :param ti: the task instance: its dag_id, run_id, task_id and map_index are used.
     :param own_run_only: stop it only if the task's DAG run asked for it.
@@ -293,8 +293,8 @@ def _stop_unless_wanted(make_service: Callable[[], Service], job_identifier: str
             log.info("Job %s is left running: the task is %s, so that it goes on", job_identifier, state)
     except Exception:
         log.exception(
-            "Could not learn whether job %s is still wanted, so it was NOT stopped and may run and be billed on; stop "
-            "it in the AWS console if nobody needs it",
+            "Could not read whether a task still waits for job %s, so it was NOT stopped and may run and be billed on. "
+            "Stop it in the AWS console if it is not needed",
             job_identifier,
         )
 
@@ -312,7 +312,7 @@ def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bo
 
 
 def _state_at_last(ti: Any) -> str | None:
-    """Ask for the task's state until it can be learnt, for as long as on_kill may take."""
+    """Ask for the task's state until there is a response, for as long as on_kill may take."""
     deadline = time.monotonic() + _SECONDS - _ASK_AGAIN_SECONDS
     while True:
         try:

@@ -34,7 +34,7 @@ from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 
 log = logging.getLogger(__name__)
 
-_LOOKS = 3  # before an answer that contradicts another one is believed, e.g. a completed job without a model
+_LOOKS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
 _CLOCK_SKEW = timedelta(minutes=15)  # between Airflow and the service
 _SIBLINGS_SECONDS = 60.0  # in which the other map indexes of a cleared task have asked for their jobs
@@ -46,7 +46,7 @@ class NoSlotError(BedrockError):
 
 
 def _nobody_cares() -> None:
-    """The default for whoever does not want to be asked before money is spent."""
+    """The default where no hook is needed before money is spent."""
 
 
 @dataclass(kw_only=True)
@@ -74,10 +74,10 @@ class Submission:
     """By the ARN of a job whose tags were read: whether they say that this ask has adopted it."""
 
     def find_or_create(self) -> Seen:
-        """Return the job that was asked for, and stop those of earlier asks for which nobody waits any more.
+        """Return the job that was asked for, and stop those of earlier asks that no task waits for any more.
 
         :raises NoSlotError: the quota of jobs is used up.
-        :raises BedrockFatalError: the name is somebody else's, or the service refuses the request.
+        :raises BedrockFatalError: the name belongs to another task, or the service refuses the request.
         :raises BedrockError: the service did not take the request now.
         """
         job = self._find_or_create()
@@ -106,7 +106,8 @@ class Submission:
             if self.identity.exact:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
             log.info(
-                "%s %s is %s and no answer to what is asked for now: its name's next generation", *self._known(found)
+                "%s %s is %s and does not count for what is asked for now; trying the name's next generation",
+                *self._known(found),
             )
             generation += 1
 
@@ -127,7 +128,7 @@ class Submission:
 
         What is asked for does not matter, so that it need not be known.
 
-        :raises BedrockFatalError: that job has failed, and no retry can mend it; or its model is gone.
+        :raises BedrockFatalError: that job has failed, and no retry can fix it; or its model is gone.
         """
         generation = 1
         while self.identity.exact or self.identity.reuse != "dag":
@@ -158,7 +159,7 @@ class Submission:
         return nothing_spent(what, self._word, earlier=self.identity.asker.try_number > 1)
 
     def _find(self, name: str) -> Seen | None:
-        with self._looking(f"Looking for {self._word} {name}"):
+        with self._looking(f"Reading {self._word} {name}"):
             return self.service.find(name)
 
     def _decide(self, found: Seen, *, listed: bool = False) -> Decision:
@@ -179,7 +180,7 @@ class Submission:
         if not self._looks_back or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
             return False
         if arn not in self._adopted:
-            with self._looking(f"Looking who waits for {self._word} {arn} (allow bedrock:ListTagsForResource)"):
+            with self._looking(f"Reading the tags of {self._word} {arn} (allow bedrock:ListTagsForResource)"):
                 self._adopted[arn] = has_asked(self.service.tags_of(arn), self.identity.asker)
         return self._adopted[arn]
 
@@ -221,7 +222,7 @@ class Submission:
             )
 
     def _join(self, found: Seen) -> None:
-        """Add the tag that says that this asker waits too, so that nobody stops the job under it."""
+        """Add the tag that says that this asker waits too, so that no other stops the job under it."""
         tag = self.waiter.tag(self.identity.asker)
         try:
             if not fits(tag):
@@ -259,18 +260,18 @@ class Submission:
         return None
 
     def _with_model(self, found: Seen) -> Seen | None:
-        """Return the completed job with its model; None where the model was deleted. One answer is not believed."""
+        """Return the completed job with its model; None where the model was deleted. One response is not believed."""
         for attempt in range(_LOOKS):
             if attempt:
                 time.sleep(_PAUSE)
-            with self._looking(f"Looking for the model of {self._word} {found.arn}"):
+            with self._looking(f"Reading the model of {self._word} {found.arn}"):
                 job = found if found.model_arn else self.service.get(found.arn)
                 if job is not None and job.model_arn and self.service.has_model(job.model_arn):
                     return job
         if job is None or not job.model_arn:
             raise BedrockError(
                 f"Bedrock says that {self._word} {found.arn} has completed, but not which model it made. This try made "
-                "no other and spent nothing; another try looks again."
+                "no other and spent nothing; another try reads it again."
             )
         return None
 
@@ -342,10 +343,10 @@ class Submission:
         """The other jobs of the task, as far as they may count."""
         identity, asker = self.identity, self.identity.asker
         if identity.exact or (not self._wide and asker.try_number == 1):
-            return []  # nobody else's job counts, and this task has not asked before
+            return []  # no other task's job counts, and this task has not asked before
         part = identity.family_part if identity.reuse == "dag" else f"{identity.family_part}-{identity.period_part}"
         with self._looking(
-            f"Looking for earlier {self._word}s of this task (allow bedrock:{self._resource.list_operation})"
+            f"Listing earlier {self._word}s of this task (allow bedrock:{self._resource.list_operation})"
         ):
             return self.service.list_all(part)
 
@@ -372,7 +373,7 @@ class Submission:
         if found is None:
             raise BedrockError(
                 f"Bedrock lists {self._word} {summary.arn}, but does not show it yet. This try made no other and spent "
-                "nothing; the next try looks again."
+                "nothing; the next try reads it again."
             )
         decision = self._decide(found, listed=True)
         if decision in (Decision.CLASH, Decision.NEXT_GENERATION):
@@ -425,7 +426,7 @@ class Submission:
             case Remedy.LOOK:
                 return self._made_by_another_try(name, str(error))
             case Remedy.WAIT_FOR_SLOT:
-                raise NoSlotError(f"The account has no room for {one} now; none was created. Bedrock said: {error}")
+                raise NoSlotError(f"The account's quota has been reached: {one} was not created. Bedrock said: {error}")
             case Remedy.WAIT_FOR_ROLE:
                 raise BedrockError(
                     f"Bedrock could not assume the role of {one}; nothing was created or spent. Where the role "
@@ -434,7 +435,7 @@ class Submission:
                 ) from error
             case Remedy.RETRY:
                 raise BedrockError(
-                    f"Bedrock did not answer the request for {one}: {error}. Should it have accepted it all the "
+                    f"Bedrock did not answer the request for {one}: {error}. If Bedrock accepted it, "
                     f"same, the next try of this task finds that {self._word} by its name and pays for no other."
                 ) from error
             case Remedy.MODEL_NAME_IN_USE:
@@ -460,7 +461,7 @@ class Submission:
         if found is None:
             raise BedrockError(
                 f"Bedrock says that {self._word} {name} exists, but does not show it yet: {said}. The next try of this "
-                "task looks for it again and pays for no other."
+                "task reads it again and pays for no other."
             )
         decision = self._decide(found)
         if decision in (Decision.ADOPT, Decision.REUSE):
@@ -468,7 +469,7 @@ class Submission:
             return self._adopt(found) if decision is Decision.ADOPT else found
         if decision is Decision.FAIL:
             raise BedrockFatalError(self._resource.failure_message(found))
-        # Made, and ended, between the look and the call: the next try's look settles what becomes of it.
+        # Made, and ended, between Get and Create: the next try's Get settles what becomes of it.
         kind = BedrockFatalError if self.identity.exact else BedrockError
         raise kind(f"{self._cannot_go_on(found, decision)} Bedrock said: {said}")
 
@@ -476,12 +477,12 @@ class Submission:
         resource = self._resource
         if decision is Decision.UNKNOWN:
             return (
-                f"{self._word.capitalize()} {found.arn} has a status that is not known: {found.status}. It was neither "
-                "reused nor replaced, since it may run and be billed: look at it in the AWS console, and upgrade "
+                f"{self._word.capitalize()} {found.arn} has an unknown status: {found.status}. It was neither "
+                "reused nor replaced, since it may run and be billed. Check it in the AWS console, and upgrade "
                 "airflow-bedrock."
             )
         if decision is not Decision.CLASH:
-            whose = "an earlier ask or try of this task made it, and it is no answer to what is asked for now"
+            whose = "an earlier ask or try of this task made it, for another request"
         else:
             whose = "another request made it" if resource.serves is None else "it serves another model"
         bill = (

@@ -28,9 +28,9 @@ class Lookout:
     """What a worker knows of the job that it waits for.
 
     :param job_identifier: the job's ARN or name.
-    :param no_response_timeout: seconds without any answer of the service after which to give up; 0 for never.
+    :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
     :param exists: whether the job is known to exist: the service may not show a new one at once.
-    :param goes_on: whether somebody has looked before: then only an end is news, since what was seen is not known here.
+    :param goes_on: whether the wait was begun elsewhere: then only an end is news, since what was seen is not known here.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Lookout:
         """Return the job as it is now; None where the service did not tell.
 
         :raises BedrockFatalError: there is no such job.
-        :raises BedrockError: no look has had an answer for ``no_response_timeout``, or the caller may not look at the
+        :raises BedrockError: no poll had a response for ``no_response_timeout``, or the caller is denied access to the
             job.
         """
         try:
@@ -74,7 +74,7 @@ class Lookout:
 
     def _failed(self, error: Exception) -> None:
         if is_denied(error):
-            raise BedrockError(may_not_look(self._service.resource, self.job_identifier, str(error))) from error
+            raise BedrockError(access_denied(self._service.resource, self.job_identifier, str(error))) from error
         if is_about_credentials(error):
             self._service.hook.forget_client()  # the connection may have better ones by now
         elif not is_transient(error):
@@ -82,16 +82,22 @@ class Lookout:
         now = time.monotonic()
         silent = duration(self._patience.silence(now))
         if self._patience.is_over(now):
-            why = f"no answer for {silent}, last with: {error}"
-            raise BedrockError(unknown_health(self._service.resource, self.job_identifier, why)) from error
+            why = f"no response for {silent}; the latest error: {error}"
+            raise BedrockError(unknown_state(self._service.resource, self.job_identifier, why)) from error
         if self._patience.should_tell(now):
             word = self._service.resource.word
-            log.warning("No answer about %s %s for %s, will look again: %s", word, self.job_identifier, silent, error)
+            log.warning(
+                "No response about %s %s for %s; polling again. The latest error: %s",
+                word,
+                self.job_identifier,
+                silent,
+                error,
+            )
 
     def _missing(self) -> None:
         resource = self._service.resource
         if not self._absence.missed(time.monotonic()):
-            log.warning("Bedrock does not show %s %s, will look again", resource.word, self.job_identifier)
+            log.warning("Bedrock does not show %s %s yet; polling again", resource.word, self.job_identifier)
             return
         raise BedrockFatalError(
             f"There is no Bedrock {resource.noun} {self.job_identifier} in region "
@@ -99,30 +105,30 @@ class Lookout:
         )
 
 
-def unknown_health(resource: Resource, job_identifier: str, why: str) -> str:
+def unknown_state(resource: Resource, job_identifier: str, why: str) -> str:
     """Return the error text for a job of which it is not known how it fares."""
     return (
-        f"The health of Bedrock {resource.noun} {job_identifier} is unknown: {why}. The {resource.word} was not "
+        f"The state of Bedrock {resource.noun} {job_identifier} is unknown: {why}. The {resource.word} was not "
         "stopped; it may still run and be billed. Another try of this task waits for it again."
     )
 
 
-def may_not_look(resource: Resource, job_identifier: str, why: str) -> str:
-    """Return the error text for a job that the caller may not look at."""
+def access_denied(resource: Resource, job_identifier: str, why: str) -> str:
+    """Return the error text for a job that the caller is denied access to."""
     return (
-        f"{unknown_health(resource, job_identifier, why)} Allow bedrock:{resource.get_operation} to the role of the "
+        f"{unknown_state(resource, job_identifier, why)} Allow bedrock:{resource.get_operation} to the role of the "
         "connection."
     )
 
 
 def wait_for(
-    service: Service, job_arn: str, *, delay: float, max_looks: int | None, no_response_timeout: float
+    service: Service, job_arn: str, *, delay: float, max_polls: int | None, no_response_timeout: float
 ) -> Seen:
     """Return the job once it has ended; errors that pass by themselves are waited out.
 
-    :param delay: seconds between two looks.
-    :param max_looks: looks after which the wait is given up; None for no limit.
-    :param no_response_timeout: seconds without any answer of the service after which the wait is given up; 0 for never.
+    :param delay: seconds between two polls.
+    :param max_polls: maximum number of polls; None for no limit.
+    :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never.
     :raises BedrockError: given up; the job may still run.
     :raises BedrockFatalError: the job does not exist.
     """
@@ -133,9 +139,9 @@ def wait_for(
         if job is not None and job.outcome is not Outcome.RUNNING:
             return job
         looks += 1
-        if max_looks is not None and looks >= max_looks:
+        if max_polls is not None and looks >= max_polls:
             state = f"is still {lookout.seen.status}" if lookout.seen else "still runs"
-            raise given_up(service.resource, job_arn, f"after {looks} looks, {delay:g} s apart", state)
+            raise given_up(service.resource, job_arn, f"after {looks} polls, {delay:g} s apart", state)
         time.sleep(delay)
 
 
@@ -147,37 +153,37 @@ def given_up(resource: Resource, job_arn: str, when: str, state: str = "still ru
     )
 
 
-_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two looks at a job that is said to have ended; then the last again
+_PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two polls of a job that is said to have ended; then the last again
 _LOOKS = 5  # that find it running all the same
 
 
 def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_timeout: float) -> Seen:
     """Return the job that the trigger's event speaks of, as it is now: it runs no longer.
 
-    :param no_response_timeout: seconds without any answer of the service after which to give up; 0 for never.
+    :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
     :raises BedrockFatalError: there is no such job.
-    :raises BedrockError: nothing was heard of the job for too long, or the caller may not look at it.
+    :raises BedrockError: no poll had a response for too long, or the caller is denied access to the job.
     """
     if not event or not {"kind", "job_identifier", "message"} <= event.keys():
         raise BedrockError(f"The trigger sent no event that this version understands: {event!r}")
     identifier, message = event["job_identifier"], event["message"]
     if event["kind"] == "silent":
-        raise BedrockError(unknown_health(service.resource, identifier, message))
+        raise BedrockError(unknown_state(service.resource, identifier, message))
     if event["kind"] == "refused":
-        raise BedrockError(may_not_look(service.resource, identifier, message))
+        raise BedrockError(access_denied(service.resource, identifier, message))
     if event["kind"] == "late":
         raise given_up(service.resource, identifier, message, "was not done")
     lookout = Lookout(service, identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
     running = pauses = 0
     while True:
-        # The service may answer a moment later with what was a moment earlier, or be busy: then look again.
+        # The service may return what was a moment earlier, or be busy: then poll again.
         job = lookout.look()
         if job is not None and job.outcome is not Outcome.RUNNING:
             return job
         running += job is not None
         if job is not None and running >= _LOOKS:
-            told = f"the triggerer was told that {message}, and the worker that it is {job.status}"
-            raise BedrockError(unknown_health(service.resource, identifier, told))
+            told = f"the triggerer read that {message}, the worker that it is {job.status}"
+            raise BedrockError(unknown_state(service.resource, identifier, told))
         time.sleep(_PAUSES[min(pauses, len(_PAUSES) - 1)])
         pauses += 1
 

@@ -157,27 +157,27 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
 
 
 def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Hook) -> Identity:
-    """Return what the job is known by, after a look at the places that the request names.
+    """Return what identifies the job, after a check of the places that the request names.
 
-    :raises BedrockFatalError: a place does not exist, is in another region, or may not be looked at.
-    :raises BedrockError: S3 did not answer.
+    :raises BedrockFatalError: a place does not exist, is in another region, or may not be read.
+    :raises BedrockError: S3 did not respond.
     """
     data = _content(asked, request, s3)
     return identify(request, data, asker, reuse_choice(asked.reuse), exact=asked.exact)
 
 
 def identity_without_data(asked: Asked, asker: Asker) -> Identity:
-    """Return the identity without a look at S3: enough to find what the asker has made, whatever was asked for."""
+    """Return the identity without S3: enough to find what the asker has made, whatever was asked for."""
     return identify(request_of(asked), [], asker, reuse_choice(asked.reuse), exact=asked.exact)
 
 
 def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
-    """Return what is known of the content; the same whether or not ``preflight`` looks at the buckets."""
+    """Return what is known of the content; the same with ``preflight`` on and off."""
     uris, ignored = data_uris(request), asked.content == "ignore"
     if ignored and not asked.preflight:
         return []
     try:
-        with jobs.submission.nothing_spent("Looking at the data and the buckets in S3"):
+        with jobs.submission.nothing_spent("Reading the data and the buckets in S3"):
             if asked.preflight:
                 jobs.places.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
             data = jobs.places.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)

@@ -96,10 +96,10 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     :param customization_job_kwargs: further members of the request by their API names: a mapping, or one as JSON or as
         a template renders it. (templated)
     :param wait_for_completion: wait for the job's end. (default: True)
-    :param waiter_delay: seconds between two looks at the job. (default: ``[bedrock] poll_interval``, 60)
-    :param waiter_max_attempts: looks, ``waiter_delay`` apart, after which the wait is given up; the job is left
+    :param waiter_delay: seconds between two polls of the job. (default: ``[bedrock] poll_interval``, 60)
+    :param waiter_max_attempts: maximum number of polls, ``waiter_delay`` apart, after which the wait ends; the job is left
         running. By default the wait has no limit but ``execution_timeout``.
-    :param no_response_timeout: seconds without any answer of the service after which the wait is given up and the job
+    :param no_response_timeout: seconds without a response from the service after which the wait ends and the job
         left as it is; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
     :param validation_data_uri: one S3 URI of validation data, or several. (templated)
@@ -125,7 +125,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     :param superseded: what becomes of a job that runs for an earlier ask of this task, where what is asked for has
         changed and a person has cleared the task: ``stop`` it unless others may wait for it, ``keep`` it running, or
         ``fail``. (default: stop)
-    :param preflight: look at the buckets before the call: that they exist, in the job's region. (default: True)
+    :param preflight: check the buckets before the call: that they exist, in the job's region. (default: True)
     :param content: ``identify`` reads the data before the call, so that a change of it behind the same URI asks for
         another job; ``ignore`` knows the data by its URI alone, for a caller that may not read it. (default: identify)
     :param tag_resources: tag job and model with DAG, run, task, map index and package version, beside your own
@@ -285,11 +285,11 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
 
         :raises BedrockFatalError: the service refused the request, the job left no model, or ``execution_timeout`` ran
             out and the job was stopped.
-        :raises BedrockError: something failed that another try may mend.
+        :raises BedrockError: something failed that another try may fix.
         """
         try:
             return self._execute(context)
-        except AirflowTaskTimeout as error:  # wherever it strikes: while looking, inside Create, while waiting
+        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
             raise self._timed_out(asking.asker_of(context)) from error
         except BedrockError as error:
             asker = asking.asker_of(context)
@@ -303,7 +303,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
                 self._kill.wait()
 
     def _stop_unknown(self, asker: Asker) -> str:
-        """Stop what this task has made, while its job is not known: it looks, or waits for the answer of Create."""
+        """Stop what this task has made, while its job is not known: before or inside Create."""
         in_flight = self._submission.in_flight if self._submission else None
         job_arn = jobs.submission.job_made_under(self._service, in_flight) if in_flight else self._running(asker)
         if job_arn is None:
@@ -311,7 +311,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         return jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
 
     def _running(self, asker: Asker) -> str | None:
-        """Return the ARN of a job that an earlier try has made and that runs; None also where nobody tells."""
+        """Return the ARN of a job that an earlier try has made and that runs; None also where that cannot be read."""
         try:
             return jobs.submission.running_job_of(self._service, asking.identity_without_data(self.asked, asker))
         except (*jobs.aws_errors.CALL_ERRORS, ValueError):
@@ -427,7 +427,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         configuration.seconds("quota_timeout", self.quota_timeout, zero=True)
         looks: object = self.waiter_max_attempts
         if looks is not None and (not isinstance(looks, int) or looks < 1):
-            raise ValueError(f"waiter_max_attempts must be a number of looks, 1 or more; got {looks!r}")
+            raise ValueError(f"waiter_max_attempts must be a number of polls, 1 or more; got {looks!r}")
 
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
         # Here, since a DAG file pays for each import whenever it is parsed.
@@ -503,7 +503,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             self._service,
             job.arn,
             delay=self._delay,
-            max_looks=self.waiter_max_attempts,
+            max_polls=self.waiter_max_attempts,
             no_response_timeout=self._no_response_timeout,
         )
 
@@ -515,7 +515,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         in_flight = self._submission.in_flight if self._submission else None
         job_arn = self._job_arn or (in_flight and jobs.submission.job_made_under(self._service, in_flight))
-        if not in_flight and not job_arn and asker.try_number > 1:  # while looking for what earlier tries have made
+        if not in_flight and not job_arn and asker.try_number > 1:  # while it reads what earlier tries have made
             try:
                 identity = asking.identity_without_data(self.asked, asker)
                 job_arn = jobs.submission.running_job_of(self._service, identity)
@@ -523,7 +523,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
                 after += f" A job of an earlier try may run on and be billed, Bedrock did not tell: {error}."
         if not job_arn:
             made = (
-                f"Bedrock does not show job {in_flight}, which it was asked for and may have made: look for it in the "
+                f"Bedrock does not show job {in_flight}, which it may have created. Check it in the "
                 "AWS console, and stop it there."
                 if in_flight
                 else "This try made no job and spent nothing."

@@ -74,7 +74,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
     """Deploy a custom model for on-demand inference; however often the task runs, there is one deployment.
 
     The name is the state: a deployment that already bears the name and has the same model is adopted. A deployment
-    costs nothing while nobody asks it; the stored model does.
+    costs nothing while it is not called; the stored model does.
 
     Returns (XCom) the deployment's ARN, which Converse and InvokeModel take as ``modelId``.
 
@@ -87,8 +87,8 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
     :param wait_for_completion: wait until it is Active; with False, return as soon as it is being created, and do not
         defer either, whatever ``deferrable`` says.
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
-    :param waiter_delay: seconds between two looks, more than 0.
-    :param waiter_max_attempts: so many looks are waited for, about, at least 1; then the task fails, and may be tried
+    :param waiter_delay: seconds between two polls, more than 0.
+    :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried
         again.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
@@ -141,7 +141,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
             found = self._submission(context, arguments["tags"]).find_or_create()
         except jobs.submission.NoSlotError as error:
             raise BedrockError(
-                f"{error} Another try may find room; delete a deployment that is not needed, or have the quota raised."
+                f"{error} Delete a deployment that is not needed, or ask for a higher quota; a retry then deploys it."
             ) from error
         if found.outcome is Outcome.SUCCEEDED or not self.wait_for_completion:
             return found.arn
@@ -152,7 +152,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
                 self._service,
                 found.arn,
                 delay=self.waiter_delay,
-                max_looks=self.waiter_max_attempts,
+                max_polls=self.waiter_max_attempts,
                 no_response_timeout=configuration.no_response_timeout(),
             )
         )
@@ -215,7 +215,7 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
 
     :param deployment_arn: the deployment's ARN or name. One whose name is None goes by its ARN alone: None is what a
         template that finds nothing renders. (templated)
-    :param waiter_delay: seconds between two tries and looks, more than 0.
+    :param waiter_delay: seconds between two tries or polls, more than 0.
     :param waiter_max_attempts: so many of them, at least 1, both while it cannot be deleted yet and until it is gone.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
@@ -242,5 +242,5 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         self._arguments(_DELETION_RULES).checked()
         deployments = jobs.service.Service(jobs.deployment.DEPLOYMENT, self.hook)
         jobs.stopping.delete(
-            deployments, self.deployment_arn, delay=self.waiter_delay, max_looks=self.waiter_max_attempts
+            deployments, self.deployment_arn, delay=self.waiter_delay, max_polls=self.waiter_max_attempts
         )

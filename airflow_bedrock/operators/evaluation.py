@@ -94,7 +94,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`. (templated)
     :param candidate_model_id: what Converse takes: the ARN of the custom model's deployment. (templated)
     :param baseline_model_id: the model to compare with: the one in use, or the base model. (templated)
-    :param output_uri: the folder to write to, on S3 or local; looked at before the first question. (templated)
+    :param output_uri: the folder to write to, on S3 or local; checked before the first question. (templated)
     :param max_records: ask no more than so many records, drawn by their hash: the same file gives the same ones. None
         asks all. (templated)
     :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
@@ -163,7 +163,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         """Ask, compare, write, and return the verdict.
 
         :raises BedrockFatalError: the held-out file, a setting or a model is such that no retry can help.
-        :raises BedrockError: a model did not answer, but may later.
+        :raises BedrockError: a model did not respond; a retry may get a response.
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook

@@ -1,4 +1,4 @@
-"""Jobs that run and are billed although nobody waits for them any more."""
+"""Jobs that run and are billed although no task waits for them any more."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BedrockStopOrphanedJobsOperator(AwsOperator["BedrockHook"]):
             if one.kept:
                 self.log.info("Job %s runs on and is billed: %s.", arn, one.kept)
                 continue
-            outcome = stop_job(service, arn) if self.stop else f"Job {arn} runs on and is billed: nobody waits for it."
+            outcome = stop_job(service, arn) if self.stop else f"Job {arn} runs on and is billed: no task waits for it."
             self.log.warning("%s", outcome)
             found.append({"job_arn": arn, "outcome": outcome})
         return found

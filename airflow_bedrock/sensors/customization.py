@@ -26,7 +26,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     """Wait for an Amazon Bedrock model customization job.
 
     Succeeds on ``Completed`` alone. ``Failed`` and ``Stopped`` fail the task with the service's message, and are not
-    retried: no retry of the wait can mend the job. ``Stopping`` is still running. A status that is not known fails.
+    retried: no retry of the wait can fix the job. ``Stopping`` is still running. An unknown status fails.
 
     The return value is a mapping: ``job_arn``, ``job_name``, ``status``, ``base_model_arn``, ``custom_model_arn``,
     ``custom_model_name``, ``training_loss``, ``validation_loss``, ``validation_losses``, ``losses_by_epoch``,
@@ -42,23 +42,23 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     :param deferrable: wait in the triggerer, without a worker slot, sharing one poll loop with all others that wait.
         (default: True, unless ``mode`` is given: a job takes hours)
     :param mode: ``poke`` or ``reschedule``: how a worker waits; excludes ``deferrable=True`` if ``reschedule``.
-    :param poke_interval: seconds between two looks. (default: ``[bedrock] poll_interval``)
-    :param exponential_backoff: look less and less often, at most every ``max_wait``.
-    :param max_wait: seconds between two looks, at the slowest. (default: ``[bedrock] poll_interval_max``)
+    :param poke_interval: seconds between two polls. (default: ``[bedrock] poll_interval``)
+    :param exponential_backoff: poll less and less often, at least every ``max_wait``.
+    :param max_wait: seconds between two polls, at the slowest. (default: ``[bedrock] poll_interval_max``)
     :param timeout: seconds after which the wait is given up; not retried. The job is left running. Counts by the wall
         clock, through a restart of the triggerer too.
-    :param no_response_timeout: seconds without any answer of the service after which the wait is given up; 0 for never.
-        With ``mode="reschedule"``, which remembers nothing between two looks, only ``timeout`` limits the wait.
+    :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never.
+        With ``mode="reschedule"``, which remembers nothing between two polls, only ``timeout`` limits the wait.
         (default: ``[bedrock] no_response_timeout``)
     :param soft_fail: skip instead of failing where no retry can help, and on ``timeout``; in the triggerer, as Airflow
         has it, whatever ended the wait.
     :param never_fail: skip instead of failing, whatever went wrong; in a worker, as Airflow has it, not on ``timeout``.
-    :param silent_fail: go on waiting until ``timeout`` whatever looking at the job raises: no permission, no answer.
+    :param silent_fail: go on waiting until ``timeout`` whatever a poll raises: no permission, no response.
         A job that failed, was stopped or does not exist still fails the task.
     :param stop_on_kill: stop the job when a person marks this task failed or success, or its run is failed or times
         out; not when it is cleared or its worker evicted, nor while others may wait for the job, which its tags say.
         None stops only a job that this DAG run asked for, made or adopted; True also another one, and is refused with
-        ``mode="reschedule"``, where nobody is there to be killed between two looks. (default: None)
+        ``mode="reschedule"``, in which no process runs between two polls. (default: None)
     :param silence_limit: the old name of ``no_response_timeout``; warns.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
@@ -100,8 +100,8 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             configuration.seconds("poke_interval, where the triggerer waits (deferrable=True),", self.poke_interval)
         if stop_on_kill and mode == "reschedule":
             raise ValueError(
-                "stop_on_kill=True cannot apply with mode='reschedule', where nobody is there to be killed between two "
-                "looks: leave mode out to wait in the triggerer, or use mode='poke'"
+                "stop_on_kill=True cannot apply with mode='reschedule', in which no process runs between two "
+                "polls. Leave mode out to wait in the triggerer, or use mode='poke'"
             )
         given = renamed("silence_limit", silence_limit, "no_response_timeout", no_response_timeout)
         limit = configuration.no_response_timeout() if given is None else given
@@ -130,10 +130,10 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
                 self._kill.wait()
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Look once; an error that passes by itself is a look without an answer.
+        """Poll once; a transient error counts as no response.
 
         :raises BedrockFatalError: the job does not exist, or ended without a model.
-        :raises BedrockError: no look has had an answer for ``no_response_timeout``.
+        :raises BedrockError: no poll had a response for ``no_response_timeout``.
         """
         ti = context["ti"]
         if self._kill is None and self.stop_on_kill is not False:
@@ -155,7 +155,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         try:
             return self._result(jobs.waiting.job_of_event(self._service, event, self.no_response_timeout))
         except jobs.aws_errors.CALL_ERRORS as error:  # so that never_fail and soft_fail apply
-            raise BedrockError(f"Could not look at the job that has ended: {error}") from error
+            raise BedrockError(f"Could not read the job that has ended: {error}") from error
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; soft_fail and never_fail apply as in Airflow 3.3, also where an older one forgets them."""
@@ -192,7 +192,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             raise
         except Exception as error:
             if self.silent_fail:
-                self.log.exception("Could not look at job %s, waiting all the same", self._identifier)
+                self.log.exception("Could not read job %s; waiting all the same", self._identifier)
                 return False
             if self.never_fail:
                 raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error

@@ -47,7 +47,7 @@ class BedrockTrigger(BaseEventTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     def shared_stream_key(self) -> Connection:
-        """Triggers that look at the same place share one loop."""
+        """Triggers over the same connection share one loop."""
         return self.connection
 
     @classmethod

@@ -19,7 +19,7 @@ class BedrockCustomModelDeploymentTrigger(ResourceTrigger):
 
     :param deployment_arn: the deployment's ARN or name.
     :param deadline: when to give up, in seconds of the wall clock, as by ``time.time()``.
-    :param waiter_delay: seconds between two looks.
+    :param waiter_delay: seconds between two polls.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
     """

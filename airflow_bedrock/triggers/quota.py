@@ -1,4 +1,4 @@
-"""The trigger that waits until the account's quota of model customization jobs has room for another one."""
+"""The trigger that waits until the account's quota of model customization jobs has a free slot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class BedrockQuotaTrigger(BedrockTrigger):
-    """Wait until the account's quota of model customization jobs has room.
+    """Wait until the account's quota of model customization jobs has a free slot.
 
     When any job of the account has ended, the triggerer wakes the task that asked first. (Tasks that were never
     refused do not queue.) The event is a mapping, ``kind``: ``room``, or ``late`` after the deadline.
@@ -31,7 +31,7 @@ class BedrockQuotaTrigger(BedrockTrigger):
     :param refused_at: when it was refused last, by the same clock.
     :param running: jobs that ran then; None where that is not known.
     :param deadline: when to give up, by the same clock.
-    :param poll_interval: seconds between two looks at the jobs that run. (default: ``[bedrock] poll_interval``)
+    :param poll_interval: seconds between two polls of the jobs that run. (default: ``[bedrock] poll_interval``)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
     """

@@ -26,21 +26,21 @@ log = logging.getLogger(__name__)
 class ResourceTrigger(BedrockTrigger):
     """Wait until a resource is no longer being made, or runs no longer. What is said of jobs is true of each kind.
 
-    Throttling, faults of the service and of the network are absorbed; only a long time without any answer ends the
+    Throttling, faults of the service and of the network are absorbed; only a long time without a response ends the
     wait, and even that leaves the job as it is.
 
     The event is a mapping: ``kind`` (``ended``, ``missing``, ``refused`` or ``silent``), ``job_identifier``,
     ``message``, ``waiting_since`` and ``status``, which is None unless the job has ended.
 
     :param job_identifier: the job's ARN or name.
-    :param poll_interval: seconds between two looks, at the fastest. (default: ``[bedrock] poll_interval``)
-    :param poll_interval_max: seconds between two looks, at the slowest: while the service throttles, or with
+    :param poll_interval: seconds between two polls, at the fastest. (default: ``[bedrock] poll_interval``)
+    :param poll_interval_max: seconds between two polls, at the slowest: while the service throttles, or with
         ``backoff``. (default: ``[bedrock] poll_interval_max``)
-    :param backoff: look less and less often, the longer the job has been waited for.
-    :param no_response_timeout: seconds without any answer of the service after which the wait is given up; 0 for never,
+    :param backoff: poll less and less often, the longer the job has been waited for.
+    :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never,
         not even where access is denied. (default: ``[bedrock] no_response_timeout``)
-    :param created: when the job was created, or a time before that; an ISO 8601 string or a datetime. It spares looks,
-        and an answer that the job does not exist is then not believed at once.
+    :param created: when the job was created, or a time before that; an ISO 8601 string or a datetime. It saves polls,
+        and a "not found" response is then not believed at once.
     :param waiting_since: when the task began to wait. (default: now)
     :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
         timed out. Not when it is cleared, nor when the triggerer ends or stalls, nor while others may wait for it,
@@ -99,7 +99,7 @@ class ResourceTrigger(BedrockTrigger):
         return poll_loop.watch(self.resource, self.job_identifier, self.pace, created=self.created, exists=self.exists)
 
     async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
-        log.info("Waiting for %s %s, looking every %g s", self.resource.word, self.job_identifier, self.pace.interval)
+        log.info("Waiting for %s %s, polling every %g s", self.resource.word, self.job_identifier, self.pace.interval)
         patience: Patience | None = None
         finding: Finding | None
         seen: Seen | None = None
@@ -128,12 +128,12 @@ class ResourceTrigger(BedrockTrigger):
         silent = duration(patience.silence(now))
         if finding.refused and self.no_response_timeout:
             what = f"{self.resource.word} {self.job_identifier}"
-            return self._event("refused", f"Bedrock refused to tell about {what}: {finding.why}")
+            return self._event("refused", f"Access denied to {what}: {finding.why}")
         if patience.is_over(now):
-            return self._event("silent", f"Bedrock has not answered for {silent}, last with: {finding.why}")
+            return self._event("silent", f"no response for {silent}; the latest error: {finding.why}")
         if patience.should_tell(now):
             log.warning(
-                "No answer about %s %s for %s, looking again; the latest error: %s",
+                "No response about %s %s for %s; polling again. The latest error: %s",
                 self.resource.word,
                 self.job_identifier,
                 silent,

@@ -457,7 +457,7 @@ def test_a_retry_that_cannot_look_at_the_data_tells_of_the_job_that_runs(airflow
     assert airflow.ask({"retry": 2}, reuse="dag") == arn
 
 
-def test_a_retry_that_may_not_look_for_its_job_tells_that_it_may_run(airflow: Airflow) -> None:
+def test_a_retry_that_access_denied_for_its_job_tells_that_it_may_run(airflow: Airflow) -> None:
     """Get is denied: whether the earlier try has made a job is not known."""
     airflow.ask()
     airflow.local.faults.fail("GetModelCustomizationJob", "AccessDeniedException", times=2)

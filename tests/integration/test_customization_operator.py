@@ -446,7 +446,7 @@ def test_a_worker_s_wait_is_given_up_when_nothing_is_heard_for_too_long(
     arn = operator(account, local, data, wait_for_completion=False, **arguments).execute(context())
     # The first look adopts the job.
     local.faults.fail("GetModelCustomizationJob", nth=2, times=None)
-    with pytest.raises(BedrockError, match=f"{arn} is unknown: no answer.*The job was not stopped"):
+    with pytest.raises(BedrockError, match=f"{arn} is unknown: no response.*The job was not stopped"):
         operator(account, local, data, no_response_timeout=0.1, **arguments).execute(context())
     local.faults.clear()
     with time_passes(local):

@@ -89,7 +89,7 @@ class Copies:
         return self.submission(**when).find_or_create()
 
     def wait(self, arn: str) -> Seen:
-        return wait_for(self.service, arn, delay=0.1, max_looks=1200, no_response_timeout=0)
+        return wait_for(self.service, arn, delay=0.1, max_polls=1200, no_response_timeout=0)
 
     def made(self) -> list[str]:
         return [seen.arn for seen in self.service.list_all(self.name)]

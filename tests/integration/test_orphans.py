@@ -114,7 +114,7 @@ def test_who_is_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     assert found.keys() == {ended, alive, doubt, unreadable, nobody}
     assert found[ended] is None
     assert "dag.t in run alive may wait for it, whose state is running" in str(found[alive])
-    assert "could not be learnt" in str(found[doubt])
+    assert "could not be read" in str(found[doubt])
     assert "cannot read" in str(found[unreadable])
     assert "no tag" in str(found[nobody])
 

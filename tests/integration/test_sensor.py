@@ -87,7 +87,7 @@ def test_success_only_on_completed(server: JobServer, mode: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("status", ["Failed", "Stopped", "Paused"])
 def test_every_other_end_fails_without_a_retry(server: JobServer, mode: dict[str, Any], status: str) -> None:
-    """With the service's message; a status that is not known is never success."""
+    """With the service's message; an unknown status is never success."""
     (job,) = server.add(1)
     server.fault = ends_after(server, 3, status, "Unable to parse Amazon S3 file")
     with pytest.raises(BedrockFatalError, match=f"{job.name} is {status}: Unable to parse") as raised:
@@ -227,7 +227,7 @@ def test_a_worker_takes_up_an_ended_job_for_as_long_as_silence_may_last(
     arguments: dict[str, Any] = {"task_id": "wait", "job_identifier": job.name}
     assert BedrockModelCustomizationSensor(**arguments).execute_complete({}, event)["status"] == "Completed"
     server.fault = lambda call: Fault(429, "ThrottlingException")
-    with pytest.raises(BedrockError, match=r"unknown: no answer"):
+    with pytest.raises(BedrockError, match=r"unknown: no response"):
         BedrockModelCustomizationSensor(**arguments, no_response_timeout=0.1).execute_complete({}, event)
 
 
@@ -247,7 +247,7 @@ def test_a_rescheduled_look_that_finds_nothing_new_logs_nothing(
 
 
 @pytest.mark.parametrize("mode", MODES[:2], ids=["deferrable", "poke"])
-def test_silence_without_end_is_unknown_health(
+def test_silence_without_end_is_unknown_state(
     server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the job, and says that it was not stopped; a retry may help."""

@@ -159,7 +159,7 @@ async def test_a_list_that_fails_is_no_refusal(
             await asyncio.gather(*tasks.values())
     said = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.jobs")]
     assert len(said) == 1
-    assert "1 errors since this was last said" in said[0]
+    assert "1 errors since the last message" in said[0]
     assert "Allow" not in said[0]
 
 
@@ -205,7 +205,7 @@ async def test_a_service_that_is_gone_and_comes_back_ends_no_wait(server: JobSer
     finally:
         os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = connection
     assert {event["kind"] for event in events} == {"silent"}
-    assert "Bedrock has not answered" in events[0]["message"]
+    assert "no response for" in events[0]["message"]
     assert events[0]["status"] is None
 
 
@@ -291,7 +291,7 @@ async def test_the_log_has_a_line_for_a_change_and_none_for_a_look(
             server.end([job], "Stopped")
             await tasks[job.arn]
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.triggers")]
-    assert lines[:2] == [f"Waiting for job {job.arn}, looking every {INTERVAL} s", f"Job {job.name} is InProgress"]
+    assert lines[:2] == [f"Waiting for job {job.arn}, polling every {INTERVAL} s", f"Job {job.name} is InProgress"]
     assert f"Job {job.name}, validation: Completed in 1 min 0 s" in lines
     assert lines[-3:-1] == [f"Job {job.name} is Stopped", f"Job {job.name}, training: Stopped"]
     assert lines[-1].startswith("Waited for ")

@@ -84,7 +84,7 @@ def test_each_broken_rule_is_told(changes: dict[str, Any], path: str, rule: str)
 
 def test_unknown_member_is_told_with_the_known_ones() -> None:
     """A member that the service does not know is a problem, and the message helps to find the right one."""
-    assert rules(hyperparameters={})["hyperparameters"].startswith("Member is not known; known are: [jobName,")
+    assert rules(hyperparameters={})["hyperparameters"].startswith("Unknown member; allowed: [jobName,")
 
 
 def test_boolean_is_no_number() -> None:

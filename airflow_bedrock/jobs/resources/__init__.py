@@ -26,7 +26,7 @@ class Resource:
     :param create_operation: the operation that makes one and answers with its ARN.
     :param name: the member of its request by whose value one is found.
     :param model_name: the member that names the model which it makes, where that is another one.
-    :param tags: the member that holds its tags; None where it takes none, so that nobody can say that he waits.
+    :param tags: the member that holds its tags; None where it takes none, so that no task can say that it waits.
     :param get_operation: the operation that describes one, e.g. ``GetModelCustomizationJob``.
     :param identifier: the member of its request, and of stop's and delete's, that says which.
     :param by_name: whether Get takes the name too; where it does not, List finds the ARN.
@@ -37,7 +37,7 @@ class Resource:
     :param stop_operation: the operation that stops one; None where it cannot be stopped.
     :param delete_operation: the operation that deletes one; None where it cannot be deleted.
     :param model_operation: the operation that describes the model that one has made, which may be deleted since.
-    :param serves: whether one that was found serves what a request asks for. It is taken whoever made it, and its name
+    :param serves: whether one that was found serves what a request asks for. Any is taken, whoever made it; its name
         is used as it is given. None for what is done once: a job's token says whose it is.
     :param read: reads the response of Get, and each summary in that of List.
     :param read_page: reads the body of a response of List: what is on the page, and what continues after it.

@@ -14,7 +14,7 @@ from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.job import PHASES, Job, Phase, Seen
 from airflow_bedrock.jobs.resources import Resource
 
-# Of ModelCustomizationJobSummary, those members that somebody reads. They hold no cycles: nothing to collect.
+# Of ModelCustomizationJobSummary, those members that are read. They hold no cycles: nothing to collect.
 
 
 class _Phase(msgspec.Struct, gc=False, rename="camel"):

@@ -43,8 +43,8 @@ def _failure_message(found: Seen) -> str:
     why = found.failure_message or "no reason was given"
     advice = "Fix the cause, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), and clear this task."
     if found.outcome is Outcome.UNKNOWN:
-        why = "a status that is not known"
-        advice = "This version of airflow-bedrock does not know that status: look at the deployment in the AWS console."
+        why = "an unknown status"
+        advice = "This version of airflow-bedrock does not know that status: check the deployment in the AWS console."
     return f"Deployment {found.name} cannot be used, it is {found.status}: {why}. {advice} {found.arn}"
 
 
@@ -63,7 +63,7 @@ DEPLOYMENT = Resource(
     read=_read,
     read_page=reads_page("modelDeploymentSummaries", _read),
     failure_message=_failure_message,
-    billed="costs nothing while nobody asks it",
+    billed="costs nothing while it is not called",
     name_taken="Deploy the model under a name of its own, or delete that deployment first "
     "(BedrockDeleteCustomModelDeploymentOperator).",
     missing="Somebody deleted it: clear this task to make it again.",

@@ -45,19 +45,19 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return pauses
 
 
-def wait(bedrock: Bedrock, max_looks: int | None) -> Seen:
+def wait(bedrock: Bedrock, max_polls: int | None) -> Seen:
     service: Any = bedrock
-    return waiting.wait_for(service, ARN, delay=7.0, max_looks=max_looks, no_response_timeout=0)
+    return waiting.wait_for(service, ARN, delay=7.0, max_polls=max_polls, no_response_timeout=0)
 
 
-@pytest.mark.parametrize("max_looks", [1, 2, 5])
-def test_a_worker_looks_as_often_as_it_may_and_not_once_more(slept: list[float], max_looks: int) -> None:
+@pytest.mark.parametrize("max_polls", [1, 2, 5])
+def test_a_worker_looks_as_often_as_it_may_and_not_once_more(slept: list[float], max_polls: int) -> None:
     """``waiter_max_attempts`` counts looks, ``waiter_delay`` apart, with a job that ends one look later."""
-    bedrock = Bedrock(*["InProgress"] * max_looks, "Completed")
-    with pytest.raises(BedrockError, match=f"after {max_looks} looks, 7 s apart"):
-        wait(bedrock, max_looks)
-    assert bedrock.looks == max_looks
-    assert slept == [7.0] * (max_looks - 1)
+    bedrock = Bedrock(*["InProgress"] * max_polls, "Completed")
+    with pytest.raises(BedrockError, match=f"after {max_polls} polls, 7 s apart"):
+        wait(bedrock, max_polls)
+    assert bedrock.looks == max_polls
+    assert slept == [7.0] * (max_polls - 1)
 
 
 def test_the_last_look_counts(slept: list[float]) -> None:
@@ -69,7 +69,7 @@ def test_the_last_look_counts(slept: list[float]) -> None:
 def test_a_look_without_an_answer_is_a_look(slept: list[float]) -> None:
     """So that the wait ends when the operator said, whatever the service does."""
     bedrock = Bedrock(EndpointConnectionError(endpoint_url="u"), None, "InProgress", "Completed")
-    with pytest.raises(BedrockError, match="after 3 looks"):
+    with pytest.raises(BedrockError, match="after 3 polls"):
         wait(bedrock, 3)
 
 

@@ -335,7 +335,7 @@ def test_delete_not_in_time(stubbed: Any) -> None:
     task.answer(DELETE, {})
     task.answer(GET, deployment())
     task.answer(GET, deployment())
-    with pytest.raises(BedrockError, match="still there after 2 looks") as caught:
+    with pytest.raises(BedrockError, match="still exists after 2 polls") as caught:
         task.execute(context())
     assert not isinstance(caught.value, BedrockFatalError)
 
