@@ -38,9 +38,10 @@ test-compat: ## Run the tests on the oldest supported Airflow, in an environment
 live: $(READY) ## Play what people, kills and Clears do to jobs in a real Airflow; the table goes to docs/live.md.
 	@exec $(BIN)/python -m scripts.live --write $(ARGS)
 
-lint: $(READY) ## Check style, format and types.
+lint: $(READY) ## Check style, format, words and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/prose.py README.md CONTRIBUTING.md docs airflow_bedrock dags
 	$(BIN)/mypy
 
 bench: $(READY) ## Run all benchmarks; the figures go to benchmarks/results/.

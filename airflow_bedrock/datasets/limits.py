@@ -50,7 +50,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def limits_for(base_model_id: str) -> Limits | None:
-    """Return what the base model takes; None for a model that is not known, or is not fine-tuned on text.
+    """Return what the base model takes; None for an unknown model, or one that is not fine-tuned on text.
 
     :param base_model_id: a foundation model's id or ARN, or the ARN of a custom model, which names its base model.
     """

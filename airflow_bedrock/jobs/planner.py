@@ -229,7 +229,7 @@ class Planner:
         return None
 
     def keep_pace(self, identifier: str, pace: Pace, now: float) -> None:
-        """Look at a job that is watched at another pace from now on."""
+        """Poll a job at another pace from now on."""
         watched = self._watched[identifier]
         self._count(watched.pace, -1)
         self._count(pace, 1)
@@ -247,7 +247,7 @@ class Planner:
             self._arrivals_at = math.inf
 
     def lost_asks(self) -> None:
-        """Whoever had taken questions is gone, and their answers with him."""
+        """Discard the calls in flight."""
         self._listing = None
         for watched in self._watched.values():
             watched.asking = False

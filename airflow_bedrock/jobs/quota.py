@@ -125,7 +125,7 @@ class QuotaQueue:
         return len(self._waiting)
 
     def join(self, refusal: Refusal, pace: Pace, now: float) -> None:
-        """Take a task in. Whoever was woken and refused once more takes up its former place."""
+        """Take a task in. One that was woken and refused once more takes its former place."""
         self._woken.pop(refusal.task, None)
         self._waiting[refusal.task] = _Waiting(refusal, pace)
         if refusal.refused_at >= self._refused_at:
@@ -146,7 +146,7 @@ class QuotaQueue:
         self._look_at = min(self._look_at, now)
 
     def lost_asks(self) -> None:
-        """Whoever had taken questions is gone, and their answers with him."""
+        """Discard the calls in flight."""
         self._look = None
 
     def next(self, now: float) -> Ask | None:

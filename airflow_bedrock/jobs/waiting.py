@@ -106,7 +106,7 @@ class Lookout:
 
 
 def unknown_state(resource: Resource, job_identifier: str, why: str) -> str:
-    """Return the error text for a job of which it is not known how it fares."""
+    """Return the error text for a job in an unknown state."""
     return (
         f"The state of Bedrock {resource.noun} {job_identifier} is unknown: {why}. The {resource.word} was not "
         "stopped; it may still run and be billed. Another try of this task waits for it again."

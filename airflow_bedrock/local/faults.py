@@ -94,7 +94,7 @@ class Error(CallFault, frozen=True, tag="error"):
 
 
 class Drop(CallFault, frozen=True, tag="drop"):
-    """Closes the connection without an answer.
+    """Closes the connection without a response.
 
     :param executed: whether the call is carried out nevertheless.
     """
@@ -244,7 +244,7 @@ class Faults:
         return self.add(what)
 
     def drop(self, operation: str, *, nth: int = 1, executed: bool = True, **when: Unpack[When]) -> str:
-        """Carry the n-th call out, then close the connection without an answer; once, unless ``times`` says more."""
+        """Carry the n-th call out, then close the connection without a response; once, unless ``times`` says more."""
         when.setdefault("times", 1)
         return self.add(Drop(operation=operation, skip=nth - 1, executed=executed, **when))
 

@@ -193,7 +193,7 @@ class LocalBedrock:
 
     @property
     def _poll_interval(self) -> float:
-        """How often to look at a job: some ten times while it runs, in seconds of the computer."""
+        """How often to advance a job: some ten times while it runs, in seconds of the computer."""
         return min(60.0, max(0.1, self._settings.job_seconds / self._settings.speed / 10))
 
     def _furnish(self) -> None:

@@ -121,7 +121,7 @@ class Keeper(Keeping):
         self._buckets.write(bucket, key)
 
     def write_everything(self) -> None:
-        """Write all of it anew, whoever has changed it and how."""
+        """Write all of it anew, no matter what changed."""
         for bucket in self._buckets.names():
             self._buckets.write(bucket)
         self._roles.write()

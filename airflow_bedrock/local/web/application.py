@@ -100,7 +100,7 @@ class Application:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request.
 
-        :raises Dropped: the connection is to be closed without an answer.
+        :raises Dropped: the connection is to be closed without a response.
         """
         path = environ["RAW_URI"].partition("?")[0]
         try:

@@ -23,7 +23,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     :param time: on Local Bedrock's clock, when the answer was ready.
     :param service: as it is named in the service model (``bedrock``, ``bedrock-runtime``, ``s3``, ``iam``).
     :param operation: such as ``CreateModelCustomizationJob``; method and path where no operation is known.
-    :param status: the HTTP status; 0 where the connection was dropped without an answer.
+    :param status: the HTTP status; 0 where the connection was dropped without a response.
     :param parameters: of calls to Bedrock, those of its runtime without the conversation; of S3, bucket and key.
     :param error: the error code of a call that failed.
     :param fault: the effects of the faults that struck the call, such as ``error`` or ``delay, drop``.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _THREADS = 512
-"""At most so many requests are answered at once; those that a fault delays are among them."""
+"""Maximum number of requests in progress; those that a fault delays are among them."""
 
 _PATIENCE = 10.0
 """How long the end waits for clients that have sent half a request, in seconds."""
@@ -44,7 +44,7 @@ _OF_THE_CONNECTION = {"connection", "keep-alive", "transfer-encoding"}
 
 
 class Dropped(Exception):  # not an error: a fault asked for it
-    """The connection is to be closed without an answer."""
+    """The connection is to be closed without a response."""
 
 
 class Server:

@@ -35,7 +35,7 @@ STATUSES = ("Submitted", *SHARES)
 """What a job goes through before it ends."""
 
 CHUNK = 50
-"""Records that are asked for between two looks at the clock."""
+"""Records that are asked for between two readings of the clock."""
 
 STOPPING = 0.1
 """How long a job is Stopping, as a share of its time."""

@@ -1,0 +1,62 @@
+"""Find words that must not come back: in docs, docstrings and messages, each with what to write instead.
+
+``make lint`` runs it. A message is any text of more than three words in the package; a docs page is read as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+WORDS = {
+    r"\blooks? (at|for) (the|a|its) (job|deployment|model|bucket)s?\b": "poll, read, check",
+    r"\b(between|after|so many) (two |\w+ )?looks\b": "polls",
+    r"\blooks? again\b|\blooking again\b|\bwill look\b": "poll again",
+    r"\bmay not look\b|\brefused to tell\b": "access denied to",
+    r"\bno answer\b|\bhas not answered\b|\bwithout an answer\b": "no response",
+    r"\b(was|is) to be had\b|\bthe end will show\b|\bso many \w+ are\b": "say it as one would aloud",
+    r"\bwhoever (had|has|may|waits|wants|comes|makes)\b": "the task, the caller, the user",
+    r"\b(mend|mends|mended)\b": "fix",
+    r"\bcould not be learnt\b|\bcannot be learnt\b": "could not be read",
+    r"\bhas no room\b|\bthere is room\b|\bfinds? room\b": "quota, slot",
+    r"\b(status|state|operation|region|model) that is not known\b": "unknown",
+    r"\bis not known; known are\b": "unknown …; allowed: …",
+    r"\bhow it fares\b|\bhealth of\b.*\bunknown\b": "in an unknown state",
+    r"\bspares? a\b": "saves",
+}
+_PATTERNS = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in WORDS.items()]
+_CODE = re.compile(r"^```.*?^```|`[^`]*`", re.MULTILINE | re.DOTALL)
+
+
+def sentences(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each text of a file that a person reads, with the number of its first line."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        yield from enumerate(_CODE.sub(lambda code: "\n" * code[0].count("\n"), text).splitlines(), 1)
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.count(" ") > 2:
+            yield node.lineno, node.value
+
+
+def findings(path: Path) -> Iterator[str]:
+    """Yield what is wrong with a file's words."""
+    for line, text in sentences(path):
+        for pattern, instead in _PATTERNS:
+            if found := pattern.search(text):
+                yield f"{path}:{line}: {found[0]!r}: write instead: {instead}"
+
+
+def main(roots: list[str]) -> int:
+    """Check the files under the roots; return the exit code."""
+    files = [file for root in map(Path, roots) for file in ([root] if root.is_file() else sorted(root.rglob("*")))]
+    found = [one for file in files if file.suffix in {".md", ".py"} for one in findings(file)]
+    print("\n".join(found) if found else "Prose: no word that must not come back")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
