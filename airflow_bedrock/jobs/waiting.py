@@ -30,7 +30,7 @@ class Lookout:
     :param job_identifier: the job's ARN or name.
     :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
     :param exists: whether the job is known to exist: the service may not show a new one at once.
-    :param goes_on: whether the wait was begun elsewhere: then only an end is news, since what was seen is not known here.
+    :param goes_on: whether the wait was begun elsewhere: then only an end is news here.
     """
 
     def __init__(

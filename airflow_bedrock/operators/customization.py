@@ -97,7 +97,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         a template renders it. (templated)
     :param wait_for_completion: wait for the job's end. (default: True)
     :param waiter_delay: seconds between two polls of the job. (default: ``[bedrock] poll_interval``, 60)
-    :param waiter_max_attempts: maximum number of polls, ``waiter_delay`` apart, after which the wait ends; the job is left
+    :param waiter_max_attempts: maximum number of polls, ``waiter_delay`` apart; then the wait ends, and the job is left
         running. By default the wait has no limit but ``execution_timeout``.
     :param no_response_timeout: seconds without a response from the service after which the wait ends and the job
         left as it is; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)

@@ -254,7 +254,7 @@ def complete(task: Stubbed, kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["ended", "a kind of the future"])
-@pytest.mark.parametrize(("status", "error"), [("Active", None), ("Failed", "no reason"), ("Paused", "not known")])
+@pytest.mark.parametrize(("status", "error"), [("Active", None), ("Failed", "no reason"), ("Paused", "unknown status")])
 def test_what_an_event_speaks_of_is_looked_at(stubbed: Any, kind: str, status: str, error: str | None) -> None:
     """Only an Active deployment is success, whatever the event."""
     task = deploy(stubbed)
