@@ -25,10 +25,8 @@ Form = Literal["nova", "nova-2", "llama", "distillation"]
 FINE_TUNING = "FINE_TUNING"
 """The customizationType of a request that names none."""
 
-_ARN = re.compile(
-    r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:[0-9]*:(?:foundation-model|custom-model|inference-profile)/([^/]+).*"
-)
-_CONTEXT = re.compile(r":(?:\d+k|mm)$")
+_ARN = r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:[0-9]*:(?:foundation-model|custom-model|inference-profile)/([^/]+).*"
+_CONTEXT = r":(?:\d+k|mm)$"
 
 
 class Hyperparameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -207,7 +205,7 @@ def base_model(identifier: str) -> BaseModel | None:
     :param identifier: a foundation model's id or ARN, an inference profile's id or ARN, or a custom model's ARN, which
         names its base model; each with or without the context length.
     """
-    return _models().get(_CONTEXT.sub("", foundation_model_id(identifier)))
+    return _models().get(re.sub(_CONTEXT, "", foundation_model_id(identifier)))
 
 
 def base_models() -> list[BaseModel]:
@@ -217,7 +215,7 @@ def base_models() -> list[BaseModel]:
 
 def foundation_model_id(identifier: str) -> str:
     """Return the id of the foundation model that an identifier names, as in :func:`base_model`; the context stays."""
-    if matched := _ARN.fullmatch(identifier):
+    if identifier.startswith("arn:") and (matched := re.fullmatch(_ARN, identifier)):
         identifier = matched[1]
     geography, dot, rest = identifier.partition(".")
     return rest if dot and geography in document().geographies and "." in rest else identifier

@@ -8,10 +8,9 @@ that a bad request is told before it is sent. It is pure: no I/O, no client, onl
 from __future__ import annotations
 
 import functools
-import gzip
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,8 +23,7 @@ import msgspec
 _EXPONENTIAL = {r"(-*[a-zA-Z0-9\+\-\.])*": r"[a-zA-Z0-9\+\-\.]*"}
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One way in which a value does not fit its shape.
 
     :param path: the member, in the form the service uses (``trainingDataConfig.s3Uri``, ``jobTags.1.member.key``);
@@ -48,9 +46,9 @@ class Shape:
     botocore's own needs some fifty modules and a whole parse of the model: too much for each parse of a DAG file.
     """
 
-    def __init__(self, shapes: Mapping[str, Any], name: str) -> None:
+    def __init__(self, shapes: Mapping[str, msgspec.Raw], name: str) -> None:
         self._shapes = shapes
-        self.metadata: Mapping[str, Any] = shapes[name]
+        self.metadata: Mapping[str, Any] = msgspec.json.decode(shapes[name])
         self.type_name: str = self.metadata["type"]
         self.enum: Sequence[str] = self.metadata.get("enum", [])
         self.required_members: Sequence[str] = self.metadata.get("required", [])
@@ -82,20 +80,30 @@ class Shape:
 def input_shape(service: str, operation: str) -> Shape:
     """Return the shape of an operation's request, from the service model that botocore would use."""
     model = _service_model(service)
-    return Shape(model["shapes"], model["operations"][operation]["input"]["shape"])
+    return Shape(model.shapes, msgspec.json.decode(model.operations[operation])["input"]["shape"])
+
+
+class _ServiceModel(msgspec.Struct):
+    """Of hundreds of operations and shapes, a check reads a dozen: only those are decoded."""
+
+    operations: dict[str, msgspec.Raw]
+    shapes: dict[str, msgspec.Raw]
 
 
 @functools.cache
-def _service_model(service: str) -> Mapping[str, Any]:
+def _service_model(service: str) -> _ServiceModel:
     """Read the newest version that ``~/.aws/models`` or botocore has, without loading botocore."""
     botocore = find_spec("botocore")
     places = (botocore and botocore.submodule_search_locations) or []
-    folders = [Path.home() / ".aws" / "models", *(Path(place, "data") for place in places)]
-    files = [file for folder in folders for file in folder.glob(f"{service}/*/service-2.json*")]
+    folders = [Path.home() / ".aws" / "models" / service, *(Path(place, "data", service) for place in places)]
+    versions = [version for folder in folders if folder.is_dir() for version in folder.iterdir()]
+    names = ("service-2.json", "service-2.json.gz")
+    files = [version / name for version in versions for name in names if (version / name).exists()]
     newest = max(files, key=lambda file: file.parent.name)
     content = newest.read_bytes()
-    model: Mapping[str, Any] = msgspec.json.decode(gzip.decompress(content) if newest.suffix == ".gz" else content)
-    return model
+    return msgspec.json.decode(
+        zlib.decompress(content, wbits=31) if newest.suffix == ".gz" else content, type=_ServiceModel
+    )
 
 
 def problems(shape: Any, value: object, path: str = "") -> list[Problem]:

@@ -41,7 +41,8 @@ class Subject:
         """Run the program in a fresh process and return its figures."""
         ended = subprocess.run(
             [sys.executable, str(MEASURED / self.program), *self.arguments],
-            env=os.environ | {"AIRFLOW_HOME": airflow_home},
+            # An empty PYTHONDONTWRITEBYTECODE: both sides run from bytecode, as they do where they are installed.
+            env=os.environ | {"AIRFLOW_HOME": airflow_home, "PYTHONDONTWRITEBYTECODE": ""},
             stdout=subprocess.PIPE,
             text=True,
             check=True,

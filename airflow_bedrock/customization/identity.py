@@ -16,9 +16,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Self, get_args
+
+import msgspec
 
 from airflow_bedrock.customization.request import normalised
 
@@ -71,8 +72,7 @@ _WHAT_LENGTH = 10
 _ASK_LENGTH = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asker:
+class Asker(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks for a job, and for the how-manieth time: one task instance, whichever try of it.
 
     :param environment: the deployment of Airflow: those that share an AWS account never take each other's jobs.
@@ -130,8 +130,7 @@ class Asker:
         return _digest(self.who, self.run_id, str(self.ask))
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """What a clientRequestToken of this package says."""
 
     family: str
@@ -153,8 +152,7 @@ class Token:
         return "-".join((self.family, self.who, self.ask, self.what, str(self.generation)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """What a job is known by: the names and the token that say who asks, the ask, and what is asked.
 
     :param what: digest of the normalised request and of the content of the data.

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import MAX_EMAX, MIN_EMIN, Context
 from typing import Any
 
-from botocore import xform_name
-
 from airflow_bedrock.customization.model_rules import hyperparameter_problems
 from airflow_bedrock.shapes import Problem, input_shape, problems
 
@@ -27,8 +25,8 @@ SHORT_NAMES = {
 }
 REQUEST_FILES = (".json", ".yaml", ".yml")
 _UNSENT = "Nothing was sent and nothing was spent."
-_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,9})?")
-_NOT_IN_S3_URIS = re.compile(r"[^-!_*'()./a-zA-Z0-9]")
+_NUMBER = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,9})?"
+_NOT_IN_S3_URIS = r"[^-!_*'()./a-zA-Z0-9]"
 
 
 class RequestError(ValueError):
@@ -84,13 +82,13 @@ def _once(given: Iterable[tuple[str, str, object]]) -> dict[str, object]:
 
     :raises RequestError: a member is given twice.
     """
-    names = {xform_name(name): name for name in request_shape().members} | SHORT_NAMES
+    shape = request_shape()
     request: dict[str, object] = {}
     said_by: dict[str, str] = {}
     for argument, name, value in given:
-        member = names.get(name, str(name))
         if value is None:
             continue
+        member = SHORT_NAMES.get(name) or _api_name(shape, name)
         if member in request:
             raise RequestError(
                 f"{said_by[member]} and {argument} both say what {member} is: give one of them. {_UNSENT}"
@@ -147,7 +145,7 @@ def _normalised(value: Any, name: str, among_hyperparameters: bool = False) -> A
     if isinstance(value, bool) or not isinstance(value, (int, float, str) if among else (int, float)):
         return value
     text = str(value)
-    return _one_number(text) if _NUMBER.fullmatch(text) else value
+    return _one_number(text) if re.fullmatch(_NUMBER, text) else value
 
 
 def _one_number(text: str) -> str:
@@ -225,7 +223,7 @@ def _hint(problem: Problem) -> str:
     """Say which characters of an S3 URI are at fault: most often those of a run's id."""
     if not problem.path.endswith("s3Uri") or not isinstance(problem.value, str):
         return ""
-    foreign = dict.fromkeys(_NOT_IN_S3_URIS.findall(problem.value.removeprefix("s3://")))
+    foreign = dict.fromkeys(re.findall(_NOT_IN_S3_URIS, problem.value.removeprefix("s3://")))
     if not foreign:
         return ""
     found = f". Bedrock does not take {' '.join(map(repr, foreign))} here"
@@ -241,8 +239,7 @@ def request_shape() -> Any:
 def _api_form(shape: Any, value: Any) -> Any:
     """Give members their API names, and values the types that a template or a YAML file could not give them."""
     if shape.type_name == "structure" and isinstance(value, Mapping):
-        names = {xform_name(name): name for name in shape.members}
-        named = {names.get(name, name): member for name, member in value.items() if member is not None}
+        named = {_api_name(shape, name): member for name, member in value.items() if member is not None}
         return {
             name: _api_form(shape.members[name], member) if name in shape.members else member
             for name, member in named.items()
@@ -255,6 +252,15 @@ def _api_form(shape: Any, value: Any) -> Any:
     if isinstance(value, str) and (parse := _PARSERS.get(shape.type_name)):
         return parse(value)
     return value
+
+
+def _api_name(shape: Any, name: str) -> str:
+    """Return the API's name of a member that is given in snake_case, or by that name; any other as it is."""
+    if name in shape.members:
+        return name
+    from botocore import xform_name  # here, since most DAG files get by without it
+
+    return next((member for member in shape.members if xform_name(member) == name), str(name))
 
 
 def _boolean(value: str) -> bool | str:

@@ -6,10 +6,11 @@ When the DAG is parsed, it is checked as far as the arguments are final by then;
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_bedrock import __version__, configuration, jobs
+import msgspec
+
+from airflow_bedrock import __version__, configuration, customization, jobs
 from airflow_bedrock.customization.identity import (
     Asker,
     Identity,
@@ -30,7 +31,6 @@ from airflow_bedrock.customization.request import (
     refuse,
     request_problems,
 )
-from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.literals import is_literal
 
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a task asks for: its operator's arguments, as written where the DAG is parsed, rendered where it runs.
 
     :param members: those that are members of the request, by the operator's names for them.
@@ -150,9 +149,9 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
     except ValueError as error:
         raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
     if asked.tag_resources:
-        tags = automatic_tags(asker, __version__)
+        tags = customization.tags.automatic_tags(asker, __version__)
         for member in ("jobTags", "customModelTags"):
-            request[member] = with_tags(request.get(member, []), tags)
+            request[member] = customization.tags.with_tags(request.get(member, []), tags)
     return request
 
 

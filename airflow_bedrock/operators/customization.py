@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import Asset
 
-from airflow_bedrock import configuration, jobs, triggers
+from airflow_bedrock import configuration, customization, jobs, triggers
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf, renamed
 from airflow_bedrock.customization.console import resource_url
-from airflow_bedrock.customization.failure import NEW_JOB, failure_message
 from airflow_bedrock.customization.identity import Asker, Identity, Superseded, Token
-from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.model_rules import warnings
-from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.request import data_uris
-from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators import asking
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 
 # The arguments that are members of the request.
@@ -344,7 +341,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             stop = partial(jobs.stopping.stop_unless_others_wait, self._service, job.arn, self._waiter(asker))
             kill.aim(job.arn, stop)
         context["ti"].xcom_push(key="job_arn", value=job.arn)
-        if job.outcome is Outcome.SUCCEEDED:
+        if job.outcome is customization.job.Outcome.SUCCEEDED:
             return self._finish(job, context)
         if self.deferrable:
             self._defer(job)
@@ -507,8 +504,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             no_response_timeout=self._no_response_timeout,
         )
 
-    def _waiter(self, asker: Asker) -> Waiter:
-        return Waiter.of(asker, waits=self.wait_for_completion or self.deferrable)
+    def _waiter(self, asker: Asker) -> customization.waiters.Waiter:
+        return customization.waiters.Waiter.of(asker, waits=self.wait_for_completion or self.deferrable)
 
     def _timed_out(self, asker: Asker) -> BedrockError:
         """Return the error of a task that ran out of ``execution_timeout``; stop its job if that was asked for."""
@@ -531,18 +528,21 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             return BedrockFatalError(f"{after} {made}") if self.stop_on_timeout else BedrockError(f"{after} {made}")
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
             said = jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
-            return BedrockFatalError(f"{after} {said} To train all the same, {NEW_JOB}. {resource_url(job_arn)}")
+            advice = f"To train all the same, {customization.failure.NEW_JOB}. {resource_url(job_arn)}"
+            return BedrockFatalError(f"{after} {said} {advice}")
         return BedrockError(
             f"{after} Job {job_arn} was left running, as asked for, and is billed until it ends; a retry adopts it."
         )
 
     def _finish(self, job: Seen, context: Context) -> str:
-        if job.outcome is Outcome.STOPPED and self._is_of_another(job, context):
+        if job.outcome is customization.job.Outcome.STOPPED and self._is_of_another(job, context):
             self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
             return self.execute(context)
-        mendable = job.outcome is Outcome.FAILED and remedy_for_failure(job.failure_message) is Remedy.RETRY
+        helps = customization.remedy.remedy_for_failure(job.failure_message)
+        mendable = job.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
         if mendable and not self.asked.exact:
-            raise BedrockError(f"{failure_message(job)} A retry of this task makes a new job by itself.")
+            why = customization.failure.failure_message(job)
+            raise BedrockError(f"{why} A retry of this task makes a new job by itself.")
         result = jobs.waiting.result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
         for outlet in self.outlets:

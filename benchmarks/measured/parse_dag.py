@@ -9,6 +9,7 @@ usage: parse_dag.py DAG_FILE
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -42,6 +43,7 @@ def parse(figures: Path) -> None:
 def main(dag_file: Path) -> None:
     """Parse the file through the DAG processor's own process, and print the figures; one DAG must come of it."""
     importlib.import_module("airflow.dag_processing.manager")  # what the DAG processor has loaded before any DAG
+    gc.freeze()  # as DagFileProcessorManager.before_run() does, so that no fork collects what it shares
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("ab") as log:
         figures = Path(folder, "figures.json")
         process = processor.DagFileProcessorProcess.start(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from airflow_bedrock.customization.decision import Decision, decide
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse

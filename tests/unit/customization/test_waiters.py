@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.waiters import Waiter, fits, has_asked, waiters
