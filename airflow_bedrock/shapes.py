@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import botocore
 import msgspec
 
 # The service model writes "any of these characters, dashes included" in a way that takes Python's `re` exponential
@@ -76,10 +77,19 @@ class Shape:
         return Shape(self._shapes, self.metadata["value"]["shape"])
 
 
+class UnknownOperationError(LookupError):
+    """The installed botocore does not know an operation; nothing was sent."""
+
+
 @functools.cache
 def input_shape(service: str, operation: str) -> Shape:
-    """Return the shape of an operation's request, from the service model that botocore would use."""
+    """Return the shape of an operation's request, from the service model that botocore would use.
+
+    :raises UnknownOperationError: the model has no such operation.
+    """
     model = _service_model(service)
+    if operation not in model.operations:
+        raise UnknownOperationError(missing_in_botocore(operation) or f"{service} has no operation {operation}")
     return Shape(model.shapes, msgspec.json.decode(model.operations[operation])["input"]["shape"])
 
 
@@ -88,6 +98,21 @@ class _ServiceModel(msgspec.Struct):
 
     operations: dict[str, msgspec.Raw]
     shapes: dict[str, msgspec.Raw]
+
+
+def missing_in_botocore(name: str, installed: str = botocore.__version__) -> str:
+    """Return a sentence on what the installed botocore does not know and a newer one does; empty where it is not that.
+
+    :param name: an operation, a member of its request (``Operation.member.member``) or a value (``….member=VALUE``).
+    """
+    import tomllib  # here, since only an error needs it
+
+    from packaging.version import Version
+
+    first = tomllib.loads((Path(__file__).parent / "first_botocore.toml").read_text()).get(name)
+    if first is None or Version(installed) >= Version(first):
+        return ""
+    return f"botocore {installed} does not know {name}: upgrade boto3 to {first} or later, the first that does"
 
 
 @functools.cache

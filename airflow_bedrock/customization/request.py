@@ -13,7 +13,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context
 from typing import Any
 
 from airflow_bedrock.customization.model_rules import hyperparameter_problems
-from airflow_bedrock.shapes import Problem, input_shape, problems
+from airflow_bedrock.shapes import Problem, input_shape, missing_in_botocore, problems
 
 # The short names that the amazon provider's operator uses, and the members that they stand for.
 SHORT_NAMES = {
@@ -215,6 +215,9 @@ def refuse(found: Sequence[Problem]) -> None:
 def _shown(problem: Problem) -> str:
     if problem.value is None:
         return problem.rule
+    place = f"CreateModelCustomizationJob.{problem.path}"
+    if too_new := missing_in_botocore(place) or missing_in_botocore(f"{place}={problem.value}"):
+        return too_new
     value = repr(problem.value)
     return f"{value if len(value) <= 80 else value[:77] + '…'}: {problem.rule}{_hint(problem)}"
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
 
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch, loop_for
+
+KILLED_BY_CANCEL = not hasattr(BaseTrigger, "on_kill")  # before Airflow 3.3
 
 
 class BedrockTrigger(BaseEventTrigger):
@@ -63,12 +66,24 @@ class BedrockTrigger(BaseEventTrigger):
         yield TriggerEvent(event)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Do the same where Airflow runs no shared stream."""
+        """Do the same where Airflow runs no shared stream.
+
+        Before Airflow 3.3 nothing says why it is cancelled: a person ended the task or cleared it, or the triggerer
+        ends. So :meth:`on_kill` is called there, which asks whether the task has ended for good.
+        """
         poll_loop = loop_for(self.connection)
-        async with poll_loop.running():
-            with self._watch(poll_loop) as watch:
-                event = await self._wait(watch)
+        try:
+            async with poll_loop.running():
+                with self._watch(poll_loop) as watch:
+                    event = await self._wait(watch)
+        except asyncio.CancelledError:
+            if KILLED_BY_CANCEL:
+                await self.on_kill()
+            raise
         yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """Do nothing: what is waited for goes on."""
 
     @abstractmethod
     def _watch(self, poll_loop: PollLoop) -> Watch[Any]:

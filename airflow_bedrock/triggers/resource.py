@@ -44,7 +44,7 @@ class ResourceTrigger(BedrockTrigger):
     :param waiting_since: when the task began to wait. (default: now)
     :param stop_on_kill: stop the job when the task is killed for good: marked failed or success, its run failed or
         timed out. Not when it is cleared, nor when the triggerer ends or stalls, nor while others may wait for it,
-        which its tags say. ``OWN_RUN``: only if the task's DAG run asked for the job. Needs Airflow 3.3.
+        which its tags say. ``OWN_RUN``: only if the task's DAG run asked for the job.
     :param silence_limit: the name that ``no_response_timeout`` had in 0.1.0, for tasks that have waited since then.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
@@ -84,7 +84,7 @@ class ResourceTrigger(BedrockTrigger):
         self.stop_on_kill = stop_on_kill
 
     async def on_kill(self) -> None:
-        """Stop the job where that was asked for and the task has ended for good. Airflow 3.3 and later call this."""
+        """Stop the job where that was asked for and the task has ended for good."""
         if self.stop_on_kill and self.task_instance is not None:
             from airflow_bedrock.jobs.service import Service
             from airflow_bedrock.jobs.stopping import stop_unless_wanted

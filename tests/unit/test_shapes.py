@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import botocore.session
@@ -13,11 +15,19 @@ from botocore.validate import ParamValidator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.shapes import describe, problems, safe_pattern
+from airflow_bedrock.shapes import (
+    UnknownOperationError,
+    describe,
+    input_shape,
+    missing_in_botocore,
+    problems,
+    safe_pattern,
+)
 
 MODEL = botocore.session.get_session().get_service_model("bedrock")
 CREATE = MODEL.shape_for("CreateModelCustomizationJobRequest")
 MEMBERS = sorted(CREATE.members)  # type: ignore[attr-defined]  # a request is a structure
+CONFIGS = CREATE.members["customizationConfig"].members  # type: ignore[attr-defined]  # as above
 GOOD: dict[str, Any] = {
     "jobName": "monthly-2026.11",
     "customModelName": "monthly",
@@ -57,8 +67,7 @@ def test_good_request_has_no_problems() -> None:
         (
             {"customizationType": "TUNING"},
             "customizationType",
-            "Member must satisfy enum value set: [FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION, "
-            "REINFORCEMENT_FINE_TUNING, IMPORTED]",
+            f"Member must satisfy enum value set: [{', '.join(CREATE.members['customizationType'].enum)}]",  # type: ignore[attr-defined]  # as above
         ),
         ({"jobTags": [{"key": "a", "value": "b"}, {"key": "c"}]}, "jobTags.2.member.value", "Member must not be null"),
         ({"hyperParameters": {"epochCount": 2}}, "hyperParameters.epochCount", "Member must be a string"),
@@ -68,7 +77,7 @@ def test_good_request_has_no_problems() -> None:
         (
             {"customizationConfig": {}},
             "customizationConfig",
-            "Member must have exactly one of these set: [distillationConfig, rftConfig]",
+            f"Member must have exactly one of these set: [{', '.join(CONFIGS)}]",
         ),
         (
             {"vpcConfig": {"subnetIds": [], "securityGroupIds": ["sg-0123456789abcdef0"]}},
@@ -170,3 +179,39 @@ def test_every_operation_can_be_checked() -> None:
     for shape in _shapes():
         required = set(shape.required_members)
         assert {problem.path for problem in problems(shape, {})} == required
+
+
+FIRST = tomllib.loads((Path(__file__).parents[2] / "airflow_bedrock/first_botocore.toml").read_text())
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_what_is_new_in_botocore_is_there_from_that_version_on(name: str) -> None:
+    """The table is right about the botocore that is installed: it knows what it should know, and nothing newer."""
+    service = "bedrock-runtime" if name.startswith(("Count", "Conv", "Invoke")) else "bedrock"
+    assert knows(service, name) == (not missing_in_botocore(name))
+
+
+def knows(service: str, name: str) -> bool:
+    operation, _, path = name.partition("=")[0].partition(".")
+    try:
+        shape = input_shape(service, operation)
+    except UnknownOperationError:
+        return False
+    for member in path.split(".") if path else ():
+        if member not in shape.members:
+            return False
+        shape = shape.members[member]
+    value = name.partition("=")[2]
+    return not value or value in shape.enum
+
+
+def test_an_old_botocore_is_told_which_one_to_install() -> None:
+    """The operation, the botocore that is there, and the first that has it."""
+    said = missing_in_botocore("UpdateCustomModelDeployment", "1.39.11")
+    assert said == (
+        "botocore 1.39.11 does not know UpdateCustomModelDeployment: upgrade boto3 to 1.42.2 or later, "
+        "the first that does"
+    )
+    assert missing_in_botocore("UpdateCustomModelDeployment", "1.42.2") == ""
+    with pytest.raises(UnknownOperationError, match="bedrock has no operation Nonsense"):
+        input_shape("bedrock", "Nonsense")

@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
 from airflow.sdk import DAG, XComArg
 from botocore import xform_name
@@ -15,6 +16,7 @@ from airflow_bedrock.customization.request import SHORT_NAMES, RequestError, req
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.operators.asking import checked_request, request_of
+from airflow_bedrock.shapes import missing_in_botocore
 
 ARGUMENTS: dict[str, Any] = {
     "task_id": "customize",
@@ -67,6 +69,18 @@ def test_a_literal_mistake_breaks_the_dag(wrong: dict[str, Any], said: str) -> N
     """None is dropped in silence, and none waits for the run."""
     with pytest.raises(ValueError, match=said):
         operator(**wrong)
+
+
+REINFORCEMENT = "CreateModelCustomizationJob.customizationType=REINFORCEMENT_FINE_TUNING"
+
+
+@pytest.mark.skipif(not missing_in_botocore(REINFORCEMENT), reason="this botocore knows reinforcement fine-tuning")
+def test_what_botocore_is_too_old_for_breaks_the_dag() -> None:
+    """The error names the operation, the botocore that is there, and the first that has it; of members as of values."""
+    with pytest.raises(RequestError) as caught:
+        operator(customization_type="REINFORCEMENT_FINE_TUNING", customization_config={"rftConfig": {}})
+    for name in (REINFORCEMENT, "CreateModelCustomizationJob.customizationConfig.rftConfig"):
+        assert f"botocore {botocore.__version__} does not know {name}: upgrade boto3 to 1.42.2" in str(caught.value)
 
 
 @pytest.mark.parametrize(

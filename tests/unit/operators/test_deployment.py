@@ -23,6 +23,7 @@ from airflow_bedrock.operators.deployment import (
     BedrockCustomModelDeploymentOperator,
     BedrockDeleteCustomModelDeploymentOperator,
 )
+from airflow_bedrock.shapes import missing_in_botocore
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
 
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -151,6 +152,7 @@ def test_what_cannot_be_adopted(stubbed: Any, found: dict[str, Any], message: st
         task.execute(context())
 
 
+@pytest.mark.skipif(bool(missing_in_botocore("UpdateCustomModelDeployment")), reason="not in this botocore")
 def test_a_deployment_in_transition_may_be_tried_again(stubbed: Any) -> None:
     """While somebody puts another model behind it, nobody can say whose it is."""
     task = deploy(stubbed)
