@@ -32,7 +32,7 @@ def task_instance(map_index: int = -1) -> Any:
     try:
         from airflow.executors.workloads.task import TaskInstanceDTO
     except ImportError:  # before Airflow 3.3
-        from airflow.executors.workloads import TaskInstance as TaskInstanceDTO  # type: ignore[no-redef]  # its name then
+        from airflow.executors.workloads import TaskInstance as TaskInstanceDTO  # its name then
 
     return TaskInstanceDTO(
         id=uuid4(),
