@@ -255,19 +255,11 @@ class Faults:
         """
         return self.add(Delay(operation=operation, delay=by, **when))
 
-    def hide_new_jobs(self, seconds: float, *, from_list: bool = True, from_get: bool = True) -> list[str]:
-        """Keep customization jobs from List, Get or both until they are so many seconds old."""
-        hidden = {"ListModelCustomizationJobs": from_list, "GetModelCustomizationJob": from_get}
-        return [self.add(Hide(operation=name, age=seconds)) for name, wanted in hidden.items() if wanted]
+    def hide_new_jobs(self, seconds: float) -> str:
+        """Keep customization jobs from List and Get until they are so many seconds old."""
+        return self.add(Hide(operation="[GL]*ModelCustomizationJob*", age=seconds))
 
-    def fail_job(
-        self,
-        phase: Phase,
-        message: str,
-        *,
-        job: str = "*",
-        times: int | None = 1,
-    ) -> str:
+    def fail_job(self, phase: Phase, message: str, *, job: str = "*", times: int | None = 1) -> str:
         """Fail jobs as they come to a phase; copies, imports, creations and updates have one.
 
         :param job: the names of the jobs (of copies, custom models, deployments), with ``*`` and ``?``.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import cache
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,16 +20,21 @@ from botocore.config import Config
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.clock import Clock, ManualClock
 from airflow_bedrock.local.faults import Faults
+from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.settings import ACCOUNT, KEY, ROLE_NAME, Settings
-from airflow_bedrock.local.state.bedrock import World
+from airflow_bedrock.local.state.bedrock import Bedrock, World
+from airflow_bedrock.local.state.buckets import make_bucket
 from airflow_bedrock.local.state.keeper import Keeper
-from airflow_bedrock.local.state.made import make, make_bucket
 from airflow_bedrock.local.web.application import Application
 from airflow_bedrock.local.web.guard import Guard
 from airflow_bedrock.local.web.inside import ENDPOINT, answer_by
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.server import Server
-from airflow_bedrock.local.work.resume import resume
+from airflow_bedrock.local.work.batch_inference import infer
+from airflow_bedrock.local.work.copying import copy
+from airflow_bedrock.local.work.customization import customize
+from airflow_bedrock.local.work.importing import import_model, register
+from airflow_bedrock.local.work.serving import provision, serve
 
 SECRET = "opens-nothing"  # noqa: S105
 """The access key's secret, which nobody checks. Airflow hides it wherever its logs hold it, so it is a word that
@@ -52,6 +59,17 @@ _POLICY = {
         },
     ],
 }
+
+_WORK: dict[str, Callable[[Bedrock, Any], Work]] = {
+    "jobs": customize,
+    "deployments": serve,
+    "throughputs": provision,
+    "models": register,
+    "imports": import_model,
+    "copies": copy,
+    "invocations": infer,
+}
+"""What goes on, after a restart, with each kind of resource on the shelf that is active."""
 
 
 class LocalBedrock:
@@ -202,7 +220,9 @@ class LocalBedrock:
             self._keeper = Keeper(self._settings.state, self._world, self._clients)
             started = self._keeper.restore()
             for bedrock in self._world.all():
-                resume(bedrock, started)
+                for kind, work in _WORK.items():
+                    for resource in filter(attrgetter("active"), getattr(bedrock, kind).values()):
+                        self._world.runner.add(resource.arn, work(bedrock, resource), started.get(resource.arn))
             self._world.keeping = self._keeper
         self._make_bucket_and_role()
         if self._keeper:
@@ -221,7 +241,8 @@ class LocalBedrock:
         region = self._settings.region
         make_bucket(self._clients.client("s3", region), self.bucket, region)
         iam = self._clients.client("iam", region)
-        if make(iam.create_role, RoleName=ROLE_NAME, AssumeRolePolicyDocument=json.dumps(_TRUST)):
+        with suppress(iam.exceptions.EntityAlreadyExistsException):
+            iam.create_role(RoleName=ROLE_NAME, AssumeRolePolicyDocument=json.dumps(_TRUST))
             iam.put_role_policy(RoleName=ROLE_NAME, PolicyName="CustomModels", PolicyDocument=json.dumps(_POLICY))
 
 

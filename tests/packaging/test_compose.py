@@ -192,7 +192,7 @@ def test_local_bedrock_runs_on_a_read_only_system(services: dict[str, Any], tmp_
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert "Local Bedrock listens on" in told[-1], errors
-    assert (state / "state.jsonl").stat().st_size > 0
+    assert (state / "state.sqlite").stat().st_size > 0
 
 
 def test_dags_are_read_only(services: dict[str, Any], checkout: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.models import check_new_model
-from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.tags import check_tags, tag
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, get
@@ -52,14 +53,13 @@ def get_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, A
 def list_model_copy_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List copy jobs, the newest first."""
     named = {**request, "nameContains": request.get("targetModelNameContains", "")}
-    found = [
+    wanted = [
         job
-        for job in select(bedrock.copies.values(), named, "creationTimeAfter", "creationTimeBefore")
+        for job in bedrock.copies.values()
         if request.get("sourceAccountEquals", job.source_account) == job.source_account
         and request.get("sourceModelArnEquals", job.source_arn) == job.source_arn
     ]
-    shown, more = page(found, request)
-    return {"modelCopyJobSummaries": [_described(bedrock, job) for job in shown], **more}
+    return listed(named, "modelCopyJobSummaries", wanted, partial(_described, bedrock))
 
 
 def _described(bedrock: Bedrock, job: CopyJob) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.customization_request import base_of, check_config, check_data, hyperparameters_of
 from airflow_bedrock.local.api.models import check_new_model, metrics
-from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
@@ -76,9 +76,7 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
 
 def list_model_customization_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List jobs, the newest first."""
-    found = select(bedrock.jobs.values(), request, "creationTimeAfter", "creationTimeBefore")
-    shown, more = page(found, request)
-    return {"modelCustomizationJobSummaries": [_summary(job) for job in shown], **more}
+    return listed(request, "modelCustomizationJobSummaries", bedrock.jobs.values(), _summary)
 
 
 def stop_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.creation import Creation
-from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import check_alive
@@ -61,13 +61,10 @@ def get_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> di
 
 def list_custom_model_deployments(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List deployments, the newest first."""
-    found = [
-        deployment
-        for deployment in select(bedrock.deployments.values(), request, "createdAfter", "createdBefore")
-        if request.get("modelArnEquals", deployment.model_arn) == deployment.model_arn
+    wanted = [
+        one for one in bedrock.deployments.values() if request.get("modelArnEquals", one.model_arn) == one.model_arn
     ]
-    shown, more = page(found, request)
-    return {"modelDeploymentSummaries": [_summary(deployment) for deployment in shown], **more}
+    return listed(request, "modelDeploymentSummaries", wanted, _summary, created="created")
 
 
 def update_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

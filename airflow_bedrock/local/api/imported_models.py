@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation, check_role
-from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.errors import invalid
@@ -50,9 +50,7 @@ def get_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
 
 def list_model_import_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List import jobs, the newest first."""
-    found = select(bedrock.imports.values(), request, "creationTimeAfter", "creationTimeBefore")
-    shown, more = page(found, request)
-    return {"modelImportJobSummaries": [_summary(job) for job in shown], **more}
+    return listed(request, "modelImportJobSummaries", bedrock.imports.values(), _summary)
 
 
 def get_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -71,9 +69,7 @@ def get_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, A
 
 def list_imported_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List imported models, the newest first."""
-    found = select(bedrock.imported.values(), request, "creationTimeAfter", "creationTimeBefore")
-    shown, more = page(found, request)
-    return {"modelSummaries": [_model_summary(model) for model in shown], **more}
+    return listed(request, "modelSummaries", bedrock.imported.values(), _model_summary)
 
 
 def delete_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation, check_role
-from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import askable, check_alive, foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
@@ -50,9 +50,7 @@ def get_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[
 
 def list_model_invocation_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List batch inference jobs, the newest first."""
-    found = select(bedrock.invocations.values(), request, "submitTimeAfter", "submitTimeBefore")
-    shown, more = page(found, request)
-    return {"invocationJobSummaries": [_described(job) for job in shown], **more}
+    return listed(request, "invocationJobSummaries", bedrock.invocations.values(), _described, created="submitTime")
 
 
 def stop_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +75,8 @@ _CREATION = Creation("CreateModelInvocationJob", lambda bedrock: bedrock.invocat
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> InvocationJob:
     """Return a job by its ARN, or by the id that ends it."""
     identifier: str = request["jobIdentifier"]
-    for arn, job in bedrock.invocations.items():
-        if identifier in (arn, arn.rpartition("/")[2]):
+    for job in bedrock.invocations.values():
+        if identifier in (job.arn, job.id):
             return job
     raise not_found(f"The provided batch inference job {identifier} was not found.")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from airflow_bedrock.base_models import BaseModel, base_models
 from airflow_bedrock.local.api.creation import Creation, check_role
-from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
@@ -66,9 +67,8 @@ def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any
 
 def list_custom_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List custom models, the newest first."""
-    found = select(bedrock.models.values(), request, "creationTimeAfter", "creationTimeBefore")
-    shown, more = page([model for model in found if _wanted(bedrock, model, request)], request)
-    return {"modelSummaries": [_summary(bedrock, model) for model in shown], **more}
+    wanted = [model for model in bedrock.models.values() if _wanted(bedrock, model, request)]
+    return listed(request, "modelSummaries", wanted, partial(_summary, bedrock))
 
 
 def delete_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from airflow_bedrock.local.errors import invalid
@@ -24,12 +24,25 @@ class Identified(Protocol):
 Paged = TypeVar("Paged", bound=Identified)
 
 
-def select(items: Iterable[Kind], request: Mapping[str, Any], after: str, before: str) -> list[Kind]:
-    """Return the items that the request's filters of name, status and time let through, in the order it asks for.
+def listed(
+    request: Mapping[str, Any],
+    member: str,
+    items: Iterable[Kind],
+    describe: Callable[[Kind], dict[str, Any]],
+    created: str = "creationTime",
+) -> dict[str, Any]:
+    """Return the answer of a List: one page of the items that the request's filters let through.
 
-    :param after: the name of the filter for items created later than.
-    :param before: the name of the filter for items created earlier than.
+    :param member: the answer's, that holds the items as they are described.
+    :param created: what the names of the filters of time begin with.
     """
+    shown, more = page(select(items, request, created), request)
+    return {member: [describe(item) for item in shown], **more}
+
+
+def select(items: Iterable[Kind], request: Mapping[str, Any], created: str) -> list[Kind]:
+    """Return the items that the request's filters of name, status and time let through, in the order it asks for."""
+    after, before = f"{created}After", f"{created}Before"
     found = [
         item
         for item in items

@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.creation import Creation
-from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import check_alive, foundation, foundation_model_arn
@@ -61,13 +61,10 @@ def get_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) 
 
 def list_provisioned_model_throughputs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List provisioned throughput, the newest first."""
-    found = [
-        one
-        for one in select(bedrock.throughputs.values(), request, "creationTimeAfter", "creationTimeBefore")
-        if request.get("modelArnEquals", one.model_arn) == one.model_arn
+    wanted = [
+        one for one in bedrock.throughputs.values() if request.get("modelArnEquals", one.model_arn) == one.model_arn
     ]
-    shown, more = page(found, request)
-    return {"provisionedModelSummaries": [_described(one) for one in shown], **more}
+    return listed(request, "provisionedModelSummaries", wanted, _described)
 
 
 def update_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

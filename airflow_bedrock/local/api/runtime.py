@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_bedrock.local.api.invocation_logging import Invocation, deliver
 from airflow_bedrock.local.catalog import askable, check_alive
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.learning.tokens import tokenize
@@ -20,7 +21,6 @@ from airflow_bedrock.local.work.inference import (
     converse_answer,
     converse_question,
 )
-from airflow_bedrock.local.work.invocation_logs import Invocation, deliver
 from airflow_bedrock.local.work.invoke_bodies import Form, form_of, read_body, read_question
 
 Event = tuple[str, dict[str, Any]]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 from airflow_bedrock.local.errors import ServiceError, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock
-from airflow_bedrock.local.state.resources import Shelf
 
 MAX_TAGS = 50
 """The service takes no more on one resource, though its model allows 200."""
-
-_UNTAGGED = ("logging", "meters", "tags", "tokens")
-"""What lies on the shelf and is no resource."""
 
 
 def tag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -63,9 +58,8 @@ def _check_number(number: int, what: str) -> None:
 
 
 def _existing(bedrock: Bedrock, request: Mapping[str, Any]) -> str:
-    """Return the ARN of the request's resource; every kind of resource lies on the shelf by its ARN."""
+    """Return the ARN of the request's resource."""
     arn: str = request["resourceARN"]
-    kinds = (getattr(bedrock, one.name) for one in fields(Shelf) if one.name not in _UNTAGGED)
-    if not any(arn in kind for kind in kinds):
+    if not any(one.arn == arn for one in bedrock.resources()):
         raise not_found(f"The provided resource {arn} was not found.")
     return arn

@@ -32,11 +32,8 @@ class Keeping:
     def touched(self, key: str) -> None:
         """Take note that work on the resource with this ARN has gone on."""
 
-    def write_touched(self) -> None:
-        """Write what work has changed; called before anybody is told of it."""
-
-    def write_bedrock(self) -> None:
-        """Write all that has changed in Bedrock."""
+    def write(self, *, everything: bool = True) -> None:
+        """Write what has changed in Bedrock, or of that only what work has; called before anybody is told of it."""
 
     def write_objects(self, bucket: str, key: str = "") -> None:
         """Write an object that was put or deleted; without a key, whatever has changed in the bucket."""

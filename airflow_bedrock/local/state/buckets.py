@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local.checksums import ALGORITHMS, checksum
-from airflow_bedrock.local.state.made import make_bucket
 from airflow_bedrock.local.state.store import Store, write_whole
 
 _DETAILS = (
@@ -72,10 +70,7 @@ class Buckets:
                 self._buckets[bucket] = msgspec.json.decode(value, type=_Bucket)
             elif kind == "object":
                 self._objects.setdefault(bucket, {})[key] = msgspec.json.decode(value, type=_Object)
-        self._places = {
-            bucket: Places(bucket, {key: one.file for key, one in objects.items()})
-            for bucket, objects in self._objects.items()
-        }
+        self._files = {one.file.casefold() for objects in self._objects.values() for one in objects.values()}
 
     def names(self) -> list[str]:
         """Return the buckets that are kept."""
@@ -121,8 +116,7 @@ class Buckets:
         except ClientError:
             self._forget(bucket, key)
             return
-        places = self._places.setdefault(bucket, Places(bucket))
-        file = places.place(key)
+        file = self._place(bucket, key)
         with answer["Body"]:
             write_whole(self._directory / file, lambda path: _copy(answer["Body"], path))
         etag = answer["ETag"].strip('"')
@@ -133,13 +127,29 @@ class Buckets:
         (algorithm,) = [name for name in ALGORITHMS if f"Checksum{name}" in answer]
         kept = _Object(file, etag, details, part_size, (algorithm, answer["ChecksumType"]))
         self._objects.setdefault(bucket, {})[key] = kept
+        self._files.add(file.casefold())
         self._store.write({f"object/{bucket}/{key}": msgspec.json.encode(kept)})
+
+    def _place(self, bucket: str, key: str) -> str:
+        """Return the file for a key, relative to the directory; an object that is there keeps its own.
+
+        A key that no file can be named after (``a//b``, ``../x``, ``folder/``), that is a folder of another key or has
+        another as its folder, or that differs from another only by case, gets a file named by its digest.
+        """
+        if kept := self._objects.get(bucket, {}).get(key):
+            return kept.file
+        file = f"s3/{bucket}/{key}"
+        if _nameable(key) and file.casefold() not in self._files:
+            path = self._directory / file
+            if not path.is_dir() and not any(parent.is_file() for parent in path.parents):
+                return file
+        return f"s3-other/{bucket}/{hashlib.sha256(key.encode()).hexdigest()}"
 
     def _forget(self, bucket: str, key: str) -> None:
         if (kept := self._objects.get(bucket, {}).pop(key, None)) is None:
             return
         self._store.write({f"object/{bucket}/{key}": None})
-        self._places[bucket].release(key)
+        self._files.discard(kept.file.casefold())
         self._remove(self._directory / kept.file)
 
     def _forget_bucket(self, bucket: str) -> None:
@@ -195,53 +205,11 @@ def _copy(body: Any, path: Path) -> None:
             file.write(chunk)
 
 
-class Places:
-    """The files of one bucket's objects, relative to the state directory: ``s3/<bucket>/<key>``.
-
-    A key that no file can be named after (``a//b``, ``../x``, ``folder/``), or that is a folder of another key, or that
-    differs from another only by case, gets a file named by its digest, in ``s3-other/<bucket>``.
-
-    :param files: the files that keys have already.
-    """
-
-    def __init__(self, bucket: str, files: Mapping[str, str] | None = None) -> None:
-        self._bucket = bucket
-        self._files: dict[str, str] = {}
-        self._paths: set[str] = set()
-        self._folders: Counter[str] = Counter()
-        for key, file in (files or {}).items():
-            self._take(key, file)
-
-    def place(self, key: str) -> str:
-        """Return the file for a key, which is the same as long as the key is not released."""
-        if key not in self._files:
-            plain = _nameable(key) and self._is_free(key.casefold())
-            digest = hashlib.sha256(key.encode()).hexdigest()
-            self._take(key, f"s3/{self._bucket}/{key}" if plain else f"s3-other/{self._bucket}/{digest}")
-        return self._files[key]
-
-    def release(self, key: str) -> None:
-        """Make room for others: the object is gone."""
-        file = self._files.pop(key)
-        if self._is_plain(file):
-            self._paths.discard(key.casefold())
-            self._folders.subtract(_folders(key.casefold()))
-
-    def _take(self, key: str, file: str) -> None:
-        self._files[key] = file
-        if self._is_plain(file):
-            self._paths.add(key.casefold())
-            self._folders.update(_folders(key.casefold()))
-
-    def _is_free(self, path: str) -> bool:
-        return not (path in self._paths or self._folders[path] or any(one in self._paths for one in _folders(path)))
-
-    def _is_plain(self, file: str) -> bool:
-        return file.startswith("s3/")
-
-
-def _folders(path: str) -> list[str]:
-    return [parent.as_posix() for parent in PurePosixPath(path).parents]
+def make_bucket(s3: Any, name: str, region: str) -> None:
+    """Create a bucket unless it is there; us-east-1 is the one region that S3 does not want to be told."""
+    elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(Bucket=name, **elsewhere)
 
 
 def _nameable(key: str) -> bool:

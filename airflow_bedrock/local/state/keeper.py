@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/state.jsonl           jobs, models, deployments and all else of Bedrock; what files do not tell of objects; IAM
+    DIR/state.sqlite          jobs, models, deployments and all else of Bedrock; what files do not tell of objects; IAM
     DIR/models/<id>.npz       the weights of each custom model
     DIR/s3/<bucket>/<key>     every object, as a plain file
 
@@ -12,10 +12,8 @@ itself is written when somebody asks, and twice a second. Every dataclass on the
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -48,16 +46,11 @@ class Keeper(Keeping):
         self._lock = threading.Lock()
         self._touching = threading.Lock()
         self._touched: set[str] = set()
-        self._written: dict[str, set[str]] = {}
+        self._written: set[str] = set()
         self._weights: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="local-bedrock-keeper", daemon=True)
-        self._claim = _claim(directory)
-        try:
-            self._store = Store(directory / "state.jsonl")
-        except BaseException:
-            os.close(self._claim)
-            raise
+        self._store = Store(directory / "state.sqlite")
         region = world.settings.region
         self._buckets = Buckets(directory, self._store, clients.client("s3", region))
         self._roles = Roles(self._store, clients.client("iam", region))
@@ -85,7 +78,7 @@ class Keeper(Keeping):
 
     def start(self) -> None:
         """Begin to write."""
-        self.write_bedrock()
+        self.write()
         self._thread.start()
 
     def stop(self) -> None:
@@ -93,28 +86,16 @@ class Keeper(Keeping):
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        self.write_bedrock()
+        self.write()
 
     def close(self) -> None:
         """Let go of the directory."""
         self._store.close()
-        os.close(self._claim)
 
     def touched(self, key: str) -> None:
         """Take note that work on the resource with this ARN has gone on."""
         with self._touching:
             self._touched.add(key)
-
-    def write_touched(self) -> None:
-        """Write what work has changed."""
-        if self._touched or self._world.runner.current:
-            with self._lock:
-                self._write(everything=False)
-
-    def write_bedrock(self) -> None:
-        """Write all that has changed in Bedrock."""
-        with self._lock:
-            self._write(everything=True)
 
     def write_objects(self, bucket: str, key: str = "") -> None:
         """Write an object that was put or deleted; without a key, whatever has changed in the bucket."""
@@ -125,7 +106,7 @@ class Keeper(Keeping):
         for bucket in self._buckets.names():
             self._buckets.write(bucket)
         self._roles.write()
-        self.write_bedrock()
+        self.write()
 
     def write_roles(self) -> None:
         """Write IAM's roles and policies."""
@@ -134,53 +115,55 @@ class Keeper(Keeping):
     def _beat(self) -> None:
         while not self._ended.wait(BEAT):
             if self._world.runner.under_way():
-                self.write_bedrock()
+                self.write()
 
-    def _write(self, *, everything: bool) -> None:
+    def write(self, *, everything: bool = True) -> None:
+        """Write what has changed in Bedrock, or of that only what work has."""
+        if everything or self._touched or self._world.runner.current:
+            with self._lock:
+                self._write(everything)
+
+    def _write(self, everything: bool) -> None:
         with self._touching:
             keys, self._touched = self._touched, set()
-        changes: dict[str, bytes | None] = {"clock": msgspec.json.encode(self._world.clock.time())}
         with self._world.lock:
             if current := self._world.runner.current:
                 keys.add(current)
-            for bedrock in self._world.all():
-                for member in _TYPES:
-                    place = f"bedrock/{bedrock.account}/{bedrock.region}/{member}/"
-                    changes |= self._changes(place, getattr(bedrock, member), None if everything else keys)
-            changes |= self._changes("work/", self._world.runner.under_way(), None)
+            places = self._places()
+            kept = {place + key: one for place, items in places.items() for key, one in items.items()}
+            names = {place + key for place in places for key in keys} | (kept.keys() - self._written)
+            changes = {
+                name: msgspec.json.encode(kept[name], enc_hook=_leave_out)
+                for name in kept
+                if everything or name in names
+            }
             weights = dict(self._world.weights)
+        gone: dict[str, bytes | None] = dict.fromkeys(self._written - kept.keys())
         for arn in set(weights) - self._weights:
             write_whole(self._weights_path(arn), weights[arn].save)
-        self._store.write(changes)
+        self._store.write({"clock": msgspec.json.encode(self._world.clock.time()), **changes, **gone})
         for arn in self._weights - set(weights):
             self._weights_path(arn).unlink(missing_ok=True)
-        self._weights = set(weights)
+        self._written, self._weights = set(kept), set(weights)
 
-    def _changes(
-        self, place: str, resources: Mapping[str, Any], touched: Collection[str] | None
-    ) -> dict[str, bytes | None]:
-        """Return what may have changed: new resources, those touched (None for all), and None for those gone."""
-        written = self._written.setdefault(place, set())
-        new, gone = resources.keys() - written, written - resources.keys()
-        keys = resources if touched is None else {*new, *(key for key in touched if key in resources)}
-        changes: dict[str, bytes | None] = {
-            place + key: msgspec.json.encode(resources[key], enc_hook=_leave_out) for key in keys
+    def _places(self) -> dict[str, Mapping[str, Any]]:
+        """Return all that is kept of Bedrock: each member of each shelf, and when work was started."""
+        shelves = {
+            f"bedrock/{bedrock.account}/{bedrock.region}/{member}/": getattr(bedrock, member)
+            for bedrock in self._world.all()
+            for member in _TYPES
         }
-        changes |= dict.fromkeys((place + key for key in gone), None)
-        self._written[place] = (written - gone) | new if new or gone else written
-        return changes
+        return {**shelves, "work/": self._world.runner.under_way()}
 
     def _restore_bedrock(self) -> float:
         """Bring Bedrock's resources back, and return the time at which they were written last."""
+        self._written = {name for name in self._store.values if name.startswith(("bedrock/", "work/"))}
         for name, value in self._store.values.items():
             if name.startswith("bedrock/"):
                 _, account, region, member, key = name.split("/", 4)
                 bedrock = self._world.bedrock(account, region)
                 kept = msgspec.json.decode(value, type=_TYPES[member], dec_hook=lambda kind, _: kind())
                 getattr(bedrock, member)[key] = kept
-                self._written.setdefault(name.removesuffix(key), set()).add(key)
-            elif name.startswith("work/"):
-                self._written.setdefault("work/", set()).add(name.removeprefix("work/"))
         for bedrock in self._world.all():
             for arn, model in bedrock.models.items():
                 if model.checkpoint is not None or model.status != "Active":
@@ -196,18 +179,3 @@ class Keeper(Keeping):
 def _leave_out(value: Any) -> None:
     if not isinstance(value, Transient):
         raise TypeError(f"{type(value)} cannot be kept: make it a dataclass, or Transient.")
-
-
-def _claim(directory: Path) -> int:
-    """Keep other processes from using the directory, and return what holds it; it ends with the process."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        held = os.open(directory / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise StateError(f"{directory} cannot be used: {error.strerror}. Give another directory.") from error
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(held)
-        raise StateError(f"Another Local Bedrock uses {directory}. Stop it, or give another directory.") from error
-    return held

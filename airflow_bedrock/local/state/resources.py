@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import string
 from array import array
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -83,6 +84,11 @@ class Resource:
     status: str = "InProgress"
 
     @property
+    def id(self) -> str:
+        """The 12 characters that end its ARN; of a job, they name its folder in S3."""
+        return self.arn.rpartition("/")[2]
+
+    @property
     def active(self) -> bool:
         """Whether it is under way, and so cannot be changed or deleted."""
         return self.status in self.UNDER_WAY
@@ -113,11 +119,6 @@ class Job(Resource):
     phases: dict[str, Phase] = field(default_factory=lambda: {name: Phase() for name in PHASES})
     progress: Progress = field(default_factory=Progress)
     curves: tuple[Curve, Curve] = field(default_factory=lambda: ([], []))
-
-    @property
-    def id(self) -> str:
-        """The 12 characters that end its ARN and name its folder in S3."""
-        return self.arn.rpartition("/")[2]
 
     @property
     def phase(self) -> str:
@@ -333,6 +334,11 @@ class Shelf:
     logging: dict[str, dict[str, Any]] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, Accepted] = field(default_factory=dict)
+
+    def resources(self) -> Iterator[Resource]:
+        """Return all that has an ARN, a name and a status."""
+        for kind in fields(Shelf):
+            yield from (one for one in getattr(self, kind.name).values() if isinstance(one, Resource))
 
 
 def _thinned(points: Curve) -> Curve:

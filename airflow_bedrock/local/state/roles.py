@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from airflow_bedrock.local.state.made import make
 from airflow_bedrock.local.state.store import Store
 
 
@@ -42,14 +42,16 @@ class Roles:
             (document,) = [one["Document"] for one in policy["PolicyVersionList"] if one["IsDefaultVersion"]]
             # Moto leaves the name out, which the ARN ends in.
             name, path = policy["Arn"].rpartition("/")[2], policy["Path"]
-            make(self._iam.create_policy, PolicyName=name, Path=path, PolicyDocument=json.dumps(document))
+            with suppress(self._iam.exceptions.EntityAlreadyExistsException):
+                self._iam.create_policy(PolicyName=name, Path=path, PolicyDocument=json.dumps(document))
         for role in kept["roles"]:
             self._restore_role(role)
 
     def _restore_role(self, role: dict[str, Any]) -> None:
         name, trust = role["RoleName"], json.dumps(role["AssumeRolePolicyDocument"])
         tags = {"Tags": role["Tags"]} if role.get("Tags") else {}
-        make(self._iam.create_role, RoleName=name, Path=role["Path"], AssumeRolePolicyDocument=trust, **tags)
+        with suppress(self._iam.exceptions.EntityAlreadyExistsException):
+            self._iam.create_role(RoleName=name, Path=role["Path"], AssumeRolePolicyDocument=trust, **tags)
         for policy in role["RolePolicyList"]:
             document = json.dumps(policy["PolicyDocument"])
             self._iam.put_role_policy(RoleName=name, PolicyName=policy["PolicyName"], PolicyDocument=document)

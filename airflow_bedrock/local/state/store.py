@@ -1,22 +1,20 @@
-"""A map of names to values in one file, which a process that is killed at any moment leaves whole.
+"""A map of names to values in an SQLite file, which a process that is killed at any moment leaves whole.
 
-Each change is a line at the end of the file, written in one go before anybody is told of it; a line that is cut short
-was never told of, and counts for nothing. When the file holds much that is out of date it is written anew, beside the
-old one, and put in its place in one step.
+One process uses it at a time.
 """
 
 from __future__ import annotations
 
-import os
+import sqlite3
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import msgspec
+_FORMAT = 4
+"""Of what is kept; SQLite's ``user_version``."""
 
-_HEADER = b'{"airflow-bedrock local state":3}\n'
-_SLACK = 1 << 20
-"""Bytes of the file that may be out of date, beside as many as are not."""
+_PUT = "INSERT INTO state VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -38,19 +36,29 @@ class Store:
     """The map; names and values are JSON.
 
     :param path: the file; made when it is not there.
-    :raises StateError: it holds something else.
+    :raises StateError: it holds something else, or another process uses it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._values: dict[str, bytes] = {}
-        if path.exists():
-            self._read()
-        self._rewrite()
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=0, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise StateError(f"{path.parent} cannot be used: {error}. Give another directory.") from error
+        try:
+            self._values = self._read()
+        except sqlite3.Error as error:
+            self._database.close()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                message = f"Another Local Bedrock uses {path.parent}. Stop it, or give another directory."
+            else:
+                message = f"{path} was not written by this version of Local Bedrock ({error}). Move it away."
+            raise StateError(message) from error
 
     @property
     def values(self) -> Mapping[str, bytes]:
-        """All values, as JSON, by name."""
+        """All values, as JSON, by name, in the order in which names came."""
         return self._values
 
     def write(self, changes: Mapping[str, bytes | None]) -> None:
@@ -58,55 +66,33 @@ class Store:
 
         :param changes: the new values by name; None removes one.
         """
-        changed = {name: value for name, value in changes.items() if self._values.get(name) != value}
-        if not changed:
-            return
-        line = _line(changed)
-        self._file.write(line)
-        self._size += len(line)
-        for name, value in changed.items():
-            self._live += len(value or b"") - len(self._values.get(name, b""))
-            if value is None:
+        with self._lock:
+            changed = {name: value for name, value in changes.items() if self._values.get(name) != value}
+            if not changed:
+                return
+            gone = [(name,) for name, value in changed.items() if value is None]
+            with self._database:
+                self._database.executemany(_PUT, changed.items())
+                self._database.executemany("DELETE FROM state WHERE name = ?", gone)
+            self._values.update({name: value for name, value in changed.items() if value is not None})
+            for (name,) in gone:
                 del self._values[name]
-            else:
-                self._values[name] = value
-        if self._size > 2 * self._live + _SLACK:
-            self._file.close()
-            self._rewrite()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._database.close()
 
-    def _read(self) -> None:
-        content = self._path.read_bytes()
-        if not content.startswith(_HEADER):
-            raise StateError(f"{self._path} was not written by this version of Local Bedrock. Move it away.")
-        lines = content[len(_HEADER) :].split(b"\n")
-        for number, line in enumerate(lines[:-1], start=2):  # what follows the last line end was cut short
-            try:
-                changes = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-            except msgspec.MsgspecError as error:
-                raise StateError(f"{self._path} cannot be read, line {number}: {error}. Move it away.") from error
-            for name, raw in changes.items():
-                if (value := bytes(raw)) == b"null":
-                    self._values.pop(name, None)
-                else:
-                    self._values[name] = value
-
-    def _rewrite(self) -> None:
-        content = _HEADER + (_line(self._values) if self._values else b"")
-        write_whole(self._path, lambda path: _write(path, content))
-        self._live = self._size = len(content)
-        self._file = self._path.open("ab", buffering=0)
-
-
-def _line(values: Mapping[str, bytes | None]) -> bytes:
-    return msgspec.json.encode({name: msgspec.Raw(value or b"null") for name, value in values.items()}) + b"\n"
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    def _read(self) -> dict[str, bytes]:
+        database = self._database
+        # Exclusive: the file is this process's from here on. What is written outlives the process, and need not outlive
+        # the computer.
+        database.executescript("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF")
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if not tables:
+            database.executescript(
+                f"CREATE TABLE state (name TEXT PRIMARY KEY, value BLOB); PRAGMA user_version={_FORMAT}"
+            )
+        (found,) = database.execute("PRAGMA user_version").fetchone()
+        if found != _FORMAT:
+            raise sqlite3.DatabaseError(f"its format is {found}, not {_FORMAT}")
+        return dict(database.execute("SELECT name, value FROM state ORDER BY rowid"))

@@ -104,10 +104,10 @@ class Application:
         """
         path = environ["RAW_URI"].partition("?")[0]
         try:
-            service, region = _signed_for(environ, self._world.settings.region)
+            service, region = signed_for(environ.get("HTTP_AUTHORIZATION", ""), environ.get("QUERY_STRING", ""))
         except ServiceError as error:
             return _send(self._refused(environ, path, error), start_response)
-        visit = _Visit(environ, path, service, region)
+        visit = _Visit(environ, path, service, region or self._world.settings.region)
         if not readable(environ["RAW_URI"]):
             response = self._refused(environ, path, serialization("The request's path or query cannot be decoded."))
         elif path.startswith("/_local/"):
@@ -159,10 +159,7 @@ class Application:
             response = respond(operation, result)
         except Exception as error:
             response = respond_error(_told(error, operation.name), operation=operation)
-        if visit.service == "bedrock" and visit.method != "GET":
-            self._world.keeping.write_bedrock()
-        else:
-            self._world.keeping.write_touched()
+        self._world.keeping.write(everything=visit.service == "bedrock" and visit.method != "GET")
         return response
 
     def _s3(self, visit: _Visit) -> HttpResponse:
@@ -268,17 +265,6 @@ def _public(service: str, parameters: dict[str, Any]) -> dict[str, Any]:
     if service == "bedrock":
         return parameters
     return {name: value for name, value in parameters.items() if name in _RUNTIME_PARAMETERS}
-
-
-def _signed_for(environ: WSGIEnvironment, default_region: str) -> tuple[str, str]:
-    """Return the service and the region that the request is signed for (SigV4 header or presigned URL).
-
-    :raises ServiceError: IncompleteSignatureException, when it is signed, but for nothing.
-    """
-    authorization = environ.get("HTTP_AUTHORIZATION", "")
-    if authorization.startswith("Bearer "):
-        return "bedrock", default_region  # an Amazon Bedrock API key; no other service here takes one
-    return signed_for(authorization, environ.get("QUERY_STRING", "")) or ("", default_region)
 
 
 def _is_for_s3(environ: WSGIEnvironment, path: str) -> bool:

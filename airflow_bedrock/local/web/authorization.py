@@ -6,8 +6,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 from xml.parsers.expat import ExpatError
@@ -16,7 +15,6 @@ import xmltodict  # type: ignore[import-untyped]  # moto's own; it comes without
 
 from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.state.bedrock import Bedrock
-from airflow_bedrock.local.state.resources import Shelf
 from airflow_bedrock.local.web.callers import Caller
 from airflow_bedrock.local.web.s3 import S3Request
 
@@ -136,10 +134,9 @@ def _resource(bedrock: Bedrock, operation: str, parameters: Mapping[str, Any]) -
     if identifier.startswith("arn:"):
         return identifier
     with bedrock.world.lock:
-        for one in _resources(bedrock):
-            arn: str = one.arn
-            if identifier in (one.name, arn.rpartition("/")[2]) and arn.split(":", 5)[5].partition("/")[0] in kinds:
-                return arn
+        for one in bedrock.resources():
+            if identifier in (one.name, one.id) and one.arn.split(":", 5)[5].partition("/")[0] in kinds:
+                return one.arn
     account = "" if kinds[0] == "foundation-model" else bedrock.account
     return f"arn:aws:bedrock:{bedrock.region}:{account}:{kinds[0]}/{identifier}"
 
@@ -148,11 +145,6 @@ def _kinds(operation: str, member: str) -> tuple[str, ...]:
     if member == "jobIdentifier" and "Invocation" in operation:
         return ("model-invocation-job",)
     return ("foundation-model",) if "Foundation" in operation else _NAMING[member]
-
-
-def _resources(bedrock: Bedrock) -> Iterator[Any]:
-    for kind in fields(Shelf):
-        yield from (one for one in getattr(bedrock, kind.name).values() if hasattr(one, "name"))
 
 
 def _s3_resources(request: S3Request, environ: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
-from itertools import islice
 from typing import Any, overload
 
 import msgspec
@@ -103,17 +102,16 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
 
     def apply(self, calls: Sequence[Call]) -> list[Call]:
         """Return the calls that it lets through, the oldest first."""
-        wanted = {name: value for name in ("status", "error") if (value := getattr(self, name))}
-        found = (
+        found = [
             call
-            for call in (calls if self.after is not None else reversed(calls[:]))
+            for call in calls
             if call.number > (self.after or 0)
             and self._names(call)
-            and all(getattr(call, name) == value for name, value in wanted.items())
-            and (self.fault is None or (call.fault is not None) == self.fault)
-        )
-        shown = list(islice(found, self.limit))
-        return shown if self.after is not None else shown[::-1]
+            and self.status in (None, call.status)
+            and self.error in (None, call.error)
+            and self.fault in (None, call.fault is not None)
+        ]
+        return found[: self.limit] if self.after is not None else found[max(0, len(found) - self.limit) :]
 
     def _names(self, call: Call) -> bool:
         operation, service = self.operation or "*", self.service or "*"

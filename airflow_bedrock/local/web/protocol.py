@@ -38,8 +38,6 @@ _STRING = 7
 _LABEL = re.compile(r"\\\{(\w+)(\\\+)?\\\}")
 """A label in a path that is escaped as a pattern."""
 
-_STATUSES = {"ModelNotReadyException": 429}
-
 
 @dataclass(frozen=True)
 class HttpResponse:
@@ -149,12 +147,9 @@ def respond_error(
 
 
 def _status(error: ServiceError, operation: OperationModel | None) -> int:
-    declared = operation.service_model.error_shapes if operation else []
-    for shape in declared:
-        if shape.name == error.code:
-            status: int = shape.metadata["error"]["httpStatusCode"]
-            return status
-    return error.status
+    shape: Any = operation.service_model.shape_for_error_code(error.code) if operation else None
+    status: int = shape.metadata["error"]["httpStatusCode"] if shape else error.status
+    return status
 
 
 def _request_id() -> dict[str, str]:

@@ -53,19 +53,21 @@ def readable(target: str) -> bool:
     return True
 
 
-def signed_for(authorization: str, query: str) -> tuple[str, str] | None:
-    """Return the service and the region that a request is signed for, or None where nobody signed it.
+def signed_for(authorization: str, query: str) -> tuple[str, str]:
+    """Return the service and the region that a request is signed for, by its header or its URL, or nothing.
 
     :raises ServiceError: IncompleteSignatureException, when the signature names none.
     """
     if authorization.startswith("AWS "):
-        return None  # the signature before the fourth version, which S3 alone still takes
+        return "", ""  # the signature before the fourth version, which S3 alone still takes
+    if authorization.startswith("Bearer "):
+        return "bedrock", ""  # an Amazon Bedrock API key; no other service here takes one
     if authorization:
         credential = authorization.partition("Credential=")[2].partition(",")[0].strip()
     elif "X-Amz-Credential" in query:
         credential = parse_qs(query).get("X-Amz-Credential", [""])[0]
     else:
-        return None
+        return "", ""
     if not (matched := _SCOPE.fullmatch(credential)):
         raise ServiceError(
             "IncompleteSignatureException",

@@ -96,7 +96,7 @@ class _Run:
         self._started = bedrock.world.runner.started(job.arn)
         self._input: str = job.request["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
         output: str = job.request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"]
-        self._output = f"{output.rstrip('/')}/{job.arn.rpartition('/')[2]}"
+        self._output = f"{output.rstrip('/')}/{job.id}"
         self._files: dict[str, list[_Record]] = {}
         self._tokens = {"inputTokenCount": 0, "outputTokenCount": 0}
 

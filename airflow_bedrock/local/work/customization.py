@@ -15,8 +15,10 @@ from airflow_bedrock.local.faults import Phase
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.learning.training import (
     Batch,
+    EarlyStopping,
     Example,
     fingerprint,
+    hold_out,
     loss_of,
     token_limit,
     train,
@@ -29,7 +31,6 @@ from airflow_bedrock.local.work.data import Data
 from airflow_bedrock.local.work.events import tell_of_job
 from airflow_bedrock.local.work.examples import examples_of
 from airflow_bedrock.local.work.frame import check_fault, framed
-from airflow_bedrock.local.work.held_out import EarlyStopping, hold_out
 from airflow_bedrock.local.work.records import DataError, Record
 
 VALIDATED, PROCESSED = 0.15, 0.3

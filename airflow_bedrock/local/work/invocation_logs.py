@@ -1,98 +1,16 @@
-"""Model invocation logs: what was asked and answered goes to the configured S3 bucket, and models are trained on it.
+"""Model invocation logs as training data: the conversations that the filters of a job let through.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
 """
 
 from __future__ import annotations
 
-import gzip
-import logging
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from airflow_bedrock.local.state.bedrock import Bedrock
-from airflow_bedrock.local.state.resources import CONFIGURATION
 from airflow_bedrock.local.work.records import DataError, Record, conversation
-from airflow_bedrock.local.work.s3 import write
-
-log = logging.getLogger(__name__)
-
-PROBE = "amazon-bedrock-logs-permission-check"
-"""The object by which AWS sees whether it can write logs; it stays."""
-
-
-@dataclass(frozen=True)
-class Invocation:
-    """One call of the runtime that was answered.
-
-    :param request: its parameters; ``modelId`` and ``requestMetadata`` go into the log.
-    :param asked: tokens of the question.
-    :param said: tokens of the answer.
-    """
-
-    operation: str
-    request: Mapping[str, Any]
-    body: Any
-    answer: Any
-    asked: int
-    said: int
-
-
-def log_folder(bedrock: Bedrock, place: Mapping[str, str]) -> str:
-    """Return the folder of a bucket that logs go below."""
-    prefix = place.get("keyPrefix", "").strip("/")
-    return f"{prefix}/AWSLogs/{bedrock.account}/BedrockModelInvocationLogs".lstrip("/")
-
-
-def deliver(bedrock: Bedrock, invocation: Invocation) -> None:
-    """Write a log of a call, if that is wanted, before the call is answered.
-
-    A bucket that is gone since it was configured is not the caller's fault, and only entry.
-    """
-    with bedrock.world.lock:
-        config = bedrock.logging.get(CONFIGURATION, {})
-    if "s3Config" not in config or not config.get("textDataDeliveryEnabled", True):
-        return
-    place, now = config["s3Config"], bedrock.world.clock.now()
-    name = f"{now:%Y/%m/%d/%H}/{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}Z_{uuid.uuid4().hex[:16]}.json.gz"
-    uri = f"s3://{place['bucketName']}/{log_folder(bedrock, place)}/{bedrock.region}/{name}"
-    try:
-        content = gzip.compress(msgspec.json.encode(_described(bedrock, invocation, now)) + b"\n")
-        write(bedrock.client("s3"), uri, content, "application/json")
-    except Exception:
-        log.exception("Local Bedrock: an invocation log could not be written to %s", uri)
-
-
-def _described(bedrock: Bedrock, invocation: Invocation, now: datetime) -> dict[str, Any]:
-    described = {
-        "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        "accountId": bedrock.account,
-        "identity": {"arn": f"arn:aws:iam::{bedrock.account}:root"},
-        "region": bedrock.region,
-        "requestId": str(uuid.uuid4()),
-        "operation": invocation.operation,
-        "modelId": invocation.request["modelId"],
-        "input": {
-            "inputContentType": "application/json",
-            "inputBodyJson": invocation.body,
-            "inputTokenCount": invocation.asked,
-        },
-        "output": {
-            "outputContentType": "application/json",
-            "outputBodyJson": invocation.answer,
-            "outputTokenCount": invocation.said,
-        },
-        "schemaType": "ModelInvocationLog",
-        "schemaVersion": "1.0",
-    }
-    if metadata := invocation.request.get("requestMetadata"):
-        described["requestMetadata"] = metadata
-    return described
 
 
 class _Body(msgspec.Struct):

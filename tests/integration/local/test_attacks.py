@@ -35,15 +35,15 @@ def test_keys_and_buckets_leave_no_folder(tmp_path: Path) -> None:
     """Whatever a key or a bucket is called, its file lies below the state directory, and the state stays whole."""
     state = tmp_path / "deep" / "state"
     with LocalBedrock(state=state, bucket="attacked") as local:
-        before = (state / "state.jsonl").read_bytes()
         for bucket in ("..", "%2e%2e", ".", "...", "a%00b", "a..b", "a%2fb", "-ab"):
             assert ask(local, "PUT", f"/{bucket}", S3)[0] in (400, 404)
-            assert ask(local, "PUT", f"/{bucket}/state.jsonl", S3, b"attack")[0] in (400, 404)
-        for key in ("../../../x", "..%2f..%2fy", "a/../../z", "%2fabs", "a%00b", "..", "../state.jsonl"):
+            assert ask(local, "PUT", f"/{bucket}/state.sqlite", S3, b"attack")[0] in (400, 404)
+        for key in ("../../../x", "..%2f..%2fy", "a/../../z", "%2fabs", "a%00b", "..", "../state.sqlite"):
             assert ask(local, "PUT", f"/{local.bucket}/{key}", S3, b"content")[0] == 200
-        assert (state / "state.jsonl").read_bytes().startswith(before)
         files = {path.relative_to(tmp_path).parts[:3] for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {("deep", "state", name) for name in (".lock", "state.jsonl", "s3-other")}
+    assert files == {("deep", "state", name) for name in ("state.sqlite", "state.sqlite-wal", "s3-other")}
+    with LocalBedrock(state=state, bucket="attacked") as again:
+        assert len(again.client("s3").list_objects_v2(Bucket="attacked")["Contents"]) == 7
 
 
 def test_a_query_puts_no_header_into_a_response(service: Service) -> None:

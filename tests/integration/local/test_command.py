@@ -134,10 +134,10 @@ def test_life_of_a_model_in_two_runs(service: Service, tmp_path: Path) -> None:
 
 def test_state_that_cannot_be_read_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A state directory with something else in it is refused, and left as it is."""
-    (tmp_path / "state.jsonl").write_text("{}")
+    (tmp_path / "state.sqlite").write_text("{}")
     assert main(["local", "--port", "0", "--state", str(tmp_path)]) == 1
-    assert "state.jsonl was not written by this version" in capsys.readouterr().err
-    assert (tmp_path / "state.jsonl").read_text() == "{}"
+    assert "state.sqlite was not written by this version" in capsys.readouterr().err
+    assert (tmp_path / "state.sqlite").read_text() == "{}"
 
 
 def test_taken_port_is_told(service: Service, capsys: pytest.CaptureFixture[str]) -> None:

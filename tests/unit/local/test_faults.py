@@ -73,7 +73,7 @@ def test_delays_add_up_and_leave_the_answer() -> None:
     set_, _ = faults()
     set_.delay("Get*", 1.5, times=1)
     set_.delay("*", 2)
-    set_.hide_new_jobs(10, from_list=False)
+    set_.hide_new_jobs(10)
     set_.hide_new_jobs(20)
     plan = set_.plan("bedrock", "GetModelCustomizationJob")
     assert (plan.delay, plan.age, plan.answer) == (3.5, 20, None)

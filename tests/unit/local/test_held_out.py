@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_bedrock.local.learning.training import Example
-from airflow_bedrock.local.work.held_out import EarlyStopping, hold_out
+from airflow_bedrock.local.learning.training import EarlyStopping, Example, hold_out
 
 
 @given(st.integers(0, 200), st.integers(5, 50))

@@ -25,7 +25,7 @@ def things(count: int) -> list[Resource]:
 
 
 def wanted(items: list[Resource], **request: Any) -> list[str]:
-    return [item.name for item in select(items, request, "after", "before")]
+    return [item.name for item in select(items, request, "created")]
 
 
 @given(st.integers(0, 50), st.integers(1, 60))

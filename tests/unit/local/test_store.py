@@ -1,87 +1,99 @@
-"""The file that keeps state: whole after every end, small, and refused when it is something else."""
+"""The file that keeps state: whole after every end, one process's at a time, and refused when it is something else."""
 
 from __future__ import annotations
 
 import json
-import tempfile
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from airflow_bedrock.local.state import store as module
 from airflow_bedrock.local.state.store import StateError, Store
 
-NAMES = st.sampled_from(["a", "b", "c/ä\n", '"'])
-VALUES = st.sampled_from([None, 0, "text", "two\nlines", {"a": [1.5]}])
-CHANGES = st.lists(st.dictionaries(NAMES, VALUES, max_size=3), max_size=6)
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from airflow_bedrock.local.state.store import Store
+store = Store(Path(sys.argv[1]))
+store.write({"a": b"1", "b": b"2", "c": b"3"})
+store.write({"a": b"4", "b": None})
+# In the middle of a change, when its first half is in the file.
+store._database.execute("PRAGMA cache_size=1")
+store._database.execute("DELETE FROM state")
+store._database.executemany("INSERT INTO state VALUES (?, ?)", ((str(n), b"x" * 1000) for n in range(1000)))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
-def write(store: Store, change: dict[str, object]) -> None:
-    store.write({name: None if value is None else json.dumps(value).encode() for name, value in change.items()})
-
-
-def read(path: Path) -> dict[str, object]:
+def test_a_process_that_is_killed_leaves_all_that_was_written(tmp_path: Path) -> None:
+    """What was written is there after SIGKILL, and of a change that was being written, nothing."""
+    path = tmp_path / "state.sqlite"
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False, capture_output=True, text=True)
+    assert ended.returncode == -9, ended.stderr
     store = Store(path)
+    assert store.values == {"a": b"4", "c": b"3"}
     store.close()
-    return {name: json.loads(value) for name, value in store.values.items()}
 
 
-@given(CHANGES, st.integers(0, 200), st.booleans())
-def test_a_process_that_is_killed_leaves_all_that_was_written(
-    changes: list[dict[str, object]], cut: int, slack: bool
-) -> None:
-    """Wherever the last line is cut short, what was written before is there, and the line counts not at all."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        if slack:
-            patch.setattr(module, "_SLACK", 0)  # so that the file is written anew all the time
-        path = Path(folder, "state.jsonl")
-        store, wanted = Store(path), dict[str, object]()
-        for change in changes:
-            write(store, change)
-            wanted |= change
-        wanted = {name: value for name, value in wanted.items() if value is not None}
-        whole = path.read_bytes()
-        write(store, {"a": "x" * 50, "b": None, "new": 1})
+def test_changes_are_read_back(tmp_path: Path) -> None:
+    """Names and values are any text; what is removed or not changed is no error."""
+    store = Store(tmp_path / "state.sqlite")
+    for change in ({"a": b"1", 'c/ä\n"': b'"two\\nlines"'}, {"a": None, "b": None}, {"a": b"2"}, {"a": b"2"}, {}):
+        store.write(change)
+        wanted = dict(store.values)
         store.close()
-        torn = path.read_bytes()
-        if torn.startswith(whole):  # else the file was written anew, in one step
-            path.write_bytes(torn[: len(whole) + min(cut, len(torn) - len(whole) - 1)])
-            assert read(path) == wanted
-        path.write_bytes(torn)
-        assert read(path) == {
-            **{name: wanted[name] for name in wanted if name not in ("a", "b")},
-            "a": "x" * 50,
-            "new": 1,
-        }
+        store = Store(tmp_path / "state.sqlite")
+        assert store.values == wanted
+    store.close()
+    assert wanted == {"a": b"2", 'c/ä\n"': b'"two\\nlines"'}
+
+
+def test_names_keep_their_order(tmp_path: Path) -> None:
+    """Names come back in the order in which they came, however often their values changed."""
+    store = Store(tmp_path / "state.sqlite")
+    store.write({"b": b"1", "a": b"1", "gone": b"1"})
+    store.write({"c": b"1", "b": b"2", "gone": None})
+    store.close()
+    store = Store(tmp_path / "state.sqlite")
+    assert [*store.values] == ["b", "a", "c"]
+    store.close()
 
 
 def test_the_file_stays_small(tmp_path: Path) -> None:
-    """What is out of date is dropped now and then."""
-    store = Store(tmp_path / "state.jsonl")
-    for number in range(3000):
+    """What is out of date takes no place."""
+    store = Store(tmp_path / "state.sqlite")
+    for number in range(500):
         store.write({"name": json.dumps(f"{number} " * 500).encode()})
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 6_000_000
     store.close()
-    assert (tmp_path / "state.jsonl").stat().st_size < 3_000_000
-    assert list(tmp_path.iterdir()) == [tmp_path / "state.jsonl"]
+    assert (tmp_path / "state.sqlite").stat().st_size < 100_000
+    assert list(tmp_path.iterdir()) == [tmp_path / "state.sqlite"]
 
 
-def test_what_has_not_changed_is_not_written(tmp_path: Path) -> None:
-    """Writing the same again adds nothing to the file."""
-    store = Store(tmp_path / "state.jsonl")
+def test_two_do_not_use_one_file(tmp_path: Path) -> None:
+    """Whoever comes second is told; the file is free again when the first has closed it."""
+    store = Store(tmp_path / "state.sqlite")
+    with pytest.raises(StateError, match="Another Local Bedrock uses"):
+        Store(tmp_path / "state.sqlite")
     store.write({"a": b"1"})
-    size = (tmp_path / "state.jsonl").stat().st_size
-    store.write({"a": b"1", "b": None})
     store.close()
-    assert (tmp_path / "state.jsonl").stat().st_size == size
+    again = Store(tmp_path / "state.sqlite")
+    assert again.values == {"a": b"1"}
+    again.close()
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"airflow-bedrock local state":3}\nnonsense\n{"a":1}\n'])
-def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
-    """A file that is something else, or damaged in the middle, is an error that says what to do."""
-    path = tmp_path / "state.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(StateError, match="Move it away"):
-        Store(path)
-    assert path.read_bytes() == content
+def test_another_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A file that is something else, or of another version, is an error that says what to do."""
+    text, newer = tmp_path / "text", tmp_path / "newer"
+    text.write_text("{}")
+    with sqlite3.connect(newer) as database:
+        database.executescript("CREATE TABLE state (name, value); PRAGMA user_version=99")
+    database.close()
+    for path in (text, newer):
+        with pytest.raises(StateError, match=r"was not written by this version .* Move it away"):
+            Store(path)
+    assert text.read_text() == "{}"
+    with pytest.raises(StateError, match=r"cannot be used: .* Give another directory"):
+        Store(text / "state.sqlite")
