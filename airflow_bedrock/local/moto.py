@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from moto.core.eventstream import EventStreamEncoder
 from moto.core.model import OperationModel
 from moto.core.parse import RequestDict, RestJSONParser
 from moto.core.request import (
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 __all__ = ["AssumedRole", "FakeKey", "FakeMultipart", "OperationModel", "RequestDict", "service_model"]
+
+encode_message = EventStreamEncoder().encode_message
+"""Encode headers and payload as a message of a stream."""
 
 
 def application() -> WSGIApplication:
@@ -84,6 +88,11 @@ def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, 
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
+        # Of WSGI, what nobody looks at.
+        "REMOTE_ADDR": "127.0.0.1",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
     }
 
 

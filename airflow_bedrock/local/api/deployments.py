@@ -14,10 +14,10 @@ from airflow_bedrock.local.catalog import check_alive
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Deployment, Update
-from airflow_bedrock.local.work.serving import deploy, update
+from airflow_bedrock.local.work.serving import serve
 
 _CREATION = Creation(
-    "CreateCustomModelDeployment", lambda bedrock: bedrock.deployments, deploy, answer="customModelDeploymentArn"
+    "CreateCustomModelDeployment", lambda bedrock: bedrock.deployments, serve, answer="customModelDeploymentArn"
 )
 
 
@@ -75,7 +75,7 @@ def update_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) ->
         _check_model(bedrock, request["modelArn"])
         check_quotas(bedrock, "changing_deployments")
         deployment.update = Update(request["modelArn"])
-    bedrock.world.runner.add(deployment.arn, update(bedrock, deployment))
+    bedrock.world.runner.add(deployment.arn, serve(bedrock, deployment))
     return {"customModelDeploymentArn": deployment.arn}
 
 

@@ -1,20 +1,29 @@
-"""Model import jobs (create, get, list; they cannot be stopped) and imported models (get, list, delete)."""
+"""Models that were trained elsewhere: model import jobs (create, get, list; they cannot be stopped), imported models
+(get, list, delete), and CreateCustomModel.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_bedrock.base_models import BaseModel, base_models
 from airflow_bedrock.local.api.creation import Creation, check_role
+from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.api.tags import check_tags
-from airflow_bedrock.local.errors import invalid
+from airflow_bedrock.local.catalog import foundation_model_arn
+from airflow_bedrock.local.errors import invalid, not_built
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
-from airflow_bedrock.local.state.resources import ImportedModel, ImportJob
-from airflow_bedrock.local.work.importing import import_model
+from airflow_bedrock.local.state.resources import CustomModel, ImportedModel, ImportJob
+from airflow_bedrock.local.work.importing import import_model, register
 
 _CREATION = Creation("CreateModelImportJob", lambda bedrock: bedrock.imports, import_model, tags="jobTags")
+
+_MODEL_CREATION = Creation(
+    "CreateCustomModel", lambda bedrock: bedrock.models, register, answer="modelArn", tags="modelTags"
+)
 
 _UNITS = {"customModelUnitsPerModelCopy": 1, "customModelUnitsVersion": "v1.0"}
 """What an imported model is billed by; AWS reckons it from the model's size."""
@@ -33,6 +42,35 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
         return ImportJob(arn=arn, name=request["jobName"], request=request, creation_time=now, last_modified_time=now)
 
     return _CREATION.once(bedrock, request, make)
+
+
+def create_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
+    """Begin to register a Nova model that was trained elsewhere, and whose checkpoint lies in S3."""
+    check_tags(request, "modelTags")
+    if ("modelSourceConfig" in request) == ("customModelDataSource" in request):
+        raise invalid("The request must have a modelSourceConfig or a customModelDataSource, and not both.")
+    if "customModelDataSource" in request:
+        raise not_built("SageMaker model packages: use modelSourceConfig")
+    arn = bedrock.new_arn("custom-model/imported")
+    if role := request.get("roleArn"):
+        check_role(bedrock, role, arn)
+    base = _base_of(request["modelSourceConfig"]["s3DataSource"]["s3Uri"]).customizable_id
+
+    def make() -> CustomModel:
+        check_new_model(bedrock, request["modelName"])
+        return CustomModel(
+            arn=arn,
+            name=request["modelName"],
+            base_model=base,
+            base_model_arn=foundation_model_arn(bedrock.region, base),
+            type="IMPORTED",
+            creation_time=bedrock.world.clock.now(),
+            kms_key_arn=request.get("modelKmsKeyArn"),
+            status="Creating",
+            request=request,
+        )
+
+    return _MODEL_CREATION.once(bedrock, request, make)
 
 
 def get_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -115,3 +153,10 @@ def _model_summary(model: ImportedModel) -> dict[str, Any]:
         "modelArchitecture": model.architecture,
         "instructSupported": model.instruct,
     }
+
+
+def _base_of(uri: str) -> BaseModel:
+    """Return the Nova model whose name stands in a place in S3, or Nova Lite: nothing else tells."""
+    known = [model for model in base_models() if model.on_demand and model.id.startswith("amazon.nova")]
+    named = (model for model in known if model.id.removeprefix("amazon.").partition("-v")[0] in uri.lower())
+    return next(named, next(model for model in known if model.id == "amazon.nova-lite-v1:0"))

@@ -130,8 +130,5 @@ def _described(job: InvocationJob) -> dict[str, Any]:
         "timeoutDurationInHours": wanted.get("timeoutDurationInHours", _HOURS),
         "jobExpirationTime": job.expiration_time,
         "modelInvocationType": wanted.get("modelInvocationType", "InvokeModel"),
-        "totalRecordCount": job.counts.total,
-        "processedRecordCount": job.counts.processed,
-        "successRecordCount": job.counts.succeeded,
-        "errorRecordCount": job.counts.failed,
+        **job.counts.described,
     }

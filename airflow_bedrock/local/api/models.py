@@ -1,4 +1,4 @@
-"""Custom models: create (from a checkpoint), get, list, delete."""
+"""Custom models: get, list, delete. A customization job makes them, or CreateCustomModel (``imported_models.py``)."""
 
 from __future__ import annotations
 
@@ -6,47 +6,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from airflow_bedrock.base_models import BaseModel, base_models
-from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
-from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
-from airflow_bedrock.local.errors import conflict, invalid, not_built
+from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import CustomModel, Deployment, Job, Throughput
-from airflow_bedrock.local.work.importing import register
-
-_CREATION = Creation("CreateCustomModel", lambda bedrock: bedrock.models, register, answer="modelArn", tags="modelTags")
-
-
-def create_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to register a Nova model that was trained elsewhere, and whose checkpoint lies in S3."""
-    check_tags(request, "modelTags")
-    if ("modelSourceConfig" in request) == ("customModelDataSource" in request):
-        raise invalid("The request must have a modelSourceConfig or a customModelDataSource, and not both.")
-    if "customModelDataSource" in request:
-        raise not_built("SageMaker model packages: use modelSourceConfig")
-    arn = bedrock.new_arn("custom-model/imported")
-    if role := request.get("roleArn"):
-        check_role(bedrock, role, arn)
-    base = _base_of(request["modelSourceConfig"]["s3DataSource"]["s3Uri"]).customizable_id
-
-    def make() -> CustomModel:
-        check_new_model(bedrock, request["modelName"])
-        return CustomModel(
-            arn=arn,
-            name=request["modelName"],
-            base_model=base,
-            base_model_arn=foundation_model_arn(bedrock.region, base),
-            type="IMPORTED",
-            creation_time=bedrock.world.clock.now(),
-            kms_key_arn=request.get("modelKmsKeyArn"),
-            status="Creating",
-            request=request,
-        )
-
-    return _CREATION.once(bedrock, request, make)
 
 
 def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -103,13 +68,6 @@ def check_new_model(bedrock: Bedrock, name: str) -> None:
     if name in coming or find(bedrock.models, name):
         raise invalid("The provided model name is currently in use.")
     check_quotas(bedrock, "custom_models")
-
-
-def _base_of(uri: str) -> BaseModel:
-    """Return the Nova model whose name stands in a place in S3, or Nova Lite: nothing else tells."""
-    known = [model for model in base_models() if model.on_demand and model.id.startswith("amazon.nova")]
-    named = (model for model in known if model.id.removeprefix("amazon.").partition("-v")[0] in uri.lower())
-    return next(named, next(model for model in known if model.id == "amazon.nova-lite-v1:0"))
 
 
 def metrics(job: Job) -> dict[str, Any]:

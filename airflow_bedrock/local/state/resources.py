@@ -285,6 +285,16 @@ class Counts:
     succeeded: int = 0
     failed: int = 0
 
+    @property
+    def described(self) -> dict[str, int]:
+        """What the job and its manifest tell of them."""
+        return {
+            "totalRecordCount": self.total,
+            "processedRecordCount": self.processed,
+            "successRecordCount": self.succeeded,
+            "errorRecordCount": self.failed,
+        }
+
 
 @dataclass(kw_only=True)
 class InvocationJob(Resource):

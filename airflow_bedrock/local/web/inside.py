@@ -44,14 +44,7 @@ def _environ(request: AWSPreparedRequest) -> dict[str, Any]:
     headers = [
         (name, value.decode("latin-1") if isinstance(value, bytes) else str(value)) for name, value in given.items()
     ]
-    return {
-        **environ_of(request.method, parts.path, parts.query, headers, _body(request)),
-        "REMOTE_ADDR": "127.0.0.1",
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        INSIDE: True,
-    }
+    return {**environ_of(request.method, parts.path, parts.query, headers, _body(request)), INSIDE: True}
 
 
 def _body(request: AWSPreparedRequest) -> bytes:

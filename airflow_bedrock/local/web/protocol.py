@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
-from zlib import crc32
 
 import msgspec
 from botocore.utils import parse_timestamp
@@ -23,7 +21,7 @@ from werkzeug.wrappers import Request
 
 from airflow_bedrock.local.api import Answer
 from airflow_bedrock.local.errors import ServiceError, invalid
-from airflow_bedrock.local.moto import OperationModel, RequestDict, parse_rest_json, service_model
+from airflow_bedrock.local.moto import OperationModel, RequestDict, encode_message, parse_rest_json, service_model
 from airflow_bedrock.local.web.reading import read_json, serialization
 from airflow_bedrock.shapes import describe, problems
 
@@ -31,9 +29,6 @@ SERVICES = ("bedrock", "bedrock-runtime")
 """Both sign their requests as ``bedrock``; the path tells them apart."""
 
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
-
-_STRING = 7
-"""The type of a header's value in a stream of events."""
 
 _LABEL = re.compile(r"\\\{(\w+)(\\\+)?\\\}")
 """A label in a path that is escaped as a pattern."""
@@ -147,7 +142,8 @@ def respond_error(
 
 
 def _status(error: ServiceError, operation: OperationModel | None) -> int:
-    shape: Any = operation.service_model.shape_for_error_code(error.code) if operation else None
+    model: Any = operation.service_model if operation else None  # its stubs want codes to be numbers
+    shape = model.shape_for_error_code(error.code) if model else None
     status: int = shape.metadata["error"]["httpStatusCode"] if shape else error.status
     return status
 
@@ -169,23 +165,6 @@ def _timestamp(value: str) -> datetime:
 
 
 def encode_event(name: str, members: Mapping[str, Any]) -> bytes:
-    """Return one event of a streamed answer as a message; bytes among its members are written in base64.
-
-    https://docs.aws.amazon.com/transcribe/latest/dg/streaming-setting-up.html describes the encoding.
-    """
-    headers = b"".join(
-        _header(key, value)
-        for key, value in (
-            (":event-type", name),
-            (":content-type", "application/json"),
-            (":message-type", "event"),
-        )
-    )
-    payload = msgspec.json.encode(members)
-    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
-    message = prelude + struct.pack(">I", crc32(prelude)) + headers + payload
-    return message + struct.pack(">I", crc32(message))
-
-
-def _header(name: str, value: str) -> bytes:
-    return bytes([len(name)]) + name.encode() + struct.pack(">BH", _STRING, len(value)) + value.encode()
+    """Return one event of a streamed answer as a message; bytes among its members are written in base64."""
+    headers = {":event-type": name, ":content-type": "application/json", ":message-type": "event"}
+    return encode_message(headers, msgspec.json.encode(members))

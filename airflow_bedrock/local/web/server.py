@@ -203,11 +203,4 @@ def _environ(scope: Any, body: bytes) -> WSGIEnvironment:
     if matched := _AUTHORITY.match(target):
         target = target[matched.end() :] or "/"
         headers = [("Host", matched[1]), *(one for one in headers if one[0].lower() != "host")]
-    host, port = scope["server"][:2]
-    return {
-        **environ_of(scope["method"], target, query, headers, body),
-        "SERVER_NAME": host,
-        "SERVER_PORT": str(port),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": scope["client"][0],
-    }
+    return environ_of(scope["method"], target, query, headers, body)

@@ -152,15 +152,8 @@ class _Run:
                     return
             content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
             write(self._s3, f"{self._output}/{PurePosixPath(file).name}.out", content, "application/jsonl")
-        counts = self._job.counts
-        manifest = {
-            "totalRecordCount": counts.total,
-            "processedRecordCount": counts.processed,
-            "successRecordCount": counts.succeeded,
-            "errorRecordCount": counts.failed,
-            **self._tokens,
-        }
-        write(self._s3, f"{self._output}/manifest.json.out", msgspec.json.encode(manifest), "application/json")
+        manifest = msgspec.json.encode({**self._job.counts.described, **self._tokens})
+        write(self._s3, f"{self._output}/manifest.json.out", manifest, "application/json")
 
     def _asked(self, record: _Record) -> dict[str, Any]:
         shown: dict[str, Any] = {"recordId": record.recordId, "modelInput": record.modelInput}

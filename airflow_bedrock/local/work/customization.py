@@ -6,6 +6,9 @@ takes longer than its share simply ends later.
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
@@ -26,12 +29,12 @@ from airflow_bedrock.local.learning.training import (
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CustomModel, Job
-from airflow_bedrock.local.work.artefacts import Row, write_metrics
 from airflow_bedrock.local.work.data import Data
 from airflow_bedrock.local.work.events import tell_of_job
 from airflow_bedrock.local.work.examples import examples_of
 from airflow_bedrock.local.work.frame import check_fault, framed
 from airflow_bedrock.local.work.records import DataError, Record
+from airflow_bedrock.local.work.s3 import write
 
 VALIDATED, PROCESSED = 0.15, 0.3
 """The share of the job's time after which the phases before training end."""
@@ -41,6 +44,12 @@ STOPPING = 0.1
 
 WAITING = 3600.0
 """How often a job that waits to train looks by itself, in seconds; it is woken when its turn comes."""
+
+Row = tuple[int, int, float]
+"""Step, epoch, loss."""
+
+TRAINING = "training_artifacts/step_wise_training_metrics.csv"
+VALIDATION = "validation_artifacts/post_fine_tuning_validation"
 
 
 class _Stopped(Exception):  # not an error: somebody asked for it
@@ -163,8 +172,7 @@ class _Run:
         validation: list[Row] = []
         losses: list[float] = []
         stopping = EarlyStopping(self._job.hyperparameters)
-        settings = self._bedrock.world.settings
-        seconds = (1 - PROCESSED) * settings.job_seconds
+        seconds = (1 - PROCESSED) * self._bedrock.world.settings.job_seconds
         for step in train(model, self._training, plan):
             training.append((step.number, step.epoch, step.loss))
             progress.step, progress.epoch, progress.training_loss = step.number, step.epoch, step.loss
@@ -177,11 +185,20 @@ class _Run:
                 if stopping.ends(progress.validation_loss):
                     break
             yield self._put_off(begun) + seconds * step.number / progress.steps
-        output, inner_folder = self._job.request["outputDataConfig"]["s3Uri"], settings.inner_validation_folder
-        write_metrics(self._s3, output, self._job.id, training, validation, inner_folder)
+        self._write_metrics(training, validation)
         last_epoch = [loss for _, epoch, loss in training if epoch == progress.epoch]
         self._job.training_loss = sum(last_epoch) / len(last_epoch)
         self._job.validation_losses = losses
+
+    def _write_metrics(self, training: Sequence[Row], validation: Sequence[Row]) -> None:
+        """Write the training metrics, and the validation metrics when there are any, below the job's output folder."""
+        output: str = self._job.request["outputDataConfig"]["s3Uri"]
+        folder = f"{output.rstrip('/')}/model-customization-job-{self._job.id}"
+        write(self._s3, f"{folder}/{TRAINING}", _table("training_loss", training), "text/csv")
+        if validation:
+            inner = "/validation" if self._bedrock.world.settings.inner_validation_folder else ""
+            file = f"{folder}/{VALIDATION}{inner}/validation_metrics.csv"
+            write(self._s3, file, _table("validation_loss", validation), "text/csv")
 
     def _settings(self) -> dict[str, str]:
         """Return the hyperparameters; those of reinforcement fine-tuning are numbers, and stand elsewhere."""
@@ -254,3 +271,11 @@ def _waiting(bedrock: Bedrock) -> list[Job]:
         and job.phases["training"].status == "NotStarted"
     ]
     return waiting[: max(0, bedrock.world.settings.quotas.training_jobs - training)]
+
+
+def _table(loss_name: str, rows: Sequence[Row]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step_number", "epoch_number", loss_name, "perplexity"])
+    writer.writerows((step, epoch, loss, math.exp(min(loss, 700.0))) for step, epoch, loss in rows)
+    return text.getvalue().encode()

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.local.catalog import askable, check_alive, foundation
+from airflow_bedrock.local.catalog import askable, check_alive
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.learning.model import Answer, LanguageModel, untrained_answer
 from airflow_bedrock.local.learning.tokens import tokenize
@@ -69,8 +69,8 @@ def ask(bedrock: Bedrock, model_id: str, question: Question) -> Reply:
 
     :raises ServiceError: it cannot be asked, or not yet.
     """
-    model = _behind(bedrock, model_id)
-    check_alive(base_of_asked(bedrock, model_id), bedrock.today)
+    base, model = _behind(bedrock, model_id)
+    check_alive(base, bedrock.today)
     if isinstance(model, str):
         return _reply(untrained_answer(model, question.prompt), question)
     return reply_of(model, question)
@@ -123,11 +123,7 @@ def base_of_asked(bedrock: Bedrock, model_id: str) -> str:
 
     :raises ServiceError: there is nothing to ask.
     """
-    with bedrock.world.lock:
-        model_id = _served(bedrock, model_id)
-        if custom := bedrock.models.get(model_id):
-            return custom.base_model
-    return IMPORTED if _IMPORTED in model_id else foundation(bedrock.region, model_id)
+    return _behind(bedrock, model_id)[0]
 
 
 def check_conversation(bedrock: Bedrock, model_id: str) -> None:
@@ -174,19 +170,20 @@ def _texts(blocks: Sequence[Mapping[str, Any]]) -> list[str]:
     return [block["text"] for block in [*blocks, *results] if "text" in block] + said
 
 
-def _behind(bedrock: Bedrock, model_id: str) -> LanguageModel | str:
-    """Return the model that answers, or what an untrained one is made from: its id, or its checkpoint."""
+def _behind(bedrock: Bedrock, identifier: str) -> tuple[str, LanguageModel | str]:
+    """Return the id of the base model, and the model that answers or what an untrained one is made from: the id, or the
+    checkpoint.
+    """
     with bedrock.world.lock:
-        served = _served(bedrock, model_id)
-        if served != model_id and (custom := bedrock.models.get(served)):
-            return bedrock.world.weights.get(served) or custom.checkpoint or ""
-        if _IMPORTED in model_id:
-            return _imported(bedrock, model_id).checkpoint
-    if served != model_id:
-        return askable(bedrock.region, served, provisioned=True)
-    if model_id.startswith("arn:") and not any(kind in model_id for kind in _FOUNDATION):
-        raise invalid(f"The provided model identifier {model_id} cannot be asked: deploy the custom model first.")
-    return askable(bedrock.region, model_id)
+        if _IMPORTED in identifier:
+            return IMPORTED, _imported(bedrock, identifier).checkpoint
+        served = _served(bedrock, identifier)
+        if served != identifier and (custom := bedrock.models.get(served)):
+            return custom.base_model, bedrock.world.weights.get(served) or custom.checkpoint or ""
+    if served.startswith("arn:") and not any(kind in served for kind in _FOUNDATION):
+        raise invalid(f"The provided model identifier {identifier} cannot be asked: deploy the custom model first.")
+    model_id = askable(bedrock.region, served, provisioned=served != identifier)
+    return model_id, model_id
 
 
 def _imported(bedrock: Bedrock, arn: str) -> ImportedModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.state.bedrock import Bedrock
-from airflow_bedrock.local.work.policies import allows, trusts
+from airflow_bedrock.local.work.policies import Decision, decide, trusts
 from airflow_bedrock.local.work.s3 import split_uri
 
 SERVICE = "bedrock.amazonaws.com"
@@ -41,7 +41,8 @@ class Role:
 
     def may(self, action: str, resource: str, **context: str) -> bool:
         """Whether it may do something, such as ``lambda:InvokeFunction`` on a function's ARN."""
-        return not self._checked or allows(self._policies, action, resource, self._context | context)
+        decision = decide(self._policies, action, resource, self._context | context) if self._checked else None
+        return decision in (None, Decision.ALLOWED)
 
     def may_read(self, uri: str) -> bool:
         """Whether it may read an object."""

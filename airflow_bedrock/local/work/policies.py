@@ -52,11 +52,6 @@ def decide(
     )
 
 
-def allows(policies: Iterable[Mapping[str, Any]], action: str, resource: str, context: Context) -> bool:
-    """Whether identity policies allow an action on a resource: one allows it and none denies it."""
-    return decide(policies, action, resource, context) is Decision.ALLOWED
-
-
 def trusts(policy: Mapping[str, Any], service: str, context: Context) -> bool:
     """Whether a trust policy lets a service assume the role."""
     found = _decision(

@@ -8,27 +8,15 @@ from airflow_bedrock.local.state.resources import Deployment, Throughput
 
 
 def serve(bedrock: Bedrock, deployment: Deployment) -> Work:
-    """Go on with what a deployment is in the middle of."""
-    return (deploy if deployment.status == "Creating" else update)(bedrock, deployment)
-
-
-def deploy(bedrock: Bedrock, deployment: Deployment) -> Work:
-    """Make a deployment Active."""
+    """Make a deployment Active, or put a new model behind it; until then, or if a fault stands, the old one answers."""
     yield bedrock.world.runner.started(deployment.arn) + bedrock.world.settings.deployment_seconds
+    change = deployment.update
+    failed = change is not None and bedrock.world.faults.job_failure(deployment.name, "update") is not None
     with bedrock.world.lock:
-        deployment.status = "Active"
-        deployment.last_updated_time = bedrock.world.clock.now()
-
-
-def update(bedrock: Bedrock, deployment: Deployment) -> Work:
-    """Put the new model behind a deployment; until then, or if a fault stands, the old one answers."""
-    yield bedrock.world.runner.started(deployment.arn) + bedrock.world.settings.deployment_seconds
-    failed = bedrock.world.faults.job_failure(deployment.name, "update") is not None
-    with bedrock.world.lock:
-        if change := deployment.update:
+        if change:
             change.status = "UpdateFailed" if failed else "UpdateCompleted"
             deployment.model_arn = deployment.model_arn if failed else change.model_arn
-        deployment.last_updated_time = bedrock.world.clock.now()
+        deployment.status, deployment.last_updated_time = "Active", bedrock.world.clock.now()
 
 
 def provision(bedrock: Bedrock, throughput: Throughput) -> Work:

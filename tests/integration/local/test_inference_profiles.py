@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,6 +51,12 @@ def test_a_profile_by_its_id_and_by_its_arn(service: Service) -> None:
     europe = in_region(service, "eu-west-1")
     answer = refused(europe.get_inference_profile, inferenceProfileIdentifier=PROFILE)
     assert answer[:2] == (404, "ResourceNotFoundException")
+
+
+def test_regions_have_a_source() -> None:
+    """Each group of profiles says where its regions come from, as the docs promise."""
+    groups = tomllib.loads((files("airflow_bedrock.local") / "inference_profiles.toml").read_text())["profiles"]
+    assert {group["regions"] for group in groups} == {"recorded", "guide", "reported", "assumed"}
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_newest_come_first_unless_asked() -> None:
 def test_filters() -> None:
     """Names and times filter; the times themselves are left out."""
     assert wanted(things(12), nameContains="-1") == ["thing-11", "thing-10", "thing-1"]
-    span = {"after": START + timedelta(seconds=1), "before": START + timedelta(seconds=4)}
+    span = {"createdAfter": START + timedelta(seconds=1), "createdBefore": START + timedelta(seconds=4)}
     assert wanted(things(9), **span) == ["thing-3", "thing-2"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.local.work.policies import allows, decide, trusts
+from airflow_bedrock.local.work.policies import Decision, decide, trusts
 
 CONTEXT = {"aws:sourceaccount": "1", "aws:sourcearn": "arn:aws:bedrock:us-east-1:1:model-customization-job/x/y"}
 OBJECT = "arn:aws:s3:::b/data/k.jsonl"
@@ -41,7 +41,7 @@ def policy(**statement: Any) -> dict[str, Any]:
 )
 def test_policies(policies: list[dict[str, Any]], allowed: bool) -> None:
     """One statement has to allow, and none may deny."""
-    assert allows(policies, "s3:GetObject", OBJECT, CONTEXT) is allowed
+    assert (decide(policies, "s3:GetObject", OBJECT, CONTEXT) is Decision.ALLOWED) is allowed
 
 
 REQUEST = {
@@ -94,7 +94,7 @@ REQUEST = {
 )
 def test_conditions(condition: dict[str, Any], met: bool) -> None:
     """A condition that is met makes an Allow allow and a Deny deny; one that is not leaves both without effect."""
-    assert allows([policy(Condition=condition)], "s3:GetObject", OBJECT, REQUEST) is met
+    assert (decide([policy(Condition=condition)], "s3:GetObject", OBJECT, REQUEST) is Decision.ALLOWED) is met
     denied = [policy(), policy(Effect="Deny", Condition=condition)]
     assert decide(denied, "s3:GetObject", OBJECT, REQUEST) == ("explicitDeny" if met else "allowed")
 
