@@ -1,0 +1,110 @@
+"""Promotion and rollback, in an order in which a crash at any call leaves one model serving.
+
+The intent is written down first, under If-Match; then the deployment changes; then the smoke test asks it; then the
+fact is written down, under If-Match again. A try that finds an intent of its own goes on where the earlier one ended.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.registry import register as registers
+from airflow_bedrock.registry.register import ModelVersion, NotPromotedError, Register
+from airflow_bedrock.registry.serving import Deployments
+from airflow_bedrock.registry.store import ConflictError, RegisterStore
+
+log = logging.getLogger(__name__)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promoter:
+    """Puts models behind the deployment of their line.
+
+    :param smoke_test: asks the deployment with the ARN; raises BedrockFatalError where the answer is wrong.
+    :param lease: how long a promotion may take before another one replaces it.
+    """
+
+    store: RegisterStore
+    deployments: Deployments
+    smoke_test: Callable[[str], None]
+    lease: timedelta = timedelta(hours=1)
+    now: Callable[[], datetime] = _now
+
+    def promote(self, name: str, version: ModelVersion) -> Register:
+        """Let the version serve, and return the register; what serves already is left as it is.
+
+        :raises NotPromotedError: the champion stays, since it is of a newer period, or the version was rejected.
+        :raises BedrockFatalError: it failed its smoke test, and the champion serves again; or the service refused.
+        :raises BedrockError: another promotion is under way, or a fault that may pass came between.
+        """
+        register, etag = self._read(name)
+        if register.promotion is None and register.champion and register.champion.model_arn == version.model_arn:
+            self._settle(register)
+            return register
+        try:
+            intent = registers.proposed(register, version, self.now(), lease=self.lease)
+        except NotPromotedError:
+            self._settle(register)
+            raise
+        return self._carry_out(intent, etag)
+
+    def roll_back(self, name: str, by: str, model_arn: str | None = None) -> Register:
+        """Let an earlier version serve again, and return the register.
+
+        :param by: who rolls back.
+        :param model_arn: the version's model; None takes the latest that was not rejected.
+        :raises BedrockFatalError: there is no such version.
+        """
+        register, etag = self._read(name)
+        return self._carry_out(registers.rolled_back(register, model_arn, by, self.now()), etag)
+
+    def _read(self, name: str) -> tuple[Register, str | None]:
+        register, etag = self.store.read(name)
+        return registers.reconciled(register, self.deployments.serving(register), self.now()), etag
+
+    def _carry_out(self, intent: Register, etag: str | None) -> Register:
+        etag = self.store.write(intent, etag)
+        deployment_arn = self.deployments.put(intent, intent.candidate.model_arn)
+        try:
+            self.smoke_test(deployment_arn)
+        except BedrockFatalError as error:
+            self._write_or_yield(registers.abandoned(intent, rejected=True), etag)
+            raise self._taken_back(intent, error) from error
+        fact = registers.confirmed(intent, deployment_arn, self.now())
+        self._write_or_yield(fact, etag)
+        log.info("%s serves as %s, by deployment %s", intent.candidate.model_arn, intent.name, deployment_arn)
+        return fact
+
+    def _write_or_yield(self, register: Register, etag: str) -> None:
+        """Write the register; where another promotion has replaced this one meanwhile, let its model serve."""
+        try:
+            self.store.write(register, etag)
+        except ConflictError:
+            self._settle(self.store.read(register.name)[0])
+            raise
+
+    def _taken_back(self, intent: Register, why: BedrockFatalError) -> BedrockFatalError:
+        """Let the champion serve again, and say so."""
+        model_arn, champion = intent.candidate.model_arn, intent.champion
+        if champion is None:
+            self.deployments.remove(intent, model_arn)
+            left = "No model has served before it; its deployment was deleted."
+        else:
+            self._settle(registers.abandoned(intent, rejected=True))
+            left = f"The champion {champion.model_arn} serves."
+        return BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {why} {left}")
+
+    def _settle(self, register: Register) -> None:
+        """Let the model serve that the register says is to serve, even where that changes meanwhile."""
+        while (due := self.deployments.due(register)) and due != self.deployments.serving(register):
+            log.warning("%s is to serve as %s: putting it behind its deployment", due, register.name)
+            self.deployments.put(register, due)
+            register, _ = self.store.read(register.name)

@@ -1,0 +1,232 @@
+"""The register of one model: who serves, who served before, and who is on the way in. Pure.
+
+The deployment says which model serves; the register says why. A promotion is written down before the deployment changes
+and confirmed afterwards, and :func:`reconciled` settles what a crash has left between the two.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+
+BY_HAND = "not by this registry"
+"""``promoted_by`` of a model that the deployment serves and no promotion has put there."""
+
+
+class NotPromotedError(Exception):
+    """The challenger does not take the champion's place; the message says why. Nothing was changed."""
+
+
+class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model that serves, has served, or is to serve.
+
+    :param model_arn: the custom model's ARN.
+    :param period: the period of its data, an ISO 8601 date or time, or the beginning of one, e.g. ``2026-03``.
+    :param job_arn: the ARN of the customization job that made it.
+    :param dataset: the URI or the digest of its dataset's manifest.
+    :param evaluation: the URI of the evaluation that it was promoted for.
+    :param promoted_by: the task instance that promoted it, e.g. ``retrain.promote scheduled__2026-03-01``.
+    :param promoted_at: when that was confirmed.
+    :param approved_by: the person who approved it; None where nobody was asked.
+    :param approved_at: when.
+    :param deployment_arn: the deployment by which it served last.
+    """
+
+    model_arn: str
+    period: str | None = None
+    job_arn: str | None = None
+    dataset: str | None = None
+    evaluation: str | None = None
+    promoted_by: str | None = None
+    promoted_at: datetime | None = None
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+    deployment_arn: str | None = None
+
+
+class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+    """An intent: the version is about to serve.
+
+    :param since: when it was written down.
+    """
+
+    version: ModelVersion
+    since: datetime
+
+
+class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of one model's line.
+
+    :param name: of the model's line, and of the deployment that serves it.
+    :param deployment_arn: the deployment that callers use; None before the first promotion.
+    :param champion: the version that serves; None before the first promotion.
+    :param promotion: the version that is about to serve; None while none is.
+    :param previous: the versions that served before, newest first.
+    :param rejected: ARNs of models that failed their smoke test or were rolled back.
+    :param unfinished: ARNs of models whose promotion took longer than its lease, and that another promotion replaced.
+    """
+
+    name: str
+    deployment_arn: str | None = None
+    champion: ModelVersion | None = None
+    promotion: Promotion | None = None
+    previous: tuple[ModelVersion, ...] = ()
+    rejected: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
+
+    @property
+    def candidate(self) -> ModelVersion:
+        """The version that is about to serve.
+
+        :raises ValueError: none is.
+        """
+        if self.promotion is None:
+            raise ValueError(f"No model is about to serve as {self.name}")
+        return self.promotion.version
+
+
+def proposed(register: Register, version: ModelVersion, now: datetime, *, lease: timedelta) -> Register:
+    """Write down that the version is about to serve.
+
+    :param lease: how long another promotion may take before it counts as abandoned.
+    :raises NotPromotedError: the champion is of a newer period, or the version was rejected before.
+    :raises BedrockError: another promotion is under way; a retry may find it done.
+    :raises BedrockFatalError: a period is no date or time.
+    """
+    if (reason := _reason_against(register, version)) is not None:
+        raise NotPromotedError(f"{version.model_arn} does not replace the champion of {register.name}: {reason}")
+    unfinished = register.unfinished
+    if (other := register.promotion) is not None and _is_another(other, version):
+        if now - other.since < lease:
+            raise BedrockError(
+                f"{other.version.promoted_by} is promoting {other.version.model_arn} to {register.name} since "
+                f"{other.since:%Y-%m-%d %H:%M} UTC. Nothing was changed; a retry of this task goes on after that."
+            )
+        unfinished = (*unfinished, other.version.model_arn)
+    promotion = Promotion(version=version, since=now)
+    return msgspec.structs.replace(
+        register,
+        promotion=promotion,
+        unfinished=tuple(arn for arn in dict.fromkeys(unfinished) if arn != version.model_arn),
+    )
+
+
+def confirmed(register: Register, deployment_arn: str, now: datetime) -> Register:
+    """Write down that the version on the way in serves; the champion becomes the latest of those before."""
+    version = msgspec.structs.replace(register.candidate, promoted_at=now, deployment_arn=deployment_arn)
+    return _with_champion(register, version, deployment_arn)
+
+
+def abandoned(register: Register, *, rejected: bool) -> Register:
+    """Write down that the version on the way in does not serve.
+
+    :param rejected: whether it must not be promoted again, because it failed its smoke test.
+    """
+    promotion = register.promotion
+    names = (*register.rejected, promotion.version.model_arn) if rejected and promotion else register.rejected
+    return msgspec.structs.replace(register, promotion=None, rejected=tuple(dict.fromkeys(names)))
+
+
+def reconciled(register: Register, serving: str | None, now: datetime) -> Register:
+    """Return the register as the deployment says it is.
+
+    :param serving: the ARN of the model that the deployment serves; None where there is no deployment.
+    """
+    champion, promotion = register.champion, register.promotion
+    if serving is None or (champion is not None and champion.model_arn == serving):
+        return register
+    under_way = {promotion.version.model_arn} if promotion else set()
+    if serving in {*under_way, *register.unfinished, *register.rejected}:
+        return register  # it has not passed its smoke test: its promotion goes on, or the champion takes its place
+    deployment_arn = register.deployment_arn or ""
+    known = next((version for version in register.previous if version.model_arn == serving), None)
+    version = known or ModelVersion(model_arn=serving, promoted_by=BY_HAND)
+    return _with_champion(
+        register, msgspec.structs.replace(version, promoted_at=now, deployment_arn=deployment_arn), deployment_arn
+    )
+
+
+def rolled_back(register: Register, model_arn: str | None, by: str, now: datetime) -> Register:
+    """Write down that an earlier version is about to serve again, and that what serves now is rejected.
+
+    A promotion under way is taken back: then the champion itself is what serves again.
+
+    :param model_arn: of the earlier version; None takes the latest that was not rejected.
+    :param by: who rolls back.
+    :raises BedrockFatalError: there is no such version.
+    """
+    under_way, champion = register.promotion, register.champion
+    version = _earlier(register, model_arn, under_way is not None)
+    gone = {one.model_arn for one in (champion, under_way and under_way.version) if one} - {version.model_arn}
+    return msgspec.structs.replace(
+        register,
+        promotion=Promotion(version=msgspec.structs.replace(version, promoted_by=by), since=now),
+        rejected=tuple(dict.fromkeys((*(arn for arn in register.rejected if arn != version.model_arn), *sorted(gone)))),
+        unfinished=tuple(dict.fromkeys((*register.unfinished, under_way.version.model_arn)))
+        if under_way and under_way.version.model_arn != version.model_arn
+        else register.unfinished,
+    )
+
+
+def _earlier(register: Register, model_arn: str | None, under_way: bool) -> ModelVersion:
+    candidates = [register.champion] if under_way and register.champion else []
+    for version in (*candidates, *register.previous):
+        if version.model_arn == model_arn or (model_arn is None and version.model_arn not in register.rejected):
+            return version
+    what = f"{model_arn} has never served as" if model_arn else "No other model can serve as"
+    raise BedrockFatalError(f"{what} {register.name}: cannot roll back. Nothing was changed.")
+
+
+def kept(register: Register, rollbacks: int) -> set[str]:
+    """Return the ARNs of the models that must not be deleted: champion, promotion, and what a rollback needs."""
+    candidates = [version.model_arn for version in register.previous if version.model_arn not in register.rejected]
+    serving = [one.model_arn for one in (register.champion, register.promotion and register.promotion.version) if one]
+    return {*serving, *candidates[:rollbacks]}
+
+
+def start_of(period: str) -> datetime:
+    """Return when a period starts.
+
+    :raises BedrockFatalError: it is no ISO 8601 date or time, nor the beginning of one.
+    """
+    text = period.strip()
+    for completed in (text, f"{text}-01", f"{text}-01-01"):
+        try:
+            found = datetime.fromisoformat(completed)
+        except ValueError:
+            continue
+        return found.replace(tzinfo=None) if found.tzinfo is None else found.astimezone().replace(tzinfo=None)
+    raise BedrockFatalError(
+        f"Period {period!r} is no date or time: cannot tell whether it is newer than the champion's. Nothing was "
+        "changed. Give it in ISO 8601, such as 2026-03 or 2026-03-01T00:00:00."
+    )
+
+
+def _reason_against(register: Register, version: ModelVersion) -> str | None:
+    if version.model_arn in register.rejected:
+        return "it was rolled back, or failed its smoke test, before"
+    champion = register.champion
+    if version.period is None or champion is None or champion.period is None:
+        return None
+    if start_of(version.period) < start_of(champion.period):
+        return f"its period {version.period} is older than the champion's, {champion.period}"
+    return None
+
+
+def _is_another(promotion: Promotion, version: ModelVersion) -> bool:
+    ours = (version.model_arn, version.promoted_by)
+    return (promotion.version.model_arn, promotion.version.promoted_by) != ours
+
+
+def _with_champion(register: Register, version: ModelVersion, deployment_arn: str) -> Register:
+    before = (register.champion, *register.previous) if register.champion else register.previous
+    return msgspec.structs.replace(
+        register,
+        deployment_arn=deployment_arn or register.deployment_arn,
+        champion=version,
+        promotion=None,
+        previous=tuple(one for one in before if one.model_arn != version.model_arn),
+    )

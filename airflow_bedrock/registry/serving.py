@@ -1,0 +1,134 @@
+"""Putting a model behind the deployment that callers use, and finding out which one is there.
+
+Where botocore knows UpdateCustomModelDeployment, one deployment stays and its model changes. Where it does not, each
+model gets a deployment of its own, and the register points to the one that serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.aws_errors import is_transient
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.registry.register import Register
+
+_UPDATE = "UpdateCustomModelDeployment"
+
+
+@dataclass(frozen=True)
+class Deployments:
+    """The deployments that serve lines of models.
+
+    :param service: Bedrock's operations on deployments.
+    :param delay: seconds between two polls.
+    :param max_polls: maximum number of polls for one change.
+    """
+
+    service: Service
+    delay: float
+    max_polls: int
+
+    @property
+    def in_place(self) -> bool:
+        """Whether one deployment stays and its model changes."""
+        return _UPDATE in self.service.hook.conn.meta.service_model.operation_names
+
+    def serving(self, register: Register) -> str | None:
+        """Return the ARN of the model that callers of the line reach; None where there is no deployment yet."""
+        identifier = register.deployment_arn or (register.name if self.in_place else None)
+        found = self._settled(identifier) if identifier else None
+        return getattr(found, "model", None)
+
+    def due(self, register: Register) -> str | None:
+        """Return the ARN of the model that is to serve, by the register; None where there is none yet."""
+        promotion = register.promotion if self.in_place else None  # else its deployment is another one, and not in use
+        version = promotion.version if promotion else register.champion
+        return version.model_arn if version else None
+
+    def put(self, register: Register, model_arn: str) -> str:
+        """Let the line's deployment serve a model, and return the deployment's ARN.
+
+        :raises BedrockFatalError: the service refused it for good, or the deployment has failed.
+        :raises BedrockError: it does not serve in time, or a fault that may pass came between.
+        """
+        name = register.name if self.in_place else _name_for(register.name, model_arn)
+        identifier = (register.deployment_arn if self.in_place else None) or name
+        found = self._settled(identifier)
+        if found is None:
+            with _explained(f"deploy {model_arn} as {name}"):
+                identifier = (
+                    self.service.create(
+                        {
+                            "modelDeploymentName": name,
+                            "modelArn": model_arn,
+                            "clientRequestToken": _token(name, model_arn),
+                        }
+                    )
+                    or name
+                )
+        elif getattr(found, "model", None) != model_arn:
+            with _explained(f"let deployment {found.arn} serve {model_arn}"):
+                self.service.hook.conn.update_custom_model_deployment(
+                    modelArn=model_arn, customModelDeploymentIdentifier=found.arn
+                )
+        served = self._settled(identifier)
+        if served is None or getattr(served, "model", None) != model_arn:
+            raise BedrockError(
+                f"Deployment {identifier} does not serve {model_arn}: "
+                f"{(served and served.failure_message) or 'no reason was given'}. It serves what it served before; "
+                "another try of this task asks again."
+            )
+        return served.arn
+
+    def remove(self, register: Register, model_arn: str) -> None:
+        """Delete the deployment of a model that was to serve and does not, unless the line needs it."""
+        identifier = register.name if self.in_place else _name_for(register.name, model_arn)
+        found = self._settled(identifier)
+        if found is not None and getattr(found, "model", None) == model_arn:
+            with _explained(f"delete deployment {found.arn}"):
+                self.service.delete(found.arn)
+
+    def _settled(self, identifier: str) -> Seen | None:
+        """Return the deployment when it is neither being made nor updated; None where there is none."""
+        polls = 0
+        while True:
+            with _explained(f"read deployment {identifier}"):
+                found = self.service.get(identifier)
+            if found is None or found.outcome is Outcome.SUCCEEDED:
+                return found
+            if found.outcome is not Outcome.RUNNING:
+                raise BedrockFatalError(DEPLOYMENT.failure_message(found))
+            polls += 1
+            if polls >= self.max_polls:
+                break
+            time.sleep(self.delay)
+        raise BedrockError(
+            f"Deployment {found.arn} is still {found.status} after {polls} polls, {self.delay:g} s apart. It goes on, "
+            "and costs nothing while it is not called; another try of this task waits again."
+        )
+
+
+@contextmanager
+def _explained(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        kind = BedrockError if is_transient(error) or "Conflict" in str(error) else BedrockFatalError
+        raise kind(f"Could not {doing}: {error}") from error
+
+
+def _name_for(name: str, model_arn: str) -> str:
+    return f"{name[:54]}-{_token(name, model_arn)[:8]}"
+
+
+def _token(name: str, model_arn: str) -> str:
+    return hashlib.sha256(f"{name} {model_arn}".encode()).hexdigest()[:32]

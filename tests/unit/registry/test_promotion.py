@@ -1,0 +1,244 @@
+"""Promotion: an older or rejected model never serves for good, and at each call exactly one model serves."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.registry.promotion import Promoter
+from airflow_bedrock.registry.register import ModelVersion, NotPromotedError, Register
+from airflow_bedrock.registry.serving import Deployments
+from airflow_bedrock.registry.store import RegisterStore
+from tests.unit.registry.world import Killed, World
+
+NAME = "router"
+BAD = "bad"  # in the ARN of a model that fails its smoke test
+
+
+class Line:
+    """A line of models, whose promotions each run in a process of their own."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        self.world = World(in_place=in_place)
+        self.minutes = count()
+
+    def promoter(self) -> Promoter:
+        world: Any = self.world
+        return Promoter(
+            store=RegisterStore("s3://bucket/registry", lambda: world),
+            deployments=Deployments(self.world.service(), delay=0, max_polls=3),
+            smoke_test=self._smoke_test,
+            now=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=next(self.minutes)),
+        )
+
+    def promote(self, model: str, period: int, run: str = "run") -> Register:
+        version = ModelVersion(model_arn=model, period=f"{2000 + period}", promoted_by=run)
+        return self.promoter().promote(NAME, version)
+
+    @property
+    def register(self) -> Register:
+        return msgspec.json.decode(self.world.objects[f"registry/{NAME}.json"][1], type=Register)
+
+    @property
+    def serving(self) -> str:
+        arn = self.register.deployment_arn
+        return self.world.model_of(arn or NAME)
+
+    def _smoke_test(self, deployment_arn: str) -> None:
+        if BAD in self.world.model_of(deployment_arn):
+            raise BedrockFatalError("Its answer was empty.")
+
+
+@pytest.fixture(params=[True, False], ids=["in place", "by pointer"])
+def line(request: pytest.FixtureRequest) -> Line:
+    return Line(in_place=request.param)
+
+
+def test_a_newer_model_takes_the_champions_place_and_an_older_one_does_not(line: Line) -> None:
+    """Whatever the order in which a backfill ends."""
+    line.promote("m2", 2)
+    line.promote("m4", 4)
+    with pytest.raises(NotPromotedError, match="older than the champion's"):
+        line.promote("m3", 3)
+    assert (line.serving, line.register.champion.model_arn) == ("m4", "m4")  # type: ignore[union-attr]  # there is one
+    assert [one.model_arn for one in line.register.previous] == ["m2"]
+
+
+def test_a_promotion_again_changes_nothing(line: Line) -> None:
+    """A cleared task, or a retry after its last call, finds its model serving."""
+    line.promote("m1", 1)
+    objects = dict(line.world.objects)
+    line.promote("m1", 1, run="again")
+    assert line.world.objects == objects
+
+
+def test_a_model_that_fails_its_smoke_test_gives_its_place_back(line: Line) -> None:
+    """And is never promoted again."""
+    line.promote("m1", 1)
+    with pytest.raises(BedrockFatalError, match=r"answer was empty.*champion m1 serves"):
+        line.promote(BAD, 2)
+    assert line.serving == "m1"
+    with pytest.raises(NotPromotedError, match="smoke test"):
+        line.promote(BAD, 2)
+
+
+def test_a_first_model_that_fails_its_smoke_test_leaves_nothing(line: Line) -> None:
+    """Nothing served before it, so nothing serves after it."""
+    with pytest.raises(BedrockFatalError, match="its deployment was deleted"):
+        line.promote(BAD, 1)
+    assert line.world.deployments == {}
+
+
+def test_what_a_person_has_deployed_by_hand_is_the_champion() -> None:
+    """The deployment is the truth of who serves; the register follows it."""
+    line = Line(in_place=True)
+    line.promote("m1", 1)
+    line.world.deployments[NAME]["modelArn"] = "by hand"
+    line.promote("m2", 2)
+    assert [one.model_arn for one in line.register.previous] == ["by hand", "m1"]
+
+
+def test_a_rollback_lets_the_earlier_model_serve_and_rejects_the_later(line: Line) -> None:
+    """A retrain of the same period may be promoted; the model that was rolled back may not."""
+    line.promote("m1", 1)
+    line.promote("m2", 2)
+    line.promoter().roll_back(NAME, "ann")
+    assert line.serving == "m1"
+    assert line.register.champion.promoted_by == "ann"  # type: ignore[union-attr]  # there is one
+    with pytest.raises(NotPromotedError, match="rolled back"):
+        line.promote("m2", 2)
+    line.promote("m2 anew", 2)
+    assert line.serving == "m2 anew"
+    line.promoter().roll_back(NAME, "ann", "m2")
+    assert line.serving == "m2"
+    with pytest.raises(BedrockFatalError, match="has never served"):
+        line.promoter().roll_back(NAME, "ann", "m9")
+
+
+def test_a_rollback_takes_back_a_promotion_that_a_kill_has_left(line: Line) -> None:
+    """The champion serves, and the model that was on its way does not come back."""
+    line.promote("m1", 1)
+    line.world.before[line.world.calls + 6] = killed
+    with pytest.raises(Killed):
+        line.promote("m2", 2)
+    line.promoter().roll_back(NAME, "ann")
+    assert line.serving == "m1"
+    with pytest.raises(NotPromotedError):
+        line.promote("m2", 2)
+
+
+def killed() -> None:
+    raise Killed
+
+
+def calls_of_a_promotion(*, in_place: bool, model: str) -> int:
+    line = Line(in_place=in_place)
+    line.promote("m1", 1)
+    before = line.world.calls
+    with suppress(BedrockError):
+        line.promote(model, 2)
+    return line.world.calls - before
+
+
+@pytest.mark.parametrize("model", ["m2", BAD])
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by pointer"])
+def test_a_promotion_that_is_killed_at_any_call_is_ended_by_its_next_try(in_place: bool, model: str) -> None:
+    """At each call one model serves; the next try ends as if nothing had happened."""
+    calls = calls_of_a_promotion(in_place=in_place, model=model)
+    assert calls >= 5
+    for number in range(1, calls + 1):
+        for when in ("before", "after"):
+            line = Line(in_place=in_place)
+            line.promote("m1", 1)
+            line.world.changed = lambda line=line: assert_one_serves(line)  # type: ignore[misc]  # the line of this round
+            getattr(line.world, when)[line.world.calls + number] = killed
+            with suppress(Killed, BedrockError):
+                line.promote(model, 2)
+            with suppress(BedrockError, NotPromotedError):
+                line.promote(model, 2)
+            assert line.serving == ("m1" if model == BAD else "m2"), (number, when)
+            assert line.register.promotion is None
+
+
+def assert_one_serves(line: Line) -> None:
+    assert line.serving
+
+
+OTHERS = st.fixed_dictionaries(
+    {
+        "period": st.integers(1, 6),
+        "bad": st.booleans(),
+        "stalled": st.booleans(),
+        "at": st.integers(1, 12),
+        "what": st.sampled_from(["nothing", "kill before", "kill after", "another within"]),
+    }
+)
+
+
+@given(in_place=st.booleans(), runs=st.lists(OTHERS, min_size=2, max_size=8))
+@settings(max_examples=200, deadline=None)
+def test_whatever_happens_in_whatever_order(in_place: bool, runs: list[dict[str, Any]]) -> None:
+    """Kills at any call, two at once, promotions that take longer than their lease: the newest good model serves."""
+    line = Line(in_place=in_place)
+    line.promote("m0", 0)
+    confirmed = [0]
+
+    def serves() -> None:
+        assert line.serving
+        champion = line.register.champion
+        assert champion is not None
+        assert BAD not in champion.model_arn
+        period = int(champion.period or "") - 2000
+        assert period >= confirmed[-1], "an older model has become champion"
+        confirmed.append(period)
+
+    line.world.changed = serves
+    for number, run in enumerate(runs):
+        attempt(line, number, run, runs[: number % 2])
+    settle(line)
+    champion = line.register.champion
+    assert champion is not None
+    assert line.serving == champion.model_arn
+    assert BAD not in line.serving
+
+
+def attempt(line: Line, number: int, run: dict[str, Any], others: list[dict[str, Any]]) -> None:
+    """Run a promotion, in which something happens at one of its calls."""
+    at = line.world.calls + run["at"]
+    match run["what"]:
+        case "kill before":
+            line.world.before[at] = killed
+        case "kill after":
+            line.world.after[at] = killed
+        case "another within":
+            line.world.before[at] = lambda: within(line, number, run, others)
+    promote(line, number, run)
+    line.world.before.clear()
+    line.world.after.clear()
+
+
+def within(line: Line, number: int, run: dict[str, Any], others: list[dict[str, Any]]) -> None:
+    """Another task's whole promotion, between two calls of this one; perhaps when its lease has run out."""
+    if run["stalled"]:
+        line.minutes = count(next(line.minutes) + 120)
+    for other in [*others, {"period": 7 - run["period"], "bad": False}]:
+        promote(line, 100 + number, other)
+
+
+def promote(line: Line, number: int, run: dict[str, Any]) -> None:
+    with suppress(BedrockError, NotPromotedError, Killed):
+        line.promote(f"{BAD if run['bad'] else 'm'}-{run['period']}-{number}", run["period"], run=f"run {number}")
+
+
+def settle(line: Line) -> None:
+    """A last promotion, after all leases: of the newest period, or refused."""
+    line.minutes = count(next(line.minutes) + 120)
+    line.promote("last", 9, run="last")
