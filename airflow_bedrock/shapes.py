@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import botocore
 import msgspec
 
 # The service model writes "any of these characters, dashes included" in a way that takes Python's `re` exponential
@@ -100,15 +99,17 @@ class _ServiceModel(msgspec.Struct):
     shapes: dict[str, msgspec.Raw]
 
 
-def missing_in_botocore(name: str, installed: str = botocore.__version__) -> str:
+def missing_in_botocore(name: str, installed: str | None = None) -> str:
     """Return a sentence on what the installed botocore does not know and a newer one does; empty where it is not that.
 
     :param name: an operation, a member of its request (``Operation.member.member``) or a value (``….member=VALUE``).
     """
-    import tomllib  # here, since only an error needs it
+    import tomllib  # here, since only an error needs them
 
+    import botocore
     from packaging.version import Version
 
+    installed = installed or botocore.__version__
     first = tomllib.loads((Path(__file__).parent / "first_botocore.toml").read_text()).get(name)
     if first is None or Version(installed) >= Version(first):
         return ""

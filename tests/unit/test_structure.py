@@ -34,11 +34,12 @@ MAY_IMPORT = {
     "hooks": CORE,
     "jobs": {*CORE, "hooks.bedrock"},
     "links": CORE,
+    "registry": ENGINE,
     "storage": FOR_TASKS,
     "converse": {*FOR_TASKS, "datasets"},
     "triggers": {*ENGINE, "hooks"},
     "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.base"},
-    "operators": {*ENGINE, *FACE, "storage", "converse", "datasets", "evaluation"},
+    "operators": {*ENGINE, *FACE, "registry", "storage", "converse", "datasets", "evaluation"},
     "local": FACTS,
     "cli": {"customization", "jobs.command", "local.command"},
 }
