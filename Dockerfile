@@ -22,5 +22,5 @@ USER airflow
 COPY --from=build /tmp/package/pins.txt /tmp/package/dist/*.whl /tmp/package/
 # Naming Airflow's own version keeps pip from moving it.
 RUN pip install --no-cache-dir --constraint /tmp/package/pins.txt "apache-airflow==${AIRFLOW_VERSION}" \
-        "$(echo /tmp/package/*.whl)[local,prep,eval]" \
+        "$(echo /tmp/package/*.whl)[local,prep,evaluation]" \
     && pip check

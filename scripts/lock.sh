@@ -19,5 +19,5 @@ lock() {
 }
 
 lock pyproject.toml --extra dev "$@" -o constraints.txt
-lock pyproject.toml tests/compat/requirements.in --config-file tests/compat/uv.toml --extra local --extra eval "$@" \
+lock pyproject.toml tests/compat/requirements.in --config-file tests/compat/uv.toml --extra local --extra evaluation "$@" \
     -o tests/compat/requirements.txt

@@ -1,8 +1,9 @@
-"""Which of two models answered the same questions better, and whether that can be chance."""
+"""Which of two models answered the same questions better, by how much, and whether that can be chance."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -18,52 +19,63 @@ class Verdict(StrEnum):
     UNDECIDED = "undecided"
 
 
-@dataclass(slots=True, kw_only=True)
-class Comparison:
-    """Running tally of two models' scores on the same records, in constant memory.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How much more one model has of a metric than another, on the same records.
 
-    :param alpha: significance level: how often, between equal models, a verdict may fall by chance.
+    :param value: candidate minus baseline.
+    :param low: the lower end of its interval.
+    :param high: the upper end.
+    :param p_value: of "there is no difference".
+    :param wins: records on which the candidate has more.
+    :param losses: records on which it has less.
+    :param ties: records on which both have the same.
     """
 
-    alpha: float = 0.05
-    wins: int = 0
-    losses: int = 0
-    ties: int = 0
+    value: float
+    low: float
+    high: float
+    p_value: float
+    wins: int
+    losses: int
+    ties: int
 
-    def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise ValueError(f"alpha {self.alpha}: a significance level lies between 0 and 1")
-
-    def add(self, candidate: float, baseline: float) -> None:
-        """Take in the two scores of one record."""
-        if candidate > baseline:
-            self.wins += 1
-        elif candidate < baseline:
-            self.losses += 1
-        else:
-            self.ties += 1
-
-    @property
-    def p_value(self) -> float:
-        """Two-sided p-value of the exact sign test; with right-or-wrong scores it is McNemar's exact test."""
-        return sign_test(self.wins, self.losses)
-
-    @property
-    def verdict(self) -> Verdict:
-        """Better or worse only where the difference is significant; undecided otherwise."""
-        if self.wins == self.losses or self.p_value >= self.alpha:
-            return Verdict.UNDECIDED
-        return Verdict.BETTER if self.wins > self.losses else Verdict.WORSE
+    def decides(self, alpha: float) -> bool:
+        """Whether so many records differ that chance could be ruled out if all of them went one way: 6 at 5 %."""
+        return (self.wins + self.losses) >= 1 + math.log2(1 / alpha)
 
 
-def sign_test(wins: int, losses: int) -> float:
-    """Return the chance that equal models differ at least as much as this, ties left out.
+def verdict(difference: Difference, *, alpha: float, minimum_gain: float) -> Verdict:
+    """Better only where the whole interval lies above the gain that was asked for, worse only where it lies below 0."""
+    if not difference.decides(alpha):
+        return Verdict.UNDECIDED
+    if difference.low > minimum_gain:
+        return Verdict.BETTER
+    return Verdict.WORSE if difference.high < 0 else Verdict.UNDECIDED
+
+
+def losing(slices: Mapping[str, Difference], *, alpha: float, max_loss: float) -> list[str]:
+    """Return the slices on which the candidate is worse by more than ``max_loss``, the interval ruling out less.
+
+    :param slices: with intervals at :func:`corrected` confidence, since somewhere among many slices chance alone
+        makes one look bad.
+    """
+    return [name for name, one in slices.items() if one.decides(alpha) and one.high < -max_loss]
+
+
+def corrected(alpha: float, looked_at: int) -> float:
+    """Return the significance level for each of several, so that all together keep ``alpha`` (Bonferroni)."""
+    return alpha / max(1, looked_at)
+
+
+def mcnemar(wins: int, losses: int) -> float:
+    """Return the p-value of McNemar's exact test: equal models differ at least as much as this, ties left out.
 
     That is twice the lower tail of the binomial distribution with p = 1/2, at most 1: exact up to 1000 wins and
     losses together, with a relative error below 1e-6 beyond. McNemar, Psychometrika 12 (1947).
 
-    :param wins: records on which the first model was better, not negative.
-    :param losses: records on which the second model was better, not negative.
+    :param wins: records on which the first model alone was right, not negative.
+    :param losses: records on which the second model alone was right, not negative.
     """
     total, fewer = wins + losses, min(wins, losses)
     if wins == losses:
@@ -96,3 +108,9 @@ def wilson_interval(correct: int, total: int, alpha: float = 0.05) -> tuple[floa
     centre = share + weight / 2
     half = z * math.sqrt(share * (1 - share) / total + weight / (4 * total))
     return max(0.0, (centre - half) / (1 + weight)), min(1.0, (centre + half) / (1 + weight))
+
+
+def percentiles(values: Sequence[float], shares: Sequence[float] = (0.5, 0.9, 0.99)) -> list[float]:
+    """Return the values below which these shares of them lie (nearest rank)."""
+    ordered = sorted(values)
+    return [ordered[max(0, math.ceil(share * len(ordered)) - 1)] for share in shares]

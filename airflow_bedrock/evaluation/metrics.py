@@ -1,49 +1,241 @@
-"""How good one answer is, 0 to 1, measured against the reference answer."""
+"""How good answers are, by name: of single answers, and of all together where that is more than their mean.
+
+What needs a library is in a module of its own (:mod:`.text`, :mod:`.labels`), which is loaded when it is asked for: the
+names alone are known wherever a DAG is parsed.
+"""
 
 from __future__ import annotations
 
+import inspect
+import json
+import math
+import re
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
-Metric = Callable[[str, str], float]
-"""``metric(answer, reference)``: 0 for the worst, 1 for the best."""
+if TYPE_CHECKING:
+    from airflow_bedrock.evaluation.bootstrap import Floats
+
+Score = Callable[[str, str], float]
+"""``score(answer, reference)``: 0 for the worst, 1 for the best."""
+
+
+class Metric:
+    """The mean of the scores of single answers; what is more than that overrides statistics and value.
+
+    :param name: what it is called in results.
+    :param score: the score of an answer, given the reference.
+    :param right_or_wrong: whether a score is 0 or 1, nothing between.
+    :param needs_reference: whether there is no score without a reference answer.
+    """
+
+    columns = 1
+    """How many statistics an answer has."""
+
+    def __init__(self, name: str, score: Score, *, right_or_wrong: bool = False, needs_reference: bool = True) -> None:
+        self.name = name
+        self.score = score
+        self.right_or_wrong = right_or_wrong
+        self.needs_reference = needs_reference
+
+    def learn(self, reference: str) -> None:
+        """Take note of a reference answer, before the first answer is scored.
+
+        :raises ValueError: there are more different ones than the metric can do with.
+        """
+
+    def ready(self) -> None:
+        """Make ready, when all references have been learnt."""
+
+    def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
+        """Return what an answer adds to the sums that the value is made of."""
+        return (score,)
+
+    def value(self, sums: Floats) -> Floats:
+        """Return the metric of many answers.
+
+        :param sums: of their statistics, and of their number in the last column; each row gives a value.
+        """
+        mean: Floats = sums[..., 0] / sums[..., -1]
+        return mean
+
 
 # A model that was asked for a label may quote it, emphasise it, or end it with a full stop; that is not what is
 # judged. Signs stay: -1 is not 1.
 _EDGES = " .,:;!?\"'`*_()[]{}\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2026"
 
 
-def exact_match(answer: str, reference: str) -> float:
-    """Return 1 if the answer is the reference but for case, Unicode form, white space and punctuation around it."""
-    return float(_plain(answer) == _plain(reference))
-
-
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return an answer without case, Unicode form, white space and punctuation around it."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     # A reference that is nothing but punctuation, such as "?", is compared as it is.
     return folded.strip(_EDGES) or folded
 
 
-def _chrf() -> Metric:
-    from sacrebleu.metrics.chrf import CHRF
-
-    scorer = CHRF()
-    return lambda answer, reference: float(scorer.sentence_score(answer, [reference]).score) / 100
+def exact_match(answer: str, reference: str) -> float:
+    """Return 1 if the answer is the reference but for case, Unicode form, white space and punctuation around it."""
+    return float(plain(answer) == plain(reference))
 
 
-METRICS: dict[str, Callable[[], Metric]] = {"exact_match": lambda: exact_match, "chrf": _chrf}
-"""By name, what makes the metric. chrF is sacrebleu's, of single answers, and needs the extra ``eval``."""
+_WORD = re.compile(r"\w+")
+_ARTICLES = frozenset({"a", "an", "the"})
 
 
-def metric(name: str) -> Metric:
-    """Return a metric by its name.
+def token_f1(answer: str, reference: str) -> float:
+    """Return the F1 of the words that answer and reference share, as SQuAD counts them: without case, punctuation and
+    English articles. Rajpurkar et al., SQuAD, EMNLP 2016.
+    """
+    said, wanted = _words(answer), _words(reference)
+    if not said or not wanted:
+        return float(said == wanted)
+    return 2 * (said & wanted).total() / (said.total() + wanted.total())
 
-    :raises ValueError: there is no such metric.
+
+def _words(text: str) -> Counter[str]:
+    return Counter(word for word in _WORD.findall(text.casefold()) if word not in _ARTICLES)
+
+
+_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?```\s*", re.DOTALL)
+
+
+def parsed(text: str) -> Any:
+    """Return the JSON value that an answer is, with or without a code fence around it.
+
+    :raises ValueError: it is not JSON.
+    """
+    fenced = _FENCE.fullmatch(text)
+    try:
+        return json.loads(fenced[1] if fenced else text)
+    except RecursionError as error:
+        raise ValueError("too deep") from error
+
+
+def json_valid(answer: str, reference: str) -> float:
+    """Return 1 if the answer is JSON."""
+    try:
+        parsed(answer)
+    except ValueError:
+        return 0.0
+    return 1.0
+
+
+def json_fields(answer: str, reference: str, fields: Sequence[str] | None = None) -> float:
+    """Return the share of fields that answer and reference agree on, of all that either of them has.
+
+    :param fields: the names of the fields that count; None for all. The values are compared as they are, whole.
+    """
+    wanted = parsed(reference)
+    try:
+        said = parsed(answer)
+    except ValueError:
+        return 0.0
+    if not isinstance(said, dict) or not isinstance(wanted, dict):
+        return float(_same_json(said, wanted))
+    names = {name for name in (*said, *wanted) if fields is None or name in fields}
+    agreed = [name for name in names if name in said and name in wanted and _same_json(said[name], wanted[name])]
+    return len(agreed) / len(names) if names else 1.0
+
+
+def _same_json(one: Any, other: Any) -> bool:
+    """Whether two values are equal as JSON has it: true is not 1."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _regex(pattern: str) -> Metric:
+    expression = re.compile(pattern)
+
+    def score(answer: str, reference: str) -> float:
+        found = expression.search(answer)
+        if found is None or not expression.groups:
+            return float(found is not None)
+        return exact_match(found[1] or "", reference)
+
+    return Metric("regex", score, right_or_wrong=True, needs_reference=bool(expression.groups))
+
+
+def _json_fields(fields: Sequence[str] | None = None) -> Metric:
+    return Metric("json_fields", lambda answer, reference: json_fields(answer, reference, fields))
+
+
+METRICS: Mapping[str, Callable[..., Metric] | str] = {
+    "exact_match": lambda: Metric("exact_match", exact_match, right_or_wrong=True),
+    "accuracy": lambda: Metric("accuracy", exact_match, right_or_wrong=True),
+    "macro_f1": "airflow_bedrock.evaluation.labels:MacroF1",
+    "token_f1": lambda: Metric("token_f1", token_f1),
+    "rouge_l": "airflow_bedrock.evaluation.text:rouge_l",
+    "chrf": "airflow_bedrock.evaluation.text:sentence_chrf",
+    "corpus_chrf": "airflow_bedrock.evaluation.text:CorpusChrf",
+    "sentence_bleu": "airflow_bedrock.evaluation.text:sentence_bleu",
+    "corpus_bleu": "airflow_bedrock.evaluation.text:CorpusBleu",
+    "json_valid": lambda: Metric("json_valid", json_valid, right_or_wrong=True, needs_reference=False),
+    "json_fields": _json_fields,
+    "regex": _regex,
+}
+"""By name, what makes the metric, or where that is."""
+
+Given = str | Mapping[str, Any] | Score
+"""A metric's name; a mapping of ``name`` and the metric's parameters; or a function of answer and reference."""
+
+
+def check(given: Given) -> None:
+    """Find out what can be known, without loading a library, of whether something names a metric.
+
+    :raises ValueError: says what it must be.
+    """
+    name = given.get("name") if isinstance(given, Mapping) else given
+    if callable(name):
+        return
+    if not isinstance(name, str) or name not in METRICS:
+        raise ValueError(f"there is no metric {name!r}, only {', '.join(METRICS)}")
+    maker, parameters = METRICS[name], _parameters(given)
+    if isinstance(maker, str):
+        if parameters:
+            raise ValueError(f"metric {name} takes no parameters")
+        return
+    try:
+        inspect.signature(maker).bind(**parameters)
+        if name == "regex":
+            re.compile(parameters["pattern"])
+    except (TypeError, re.error) as error:
+        raise ValueError(f"metric {name}: {error}") from error
+
+
+def metric(given: Given) -> Metric:
+    """Return a metric.
+
+    :raises ValueError: there is no such metric, or its parameters are not right.
     :raises ImportError: it needs a package that is not installed.
     """
-    if name not in METRICS:
-        raise ValueError(f"there is no metric {name!r}, only {', '.join(METRICS)}")
+    check(given)
+    if callable(given):
+        return _callable(given)
+    name = given["name"] if isinstance(given, Mapping) else given
+    maker = METRICS[name]
     try:
-        return METRICS[name]()
+        make: Callable[..., Metric] = resolve_name(maker) if isinstance(maker, str) else maker
+        return make(**_parameters(given))
     except ImportError as error:
-        raise ImportError(f"metric {name} needs {error.name}: install airflow-bedrock[eval]") from error
+        raise ImportError(f"metric {name} needs {error.name}: install airflow-bedrock[evaluation]") from error
+
+
+def _parameters(given: Given) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name != "name"} if isinstance(given, Mapping) else {}
+
+
+def _callable(function: Score) -> Metric:
+    name = getattr(function, "__name__", type(function).__name__)
+
+    def score(answer: str, reference: str) -> float:
+        try:
+            found = float(function(answer, reference))
+        except Exception as error:
+            # Without its message and its cause, which may hold the answer.
+            raise ValueError(f"metric {name} failed: {type(error).__name__}") from None
+        if not math.isfinite(found):
+            raise ValueError(f"metric {name} returned {found}, which is no number to compare")
+        return found
+
+    return Metric(name, score, needs_reference=False)

@@ -17,7 +17,7 @@ import msgspec
 from airflow_bedrock.converse import Answer, ConverseModel
 from airflow_bedrock.datasets import DatasetError, Example, decode
 from airflow_bedrock.datasets.records import text_digest
-from airflow_bedrock.evaluation import METRICS, Comparison, Metric, exact_match, metric
+from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.evaluation.pool import ordered_map
 from airflow_bedrock.evaluation.tally import ModelTally
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
+    from airflow_bedrock.evaluation import Metric, Rules
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
 
 ROLES = ("candidate", "baseline")
@@ -46,16 +47,13 @@ Answers = tuple[Example, dict[str, Answer]]  # a record and the answer of each r
 _FILES = (*(f"{role}.jsonl" for role in ROLES), "report.json")
 
 
-def _metrics(value: Any) -> list[str]:
-    names = [value] if isinstance(value, str) else list(value) if isinstance(value, (list, tuple)) else []
-    unknown = [name for name in names if not isinstance(name, str) or name not in METRICS]
-    if unknown or not names:
-        raise ValueError(f"must name at least one of {', '.join(METRICS)}, and nothing else{_listed(unknown)}")
-    return names
-
-
-def _listed(unknown: Sequence[object]) -> str:
-    return f" (there is no metric {', '.join(map(repr, unknown))})" if unknown else ""
+def _metrics(value: Any) -> list[metric_names.Given]:
+    given = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not given:
+        raise ValueError(f"must name at least one of {', '.join(metric_names.METRICS)}")
+    for one in given:
+        metric_names.check(one)
+    return given
 
 
 _MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
@@ -70,6 +68,7 @@ _RULES: Mapping[str, Rule] = {
     "concurrency": whole(1),
     "metrics": _metrics,
     "alpha": rendered(real(0, 1, between=True)),
+    "minimum_gain": rendered(real(0)),
     "ready_timeout": real(0),
     "kms_key_id": optional(named(text)),
 }
@@ -84,8 +83,11 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     evaluation job takes as inference of your own (``precomputedInferenceSource``), and ``report.json``.
 
     Returns (XCom) a mapping: ``candidate`` and ``baseline``, each ``{model, accuracy, correct, n}``; ``wins``,
-    ``losses``, ``ties``, ``p_value``; ``verdict``: ``better`` only if the candidate has more wins than losses and
-    chance is ruled out at ``alpha``, likewise ``worse``, otherwise ``undecided``; ``report_uri``.
+    ``losses``, ``ties``, ``p_value``; ``difference``: ``{metric, value, low, high}``, candidate minus baseline, with
+    its interval; ``verdict``: ``better`` only if all of that lies above ``minimum_gain``, ``worse`` if it lies below
+    0, otherwise ``undecided``; ``reason``: why, in words; ``report_uri``.
+
+    It needs the extra ``evaluation``.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-evaluation-prompt-datasets-judge.html
@@ -101,9 +103,11 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         (templated)
     :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
     :param concurrency: how many questions are under way at once.
-    :param metrics: one or several of ``exact_match`` and ``chrf`` (extra ``eval``); the first one decides who wins a
-        record.
+    :param metrics: one or several of ``exact_match``, ``accuracy``, ``macro_f1``, ``token_f1``, ``rouge_l``, ``chrf``,
+        ``corpus_chrf``, ``sentence_bleu``, ``corpus_bleu``, ``json_valid``, ``json_fields``, ``regex``; a mapping of
+        ``name`` and the metric's parameters; or a function of answer and reference. The first one decides.
     :param alpha: significance level of the verdict, between 0 and 1. (templated)
+    :param minimum_gain: by how much of the first metric the candidate must be better, at least. (templated)
     :param ready_timeout: seconds to wait for a model that is not ready yet.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
         (templated)
@@ -123,6 +127,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         "max_records",
         "max_tokens",
         "alpha",
+        "minimum_gain",
         "kms_key_id",
     )
 
@@ -137,8 +142,9 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         max_tokens: int | str = 64,
         temperature: float | None = 0.0,
         concurrency: int = 8,
-        metrics: str | Sequence[str] = ("exact_match",),
+        metrics: metric_names.Given | Sequence[metric_names.Given] = ("exact_match",),
         alpha: float | str = 0.05,
+        minimum_gain: float | str = 0.0,
         ready_timeout: float = 600.0,
         kms_key_id: str | None = None,
         multiple_outputs: bool = True,
@@ -155,6 +161,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         self.concurrency = concurrency
         self.metrics = metrics
         self.alpha = alpha
+        self.minimum_gain = minimum_gain
         self.ready_timeout = ready_timeout
         self.kms_key_id = kms_key_id
         self._arguments(_RULES, _conflicts).check_literals()
@@ -176,10 +183,11 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
                 evaluation = self._evaluation(arguments)
                 storage.check_folder(self.output_uri)
                 source = stack.enter_context(storage.read(self.test_data_uri))
-                chosen = self._choose(source, arguments["max_records"])
+                chosen = self._choose(source, arguments["max_records"], evaluation)
             source.seek(0)
             with ExitStack() as files:
                 outputs = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in ROLES}
+                evaluation.ready()
                 for answers in stack.enter_context(closing(self._answers(source, chosen, arguments))):
                     evaluation.add(answers)
                     for role, output in outputs.items():
@@ -188,19 +196,28 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
 
     def _evaluation(self, arguments: Mapping[str, Any]) -> _Evaluation:
         try:
-            metrics = {name: metric(name) for name in arguments["metrics"]}
-        except ImportError as error:
-            raise BedrockFatalError(str(error)) from error
-        models = {"candidate": self.candidate_model_id, "baseline": self.baseline_model_id}
-        return _Evaluation(models, metrics, Comparison(alpha=arguments["alpha"]))
+            from airflow_bedrock.evaluation.scoring import Rules
 
-    def _choose(self, source: BinaryIO, max_records: int | None) -> Set[int]:
+            metrics = [metric_names.metric(given) for given in arguments["metrics"]]
+        except ImportError as error:
+            raise BedrockFatalError(
+                f"Task {self.task_id} needs {error.name or error}: install airflow-bedrock[evaluation]."
+            ) from error
+        models = {"candidate": self.candidate_model_id, "baseline": self.baseline_model_id}
+        return _Evaluation(models, metrics, Rules(alpha=arguments["alpha"], minimum_gain=arguments["minimum_gain"]))
+
+    def _choose(self, source: BinaryIO, max_records: int | None, evaluation: _Evaluation) -> Set[int]:
         """Read the whole file, before the first question is paid for; return the numbers of the records to ask.
 
         They are drawn by their hash and not from the file's beginning, where the records of one kind may stand.
         """
-        hashed = ((text_digest(example.prompt), number) for number, example in _read(self.test_data_uri, source))
-        chosen = {number for _, number in heapq.nsmallest(max_records or sys.maxsize, hashed)}
+
+        def hashed() -> Iterator[tuple[bytes, int]]:
+            for number, example in _read(self.test_data_uri, source):
+                evaluation.learn(example.completion)
+                yield text_digest(example.prompt), number
+
+        chosen = {number for _, number in heapq.nsmallest(max_records or sys.maxsize, hashed())}
         if not chosen:
             raise BedrockFatalError(f"{self.test_data_uri} holds no record: there is nothing to evaluate on.")
         return chosen
@@ -240,9 +257,9 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         return client
 
     def _publish(self, storage: Storage, evaluation: _Evaluation, folder: Path) -> dict[str, Any]:
-        result = evaluation.result()
+        result, report = evaluation.result()
         report_file = folder / _FILES[-1]
-        report = {**evaluation.report(), "test_data_uri": self.test_data_uri}
+        report |= {"test_data_uri": self.test_data_uri}
         report_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
         with _adding("Every question was asked and is billed, but the answers are lost: another try asks all again."):
             for name in _FILES:
@@ -269,44 +286,56 @@ def _adding(said: str) -> Iterator[None]:
 
 
 class _Evaluation:
-    """Both models' tallies and their comparison. The first metric decides who wins a record."""
+    """Both models' tallies and scores. The first metric decides."""
 
-    def __init__(self, model_ids: Mapping[str, str], metrics: Mapping[str, Metric], comparison: Comparison) -> None:
+    def __init__(self, model_ids: Mapping[str, str], metrics: Sequence[Metric], rules: Rules) -> None:
         self.models = {role: ModelTally(model_id) for role, model_id in model_ids.items()}
         self._metrics = metrics
-        self._primary = next(iter(metrics))
-        self._comparison = comparison
+        self._rules = rules
+        self._number = 0
+
+    def learn(self, reference: str) -> None:
+        try:
+            for metric in self._metrics:
+                metric.learn(reference)
+        except ValueError as error:
+            raise BedrockFatalError(f"Cannot evaluate: {error}.") from error
+
+    def ready(self) -> None:
+        from airflow_bedrock.evaluation.scoring import Scoring
+
+        for metric in self._metrics:
+            metric.ready()
+        self._scoring = Scoring(list(self.models), self._metrics, self._rules)
 
     def add(self, answers: Answers) -> None:
         example, answer_of = answers
-        primary = {}
+        self._number += 1
         for role, answer in answer_of.items():
-            scores = {name: score(answer.text, example.completion) for name, score in self._metrics.items()}
-            primary[role] = scores[self._primary]
             self.models[role].add(
-                correct=bool(exact_match(answer.text, example.completion)),
-                scores=scores,
-                stop_reason=answer.stop_reason,
-                input_tokens=answer.input_tokens,
-                output_tokens=answer.output_tokens,
+                stop_reason=answer.stop_reason, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens
             )
-        self._comparison.add(primary["candidate"], primary["baseline"])
+        texts = {role: answer.text for role, answer in answer_of.items()}
+        try:
+            self._scoring.add(self._number, example.completion, texts)
+        except ValueError as error:
+            raise BedrockFatalError(f"Record {self._number}: {error}.") from error
 
-    def result(self) -> dict[str, Any]:
-        comparison = self._comparison
-        return {
-            **{role: tally.summary() for role, tally in self.models.items()},
-            "wins": comparison.wins,
-            "losses": comparison.losses,
-            "ties": comparison.ties,
-            "p_value": comparison.p_value,
-            "verdict": comparison.verdict.value,
+    def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        report = self._scoring.result()
+        models = {role: {**tally.report(), **report["models"][role]} for role, tally in self.models.items()}
+        difference = report["differences"]["baseline"][report["metric"]]
+        result = {
+            **{
+                role: {name: model[name] for name in ("model", "accuracy", "correct", "n")}
+                for role, model in models.items()
+            },
+            **{name: difference[name] for name in ("wins", "losses", "ties", "p_value")},
+            "difference": {"metric": report["metric"], **{name: difference[name] for name in ("value", "low", "high")}},
+            "verdict": report["verdict"],
+            "reason": report["reason"],
         }
-
-    def report(self) -> dict[str, Any]:
-        alpha = self._comparison.alpha
-        tallies = {role: tally.report(alpha) for role, tally in self.models.items()}
-        return {**self.result(), **tallies, "metric": self._primary, "alpha": alpha}
+        return result, {**report, "models": models}
 
 
 def _read(name: str, lines: BinaryIO) -> Iterator[Record]:

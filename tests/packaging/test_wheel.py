@@ -77,7 +77,7 @@ def test_the_metadata_tells_what_it_is(metadata: Message) -> None:
     """Name, version, extras and classifiers are those by which Airflow users and type checkers find a provider."""
     assert (metadata["Name"], metadata["Version"]) == ("airflow-bedrock", __version__)
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"local", "prep", "eval", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"local", "prep", "eval", "evaluation", "dev"}
     assert set(metadata.get_all("Classifier", [])) >= {
         "Framework :: Apache Airflow",
         "Framework :: Apache Airflow :: Provider",

@@ -1,15 +1,83 @@
-"""Metrics of single answers."""
+"""Metrics: on real text their numbers are those of the libraries; what surrounds an answer does not count."""
 
 from __future__ import annotations
 
 import builtins
+import re
+import sys
 from typing import Any
 
+import numpy as np  # noqa: TID253  # a test
 import pytest
-from hypothesis import given
+import sacrebleu  # noqa: TID253  # a test
+from botocore.loaders import create_loader
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
+from sklearn.metrics import f1_score  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
 
-from airflow_bedrock.evaluation import METRICS, exact_match, metric
+from airflow_bedrock.evaluation import METRICS, Metric, exact_match, metric
+from airflow_bedrock.evaluation.metrics import check
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[tuple[str, str]]:
+    """Sentences of AWS's documentation, and what is left of them without some of their words."""
+    operations = create_loader().load_service_model("bedrock", "service-2")["operations"]
+    wanted = [re.sub(r"<[^>]+>", " ", one["documentation"])[:300] for one in list(operations.values())[:60]]
+    return [
+        (" ".join(word for place, word in enumerate(text.split()) if (place + number) % 5), text)
+        for number, text in enumerate(wanted)
+    ]
+
+
+def value(one: Metric, texts: list[tuple[str, str]]) -> float:
+    for _, reference in texts:
+        one.learn(reference)
+    one.ready()
+    rows = [one.statistics(answer, reference, one.score(answer, reference)) for answer, reference in texts]
+    return float(one.value(np.array([*np.sum(rows, axis=0), len(rows)])))
+
+
+def test_text_metrics_are_those_of_the_libraries(texts: list[tuple[str, str]]) -> None:
+    """BLEU and chrF of the corpus and of sentences, and ROUGE-L."""
+    said, wanted = [answer for answer, _ in texts], [reference for _, reference in texts]
+    assert value(metric("corpus_bleu"), texts) == pytest.approx(sacrebleu.corpus_bleu(said, [wanted]).score / 100)
+    assert value(metric("corpus_chrf"), texts) == pytest.approx(sacrebleu.corpus_chrf(said, [wanted]).score / 100)
+    for name, theirs in (("sentence_bleu", sacrebleu.sentence_bleu), ("chrf", sacrebleu.sentence_chrf)):
+        mean = np.mean([theirs(answer, [reference]).score / 100 for answer, reference in texts])
+        assert value(metric(name), texts) == pytest.approx(mean)
+    rouge = RougeScorer(["rougeL"])
+    mean = np.mean([rouge.score(reference, answer)["rougeL"].fmeasure for answer, reference in texts])
+    assert value(metric("rouge_l"), texts) == pytest.approx(mean)
+
+
+@given(st.lists(st.tuples(st.text("ab ", max_size=12), st.text("ab ", min_size=1, max_size=12)), min_size=1))
+def test_corpus_metrics_agree_on_any_text(texts: list[tuple[str, str]]) -> None:
+    """Where nothing matches, or answers are shorter than the n-grams, too."""
+    said, wanted = [answer for answer, _ in texts], [reference for _, reference in texts]
+    expected = sacrebleu.corpus_bleu(said, [wanted]).score / 100
+    assert value(metric("corpus_bleu"), texts) == pytest.approx(expected, abs=1e-9)
+    expected = sacrebleu.corpus_chrf(said, [wanted]).score / 100
+    assert value(metric("corpus_chrf"), texts) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcx"), st.sampled_from("abc")), min_size=1))
+def test_macro_f1_is_that_of_scikit_learn(texts: list[tuple[str, str]]) -> None:
+    """Over the labels of the references; an answer that is none of them is wrong, and no label."""
+    labels = sorted({reference for _, reference in texts})
+    said, wanted = [answer for answer, _ in texts], [reference for _, reference in texts]
+    expected = f1_score(wanted, said, labels=labels, average="macro", zero_division=0)
+    assert value(metric("macro_f1"), texts) == pytest.approx(expected)
+
+
+def test_macro_f1_is_for_labels() -> None:
+    """References that are all different are no labels."""
+    one = metric("macro_f1")
+    for number in range(200):
+        one.learn(str(number))
+    with pytest.raises(ValueError, match="more than 200"):
+        one.learn("200")
 
 
 @pytest.mark.parametrize(
@@ -35,19 +103,74 @@ def test_exact_match(answer: str, reference: str, score: float) -> None:
     assert exact_match(answer, reference) == score
 
 
-@pytest.mark.parametrize("name", METRICS)
-@given(text=st.text(alphabet="abc äß", min_size=1).filter(str.strip), other=st.text(alphabet="xyz", min_size=1))
+@pytest.mark.parametrize(
+    ("given_metric", "answer", "reference", "score"),
+    [
+        ("token_f1", "The cat, sat!", "cat sat down", 0.8),
+        ("token_f1", "", "", 1),
+        ("token_f1", "", "cat", 0),
+        ("json_valid", "```json\n[1]\n```", "", 1),
+        ("json_valid", "[1", "", 0),
+        ("json_valid", "[" * 100_000, "", 0),
+        ("json_fields", '{"a": 1, "b": 2}', '{"b": 3, "a": 1}', 0.5),
+        ("json_fields", '{"a": 1, "x": 0}', '{"a": 1}', 0.5),
+        ("json_fields", '{"a": true}', '{"a": 1}', 0),
+        ("json_fields", "no", '{"a": 1}', 0),
+        ({"name": "json_fields", "fields": ["a"]}, '{"a": [1], "b": 2}', '{"a": [1], "b": 3}', 1),
+        ({"name": "regex", "pattern": r"\d{3}"}, "call 911 now", "", 1),
+        ({"name": "regex", "pattern": r"\d{3}"}, "call 91", "", 0),
+        ({"name": "regex", "pattern": r"answer: (\w+)"}, "So the answer: YES.", "yes", 1),
+        (lambda answer, reference: len(answer) / len(reference), "ab", "abcd", 0.5),
+    ],
+)
+def test_metrics_by_name_and_by_function(given_metric: Any, answer: str, reference: str, score: float) -> None:
+    """Each of them as its documentation has it."""
+    assert metric(given_metric).score(answer, reference) == pytest.approx(score)
+
+
+REFERENCED = sorted({*METRICS} - {"regex", "json_valid", "json_fields"})
+
+
+@pytest.mark.parametrize("name", REFERENCED)
+@settings(max_examples=20)
+@given(
+    text=st.text("abc äß", min_size=1).filter(lambda text: re.search("[bc]", text)), other=st.text("xyz", min_size=1)
+)
 def test_metrics_go_from_0_to_1(name: str, text: str, other: str) -> None:
     """A metric is 1 for the reference itself, and 0 for something that shares nothing with it."""
-    score = metric(name)
-    assert score(text, text) == pytest.approx(1)
-    assert score(other, text) == pytest.approx(0, abs=1e-9)
+    one = metric(name)
+    assert one.score(text, text) == pytest.approx(1)
+    assert one.score(other, text) == pytest.approx(0, abs=0.2 if name.endswith("bleu") else 1e-9)  # BLEU is smoothed
 
 
-def test_unknown_metric() -> None:
-    """A metric that does not exist is named, with those that do."""
-    with pytest.raises(ValueError, match="'bleu', only exact_match, chrf"):
-        metric("bleu")
+@pytest.mark.parametrize(
+    ("given_metric", "message"),
+    [
+        ("blue", "no metric 'blue', only exact_match, "),
+        ({"pattern": "x"}, "no metric None"),
+        ({"name": "regex"}, "missing a required argument: 'pattern'"),
+        ({"name": "regex", "pattern": "("}, "metric regex: missing \\)"),
+        ({"name": "chrf", "order": 3}, "chrf takes no parameters"),
+        (7, "no metric 7"),
+    ],
+)
+def test_what_is_no_metric(given_metric: Any, message: str) -> None:
+    """It is told before any library is loaded."""
+    with pytest.raises(ValueError, match=message):
+        check(given_metric)
+
+
+def test_a_function_that_fails_is_named_without_the_text() -> None:
+    """Its own message may hold the answer."""
+
+    def picky(answer: str, reference: str) -> float:
+        raise RuntimeError(f"cannot score {answer}")
+
+    with pytest.raises(ValueError, match=r"metric picky failed: RuntimeError$") as caught:
+        metric(picky).score("secret", "")
+    assert caught.value.__cause__ is None
+    with pytest.raises(ValueError, match="no number"):
+        metric(lambda answer, reference: float("nan")).score("", "")
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +182,7 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
             raise ModuleNotFoundError(name=name)
         return real(name, *args)
 
+    monkeypatch.delitem(sys.modules, "airflow_bedrock.evaluation.text", raising=False)
     monkeypatch.setattr(builtins, "__import__", without_sacrebleu)
-    with pytest.raises(ImportError, match=r"airflow-bedrock\[eval\]"):
+    with pytest.raises(ImportError, match=r"airflow-bedrock\[evaluation\]"):
         metric("chrf")

@@ -1,0 +1,88 @@
+"""Classification: macro F1, and which label was taken for which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.metrics import precision_recall_fscore_support  # type: ignore[import-untyped]  # no stubs
+
+from airflow_bedrock.evaluation.metrics import Metric, exact_match, plain
+
+if TYPE_CHECKING:
+    from airflow_bedrock.evaluation.bootstrap import Floats
+
+MOST_LABELS = 200
+OTHER = "(none of the labels)"
+"""What stands for an answer that is no label of the reference answers."""
+
+Confusion = Counter[tuple[str, str]]
+"""How often which reference label (first) was answered by which label (second)."""
+
+
+class MacroF1(Metric):
+    """The mean of the labels' F1, each label of the reference answers counting the same."""
+
+    def __init__(self) -> None:
+        super().__init__("macro_f1", exact_match)
+        self._places: dict[str, int] = {}
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels, as they were learnt."""
+        return list(self._places)
+
+    def learn(self, reference: str) -> None:
+        """Take note of a label.
+
+        :raises ValueError: these are no labels: there are more than :data:`MOST_LABELS`.
+        """
+        self._places.setdefault(plain(reference), len(self._places))
+        if len(self._places) > MOST_LABELS:
+            raise ValueError(f"macro_f1 is for labels, and the reference answers have more than {MOST_LABELS}")
+
+    def ready(self) -> None:
+        """Give each label its three columns: right, answered, wanted."""
+        self.columns = 3 * len(self._places)
+
+    def label(self, text: str) -> str:
+        """Return which label an answer is."""
+        return found if (found := plain(text)) in self._places else OTHER
+
+    def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
+        """Return a 1 for each of right, answered and wanted, in the columns of the labels."""
+        counts = [0.0] * self.columns
+        wanted, said = self._places[plain(reference)], self._places.get(plain(answer))
+        counts[3 * wanted + 2] = 1
+        if said is not None:
+            counts[3 * said + 1] = 1
+            counts[3 * said] = float(said == wanted)
+        return counts
+
+    def value(self, sums: Floats) -> Floats:
+        """Return the mean F1 of those labels that occur."""
+        counts = sums[..., : self.columns].reshape(*sums.shape[:-1], -1, 3)
+        right, said, wanted = (counts[..., column] for column in range(3))
+        occurs = said + wanted > 0
+        scores = np.divide(2 * right, said + wanted, out=np.zeros_like(right), where=occurs)
+        value: Floats = scores.sum(axis=-1) / np.maximum(1, occurs.sum(axis=-1))
+        return value
+
+
+def by_label(confusion: Confusion, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and support of each label."""
+    pairs = list(confusion)
+    measured = precision_recall_fscore_support(
+        [wanted for wanted, _ in pairs],
+        [said for _, said in pairs],
+        labels=list(labels),
+        sample_weight=[confusion[pair] for pair in pairs],
+        zero_division=0,
+    )
+    names = ("precision", "recall", "f1", "support")
+    return [
+        {"label": label, **{name: float(column[place]) for name, column in zip(names, measured, strict=True)}}
+        for place, label in enumerate(labels)
+    ]
