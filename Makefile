@@ -53,8 +53,8 @@ lock: ## Write constraints.txt and the compat pins anew; ARGS=--upgrade moves to
 wheel: $(READY) ## Build the wheel and the source distribution into dist/.
 	@exec $(BIN)/python -m build --no-isolation --outdir dist
 
-clean: ## Remove what make made: .venv, .venv-compat, .demo, .ui, dist and caches.
-	rm -rf $(VENV) .venv-compat .demo .ui .cache dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove what make made: .venv, .venv-compat, .venv-live, .demo, .ui, dist and caches.
+	rm -rf $(VENV) .venv-compat .venv-live .demo .ui .cache dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find airflow_bedrock benchmarks dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES): constraints.txt

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
+_NEEDED = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}  # to a HEAD, S3 says 403 and nothing more
 _OF_THE_PATH = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # of the disk are others
 _PLACE = re.compile(
     r"s3://[a-zA-Z0-9._-]+(/.*)?"  # what botocore takes for the name of a bucket
@@ -197,6 +198,9 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
     except (BotoCoreError, ClientError) as error:
         if isinstance(error, ClientError) and error_code(error) in _MISSING:
             raise BedrockFatalError(f"{what}: {_missing(error, uri)}. Check the URI.") from error
+        if isinstance(error, ClientError) and error_code(error) == "403" and error.operation_name in _NEEDED:
+            needed = _NEEDED[error.operation_name]
+            raise BedrockFatalError(f"{what}: {error}. Allow {needed} to the role of the connection.") from error
         raise (BedrockError if is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error
     except FileNotFoundError as error:
         raise BedrockFatalError(f"{what}: it does not exist. Check the URI.") from error

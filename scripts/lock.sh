@@ -1,6 +1,7 @@
 #!/bin/sh
 # Write the pins anew, with their hashes: constraints.txt, which holds every package that the extra `dev` needs, on every
-# supported Python and platform; and tests/compat/requirements.txt, the environment of the oldest supported Airflow.
+# supported Python and platform; scripts/live/requirements.txt, what the image of docker-compose.yaml has beyond that; and
+# tests/compat/requirements.txt, the environment of the oldest supported Airflow.
 # Pins that still fit stay as they are; `--upgrade` moves them all to the newest versions.
 # The index's address stays out of the files, so that they work with whatever mirror a machine uses.
 set -eu
@@ -19,5 +20,8 @@ lock() {
 }
 
 lock pyproject.toml --extra dev "$@" -o constraints.txt
+lock pyproject.toml scripts/live/requirements.in --extra dev --constraint constraints.txt "$@" -o "$scratch/live.txt"
+awk 'NR == FNR { pinned[$1]; next } !/^ / { keep = !($1 in pinned) } keep' constraints.txt "$scratch/live.txt" \
+    >scripts/live/requirements.txt
 lock pyproject.toml tests/compat/requirements.in --config-file tests/compat/uv.toml --extra local --extra evaluation "$@" \
     -o tests/compat/requirements.txt

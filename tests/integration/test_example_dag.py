@@ -1,4 +1,7 @@
-"""The example DAG from raw data to an evaluated model, through Airflow's own ``dag.test()``, on Local Bedrock."""
+"""The example DAG from raw data to an evaluated model, through Airflow's own ``dag.test()``, on Local Bedrock.
+
+It may do what deploy/policies/airflow.json allows, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import csv
 import importlib.util
 import io
 import json
-import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,18 +19,22 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
+from tests.deployed import Deployed, actions, policy
 
 ROOT = Path(__file__).parents[2]
 DAG_FILE = ROOT / "dags" / "finetune_support_router.py"
 CONF = {"services": 5, "test_records": 60}
 
 
-pytestmark = pytest.mark.local_bedrock(job_seconds=2, deployment_seconds=0.5)
+pytestmark = pytest.mark.local_bedrock(job_seconds=2, deployment_seconds=0.5, enforce_iam=True)
 
 
 @pytest.fixture(scope="module")
-def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> LocalBedrock:
-    return local_bedrock_module
+def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterator[LocalBedrock]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in Deployed(local_bedrock_module).environment():
+            patch.setenv(name, value)
+        yield local_bedrock_module
 
 
 def example_dag() -> Any:
@@ -76,15 +83,6 @@ _ACTIONS = {  # whose action has another name or service prefix than the operati
     "s3:HeadObject": "s3:GetObject",
     **dict.fromkeys(("s3:CreateMultipartUpload", "s3:UploadPart", "s3:CompleteMultipartUpload"), "s3:PutObject"),
 }
-
-
-def documented_actions() -> set[str]:
-    """What the policy allows that the README or a page of docs/ tells users to give to Airflow's credentials."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    blocks = [block for page in pages for block in re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)]
-    [policy] = [json.loads(block) for block in blocks if "bedrock:CreateModelCustomizationJob" in block]
-    actions = [statement["Action"] for statement in policy["Statement"]]
-    return {action for one in actions for action in ([one] if isinstance(one, str) else one)}
 
 
 def test_training_data_is_what_nova_takes(local: LocalBedrock, run: Any) -> None:
@@ -141,8 +139,10 @@ def test_a_kept_model_stays_and_is_announced(local: LocalBedrock, run: Any) -> N
 
 
 def test_nothing_but_documented_calls_was_made(local: LocalBedrock, run: Any) -> None:
-    """What the policy in docs/aws.md allows, and one job; GetCallerIdentity needs no permission."""
-    called = {f"{call.service}:{call.operation}" for call in local.calls} - {"sts:GetCallerIdentity"}
-    assert {_ACTIONS.get(call, call) for call in called} <= documented_actions()
+    """What the policy allows, of which nothing was refused, and one job; GetCallerIdentity needs no permission."""
+    deployed = {"iam:CreateAccessKey", "iam:CreateRole", "iam:CreateUser", "iam:PutRolePolicy", "iam:PutUserPolicy"}
+    called = {f"{call.service}:{call.operation}" for call in local.calls} - {"sts:GetCallerIdentity"} - deployed
+    assert {_ACTIONS.get(call, call) for call in called} <= set(actions(policy("airflow")))
+    assert [call for call in local.calls if call.status == 403] == []
     assert len(local.calls.of("CreateModelCustomizationJob")) == 1
     assert len(local.calls.of("Converse")) == 2 * CONF["test_records"]
