@@ -14,9 +14,9 @@ from typing import Any
 import hcl2
 import pytest
 import yaml
-from cfnlint import decode
-from cfnlint.api import lint_file
-from cfnlint.config import ManualArgs
+from cfnlint import decode  # type: ignore[import-untyped]  # cfn-lint comes without types, as do the next two
+from cfnlint.api import lint_file  # type: ignore[import-untyped]
+from cfnlint.config import ManualArgs  # type: ignore[import-untyped]
 
 from airflow_bedrock import __version__
 from tests.deployed import FOLDER, listed
