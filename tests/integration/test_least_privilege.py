@@ -21,7 +21,7 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_job, stop_unless_others_wait
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.local.work.policies import allows
+from airflow_bedrock.local.work.policies import Decision, decide
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -206,5 +206,6 @@ def test_the_jobs_role_needs_its_actions(tasks: Tasks, action: str) -> None:
 def test_what_airflow_has_not_made_is_safe(action: str, resource: str) -> None:
     """Only what bears the tag that the operator gives is stopped or deleted."""
     documents = [policy("airflow")]
-    assert allows(documents, action, resource, {"aws:resourcetag/airflow/dag_id": "retrain"})
-    assert not allows(documents, action, resource, {})
+    tagged = {"aws:resourcetag/airflow/dag_id": "retrain"}
+    assert decide(documents, action, resource, tagged) is Decision.ALLOWED
+    assert decide(documents, action, resource, {}) is Decision.IMPLICIT_DENY
