@@ -1,4 +1,4 @@
-"""List the running customization jobs of this Airflow, and stop those that no task waits for any more.
+"""List the running jobs of this Airflow, of every kind, and stop those that no task waits for any more.
 
 It asks Airflow's REST API for the tasks that wait; the environment variable AIRFLOW_API_TOKEN holds its token. A job
 whose tasks' state cannot be read is kept.
@@ -20,8 +20,6 @@ from airflow_bedrock.compat import AirflowException, conf
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.orphans import RunningJob, running_jobs
-from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
-from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_job
 
 _SECONDS = 30
@@ -45,25 +43,26 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.error("--stop stops orphaned jobs only: give --orphans too")
     environment = arguments.environment or configuration.environment()
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
-    service = Service(CUSTOMIZATION_JOB, hook)
     url = arguments.airflow_url or conf.get("api", "base_url", fallback="") or "http://localhost:8080"
     token = os.environ.get("AIRFLOW_API_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    found: list[RunningJob] = []
+    code = 0
     try:
         with httpx.Client(base_url=f"{url.rstrip('/')}/api/v2", headers=headers, timeout=_SECONDS) as api:
-            found = list(running_jobs(service, environment, _states(api)))
+            found.extend(running_jobs(hook, environment, _states(api)))
     except (AirflowException, BotoCoreError, ClientError) as error:
-        sys.stderr.write(f"Could not list the running jobs: {error}\n")
-        return 1
+        sys.stderr.write(f"Could not list all running jobs: {error}\n")
+        code = 1
     orphans = [one for one in found if not one.kept]
     _print_table([_row(one) for one in (orphans if arguments.orphans else found)])
     for one in found:
         if one.kept and arguments.orphans:
-            sys.stderr.write(f"Job {one.job.arn} is kept: {one.kept}.\n")
+            sys.stderr.write(f"{one.service.resource.word.capitalize()} {one.job.arn} is kept: {one.kept}.\n")
     for one in orphans if arguments.stop else ():
-        sys.stdout.write(f"{stop_job(service, one.job.arn)}\n")
+        sys.stdout.write(f"{stop_job(one.service, one.job.arn)}\n")
     sys.stdout.write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
-    return 0
+    return code
 
 
 def _states(api: httpx.Client) -> Callable[[Waiter], str | None]:

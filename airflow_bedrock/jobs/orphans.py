@@ -1,4 +1,4 @@
-"""The running jobs of a deployment of Airflow, and whether anybody waits for them.
+"""The running jobs, of every kind that can be stopped, of a deployment of Airflow, and whether anybody waits for them.
 
 A job is orphaned when all who may wait for it have ended in a moment in which no process held it: a person marks a task
 failed between a killed worker and the next try. Its tags say whose it is, and who waits.
@@ -15,6 +15,8 @@ from airflow_bedrock.aws_errors import is_not_found
 from airflow_bedrock.customization.job import Seen
 from airflow_bedrock.customization.tags import is_of
 from airflow_bedrock.customization.waiters import Waiter, waiters
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.resources import declared
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import why_kept
 
@@ -23,33 +25,53 @@ from airflow_bedrock.jobs.stopping import why_kept
 class RunningJob:
     """A job that runs and is billed.
 
+    :param service: stops it.
     :param waiters: who may wait for it, as far as its tags can be read.
     :param kept: why it is not to be stopped; None where it is orphaned.
     """
 
+    service: Service
     job: Seen
     waiters: tuple[Waiter, ...] = ()
     kept: str | None = None
 
 
-def running_jobs(service: Service, environment: str, state_of: Callable[[Waiter], str | None]) -> Iterator[RunningJob]:
+def running_jobs(hook: BedrockHook, environment: str, state_of: Callable[[Waiter], str | None]) -> Iterator[RunningJob]:
     """Yield the running jobs that this deployment of Airflow has asked for, and those whose tags cannot be read.
 
     :param environment: what tells this deployment apart.
     :param state_of: asks Airflow for the state of a waiter's task instance or DAG run; what it raises keeps the job.
-    :raises botocore.exceptions.ClientError: the jobs could not be listed.
+    :raises botocore.exceptions.ClientError: the jobs of a kind could not be listed; those of all others were yielded.
     """
-    for job in service.list_all(status="InProgress"):
+    failed: Exception | None = None
+    for resource in declared():
+        if not (resource.tags and resource.stop_operation):
+            continue
+        service = Service(resource, hook)
         try:
-            tags = service.tags_of(job.arn)
+            listed = [job for status in resource.running for job in service.list_all(status=status)]
         except (BotoCoreError, ClientError) as error:
-            if not is_not_found(error):
-                yield RunningJob(job, kept=f"its tags, which say who waits for it, could not be read: {error}")
+            failed = error
             continue
-        if not is_of(tags, environment):
-            continue
-        known = waiters(tags)
-        reasons = [why for waiter in known if (why := why_kept(waiter, state_of))]
-        if not known:
-            reasons = ["it has no tag that says who waits for it"]
-        yield RunningJob(job, tuple(filter(None, known)), "; ".join(reasons) or None)
+        for job in listed:
+            yield from _running(service, job, environment, state_of)
+    if failed:
+        raise failed
+
+
+def _running(
+    service: Service, job: Seen, environment: str, state_of: Callable[[Waiter], str | None]
+) -> Iterator[RunningJob]:
+    try:
+        tags = service.tags_of(job.arn)
+    except (BotoCoreError, ClientError) as error:
+        if not is_not_found(error):
+            yield RunningJob(service, job, kept=f"its tags, which say who waits for it, could not be read: {error}")
+        return
+    if not is_of(tags, environment):
+        return
+    known = waiters(tags)
+    reasons = [why for waiter in known if (why := why_kept(waiter, state_of))]
+    if not known:
+        reasons = ["it has no tag that says who waits for it"]
+    yield RunningJob(service, job, tuple(filter(None, known)), "; ".join(reasons) or None)

@@ -68,6 +68,11 @@ class Service:
         """Stop one, if it can be stopped."""
         self._call(str(self.resource.stop_operation), {self.resource.identifier: arn})
 
+    def update(self, arn: str, request: Mapping[str, Any]) -> None:
+        """Change one into what a request of Create asks for, as far as it can be changed."""
+        changes = {new: request[name] for name, new in self.resource.updates.items() if name in request}
+        self._call(str(self.resource.update_operation), {self.resource.identifier: arn, **changes})
+
     def delete(self, identifier: str) -> None:
         """Delete one, if it can be deleted."""
         self._call(str(self.resource.delete_operation), {self.resource.identifier: identifier})

@@ -56,6 +56,7 @@ class Submission:
     :param request: the members of the resource's Create; the names and the token are the identity's.
     :param waiter: who will wait for the job, which its tags say.
     :param superseded: what becomes of a job of an earlier ask that runs, where another thing is asked for now.
+    :param update: change what has the name and serves another model into what is asked for.
     :param before_paying: called right before Create; what it raises keeps the money.
     """
 
@@ -65,6 +66,7 @@ class Submission:
     waiter: Waiter
     superseded: Superseded = "stop"
     tagged: bool = True
+    update: bool = False
     before_paying: Callable[[], None] = _nobody_cares
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
@@ -196,6 +198,8 @@ class Submission:
                 return self._reuse(found)
             case Decision.FAIL:
                 raise BedrockFatalError(self._resource.failure_message(found))
+            case Decision.CLASH if self.update:
+                return self._update(found)
             case Decision.CLASH | Decision.UNKNOWN:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
             case Decision.SUPERSEDE:
@@ -203,6 +207,21 @@ class Submission:
                 _ = self._listed
                 self._supersede(found)
         return None
+
+    def _update(self, found: Seen) -> Seen:
+        """Change one that serves another model; whoever asked before keeps its name and ARN."""
+        resource = self._resource
+        self.before_paying()
+        log.info("%s %s serves another model: giving it the one that is asked for", *self._known(found)[:2])
+        try:
+            self.service.update(found.arn, self.request)
+        except (BotoCoreError, ClientError) as error:
+            kind = BedrockFatalError if resource.remedy(error) is Remedy.NONE else BedrockError
+            raise kind(
+                f"Bedrock did not confirm {resource.update_operation} for {self._word} {found.arn}. It serves its "
+                f"former model, unless the answer was lost; another try looks at it again: {error}"
+            ) from error
+        return Thing(arn=found.arn, name=found.name, status="Updating", outcome=Outcome.RUNNING)
 
     def _adopt(self, found: Seen) -> Seen:
         log.info("%s %s was asked for before and is %s: adopting it", *self._known(found))

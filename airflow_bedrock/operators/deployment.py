@@ -17,6 +17,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, real, whole
 from airflow_bedrock.operators.asking import asker_of
 from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.shapes import UnknownOperationError, input_shape
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -59,12 +60,23 @@ def _tags(value: Any) -> Any:
     return _TAGS([{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None)
 
 
+def _replacing(value: Any) -> bool:
+    """Take True only where botocore can replace the model."""
+    if value:
+        try:
+            input_shape("bedrock", "UpdateCustomModelDeployment")
+        except UnknownOperationError as error:
+            raise ValueError(f"cannot be done: {error}") from error
+    return bool(value)
+
+
 _WAITING: Mapping[str, Rule] = {"waiter_delay": real(0, between=True), "waiter_max_attempts": whole(1)}
 _CREATION_RULES: Mapping[str, Rule] = {
     "model_arn": _MODEL,
     "deployment_name": named(_NAME),
     "description": _given(_DESCRIPTION),
     "tags": _given(_tags),
+    "replace_model": _replacing,
     **_WAITING,
 }
 _DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **_WAITING}
@@ -84,6 +96,8 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
     :param description: a text for people. (templated)
     :param tags: tags of the deployment: key → value. (templated)
+    :param replace_model: give a deployment of that name which serves another model this one: its ARN stays, and the
+        former model answers until then. Waits in a worker. (default: fail)
     :param wait_for_completion: wait until it is Active; with False, return as soon as it is being created, and do not
         defer either, whatever ``deferrable`` says.
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
@@ -110,6 +124,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         deployment_name: str,
         description: str | None = None,
         tags: Mapping[str, str] | None = None,
+        replace_model: bool = False,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         waiter_delay: float = 30,
@@ -121,6 +136,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         self.deployment_name = deployment_name
         self.description = description
         self.tags = tags
+        self.replace_model = replace_model
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.waiter_delay = waiter_delay
@@ -145,7 +161,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
             ) from error
         if found.outcome is Outcome.SUCCEEDED or not self.wait_for_completion:
             return found.arn
-        if self.deferrable:
+        if self.deferrable and found.status != "Updating":  # which List does not show
             self._defer(found.arn, time.time() + self.waiter_delay * self.waiter_max_attempts)
         return self._finish(
             jobs.waiting.wait_for(
@@ -176,6 +192,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
             # that was deleted since could not be made again with the same.
             identity=identify(request, [named], asker, "dag", exact=True, name="modelDeploymentName", model_name=None),
             waiter=Waiter.of(asker, waits=self.wait_for_completion),
+            update=self.replace_model,
         )
 
     @property
@@ -201,6 +218,11 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         """Return the ARN of the deployment if it is Active; anything else, known or not, is an error."""
         if found.outcome is not Outcome.SUCCEEDED:
             raise BedrockFatalError(jobs.deployment.DEPLOYMENT.failure_message(found))
+        if not jobs.deployment.serves(found, {"modelArn": self.model_arn}):
+            raise BedrockFatalError(
+                f"Deployment {found.arn} goes on serving its former model: it could not be given {self.model_arn}. "
+                "Look at it in the AWS console, and clear this task to try again."
+            )
         self.log.info("Deployment %s is Active", found.arn)
         return found.arn
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class BedrockStopOrphanedJobsOperator(AwsOperator["BedrockHook"]):
-    """Stop the running customization jobs of this Airflow whose waiting tasks have all ended; keep those in doubt.
+    """Stop the running jobs of this Airflow whose waiting tasks have all ended, of every kind; keep those in doubt.
 
     Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
 
@@ -32,18 +32,17 @@ class BedrockStopOrphanedJobsOperator(AwsOperator["BedrockHook"]):
     def execute(self, context: Context) -> list[dict[str, str]]:
         """Find the orphaned jobs, and stop them."""
         from airflow_bedrock.jobs.orphans import running_jobs
-        from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
-        from airflow_bedrock.jobs.service import Service
         from airflow_bedrock.jobs.stopping import stop_job
         from airflow_bedrock.jobs.task_state import state_of_waiter
 
-        found, service = [], Service(CUSTOMIZATION_JOB, self.hook)
-        for one in running_jobs(service, configuration.environment(), state_of_waiter):
-            arn = one.job.arn
+        found = []
+        for one in running_jobs(self.hook, configuration.environment(), state_of_waiter):
+            arn, resource = one.job.arn, one.service.resource
+            runs_on = f"{resource.word.capitalize()} {arn} runs on and {resource.billed}"
             if one.kept:
-                self.log.info("Job %s runs on and is billed: %s.", arn, one.kept)
+                self.log.info("%s: %s.", runs_on, one.kept)
                 continue
-            outcome = stop_job(service, arn) if self.stop else f"Job {arn} runs on and is billed: no task waits for it."
+            outcome = stop_job(one.service, arn) if self.stop else f"{runs_on}: no task waits for it."
             self.log.warning("%s", outcome)
             found.append({"job_arn": arn, "outcome": outcome})
         return found

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.compat import TaskDeferred
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators.custom_model import BedrockDeleteCustomModelOperator
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
@@ -150,6 +150,25 @@ def test_a_name_is_not_taken_from_another_model(train: Any, model_arn: str, name
     deploy(model_arn, name).execute(context())
     with pytest.raises(BedrockFatalError, match=r"is used up: .* serves another model"):
         deploy(train(), name).execute(context())
+
+
+def test_another_model_comes_behind_the_name_where_it_is_asked_for(
+    local: LocalBedrock, bedrock: Any, train: Any, model_arn: str, name: str
+) -> None:
+    """The ARN stays; a retry that has lost the answer waits for the same change. One that fails is no success."""
+    arn = deploy(model_arn, name).execute(context())
+    other = train()
+    local.faults.drop("UpdateCustomModelDeployment", times=None)
+    with pytest.raises(BedrockError, match="unless the answer was lost"):
+        deploy(other, name, replace_model=True).execute(context())
+    local.faults.clear()
+    assert deploy(other, name, replace_model=True, deferrable=True).execute(context()) == arn
+    assert [found["modelArn"] for found in named(bedrock, name)] == [other]
+    assert len(local.calls.of("UpdateCustomModelDeployment")) >= 1
+
+    local.faults.fail_job("update", "no capacity")
+    with pytest.raises(BedrockFatalError, match="goes on serving its former model"):
+        deploy(model_arn, name, replace_model=True).execute(context())
 
 
 def test_delete_waits_out_the_creation(bedrock: Any, model_arn: str) -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,14 +15,15 @@ from airflow.sdk.execution_time import task_runner
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.cli import main
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import Asker, identify
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs import resources
 from airflow_bedrock.jobs.orphans import running_jobs
-from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.jobs.submission import Submission
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, BedrockStopOrphanedJobsOperator
 
@@ -110,7 +112,7 @@ def test_who_is_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     over = jobs.asked("over", ENDED)
     jobs.bedrock.stop_model_customization_job(jobIdentifier=over)
 
-    found = {one.job.arn: one.kept for one in running_jobs(Service(CUSTOMIZATION_JOB, hook), "ours", state_of)}
+    found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
     assert found.keys() == {ended, alive, doubt, unreadable, nobody}
     assert found[ended] is None
     assert "dag.t in run alive may wait for it, whose state is running" in str(found[alive])
@@ -136,9 +138,57 @@ def test_a_job_whose_answer_the_last_try_has_lost_is_found(jobs: Jobs, hook: Bed
     )
     with pytest.raises(BedrockError, match="did not answer the request for job lost"):
         task.execute({"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": {}})
-    [one] = running_jobs(Service(CUSTOMIZATION_JOB, hook), "ours", state_of)
+    [one] = running_jobs(hook, "ours", state_of)
     assert one.job.name.startswith("lost-")
     assert one.kept is None
+
+
+def test_every_kind_that_is_declared_is_asked_for(
+    jobs: Jobs, hook: BedrockHook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], airflow_url: str
+) -> None:
+    """A kind costs its declaration, one file in the engine's room: it is made once, found by its tags, and stopped."""
+    monkeypatch.setattr(resources, "__path__", [*resources.__path__, str(Path(__file__).parent / "declarations")])
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", "secret")
+    [batch] = [kind for kind in resources.declared() if kind.word == "batch inference job"]
+    service = Service(batch, hook)
+    bucket = f"s3://{jobs.local.bucket}"
+    request = {
+        "jobName": "nightly",
+        "roleArn": jobs.local.role_arn,
+        "modelId": "amazon.nova-micro-v1:0",
+        "inputDataConfig": {"s3InputDataConfig": {"s3Uri": f"{bucket}/train.jsonl"}},
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{bucket}/output/"}},
+    }
+    made = set()
+    for retry in range(2):
+        asker = Asker(
+            dag_id="dag", task_id="t", run_id=ENDED, environment="ours", try_number=1 + retry, ask=2, retries=2
+        )
+        asked = {**request, "tags": [{"key": k, "value": v} for k, v in automatic_tags(asker, "1").items()]}
+        identity = identify(asked, [], asker, "run", model_name=None)
+        waiter = Waiter.of(asker, waits=True)
+        made.add(Submission(service=service, request=asked, identity=identity, waiter=waiter).find_or_create().arn)
+    [arn] = made
+    job = jobs.asked("ended", ENDED)
+
+    assert {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)} == {arn: None, job: None}
+    assert main(["jobs", "--orphans", "--stop", "--airflow-url", airflow_url]) == 0
+    printed = capsys.readouterr().out
+    assert f"Batch inference job {arn} is being stopped; the records answered until then are billed." in printed
+    assert f"Job {job} is being stopped" in printed
+
+
+def test_a_kind_that_may_not_be_listed_hides_no_other(
+    jobs: Jobs, hook: BedrockHook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else is found comes first; then the error."""
+    monkeypatch.setattr(resources, "__path__", [*resources.__path__, str(Path(__file__).parent / "declarations")])
+    arn = jobs.asked("ended", ENDED)
+    jobs.local.faults.fail("ListModelInvocationJobs", "AccessDeniedException", times=None)
+    found = running_jobs(hook, "ours", state_of)
+    assert next(found).job.arn == arn
+    with pytest.raises(ClientError, match="AccessDenied"):
+        next(found)
 
 
 def test_tags_that_cannot_be_read_keep_a_job(jobs: Jobs, hook: BedrockHook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +199,7 @@ def test_tags_that_cannot_be_read_keep_a_job(jobs: Jobs, hook: BedrockHook, monk
         raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "ListTagsForResource")
 
     monkeypatch.setattr(hook, "tags_of", denied)
-    (one,) = running_jobs(Service(CUSTOMIZATION_JOB, hook), "ours", state_of)
+    (one,) = running_jobs(hook, "ours", state_of)
     assert one.job.arn == arn
     assert "AccessDenied" in str(one.kept)
 

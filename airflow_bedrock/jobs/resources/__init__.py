@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
@@ -35,6 +37,9 @@ class Resource:
     :param created_after: the member of its request that leaves older ones out.
     :param name_contains: the member of its request that leaves out those with other names.
     :param stop_operation: the operation that stops one; None where it cannot be stopped.
+    :param running: the statuses in which one can be stopped.
+    :param update_operation: the operation that changes one; None where it cannot be changed.
+    :param updates: the members of Create's request that can be changed so, each by its name in the request of that.
     :param delete_operation: the operation that deletes one; None where it cannot be deleted.
     :param model_operation: the operation that describes the model that one has made, which may be deleted since.
     :param serves: whether one that was found serves what a request asks for. Any is taken, whoever made it; its name
@@ -64,6 +69,9 @@ class Resource:
     created_after: str
     name_contains: str = "nameContains"
     stop_operation: str | None = None
+    running: Sequence[str] = ("InProgress",)
+    update_operation: str | None = None
+    updates: Mapping[str, str] = field(default_factory=dict)
     delete_operation: str | None = None
     model_operation: str | None = None
     serves: Callable[[Any, Mapping[str, Any]], bool] | None = None
@@ -102,6 +110,12 @@ class Thing:
     def progress(self) -> str:
         """What is news when it is another one than before: the status."""
         return self.status
+
+
+def declared() -> list[Resource]:
+    """Return every kind of resource that is declared here, each in a file of its own."""
+    modules = [import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    return [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
 
 
 def reads(outcomes: Mapping[str, Outcome], *, tags: str | None = None, **members: str | tuple[str, ...]) -> Read:

@@ -19,8 +19,9 @@ _OUTCOMES = {
 
 
 def _read(response: Mapping[str, Any]) -> Seen:
-    updating = (response.get("updateDetails") or {}).get("updateStatus") == "Updating"
-    return _read_plain({**response, "status": "Updating"} if updating else response)
+    update = response.get("updateDetails") or {}
+    updating = update.get("updateStatus") == "Updating"
+    return _read_plain({**response, "status": "Updating", "modelArn": update["modelArn"]} if updating else response)
 
 
 _read_plain = reads(
@@ -33,10 +34,15 @@ _read_plain = reads(
 )
 
 
-def _serves(found: Any, request: Mapping[str, Any]) -> bool:
-    if found.status == "Updating":
+def serves(found: Any, request: Mapping[str, Any]) -> bool:
+    """Whether a deployment serves the model that is asked for.
+
+    :raises BedrockError: it is being given another one.
+    """
+    same: bool = found.model == request["modelArn"]
+    if found.status == "Updating" and not same:
         raise BedrockError(f"Deployment {found.arn} is being given another model. Try again when that is done.")
-    return bool(found.model == request["modelArn"])
+    return same
 
 
 def _failure_message(found: Seen) -> str:
@@ -58,8 +64,10 @@ DEPLOYMENT = Resource(
     identifier="customModelDeploymentIdentifier",
     list_operation="ListCustomModelDeployments",
     created_after="createdAfter",
+    update_operation="UpdateCustomModelDeployment",
+    updates={"modelArn": "modelArn"},
     delete_operation="DeleteCustomModelDeployment",
-    serves=_serves,
+    serves=serves,
     read=_read,
     read_page=reads_page("modelDeploymentSummaries", _read),
     failure_message=_failure_message,

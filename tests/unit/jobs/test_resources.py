@@ -11,12 +11,10 @@ import botocore.session
 import pytest
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource
-from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
-from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
+from airflow_bedrock.jobs.resources import Resource, declared
 
 SERVICE: Any = botocore.session.get_session().get_service_model("bedrock")
-RESOURCES = [CUSTOMIZATION_JOB, DEPLOYMENT]
+RESOURCES = declared()
 CREATED = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 
 

@@ -19,17 +19,18 @@ from airflow_bedrock.compat import TaskDeferred
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
+from airflow_bedrock.operators import deployment as operators
 from airflow_bedrock.operators.deployment import (
     BedrockCustomModelDeploymentOperator,
     BedrockDeleteCustomModelDeploymentOperator,
 )
-from airflow_bedrock.shapes import missing_in_botocore
+from airflow_bedrock.shapes import UnknownOperationError, missing_in_botocore
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
 
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 OTHER_MODEL = MODEL.replace("abcdefghijkl", "mnopqrstuvwx")
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/abcdefghijkl"
-GET, CREATE, DELETE = (f"{verb}_custom_model_deployment" for verb in ("get", "create", "delete"))
+GET, CREATE, UPDATE, DELETE = (f"{verb}_custom_model_deployment" for verb in ("get", "create", "update", "delete"))
 
 
 def context(**changes: Any) -> Any:
@@ -160,6 +161,28 @@ def test_a_deployment_in_transition_may_be_tried_again(stubbed: Any) -> None:
     with pytest.raises(BedrockError, match="another model") as caught:
         task.execute(context())
     assert not isinstance(caught.value, BedrockFatalError)
+
+
+def test_a_model_is_replaced_where_it_is_asked_for(stubbed: Any) -> None:
+    """The deployment keeps its ARN; a wait that began before goes on where the answer was lost."""
+    task = deploy(stubbed, replace_model=True, deferrable=True)
+    task.answer(GET, deployment(model_arn=OTHER_MODEL))
+    task.answer(UPDATE, {"customModelDeploymentArn": ARN}, {"customModelDeploymentIdentifier": ARN, "modelArn": MODEL})
+    task.answer(GET, deployment(model_arn=OTHER_MODEL, updateDetails={"modelArn": MODEL, "updateStatus": "Updating"}))
+    task.answer(GET, deployment())
+    assert task.execute(context()) == ARN
+
+
+def test_a_botocore_that_cannot_replace_it_breaks_the_dag(stubbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UpdateCustomModelDeployment is younger than what managed Airflow pins."""
+
+    def unknown(service: str, operation: str) -> None:
+        raise UnknownOperationError("botocore 1.39.11 does not know UpdateCustomModelDeployment: upgrade boto3")
+
+    monkeypatch.setattr(operators, "input_shape", unknown)
+    with pytest.raises(ValueError, match=r"replace_model cannot be done: .* does not know Update"):
+        deploy(stubbed, replace_model=True)
+    deploy(stubbed)
 
 
 def test_a_race_is_won_by_both(stubbed: Any) -> None:
