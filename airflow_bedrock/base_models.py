@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -96,14 +96,19 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether no turn may be without text, unless it has an image, a video or a document."""
         return self.form in ("nova", "nova-2")
 
-    def tokens(self, text: str) -> int:
-        """Return about how many tokens a text has: each script's characters make tokens of their own length."""
-        ratio, count, others = self.characters_per_token or document().characters_per_token, 0, len(text)
-        if not text.isascii():
-            for characters, length in _scripts():
-                found = sum(map(len, characters.findall(text)))
-                count, others = count - (-found // min(length, ratio)), others - found
-        return count - (-others // ratio)
+    def tokens(self, text: str, counts: Sequence[int] | None = None) -> int:
+        """Return about how many tokens a text has: each script's characters make tokens of their own length.
+
+        :param counts: its characters :func:`by_script`, where they are known.
+        """
+        latin = self.characters_per_token or document().characters_per_token
+        if text.isascii():
+            return -(-len(text) // latin)
+        first, *others = by_script(text) if counts is None else counts
+        tokens = -(-first // latin)
+        for count, script in zip(others, document().scripts, strict=True):
+            tokens -= -count // min(script.characters_per_token, latin)
+        return tokens
 
     def excess(self, prompt: str, completion: str) -> tuple[str, int, int] | None:
         """Return the part of a record that is too long (``input``, ``output``), its tokens and their limit, or None.
@@ -120,19 +125,16 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return part, count, limit
         return None
 
-    def reserved_word(self, asked: Iterable[str], answers: Iterable[str]) -> str | None:
-        """Return a text that fails the whole job, if there is one.
+    def reserved(self, text: str, *, asked: bool) -> list[str]:
+        """Return what a text holds that fails the whole job.
 
-        :param asked: the system prompt, and what the user says.
-        :param answers: what the assistant says.
+        :param asked: whether it is the system prompt, or what the user says; else it is what the assistant says.
         """
-        asked = tuple(asked)
-        lower = [text.lower() for text in asked] if self.reserved_words else []
-        for word in self.reserved_words:
-            if any(word.lower() in text for text in lower):
-                return word
-        texts = [*asked, *answers]
-        return next((one for one in self.reserved_sequences if any(one in text for text in texts)), None)
+        found = [one for one in self.reserved_sequences if one in text]
+        if asked and self.reserved_words:
+            lower = text.lower()
+            found += [word for word in self.reserved_words if word.lower() in lower]
+        return found
 
     def count_problem(self, training: int, validation: int) -> str | None:
         """Return what is wrong with the number of records, or None."""
@@ -270,22 +272,34 @@ class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
         )
 
 
-class _Script(msgspec.Struct, forbid_unknown_fields=True):
-    characters: str
+class Script(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Characters that make tokens of their own length.
+
+    :param name: such as ``Chinese, Japanese, Korean``.
+    :param first_bytes: with which its characters begin in UTF-8, in hexadecimal.
+    :param characters_per_token: the fewest, for limits and for the upper end of an estimate.
+    :param most_characters_per_token: for the lower end of an estimate.
+    """
+
+    name: str
+    first_bytes: str
     characters_per_token: int
+    most_characters_per_token: int
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True):
     """The file as it is; :func:`base_model` is what most callers want.
 
     :param characters_per_token: AWS's rule of thumb.
+    :param fewest_characters_per_token: for the upper end of an estimate.
     :param scripts: those whose characters are tokens of another length.
     :param geographies: what begins the id of an inference profile.
     :param providers: the name of each provider, by what begins its models' ids.
     """
 
     characters_per_token: int
-    scripts: tuple[_Script, ...]
+    fewest_characters_per_token: int
+    scripts: tuple[Script, ...]
     geographies: tuple[str, ...]
     providers: dict[str, str]
     family: tuple[_Family, ...]
@@ -309,9 +323,24 @@ def _document() -> Document:
     return msgspec.convert(tomllib.loads(text), Document)
 
 
+def by_script(text: str) -> list[int]:
+    """Return how many characters of a text are Latin and others, and how many of each of ``scripts``.
+
+    A character's script is told from the first byte that it has in UTF-8, which can be counted fast.
+    """
+    table, others, marks = _first_bytes()
+    found = text.encode("utf-8", "surrogatepass").translate(table, others)
+    counts = [found.count(mark) for mark in marks]
+    return [len(text) - len(found), *counts]
+
+
 @cache
-def _scripts() -> list[tuple[re.Pattern[str], int]]:
-    return [(re.compile(f"[{one.characters}]+"), one.characters_per_token) for one in document().scripts]
+def _first_bytes() -> tuple[bytes, bytes, list[bytes]]:
+    """Return a table that makes one mark of the first bytes of a script, all other bytes, and the marks."""
+    firsts = [bytes.fromhex(one.first_bytes) for one in document().scripts]
+    table = {first: number for number, script in enumerate(firsts) for first in script}
+    others = bytes(set(range(256)) - table.keys())
+    return bytes(table.get(one, 0) for one in range(256)), others, [bytes([number]) for number in range(len(firsts))]
 
 
 @cache

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 _COMMANDS = {
+    "check": ("airflow_bedrock.datasets.command", "check training data for a base model before a job is paid for"),
     "jobs": (
         "airflow_bedrock.jobs.command",
         "list the running jobs of this Airflow; stop those that no task waits for",

@@ -27,7 +27,8 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "operators": _modules(
-            "operators", ("customization", "custom_model", "dataset", "deployment", "evaluation", "orphans")
+            "operators",
+            ("customization", "custom_model", "dataset", "dataset_check", "deployment", "evaluation", "orphans"),
         ),
         "sensors": _modules("sensors", ("customization",)),
         "hooks": _modules("hooks", ("bedrock",)),

@@ -112,6 +112,20 @@ class Storage:
         with file:
             yield file
 
+    def fetch(self, uri: str, copy: Path) -> Path:
+        """Return the local file that ``uri`` names, or ``copy``, with the content of an object on S3.
+
+        :raises BedrockFatalError: it does not exist, or may not be read.
+        :raises BedrockError: reading failed in a way that may pass.
+        """
+        with _explained("read", uri):
+            if not _is_s3(uri):
+                with _path(uri).open("rb"):
+                    return _path(uri)
+            bucket, key = _bucket_and_key(uri)
+            self._s3().download_file(bucket, key, str(copy))
+            return copy
+
     def check_folder(self, uri: str) -> None:
         """Find out what can be known, without writing, of whether files can be written to the folder.
 

@@ -39,7 +39,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         if excess := self.method.excess("\n".join(given), example.completion):
             part, _, limit = excess
             return f"the {part} is longer than {limit} tokens, the limit of {self.name}"
-        if word := self.method.reserved_word(given, [example.completion]):
+        words = [word for text in given for word in self.method.reserved(text, asked=True)]
+        for word in words or self.method.reserved(example.completion, asked=False):
             return f"holds {word.strip()}, a reserved word of {self.name}"
         return None
 

@@ -8,6 +8,7 @@ from airflow_bedrock._lazy import lazy_exports
 
 __all__ = [
     "BedrockCustomModelDeploymentOperator",
+    "BedrockDatasetCheckOperator",
     "BedrockDatasetPreparationOperator",
     "BedrockDeleteCustomModelDeploymentOperator",
     "BedrockDeleteCustomModelOperator",
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.operators.custom_model import BedrockDeleteCustomModelOperator
     from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator
     from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
+    from airflow_bedrock.operators.dataset_check import BedrockDatasetCheckOperator
     from airflow_bedrock.operators.deployment import (
         BedrockCustomModelDeploymentOperator,
         BedrockDeleteCustomModelDeploymentOperator,
@@ -31,6 +33,7 @@ else:
         __name__,
         {
             "BedrockCustomModelDeploymentOperator": ".deployment",
+            "BedrockDatasetCheckOperator": ".dataset_check",
             "BedrockDatasetPreparationOperator": ".dataset",
             "BedrockDeleteCustomModelDeploymentOperator": ".deployment",
             "BedrockDeleteCustomModelOperator": ".custom_model",

@@ -88,6 +88,6 @@ from airflow_bedrock.hooks import BedrockHook
 def test_other_operators_stay_unloaded(run: Run) -> None:
     """A DAG that uses one operator does not load the modules that define the others, and nothing of botocore."""
     loaded = loaded_by(run, "from airflow_bedrock.operators import BedrockModelCustomizationOperator")
-    others = {"custom_model", "dataset", "deployment", "evaluation", "orphans"}
+    others = {"custom_model", "dataset", "dataset_check", "deployment", "evaluation", "orphans"}
     assert not {f"airflow_bedrock.operators.{other}" for other in others} & loaded
     assert not {one for one in loaded if one.partition(".")[0] == "botocore"}

@@ -15,7 +15,9 @@ from botocore.response import StreamingBody
 
 from airflow_bedrock.base_models import BaseModel, Method, base_model
 from airflow_bedrock.datasets import DatasetError, decode, encode, limits_for
-from airflow_bedrock.local.work.record_limits import RecordLimits
+from airflow_bedrock.datasets.checking import check
+from airflow_bedrock.datasets.rules import Rules
+from airflow_bedrock.local.work.media import MediaCheck
 from airflow_bedrock.local.work.records import DataError, read_records
 from airflow_bedrock.local.work.s3 import read_lines
 
@@ -28,6 +30,14 @@ MODELS = {
     "llama-3-1": "meta.llama3-1-8b-instruct-v1:0",
     "claude": "anthropic.claude-3-haiku-20240307-v1:0",
     "distillation": "amazon.nova-lite-v1:0",
+    "reinforcement": "amazon.nova-2-lite-v1:0",
+    "pre-training": "amazon.titan-text-lite-v1",
+    "image": "amazon.nova-canvas-v1:0",
+}
+METHODS = {
+    "distillation": "DISTILLATION",
+    "reinforcement": "REINFORCEMENT_FINE_TUNING",
+    "pre-training": "CONTINUED_PRE_TRAINING",
 }
 Row = tuple[str, dict[str, Any]]
 ROWS: list[Row] = [(base, row) for row in TABLE["mutations"] for base in row["base"]]
@@ -59,7 +69,7 @@ def lines(base: str, row: dict[str, Any]) -> Iterator[bytes]:
     for changes in [row, *({"set": one} for one in row.get("others", []))]:
         record = copy.deepcopy(TABLE["records"].get(base, TABLE["records"]["nova"]))
         for path, value in changes.get("set", {}).items():
-            put(record, path, value * row.get("repeat", 1))
+            put(record, path, value * row["repeat"] if "repeat" in row else value)
         for path in changes.get("null", []):
             put(record, path, None)
         for name in changes.get("remove", []):
@@ -81,15 +91,16 @@ def model_of(base: str) -> BaseModel:
 
 
 def method_of(base: str) -> Method:
-    return model_of(base).methods["DISTILLATION" if base == "distillation" else "FINE_TUNING"]
+    return model_of(base).methods[METHODS.get(base, "FINE_TUNING")]
 
 
 def refusal(base: str, data: list[bytes]) -> str | None:
     """What Local Bedrock's job says of the data, if it fails."""
     method = method_of(base)
-    limits = RecordLimits(method, model_of(base).input, Objects(), "data", lambda uri: True, set())
+    rules = Rules(method, model_of(base).input, "data")
+    media = MediaCheck(method, Objects(), lambda uri: True)
     try:
-        list(read_records(data, "s3://data/train.jsonl", method.form or method.format, limits))
+        list(read_records(data, "s3://data/train.jsonl", rules, media))
     except DataError as error:
         return str(error)
     return None
@@ -104,13 +115,27 @@ def test_local_bedrock_does_what_aws_does(base: str, row: dict[str, Any]) -> Non
     assert row["source"]
 
 
+@pytest.mark.parametrize(("base", "row"), ROWS, ids=map(name, ROWS))
+def test_the_check_agrees_with_local_bedrock(tmp_path: Path, base: str, row: dict[str, Any]) -> None:
+    """The check of a dataset finds a problem where AWS does, and nowhere else; what Local Bedrock says is among it."""
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(b"".join(line + b"\n" for line in lines(base, row)))
+    report = check({"training": file}, Rules(method_of(base), model_of(base).input, "data"))
+    found = [one.message for one in report.findings] + [
+        one for one in report.dataset_problems if "number of" not in one
+    ]
+    assert (not found) is row["taken"], found
+    said = [*found, *(finding.where for finding in report.findings)]
+    assert row["taken"] or any(row["says"] in one for one in said) or "must follow" in row["says"]
+
+
 def is_written(base: str, row: dict[str, Any]) -> bool:
     """Whether data preparation could write such a record: one question and one answer, in texts."""
     try:
         decode(next(lines(base, row)))
     except DatasetError:
         return False
-    return base != "distillation"
+    return base not in METHODS
 
 
 WRITTEN = [row for row in ROWS if is_written(*row)]

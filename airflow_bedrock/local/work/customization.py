@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 
+from airflow_bedrock.datasets.rules import Record
 from airflow_bedrock.local.catalog import known, schedule
 from airflow_bedrock.local.faults import Phase
 from airflow_bedrock.local.learning.model import LanguageModel
@@ -33,7 +34,7 @@ from airflow_bedrock.local.work.data import Data
 from airflow_bedrock.local.work.events import tell_of_job
 from airflow_bedrock.local.work.examples import examples_of
 from airflow_bedrock.local.work.frame import check_fault, framed
-from airflow_bedrock.local.work.records import DataError, Record
+from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.local.work.s3 import write
 
 VALIDATED, PROCESSED = 0.15, 0.3

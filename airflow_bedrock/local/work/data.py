@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from airflow_bedrock.datasets.rules import Record, Rules
 from airflow_bedrock.local.catalog import known
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.work.invocation_logs import read_logs
+from airflow_bedrock.local.work.media import MediaCheck
 from airflow_bedrock.local.work.permissions import Role
-from airflow_bedrock.local.work.record_limits import RecordLimits
-from airflow_bedrock.local.work.records import DataError, Record, read_records
+from airflow_bedrock.local.work.records import DataError, read_records
 from airflow_bedrock.local.work.s3 import (
     check_writable,
     read_folder,
@@ -37,7 +38,7 @@ class Data:
         self._request = job.request
         self._s3 = s3
         self._role = Role(bedrock, job.request["roleArn"], job.arn)
-        self._media_kinds: set[str] = set()
+        self._media = MediaCheck(self._method, s3, self._role.may_read)
 
     def read(self) -> tuple[list[Record], list[list[Record]]]:
         """Read and check everything, and return the records of training and those of each validator.
@@ -64,11 +65,8 @@ class Data:
             raise unreadable(uri)
         if not self._role.may_list(uri):
             raise unlistable(split_uri(uri)[0])
-        limits = RecordLimits(
-            self._method, self._takes, self._s3, split_uri(uri)[0], self._role.may_read, self._media_kinds
-        )
-        form = self._method.form or self._method.format
-        return read_records(read_lines(self._s3, uri, max_bytes), uri, form, limits)
+        rules = Rules(self._method, self._takes, split_uri(uri)[0])
+        return read_records(read_lines(self._s3, uri, max_bytes), uri, rules, self._media)
 
     def _logs(self, config: dict[str, Any]) -> Iterator[Record]:
         uri = config["invocationLogSource"]["s3Uri"]

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.base_models import foundation_model_id
+from airflow_bedrock.datasets.rules import Record
 from airflow_bedrock.local.learning.model import generator, untrained_answer
 from airflow_bedrock.local.learning.training import Example
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
 from airflow_bedrock.local.work.grader import Grader
-from airflow_bedrock.local.work.records import Record
 
 SAMPLES = 4
 """Answers to each prompt when ``trainingSamplePerPrompt`` is not given."""
@@ -35,7 +35,7 @@ def examples_of(bedrock: Bedrock, job: Job, records: Sequence[Record]) -> Genera
         return list(_taught(records, teacher))
     if "rftConfig" in config:
         return (yield from best_answers(records, Grader(bedrock, job), config["rftConfig"].get("hyperParameters", {})))
-    return [record.example for record in records]
+    return [Example(record.prompt, record.completion or "") for record in records]
 
 
 def _taught(records: Sequence[Record], teacher: str) -> Iterator[Example]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
+from airflow_bedrock.datasets.rules.record import joined
 from airflow_bedrock.local.catalog import askable, check_alive
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.learning.model import Answer, LanguageModel, untrained_answer
 from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.state.bedrock import Bedrock, get
 from airflow_bedrock.local.state.resources import Deployment, ImportedModel, Throughput
-from airflow_bedrock.local.work.records import conversation
 from airflow_bedrock.local.work.tools import Tools, tools_of
 
 MAX_TOKENS = 512
@@ -97,7 +97,7 @@ def converse_question(body: Mapping[str, Any]) -> Question:
     _check_turns(messages)
     wanted = body.get("inferenceConfig", {})
     return Question(
-        conversation(_texts(body.get("system", [])), ["\n".join(_texts(one["content"])) for one in messages]),
+        joined([*_texts(body.get("system", [])), *(text for one in messages for text in _texts(one["content"]))]),
         wanted.get("maxTokens", MAX_TOKENS),
         wanted.get("stopSequences", []),
         tools_of(body),

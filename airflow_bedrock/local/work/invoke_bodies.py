@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from airflow_bedrock.datasets.rules.record import joined
 from airflow_bedrock.local.errors import ServiceError, invalid, not_built
 from airflow_bedrock.local.work import invoke_streams
 from airflow_bedrock.local.work.inference import (
@@ -21,7 +22,6 @@ from airflow_bedrock.local.work.inference import (
     converse_answer,
     converse_question,
 )
-from airflow_bedrock.local.work.records import conversation
 
 Body = Mapping[str, Any]
 
@@ -102,7 +102,7 @@ def _claude(body: Body) -> Question:
     if not turns or body["messages"][-1]["role"] != "user":
         raise invalid("messages: the final message must be the user's.")
     system = _claude_text(body.get("system", ""))
-    prompt = conversation([system] if system else [], turns)
+    prompt = joined([system, *turns] if system else turns)
     return Question(prompt, body["max_tokens"], body.get("stop_sequences", []))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from airflow_bedrock.base_models import base_model, base_models
+from airflow_bedrock.datasets.rules import FORMS
 from airflow_bedrock.local.catalog import askable, schedule
 from airflow_bedrock.local.errors import ServiceError
-from airflow_bedrock.local.work.records import _FORMS
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_every_method_can_be_read_and_trained() -> None:
     """Each way of customizing each model has a format that is read, and a schedule that can be made."""
     for model in base_models():
         for method in model.methods.values():
-            assert (method.form or method.format) in _FORMS
+            assert (method.form or method.format) in FORMS
             defaults = {name: rule.default for name, rule in method.hyperparameters.items() if rule.default}
             made = schedule(method, defaults, records=1_000)
             assert made.learning_rate == 1.0

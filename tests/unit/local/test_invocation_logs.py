@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.local.work.invocation_logs import passes, read_logs
-from airflow_bedrock.local.work.records import DataError, Record
+from airflow_bedrock.datasets.rules.logs import passes
+from airflow_bedrock.local.work.invocation_logs import read_logs
+from airflow_bedrock.local.work.records import DataError
 
 EQUALS = {"equals": {"team": "a"}}
 NOT_EQUALS = {"notEquals": {"stage": "test"}}
@@ -48,8 +49,8 @@ USER = [{"role": "user", "content": [{"text": "Hello"}]}]
 @pytest.mark.parametrize(("with_answer", "completion"), [(True, "Hi"), (False, None)])
 def test_question_and_answer(with_answer: bool, completion: str | None) -> None:
     """The conversation is the prompt; the answer is the completion only where that was asked for."""
-    found = list(read_logs([line(USER, "Hi")], "s3://b/k", {"usePromptResponse": with_answer}))
-    assert found == [Record("Hello", completion)]
+    (found,) = read_logs([line(USER, "Hi")], "s3://b/k", {"usePromptResponse": with_answer})
+    assert (found.prompt, found.completion) == ("Hello", completion)
 
 
 def test_bodies_of_anthropic_are_read_too() -> None:

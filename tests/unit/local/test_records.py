@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.local.learning.training import Example
-from airflow_bedrock.local.work.records import DataError, Media, Record, RecordError, read_records
+from airflow_bedrock.base_models import Method
+from airflow_bedrock.datasets.rules import FORMS, Media, Problem, Record, Rules
+from airflow_bedrock.local.work.records import DataError, read_records
 
 FILE = "s3://bucket/train.jsonl"
 NOVA, LLAMA = "nova", "llama"
@@ -25,35 +26,44 @@ def converse(*turns: tuple[str, str], system: str | None = None, **changes: Any)
 TURNS = (("user", "Hello"), ("assistant", "Hi"))
 
 
-def read(kind: str, *records: Any) -> list[Example]:
+def rules(kind: str) -> Rules:
+    """The rules of a form alone, without a model's limits."""
+    found = Rules(Method(regions=(), format="claude", hyperparameters={}), ("TEXT", "IMAGE"))
+    found.form = FORMS[kind]
+    return found
+
+
+def read(kind: str, *records: Any) -> list[tuple[str, str | None]]:
     lines = [record if isinstance(record, bytes) else json.dumps(record).encode() for record in records]
-    return [record.example for record in read_records(lines, FILE, kind)]
+    return [(record.prompt, record.completion) for record in read_records(lines, FILE, rules(kind))]
 
 
 @pytest.mark.parametrize(
     ("kind", "record", "example"),
     [
-        (NOVA, converse(*TURNS, system="Be short."), Example("Be short.\nHello", "Hi")),
+        (NOVA, converse(*TURNS, system="Be short."), ("Be short.\nHello", "Hi")),
         (
             NOVA,
             converse(*TURNS, ("user", "Bye"), ("assistant", "Bye!")),
-            Example("Hello\nHi\nBye", "Bye!"),
+            ("Hello\nHi\nBye", "Bye!"),
         ),
         (
             "claude",
             {"system": "Be short.", "messages": [{"role": role, "content": text} for role, text in TURNS]},
-            Example("Be short.\nHello", "Hi"),
+            ("Be short.\nHello", "Hi"),
         ),
-        ("claude", {"messages": [{"role": role, "content": text} for role, text in TURNS]}, Example("Hello", "Hi")),
-        ("prompt-completion", {"prompt": "Hello", "completion": "Hi"}, Example("Hello", "Hi")),
-        ("pre-training", {"input": "Some text"}, Example("", "Some text")),
-        ("image", {"image-ref": "s3://b/i.png", "caption": "A cat"}, Example("", "A cat")),
-        ("distillation", converse(TURNS[0], system="Be short."), Example("Be short.\nHello", "")),
-        ("distillation", converse(*TURNS), Example("Hello", "Hi")),
-        ("reinforcement", {"messages": [{"role": "user", "content": "2 + 2?"}]}, Example("2 + 2?", "")),
+        ("claude", {"messages": [{"role": role, "content": text} for role, text in TURNS]}, ("Hello", "Hi")),
+        ("prompt-completion", {"prompt": "Hello", "completion": "Hi"}, ("Hello", "Hi")),
+        ("pre-training", {"input": "Some text"}, ("", "Some text")),
+        ("image", {"image-ref": "s3://b/i.png", "caption": "A cat"}, ("", "A cat")),
+        ("distillation", converse(TURNS[0], system="Be short."), ("Be short.\nHello", None)),
+        ("distillation", converse(*TURNS), ("Hello", "Hi")),
+        ("reinforcement", {"messages": [{"role": "user", "content": "2 + 2?"}]}, ("2 + 2?", None)),
     ],
 )
-def test_record_becomes_prompt_and_completion(kind: str, record: dict[str, Any], example: Example) -> None:
+def test_record_becomes_prompt_and_completion(
+    kind: str, record: dict[str, Any], example: tuple[str, str | None]
+) -> None:
     """Each format comes to what the model is given and what it should say: the last assistant turn."""
     assert read(kind, record) == [example]
 
@@ -79,7 +89,7 @@ def test_line_that_is_no_json_fails_with_the_services_message(line: bytes) -> No
         (NOVA, converse(("assistant", "Hi")), "the user's"),
         (NOVA, converse(("user", "Hello")), "the last one the assistant's"),
         (NOVA, converse(("user", "a"), ("user", "b"), ("assistant", "c")), "alternate"),
-        (NOVA, converse(("user", "a"), ("robot", "b")), "robot"),
+        (NOVA, converse(("user", "a"), ("robot", "b")), "role"),
         (NOVA, converse(messages=[{"role": one, "content": []} for one in ("user", "assistant")]), "content"),
         ("claude", {"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "content"),
     ],
@@ -107,8 +117,9 @@ def test_media_are_found_beside_the_text() -> None:
     record = converse(*TURNS)
     image = {"format": "png", "source": {"s3Location": {"uri": "s3://b/i", "bucketOwner": "123456789012"}}}
     record["messages"][0]["content"].append({"image": image})
-    (found,) = read_records([json.dumps(record).encode()], FILE, NOVA)
-    assert found == Record("Hello", "Hi", (Media("image", "s3://b/i", "png"),), asked=("Hello",), answers=("Hi",))
+    (found,) = read_records([json.dumps(record).encode()], FILE, rules(NOVA))
+    assert (found.prompt, found.completion) == ("Hello", "Hi")
+    assert found.media == (Media("image", "s3://b/i", "png", "$.messages[0].content[1].image"),)
 
 
 @pytest.mark.parametrize(
@@ -129,20 +140,23 @@ def test_media_of_another_form_are_told(turn: int, block: dict[str, Any]) -> Non
 def test_a_grader_gets_the_record_as_it_stands() -> None:
     """All fields of a reinforcement record are kept for the grader."""
     record = {"messages": [{"role": "user", "content": "2 + 2?"}], "reference_answer": {"sum": 4}, "level": 1}
-    (found,) = read_records([json.dumps(record).encode()], FILE, "reinforcement")
+    (found,) = read_records([json.dumps(record).encode()], FILE, rules("reinforcement"))
     assert found.fields == record
 
 
 def test_broken_limit_is_told_with_the_records_number() -> None:
     """What a check says of a record gets the file and the line."""
 
-    def refuse(record: Record, line: bytes) -> None:
-        if record.prompt == "b":
-            raise RecordError("Maximum input token count 4097 exceeds limit of 4096.")
+    def refuse(record: Record) -> Problem | None:
+        return (
+            Problem("tokens", "$", "Maximum input token count 4097 exceeds limit of 4096.")
+            if record.prompt == "b"
+            else None
+        )
 
     lines = [json.dumps({"prompt": one, "completion": "c"}).encode() for one in ("a", "b")]
     with pytest.raises(DataError) as caught:
-        list(read_records(lines, FILE, "prompt-completion", refuse))
+        list(read_records(lines, FILE, rules("prompt-completion"), refuse))
     assert str(caught.value) == (
         f"Maximum input token count 4097 exceeds limit of 4096. Amazon S3 file: {FILE}, line 2"
     )

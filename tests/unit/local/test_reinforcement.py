@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from airflow_bedrock.datasets.rules import Record
 from airflow_bedrock.local.work.examples import best_answers
-from airflow_bedrock.local.work.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -1,0 +1,102 @@
+"""Files as blocks of whole lines, and work on them in as many processes as there are CPUs, in order.
+
+A block is named by its bytes, so that the process that works on it reads it itself. The processes are spawned, since
+the one that asks may have threads; where it may not have children, or where there is little to do, it works alone.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+BLOCK = 4 << 20  # bytes
+LONGEST_LINE = 64 << 20  # bytes; a longer one is cut, and no record then
+WORTH_A_POOL = 32 << 20  # bytes: a process takes a tenth of a second to start
+
+_BOM = b"\xef\xbb\xbf"
+
+Result = TypeVar("Result")
+
+
+class Block(NamedTuple):
+    """Some whole lines of a file.
+
+    :param number: of the block, among all blocks of all files.
+    """
+
+    number: int
+    path: str
+    begin: int
+    end: int
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        with Path(self.path).open("rb") as file:
+            file.seek(self.begin)
+            return file.read(self.end - self.begin)
+
+    @property
+    def has_bom(self) -> bool:
+        """Whether the file begins here, with a byte order mark."""
+        return self.begin == 0 and self.read()[:3] == _BOM
+
+
+def lines_of(content: bytes) -> list[bytes]:
+    """Return the lines of some bytes, without their ends; what follows the last end is a line if it is there."""
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def without_bom(content: bytes) -> bytes:
+    """Return the bytes without the byte order mark that Excel and PowerShell put before them."""
+    return content.removeprefix(_BOM)
+
+
+def blocks(path: Path, first: int = 0) -> Iterator[Block]:
+    """Cut a file into blocks of about four megabytes.
+
+    :param first: the number of the first block.
+    """
+    size, begin = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while begin < size:
+            file.seek(min(begin + BLOCK, size) - 1)
+            file.readline(LONGEST_LINE)
+            end = file.tell()
+            yield Block(first, str(path), begin, end)
+            first, begin = first + 1, end
+
+
+def processes(size: int) -> int:
+    """Return how many processes are worth it for so many bytes."""
+    if size < WORTH_A_POOL or multiprocessing.current_process().daemon:
+        return 1
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
+
+
+def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int) -> Iterator[Result]:
+    """Yield what the work makes of each block, in order; little more than a block a process is ahead.
+
+    :param work: has to be found by its name in another process, as what it is bound to.
+    """
+    if workers < 2:
+        yield from map(work, todo)
+        return
+    pending: deque[Future[Result]] = deque()
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for one in todo:
+                pending.append(pool.submit(work, one))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

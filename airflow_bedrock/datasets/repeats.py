@@ -1,0 +1,111 @@
+"""Which questions come again: found on disk, so that memory does not grow with the data.
+
+Each record leaves 32 bytes: the digest of its prompt and of its completion, and where it stands. They are put into
+parts by the digest, and one part at a time is looked at. A digest of 128 bits is the text: that two texts of a thousand
+million have the same one has a chance of 1 in 10^21.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+
+from airflow_bedrock.datasets.records import pair_digest
+
+ENTRY = Struct("<16s8sII")
+_PLACE = Struct("<II")
+PARTS = 256
+"""Files on disk; with a thousand million records each has 125 MB."""
+
+
+class Place(NamedTuple):
+    """Where a record stands: the block's number, and the line in it, from 0."""
+
+    block: int
+    line: int
+
+
+class Entry(NamedTuple):
+    """What a record leaves behind."""
+
+    prompt: bytes
+    completion: bytes
+    block: int
+    line: int
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        return Place(self.block, self.line)
+
+
+class Leavings:
+    """What the records of one block leave behind, by part."""
+
+    def __init__(self, block: int) -> None:
+        self._block = block
+        self._parts = [bytearray() for _ in range(PARTS)]
+
+    def add(self, line: int, prompt: str, completion: str) -> None:
+        """Remember a record; texts are compared in their normalised form."""
+        digests = pair_digest(prompt, completion)
+        self._parts[digests[0]] += digests + _PLACE.pack(self._block, line)
+
+    def parts(self) -> dict[int, bytes]:
+        """Return the entries, by part."""
+        return {part: bytes(found) for part, found in enumerate(self._parts) if found}
+
+
+class Repeats:
+    """All that was left behind, in a folder.
+
+    :param folder: exists, and has room for 32 bytes a record.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._waiting: dict[int, list[bytes]] = {}
+        self._bytes = 0
+
+    def add(self, parts: dict[int, bytes]) -> None:
+        """Take what a block left; blocks come in order."""
+        for part, entries in parts.items():
+            self._waiting.setdefault(part, []).append(entries)
+            self._bytes += len(entries)
+        if self._bytes > 16 << 20:
+            self._write()
+
+    def groups(self) -> Iterator[list[Entry]]:
+        """Yield the records that share a prompt, in their order, wherever there are several."""
+        if any(self._folder.iterdir()):
+            self._write()
+        for part in range(PARTS):
+            yield from _groups(self._read(part))
+
+    def _write(self) -> None:
+        for part, entries in self._waiting.items():
+            with (self._folder / f"{part:03}").open("ab") as file:
+                file.writelines(entries)
+        self._waiting, self._bytes = {}, 0
+
+    def _read(self, part: int) -> bytes:
+        if part in self._waiting:
+            return b"".join(self._waiting[part])
+        file = self._folder / f"{part:03}"
+        return file.read_bytes() if file.exists() else b""
+
+
+def _groups(part: bytes) -> Iterable[list[Entry]]:
+    prompts = [part[begin : begin + 16] for begin in range(0, len(part), ENTRY.size)]
+    if len(set(prompts)) == len(prompts):
+        return ()
+    seen: set[bytes] = set()
+    again = {one for one in prompts if one in seen or seen.add(one)}  # type: ignore[func-returns-value]
+    found: dict[bytes, list[Entry]] = {}
+    for number, prompt in enumerate(prompts):
+        if prompt in again:
+            entry = Entry._make(ENTRY.unpack_from(part, number * ENTRY.size))
+            found.setdefault(prompt, []).append(entry)
+    return found.values()

@@ -1,0 +1,100 @@
+"""What a good record is, for each base model and each way to customize it.
+
+A format is a declaration, one file a family: ``converse``, ``claude``, ``texts``, ``reinforcement``, ``logs``. The
+limits are data, ``base_models.toml``. :class:`Rules` puts both together; a check of a dataset, its preparation and
+Local Bedrock's jobs ask it, so that they agree.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from airflow_bedrock.base_models import FINE_TUNING, Method, base_model
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.rules.claude import CLAUDE
+from airflow_bedrock.datasets.rules.converse import DISTILLATION, LLAMA, NOVA, NOVA_2
+from airflow_bedrock.datasets.rules.form import Form
+from airflow_bedrock.datasets.rules.limits import kinds_problem, limit_problems, media_size_problem
+from airflow_bedrock.datasets.rules.logs import shape_problems_of
+from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text
+from airflow_bedrock.datasets.rules.reinforcement import REINFORCEMENT
+from airflow_bedrock.datasets.rules.texts import CAPTION, PRE_TRAINING, PROMPT_COMPLETION
+
+__all__ = ["Media", "Problem", "Record", "Rules", "Text", "kinds_problem", "media_size_problem", "rules_for"]
+
+FORMS: dict[str, Form] = {
+    "nova": NOVA,
+    "nova-2": NOVA_2,
+    "llama": LLAMA,
+    "distillation": DISTILLATION,
+    "claude": CLAUDE,
+    "prompt-completion": PROMPT_COMPLETION,
+    "pre-training": PRE_TRAINING,
+    "image": CAPTION,
+    "reinforcement": REINFORCEMENT,
+}
+"""By a ``form`` of ``base_models.toml`` or, where a method has none, by its ``format``."""
+
+OF_THE_FORM = frozenset({"shape", "roles", "block", "empty-text"})
+"""Rules that say that a record is not of its format; the service names the format then."""
+
+
+class Rules:
+    """All that a record has to be, for one base model and one way to customize it.
+
+    :param method: the fields of ``base_models.toml``.
+    :param takes: what the base model takes: TEXT, IMAGE, VIDEO.
+    :param bucket: the data's; some models want images and videos there too. None where it is not on S3 yet.
+    :param name: whose rules they are, for messages.
+    """
+
+    def __init__(
+        self, method: Method, takes: tuple[str, ...] = ("TEXT",), bucket: str | None = None, name: str = ""
+    ) -> None:
+        self.method = method
+        self.takes = takes
+        self.bucket = bucket
+        self.name = name
+        self.form = FORMS[method.form or method.format]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Rules, (self.method, self.takes, self.bucket, self.name)  # a decoder cannot be pickled
+
+    def check(self, line: bytes) -> tuple[Record | None, list[Problem]]:
+        """Return the record that a line holds, and all that is wrong with it; None where it has not the format.
+
+        The limits are looked at once the format is right.
+        """
+        form = self.form
+        try:
+            decoded = form.decoder.decode(line)
+        except msgspec.ValidationError:
+            return None, shape_problems_of(line, form.type)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            blank = not line.strip()
+            return None, [Problem("json", "$", f"it is {'blank' if blank else 'not a JSON object'}")]
+        if problems := list(form.problems(decoded)):
+            return None, problems
+        record = form.read(decoded)
+        if form.raw:
+            record = msgspec.structs.replace(record, fields=msgspec.json.decode(line))
+        return record, list(limit_problems(self.method, self.takes, record, len(line), self.bucket))
+
+
+def rules_for(base_model_id: str, customization_type: str = FINE_TUNING, bucket: str | None = None) -> Rules:
+    """Return the rules for a base model and a way to customize it.
+
+    :param base_model_id: a foundation model's id or ARN, or the ARN of a custom model, which names its base model.
+    :param customization_type: as in the request: FINE_TUNING, DISTILLATION, ...
+    :raises DatasetError: the model is not known, or is not customized that way; the message names the known ones.
+    """
+    model = base_model(base_model_id)
+    if model is None:
+        raise DatasetError(f"the base model {base_model_id} is not known. Check its id")
+    method = model.methods.get(customization_type)
+    if method is None:
+        known = ", ".join(model.methods) or "none"
+        raise DatasetError(
+            f"{model.name} is not customized by {customization_type}. The ways that are known for it: {known}"
+        )
+    return Rules(method, model.input, bucket, model.family)

@@ -1,0 +1,212 @@
+"""The Converse format: Nova, Nova 2, Llama, and the prompts of a distillation. What one takes, another refuses.
+
+https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html and AWS's validators for
+training data (``base_models.toml`` has the addresses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import msgspec
+
+from airflow_bedrock.datasets.rules.form import Form, Plain
+from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text, conversation
+
+_ONE = msgspec.Meta(min_length=1, max_length=1)
+_Role = Literal["user", "assistant"]
+
+
+class _Text(msgspec.Struct):
+    text: str
+
+
+class _Location(msgspec.Struct):
+    uri: str
+    bucketOwner: str | None = None
+
+
+class _Source(msgspec.Struct):
+    s3Location: _Location
+
+
+class _Media(msgspec.Struct):
+    format: str
+    source: _Source
+
+
+class _Reasoning(msgspec.Struct):
+    reasoningText: _Text
+
+
+class _Block(msgspec.Struct):
+    text: str | None = None
+    image: _Media | None = None
+    video: _Media | None = None
+    document: _Media | None = None
+    reasoningContent: _Reasoning | None = None
+
+
+class _Message(msgspec.Struct):
+    role: _Role
+    content: Annotated[list[_Block], msgspec.Meta(min_length=1)]
+
+
+class _Nova(msgspec.Struct):
+    messages: list[_Message]
+    schemaVersion: str | None = None
+    system: list[_Text] | None = None
+
+
+class _Llama(msgspec.Struct):
+    messages: list[_Message]
+    schemaVersion: Literal["bedrock-conversation-2024"] = "bedrock-conversation-2024"
+    system: Annotated[list[_Text], _ONE] = []
+
+
+class _BareText(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+class _BareBlock(_BareText, forbid_unknown_fields=True):
+    type: str = "text"
+
+
+class _BareMessage(msgspec.Struct, forbid_unknown_fields=True):
+    role: _Role
+    content: Annotated[list[_BareBlock], _ONE]
+
+
+class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
+    messages: Annotated[list[_BareMessage], msgspec.Meta(min_length=1, max_length=2)]
+    schemaVersion: Literal["bedrock-conversation-2024"]
+    system: Annotated[list[_BareText], _ONE] = []
+
+
+class _PlainBlock(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    text: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _PlainTurn(msgspec.Struct, gc=False):
+    role: _Role
+    content: tuple[_PlainBlock]
+
+
+class _Plain(msgspec.Struct, gc=False):
+    messages: list[_PlainTurn]
+    schemaVersion: Literal["bedrock-conversation-2024"]
+    system: tuple[_PlainBlock] | msgspec.UnsetType = msgspec.UNSET
+
+
+def _flat(record: _Plain) -> Plain | None:
+    turns, expected = record.messages, "user"
+    for turn in turns:
+        if turn.role != expected:
+            return None
+        expected = "assistant" if expected == "user" else "user"
+    if expected == "assistant" or not turns:
+        return None
+    system = record.system
+    if len(turns) == 2:
+        prompt = turns[0].content[0].text
+        return f"{system[0].text}\n{prompt}" if system else prompt, turns[1].content[0].text
+    asked = [system[0].text] if system else []
+    asked += [turn.content[0].text for turn in turns]
+    answer = asked.pop()
+    return "\n".join(asked), answer
+
+
+def _read(record: _Nova | _Llama) -> Record:
+    texts = [Text("system", one.text, f"$.system[{number}].text") for number, one in enumerate(record.system or ())]
+    media: list[Media] = []
+    answered = 0
+    for number, message in enumerate(record.messages):
+        blocks = [(f"$.messages[{number}].content[{n}]", block) for n, block in enumerate(message.content)]
+        said = [Text(message.role, block.text, f"{where}.text") for where, block in blocks if block.text is not None]
+        media += (one for where, block in blocks for one in _media(where, block))
+        texts += said
+        answered = len(said) if message.role == "assistant" else 0
+    return conversation(texts, media, answered=answered)
+
+
+def _media(where: str, block: _Block) -> Iterator[Media]:
+    for kind, one in (("image", block.image), ("video", block.video), ("document", block.document)):
+        if one:
+            yield Media(kind, one.source.s3Location.uri, one.format, f"{where}.{kind}")
+
+
+def _nova_problems(record: _Nova, kinds: Sequence[str]) -> Iterator[Problem]:
+    for number, message in enumerate(record.messages):
+        where = f"$.messages[{number}].content"
+        for n, block in enumerate(message.content):
+            if all(getattr(block, kind) is None for kind in kinds):
+                yield Problem("block", f"{where}[{n}]", f"a block of content must have one of {', '.join(kinds)}")
+            if block.reasoningContent and message.role == "user":
+                yield Problem("block", f"{where}[{n}]", "the user's turn must hold no reasoningContent")
+        if not any(block.text for block in message.content) and not _has_media(message):
+            yield Problem("empty-text", where, f"the {message.role}'s turn must not be without text")
+    yield from roles(record.messages)
+    yield from _text_only(record.messages)
+
+
+def _llama_problems(record: _Llama) -> Iterator[Problem]:
+    yield from roles(record.messages)
+    yield from _text_only(record.messages)
+
+
+def _text_only(messages: Sequence[_Message]) -> Iterator[Problem]:
+    for number, message in enumerate(messages):
+        if message.role == "assistant" and _has_media(message):
+            yield Problem("block", f"$.messages[{number}].content", "the assistant's turn must hold text only")
+
+
+def _has_media(message: _Message) -> bool:
+    return any(block.image or block.video or block.document for block in message.content)
+
+
+def roles(messages: Sequence[_Message]) -> Iterator[Problem]:
+    """Say whether a conversation does not alternate from the user to the assistant's last word."""
+    found = [message.role for message in messages]
+    if len(found) < 2 or found[0] != "user" or found[-1] != "assistant":
+        yield Problem("roles", "$.messages", "the first message must be the user's and the last one the assistant's")
+    yield from alternate(found)
+
+
+def alternate(found: Sequence[str]) -> Iterator[Problem]:
+    """Say where two messages in a row have the same role."""
+    for number, (role, following) in enumerate(pairwise(found), start=1):
+        if role == following:
+            yield Problem("roles", f"$.messages[{number}].role", "the roles must alternate between user and assistant")
+
+
+def _distillation_problems(record: _Distillation) -> Iterator[Problem]:
+    found = [message.role for message in record.messages]
+    if found[0] != "user":
+        yield Problem("roles", "$.messages[0].role", "the first message must be the user's")
+    yield from alternate(found)
+
+
+def _read_distillation(record: _Distillation) -> Record:
+    texts = [Text("system", one.text, "$.system[0].text") for one in record.system]
+    texts += [
+        Text(one.role, one.content[0].text, f"$.messages[{number}].content[0].text")
+        for number, one in enumerate(record.messages)
+    ]
+    return conversation(texts, answered=int(record.messages[-1].role == "assistant"))
+
+
+_SHAPE = (
+    '{"schemaVersion": "bedrock-conversation-2024", "system": [{"text": "<system prompt>"}], "messages": '
+    '[{"role": "user", "content": [{"text": "<input text>"}]}, '
+    '{"role": "assistant", "content": [{"text": "<output text>"}]}]}'
+)
+_KINDS = ("text", "image", "video")
+_KINDS_2 = (*_KINDS, "document", "reasoningContent")
+
+NOVA = Form(_Nova, _SHAPE, partial(_nova_problems, kinds=_KINDS), _read, plain=(_Plain, _flat))
+NOVA_2 = Form(_Nova, _SHAPE, partial(_nova_problems, kinds=_KINDS_2), _read, plain=(_Plain, _flat))
+LLAMA = Form(_Llama, _SHAPE, _llama_problems, _read, plain=(_Plain, _flat))
+DISTILLATION = Form(_Distillation, _SHAPE, _distillation_problems, _read_distillation)

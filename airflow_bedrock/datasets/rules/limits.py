@@ -1,0 +1,109 @@
+"""What a record may hold, by the limits of ``base_models.toml``: tokens, bytes, reserved words, captions, media.
+
+Where the service's own message is known it is used word for word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from airflow_bedrock.base_models import Method
+from airflow_bedrock.datasets.rules.record import Media, Problem, Record
+
+
+def limit_problems(
+    method: Method, takes: Sequence[str], record: Record, size: int, bucket: str | None
+) -> Iterator[Problem]:
+    """Yield what a record breaks.
+
+    :param takes: what the base model takes: TEXT, IMAGE, VIDEO.
+    :param size: of the record's line, in bytes.
+    :param bucket: the data's; None where it is not on S3 yet.
+    """
+    yield from _size(method, record, size)
+    yield from _words(method, record)
+    yield from _caption(method, record)
+    if record.media:
+        yield from _media(method, takes, record.media)
+        for one in record.media:
+            yield from _place(method, one, bucket)
+
+
+def kinds_problem(kinds: set[str]) -> Problem | None:
+    """Say whether a record, or a whole dataset, holds images and videos both.
+
+    :param kinds: of media: ``image``, ``video``.
+    """
+    if len(kinds) < 2:
+        return None
+    return Problem("media-kinds", "$", "Invalid record: a dataset may hold images or videos, but not both.")
+
+
+def media_size_problem(method: Method, media: Media, size: int) -> Problem | None:
+    """Say whether an image, a video or a document has too many bytes."""
+    limit = method.max_video_bytes if media.kind == "video" else method.max_image_bytes
+    if limit is None or size <= limit:
+        return None
+    message = f"Invalid record: the {media.kind} {media.uri} has {size} bytes, more than {limit}."
+    return Problem("media-size", media.where, message)
+
+
+def _size(method: Method, record: Record, size: int) -> Iterator[Problem]:
+    if (most := method.max_line_bytes) is not None and size > most:
+        yield Problem("line-bytes", "$", f"Input size exceeded: the record has {size} bytes, more than {most}.")
+    if excess := method.excess(record.prompt, record.completion or ""):
+        part, count, limit = excess
+        yield Problem("tokens", "$", f"Maximum {part} token count {count} exceeds limit of {limit}.")
+
+
+def _words(method: Method, record: Record) -> Iterator[Problem]:
+    for role, text, where in record.texts:
+        for word in method.reserved(text, asked=role != "assistant"):
+            message = f"Invalid record: the text holds the reserved word {word.strip()}."
+            yield Problem("reserved-word", where, message)
+
+
+def _caption(method: Method, record: Record) -> Iterator[Problem]:
+    length = len(record.completion or "")
+    if method.min_text is not None and length < method.min_text:
+        message = f"Invalid record: the caption has {length} characters, fewer than {method.min_text}."
+        yield Problem("caption-length", "$.caption", message)
+    if method.max_text is not None and length > method.max_text:
+        message = f"Invalid record: the caption has {length} characters, more than {method.max_text}."
+        yield Problem("caption-length", "$.caption", message)
+
+
+def _media(method: Method, takes: Sequence[str], media: Sequence[Media]) -> Iterator[Problem]:
+    counts = Counter(one.kind for one in media)
+    if len(counts) > 1:
+        yield Problem("media-kinds", "$", "Invalid record: a dataset may hold images or videos, but not both.")
+    limits = {"image": method.max_images, "video": method.max_videos, "document": method.max_documents}
+    for kind, count in counts.items():
+        if kind != "document" and kind.upper() not in takes:
+            yield Problem("media-kinds", "$", f"Invalid record: the base model takes no {kind}s.")
+        if (limit := limits[kind]) is not None and count > limit:
+            yield Problem("media-count", "$", f"Invalid record: it holds {count} {kind}s, more than {limit}.")
+
+
+def _place(method: Method, media: Media, bucket: str | None) -> Iterator[Problem]:
+    kind, uri = media.kind, media.uri
+    found, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://"):
+        yield Problem("media-uri", media.where, f"Invalid record: the {kind} {uri} is not in Amazon S3.")
+        return
+    if method.media_uri is not None and not re.fullmatch(method.media_uri, f"{found}/{key}"):
+        yield Problem(
+            "media-uri",
+            media.where,
+            f"Invalid record: the {kind} {uri} has characters in its URI other than letters, digits, underscores, "
+            "hyphens, slashes and dots.",
+        )
+    formats = method.media_formats.get(kind)
+    if formats and media.format and media.format.lower() not in formats:
+        message = f"Invalid record: the {kind} {uri} is {media.format}; it must be {', '.join(formats)}."
+        yield Problem("media-format", media.where, message)
+    if method.media_in_bucket and bucket is not None and found != bucket:
+        message = f"Invalid record: the {kind} {uri} is not in the bucket {bucket}."
+        yield Problem("media-bucket", media.where, message)

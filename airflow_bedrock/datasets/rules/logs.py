@@ -1,0 +1,96 @@
+"""Model invocation logs, which a distillation can be made from: which are taken, and what is learnt from them.
+
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.datasets.rules.record import Problem, Record, Text, conversation
+from airflow_bedrock.datasets.rules.shape import shape_problems
+
+
+class _Body(msgspec.Struct):
+    inputBodyJson: dict[str, Any] = {}
+    outputBodyJson: dict[str, Any] = {}
+
+
+class _Log(msgspec.Struct):
+    input: _Body
+    output: _Body = msgspec.field(default_factory=_Body)
+    requestMetadata: dict[str, str] = {}
+
+
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_LOG = msgspec.json.Decoder(_Log)
+
+
+def read_log(line: bytes, config: Mapping[str, Any]) -> tuple[Record | None, list[Problem]]:
+    """Return the conversation that a log holds; None where its filters or its kind pass it over.
+
+    :param config: the request's ``invocationLogsConfig``.
+    """
+    try:
+        entry = _LOG.decode(line)
+    except msgspec.ValidationError:
+        return None, shape_problems_of(line, _Log)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None, [Problem("json", "$", "the line is not a JSON object")]
+    if not passes(config.get("requestMetadataFilters"), entry.requestMetadata):
+        return None, []
+    return _record(entry, answered=bool(config.get("usePromptResponse"))), []
+
+
+def passes(filters: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> bool:
+    """Whether a request's metadata pass ``requestMetadataFilters``; a key that is missing differs from every value."""
+    if not filters:
+        return True
+    if "andAll" in filters:
+        return all(passes(one, metadata) for one in filters["andAll"])
+    if "orAll" in filters:
+        return any(passes(one, metadata) for one in filters["orAll"])
+    return all(metadata.get(key) == value for key, value in filters.get("equals", {}).items()) and all(
+        metadata.get(key) != value for key, value in filters.get("notEquals", {}).items()
+    )
+
+
+def shape_problems_of(line: bytes, type_: Any) -> list[Problem]:
+    """Say everything that is wrong with the shape of a line that msgspec has refused."""
+    try:
+        value = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [Problem("json", "$", "the line is not a JSON object")]
+    return list(shape_problems(value, type_))
+
+
+def _record(entry: _Log, *, answered: bool) -> Record | None:
+    body, said = entry.input.inputBodyJson, entry.output.outputBodyJson
+    system = _text(body.get("system"))
+    texts = [Text("system", system, "$.input.inputBodyJson.system")] if system else []
+    messages = body.get("messages")
+    for number, message in enumerate(messages if isinstance(messages, list) else []):
+        content = message.get("content") if isinstance(message, dict) else None
+        role = "assistant" if isinstance(message, dict) and message.get("role") == "assistant" else "user"
+        if text := _text(content):
+            texts.append(Text(role, text, f"$.input.inputBodyJson.messages[{number}].content"))  # type: ignore[arg-type]
+    if not any(one.role != "system" for one in texts):
+        return None
+    answer = _text(_member(_member(_member(said, "output"), "message"), "content")) if answered else ""
+    if answer:
+        texts.append(Text("assistant", answer, "$.output.outputBodyJson.output.message.content"))
+    return conversation(texts, answered=int(bool(answer)))
+
+
+def _member(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    return "\n".join(block["text"] for block in blocks if isinstance(_member(block, "text"), str))

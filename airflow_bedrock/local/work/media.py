@@ -1,0 +1,45 @@
+"""The images, videos and documents of a job's data: there, readable by its role, and not too large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.base_models import Method
+from airflow_bedrock.datasets.rules import Media, Problem, Record, kinds_problem, media_size_problem
+from airflow_bedrock.local.work.s3 import split_uri
+
+
+class MediaCheck:
+    """Checks the media of one record after the other; all files of a job share it.
+
+    :param method: how the base model is customized.
+    :param s3: a client.
+    :param may_read: whether the job's role may read an object.
+    """
+
+    def __init__(self, method: Method, s3: Any, may_read: Callable[[str], bool]) -> None:
+        self._method = method
+        self._s3 = s3
+        self._may_read = may_read
+        self._kinds: set[str] = set()
+
+    def __call__(self, record: Record) -> Problem | None:
+        """Return what is wrong with a record's media, or None."""
+        self._kinds.update({one.kind for one in record.media} & {"image", "video"})
+        objects = (self._object_problem(one) for one in record.media)
+        return kinds_problem(self._kinds) or next(filter(None, objects), None)
+
+    def _object_problem(self, media: Media) -> Problem | None:
+        bucket, key = split_uri(media.uri)
+        message = f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}."
+        unreadable = Problem("media-access", media.where, message)
+        if not self._may_read(media.uri):
+            return unreadable
+        try:
+            size = self._s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
+        except ClientError:
+            return unreadable
+        return media_size_problem(self._method, media, size)

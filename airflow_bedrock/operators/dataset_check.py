@@ -1,0 +1,162 @@
+"""The check of training data as a task: what a customization job would fail on, before it is paid for."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock.base_models import FINE_TUNING
+from airflow_bedrock.compat import outputs
+from airflow_bedrock.datasets import DatasetError
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators.arguments import Rule, check_literals, checked, optional, text
+from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.storage import Storage, place
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401 - for the class's type
+    from airflow.sdk import Context
+
+    from airflow_bedrock.datasets.checking import CheckReport
+
+_NAMED = 5  # problems that the error names
+
+
+def _file(value: Any) -> str:
+    uri = place(value)
+    if uri.endswith("/"):
+        raise ValueError("must be one file, as a customization job takes it")
+    return uri
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be True or False")
+    return value
+
+
+_RULES: Mapping[str, Rule] = {
+    "training_data_uri": _file,
+    "validation_data_uri": optional(_file),
+    "test_data_uri": optional(_file),
+    "base_model_id": text,
+    "customization_type": text,
+    "fail_on_problems": _flag,
+}
+
+
+class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
+    """Check training data against every rule and limit of its base model, in constant memory.
+
+    A problem fails the task for good, before a job is paid for. Duplicates, conflicts and overlaps are counted, and
+    fail nothing. Record texts are neither logged nor pushed.
+
+    Returns (XCom) a mapping: ``ok``, ``records`` (of the training data), ``problems`` (their number by rule; those of
+    the dataset as a whole are ``dataset``), ``tokens_low`` and ``tokens_high`` (the estimated tokens of the training
+    data), ``duplicates``, ``conflicts`` and ``overlaps``. The XCom ``report`` holds the report in Markdown, also where
+    the task fails.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
+
+    Every parameter is templated, but for the last two.
+
+    :param training_data_uri: one JSON Lines file, on S3 or local.
+    :param base_model_id: id or ARN of the base model; says the record format and the limits.
+    :param customization_type: FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION or REINFORCEMENT_FINE_TUNING.
+    :param validation_data_uri: the validation data, which counts with it.
+    :param test_data_uri: held-out data, which it must not overlap with.
+    :param fail_on_problems: False only reports.
+    :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
+    """
+
+    aws_hook_class = "airflow.providers.amazon.aws.hooks.s3:S3Hook"
+    template_fields: Sequence[str] = (
+        *AwsOperator.template_fields,
+        "training_data_uri",
+        "base_model_id",
+        "customization_type",
+        "validation_data_uri",
+        "test_data_uri",
+    )
+
+    def __init__(
+        self,
+        *,
+        training_data_uri: str,
+        base_model_id: str,
+        customization_type: str = FINE_TUNING,
+        validation_data_uri: str | None = None,
+        test_data_uri: str | None = None,
+        fail_on_problems: bool = True,
+        multiple_outputs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
+        self.training_data_uri = training_data_uri
+        self.base_model_id = base_model_id
+        self.customization_type = customization_type
+        self.validation_data_uri = validation_data_uri
+        self.test_data_uri = test_data_uri
+        self.fail_on_problems = fail_on_problems
+        check_literals(self, _RULES)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Check the data, push the report, and return the summary.
+
+        :raises BedrockFatalError: a job on this data would fail, or the rules for it are not known.
+        :raises BedrockError: the storage failed in a way that may pass.
+        """
+        from airflow_bedrock.datasets.check_report import markdown, verdict
+
+        report = self._check(checked(self, _RULES))
+        self.log.info("%s: %s", self.training_data_uri, verdict(report))
+        if task_instance := context.get("ti"):
+            task_instance.xcom_push(key="report", value=markdown(report))
+        if self.fail_on_problems and not report.ok:
+            raise BedrockFatalError(_told(self.training_data_uri, report))
+        return outputs(_summary(report))
+
+    def _check(self, arguments: Mapping[str, Any]) -> CheckReport:
+        from airflow_bedrock.datasets.checking import check  # the parser of DAGs needs it not
+        from airflow_bedrock.datasets.rules import rules_for
+
+        parts = {
+            "training": arguments["training_data_uri"],
+            "validation": arguments["validation_data_uri"],
+            "test": arguments["test_data_uri"],
+        }
+        names = {part: uri for part, uri in parts.items() if uri}
+        training = names["training"]
+        bucket = training.removeprefix("s3://").partition("/")[0] if training.startswith("s3://") else None
+        try:
+            rules = rules_for(arguments["base_model_id"], arguments["customization_type"], bucket)
+        except DatasetError as error:
+            raise BedrockFatalError(f"Could not check {training}: {error}. Nothing was spent.") from error
+        storage = Storage(lambda: self.hook.conn)
+        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
+            files = {part: storage.fetch(uri, Path(folder, part)) for part, uri in names.items()}
+            return check(files, rules, names=names)
+
+
+def _told(uri: str, report: CheckReport) -> str:
+    first = [f"{one.file}:{one.line} {one.where}: {one.message}" for one in report.findings[:_NAMED]]
+    counts = [f"{rule}: {count}" for rule, count in report.problems.items()]
+    said = "; ".join([*report.dataset_problems, *counts, *first])
+    return f"A job on {uri} would fail: {said}. Nothing was paid for. Correct the data; the XCom report has the rest."
+
+
+def _summary(report: CheckReport) -> dict[str, Any]:
+    low, high = report.tokens
+    of_the_dataset = {"dataset": len(report.dataset_problems)} if report.dataset_problems else {}
+    return {
+        "ok": report.ok,
+        "records": report.files["training"].records,
+        "problems": report.problems | of_the_dataset,
+        "tokens_low": low,
+        "tokens_high": high,
+        "duplicates": report.duplicates.count,
+        "conflicts": report.conflicts.count,
+        "overlaps": report.overlaps.count,
+    }

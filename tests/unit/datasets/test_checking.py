@@ -1,0 +1,281 @@
+"""The check of a dataset: every problem, where it stands, without its text, in whatever bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_bedrock.cli import main
+from airflow_bedrock.datasets import blocks as blocks_module
+from airflow_bedrock.datasets.check_report import markdown
+from airflow_bedrock.datasets.checking import CheckReport, _Short, check
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.rules import Rules, rules_for
+
+NOVA = "amazon.nova-lite-v1:0"
+CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
+
+
+def converse(prompt: object, completion: object = "Here.", **more: object) -> dict[str, Any]:
+    turns = (("user", prompt), ("assistant", completion))
+    messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
+    return {"schemaVersion": "bedrock-conversation-2024", "messages": messages, **more}
+
+
+def write(file: Path, *records: object) -> Path:
+    lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in records]
+    file.write_bytes(b"".join(line + b"\n" for line in lines))
+    return file
+
+
+def found(report: CheckReport) -> list[tuple[int, str, str]]:
+    return [(one.line, one.where, one.rule) for one in report.findings]
+
+
+def of(tmp_path: Path, *records: object, model: str = NOVA, **options: Any) -> CheckReport:
+    return check({"training": write(tmp_path / "train.jsonl", *records)}, rules_for(model), **options)
+
+
+def test_every_problem_is_found_with_its_place(tmp_path: Path) -> None:
+    """All of a file, all of a record's shape, and all limits that a record breaks, in one run."""
+    report = of(
+        tmp_path,
+        converse("Where?"),
+        b"",
+        b"{",
+        converse(5, messages=[{"role": "robot", "content": [{"text": 5}]}, {"content": []}]),
+        converse("User: or <image>?", system=[{"text": "Bot: a"}]),
+        [1],
+    )
+    assert found(report) == [
+        (2, "$", "json"),
+        (3, "$", "json"),
+        (4, "$.messages[0].role", "shape"),
+        (4, "$.messages[0].content[0].text", "shape"),
+        (4, "$.messages[1]", "shape"),
+        (4, "$.messages[1].content", "shape"),
+        (5, "$.system[0].text", "reserved-word"),
+        (5, "$.messages[0].content[0].text", "reserved-word"),
+        (5, "$.messages[0].content[0].text", "reserved-word"),
+        (6, "$", "shape"),
+    ]
+    assert report.problems == {"shape": 5, "reserved-word": 3, "json": 2}
+    assert report.files["training"].bad == 5
+    assert report.dataset_problems == [
+        "The number of records in training and validation data is 6; it must be between 8 and 20000"
+    ]
+    assert not report.ok
+
+
+def test_a_good_dataset(tmp_path: Path) -> None:
+    """It has no problem, and a summary."""
+    report = of(tmp_path, *(converse(f"Where is {n}?" * 10) for n in range(8)), converse("где" * 100, "字" * 50))
+    assert report.ok
+    assert [(one.name.partition(",")[0], one.characters) for one in report.scripts] == [
+        ("Latin and others", 8 * 115),
+        ("Chinese", 50),
+        ("Greek", 300),
+    ]
+    low, high = report.tokens
+    assert low < high
+    assert sum(bucket.records for bucket in report.lengths) == 9
+    assert report.longest == (200, f"{tmp_path}/train.jsonl:9")
+
+
+def test_texts_are_shown_only_where_asked_for(tmp_path: Path) -> None:
+    """The report never quotes a record by itself: neither a value nor an unknown role."""
+    records = [
+        converse("secret User: secret"),
+        converse("a", messages=[{"role": "secret", "content": "secret"}]),
+        b'{"messages": "secret" secret',
+        converse(["secret"]),
+    ]
+    for shown in (False, True):
+        report = of(tmp_path, *records, show_text=shown)
+        assert len({one.line for one in report.findings}) == 4
+        assert ("secret" in msgspec.json.encode(report).decode()) is shown
+        assert ("secret" in markdown(report)) is shown
+
+
+def test_a_byte_order_mark_is_a_problem_and_not_the_record(tmp_path: Path) -> None:
+    """It is named, and the record behind it is read."""
+    report = of(tmp_path, b"\xef\xbb\xbf" + json.dumps(converse("User: x")).encode())
+    assert found(report) == [(1, "$", "bom"), (1, "$.messages[0].content[0].text", "reserved-word")]
+
+
+def test_repeated_questions(tmp_path: Path) -> None:
+    """Duplicates, conflicts, and what validation and test data share with the training data, by their places."""
+    train = write(tmp_path / "train.jsonl", converse("A"), converse("b"), converse(" a "), converse("A", "There."))
+    validation = write(tmp_path / "validation.jsonl", converse("c"), converse("B", "There."), converse("c"))
+    test = write(tmp_path / "test.jsonl", converse("C"), converse("a"))
+    report = check({"training": train, "validation": validation, "test": test}, rules_for(NOVA))
+    assert [report.duplicates.count, report.conflicts.count, report.overlaps.count] == [2, 1, 2]
+    assert report.conflicts.examples[0].record == f"{train}:4"
+    assert report.conflicts.examples[0].earlier == f"{train}:1"
+    assert {(one.record, one.earlier) for one in report.overlaps.examples} == {
+        (f"{validation}:2", f"{train}:2"),
+        (f"{test}:2", f"{train}:1"),
+    }
+    assert "overlap" in markdown(report)
+
+
+def test_media_of_a_dataset(tmp_path: Path) -> None:
+    """Images in one record and a video in another are a problem of the dataset."""
+
+    def record(kind: str, format_: str) -> dict[str, Any]:
+        block = {kind: {"format": format_, "source": {"s3Location": {"uri": "s3://b/i"}}}}
+        made = converse("What?")
+        made["messages"][0]["content"].append(block)
+        return made
+
+    report = of(tmp_path, record("image", "png"), record("video", "mp4"))
+    assert not report.problems
+    assert "a dataset may hold images or videos, but not both" in report.dataset_problems
+
+
+def test_as_many_processes_as_wanted_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are cut at line ends, and what they come to is added up in order."""
+    records = [converse(f"Where is {n % 300}?", str(n % 7)) for n in range(600)]
+    records[77] = records[501] = converse("User: x")
+    alone = of(tmp_path, *records)
+    monkeypatch.setattr(blocks_module, "BLOCK", 10_000)
+    assert of(tmp_path, *records) == alone
+    assert of(tmp_path, *records, workers=2) == alone
+    assert [line for line, _, _ in found(alone)] == [78, 502]
+
+
+def test_the_list_ends_and_the_counts_go_on(tmp_path: Path) -> None:
+    """As many problems are listed as were asked for."""
+    report = of(tmp_path, *[b"{"] * 50, listed=3)
+    assert (len(report.findings), report.problems) == (3, {"json": 50})
+    assert "and 47 more" in markdown(report)
+
+
+PIECES = st.sampled_from(
+    [
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b'"messages"',
+        b":",
+        b",",
+        b'"role"',
+        b'"user"',
+        b"\n",
+        b"\xff",
+        b'"\\ud800"',
+        b"null",
+        b"1e999",
+    ]
+)
+BYTES = st.binary(max_size=200) | st.lists(PIECES, max_size=60).map(b"".join)
+
+
+@pytest.mark.parametrize("model", [NOVA, CLAUDE, "amazon.nova-canvas-v1:0"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=BYTES)
+def test_whatever_bytes_are_told(tmp_path: Path, model: str, content: bytes) -> None:
+    """Any file has a report: as many records as lines, each of them good or with a problem."""
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(content)
+    report = check({"training": file}, rules_for(model))
+    summary = report.files["training"]
+    assert summary.records == len(content.split(b"\n")) - (content.endswith(b"\n") or not content)
+    assert summary.bad <= summary.records
+    assert markdown(report)
+
+
+def test_a_line_that_nests_deep_is_told(tmp_path: Path) -> None:
+    """It breaks no stack."""
+    assert found(of(tmp_path, b'{"messages":' + b"[" * 100_000)) == [(1, "$", "json")]
+    assert found(of(tmp_path, b'{"messages":' + b"[" * 5_000 + b"]" * 5_000 + b"}"))
+
+
+TEXT = st.text(max_size=12) | st.sampled_from(["User:", "a\nHuman: b", "[EOS]", "x" * 40_000, "", "<un\u212a>"])
+BLOCK = st.fixed_dictionaries({"text": TEXT}, optional={"note": TEXT})
+TURN = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": st.lists(BLOCK, max_size=2)})
+CHAT = st.fixed_dictionaries(
+    {"schemaVersion": st.just("bedrock-conversation-2024"), "messages": st.lists(TURN, max_size=4)},
+    optional={"system": st.lists(BLOCK, max_size=2) | st.none()},
+)
+FLAT = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": TEXT})
+ANY = CHAT | st.fixed_dictionaries({"messages": st.lists(FLAT, max_size=3)}, optional={"system": TEXT})
+
+
+@pytest.mark.parametrize("model", [NOVA, CLAUDE, "meta.llama3-2-1b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0"])
+@settings(max_examples=60, deadline=None)
+@given(record=ANY | st.fixed_dictionaries({"prompt": TEXT, "completion": TEXT}))
+def test_the_short_way_takes_only_good_records(model: str, record: dict[str, Any]) -> None:
+    """What it takes, all rules take, and see the same prompt and answer in."""
+    rules: Rules = rules_for(model)
+    line = json.dumps(record).encode()
+    plain = _Short(rules).take(line)
+    if plain is not None:
+        whole, problems = rules.check(line)
+        assert whole is not None
+        assert not problems
+        assert (whole.prompt, whole.completion) == plain
+
+
+def test_the_short_way_is_taken() -> None:
+    """A plain conversation needs no more, of one question or several."""
+    short = _Short(rules_for(NOVA))
+    assert short.take(json.dumps(converse("Where?", system=[{"text": "Be brief."}])).encode()) == (
+        "Be brief.\nWhere?",
+        "Here.",
+    )
+    longer = converse("a")
+    longer["messages"] *= 2
+    assert short.take(json.dumps(longer).encode()) == ("a\nHere.\na", "Here.")
+
+
+def test_models_and_methods_that_are_not_known() -> None:
+    """The error names what is known."""
+    with pytest.raises(DatasetError, match=r"nobody\.knows is not known"):
+        rules_for("nobody.knows")
+    with pytest.raises(DatasetError, match="FINE_TUNING, DISTILLATION"):
+        rules_for(NOVA, "CONTINUED_PRE_TRAINING")
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit code says whether the data is good; people and programs get a report."""
+    good = write(tmp_path / "good.jsonl", *(converse(f"Where is {n}?") for n in range(9)))
+    bad = write(tmp_path / "bad.jsonl", converse("a [User: b"), *(converse(f"Where is {n}?") for n in range(9)))
+    model = ["--model", NOVA]
+    assert main(["check", str(good), *model, "--validation", str(bad), "--test", str(good)]) == 1
+    capsys.readouterr()
+    assert main(["check", str(good), *model]) == 0
+    printed = capsys.readouterr().out
+    assert "No problem found." in printed
+    assert "█" in printed
+    assert main(["check", str(bad), *model]) == 1
+    printed = capsys.readouterr().out
+    assert f"{bad}:1  $.messages[0].content[0].text  reserved-word  the text holds the reserved word User:." in printed
+    assert "a [User: b" not in printed
+    assert main(["check", str(bad), *model, "--show-text", "--format", "json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["problems"] == {"reserved-word": 1}
+    assert "a [User: b" in report["findings"][0]["text"]
+    assert main(["check", str(bad), *model, "--format", "markdown"]) == 1
+    assert capsys.readouterr().out.startswith("## 1 problems")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.jsonl", "--model", NOVA], "No such file"),
+        ([".", "--model", NOVA], "is a folder"),
+        (["x", "--model", "nobody.knows"], "not known"),
+    ],
+)
+def test_what_cannot_be_checked(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said in a line, and has an exit code of its own."""
+    assert main(["check", *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,62 @@
+"""When two texts count as the same: by a definition of one line, however it is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from airflow_bedrock.base_models import by_script, document
+from airflow_bedrock.datasets.records import digest, normalise, pair_digest, text_digest
+
+TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+_ODD = "aA \t\n\x1c\x85\u00a0\u2028\u3000\uff0c\uff1f\ufb01\u0345\u0130\xdf\u0435\u0301|~"
+ODD = st.text(alphabet=st.sampled_from(_ODD))
+
+
+def definition(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())
+
+
+@given(TEXT | ODD)
+@example("A  b\t C\n")
+def test_normalise(text: str) -> None:
+    """Unicode NFKC, case folded, each run of white space one space."""
+    assert normalise(text) == definition(text)
+
+
+def test_normalise_each_character() -> None:
+    """Of the basic plane, alone and beside others."""
+    for code in range(0x10000):
+        if not 0xD800 <= code < 0xE000:
+            text = f"A{chr(code)}\u0301 \uff0c{chr(code)}"
+            assert normalise(text) == definition(text), hex(code)
+
+
+@given(TEXT | ODD, TEXT | ODD)
+@example("a |~| b", "c")
+def test_two_digests_for_one(first: str, second: str) -> None:
+    """They are what each text has alone."""
+    assert pair_digest(first, second) == digest(first, 16) + digest(second, 8)
+    assert text_digest(first) == hashlib.blake2b(definition(first).encode(), digest_size=16).digest()
+
+
+@given(st.text())
+@example("é字яह🙂")
+def test_characters_by_script(text: str) -> None:
+    """A character's script is told by its first byte in UTF-8."""
+    firsts = [bytes.fromhex(one.first_bytes) for one in document().scripts]
+    counts = [sum(one.encode("utf-8", "surrogatepass")[0] in script for one in text) for script in firsts]
+    assert by_script(text) == [len(text) - sum(counts), *counts]
+
+
+@pytest.mark.parametrize(
+    ("character", "script"), [("a", 0), ("é", 0), ("“", 0), ("字", 1), ("한", 1), ("🙂", 1), ("я", 2), ("ह", 2)]
+)
+def test_scripts(character: str, script: int) -> None:
+    """Latin and others, Chinese with its neighbours, and the others."""
+    assert by_script(character).index(1) == script
