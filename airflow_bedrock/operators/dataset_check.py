@@ -11,7 +11,7 @@ from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.datasets import DatasetError
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, check_literals, checked, optional, text
+from airflow_bedrock.operators.arguments import Rule, optional, text
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, place
 
@@ -100,7 +100,7 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         self.validation_data_uri = validation_data_uri
         self.test_data_uri = test_data_uri
         self.fail_on_problems = fail_on_problems
-        check_literals(self, _RULES)
+        self._arguments(_RULES).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the data, push the report, and return the summary.
@@ -110,7 +110,7 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         """
         from airflow_bedrock.datasets.check_report import markdown, verdict
 
-        report = self._check(checked(self, _RULES))
+        report = self._check(self._arguments(_RULES).checked())
         self.log.info("%s: %s", self.training_data_uri, verdict(report))
         if task_instance := context.get("ti"):
             task_instance.xcom_push(key="report", value=markdown(report))
