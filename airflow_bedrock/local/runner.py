@@ -26,8 +26,8 @@ Work = Generator[float, None, None]
 
 Result = TypeVar("Result")
 
-ASIDE = 3600.0
-"""How often work looks for a call that it waits for, in seconds; it is woken when the call has ended."""
+IDLE = 3600.0
+"""How often work that waits for others looks by itself, in seconds; it is woken when it is its turn."""
 
 
 class Runner:
@@ -120,7 +120,7 @@ class Runner:
         thread.start()
         try:
             while not ended.done():
-                yield self._clock.time() + ASIDE
+                yield self._clock.time() + IDLE
             return ended.result()
         finally:
             cancel()

@@ -221,6 +221,28 @@ def test_a_retired_model_is_made_again(account: Account, local: LocalBedrock, na
     assert second["ti"].pushed["result"]["custom_model_arn"] != first["ti"].pushed["result"]["custom_model_arn"]
 
 
+@pytest.mark.parametrize(("refusals", "asked"), [(2, 3), (None, 4)])
+def test_a_role_that_is_not_known_yet_is_waited_for(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    refusals: int | None,
+    asked: int,
+) -> None:
+    """A fresh role takes seconds to be known: Create is asked again for a while, and nothing is paid for twice."""
+    monkeypatch.setattr("airflow_bedrock.jobs.submission._ROLE_PAUSES", (0.0, 0.0, 0.0))
+    data, create = account.put("train.jsonl", records()), "CreateModelCustomizationJob"
+    said, before = "Could not assume provided IAM role.", len(local.calls.of(create))
+    fault = local.faults.fail(create, "ValidationException", message=said, times=refusals)
+    known = contextlib.nullcontext() if refusals else pytest.raises(BedrockError, match="nothing was created or spent")
+    with known:
+        operator(account, local, data, job_name=name).execute(context())
+    local.faults.remove(fault)
+    assert len(local.calls.of(create)) == before + asked
+    assert len(account.jobs(name)) == bool(refusals)
+
+
 def test_bad_data_fails_with_the_services_message(account: Account, local: LocalBedrock, name: str) -> None:
     """A broken line fails the job; the task's error says what the service said, which job, and what was billed."""
     data = account.put("train.jsonl", records() + "{broken\n")

@@ -19,6 +19,12 @@ pytestmark = pytest.mark.live
 PROJECT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all demos: each makes its database only where there is none."""
+    return tmp_path_factory.mktemp("demo")
+
+
 def demo(home: Path) -> subprocess.Popen[str]:
     conf = json.dumps({"services": 3, "test_records": 30})
     command = [sys.executable, "-u", "-m", "scripts.demo", "--home", str(home), "--job-seconds", "20", "--conf", conf]
@@ -28,9 +34,9 @@ def demo(home: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_the_demo_shows_its_progress_and_its_result_and_reuses_the_model_the_second_time(tmp_path: Path) -> None:
+def test_the_demo_shows_its_progress_and_its_result_and_reuses_the_model_the_second_time(home: Path) -> None:
     """The first run trains, the second finds the same data and parameters; neither leaves a process."""
-    with demo(tmp_path) as first:
+    with demo(home) as first:
         said, _ = first.communicate(timeout=SECONDS)
     assert first.returncode == 0, said
     for words in (
@@ -40,27 +46,27 @@ def test_the_demo_shows_its_progress_and_its_result_and_reuses_the_model_the_sec
         "verdict                 better",
     ):
         assert words in said
-    assert left_behind(tmp_path) == []
-    with demo(tmp_path) as second:
+    assert left_behind(home) == []
+    with demo(home) as second:
         again, _ = second.communicate(timeout=SECONDS)
     assert second.returncode == 0, again
     assert "reused from an earlier run" in again
-    assert f"reusing {tmp_path / 'airflow'}" in again
+    assert f"reusing {home / 'airflow'}" in again
     arns = [[line for line in text.splitlines() if line.lstrip().startswith("job  ")] for text in (said, again)]
     assert arns[0] == arns[1] != []
 
 
-def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
+def test_an_interrupted_demo_leaves_no_process(home: Path) -> None:
     """Ctrl-C in the middle of a run ends Airflow with all of its children, and Local Bedrock."""
-    with demo(tmp_path) as interrupted:
+    with demo(home) as interrupted:
         assert interrupted.stdout is not None
         for line in interrupted.stdout:
             if "collect_requests" in line:
                 break
         else:
             pytest.fail("the demo ended before it ran a task")
-        assert len(left_behind(tmp_path)) > 3
+        assert len(left_behind(home)) > 3
         interrupted.send_signal(signal.SIGINT)
         said, _ = interrupted.communicate(timeout=SECONDS)
     assert "nothing was left running" in said
-    until(lambda: not left_behind(tmp_path), "no process is left", seconds=30)
+    until(lambda: not left_behind(home), "no process is left", seconds=30)

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Kind
 
 PAGE = 100
 """Items a page when the request does not say; the service's own number is not published."""
-
-
-class Identified(Protocol):
-    """What a page can end with."""
-
-    @property
-    def arn(self) -> str:
-        """Its ARN."""
-
-
-Paged = TypeVar("Paged", bound=Identified)
 
 
 def listed(
@@ -55,10 +44,12 @@ def select(items: Iterable[Kind], request: Mapping[str, Any], created: str) -> l
     return found if request.get("sortOrder") == "Ascending" else found[::-1]
 
 
-def page(items: Sequence[Paged], request: Mapping[str, Any]) -> tuple[Sequence[Paged], dict[str, str]]:
+def page(items: Sequence[Any], request: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, str]]:
     """Return one page, and ``{"nextToken": ...}`` when there are more.
 
     The token holds the ARN of the last item shown, so that what is created between two calls moves nothing.
+
+    :param items: each has an ``arn``.
 
     :raises ServiceError: ValidationException for a token that no list gave.
     """

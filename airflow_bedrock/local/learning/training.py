@@ -6,8 +6,7 @@ It is a generator that does one step at a time, so that whoever drives it decide
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,36 +161,6 @@ def loss_of(model: LanguageModel, data: Batch, size: int = 256) -> float:
         _, probabilities = _forward(model, batch)
         total += float(-np.log(_of_targets(probabilities, batch)).sum())
     return total / max(1, len(data.targets))
-
-
-def hold_out(examples: Sequence[Example], hyperparameters: Mapping[str, str]) -> tuple[list[Example], list[Example]]:
-    """Split off the share of the examples that ``evalPercentage`` wants evaluated; nothing where it is not given."""
-    share = float(hyperparameters.get("evalPercentage", 0)) / 100
-    order = generator(f"held out {fingerprint(examples)}").permutation(len(examples))
-    held = set(order[: round(share * len(examples))].tolist())
-    kept = [one for place, one in enumerate(examples) if place not in held]
-    return kept, [one for place, one in enumerate(examples) if place in held]
-
-
-class EarlyStopping:
-    """Whether to go on training: not when validation loss has not improved for ``earlyStoppingPatience`` epochs.
-
-    :param hyperparameters: improvements below ``earlyStoppingThreshold`` do not count; without patience it never stops.
-    """
-
-    def __init__(self, hyperparameters: Mapping[str, str]) -> None:
-        self._patience = float(hyperparameters.get("earlyStoppingPatience", math.inf))
-        self._threshold = float(hyperparameters.get("earlyStoppingThreshold", 0))
-        self._best = math.inf
-        self._stagnant = 0
-
-    def ends(self, loss: float) -> bool:
-        """Take note of an epoch's validation loss, and return whether training ends with it."""
-        if loss < self._best - self._threshold:
-            self._best, self._stagnant = loss, 0
-        else:
-            self._stagnant += 1
-        return self._stagnant >= self._patience
 
 
 def _forward(model: LanguageModel, batch: Batch) -> tuple[Floats, Floats]:

@@ -63,14 +63,8 @@ class Admin:
 
     def _health(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
         active = sum(job.active for bedrock in self._world.all() for job in list(bedrock.jobs.values()))
-        faults = len(self._world.faults)
-        return {
-            "status": "ok",
-            "version": __version__,
-            "activeJobs": active,
-            "calls": len(self._journal),
-            "faults": faults,
-        }
+        counts = {"activeJobs": active, "calls": len(self._journal), "faults": len(self._world.faults)}
+        return {"status": "ok", "version": __version__, **counts}
 
     def _jobs(self, rest: str, query: str, body: bytes) -> list[dict[str, Any]]:
         with self._world.lock:

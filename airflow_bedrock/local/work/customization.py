@@ -19,15 +19,13 @@ from airflow_bedrock.local.faults import Phase
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.learning.training import (
     Batch,
-    EarlyStopping,
     Example,
     fingerprint,
-    hold_out,
     loss_of,
     token_limit,
     train,
 )
-from airflow_bedrock.local.runner import Work
+from airflow_bedrock.local.runner import IDLE, Work
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import CustomModel, Job
 from airflow_bedrock.local.work.data import Data
@@ -42,9 +40,6 @@ VALIDATED, PROCESSED = 0.15, 0.3
 
 STOPPING = 0.1
 """How long a job is Stopping, as a share of its time."""
-
-WAITING = 3600.0
-"""How often a job that waits to train looks by itself, in seconds; it is woken when its turn comes."""
 
 Row = tuple[int, int, float]
 """Step, epoch, loss."""
@@ -131,7 +126,7 @@ class _Run:
                 self._check_not_stopped()
                 if _has_slot(self._bedrock, self._job):
                     return
-            yield self.now() + WAITING
+            yield self.now() + IDLE
 
     def _validate(self) -> Work:
         self._records, self._held_out = Data(self._bedrock, self._job, self._s3).read()
@@ -141,9 +136,6 @@ class _Run:
         self._training = yield from examples_of(self._bedrock, self._job, self._records)
         for part in self._held_out:
             self._validation.append((yield from examples_of(self._bedrock, self._job, part)))
-        if not self._validation:
-            self._training, held_out = hold_out(self._training, self._job.hyperparameters)
-            self._validation = [held_out] if held_out else []
         self._model = self._beginning()
         yield self._due(PROCESSED)
 
@@ -172,7 +164,6 @@ class _Run:
         training: list[Row] = []
         validation: list[Row] = []
         losses: list[float] = []
-        stopping = EarlyStopping(self._job.hyperparameters)
         seconds = (1 - PROCESSED) * self._bedrock.world.settings.job_seconds
         for step in train(model, self._training, plan):
             training.append((step.number, step.epoch, step.loss))
@@ -183,8 +174,6 @@ class _Run:
                 progress.validation_loss = _mean(losses, [len(part.targets) for part in held_out])
                 validation.append((step.number, step.epoch, progress.validation_loss))
                 progress.validation_losses.append((step.number, progress.validation_loss))
-                if stopping.ends(progress.validation_loss):
-                    break
             yield self._put_off(begun) + seconds * step.number / progress.steps
         self._write_metrics(training, validation)
         last_epoch = [loss for _, epoch, loss in training if epoch == progress.epoch]

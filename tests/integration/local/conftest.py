@@ -41,7 +41,7 @@ RECORDED = ("validationDataConfig", "baseModelName")
 @pytest.fixture(scope="module")
 def local(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
     """A module says in ``SETTINGS`` what else it needs."""
-    settings = {"job_seconds": 0.3, "deployment_seconds": 1, "quotas": AMPLE, "allow_graders": True}
+    settings = {"job_seconds": 0.3, "deployment_seconds": 0.2, "quotas": AMPLE, "allow_graders": True}
     with LocalBedrock(**settings | getattr(request.module, "SETTINGS", {})) as local:
         yield local
 

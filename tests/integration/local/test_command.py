@@ -9,17 +9,18 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from airflow_bedrock.cli import main
 from airflow_bedrock.local.command import _warning, add_arguments
 from airflow_bedrock.local.settings import Settings
+from tests.integration.local.conftest import wait
 
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
@@ -49,11 +50,15 @@ class Shell:
         assert ran.returncode == 0, ran.stderr
         return json.loads(ran.stdout) if ran.stdout.strip().startswith("{") else ran.stdout.strip()
 
-    def wait(self, wanted: str, *arguments: str) -> None:
-        deadline = time.monotonic() + 120
-        while (status := self.aws(*arguments, "--query", "status", "--output", "text")) != wanted:
-            assert status in ("InProgress", "Creating"), status
-            assert time.monotonic() < deadline
+    def client(self, service: str) -> Any:
+        make: Any = boto3.client  # its stubs know one overload a service
+        return make(
+            service,
+            endpoint_url=self.variables["AWS_ENDPOINT_URL"],
+            region_name=self.variables["AWS_DEFAULT_REGION"],
+            aws_access_key_id=self.variables["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.variables["AWS_SECRET_ACCESS_KEY"],
+        )
 
 
 @contextmanager
@@ -86,9 +91,7 @@ def test_life_of_a_model_in_two_runs(service: Service, tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(service.dataset(60))
     question, answer = service.questions(1)[0]
     messages = json.dumps([{"role": "user", "content": [{"text": question}]}])
-    get_job = ("bedrock", "get-model-customization-job", "--job-identifier")
-    get_deployment = ("bedrock", "get-custom-model-deployment", "--custom-model-deployment-identifier", "support")
-    with running(tmp_path, *state) as shell:
+    with running(tmp_path, *state) as shell, closing(shell.client("bedrock")) as bedrock:
         bucket = shell.variables["AIRFLOW_VAR_BEDROCK_BUCKET"]
         shell.aws("s3", "cp", "--quiet", "train.jsonl", f"s3://{bucket}/data/train.jsonl")
         request = {
@@ -104,12 +107,15 @@ def test_life_of_a_model_in_two_runs(service: Service, tmp_path: Path) -> None:
         create = ("bedrock", "create-model-customization-job", "--cli-input-json", "file://job.json")
         job = shell.aws(*create)["jobArn"]
         assert "The provided job name is currently in use." in shell.aws(*create, fails=True)
-        shell.wait("Completed", *get_job, job)
+        assert (
+            wait(lambda: bedrock.get_model_customization_job(jobIdentifier=job), "InProgress")["status"] == "Completed"
+        )
         model = shell.aws("bedrock", "get-custom-model", "--model-identifier", "support")["modelArn"]
         deploy = ("bedrock", "create-custom-model-deployment", "--model-deployment-name", "support")
         deployment = shell.aws(*deploy, "--model-arn", model)["customModelDeploymentArn"]
-        shell.wait("Active", *get_deployment)
-        before = shell.aws("s3api", "head-object", "--bucket", bucket, "--key", "data/train.jsonl")["ETag"]
+        wait(lambda: bedrock.get_custom_model_deployment(customModelDeploymentIdentifier="support"), "Creating")
+        with closing(shell.client("s3")) as s3:
+            before = s3.head_object(Bucket=bucket, Key="data/train.jsonl")["ETag"]
         request = {**request, "jobName": "support-2", "customModelName": "support-2"}
         (tmp_path / "job.json").write_text(json.dumps(request))
         shell.aws(*create)
@@ -118,15 +124,17 @@ def test_life_of_a_model_in_two_runs(service: Service, tmp_path: Path) -> None:
     assert list(kept.glob("out/*/training_artifacts/step_wise_training_metrics.csv"))
     (kept / "added-by-hand.txt").write_text("hello")
 
-    with running(tmp_path, *state) as shell:
-        shell.wait("Completed", *get_job, "support-2")
+    with running(tmp_path, *state) as shell, closing(shell.client("bedrock")) as bedrock:
+        second = wait(lambda: bedrock.get_model_customization_job(jobIdentifier="support-2"), "InProgress")
+        assert second["status"] == "Completed"
         assert shell.aws("s3api", "head-object", "--bucket", bucket, "--key", "data/train.jsonl")["ETag"] == before
         assert shell.aws("s3", "cp", f"s3://{bucket}/added-by-hand.txt", "-").strip() == "hello"
         said = shell.aws("bedrock-runtime", "converse", "--model-id", deployment, "--messages", messages)
         assert said["output"]["message"]["content"] == [{"text": answer}]
-        shell.aws("bedrock", "delete-custom-model-deployment", "--custom-model-deployment-identifier", deployment)
-        shell.aws("bedrock", "delete-custom-model", "--model-identifier", "support")
-        assert "ResourceNotFoundException" in shell.aws(*get_deployment, fails=True)
+        bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier=deployment)
+        bedrock.delete_custom_model(modelIdentifier="support")
+        get = ("bedrock", "get-custom-model-deployment", "--custom-model-deployment-identifier", "support")
+        assert "ResourceNotFoundException" in shell.aws(*get, fails=True)
     weights = [path.name for path in (tmp_path / "state" / "models").iterdir()]
     assert len(weights) == 1
     assert not weights[0].startswith(model.rpartition("/")[2])

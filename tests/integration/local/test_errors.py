@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MODEL_ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghij12"
 DEPLOYMENT_ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/abcdefghij12"
 
+SETTINGS = {"deployment_seconds": 1}  # long enough to be seen
+
 
 def refused(call: Any, **parameters: Any) -> tuple[int, str, str]:
     with pytest.raises(ClientError) as caught:

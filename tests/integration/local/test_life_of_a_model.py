@@ -13,6 +13,8 @@ from botocore.exceptions import ClientError
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
 
+SETTINGS = {"deployment_seconds": 1}  # long enough to be seen
+
 
 @pytest.fixture(scope="module")
 def job(service: Service) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from airflow_bedrock.local import LocalBedrock, Quotas
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
 
+SETTINGS = {"deployment_seconds": 1}  # long enough to be seen
+
 
 def get(service: Service, arn: str) -> dict[str, Any]:
     found: dict[str, Any] = service.bedrock.get_provisioned_model_throughput(provisionedModelId=arn)

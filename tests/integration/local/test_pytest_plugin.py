@@ -1,9 +1,13 @@
-"""The pytest plugin, used as its users do: pytest in a process of its own, on tests in a folder of their own."""
+"""The pytest plugin, used as its users do: pytest on tests in a folder of their own.
+
+In a process of its own where that tells, and otherwise in this one, which has loaded Airflow and moto already.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -87,7 +91,7 @@ def test_each_test_has_its_own(run: pytest.Pytester) -> None:
         import boto3
         import pytest
 
-        before = dict(os.environ)
+        before, session = dict(os.environ), boto3.DEFAULT_SESSION
 
         @pytest.mark.parametrize("time", [1, 2])
         def test_alone(local_bedrock, time):
@@ -112,9 +116,9 @@ def test_each_test_has_its_own(run: pytest.Pytester) -> None:
 
         def test_environment_is_restored():
             assert dict(os.environ) | {"PYTEST_CURRENT_TEST": ""} == before | {"PYTEST_CURRENT_TEST": ""}
-            assert boto3.DEFAULT_SESSION is None
+            assert boto3.DEFAULT_SESSION is session
         """)
-    run.runpytest_subprocess("-q").assert_outcomes(passed=3)
+    run.runpytest_inprocess("-q").assert_outcomes(passed=3)
 
 
 def test_nothing_leads_to_aws(run: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,12 +140,20 @@ def test_nothing_leads_to_aws(run: pytest.Pytester, monkeypatch: pytest.MonkeyPa
         def test_profile_is_back():
             assert os.environ["AWS_PROFILE"] == "production"
         """)
-    run.runpytest_subprocess("-q").assert_outcomes(passed=2)
+    run.runpytest_inprocess("-q").assert_outcomes(passed=2)
 
 
 def test_settings_of_project_test_and_command_line(run: pytest.Pytester) -> None:
     """The ini file's settings are changed by the command line's, and those by the marker's."""
-    run.makeini('[pytest]\nlocal_bedrock =\n    region = eu-west-1\n    bucket = "of-the-project"\n    job_seconds=3\n')
+    ini = """
+        [pytest]
+        addopts = -p no:asyncio
+        local_bedrock =
+            region = eu-west-1
+            bucket = "of-the-project"
+            job_seconds=3
+        """
+    run.makeini(textwrap.dedent(ini))
     run.makepyfile("""
         import pytest
 
@@ -157,7 +169,7 @@ def test_settings_of_project_test_and_command_line(run: pytest.Pytester) -> None
             local_bedrock.clock.advance(3600)
             assert local_bedrock.clock.time() == before + 3600
         """)
-    run.runpytest_subprocess("-q", "--local-bedrock", "bucket=of-the-command-line").assert_outcomes(passed=2)
+    run.runpytest_inprocess("-q", "--local-bedrock", "bucket=of-the-command-line").assert_outcomes(passed=2)
 
 
 def test_one_for_a_module(run: pytest.Pytester) -> None:
@@ -177,7 +189,7 @@ def test_one_for_a_module(run: pytest.Pytester) -> None:
             assert sorted(names) == [local_bedrock_module.bucket, "shared"]
         """
     run.makepyfile(test_one=module, test_two=module)
-    run.runpytest_subprocess("-q").assert_outcomes(passed=4)
+    run.runpytest_inprocess("-q").assert_outcomes(passed=4)
 
 
 def test_a_setting_that_cannot_be_is_told(run: pytest.Pytester) -> None:
@@ -189,7 +201,7 @@ def test_a_setting_that_cannot_be_is_told(run: pytest.Pytester) -> None:
         def test_settings(local_bedrock):
             pass
         """)
-    ran = run.runpytest_subprocess("-q")
+    ran = run.runpytest_inprocess("-q")
     ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(["*job_second*"])
 
@@ -223,8 +235,8 @@ def test_what_is_missing_is_told(run: pytest.Pytester) -> None:
 def test_fixtures_are_listed_with_what_they_do(run: pytest.Pytester) -> None:
     """`pytest --fixtures` and `pytest --markers` tell of the plugin."""
     run.makepyfile("")
-    run.runpytest_subprocess("--fixtures").stdout.fnmatch_lines(
+    run.runpytest_inprocess("--fixtures").stdout.fnmatch_lines(
         ["local_bedrock *", "*A Local Bedrock of the test's own*"]
     )
-    run.runpytest_subprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.local_bedrock(*"])
+    run.runpytest_inprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.local_bedrock(*"])
     assert "airflow_bedrock.local.pytest_plugin" in sys.modules

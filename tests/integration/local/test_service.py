@@ -218,8 +218,12 @@ def test_own_error_is_an_aws_error(
     """An error that nobody foresaw answers InternalServerException (500) in AWS's form, and is logged."""
     monkeypatch.setattr("airflow_bedrock.local.web.application.parse", lambda *_: 1 / 0)
     service.local.calls.clear()
+    once = boto3.session.Session("local", "local", region_name="us-east-1").client(
+        "bedrock", endpoint_url=service.local.endpoint_url, config=Config(retries={"total_max_attempts": 1})
+    )
     with pytest.raises(ClientError, match="InternalServerException"):
-        service.bedrock.list_custom_models()
+        once.list_custom_models()
+    once.close()
     assert "ListCustomModels failed for a reason of Local Bedrock's own" in caplog.text
     assert service.local.calls[-1].status == 500
 

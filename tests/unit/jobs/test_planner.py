@@ -517,15 +517,15 @@ def test_whoever_is_told_of_a_silence_is_told_of_its_end(failing: set[int], jobs
     slower=st.floats(1, 50),
     jobs=st.integers(1, 60),
     listed=st.booleans(),
-    hours=st.floats(0.1, 5),
+    rounds=st.floats(1, 400),
 )
 @settings(deadline=None)
 def test_after_throttling_the_ceiling_is_kept(
-    interval: float, slower: float, jobs: int, listed: bool, hours: float
+    interval: float, slower: float, jobs: int, listed: bool, rounds: float
 ) -> None:
     """However long it lasted, an end is told within two rounds at the slowest pace, where List is refused too."""
     pace = Pace(interval=interval, ceiling=interval * slower)
-    healthy_at = hours * 3600
+    healthy_at = rounds * interval
     play = Play(pace=pace)
 
     def fault(ask: Ask, now: float) -> Trouble | None:

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -175,43 +174,6 @@ def test_validation_metrics_lie_where_the_settings_say(stage: Stage) -> None:
     stage.wait(101)
     (found,) = [uri for uri in stage.s3.objects if uri.endswith("validation_metrics.csv")]
     assert found.endswith("/validation_artifacts/post_fine_tuning_validation/validation_metrics.csv")
-
-
-def claude(stage: Stage, count: int, key: str) -> None:
-    turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
-    stage.s3.objects[f"s3://b/{key}.jsonl"] = b"\n".join([json.dumps({"messages": turns}).encode()] * count)
-
-
-def test_training_stops_early() -> None:
-    """Where validation loss stagnates, a model with early stopping makes fewer epochs, and takes less time."""
-    stage = Stage(datetime(2026, 6, 1, tzinfo=UTC).timestamp())  # Claude 3 Haiku has ended since
-    stage.bedrock, stage.s3.region = stage.world.bedrock("123456789012", "us-west-2"), "us-west-2"
-    claude(stage, 60, "train")
-    claude(stage, 8, "validate")
-    stage.create(
-        baseModelIdentifier="anthropic.claude-3-haiku-20240307-v1:0:200k",
-        hyperParameters={"epochCount": "10", "earlyStoppingPatience": "1", "earlyStoppingThreshold": "0.1"},
-    )
-    job = stage.wait(80)
-    assert job["status"] == "Completed"
-    (metrics,) = [uri for uri in stage.s3.objects if uri.endswith("validation_metrics.csv")]
-    losses = [float(row.split(",")[2]) for row in stage.s3.objects[metrics].decode().splitlines()[1:]]
-    assert 2 <= len(losses) < 10
-    assert losses[-1] > losses[-2] - 0.1
-
-
-def test_part_of_the_data_is_held_out(stage: Stage) -> None:
-    """Cohere's models validate on a part of the training data where no validation data is given."""
-    record = json.dumps({"prompt": "Hello", "completion": "Hi"}).encode()
-    stage.s3.objects["s3://b/train.jsonl"] = b"\n".join([record] * 40)
-    stage.create(
-        baseModelIdentifier="cohere.command-text-v14:7:4k",
-        validationDataConfig={"validators": []},
-        hyperParameters={"evalPercentage": "25"},
-    )
-    assert len(stage.wait(101)["validationMetrics"]) == 1
-    (training,) = [uri for uri in stage.s3.objects if uri.endswith("training_metrics.csv")]
-    assert len(stage.s3.objects[training].splitlines()) == 1 + 4  # 30 of 40 records, 8 a step
 
 
 def test_every_change_of_status_is_told(stage: Stage) -> None:
