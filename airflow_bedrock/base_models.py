@@ -207,12 +207,17 @@ def base_model(identifier: str) -> BaseModel | None:
     :param identifier: a foundation model's id or ARN, an inference profile's id or ARN, or a custom model's ARN, which
         names its base model; each with or without the context length.
     """
-    return _models().get(re.sub(_CONTEXT, "", foundation_model_id(identifier)))
+    return _models().get(model_id(identifier))
 
 
 def base_models() -> list[BaseModel]:
     """Return all base models that are known, in the order of ``base_models.toml``."""
     return list(_models().values())
+
+
+def model_id(identifier: str) -> str:
+    """Return the id of the foundation model that an identifier names, as in :func:`base_model`; without the context."""
+    return re.sub(_CONTEXT, "", foundation_model_id(identifier))
 
 
 def foundation_model_id(identifier: str) -> str:

@@ -33,6 +33,12 @@ def no_response_timeout() -> float:
     )
 
 
+def prices() -> str:
+    """Return the path of the file with the user's own prices, or nothing: ``[bedrock] prices``."""
+    path: str = conf.get("bedrock", "prices", fallback="")
+    return path.strip()
+
+
 def environment() -> str:
     """Return what tells this deployment of Airflow apart from others on the same account: ``[bedrock] environment``.
 

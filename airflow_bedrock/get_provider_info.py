@@ -75,6 +75,14 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "7200",
                         "default": str(DEFAULT_NO_RESPONSE_TIMEOUT),
                     },
+                    "prices": {
+                        "description": "Path of a TOML file with prices of your own, which win over the packaged ones: "
+                        "what a negotiated price is, or what is not known to the package.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/opt/airflow/prices.toml",
+                        "default": "",
+                    },
                 },
             }
         },

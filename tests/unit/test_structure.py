@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_bedrock"
 
-FACTS = {"_lazy", "aws_errors", "base_models", "shapes", ""}  # what everyone may know; "" is the version
+FACTS = {"_lazy", "aws_errors", "base_models", "prices", "shapes", ""}  # what everyone may know; "" is the version
 FOR_TASKS = {*FACTS, "compat", "configuration", "exceptions"}
 CORE = {"customization", *FOR_TASKS}
 ENGINE = {"jobs", *CORE}

@@ -1,0 +1,230 @@
+"""What Amazon Bedrock charges, with the date and the source of every figure.
+
+``prices.toml`` has the figures; a user's own file replaces or adds some. What has no price is said to have none, and is
+never taken for free. Pure: no network, no Airflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from threading import Lock
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from airflow_bedrock.base_models import model_id
+
+Figure = Literal[
+    "training",
+    "training_image",
+    "training_hour",
+    "storage",
+    "input",
+    "output",
+    "batch_input",
+    "batch_output",
+    "custom_input",
+    "custom_output",
+    "model_unit",
+    "model_unit_1_month",
+    "model_unit_6_months",
+]
+"""What is paid for; ``prices.toml`` explains each."""
+
+HOW_TO_GIVE_ONE = (
+    "Give the price in a TOML file of your own, as docs/cost.md shows, and name the file in [bedrock] prices in "
+    "Airflow's configuration, in prices= of the task, or in --prices of the command."
+)
+
+
+class Unit(NamedTuple):
+    """What a figure is the price of: ``per`` pieces, in words.
+
+    :param what: what they are paid for, such as ``training``.
+    """
+
+    words: str
+    per: int
+    what: str
+
+
+UNITS: dict[Figure, Unit] = {
+    "training": Unit("1,000 tokens", 1000, "training"),
+    "training_image": Unit("image", 1, "training"),
+    "training_hour": Unit("hour", 1, "reinforcement fine-tuning"),
+    "storage": Unit("model and month", 1, "storage of a custom model"),
+    "input": Unit("1,000 tokens", 1000, "input on demand"),
+    "output": Unit("1,000 tokens", 1000, "output on demand"),
+    "batch_input": Unit("1,000 tokens", 1000, "input of batch inference"),
+    "batch_output": Unit("1,000 tokens", 1000, "output of batch inference"),
+    "custom_input": Unit("1,000 tokens", 1000, "input of a custom model on demand"),
+    "custom_output": Unit("1,000 tokens", 1000, "output of a custom model on demand"),
+    "model_unit": Unit("model unit and hour", 1, "provisioned throughput"),
+    "model_unit_1_month": Unit("model unit and hour", 1, "provisioned throughput committed for a month"),
+    "model_unit_6_months": Unit("model unit and hour", 1, "provisioned throughput committed for six months"),
+}
+
+
+class NoPriceError(LookupError):
+    """There is no price for what was asked for; the message says how to give one."""
+
+
+class PriceFileError(ValueError):
+    """A file of prices cannot be read, or holds what is no price."""
+
+
+class Price(msgspec.Struct, frozen=True):
+    """One figure.
+
+    :param model: the base model's id, without geography and context length.
+    :param usd: US dollars for one unit.
+    :param region: where it counts; None for everywhere.
+    :param date: the day of which the source is.
+    :param source: the source's name.
+    :param url: where the source is, if it is on the web.
+    """
+
+    model: str
+    figure: Figure
+    usd: Decimal
+    region: str | None
+    date: date
+    source: str
+    url: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What it is the price of, such as ``1,000 tokens``."""
+        return UNITS[self.figure].words
+
+    def cost(self, quantity: int | Decimal) -> Decimal:
+        """Return what so many tokens, images, hours or months cost, in US dollars; exact, not rounded."""
+        return self.usd * quantity / UNITS[self.figure].per
+
+    def __str__(self) -> str:
+        return f"{self.usd:f} USD per {self.unit} ({self.date}, {self.source})"
+
+
+class _Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    date: date
+    name: str
+    url: str = ""
+
+
+class _Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    source: str
+    models: dict[str, dict[Figure, Decimal]]
+    regions: tuple[str, ...] | None = None
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    sources: dict[str, _Source]
+    prices: tuple[_Group, ...]
+    only: bool = False
+
+
+_Key = tuple[str, Figure, str | None]
+
+
+class Prices:
+    """The prices of one or several files; what an earlier one says of a model, a figure and a region wins.
+
+    :param layers: each the prices of one file.
+    """
+
+    def __init__(self, *layers: dict[_Key, Price]) -> None:
+        self._layers = layers
+
+    def __iter__(self) -> Iterator[Price]:
+        return iter({key: price for layer in reversed(self._layers) for key, price in layer.items()}.values())
+
+    def find(self, model: str, figure: Figure, region: str) -> Price | None:
+        """Return a price; None where there is none.
+
+        :param model: id or ARN of a base model or of an inference profile, or the ARN of a custom model; for what is
+            paid for a custom model, its base model's.
+        :param region: the region that is called.
+        """
+        base = model_id(model)
+        for layer in self._layers:
+            if price := layer.get((base, figure, region)) or layer.get((base, figure, None)):
+                return price
+        return None
+
+    def price(self, model: str, figure: Figure, region: str) -> Price:
+        """Return a price, as :meth:`find` does.
+
+        :raises NoPriceError: there is none.
+        """
+        if price := self.find(model, figure, region):
+            return price
+        base = model_id(model)
+        elsewhere = sorted(one.region for one in self if (one.model, one.figure) == (base, figure) and one.region)
+        known = f", only in {', '.join(elsewhere)}" if elsewhere else ""
+        what = f"{UNITS[figure].what} of {base} in {region}{known}"
+        raise NoPriceError(f"No price is known for {what}. {HOW_TO_GIVE_ONE}")
+
+
+def prices(path: str | Path | None = None) -> Prices:
+    """Return the prices that count.
+
+    :param path: a file of the user's own, whose figures win over the packaged ones; with ``only = true`` in it there
+        are no others. None or empty for the packaged ones.
+    :raises PriceFileError: the file cannot be read, or holds what is no price.
+    """
+    if not path:
+        return Prices(_packaged())
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PriceFileError(f"The prices in {path} cannot be read: {error}") from error
+    layer, only = _read(text, str(path))
+    return Prices(layer) if only else Prices(layer, _packaged())
+
+
+_reading = Lock()
+
+
+def _packaged() -> dict[_Key, Price]:
+    with _reading:  # msgspec 0.22 crashes where two threads are the first to use a type
+        return _packaged_once()
+
+
+@cache
+def _packaged_once() -> dict[_Key, Price]:
+    text = files("airflow_bedrock").joinpath("prices.toml").read_text(encoding="utf-8")
+    return _read(text, "prices.toml")[0]
+
+
+def _read(text: str, name: str) -> tuple[dict[_Key, Price], bool]:
+    import tomllib  # here, since the import of an operator needs no parser
+
+    try:
+        document = msgspec.convert(tomllib.loads(text, parse_float=Decimal), _Document)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise PriceFileError(f"The prices in {name} are not in the form that docs/cost.md shows: {error}") from error
+    layer: dict[_Key, Price] = {}
+    for one in _prices(document, name):
+        key = (one.model, one.figure, one.region)
+        if key in layer:
+            raise PriceFileError(f"{name} gives {one.figure} of {one.model} in {one.region or 'every region'} twice")
+        layer[key] = one
+    return layer, document.only
+
+
+def _prices(document: _Document, name: str) -> Iterator[Price]:
+    for group in document.prices:
+        source = document.sources.get(group.source)
+        if source is None:
+            raise PriceFileError(f"{name} names the source {group.source!r}, which it does not have")
+        for model, figures in group.models.items():
+            for figure, usd in figures.items():
+                if not (usd.is_finite() and usd > 0):
+                    raise PriceFileError(f"{name} gives {figure} of {model} as {usd}; a price is a number above 0")
+                for region in group.regions or (None,):
+                    yield Price(model_id(model), figure, usd, region, source.date, source.name, source.url)
