@@ -96,7 +96,8 @@ def local_bedrock(home: Path, *arguments: str) -> Iterator[tuple[str, dict[str, 
     """Run Local Bedrock with its state below ``home``; yield its URL and the environment that it says to export."""
     port = free_port()
     log = home / "local-bedrock.log"
-    command = [str(BIN / "airflow-bedrock"), "local", "--port", str(port), "--state", str(home / "state"), *arguments]
+    program = os.environ.get("AIRFLOW_BEDROCK_LOCAL", f"{BIN / 'airflow-bedrock'} local")
+    command = [*shlex.split(program), "--port", str(port), "--state", str(home / "state"), *arguments]
     with process(command, os.environ, log) as child:
         url = f"http://127.0.0.1:{port}"
         wait_for(f"{url}/_local/health", child, log)

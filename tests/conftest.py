@@ -16,7 +16,8 @@ _HOME = Path(tempfile.mkdtemp(prefix="airflow-bedrock-test-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
 for _name in [name for name in os.environ if name.startswith(("AIRFLOW", "AWS_"))]:
-    if not _name.startswith("AIRFLOW_BEDROCK_CONFORMANCE"):  # whom tests/conformance/ asks
+    # Whom tests/conformance/ asks, and what starts Local Bedrock where this environment cannot.
+    if not _name.startswith(("AIRFLOW_BEDROCK_CONFORMANCE", "AIRFLOW_BEDROCK_LOCAL")):
         del os.environ[_name]
 os.environ.update(
     {

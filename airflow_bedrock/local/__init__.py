@@ -3,6 +3,7 @@
 ::
 
     service.py   the whole of it as one object      command.py   airflow-bedrock local
+    elsewhere.py the same, run by another interpreter
     web/         HTTP: server, dispatch, AWS's protocol, admin API, journal
     api/         the operations: request in, response out
     state/       jobs, models, deployments, and how they are kept between runs
@@ -21,6 +22,7 @@ Importing this package loads nothing: pytest does it at each start, for ``pytest
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from airflow_bedrock._lazy import lazy_exports
@@ -31,4 +33,5 @@ if TYPE_CHECKING:
     from airflow_bedrock.local.service import LocalBedrock
     from airflow_bedrock.local.settings import Quotas
 else:
-    __getattr__ = lazy_exports(__name__, {"LocalBedrock": ".service", "Quotas": ".settings"})
+    _WHERE = ".elsewhere" if os.environ.get("AIRFLOW_BEDROCK_LOCAL") else ".service"
+    __getattr__ = lazy_exports(__name__, {"LocalBedrock": _WHERE, "Quotas": ".settings"})

@@ -78,15 +78,16 @@ def local_bedrock_module(request: pytest.FixtureRequest) -> Iterator[LocalBedroc
 def _local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
     global _running
     try:
+        from airflow_bedrock.local import LocalBedrock
         from airflow_bedrock.local.dag_test import prepare
-        from airflow_bedrock.local.service import LocalBedrock
     except ModuleNotFoundError as error:
         pytest.fail(
             f"The fixture local_bedrock needs {error.name}. Install it with: pip install 'airflow-bedrock[local]', "
-            "or in a checkout: pip install '.[local]'"
+            "or in a checkout: pip install '.[local]'. Where this environment has no room for it, install it in another "
+            "one, and set AIRFLOW_BEDROCK_LOCAL to the command that starts it there: /path/to/airflow-bedrock local"
         )
     with pytest.MonkeyPatch.context() as patch, LocalBedrock(**_settings(request)) as local:
-        if not _running:
+        if not (_running or os.environ.get("AIRFLOW_BEDROCK_LOCAL")):  # a process of its own has nothing in it yet
             local.reset()
         _running += 1
         try:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import cache
 from operator import attrgetter
-from types import TracebackType
 from typing import Any, Self
 
-import boto3
-import botocore.loaders
-import botocore.session
-from botocore.config import Config
-
 from airflow_bedrock.local import moto
+from airflow_bedrock.local.access import SECRET, Access, make_client
 from airflow_bedrock.local.clock import Clock, ManualClock
 from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.runner import Work
-from airflow_bedrock.local.settings import ACCOUNT, KEY, ROLE_NAME, Settings
+from airflow_bedrock.local.settings import KEY, ROLE_NAME, Settings
 from airflow_bedrock.local.state.bedrock import Bedrock, World
 from airflow_bedrock.local.state.buckets import make_bucket
 from airflow_bedrock.local.state.keeper import Keeper
@@ -35,13 +29,6 @@ from airflow_bedrock.local.work.copying import copy
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.importing import import_model, register
 from airflow_bedrock.local.work.serving import provision, serve
-
-SECRET = "opens-nothing"  # noqa: S105
-"""The access key's secret, which nobody checks. Airflow hides it wherever its logs hold it, so it is a word that
-occurs in no name."""
-
-_LOADER = botocore.loaders.create_loader()
-"""Reads each service's model once for all clients."""
 
 _TRUST = {
     "Version": "2012-10-17",
@@ -72,7 +59,7 @@ _WORK: dict[str, Callable[[Bedrock, Any], Work]] = {
 """What goes on, after a restart, with each kind of resource on the shelf that is active."""
 
 
-class LocalBedrock:
+class LocalBedrock(Access):
     """An offline Amazon Bedrock (with S3, IAM and the rest of AWS by moto) that listens on HTTP.
 
     ::
@@ -90,17 +77,13 @@ class LocalBedrock:
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, **settings: Any) -> None:
         self._host, self._port = host, port
-        self._settings = Settings(**settings)
-        self._closing = ExitStack()
+        super().__init__(Settings(**settings))
         self._server: Server | None = None
         self._keeper: Keeper | None = None
         began = self._settings.began
         self.clock = ManualClock(began) if self._settings.clock == "manual" else Clock(self._settings.speed, began)
-        """The time of jobs and deployments; ``local.clock.advance(seconds)`` moves a manual one."""
         self.faults = Faults(self.clock.time, _operations())
-        """What goes wrong on demand."""
         self.calls = Journal()
-        """Every call that came in, the oldest first."""
 
     def start(self) -> Self:
         """Begin to listen, and make the bucket and the role.
@@ -155,14 +138,6 @@ class LocalBedrock:
         self.calls.clear()
         self._world.runner.start()
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
     @property
     def endpoint_url(self) -> str:
         """What AWS clients take as ``endpoint_url``.
@@ -173,22 +148,6 @@ class LocalBedrock:
             raise RuntimeError("Local Bedrock is not running: call start(), or use it in a with statement.")
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104  # not bound here
         return f"http://{host}:{self._server.port}"
-
-    @property
-    def bucket(self) -> str:
-        """The S3 bucket that is there from the start."""
-        return self._settings.bucket
-
-    @property
-    def role_arn(self) -> str:
-        """The service role that is there from the start."""
-        return f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
-
-    def client(self, service: str, region: str | None = None) -> Any:
-        """Return a new boto3 client of any service; it is closed when this stops, unless the caller was faster."""
-        client = _client(self.endpoint_url, service, region or self._settings.region)
-        self._closing.callback(client.close)
-        return client
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
@@ -262,7 +221,7 @@ class _Clients:
         with self._lock:
             if (service, region) not in self._made:
                 assert self.application is not None  # noqa: S101  # it is given at the start
-                self._made[service, region] = made = _client(ENDPOINT, service, region)
+                self._made[service, region] = made = make_client(ENDPOINT, service, region)
                 answer_by(made, self.application)
                 self._closing.callback(made.close)
             return self._made[service, region]
@@ -272,23 +231,3 @@ class _Clients:
 def _operations() -> frozenset[str]:
     services = ("bedrock", "bedrock-runtime", "s3")
     return frozenset(name for one in services for name in moto.service_model(one).operation_names)
-
-
-def _client(endpoint_url: str, service: str, region: str) -> Any:
-    # A session of its own: boto3's default one is not safe to share between threads, and is the user's. It looks at no
-    # profile and at no file, which are about the user's AWS.
-    core = botocore.session.Session(
-        session_vars={
-            "profile": (None, None, None, None),
-            "config_file": (None, None, os.devnull, None),
-            "credentials_file": (None, None, os.devnull, None),
-        }
-    )
-    core.register_component("data_loader", _LOADER)
-    session = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=SECRET, botocore_session=core)
-    return session.client(  # type: ignore[call-overload]  # the stubs know one overload a service; this takes any
-        service,
-        region_name=region,
-        endpoint_url=endpoint_url,
-        config=Config(s3={"addressing_style": "path"}),
-    )

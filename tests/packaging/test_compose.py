@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from airflow_bedrock.get_provider_info import get_provider_info
-from airflow_bedrock.local.service import SECRET
+from airflow_bedrock.local.access import SECRET
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Run

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_bedrock.local.service import SECRET
+from airflow_bedrock.local.access import SECRET
 
 pytest_plugins = ["pytester"]
 

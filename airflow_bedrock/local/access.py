@@ -1,0 +1,112 @@
+"""How programs reach Local Bedrock, wherever it runs: its address, clients for it, the environment that leads there."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+import botocore.loaders
+import botocore.session
+from botocore.config import Config
+
+from airflow_bedrock.local.clock import Clock
+from airflow_bedrock.local.faults import Faults
+from airflow_bedrock.local.settings import ACCOUNT, KEY, ROLE_NAME, Settings
+from airflow_bedrock.local.web.journal import Journal
+
+_LOADER = botocore.loaders.create_loader()
+"""Reads each service's model once for all clients."""
+
+
+class Access:
+    """What a Local Bedrock is to whoever uses it. It runs within the ``with`` statement.
+
+    :param settings: those that it was started with.
+    """
+
+    clock: Clock
+    """The time of jobs and deployments; ``local.clock.advance(seconds)`` moves a manual one."""
+
+    faults: Faults
+    """What goes wrong on demand."""
+
+    calls: Journal
+    """Every call that came in, the oldest first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._closing = ExitStack()
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Begin to listen."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop jobs where they are, and close everything; does nothing when it is not running."""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    @abstractmethod
+    def endpoint_url(self) -> str:
+        """What AWS clients take as ``endpoint_url``.
+
+        :raises RuntimeError: it is not running.
+        """
+
+    @abstractmethod
+    def environment(self) -> dict[str, str]:
+        """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
+
+    @property
+    def bucket(self) -> str:
+        """The S3 bucket that is there from the start."""
+        return self._settings.bucket
+
+    @property
+    def role_arn(self) -> str:
+        """The service role that is there from the start."""
+        return f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return a new boto3 client of any service; it is closed when this stops, unless the caller was faster."""
+        client = make_client(self.endpoint_url, service, region or self._settings.region)
+        self._closing.callback(client.close)
+        return client
+
+
+SECRET = "opens-nothing"  # noqa: S105
+"""The access key's secret, which nobody checks. Airflow hides it wherever its logs hold it, so it is a word that
+occurs in no name."""
+
+
+def make_client(endpoint_url: str, service: str, region: str) -> Any:
+    """Return a boto3 client for an endpoint, whatever the user's own AWS configuration says."""
+    # A session of its own: boto3's default one is not safe to share between threads, and is the user's. It looks at no
+    # profile and at no file, which are about the user's AWS.
+    core = botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+    )
+    core.register_component("data_loader", _LOADER)
+    session = boto3.session.Session(aws_access_key_id=KEY, aws_secret_access_key=SECRET, botocore_session=core)
+    return session.client(  # type: ignore[call-overload]  # the stubs know one overload a service; this takes any
+        service,
+        region_name=region,
+        endpoint_url=endpoint_url,
+        config=Config(s3={"addressing_style": "path"}),
+    )
