@@ -56,7 +56,8 @@ class LocalBedrock(Access):
             elif "_local/" in line:  # the last line
                 break
         else:
-            raise RuntimeError(f"Local Bedrock did not start: {shlex.join(self._command)} ended {self._process.wait()}")
+            self._process.communicate()
+            raise RuntimeError(f"Local Bedrock did not start: {shlex.join(self._command)} ended {self._process.poll()}")
         self._http = httpx.Client(base_url=self.endpoint_url, timeout=None, trust_env=False)  # noqa: S113  # time may be long
         return self
 

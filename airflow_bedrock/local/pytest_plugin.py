@@ -83,8 +83,8 @@ def _local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
     except ModuleNotFoundError as error:
         pytest.fail(
             f"The fixture local_bedrock needs {error.name}. Install it with: pip install 'airflow-bedrock[local]', "
-            "or in a checkout: pip install '.[local]'. Where this environment has no room for it, install it in another "
-            "one, and set AIRFLOW_BEDROCK_LOCAL to the command that starts it there: /path/to/airflow-bedrock local"
+            "or in a checkout: pip install '.[local]'. If this environment's pins do not allow that, install it in "
+            "another one, and set AIRFLOW_BEDROCK_LOCAL to what starts it there: /path/to/airflow-bedrock local"
         )
     with pytest.MonkeyPatch.context() as patch, LocalBedrock(**_settings(request)) as local:
         if not (_running or os.environ.get("AIRFLOW_BEDROCK_LOCAL")):  # a process of its own has nothing in it yet

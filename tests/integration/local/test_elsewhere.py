@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,8 @@ from airflow_bedrock.local.elsewhere import LocalBedrock
 from airflow_bedrock.local.faults import Error
 from airflow_bedrock.local.settings import Quotas
 
-COMMAND = f"{sys.executable} -m airflow_bedrock.cli local"
+COMMAND = f"{Path(sys.executable).parent / 'airflow-bedrock'} local"
+SETTINGS = {"bucket": "other-bucket", "clock": "manual", "check_role": False, "quotas": Quotas(deployments=3)}
 
 
 @pytest.fixture(scope="module")
@@ -67,5 +69,5 @@ def test_its_calls_are_read(local: LocalBedrock) -> None:
 def test_a_command_that_does_not_start_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its exit code."""
     monkeypatch.setenv("AIRFLOW_BEDROCK_LOCAL", f"{sys.executable} -c 'raise SystemExit(3)'")
-    with pytest.raises(RuntimeError, match="did not start: .* ended 3"):
+    with pytest.raises(RuntimeError, match=r"did not start: .* ended 3"):
         LocalBedrock().start()
