@@ -50,6 +50,8 @@ class Keeper(Keeping):
         self._weights: set[str] = set()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="local-bedrock-keeper", daemon=True)
+        if (earlier := directory / "state.jsonl").exists():
+            raise StateError(f"{earlier} was written by an earlier version of Local Bedrock. Move {directory} away.")
         self._store = Store(directory / "state.sqlite")
         region = world.settings.region
         self._buckets = Buckets(directory, self._store, clients.client("s3", region))

@@ -148,6 +148,14 @@ def test_state_that_cannot_be_read_is_an_error(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "state.sqlite").read_text() == "{}"
 
 
+def test_state_of_an_earlier_version_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an earlier version kept is not passed over in silence."""
+    (tmp_path / "state.jsonl").write_text('{"airflow-bedrock local state":3}\n')
+    assert main(["local", "--port", "0", "--state", str(tmp_path)]) == 1
+    assert "state.jsonl was written by an earlier version" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [tmp_path / "state.jsonl"]
+
+
 def test_taken_port_is_told(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     """A port that is in use is told, with what to do."""
     assert main(["local", "--port", service.local.endpoint_url.rpartition(":")[2]]) == 1
