@@ -236,11 +236,13 @@ def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
 
 @given(
     st.dictionaries(
-        st.text(),
+        st.text(max_size=20),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.text(),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=20), inner, max_size=3),
+            max_leaves=8,
         ),
+        max_size=4,
     )
 )
 def test_a_mapping_is_read_back_from_what_a_template_renders_of_it(mapping: dict[str, Any]) -> None:
