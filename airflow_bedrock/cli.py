@@ -10,6 +10,7 @@ from types import ModuleType
 
 _COMMANDS = {
     "check": ("airflow_bedrock.datasets.command", "check training data for a base model before a job is paid for"),
+    "estimate": ("airflow_bedrock.datasets.estimate_command", "estimate what a customization job will cost"),
     "jobs": (
         "airflow_bedrock.jobs.command",
         "list the running jobs of this Airflow; stop those that no task waits for",

@@ -93,6 +93,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     :param findings: the first of them.
     :param scripts: characters and estimated tokens of the training file, by script.
     :param tokens: the estimated tokens of the training file: the lower and the upper end.
+    :param media: what the records hold beside texts, such as ``image``; its tokens are not among the estimated.
     :param lengths: records of the training file by their tokens.
     :param longest: the most tokens of a record, and its place.
     :param duplicates: the same question and answer came before in the file.
@@ -108,6 +109,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding]
     scripts: list[Script]
     tokens: tuple[int, int]
+    media: list[str]
     lengths: list[Bucket]
     longest: tuple[int, str]
     duplicates: Repeated
@@ -223,6 +225,7 @@ class _Check:
             findings=self._findings,
             scripts=[one for one in scripts if one.characters],
             tokens=(sum(one.low for one in scripts), sum(one.high for one in scripts)),
+            media=sorted(self._kinds),
             lengths=[Bucket((1 << bits) - 1, count) for bits, count in sorted(self._lengths.items())],
             longest=self._longest,
             duplicates=duplicates,
@@ -249,7 +252,7 @@ class _Check:
         for part, limit in limits.items():
             if limit is not None and sizes.get(part, 0) > limit:
                 yield f"The {part} file has {sizes[part]} bytes; at most {limit} are allowed"
-        if kinds := kinds_problem(self._kinds):
+        if kinds := kinds_problem(self._kinds - {"document"}):
             yield kinds.message.removeprefix("Invalid record: ").rstrip(".")
 
     def _repeated(self) -> tuple[Repeated, Repeated, Repeated]:
@@ -355,7 +358,7 @@ class _Scan:
         if problems:
             self._note(number, problems, line)
         if record is not None:
-            self._kinds.update({one.kind for one in record.media} & {"image", "video"})
+            self._kinds.update(one.kind for one in record.media)
         return record
 
     def _note(self, number: int, problems: list[Problem], line: bytes) -> None:

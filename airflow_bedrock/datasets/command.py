@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         rules = rules_for(arguments.model, arguments.method, bucket)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-bedrock-")))
-            files = {part: _fetched(name, folder / part) for part, name in names.items()}
+            files = {part: fetched(name, folder / part) for part, name in names.items()}
             report = check(files, rules, names=names, listed=arguments.list, show_text=arguments.show_text)
     except (DatasetError, OSError) as error:
         sys.stderr.write(f"Could not check {arguments.data}: {error}\n")
@@ -78,7 +78,7 @@ def _is_s3(uri: str) -> bool:
     return uri.startswith("s3://")
 
 
-def _fetched(uri: str, copy: Path) -> Path:
+def fetched(uri: str, copy: Path) -> Path:
     """Return the file; what is on S3 is copied first, so that it can be read by several processes.
 
     :raises OSError: it is not there, or cannot be read.

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.base"},
     "operators": {*ENGINE, *FACE, "registry", "storage", "converse", "datasets", "evaluation"},
     "local": {*FACTS, "datasets.rules"},
-    "cli": {"customization", "datasets.command", "jobs.command", "local.command"},
+    "cli": {"customization", "datasets.command", "datasets.estimate_command", "jobs.command", "local.command"},
 }
 NO_AIRFLOW = {*FACTS, "customization", "datasets", "evaluation", "local"}
 TESTS_A_DAG = "airflow_bedrock.local.dag_test"  # for who tests a DAG, in whose process Airflow is

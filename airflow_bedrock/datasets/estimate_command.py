@@ -1,0 +1,149 @@
+"""Estimate what a customization job on training data will cost, with the date and the source of every price.
+
+The exit code is 0 where the cost of the job is known, 1 where it is not, and 2 where the data or the prices cannot be
+read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from airflow_bedrock.base_models import FINE_TUNING
+from airflow_bedrock.datasets.checking import check
+from airflow_bedrock.datasets.command import fetched
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.estimate import (
+    COLUMNS,
+    DEFAULT_RESPONSE_TOKENS,
+    Estimate,
+    Evaluation,
+    Plan,
+    as_dict,
+    dollars,
+    estimate,
+    table,
+    total,
+    verdict,
+)
+from airflow_bedrock.datasets.rules import Rules, rules_for
+from airflow_bedrock.prices import PriceFileError, prices
+
+_EPILOG = """\
+examples:
+  airflow-bedrock estimate train.jsonl --model amazon.nova-micro-v1:0
+  airflow-bedrock estimate s3://bucket/train.jsonl --model amazon.nova-micro-v1:0 --epochs 3 --evaluation-records 500
+  airflow-bedrock estimate prompts.jsonl --model meta.llama3-1-8b-instruct-v1:0 --method DISTILLATION \\
+    --teacher meta.llama3-1-70b-instruct-v1:0 --format json
+"""
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
+
+
+_count.__name__ = "number above 0"  # what argparse calls it
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("data", metavar="PATH|s3://…", help="the training data: one JSON Lines file")
+    parser.add_argument("--model", required=True, metavar="ID", help="id or ARN of the base model")
+    parser.add_argument(
+        "--method",
+        default=FINE_TUNING,
+        type=str.upper,
+        metavar="TYPE",
+        help="the customizationType, such as DISTILLATION or REINFORCEMENT_FINE_TUNING (default: %(default)s)",
+    )
+    parser.add_argument("--region", help="where the job runs (default: the first region that customizes the model)")
+    parser.add_argument("--epochs", type=_count, metavar="N", help="the epochCount (default: the model family's)")
+    parser.add_argument("--hours", type=_count, metavar="N", help="of reinforcement fine-tuning, billed by the hour")
+    parser.add_argument("--teacher", metavar="ID", help="id or ARN of the teacher, for DISTILLATION")
+    parser.add_argument(
+        "--response-tokens",
+        type=_count,
+        default=DEFAULT_RESPONSE_TOKENS,
+        metavar="N",
+        help="the most tokens of a teacher's response (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--evaluation-records", type=_count, metavar="N", help="records that the custom and the base model are asked"
+    )
+    parser.add_argument(
+        "--output-tokens", type=_count, default=64, metavar="N", help="the longest answer to one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--prices",
+        default=os.environ.get("AIRFLOW__BEDROCK__PRICES"),
+        metavar="FILE",
+        help="prices of your own, as docs/cost.md shows (default: the variable AIRFLOW__BEDROCK__PRICES)",
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Estimate, print it, and return the exit code."""
+    try:
+        rules = rules_for(arguments.model, arguments.method)
+        if arguments.method == "DISTILLATION" and not arguments.teacher:
+            raise DatasetError("a distillation is paid for its teacher too. Name it with --teacher")
+        made = _estimate(arguments, rules)
+    except (DatasetError, PriceFileError, OSError) as error:
+        sys.stderr.write(f"Could not estimate {arguments.data}: {error}\n")
+        return 2
+    if arguments.format == "json":
+        sys.stdout.write(json.dumps(as_dict(made), indent=2) + "\n")
+    else:
+        _show(made)
+    return 0 if made.cost else 1
+
+
+def _estimate(arguments: argparse.Namespace, rules: Rules) -> Estimate:
+    plan = Plan(
+        model=arguments.model,
+        method=arguments.method,
+        region=arguments.region or rules.method.regions[0],
+        hyperparameters={"epochCount": str(arguments.epochs)} if arguments.epochs else {},
+        teacher=arguments.teacher,
+        response_tokens=arguments.response_tokens,
+        hours=arguments.hours,
+    )
+    own = prices(arguments.prices)
+    count = arguments.evaluation_records
+    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
+        report = check({"training": fetched(arguments.data, Path(folder, "training"))}, rules, listed=0)
+    return estimate(report, plan, own, Evaluation(count, arguments.output_tokens) if count else None)
+
+
+def _show(made: Estimate) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console, shown = Console(), Table(*COLUMNS, title=f"{made.model}, {made.method}, {made.region}")
+    lines, sources = table(made)
+    for line in lines:
+        shown.add_row(*map(escape, line))
+    console.print(shown)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    for source in sources:
+        say(source)
+    say(verdict(made))
+    if made.evaluation:
+        say(f"An evaluation costs {dollars(total(made.evaluation))} USD.")
+    for unknown in dict.fromkeys(item.unknown for item in (made.storage, *made.evaluation) if item.unknown):
+        say(unknown)
+    for note in made.notes:
+        say(note)
