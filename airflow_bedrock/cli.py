@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
+from typing import TextIO
 
 _COMMANDS = {
     "check": ("airflow_bedrock.datasets.command", "check training data for a base model before a job is paid for"),
@@ -15,6 +17,8 @@ _COMMANDS = {
         "airflow_bedrock.jobs.command",
         "list the running jobs of this Airflow; stop those that no task waits for",
     ),
+    "models": ("airflow_bedrock.registry.models", "list which models serve, since when, and by whose word"),
+    "rollback": ("airflow_bedrock.registry.rollback", "let an earlier model serve again"),
     "skeleton": ("airflow_bedrock.customization.skeleton", "print a customization request to fill in"),
     "local": ("airflow_bedrock.local.command", "run Local Bedrock, the offline service, until it is stopped"),
 }
@@ -41,6 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     module.add_arguments(command)
     code: int = module.run(command.parse_args(parsed.arguments))
     return code
+
+
+@contextmanager
+def output() -> Iterator[TextIO]:
+    """Give the stream for a command's results; what Airflow and boto3 log meanwhile goes to stderr."""
+    results = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield results
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as lines of text, in columns below the header."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "".join(f"{line.rstrip()}\n" for line in padded)
 
 
 def _load(command: str) -> ModuleType:

@@ -48,6 +48,12 @@ def environment() -> str:
     return configured or _address(conf.get("api", "base_url", fallback="") or "") or "airflow"
 
 
+def registry_uri() -> str:
+    """Return the S3 prefix under which the registry of models is kept: ``[bedrock] registry_uri``; empty by default."""
+    configured: str = conf.get("bedrock", "registry_uri", fallback="")
+    return configured.strip()
+
+
 def _address(url: str) -> str:
     """Return host, port and path of a URL. The scheme tells no deployments apart, but may change with a proxy."""
     host, _, path = url.strip().partition("://")[2].partition("/")

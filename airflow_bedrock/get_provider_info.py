@@ -28,10 +28,19 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "operators": _modules(
             "operators",
-            ("customization", "custom_model", "dataset", "dataset_check", "deployment", "evaluation", "orphans"),
+            (
+                "customization",
+                "custom_model",
+                "dataset",
+                "dataset_check",
+                "deployment",
+                "evaluation",
+                "orphans",
+                "promotion",
+            ),
         ),
         "sensors": _modules("sensors", ("customization",)),
-        "hooks": _modules("hooks", ("bedrock",)),
+        "hooks": _modules("hooks", ("bedrock", "registry")),
         "extra-links": [
             f"airflow_bedrock.links.customization.{name}"
             for name in ("CustomizationJobLink", "CustomModelLink", "OutputDataLink")
@@ -49,6 +58,14 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "prod",
+                        "default": "",
+                    },
+                    "registry_uri": {
+                        "description": "S3 prefix under which the registry keeps which model of each line serves, e.g. "
+                        "s3://bucket/registry. Deployments of Airflow that share it promote to the same lines.",
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": "s3://my-bucket/registry",
                         "default": "",
                     },
                     "poll_interval": {

@@ -27,12 +27,12 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
         "airflow/map_index": str(asker.map_index),
         "airflow-bedrock/version": version,
     }
-    return {key: _value(value) for key, value in tags.items()}
+    return {key: tag_value(value) for key, value in tags.items()}
 
 
 def is_of(tags: Mapping[str, str], environment: str) -> bool:
     """Whether this deployment of Airflow has asked for the job with these tags."""
-    return tags.get(_ENVIRONMENT) == _value(environment)
+    return tags.get(_ENVIRONMENT) == tag_value(environment)
 
 
 def token_tag(token: str) -> dict[str, str]:
@@ -45,7 +45,8 @@ def token_in(tags: Mapping[str, str]) -> str | None:
     return tags.get(_MADE_WITH)
 
 
-def _value(text: str) -> str:
+def tag_value(text: str) -> str:
+    """Return a text as a tag's value may be written."""
     return _NOT_ALLOWED.sub("_", text)[:_MAX_VALUE]
 
 

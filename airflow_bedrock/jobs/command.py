@@ -16,6 +16,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
+from airflow_bedrock.cli import table
 from airflow_bedrock.compat import AirflowException, conf
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Could not list all running jobs: {error}\n")
         code = 1
     orphans = [one for one in found if not one.kept]
-    _print_table([_row(one) for one in (orphans if arguments.orphans else found)])
+    sys.stdout.write(table(_HEADER, [_row(one) for one in (orphans if arguments.orphans else found)]))
     for one in found:
         if one.kept and arguments.orphans:
             sys.stderr.write(f"{one.service.resource.word.capitalize()} {one.job.arn} is kept: {one.kept}.\n")
@@ -85,11 +86,3 @@ def _row(one: RunningJob) -> tuple[str, ...]:
     if one.kept:
         return one.job.arn, since, who, "kept", f"nothing: {one.kept}"
     return one.job.arn, since, who, "orphaned", "stop it: all who waited have ended"
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    table = [_HEADER, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        sys.stdout.write(f"{line.rstrip()}\n")

@@ -14,6 +14,7 @@ __all__ = [
     "BedrockDeleteCustomModelOperator",
     "BedrockModelCustomizationOperator",
     "BedrockModelEvaluationOperator",
+    "BedrockPromoteModelOperator",
     "BedrockStopOrphanedJobsOperator",
 ]
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
     from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
     from airflow_bedrock.operators.orphans import BedrockStopOrphanedJobsOperator
+    from airflow_bedrock.operators.promotion import BedrockPromoteModelOperator
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -39,6 +41,7 @@ else:
             "BedrockDeleteCustomModelOperator": ".custom_model",
             "BedrockModelCustomizationOperator": ".customization",
             "BedrockModelEvaluationOperator": ".evaluation",
+            "BedrockPromoteModelOperator": ".promotion",
             "BedrockStopOrphanedJobsOperator": ".orphans",
         },
     )

@@ -31,17 +31,17 @@ MAY_IMPORT = {
     "customization": FACTS,
     "datasets": FACTS,
     "evaluation": FACTS,
-    "hooks": CORE,
-    "jobs": {*CORE, "hooks.bedrock"},
+    "hooks": {*CORE, "registry", "converse", "datasets", "jobs"},
+    "jobs": {*CORE, "hooks.bedrock", "cli"},
     "links": CORE,
-    "registry": ENGINE,
+    "registry": {*ENGINE, "hooks", "cli"},
     "storage": FOR_TASKS,
     "converse": {*FOR_TASKS, "datasets"},
     "triggers": {*ENGINE, "hooks"},
     "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.base"},
     "operators": {*ENGINE, *FACE, "registry", "storage", "converse", "datasets", "evaluation"},
     "local": {*FACTS, "datasets.rules"},
-    "cli": {"customization", "datasets.command", "datasets.estimate_command", "jobs.command", "local.command"},
+    "cli": {"customization", "datasets", "jobs.command", "local.command", "registry"},
 }
 NO_AIRFLOW = {*FACTS, "customization", "datasets", "evaluation", "local"}
 TESTS_A_DAG = "airflow_bedrock.local.dag_test"  # for who tests a DAG, in whose process Airflow is

@@ -1,0 +1,132 @@
+"""The registry's hook: which model serves, and by whose word, over an AWS connection of Airflow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock import configuration
+from airflow_bedrock.converse import ConverseModel
+from airflow_bedrock.customization.tags import tag_value
+from airflow_bedrock.datasets.records import Example
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockHook, BedrockRuntimeHook
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.registry.promotion import Promoter
+from airflow_bedrock.registry.register import ModelVersion, Register
+from airflow_bedrock.registry.serving import Deployments
+from airflow_bedrock.registry.store import RegisterStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_bedrock.type_defs import TagTypeDef
+
+_CHAMPION_OF, _APPROVED_BY = "airflow-bedrock/champion-of", "airflow-bedrock/approved-by"
+_READY_SECONDS = 600.0  # a model that was swapped a moment ago may not be ready at once
+
+
+class BedrockModelRegistryHook(BedrockHook):
+    """Which model of each line serves, which served before, and which is on its way.
+
+    :param registry_uri: the S3 prefix of the registry. (default: ``[bedrock] registry_uri``)
+    :param kms_key_id: the KMS key that encrypts the registry; None leaves it to the bucket.
+    """
+
+    def __init__(
+        self, *args: Any, registry_uri: str | None = None, kms_key_id: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._store = RegisterStore(
+            registry_uri or configuration.registry_uri(), lambda: self._beside(S3Hook).conn, kms_key_id
+        )
+
+    def names(self) -> list[str]:
+        """Return the names of all lines of models, sorted."""
+        return self._store.names()
+
+    def get(self, name: str) -> Register:
+        """Return what the registry says of a line: champion, promotion under way, and those before; empty for none."""
+        return self._store.read(name)[0]
+
+    def serving(self, register: Register) -> str | None:
+        """Return the ARN of the model that the line's deployment serves by now; None where there is none."""
+        return self._deployments(delay=0, max_polls=1).serving(register)
+
+    def promote(
+        self,
+        name: str,
+        version: ModelVersion,
+        *,
+        smoke_test: Mapping[str, str] | None = None,
+        lease: timedelta = timedelta(hours=1),
+        delay: float = 30,
+        max_polls: int = 120,
+    ) -> Register:
+        """Let a model serve, and return the register; see :meth:`Promoter.promote`.
+
+        :param smoke_test: ``prompt``, ``expect`` and ``system``; None asks nothing.
+        """
+        register = self._promoter(smoke_test, lease, delay, max_polls).promote(name, version)
+        self._tag(name, version)
+        return register
+
+    def roll_back(
+        self, name: str, *, by: str, model_arn: str | None = None, delay: float = 30, max_polls: int = 120
+    ) -> Register:
+        """Let an earlier model serve again, and return the register; see :meth:`Promoter.roll_back`."""
+        return self._promoter(None, timedelta(0), delay, max_polls).roll_back(name, by, model_arn)
+
+    def _promoter(
+        self, smoke_test: Mapping[str, str] | None, lease: timedelta, delay: float, max_polls: int
+    ) -> Promoter:
+        def ask(deployment_arn: str) -> None:
+            if smoke_test:
+                self._ask(deployment_arn, smoke_test)
+
+        deployments = self._deployments(delay=delay, max_polls=max_polls)
+        return Promoter(store=self._store, deployments=deployments, smoke_test=ask, lease=lease)
+
+    def _deployments(self, *, delay: float, max_polls: int) -> Deployments:
+        return Deployments(Service(DEPLOYMENT, self), delay=delay, max_polls=max_polls)
+
+    def _ask(self, deployment_arn: str, smoke_test: Mapping[str, str]) -> None:
+        """Ask the deployment the smoke test.
+
+        :raises BedrockFatalError: its answer does not hold what is expected; the answer is not quoted.
+        """
+        model = ConverseModel(
+            self._beside(BedrockRuntimeHook).conn,
+            deployment_arn,
+            max_tokens=256,
+            temperature=0,
+            ready_timeout=_READY_SECONDS,
+        )
+        answer = model.ask(Example(smoke_test["prompt"], "", smoke_test.get("system")))
+        if not re.search(smoke_test.get("expect", r"\S"), answer.text):
+            raise BedrockFatalError("Its answer to the smoke test does not hold what is expected.")
+
+    def _tag(self, name: str, version: ModelVersion) -> None:
+        """Say on the model itself what it is; without permission the registry alone says it."""
+        tags: list[TagTypeDef] = [{"key": _CHAMPION_OF, "value": name}]
+        if version.approved_by:
+            tags.append({"key": _APPROVED_BY, "value": tag_value(version.approved_by)})
+        try:
+            self.conn.tag_resource(resourceARN=version.model_arn, tags=tags)
+        except (BotoCoreError, ClientError) as error:
+            self.log.warning(
+                "Could not tag %s as champion of %s: %s. The registry has it all the same; allow bedrock:TagResource.",
+                version.model_arn,
+                name,
+                error,
+            )
+
+    def _beside(self, hook_class: type[Any]) -> Any:
+        """Return a hook for another service over the same connection."""
+        return hook_class(
+            aws_conn_id=self.aws_conn_id, region_name=self._region_name, verify=self._verify, config=self._config
+        )

@@ -1,0 +1,210 @@
+"""Promotion: put a challenger behind the deployment that callers use, where it is newer than the champion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock import configuration
+from airflow_bedrock.compat import AirflowSkipException, outputs
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators.arguments import Rule, member, named, real, text, whole
+from airflow_bedrock.operators.base import AwsOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_bedrock.hooks import BedrockModelRegistryHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.registry.register import ModelVersion, Register
+
+_NAME = member(
+    "bedrock",
+    "CreateCustomModelDeployment",
+    "modelDeploymentName",
+    "1 to 63 letters and digits, with single dashes or underscores between them",
+)
+_MODEL = member("bedrock", "CreateCustomModelDeployment", "modelArn", "the ARN of a custom model")
+SMOKE_TEST = {"prompt": "Answer with one word.", "expect": r"\S"}
+
+
+def _optional(value: Any) -> str | None:
+    """Return a text; None for one that is empty, and for what a template renders that finds nothing."""
+    return text(value) if value not in (None, "", "None") else None
+
+
+def _registry_uri(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("s3://") or not value.removeprefix("s3://").split("/")[0]:
+        raise ValueError("must be s3://bucket/prefix; set it, or [bedrock] registry_uri in Airflow's configuration")
+    return value
+
+
+def _smoke_test(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not value.get("prompt") or set(value) - {"prompt", "expect", "system"}:
+        raise ValueError("must be a mapping with the keys prompt, and if wanted expect (a regular expression), system")
+    try:
+        re.compile(value.get("expect", ""))
+    except re.error as error:
+        raise ValueError(f"must have a regular expression under expect: {error}") from error
+    return {**SMOKE_TEST, **value}
+
+
+_RULES: Mapping[str, Rule] = {
+    "deployment_name": named(_NAME),
+    "model_arn": _MODEL,
+    "period": _optional,
+    "registry_uri": _registry_uri,
+    "smoke_test": _smoke_test,
+    "job_arn": _optional,
+    "dataset": _optional,
+    "evaluation": _optional,
+    "approved_by": _optional,
+    "lease": real(0, between=True),
+    "waiter_delay": real(0, between=True),
+    "waiter_max_attempts": whole(1),
+}
+
+
+class BedrockPromoteModelOperator(AwsOperator["BedrockModelRegistryHook"]):
+    """Let a custom model serve behind a stable deployment, in the place of the champion.
+
+    The task writes its intent into the registry, lets the deployment serve the model (UpdateCustomModelDeployment; a
+    new deployment where botocore does not know that), asks it the smoke test, and writes the fact into the registry.
+    A model that fails its smoke test gives its place back to the champion. A task that is killed at any point leaves
+    one model serving; its next try goes on. The task is skipped where the champion's period is newer, or where the
+    model was rolled back or has failed its smoke test before.
+
+    Returns (XCom) a mapping: ``deployment_arn`` and ``model_arn`` of what serves, ``replaced``, the ARN of the model
+    that served before, and ``period``. The task's outlets get the same as the extra of their asset events.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_UpdateCustomModelDeployment.html
+
+    :param deployment_name: the name of the line of models, and of its deployment. (templated)
+    :param model_arn: the challenger's ARN. (templated)
+    :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None where models have no order. (templated)
+    :param registry_uri: the S3 prefix of the registry. (templated; default: ``[bedrock] registry_uri``)
+    :param smoke_test: ``prompt``, and if wanted ``expect``, a regular expression that the answer must match somewhere,
+        and ``system``. (templated)
+    :param job_arn: the customization job that made the model, for the registry. (templated)
+    :param dataset: the URI or digest of its dataset's manifest, for the registry. (templated)
+    :param evaluation: the URI of its evaluation, for the registry. (templated)
+    :param approved_by: who approved the promotion, for the registry and the model's tags. (templated)
+    :param lease: seconds after which a promotion that has not ended counts as abandoned.
+    :param kms_key_id: the KMS key that encrypts the registry. (templated)
+    :param waiter_delay: seconds between two polls of the deployment.
+    :param waiter_max_attempts: maximum number of polls for one change of the deployment.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
+    """
+
+    aws_hook_class = "airflow_bedrock.hooks:BedrockModelRegistryHook"
+    template_fields: Sequence[str] = (
+        *AwsOperator.template_fields,
+        "deployment_name",
+        "model_arn",
+        "period",
+        "registry_uri",
+        "smoke_test",
+        "job_arn",
+        "dataset",
+        "evaluation",
+        "approved_by",
+        "kms_key_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        deployment_name: str,
+        model_arn: str,
+        period: str | None = None,
+        registry_uri: str | None = None,
+        smoke_test: Mapping[str, str] | None = None,
+        job_arn: str | None = None,
+        dataset: str | None = None,
+        evaluation: str | None = None,
+        approved_by: str | None = None,
+        lease: float = 3600,
+        kms_key_id: str | None = None,
+        waiter_delay: float = 30,
+        waiter_max_attempts: int = 120,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deployment_name = deployment_name
+        self.model_arn = model_arn
+        self.period = period
+        self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
+        self.smoke_test = smoke_test if smoke_test is not None else SMOKE_TEST
+        self.job_arn = job_arn
+        self.dataset = dataset
+        self.evaluation = evaluation
+        self.approved_by = approved_by
+        self.lease = lease
+        self.kms_key_id = kms_key_id
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+        self._arguments(_RULES).check_literals()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Promote the model, and return what serves.
+
+        :raises AirflowSkipException: the champion stays, since it is newer, or the model was rejected before.
+        :raises BedrockFatalError: the model failed its smoke test, or the service refused a call for good.
+        :raises BedrockError: another promotion is under way, or a fault that may pass came between.
+        """
+        given = self._arguments(_RULES).checked()
+        from airflow_bedrock.registry.register import NotPromotedError, start_of
+
+        if given["period"]:
+            start_of(given["period"])
+        before = self.hook.get(given["deployment_name"]).champion
+        try:
+            after = self.hook.promote(
+                given["deployment_name"],
+                self._version(given, context),
+                smoke_test=given["smoke_test"],
+                lease=timedelta(seconds=given["lease"]),
+                delay=given["waiter_delay"],
+                max_polls=given["waiter_max_attempts"],
+            )
+        except NotPromotedError as error:
+            raise AirflowSkipException(str(error)) from error
+        return self._announced(context, after, before)
+
+    @property
+    def _hook_parameters(self) -> dict[str, Any]:
+        return {**super()._hook_parameters, "registry_uri": self.registry_uri, "kms_key_id": self.kms_key_id}
+
+    def _version(self, given: Mapping[str, Any], context: Context) -> ModelVersion:
+        from airflow_bedrock.registry.register import ModelVersion
+
+        ti: Any = context["ti"]
+        approved = given["approved_by"]
+        return ModelVersion(
+            model_arn=given["model_arn"],
+            period=given["period"],
+            job_arn=given["job_arn"],
+            dataset=given["dataset"],
+            evaluation=given["evaluation"],
+            promoted_by=f"{ti.dag_id}.{ti.task_id} in run {ti.run_id}",
+            approved_by=approved,
+            approved_at=datetime.now(UTC) if approved else None,
+        )
+
+    def _announced(self, context: Context, after: Register, before: ModelVersion | None) -> dict[str, Any]:
+        champion = after.champion
+        if champion is None:  # the registry has one after each promotion
+            raise BedrockFatalError(f"The registry names no champion of {after.name} after its promotion.")
+        replaced = before.model_arn if before and before.model_arn != champion.model_arn else None
+        result = {
+            "deployment_arn": after.deployment_arn,
+            "model_arn": champion.model_arn,
+            "period": champion.period,
+            "replaced": replaced,
+        }
+        events: Any = context.get("outlet_events") or {}
+        for outlet in self.outlets or ():
+            events[outlet].extra = {name: value for name, value in result.items() if value is not None}
+        return outputs(result)

@@ -1,0 +1,110 @@
+"""List the lines of models in the registry: which model serves, since when, by whose word, and what served before.
+
+Which model serves, the deployment itself says; the registry says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock.cli import output, table
+from airflow_bedrock.compat import AirflowException
+
+if TYPE_CHECKING:
+    from airflow_bedrock.hooks.registry import BedrockModelRegistryHook
+    from airflow_bedrock.registry.register import ModelVersion, Register
+
+_HEADER = ("LINE", "STATE", "PERIOD", "SINCE", "PROMOTED BY", "APPROVED BY", "MODEL")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--name", help="of one line of models (default: all)")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_connection(parser)
+
+
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that lead to a registry."""
+    parser.add_argument(
+        "--registry", metavar="S3_URI", help="the S3 prefix of the registry (default: [bedrock] registry_uri)"
+    )
+    parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
+    parser.add_argument("--region", help="of the deployments (default: that of the connection, or boto3's)")
+
+
+def connect(arguments: argparse.Namespace) -> BedrockModelRegistryHook:
+    """Return the hook that the options lead to."""
+    from airflow_bedrock.hooks.registry import BedrockModelRegistryHook  # it loads the amazon provider
+
+    return BedrockModelRegistryHook(
+        aws_conn_id=arguments.aws_conn_id, region_name=arguments.region, registry_uri=arguments.registry
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the lines, and return the exit code: 1 where the registry or a deployment could not be read."""
+    with output() as out:
+        try:
+            registry = connect(arguments)
+            lines = [described(registry, name) for name in ([arguments.name] if arguments.name else registry.names())]
+        except AirflowException as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        if arguments.format == "json":
+            out.write(f"{json.dumps(lines, indent=2)}\n")
+        else:
+            out.write(table(_HEADER, [row for line in lines for row in _rows(line)]))
+    return 0
+
+
+def described(registry: BedrockModelRegistryHook, name: str) -> dict[str, Any]:
+    """Return what is known of a line, in what JSON can say."""
+    register = registry.get(name)
+    serving = registry.serving(register)
+    return {
+        "name": name,
+        "deployment_arn": register.deployment_arn,
+        "serving": serving,
+        "state": _state(register, serving),
+        "versions": [_version(register, one) for one in _versions(register)],
+    }
+
+
+def _versions(register: Register) -> list[ModelVersion]:
+    candidate = [register.promotion.version] if register.promotion else []
+    return [*candidate, *([register.champion] if register.champion else []), *register.previous]
+
+
+def _version(register: Register, version: ModelVersion) -> dict[str, Any]:
+    import msgspec
+
+    role = "before"
+    if register.promotion and version is register.promotion.version:
+        role = "promotion under way"
+    elif register.champion and version is register.champion:
+        role = "champion"
+    elif version.model_arn in register.rejected:
+        role = "rejected"
+    return {"role": role, **msgspec.to_builtins(version)}
+
+
+def _state(register: Register, serving: str | None) -> str:
+    if serving is None:
+        return "nothing serves"
+    if register.champion and register.champion.model_arn == serving:
+        return "champion serves"
+    if register.promotion and register.promotion.version.model_arn == serving:
+        return "promotion under way"
+    return f"{serving} serves, which the registry did not put there"
+
+
+def _rows(line: dict[str, Any]) -> list[list[str]]:
+    members = ("role", "period", "promoted_at", "promoted_by", "approved_by", "model_arn")
+    found = [[line["name"], *(str(one.get(member) or "") for member in members)] for one in line["versions"]]
+    if line["state"] not in ("champion serves", "promotion under way"):
+        found.append([line["name"], line["state"], "", "", "", "", line["serving"] or ""])
+    return found

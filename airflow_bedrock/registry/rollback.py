@@ -1,0 +1,37 @@
+"""Let an earlier model of a line serve again, in the place of the one that serves; that one is not promoted again."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+
+from airflow_bedrock.cli import output
+from airflow_bedrock.compat import AirflowException
+from airflow_bedrock.registry.models import add_connection, connect
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("name", help="the name of the line of models, and of its deployment")
+    parser.add_argument("--to", metavar="MODEL_ARN", help="default: the latest model that was not rejected")
+    parser.add_argument(
+        "--by", default=getpass.getuser(), help="who rolls back, for the registry (default: %(default)s)"
+    )
+    parser.add_argument("--delay", type=float, default=10, help="seconds between two polls (default: %(default)s)")
+    add_connection(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Roll back, say what serves, and return the exit code."""
+    with output() as out:
+        try:
+            register = connect(arguments).roll_back(
+                arguments.name, by=arguments.by, model_arn=arguments.to, delay=arguments.delay
+            )
+        except AirflowException as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        model_arn = register.champion and register.champion.model_arn
+        out.write(f"{model_arn} serves as {register.name}, by deployment {register.deployment_arn}\n")
+    return 0

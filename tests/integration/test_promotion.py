@@ -1,0 +1,159 @@
+"""Promotion and rollback on Local Bedrock: the operator, the hook and the commands."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.cli import main
+from airflow_bedrock.compat import AirflowSkipException
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.hooks import BedrockModelRegistryHook
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockPromoteModelOperator
+from tests.until import until
+
+pytestmark = pytest.mark.local_bedrock(job_seconds=0.2, deployment_seconds=0.2)
+BASE_MODEL = "amazon.nova-micro-v1:0:128k"
+
+
+@pytest.fixture(scope="module")
+def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
+    return local_bedrock_module
+
+
+@pytest.fixture(scope="module")
+def bedrock(local: LocalBedrock) -> Iterator[Any]:
+    client = local.client("bedrock")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def models(local: LocalBedrock, bedrock: Any) -> list[str]:
+    """The ARNs of three models."""
+    turns = [{"role": "user", "content": [{"text": "Hi"}]}, {"role": "assistant", "content": [{"text": "hello"}]}]
+    line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns}) + "\n"
+    s3 = local.client("s3")
+    s3.put_object(Bucket=local.bucket, Key="promotion/train.jsonl", Body=(line * 8).encode())
+    s3.close()
+    jobs = [
+        bedrock.create_model_customization_job(
+            jobName=(name := f"model-{uuid.uuid4().hex}"),
+            customModelName=name,
+            roleArn=local.role_arn,
+            baseModelIdentifier=BASE_MODEL,
+            trainingDataConfig={"s3Uri": f"s3://{local.bucket}/promotion/train.jsonl"},
+            outputDataConfig={"s3Uri": f"s3://{local.bucket}/promotion/output"},
+        )["jobArn"]
+        for _ in range(3)
+    ]
+
+    def job(arn: str) -> Any:
+        return bedrock.get_model_customization_job(jobIdentifier=arn)
+
+    until(lambda: all(job(arn)["status"] != "InProgress" for arn in jobs), "the jobs end")
+    return [job(arn)["outputModelArn"] for arn in jobs]
+
+
+@pytest.fixture
+def registry(local: LocalBedrock) -> str:
+    return f"s3://{local.bucket}/registry-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def line(bedrock: Any) -> Iterator[str]:
+    name = f"router-{uuid.uuid4().hex[:8]}"
+    yield name
+    for found in bedrock.list_custom_model_deployments(nameContains=name)["modelDeploymentSummaries"]:
+        bedrock.delete_custom_model_deployment(customModelDeploymentIdentifier=found["customModelDeploymentArn"])
+
+
+def promote(line: str, registry: str, model_arn: str, period: str, **kwargs: Any) -> dict[str, Any]:
+    ti = SimpleNamespace(dag_id="retrain", task_id="promote", run_id=f"scheduled__{period}", map_index=-1)
+    task = BedrockPromoteModelOperator(
+        task_id="promote",
+        deployment_name=line,
+        model_arn=model_arn,
+        period=period,
+        registry_uri=registry,
+        waiter_delay=0.1,
+        **kwargs,
+    )
+    context: Any = {"ti": ti, "outlet_events": {}}
+    return task.execute(context)
+
+
+def serves(bedrock: Any, line: str) -> str:
+    found = bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=line)
+    return str(found["modelArn"])
+
+
+def test_a_line_of_models(bedrock: Any, models: list[str], line: str, registry: str, capsys: Any) -> None:
+    """The first model, a newer one, an older one that comes late, a look at the registry, and a rollback."""
+    first = promote(line, registry, models[0], "2026-01", approved_by="ann")
+    assert (first["replaced"], serves(bedrock, line)) == (None, models[0])
+    second = promote(line, registry, models[1], "2026-03")
+    assert (second["replaced"], second["deployment_arn"]) == (models[0], first["deployment_arn"])
+    assert serves(bedrock, line) == models[1]
+    with pytest.raises(AirflowSkipException, match="older than the champion's, 2026-03"):
+        promote(line, registry, models[2], "2026-02")
+    assert serves(bedrock, line) == models[1]
+
+    tags = {tag["key"]: tag["value"] for tag in bedrock.list_tags_for_resource(resourceARN=models[0])["tags"]}
+    assert (tags["airflow-bedrock/champion-of"], tags["airflow-bedrock/approved-by"]) == (line, "ann")
+
+    assert main(["models", "--registry", registry, "--format", "json"]) == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert (shown["state"], shown["serving"]) == ("champion serves", models[1])
+    assert [(one["role"], one["period"]) for one in shown["versions"]] == [
+        ("champion", "2026-03"),
+        ("before", "2026-01"),
+    ]
+
+    assert main(["rollback", line, "--registry", registry, "--by", "bob", "--delay", "0.1"]) == 0
+    assert models[0] in capsys.readouterr().out
+    assert serves(bedrock, line) == models[0]
+    assert main(["models", "--registry", registry]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [row.split()[1] for row in table] == ["STATE", "champion", "rejected"]
+    assert "bob" in table[1]
+
+
+def test_a_model_that_fails_its_smoke_test(bedrock: Any, models: list[str], line: str, registry: str) -> None:
+    """The champion serves again; the error names both and quotes no answer."""
+    promote(line, registry, models[0], "2026-01")
+    wrong = {"prompt": "Hi", "expect": "an answer that no model gives"}
+    with pytest.raises(BedrockFatalError, match=f"{models[1]} was not promoted.*{models[0]} serves"):
+        promote(line, registry, models[1], "2026-02", smoke_test=wrong)
+    assert serves(bedrock, line) == models[0]
+    register = BedrockModelRegistryHook(registry_uri=registry).get(line)
+    assert (register.promotion, register.rejected) == (None, (models[1],))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("registry_uri", "bucket/registry", "registry_uri must be s3://bucket/prefix"),
+        ("smoke_test", {"expect": "x"}, "smoke_test must be a mapping"),
+        ("smoke_test", {"prompt": "x", "expect": "("}, "regular expression"),
+        ("deployment_name", "no spaces", "1 to 63 letters"),
+    ],
+)
+def test_a_mistake_breaks_the_dag(argument: str, value: Any, message: str) -> None:
+    """What is wrong by itself is told when the DAG is parsed."""
+    given = {"deployment_name": "router", "model_arn": "{{ 1 }}", "registry_uri": "s3://bucket/registry"}
+    with pytest.raises(ValueError, match=message):
+        BedrockPromoteModelOperator(task_id="promote", **{**given, argument: value})
+
+
+def test_a_period_that_is_no_date_changes_nothing(bedrock: Any, models: list[str], line: str, registry: str) -> None:
+    """It cannot be told whether it is newer: the task fails before it writes anything."""
+    with pytest.raises(BedrockFatalError, match="'spring' is no date or time"):
+        promote(line, registry, models[0], "spring")
+    assert BedrockModelRegistryHook(registry_uri=registry).names() == []
