@@ -7,9 +7,11 @@ import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from types import ModuleType
 from typing import TextIO
 
+_results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 _COMMANDS = {
     "check": ("airflow_bedrock.datasets.command", "check training data for a base model before a job is paid for"),
     "estimate": ("airflow_bedrock.datasets.estimate_command", "estimate what a customization job will cost"),
@@ -40,19 +42,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parsed = parser.parse_args(argv)
-    module = _load(parsed.command)
+    with _logs_to_stderr():
+        module = _load(parsed.command)
     command = argparse.ArgumentParser(prog=f"airflow-bedrock {parsed.command}", description=module.__doc__)
     module.add_arguments(command)
-    code: int = module.run(command.parse_args(parsed.arguments))
+    arguments = command.parse_args(parsed.arguments)
+    with _logs_to_stderr():
+        code: int = module.run(arguments)
     return code
 
 
 @contextmanager
-def output() -> Iterator[TextIO]:
-    """Give the stream for a command's results; what Airflow and boto3 log meanwhile goes to stderr."""
-    results = sys.stdout
-    with redirect_stdout(sys.stderr):
-        yield results
+def _logs_to_stderr() -> Iterator[None]:
+    token = _results.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.reset(token)
+
+
+def results() -> TextIO:
+    """Return the stream for a command's results. ``sys.stdout`` is stderr while a command runs: Airflow logs to it."""
+    return _results.get() or sys.stdout
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from airflow_bedrock.base_models import FINE_TUNING, base_model, base_models
+from airflow_bedrock.cli import results
 from airflow_bedrock.customization.request import request_shape
 
 # What stands where the user's own value will stand; each is one that the service would take.
@@ -129,9 +129,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the skeleton, and return the exit code."""
     request = skeleton(arguments.type, arguments.base_model, full=arguments.full)
     if arguments.format == "json":
-        sys.stdout.write(json.dumps(request, indent=2) + "\n")
+        results().write(json.dumps(request, indent=2) + "\n")
         return 0
     import yaml
 
-    sys.stdout.write(yaml.safe_dump(request, sort_keys=False))
+    results().write(yaml.safe_dump(request, sort_keys=False))
     return 0

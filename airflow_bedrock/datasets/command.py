@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from airflow_bedrock.base_models import FINE_TUNING
+from airflow_bedrock.cli import results
 from airflow_bedrock.datasets.check_report import markdown, show
 from airflow_bedrock.datasets.checking import LISTED, check
 from airflow_bedrock.datasets.errors import DatasetError
@@ -64,13 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Could not check {arguments.data}: {error}\n")
         return 2
     if arguments.format == "json":
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
+        results().write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
     elif arguments.format == "markdown":
-        sys.stdout.write(markdown(report))
+        results().write(markdown(report))
     else:
         from rich.console import Console
 
-        show(report, Console())
+        show(report, Console(file=results()))
     return 0 if report.ok else 1
 
 

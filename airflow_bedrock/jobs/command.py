@@ -16,7 +16,7 @@ import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
-from airflow_bedrock.cli import table
+from airflow_bedrock.cli import results, table
 from airflow_bedrock.compat import AirflowException, conf
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -56,13 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Could not list all running jobs: {error}\n")
         code = 1
     orphans = [one for one in found if not one.kept]
-    sys.stdout.write(table(_HEADER, [_row(one) for one in (orphans if arguments.orphans else found)]))
+    results().write(table(_HEADER, [_row(one) for one in (orphans if arguments.orphans else found)]))
     for one in found:
         if one.kept and arguments.orphans:
             sys.stderr.write(f"{one.service.resource.word.capitalize()} {one.job.arn} is kept: {one.kept}.\n")
     for one in orphans if arguments.stop else ():
-        sys.stdout.write(f"{stop_job(one.service, one.job.arn)}\n")
-    sys.stdout.write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
+        results().write(f"{stop_job(one.service, one.job.arn)}\n")
+    results().write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
     return code
 
 

@@ -15,6 +15,7 @@ from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 
+from airflow_bedrock.cli import results
 from airflow_bedrock.local.service import LocalBedrock
 from airflow_bedrock.local.settings import Quotas, Settings
 from airflow_bedrock.local.state.store import StateError
@@ -143,8 +144,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     try:
         sys.stderr.write(_warning(arguments.host))
-        sys.stdout.write(announcement(local))
-        sys.stdout.flush()
+        results().write(announcement(local))
+        results().flush()
         ended.wait()
     finally:
         local.stop()

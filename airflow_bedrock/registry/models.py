@@ -10,7 +10,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from airflow_bedrock.cli import output, table
+from airflow_bedrock.cli import results, table
 from airflow_bedrock.compat import AirflowException
 
 if TYPE_CHECKING:
@@ -47,17 +47,16 @@ def connect(arguments: argparse.Namespace) -> BedrockModelRegistryHook:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the lines, and return the exit code: 1 where the registry or a deployment could not be read."""
-    with output() as out:
-        try:
-            registry = connect(arguments)
-            lines = [described(registry, name) for name in ([arguments.name] if arguments.name else registry.names())]
-        except AirflowException as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
-        if arguments.format == "json":
-            out.write(f"{json.dumps(lines, indent=2)}\n")
-        else:
-            out.write(table(_HEADER, [row for line in lines for row in _rows(line)]))
+    try:
+        registry = connect(arguments)
+        lines = [described(registry, name) for name in ([arguments.name] if arguments.name else registry.names())]
+    except AirflowException as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if arguments.format == "json":
+        results().write(f"{json.dumps(lines, indent=2)}\n")
+    else:
+        results().write(table(_HEADER, [row for line in lines for row in _rows(line)]))
     return 0
 
 

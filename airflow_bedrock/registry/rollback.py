@@ -6,7 +6,7 @@ import argparse
 import getpass
 import sys
 
-from airflow_bedrock.cli import output
+from airflow_bedrock.cli import results
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.registry.models import add_connection, connect
 
@@ -24,14 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Roll back, say what serves, and return the exit code."""
-    with output() as out:
-        try:
-            register = connect(arguments).roll_back(
-                arguments.name, by=arguments.by, model_arn=arguments.to, delay=arguments.delay
-            )
-        except AirflowException as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
-        model_arn = register.champion and register.champion.model_arn
-        out.write(f"{model_arn} serves as {register.name}, by deployment {register.deployment_arn}\n")
+    try:
+        register = connect(arguments).roll_back(
+            arguments.name, by=arguments.by, model_arn=arguments.to, delay=arguments.delay
+        )
+    except AirflowException as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    model_arn = register.champion and register.champion.model_arn
+    results().write(f"{model_arn} serves as {register.name}, by deployment {register.deployment_arn}\n")
     return 0

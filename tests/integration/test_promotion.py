@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -108,8 +110,11 @@ def test_a_line_of_models(bedrock: Any, models: list[str], line: str, registry: 
     tags = {tag["key"]: tag["value"] for tag in bedrock.list_tags_for_resource(resourceARN=models[0])["tags"]}
     assert (tags["airflow-bedrock/champion-of"], tags["airflow-bedrock/approved-by"]) == (line, "ann")
 
-    assert main(["models", "--registry", registry, "--format", "json"]) == 0
-    (shown,) = json.loads(capsys.readouterr().out)
+    command = [sys.executable, "-c", "import sys; from airflow_bedrock.cli import main; sys.exit(main())", "models"]
+    listed = subprocess.run(  # a process of its own: what Airflow logs is not in its output
+        [*command, "--registry", registry, "--format", "json"], capture_output=True, check=True, text=True
+    )
+    (shown,) = json.loads(listed.stdout)
     assert (shown["state"], shown["serving"]) == ("champion serves", models[1])
     assert [(one["role"], one["period"]) for one in shown["versions"]] == [
         ("champion", "2026-03"),
@@ -120,7 +125,7 @@ def test_a_line_of_models(bedrock: Any, models: list[str], line: str, registry: 
     assert models[0] in capsys.readouterr().out
     assert serves(bedrock, line) == models[0]
     assert main(["models", "--registry", registry]) == 0
-    table = capsys.readouterr().out.splitlines()
+    table = [row for row in capsys.readouterr().out.splitlines() if row.startswith(("LINE", line))]
     assert [row.split()[1] for row in table] == ["STATE", "champion", "rejected"]
     assert "bob" in table[1]
 

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_bedrock"
 
-FACTS = {"_lazy", "aws_errors", "base_models", "prices", "shapes", ""}  # what everyone may know; "" is the version
+FACTS = {"_lazy", "aws_errors", "base_models", "cli", "prices", "shapes", ""}  # what all may know; "" is the version
 FOR_TASKS = {*FACTS, "compat", "configuration", "exceptions"}
 CORE = {"customization", *FOR_TASKS}
 ENGINE = {"jobs", *CORE}
@@ -32,9 +32,9 @@ MAY_IMPORT = {
     "datasets": FACTS,
     "evaluation": FACTS,
     "hooks": {*CORE, "registry", "converse", "datasets", "jobs"},
-    "jobs": {*CORE, "hooks.bedrock", "cli"},
+    "jobs": {*CORE, "hooks.bedrock"},
     "links": CORE,
-    "registry": {*ENGINE, "hooks", "cli"},
+    "registry": {*ENGINE, "hooks"},
     "storage": FOR_TASKS,
     "converse": {*FOR_TASKS, "datasets"},
     "triggers": {*ENGINE, "hooks"},
