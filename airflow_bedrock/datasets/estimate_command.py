@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from airflow_bedrock.base_models import FINE_TUNING
+from airflow_bedrock.cli import results
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.command import fetched
 from airflow_bedrock.datasets.errors import DatasetError
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Could not estimate {arguments.data}: {error}\n")
         return 2
     if arguments.format == "json":
-        sys.stdout.write(json.dumps(as_dict(made), indent=2) + "\n")
+        results().write(json.dumps(as_dict(made), indent=2) + "\n")
     else:
         _show(made)
     return 0 if made.cost else 1
@@ -129,7 +130,7 @@ def _show(made: Estimate) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console, shown = Console(), Table(*COLUMNS, title=f"{made.model}, {made.method}, {made.region}")
+    console, shown = Console(file=results()), Table(*COLUMNS, title=f"{made.model}, {made.method}, {made.region}")
     lines, sources = table(made)
     for line in lines:
         shown.add_row(*map(escape, line))
