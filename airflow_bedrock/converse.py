@@ -1,4 +1,4 @@
-"""A model on Bedrock that can be asked: Converse, with the patience that a deployment needs.
+"""A model on Bedrock that can be asked: Converse, one question a call, and which model it is that answers.
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 """
@@ -7,125 +7,141 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_transient
-from airflow_bedrock.datasets import Example
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found, is_transient
+from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.asking import Behind, Later
+from airflow_bedrock.evaluation.records import said
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 
 if TYPE_CHECKING:
+    from mypy_boto3_bedrock import BedrockClient
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
-    from mypy_boto3_bedrock_runtime.type_defs import ConverseRequestTypeDef, ConverseResponseTypeDef
+    from mypy_boto3_bedrock_runtime.type_defs import ConverseResponseTypeDef
 
 log = logging.getLogger(__name__)
 
 _MAY_QUOTE_THE_PROMPT = frozenset({"ModelErrorException", "ValidationException"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries to ask a model that is not ready
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a model answered.
-
-    :param text: the text; empty where the service let none through.
-    :param stop_reason: why it ended, in the service's words: ``end_turn``, ``max_tokens``, ...
-    :param input_tokens: tokens of the question, as billed.
-    :param output_tokens: tokens of the answer, as billed.
-    """
-
-    text: str
-    stop_reason: str
-    input_tokens: int
-    output_tokens: int
+_ANY_MODEL = (":prompt-router/", ":default-prompt-router/", ":prompt/", ":endpoint/")
+"""In ARNs of what may answer by one model today and by another one tomorrow, without saying so."""
 
 
 class ConverseModel:
     """A model, asked one question at a time; several threads may ask it at once.
 
-    :param client: a bedrock-runtime client; its retries cover throttling and passing faults.
+    :param runtime: a bedrock-runtime client that does not retry: who asks does, and finds the model's rate by it.
+    :param bedrock: a bedrock client, which is asked what stands behind a deployment or provisioned throughput.
     :param model_id: what Converse takes: a base model's id, or the ARN of a deployment, provisioned or imported model.
-    :param max_tokens: the longest answer.
-    :param temperature: None leaves it to the model.
-    :param ready_timeout: seconds to wait for a model that is not ready (ModelNotReadyException).
     """
 
-    def __init__(
-        self,
-        client: BedrockRuntimeClient,
-        model_id: str,
-        *,
-        max_tokens: int,
-        temperature: float | None,
-        ready_timeout: float,
-    ) -> None:
+    def __init__(self, runtime: BedrockRuntimeClient, bedrock: BedrockClient, model_id: str) -> None:
         self.model_id = model_id
-        self._client = client
-        self._max_tokens = max_tokens
-        self._temperature = temperature
-        self._ready_timeout = ready_timeout
-        self._stopped = threading.Event()
+        self._runtime = runtime
+        self._bedrock = bedrock
 
-    def stop(self) -> None:
-        """Let no thread wait any longer for the model to be ready."""
-        self._stopped.set()
+    def behind(self) -> Behind | None:
+        """Return which model answers now, and since when; None where that cannot be known.
 
-    def ask(self, example: Example) -> Answer:
-        """Return the model's answer to the example's prompt.
-
-        :raises BedrockFatalError: the service refused the question for good.
-        :raises BedrockError: no response; a retry may get one.
+        :raises BedrockError: it is being replaced, or the service did not tell; it may later.
+        :raises BedrockFatalError: there is no such deployment or provisioned throughput.
         """
-        deadline, pause = time.monotonic() + self._ready_timeout, _FIRST_PAUSE
+        if any(kind in self.model_id for kind in _ANY_MODEL):
+            log.warning("Which model answers as %s cannot be known: its answers are not kept", self.model_id)
+            return None
+        try:
+            if ":custom-model-deployment/" in self.model_id:
+                return self._behind_deployment()
+            if ":provisioned-model/" in self.model_id:
+                return self._behind_throughput()
+        except CALL_ERRORS as error:
+            if is_denied(error):
+                log.warning(
+                    "Which model answers as %s cannot be read: its answers are not kept: %s", self.model_id, error
+                )
+                return None
+            if is_not_found(error):
+                raise BedrockFatalError(f"{self.model_id} does not exist. Check the ARN and the region.") from error
+            raise BedrockError(f"Could not read which model is behind {self.model_id}: {error}") from error
+        return Behind(self.model_id, "")
+
+    def _behind_deployment(self) -> Behind:
+        found = self._bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=self.model_id)
+        if found.get("updateDetails", {}).get("updateStatus") == "Updating":
+            raise self._replaced()
+        return Behind(found["modelArn"], f"{found.get('lastUpdatedAt', '')}")
+
+    def _behind_throughput(self) -> Behind:
+        found = self._bedrock.get_provisioned_model_throughput(provisionedModelId=self.model_id)
+        if found["modelArn"] != found["desiredModelArn"]:
+            raise self._replaced()
+        return Behind(found["modelArn"], f"{found['lastModifiedTime']}")
+
+    def _replaced(self) -> BedrockError:
+        return BedrockError(f"{self.model_id} is being given another model. Try again when that is done.")
+
+    def ask(self, request: Mapping[str, Any], key: str = "") -> Answer:
+        """Return the answer to a Converse request, which lacks the model alone.
+
+        :param key: of an evaluation's question: the invocation log shows it among the request's metadata, so that a
+            distillation from the log can leave evaluations out.
+
+        :raises Later: no answer was to be had, but may be later.
+        :raises BedrockFatalError: the service refused the question for good.
+        """
+        asked = {"airflow-bedrock": "evaluation", "airflow-bedrock-question": key[:32]} if key else {}
+        metadata: Any = {"requestMetadata": asked} if asked else {}
+        try:
+            return _answer(self._runtime.converse(modelId=self.model_id, **metadata, **request))
+        except (BotoCoreError, ClientError) as error:
+            failure = self._failure(error)
+            if isinstance(failure, BedrockFatalError):
+                # Without its cause: Airflow would log that, and with it perhaps the prompt.
+                raise failure from None
+            not_ready = isinstance(error, ClientError) and error_code(error) == "ModelNotReadyException"
+            raise Later(failure, not_ready=not_ready) from None
+
+    def ask_when_ready(self, request: Mapping[str, Any], ready_timeout: float) -> Answer:
+        """Return the answer to one question, and wait for a model that is not ready.
+
+        :param ready_timeout: seconds to wait for it.
+        :raises BedrockFatalError: the service refused the question for good.
+        :raises BedrockError: no answer was to be had, but may be later.
+        """
+        deadline, pause = time.monotonic() + ready_timeout, _FIRST_PAUSE
         while True:
             try:
-                return _answer(self._client.converse(**self._request(example)))
-            except (BotoCoreError, ClientError) as error:
-                if not _not_ready(error) or self._stopped.is_set() or time.monotonic() + pause > deadline:
-                    # Without its cause: Airflow would log that, and with it perhaps the prompt.
-                    raise self._failure(error) from None
+                return self.ask(request)
+            except Later as later:
+                if not later.not_ready or time.monotonic() + pause > deadline:
+                    raise later.error from None
             log.info("Model %s is not ready; asking again in about %d s", self.model_id, pause)
-            self._stopped.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
+            time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _request(self, example: Example) -> ConverseRequestTypeDef:
-        request: ConverseRequestTypeDef = {
-            "modelId": self.model_id,
-            "messages": [{"role": "user", "content": [{"text": example.prompt}]}],
-            "inferenceConfig": {"maxTokens": self._max_tokens},
-        }
-        if self._temperature is not None:
-            request["inferenceConfig"]["temperature"] = self._temperature
-        if example.system is not None:
-            request["system"] = [{"text": example.system}]
-        return request
 
     def _failure(self, error: BotoCoreError | ClientError) -> BedrockError:
         code = error_code(error) if isinstance(error, ClientError) else type(error).__name__
-        said = "its message is withheld, since it may quote the prompt" if code in _MAY_QUOTE_THE_PROMPT else str(error)
+        text = "its message is withheld, since it may quote the prompt" if code in _MAY_QUOTE_THE_PROMPT else str(error)
         advice = {
             "AccessDeniedException": "Allow bedrock:InvokeModel on it.",
-            "ModelNotReadyException": f"It was not ready for {self._ready_timeout:g} s.",
             "ResourceNotFoundException": "It does not exist: check the id and the region.",
             "ValidationException": "The model id is not right, or the model does not take such a question.",
         }.get(code, "")
         kind = BedrockError if is_transient(error) else BedrockFatalError
-        return kind(f"Model {self.model_id} did not answer: {code} ({said}). {advice}".rstrip())
-
-
-def _not_ready(error: BotoCoreError | ClientError) -> bool:
-    return isinstance(error, ClientError) and error_code(error) == "ModelNotReadyException"
+        return kind(f"Model {self.model_id} did not answer: {code} ({text}). {advice}".rstrip())
 
 
 def _answer(response: ConverseResponseTypeDef) -> Answer:
-    content = response["output"].get("message", {}).get("content", [])
+    usage = response["usage"]
     return Answer(
-        text="".join(part["text"] for part in content if "text" in part),
-        stop_reason=response["stopReason"],
-        input_tokens=response["usage"]["inputTokens"],
-        output_tokens=response["usage"]["outputTokens"],
+        said(response["output"].get("message", {}).get("content", [])),
+        response["stopReason"],
+        usage["inputTokens"],
+        usage["outputTokens"],
+        response.get("metrics", {}).get("latencyMs"),
     )

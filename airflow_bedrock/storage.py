@@ -151,6 +151,21 @@ class Storage:
         with _explained("write", uri):
             return self._write_s3(file, uri) if _is_s3(uri) else _write_local(file, _path(uri))
 
+    def folder(self, uri: str) -> Folder:
+        """Return a folder of small files, by their names in it."""
+        return Folder(self, self._s3, uri, self._kms_key_id)
+
+    def etag(self, uri: str) -> str:
+        """Return what changes with a file's content: on S3 its ETag, on the disk its digest.
+
+        :raises BedrockFatalError: it does not exist, or may not be read.
+        """
+        with _explained("read", uri):
+            if not _is_s3(uri):
+                return _sha256(_path(uri))
+            bucket, key = _bucket_and_key(uri)
+            return self._s3().head_object(Bucket=bucket, Key=key)["ETag"]
+
     def _check_bucket(self, uri: str) -> None:
         bucket, _ = _bucket_and_key(uri)
         try:
@@ -201,6 +216,65 @@ class Storage:
         return head.get("ServerSideEncryption") == "aws:kms" and (
             "alias/" in self._kms_key_id or key.endswith(self._kms_key_id)
         )
+
+
+class Folder:
+    """A folder of small files that are read and written whole, by their names in it; several threads may use it.
+
+    Errors are those of :class:`Storage`.
+    """
+
+    def __init__(self, storage: Storage, s3: Callable[[], S3Client], uri: str, kms_key_id: str | None) -> None:
+        self._storage = storage
+        self._s3 = s3
+        self._uri = uri.rstrip("/")
+        self._encryption: dict[str, Any] = (
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
+        )
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """List the files whose names begin so; none where there is no such folder."""
+        if not _is_s3(self._uri):
+            root = _path(self._uri)
+            yield from (str(path.relative_to(root)) for path in (root / prefix).rglob("*.*") if path.is_file())
+            return
+        bucket, folder = _bucket_and_key(self._uri)
+        with _explained("list", f"{self._uri}/{prefix}"):
+            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/{prefix}")
+            for page in pages:
+                yield from (item["Key"].removeprefix(f"{folder}/") for item in page.get("Contents", ()))
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        with self._storage.read(f"{self._uri}/{name}") as file:
+            return file.read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all."""
+        uri = f"{self._uri}/{name}"
+        with _explained("write", uri):
+            if _is_s3(uri):
+                bucket, key = _bucket_and_key(uri)
+                self._s3().put_object(Bucket=bucket, Key=key, Body=content, **self._encryption)
+                return
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(content)
+                file.flush()
+                _write_local(Path(file.name), _path(uri))
+
+    def delete(self, name: str) -> bool:
+        """Delete a file; return False where that is not allowed."""
+        uri = f"{self._uri}/{name}"
+        try:
+            with _explained("delete", uri):
+                if _is_s3(uri):
+                    bucket, key = _bucket_and_key(uri)
+                    self._s3().delete_object(Bucket=bucket, Key=key)
+                else:
+                    _path(uri).unlink(missing_ok=True)
+        except BedrockFatalError:
+            return False
+        return True
 
 
 @contextmanager

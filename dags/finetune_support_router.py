@@ -205,6 +205,8 @@ A kept model is announced by the asset `support-router`, with its ARNs and its a
         # A model is called without the context length that it is trained with: amazon.nova-micro-v1:0.
         baseline_model_id="{{ ':'.join(params.base_model.split(':')[:2]) }}",
         output_uri=FOLDER + "/evaluations/{{ ti.xcom_pull('wait_for_model')['custom_model_name'] }}",
+        answers_uri=FOLDER
+        + "/answers",  # one place for all runs: what the base model has answered is not paid for again
         max_records="{{ params.test_records }}",
     )
 

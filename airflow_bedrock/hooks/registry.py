@@ -13,7 +13,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_bedrock import configuration
 from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.customization.tags import tag_value
-from airflow_bedrock.datasets.records import Example
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook, BedrockRuntimeHook
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
@@ -99,14 +98,14 @@ class BedrockModelRegistryHook(BedrockHook):
 
         :raises BedrockFatalError: its answer does not hold what is expected; the answer is not quoted.
         """
-        model = ConverseModel(
-            self._beside(BedrockRuntimeHook).conn,
-            deployment_arn,
-            max_tokens=256,
-            temperature=0,
-            ready_timeout=_READY_SECONDS,
-        )
-        answer = model.ask(Example(smoke_test["prompt"], "", smoke_test.get("system")))
+        model = ConverseModel(self._beside(BedrockRuntimeHook).conn, self.conn, deployment_arn)
+        system = {"system": [{"text": smoke_test["system"]}]} if "system" in smoke_test else {}
+        question = {
+            "messages": [{"role": "user", "content": [{"text": smoke_test["prompt"]}]}],
+            "inferenceConfig": {"maxTokens": 256, "temperature": 0.0},
+            **system,
+        }
+        answer = model.ask_when_ready(question, _READY_SECONDS)
         if not re.search(smoke_test.get("expect", r"\S"), answer.text):
             raise BedrockFatalError("Its answer to the smoke test does not hold what is expected.")
 

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import heapq
-import os
-import sys
+import shutil
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from airflow_bedrock.converse import Answer, ConverseModel
-from airflow_bedrock.datasets import DatasetError, Example, decode
-from airflow_bedrock.datasets.records import text_digest
+from airflow_bedrock import configuration
+from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
-from airflow_bedrock.evaluation.pool import ordered_map
-from airflow_bedrock.evaluation.tally import ModelTally
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import (
-    Rule,
-    member,
-    named,
-    optional,
-    real,
-    rendered,
-    text,
-    whole,
-)
+from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, join, place, same
 
@@ -38,13 +24,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
-    from airflow_bedrock.evaluation import Metric, Rules
+    from airflow_bedrock.evaluation.answers import Answer
+    from airflow_bedrock.evaluation.records import Record
+    from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
 
-ROLES = ("candidate", "baseline")
-Record = tuple[int, Example]  # its number in the file, from 1, and what it holds
-Answers = tuple[Example, dict[str, Answer]]  # a record and the answer of each role
-_FILES = (*(f"{role}.jsonl" for role in ROLES), "report.json")
+CANDIDATE, BASELINE = "candidate", "baseline"
+_REPORT = "report.json"
 
 
 def _metrics(value: Any) -> list[metric_names.Given]:
@@ -57,27 +43,53 @@ def _metrics(value: Any) -> list[metric_names.Given]:
 
 
 _MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
+
+
+def _models(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(role, str) and role.isidentifier() for role in value):
+        raise ValueError("must map names to models")
+    if {CANDIDATE, BASELINE, "report", "test"} & value.keys():
+        raise ValueError("must not name candidate, baseline, report or test")
+    return {role: _MODEL(model) for role, model in value.items()}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping")
+    return dict(value)
+
+
 _RULES: Mapping[str, Rule] = {
     "test_data_uri": place,
     "candidate_model_id": _MODEL,
     "baseline_model_id": _MODEL,
+    "other_models": _models,
     "output_uri": place,
+    "answers_uri": optional(place),
+    "answers_days": whole(1),
     "max_records": optional(rendered(whole(1))),
     "max_tokens": rendered(whole(1)),
     "temperature": optional(real(0, 1)),
+    "inference_config": _mapping,
+    "additional_model_request_fields": optional(_mapping),
     "concurrency": whole(1),
     "metrics": _metrics,
     "alpha": rendered(real(0, 1, between=True)),
     "minimum_gain": rendered(real(0)),
+    "slice_by": optional(text),
+    "max_slice_loss": optional(rendered(real(0))),
     "ready_timeout": real(0),
+    "no_response_timeout": optional(real(0)),
     "kms_key_id": optional(named(text)),
 }
 
 
 class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
-    """Ask two models the same held-out questions, and say which one answers better, and whether that can be chance.
+    """Ask models the same held-out questions, and say which one answers better, by how much, and how surely.
 
-    Every question is paid for, by tokens, for both models; another try asks all of them again.
+    Every question is paid for, by tokens, once: answers are kept under ``answers_uri`` as they come, by the model
+    itself, the question and the parameters. Another try, another run, and another candidate against the same baseline
+    ask only what nobody has asked. Throttling slows it down and does not fail it. See docs/evaluation.md.
 
     Writes under ``output_uri``: ``candidate.jsonl`` and ``baseline.jsonl``, the answers in the form that a Bedrock
     evaluation job takes as inference of your own (``precomputedInferenceSource``), and ``report.json``.
@@ -96,19 +108,30 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`. (templated)
     :param candidate_model_id: what Converse takes: the ARN of the custom model's deployment. (templated)
     :param baseline_model_id: the model to compare with: the one in use, or the base model. (templated)
+    :param other_models: more models to compare the candidate with, by names; they do not decide. (templated)
     :param output_uri: the folder to write to, on S3 or local; checked before the first question. (templated)
+    :param answers_uri: the folder in which answers are kept, best one for all evaluations. (default: ``answers`` in
+        ``output_uri``) (templated)
+    :param answers_days: after so many days an answer is not used any more, and is deleted.
     :param max_records: ask no more than so many records, drawn by their hash: the same file gives the same ones. None
         asks all. (templated)
     :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
         (templated)
     :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
-    :param concurrency: how many questions are under way at once.
+    :param inference_config: more of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
+    :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
+    :param concurrency: how many questions are under way at once for each model, at most; fewer while it throttles.
     :param metrics: one or several of ``exact_match``, ``accuracy``, ``macro_f1``, ``token_f1``, ``rouge_l``, ``chrf``,
         ``corpus_chrf``, ``sentence_bleu``, ``corpus_bleu``, ``json_valid``, ``json_fields``, ``regex``; a mapping of
         ``name`` and the metric's parameters; or a function of answer and reference. The first one decides.
     :param alpha: significance level of the verdict, between 0 and 1. (templated)
     :param minimum_gain: by how much of the first metric the candidate must be better, at least. (templated)
+    :param slice_by: the field of the records by whose values they are looked at apart, e.g. ``language``; names of
+        fields within fields are joined by dots; ``reference`` is the reference answer.
+    :param max_slice_loss: by how much of the first metric the candidate may be worse on any slice. (templated)
     :param ready_timeout: seconds to wait for a model that is not ready yet.
+    :param no_response_timeout: seconds without any answer of a model after which to give up; 0 for never. (default:
+        ``[bedrock] no_response_timeout``, 3600)
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
         (templated)
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
@@ -123,11 +146,14 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         "test_data_uri",
         "candidate_model_id",
         "baseline_model_id",
+        "other_models",
         "output_uri",
+        "answers_uri",
         "max_records",
         "max_tokens",
         "alpha",
         "minimum_gain",
+        "max_slice_loss",
         "kms_key_id",
     )
 
@@ -138,14 +164,22 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         candidate_model_id: str,
         baseline_model_id: str,
         output_uri: str,
+        other_models: Mapping[str, str] | None = None,
+        answers_uri: str | None = None,
+        answers_days: int = 90,
         max_records: int | str | None = None,
         max_tokens: int | str = 64,
         temperature: float | None = 0.0,
-        concurrency: int = 8,
+        inference_config: Mapping[str, Any] | None = None,
+        additional_model_request_fields: Mapping[str, Any] | None = None,
+        concurrency: int = 16,
         metrics: metric_names.Given | Sequence[metric_names.Given] = ("exact_match",),
         alpha: float | str = 0.05,
         minimum_gain: float | str = 0.0,
+        slice_by: str | None = None,
+        max_slice_loss: float | str | None = None,
         ready_timeout: float = 600.0,
+        no_response_timeout: float | None = None,
         kms_key_id: str | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
@@ -154,15 +188,23 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         self.test_data_uri = test_data_uri
         self.candidate_model_id = candidate_model_id
         self.baseline_model_id = baseline_model_id
+        self.other_models = other_models or {}
         self.output_uri = output_uri
+        self.answers_uri = answers_uri
+        self.answers_days = answers_days
         self.max_records = max_records
         self.max_tokens = max_tokens
         self.temperature = temperature
+        self.inference_config = inference_config or {}
+        self.additional_model_request_fields = additional_model_request_fields
         self.concurrency = concurrency
         self.metrics = metrics
         self.alpha = alpha
         self.minimum_gain = minimum_gain
+        self.slice_by = slice_by
+        self.max_slice_loss = max_slice_loss
         self.ready_timeout = ready_timeout
+        self.no_response_timeout = no_response_timeout
         self.kms_key_id = kms_key_id
         self._arguments(_RULES, _conflicts).check_literals()
 
@@ -170,7 +212,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         """Ask, compare, write, and return the verdict.
 
         :raises BedrockFatalError: the held-out file, a setting or a model is such that no retry can help.
-        :raises BedrockError: a model did not respond; a retry may get a response.
+        :raises BedrockError: a model did not answer, but may later.
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -179,23 +221,24 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            with _adding("No question was asked."):
-                evaluation = self._evaluation(arguments)
+            with _told("No question was asked.", self.test_data_uri):
                 storage.check_folder(self.output_uri)
-                source = stack.enter_context(storage.read(self.test_data_uri))
-                chosen = self._choose(source, arguments["max_records"], evaluation)
-            source.seek(0)
-            with ExitStack() as files:
-                outputs = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in ROLES}
-                evaluation.ready()
-                for answers in stack.enter_context(closing(self._answers(source, chosen, arguments))):
-                    evaluation.add(answers)
-                    for role, output in outputs.items():
-                        output.write(_answer_record(answers, role, evaluation.models[role].model_id))
-            return self._publish(storage, evaluation, folder)
+                lines = _copied(storage, self.test_data_uri, folder / "test")
+                evaluation = self._evaluation(arguments, storage, folder, stack)
+                evaluation.check(lines)
+                evaluation.begin()
+            with _told("What was answered is billed and kept: another try asks only the rest.", self.test_data_uri):
+                evaluation.ask(lines)
+                with ExitStack() as files:
+                    roles = _roles(arguments)
+                    output = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in roles}
+                    result = evaluation.score(lines, [partial(_write, output, roles)])
+                return outputs(self._publish(storage, result, folder))
 
-    def _evaluation(self, arguments: Mapping[str, Any]) -> _Evaluation:
+    def _evaluation(self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack) -> Evaluation:
+        """Put together what evaluates; nothing is asked yet."""
         try:
+            from airflow_bedrock.evaluation.run import Evaluation
             from airflow_bedrock.evaluation.scoring import Rules
 
             metrics = [metric_names.metric(given) for given in arguments["metrics"]]
@@ -203,169 +246,153 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
             raise BedrockFatalError(
                 f"Task {self.task_id} needs {error.name or error}: install airflow-bedrock[evaluation]."
             ) from error
-        models = {"candidate": self.candidate_model_id, "baseline": self.baseline_model_id}
-        return _Evaluation(models, metrics, Rules(alpha=arguments["alpha"], minimum_gain=arguments["minimum_gain"]))
+        from airflow_bedrock.converse import ConverseModel
+        from airflow_bedrock.evaluation.answers import Answers, Store, key_of
+        from airflow_bedrock.evaluation.asking import Asking
+        from airflow_bedrock.evaluation.bill import Bill
+        from airflow_bedrock.hooks import BedrockHook
 
-    def _choose(self, source: BinaryIO, max_records: int | None, evaluation: _Evaluation) -> Set[int]:
-        """Read the whole file, before the first question is paid for; return the numbers of the records to ask.
+        answers_uri = arguments["answers_uri"] or join(self.output_uri, "answers")
+        store = Store(storage.folder(answers_uri), configuration.environment(), arguments["answers_days"])
+        bill = Bill(lambda model_id: None)
+        etag = lru_cache(maxsize=100_000)(storage.etag)
+        runtime = stack.enter_context(closing(self._client(len(_roles(arguments)))))
+        bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
+        timeout = arguments["no_response_timeout"]
+        models = {}
+        for role, model_id in _roles(arguments).items():
+            answers = stack.enter_context(closing(Answers(folder / "answers" / role)))
+            models[role] = Asking(
+                ConverseModel(runtime, bedrock, model_id),
+                answers,
+                store,
+                keys=lambda model, request: key_of(model, request, map(etag, _media(request))),
+                bill=bill,
+                most=arguments["concurrency"],
+                no_response_timeout=configuration.no_response_timeout() if timeout is None else timeout,
+                ready_timeout=arguments["ready_timeout"],
+            )
+        return Evaluation(
+            models,
+            metrics,
+            Rules(**{name: arguments[name] for name in ("alpha", "minimum_gain", "max_slice_loss")}),
+            bill,
+            parameters=_parameters(arguments),
+            max_records=arguments["max_records"],
+            slice_by=arguments["slice_by"],
+        )
 
-        They are drawn by their hash and not from the file's beginning, where the records of one kind may stand.
-        """
-
-        def hashed() -> Iterator[tuple[bytes, int]]:
-            for number, example in _read(self.test_data_uri, source):
-                evaluation.learn(example.completion)
-                yield text_digest(example.prompt), number
-
-        chosen = {number for _, number in heapq.nsmallest(max_records or sys.maxsize, hashed())}
-        if not chosen:
-            raise BedrockFatalError(f"{self.test_data_uri} holds no record: there is nothing to evaluate on.")
-        return chosen
-
-    def _answers(self, source: BinaryIO, chosen: Set[int], arguments: Mapping[str, Any]) -> Generator[Answers]:
-        with ExitStack() as stack:
-            client = stack.enter_context(closing(self._client()))
-            models = {
-                role: ConverseModel(
-                    client,
-                    model_id,
-                    max_tokens=arguments["max_tokens"],
-                    temperature=arguments["temperature"],
-                    ready_timeout=arguments["ready_timeout"],
-                )
-                for role, model_id in zip(ROLES, (self.candidate_model_id, self.baseline_model_id), strict=True)
-            }
-            records = (record for record in _read(self.test_data_uri, source) if record[0] in chosen)
-            answered = ordered_map(partial(_ask, models), records, self.concurrency)
-            try:
-                yield from answered
-            finally:
-                for model in models.values():
-                    model.stop()
-                answered.close()
-
-    def _client(self) -> BedrockRuntimeClient:
-        """Return a client that paces itself when it is throttled, unless the user has said how to retry."""
+    def _client(self, models: int) -> BedrockRuntimeClient:
+        """Return a client that does not retry, unless the user has said so: who asks finds the model's rate by that."""
         from botocore.config import Config
 
-        config = Config(max_pool_connections=max(10, self.concurrency))
-        if "AWS_RETRY_MODE" not in os.environ:
-            config = config.merge(Config(retries={"mode": "adaptive", "total_max_attempts": 10}))
+        config = Config(
+            max_pool_connections=self.concurrency * models, retries={"total_max_attempts": 1}, read_timeout=300
+        )
         client: BedrockRuntimeClient = self.hook.get_client_type(
             region_name=self.hook.region_name, config=config.merge(self.hook.config)
         )
         return client
 
-    def _publish(self, storage: Storage, evaluation: _Evaluation, folder: Path) -> dict[str, Any]:
-        result, report = evaluation.result()
-        report_file = folder / _FILES[-1]
-        report |= {"test_data_uri": self.test_data_uri}
-        report_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-        with _adding("Every question was asked and is billed, but the answers are lost: another try asks all again."):
-            for name in _FILES:
-                storage.write(folder / name, join(self.output_uri, name))
-        self.log.info("Candidate against baseline: %s", result)
-        return {**result, "report_uri": join(self.output_uri, report_file.name)}
+    def _publish(self, storage: Storage, result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        report = {**result, "test_data_uri": self.test_data_uri}
+        (folder / _REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        for name in (*(f"{role}.jsonl" for role in result["models"]), _REPORT):
+            storage.write(folder / name, join(self.output_uri, name))
+        summary = {
+            role: {name: model.get(name) for name in ("model", "accuracy", "correct", "n")}
+            for role, model in result["models"].items()
+        }
+        decides = {"metric": result["metric"], **result["differences"][BASELINE][result["metric"]]}
+        returned = {
+            **summary,
+            **{name: decides[name] for name in ("wins", "losses", "ties", "p_value")},
+            "difference": {name: decides[name] for name in ("metric", "value", "low", "high")},
+            "verdict": result["verdict"],
+            "reason": result["reason"],
+            "report_uri": join(self.output_uri, _REPORT),
+        }
+        self.log.info("Candidate against baseline: %s. %s", result["verdict"], result["reason"])
+        return returned
+
+
+def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        CANDIDATE: arguments["candidate_model_id"],
+        BASELINE: arguments["baseline_model_id"],
+        **arguments["other_models"],
+    }
+
+
+def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is the same in all requests."""
+    config = {"maxTokens": arguments["max_tokens"], **arguments["inference_config"]}
+    if arguments["temperature"] is not None:
+        config["temperature"] = arguments["temperature"]
+    more = arguments["additional_model_request_fields"]
+    return {"inferenceConfig": config, **({"additionalModelRequestFields": more} if more else {})}
 
 
 def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
     """Say what is wrong with the arguments together."""
     if {"test_data_uri", "output_uri"} <= found.keys():
         source, output = found["test_data_uri"], found["output_uri"]
-        if any(same(source, join(output, name)) for name in _FILES):
+        roles = (CANDIDATE, BASELINE, *found.get("other_models", ()))
+        if any(same(source, join(output, name)) for name in (*(f"{role}.jsonl" for role in roles), _REPORT)):
             yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another place"
+    if found.get("max_slice_loss") is not None and "slice_by" in found and found["slice_by"] is None:
+        yield "max_slice_loss needs slice_by, which names the slices"
 
 
 @contextmanager
-def _adding(said: str) -> Iterator[None]:
-    """Add to an error what has become of the questions, and of their bill."""
+def _told(what: str, uri: str) -> Iterator[None]:
+    """Make what the evaluation raises an error of a task, which says what has become of the questions and the bill."""
+    from airflow_bedrock.evaluation.asking import ModelChangedError
+    from airflow_bedrock.evaluation.bill import LimitReachedError
+
     try:
         yield
     except BedrockError as error:
-        raise type(error)(f"{str(error).rstrip('.')}. {said}") from error
+        raise type(error)(f"{str(error).rstrip('.')}. {what}") from error.__cause__
+    except ModelChangedError as error:
+        raise BedrockError(f"{error} was given another model while it was asked. {what}") from None
+    except LimitReachedError as error:
+        raise BedrockFatalError(f"{error}. {what}") from None
+    except ValueError as error:
+        raise BedrockFatalError(f"Cannot evaluate on {uri}: {error}. {what}") from None
 
 
-class _Evaluation:
-    """Both models' tallies and scores. The first metric decides."""
+def _copied(storage: Storage, uri: str, target: Path) -> Lines:
+    """Copy the file to the local disk, and return what reads it from its beginning."""
+    with storage.read(uri) as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy)
 
-    def __init__(self, model_ids: Mapping[str, str], metrics: Sequence[Metric], rules: Rules) -> None:
-        self.models = {role: ModelTally(model_id) for role, model_id in model_ids.items()}
-        self._metrics = metrics
-        self._rules = rules
-        self._number = 0
+    def lines() -> Iterator[bytes]:
+        with target.open("rb") as file:
+            yield from file
 
-    def learn(self, reference: str) -> None:
-        try:
-            for metric in self._metrics:
-                metric.learn(reference)
-        except ValueError as error:
-            raise BedrockFatalError(f"Cannot evaluate: {error}.") from error
+    return lines
 
-    def ready(self) -> None:
-        from airflow_bedrock.evaluation.scoring import Scoring
 
-        for metric in self._metrics:
-            metric.ready()
-        self._scoring = Scoring(list(self.models), self._metrics, self._rules)
+def _media(request: Any) -> Iterator[str]:
+    """Find what a request names by its S3 URI."""
+    if isinstance(request, Mapping):
+        if isinstance(location := request.get("s3Location"), Mapping):
+            yield location["uri"]
+        for value in request.values():
+            yield from _media(value)
+    elif isinstance(request, list):
+        for value in request:
+            yield from _media(value)
 
-    def add(self, answers: Answers) -> None:
-        example, answer_of = answers
-        self._number += 1
-        for role, answer in answer_of.items():
-            self.models[role].add(
-                stop_reason=answer.stop_reason, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens
-            )
-        texts = {role: answer.text for role, answer in answer_of.items()}
-        try:
-            self._scoring.add(self._number, example.completion, texts)
-        except ValueError as error:
-            raise BedrockFatalError(f"Record {self._number}: {error}.") from error
 
-    def result(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        report = self._scoring.result()
-        models = {role: {**tally.report(), **report["models"][role]} for role, tally in self.models.items()}
-        difference = report["differences"]["baseline"][report["metric"]]
-        result = {
-            **{
-                role: {name: model[name] for name in ("model", "accuracy", "correct", "n")}
-                for role, model in models.items()
-            },
-            **{name: difference[name] for name in ("wins", "losses", "ties", "p_value")},
-            "difference": {"metric": report["metric"], **{name: difference[name] for name in ("value", "low", "high")}},
-            "verdict": report["verdict"],
-            "reason": report["reason"],
+def _write(
+    files: Mapping[str, BinaryIO], model_ids: Mapping[str, str], record: Record, answers: Mapping[str, Answer]
+) -> None:
+    for role, answer in answers.items():
+        line = {
+            "prompt": record.prompt,
+            "referenceResponse": record.reference or "",
+            "modelResponses": [{"response": answer.text, "modelIdentifier": model_ids[role]}],
         }
-        return result, {**report, "models": models}
-
-
-def _read(name: str, lines: BinaryIO) -> Iterator[Record]:
-    for number, line in enumerate(lines, start=1):
-        if line.isspace():
-            continue
-        try:
-            yield number, decode(line)
-        except DatasetError as error:
-            raise BedrockFatalError(f"Record {number} of {name}: {error}.") from error
-
-
-def _ask(models: Mapping[str, ConverseModel], record: Record) -> Answers:
-    number, example = record
-    try:
-        return example, {role: model.ask(example) for role, model in models.items()}
-    except BedrockError as error:
-        for model in models.values():
-            model.stop()  # it is over for the other threads as well
-        raise type(error)(
-            f"Record {number}: {error} The evaluation ended there and nothing was written; the questions asked so far "
-            "are billed, and another try asks them again."
-        ) from None  # said above
-
-
-def _answer_record(answers: Answers, role: str, model_id: str) -> bytes:
-    example, answer_of = answers
-    record = {
-        "prompt": example.prompt,
-        "referenceResponse": example.completion,
-        "modelResponses": [{"response": answer_of[role].text, "modelIdentifier": model_id}],
-    }
-    return msgspec.json.encode(record) + b"\n"
+        files[role].write(msgspec.json.encode(line) + b"\n")

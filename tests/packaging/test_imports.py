@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 HEAVY = (
     "aiobotocore",
+    "altair",
     "boto3",
     "duckdb",
     "moto",
     "numpy",
     "pandas",
+    "rouge_score",
     "s3fs",
     "sacrebleu",
     "scipy",

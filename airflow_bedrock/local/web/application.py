@@ -41,7 +41,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RUNTIME_PARAMETERS = {"modelId", "inferenceConfig", "guardrailIdentifier", "guardrailVersion", "contentType", "accept"}
+_RUNTIME_PARAMETERS = {
+    "modelId",
+    "requestMetadata",
+    "inferenceConfig",
+    "guardrailIdentifier",
+    "guardrailVersion",
+    "contentType",
+    "accept",
+}
 """Of a call to the runtime the journal has these; the others hold what people ask models."""
 
 _OWN_FAULT = ServiceError("InternalServerException", "An error of Local Bedrock's own; its log has more.", status=500)

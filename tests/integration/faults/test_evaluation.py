@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_bedrock import converse
 from airflow_bedrock.datasets import Example, RecordFormat, encode
+from airflow_bedrock.evaluation import pace
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
 
@@ -28,7 +30,8 @@ def answer(text: str | None) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(converse, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(pace, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(pace, "_LONGEST_PAUSE", 0.05)
 
 
 def evaluate(tmp_path: Path, count: int = 20, **kwargs: Any) -> dict[str, Any]:
@@ -40,7 +43,6 @@ def evaluate(tmp_path: Path, count: int = 20, **kwargs: Any) -> dict[str, Any]:
         "candidate_model_id": "candidate",
         "baseline_model_id": "baseline",
         "output_uri": str(tmp_path / "out"),
-        "botocore_config": {"retries": {"total_max_attempts": 1}},
     }
     return BedrockModelEvaluationOperator(**{**arguments, **kwargs}).execute({})
 
@@ -80,7 +82,7 @@ def test_a_refused_record_is_named_by_its_number(
         assert "secret" not in str(seen)
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     assert "secret" not in caplog.text
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out/*.json*"))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_only_what_may_pass_is_tried_again(
     """The type of the error says whether another try can help."""
     service.answers(refused(status, code))
     with pytest.raises(BedrockError, match=code) as caught:
-        evaluate(tmp_path)
+        evaluate(tmp_path, no_response_timeout=0.2)
     assert isinstance(caught.value, BedrockFatalError) is fatal
 
 
@@ -120,20 +122,21 @@ def test_questions_are_asked_as_they_were_trained(service: Any, tmp_path: Path) 
 def test_a_sample_is_the_same_each_time_and_not_the_beginning(service: Any, tmp_path: Path) -> None:
     """With max_records the same records are asked each time, from all over the file."""
 
-    def asked() -> set[str]:
+    def asked(out: str) -> set[str]:
         service.requests.clear()
-        assert evaluate(tmp_path, count=100, max_records="10")["candidate"]["n"] == 10
+        result = evaluate(tmp_path, count=100, max_records="10", output_uri=str(tmp_path / out))
+        assert result["candidate"]["n"] == 10
         return {request["messages"][0]["content"][0]["text"] for request in service.requests}
 
     service.script = lambda request: answer("yes")
-    sample = asked()
+    sample = asked("one")
     assert len(sample) == 10
-    assert asked() == sample
+    assert asked("other") == sample
     assert sample & {f"secret {n}" for n in range(50, 100)}
 
 
 def test_no_more_questions_at_once_than_asked_for(service: Any, tmp_path: Path) -> None:
-    """The concurrency is used, and not exceeded; the answers stay in the order of the records."""
+    """For each of both models the concurrency is used, and not exceeded; answers stay in the order of the records."""
     under_way, most, lock = 0, 0, threading.Lock()
 
     def script(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -148,12 +151,91 @@ def test_no_more_questions_at_once_than_asked_for(service: Any, tmp_path: Path) 
 
     service.script = script
     evaluate(tmp_path, count=30, concurrency=3)
-    assert most == 3
+    assert 3 < most <= 6
     lines = (tmp_path / "out/candidate.jsonl").read_bytes().splitlines()
     assert [json.loads(line)["prompt"] for line in lines] == [f"secret {n}" for n in range(30)]
 
 
-def test_throttling_is_retried_by_default(service: Any, refused: Any, tmp_path: Path) -> None:
-    """Unless the user says otherwise, a throttled question is asked again by botocore."""
-    service.answers(refused(429, "ThrottlingException"), answer("yes"))
-    assert evaluate(tmp_path, count=1, botocore_config=None)["candidate"]["correct"] == 1
+def test_throttling_is_waited_out(service: Any, refused: Any, tmp_path: Path) -> None:
+    """Sixty throttled calls cost no answer, and no question is asked again that had one."""
+    service.answers(*[refused(429, "ThrottlingException")] * 60, answer("yes"))
+    assert evaluate(tmp_path, count=40)["candidate"]["correct"] == 40
+    assert len(service.requests) == 2 * 40 + 60
+
+
+def test_what_was_answered_is_not_asked_again(service: Any, refused: Any, tmp_path: Path) -> None:
+    """After a failure at question 30 of 40, the retry asks those that have no answer; after that, nobody is asked."""
+    service.answers(*[answer("yes")] * 60, refused(403, "AccessDeniedException"))
+    with pytest.raises(BedrockFatalError, match=r"is billed and kept: another try asks only the rest\.$"):
+        evaluate(tmp_path, count=40)
+    answered = 60
+    service.requests.clear()
+    service.answers(answer("yes"))
+    assert evaluate(tmp_path, count=40)["candidate"]["n"] == 40
+    assert len(service.requests) == 80 - answered
+    service.requests.clear()
+    evaluate(tmp_path, count=40)
+    assert service.requests == []
+    evaluate(tmp_path, count=40, max_tokens=9)
+    assert len(service.requests) == 80, "another parameter is another question"
+
+
+def test_kept_answers_hold_no_prompt_and_expire(service: Any, tmp_path: Path) -> None:
+    """Under a prefix of the environment lie answers and digests; what has expired is deleted and asked again."""
+    service.answers(answer("yes"))
+    evaluate(tmp_path, count=4, answers_uri=str(tmp_path / "kept"), answers_days=30)
+    kept = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert len(kept) == 2
+    for path in kept:
+        assert b"secret" not in gzip.decompress(path.read_bytes())
+        environment, _, expires, _ = path.relative_to(tmp_path / "kept").parts
+        assert environment == "airflow"
+        assert expires == f"expires={datetime.now(tz=UTC).date() + timedelta(days=30)}"
+        path.parent.rename(path.parent.with_name("expires=2020-01-01"))
+    service.requests.clear()
+    evaluate(tmp_path, count=4, answers_uri=str(tmp_path / "kept"))
+    assert len(service.requests) == 8
+    assert not list((tmp_path / "kept").rglob("expires=2020*/*"))
+
+
+def test_three_models_several_turns_tools_and_slices(service: Any, tmp_path: Path) -> None:
+    """All is asked as in the record; a tool call is compared as JSON; the result has each model and each slice."""
+    tools = {"tools": [{"toolSpec": {"name": "clock", "inputSchema": {"json": {"type": "object"}}}}]}
+    image = {"image": {"format": "png", "source": {"bytes": "aGk="}}}
+    call = {"toolUse": {"toolUseId": "t", "name": "clock", "input": {"zone": "UTC"}}}
+    record: dict[str, Any] = {
+        "system": [{"text": "Be brief"}],
+        "messages": [
+            {"role": "user", "content": [{"text": "hi"}]},
+            {"role": "assistant", "content": [{"text": "hello"}]},
+            {"role": "user", "content": [{"text": "What time is it?"}, image]},
+            {"role": "assistant", "content": [call]},
+        ],
+        "toolConfig": tools,
+        "language": "en",
+    }
+    lines = (json.dumps({**record, "language": "de" if n % 2 else "en"}) for n in range(2))
+    (tmp_path / "records.jsonl").write_text("\n".join(lines))
+
+    def script(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        status, body = answer("12 o'clock")
+        body["output"]["message"]["content"] = [call]
+        return status, body
+
+    service.script = script
+    result = evaluate(
+        tmp_path,
+        test_data_uri=str(tmp_path / "records.jsonl"),
+        other_models={"base": "base"},
+        slice_by="language",
+        max_slice_loss=0.1,
+    )
+    assert result["base"] == {"model": "base", "accuracy": 1.0, "correct": 2, "n": 2}
+    assert len(service.requests) == 3, "the same question twice is one question"
+    (asked, *_) = service.requests
+    assert asked["messages"] == record["messages"][:3]
+    assert asked["toolConfig"] == tools
+    report = json.loads((tmp_path / "out/report.json").read_bytes())
+    assert set(report["slices"]) == {"de", "en"}
+    assert report["models"]["base"]["latency_ms"] == {"p50": 1, "p90": 1, "p99": 1}
+    assert report["parameters"] == {"inferenceConfig": {"maxTokens": 64, "temperature": 0.0}}

@@ -14,13 +14,15 @@ from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
 
 RECORD = encode(Example("secret", "yes"), RecordFormat.CLAUDE) + b"\n"
 
+LABELS = b"".join(encode(Example("secret", str(n)), RecordFormat.CLAUDE) + b"\n" for n in range(201))
+
 
 @pytest.mark.parametrize(
     ("content", "kwargs", "message"),
     [
         (b"", {}, "holds no record"),
         (b"\n\n", {}, "holds no record"),
-        (RECORD + b'\n{"prompt":"secret"}\n', {}, "Record 3 of .*: not a training record.*No question was asked"),
+        (RECORD + b'\n{"question":"secret"}\n', {}, "Record 3: not a training record.*No question was asked"),
         (RECORD, {"metrics": ["blue"]}, "no metric 'blue'"),
         (RECORD, {"metrics": "blue"}, "no metric 'blue'"),
         (RECORD, {"metrics": []}, "metrics must name at least one"),
@@ -44,6 +46,11 @@ RECORD = encode(Example("secret", "yes"), RecordFormat.CLAUDE) + b"\n"
         (RECORD, {"output_uri": ""}, "output_uri must be s3://bucket/key, .* got ''"),
         (RECORD, {"output_uri": "s3:/typo/ev"}, "output_uri must be s3://bucket/key, .* got 's3:/typo/ev'"),
         (RECORD, {"output_uri": "https://x/ev"}, "output_uri must be s3://bucket/key, .* got 'https://x/ev'"),
+        (RECORD, {"max_slice_loss": 0.1}, "max_slice_loss needs slice_by"),
+        (RECORD, {"other_models": {"baseline": "x"}}, "other_models must not name candidate, baseline"),
+        (RECORD, {"other_models": "x"}, "other_models must map names to models"),
+        (LABELS, {"metrics": "macro_f1"}, "more than 200"),
+        (b'{"prompt":"secret"}', {}, "Record 1: metric exact_match needs a reference"),
         (RECORD, {"test_data_uri": None}, "test_data_uri must be s3://bucket/key, .* got None"),
         (RECORD, {"test_data_uri": "/nowhere/test.jsonl"}, "does not exist"),
     ],

@@ -1,0 +1,182 @@
+"""Answers that have been paid for: on disk while the evaluation runs, and kept where the next one finds them.
+
+An answer is found by its content: the model itself, and everything that was asked of it. What is kept are digests of
+the questions and the answers, not the questions. A batch of answers is one object, which nobody changes::
+
+    <environment>/<digest of the model>/expires=2027-02-19/<digest of the batch>.jsonl.gz
+
+So two workers at once write different objects, or the same one; and what expires can be told from the name, for
+:class:`Store`, which deletes it when it comes across it, and for a lifecycle rule of the bucket.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+_READERS = 8
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a model answered.
+
+    :param text: the text, or what tools it calls with what, as JSON; empty where the service let none through.
+    :param stop_reason: why it ended, in the service's words: ``end_turn``, ``max_tokens``, ...
+    :param input_tokens: tokens of the question, as billed.
+    :param output_tokens: tokens of the answer, as billed.
+    :param latency_ms: how long the service took, in milliseconds; None where it does not say.
+    """
+
+    text: str
+    stop_reason: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+    latency_ms: int | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An answer and the key of its question."""
+
+    key: str
+    answer: Answer
+
+
+# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
+_ANSWER = msgspec.json.Decoder(Answer)
+_ENTRY = msgspec.json.Decoder(Entry)
+
+
+def key_of(model: str, request: Mapping[str, Any], media: Iterable[str] = ()) -> str:
+    """Return the key of a question: the SHA-256 of the model and of all that it is asked, parameters included.
+
+    :param model: the model itself, not what it is asked by.
+    :param media: the ETags of what the request names by its URI alone.
+    """
+    parts = (model.encode(), msgspec.json.encode(request, order="sorted"), *(tag.encode() for tag in media))
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+class Answers:
+    """The answers of one model, on disk: memory does not grow with them. Several threads may use it.
+
+    :param folder: an empty or missing folder of the local disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(folder / "answers.sqlite", check_same_thread=False, isolation_level=None)
+        # Nothing here outlives the process: what does is in the store.
+        self._database.execute("PRAGMA journal_mode=OFF")
+        self._database.execute("PRAGMA synchronous=OFF")
+        self._database.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, answer BLOB) WITHOUT ROWID")
+
+    def add(self, entries: Iterable[Entry]) -> int:
+        """Take answers in, but for those that are there already; return how many are new."""
+        rows = ((entry.key, msgspec.json.encode(entry.answer)) for entry in entries)
+        with self._lock:
+            before = self._database.total_changes
+            self._database.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
+            return self._database.total_changes - before
+
+    def get(self, key: str) -> Answer | None:
+        """Return an answer, if it is there."""
+        with self._lock:
+            found = self._database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        return None if found is None else _ANSWER.decode(found[0])
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._database.close()
+
+
+class Objects(Protocol):
+    """A folder of whole objects, by their names in it."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """List those whose names begin so."""
+
+    def read(self, name: str) -> bytes:
+        """Return an object."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write an object, whole or not at all."""
+
+    def delete(self, name: str) -> bool:
+        """Delete an object; return False where that is not allowed."""
+
+
+class Store:
+    """The answers that are kept for the next evaluation.
+
+    :param objects: where they are.
+    :param environment: what tells this deployment of Airflow apart from others.
+    :param days: after so many days an answer is not used any more, and is deleted.
+    """
+
+    def __init__(self, objects: Objects, environment: str, days: int) -> None:
+        self._objects = objects
+        self._environment = quote(environment, safe="")
+        self._days = days
+        self._known: set[str] = set()
+        self._may_delete = True
+
+    def fetch(self, model: str, answers: Answers) -> int:
+        """Take in what has been kept of a model since the last time, by whomever; return how many answers are new."""
+        new = [name for name in self._objects.names(self._folder(model)) if name not in self._known]
+        self._known.update(new)
+        gone = {name for name in new if _expires(name) < _today()}
+        for name in gone:
+            self._forget(name)
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = readers.map(self._read, (name for name in new if name not in gone))
+            return sum(answers.add(entries) for entries in found)
+
+    def keep(self, model: str, entries: Iterable[Entry]) -> None:
+        """Keep a batch of a model's answers."""
+        lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
+        content = gzip.compress(lines, mtime=0)
+        expires = _today() + timedelta(days=self._days)
+        name = f"{self._folder(model)}expires={expires}/{hashlib.sha256(lines).hexdigest()[:32]}.jsonl.gz"
+        self._objects.write(name, content)
+        self._known.add(name)
+
+    def _folder(self, model: str) -> str:
+        return f"{self._environment}/{hashlib.sha256(model.encode()).hexdigest()[:32]}/"
+
+    def _read(self, name: str) -> list[Entry]:
+        try:
+            return [_ENTRY.decode(line) for line in gzip.decompress(self._objects.read(name)).splitlines()]
+        except (OSError, EOFError, msgspec.MsgspecError) as error:
+            log.warning("Cannot read the answers in %s, will ask again: %s", name, type(error).__name__)
+            return []
+
+    def _forget(self, name: str) -> None:
+        if self._may_delete and not self._objects.delete(name):
+            self._may_delete = False
+            log.warning("Answers have expired and cannot be deleted; allow s3:DeleteObject, or set a lifecycle rule")
+
+
+def _expires(name: str) -> date:
+    stated = name.rpartition("/expires=")[2].partition("/")[0]
+    try:
+        return date.fromisoformat(stated)
+    except ValueError:
+        return date.max
+
+
+def _today() -> date:
+    return datetime.now(tz=UTC).date()

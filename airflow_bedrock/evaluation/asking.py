@@ -1,0 +1,320 @@
+"""Asking one model many questions: only what nobody has asked, and as fast as the model's quota lets.
+
+Answers are kept as they come, a batch at a time. Whatever ends the process, asked again are at most the questions whose
+answers were not kept yet: those of the last :data:`KEEP_SECONDS` seconds, no more than :data:`KEEP_ANSWERS`, and those
+that were under way.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Store
+from airflow_bedrock.evaluation.pace import Pace
+from airflow_bedrock.jobs.patience import Patience
+
+log = logging.getLogger(__name__)
+
+KEEP_ANSWERS = 100
+KEEP_SECONDS = 10.0
+_TELL_SECONDS = 30.0
+
+
+class Later(Exception):  # not an error yet
+    """A question was not answered, but may be later.
+
+    :param error: what to raise where nobody waits any longer.
+    :param not_ready: whether the model itself is not ready.
+    """
+
+    def __init__(self, error: Exception, *, not_ready: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.not_ready = not_ready
+
+
+class ModelChangedError(Exception):
+    """While it was asked, another model was put in its place; part of the answers are of the one, part of the other."""
+
+
+class Behind(NamedTuple):
+    """Which model answers, and since when: two that are equal say that no other has answered in between."""
+
+    model: str
+    since: str
+
+
+class Model(Protocol):
+    """What can be asked."""
+
+    @property
+    def model_id(self) -> str:
+        """What it is asked by."""
+
+    def behind(self) -> Behind | None:
+        """Return which model answers now; None where that cannot be known."""
+
+    def ask(self, request: Mapping[str, Any], key: str) -> Answer:
+        """Return the answer to one question.
+
+        :raises Later: there is none now.
+        """
+
+
+class Bill(Protocol):
+    """What is spent, by all models together."""
+
+    def reserve(self, model_id: str, request: Mapping[str, Any]) -> float:
+        """Set aside what a question may cost at most, in US dollars.
+
+        :raises Exception: that is more than may be spent.
+        """
+
+    def settle(self, model_id: str, reserved: float, answer: Answer | None) -> None:
+        """Replace what was set aside by what the answer cost; nothing for None."""
+
+    def spent(self, model_id: str) -> float | None:
+        """Return what a model has cost so far; None where its price is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a model is asked.
+
+    :param number: the record's number.
+    :param request: of Converse, without the model.
+    """
+
+    number: int
+    request: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a model has come.
+
+    :param total: questions in all.
+    :param kept: that had an answer already.
+    :param asked: that were answered now.
+    """
+
+    total: int
+    kept: int = 0
+    asked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    question: Question
+    key: str
+    began: float
+    reserved: float
+
+
+_Result = tuple[_UnderWay, Answer | BaseException]
+
+
+class Asking:
+    """One model and its answers.
+
+    :param keys: makes the key of a question, given the model itself.
+    :param most: questions under way at once, at most.
+    :param no_response_timeout: seconds without any answer after which to give up; 0 for never.
+    :param ready_timeout: seconds to wait for a model that is not ready.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        answers: Answers,
+        store: Store,
+        *,
+        keys: Callable[[str, Mapping[str, Any]], str],
+        bill: Bill,
+        most: int,
+        no_response_timeout: float,
+        ready_timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.model = model
+        self._answers = answers
+        self._store = store
+        self._keys = keys
+        self._bill = bill
+        self._most = most
+        self._patience = Patience(no_response_timeout)
+        self._ready_timeout = ready_timeout
+        self._not_ready_since: float | None = None
+        self._clock = clock
+        self._pace = Pace(most, lambda: random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
+        self._stopped = threading.Event()
+        self._results: queue.SimpleQueue[_Result] = queue.SimpleQueue()
+        self._under_way: dict[str, _UnderWay] = {}
+        self._again: deque[Question] = deque()
+        self._unkept: list[Entry] = []
+        self._behind: Behind | None = None
+        self.progress = Progress(0)
+
+    def begin(self) -> None:
+        """Find out which model answers, and take in what it has answered before."""
+        self._behind = self.model.behind()
+        if self._behind is not None:
+            self._store.fetch(self._behind.model, self._answers)
+
+    @property
+    def itself(self) -> str:
+        """The model that answers, not what it is asked by; where it is not known, that."""
+        return self._behind.model if self._behind else self.model.model_id
+
+    def answer(self, question: Question) -> Answer | None:
+        """Return the answer to a question, if it has one."""
+        return self._answers.get(self._key(question))
+
+    def stop(self) -> None:
+        """Begin no more questions."""
+        self._stopped.set()
+
+    def run(self, questions: Iterator[Question], total: int) -> None:
+        """Ask all questions that have no answer; what is under way when something fails is waited for, and kept.
+
+        :raises ModelChangedError: another model was put in its place.
+        :raises Exception: whatever the model raised.
+        """
+        self.progress = Progress(total)
+        self._began = self._kept_at = self._told_at = self._clock()
+        with ThreadPoolExecutor(self._most) as pool:
+            try:
+                more = True
+                while self._under_way or ((more or self._again) and not self._stopped.is_set()):
+                    more = self._fill(pool, questions)
+                    self._take()
+                    self._keep_in_time()
+            finally:
+                while self._under_way:
+                    self._finish(self._results.get(), raises=False)
+                self._keep()
+        self._tell()
+
+    def _fill(self, pool: ThreadPoolExecutor, questions: Iterator[Question]) -> bool:
+        """Begin as many questions as may be; return whether there are more."""
+        while not self._stopped.is_set() and self._pace.wait(self._clock(), len(self._under_way)) == 0:
+            question = self._again.popleft() if self._again else next(questions, None)
+            if question is None:
+                return False
+            key = self._key(question)
+            if key in self._under_way:
+                continue  # the same question twice
+            if self._answers.get(key) is not None:
+                self.progress.kept += 1
+                continue
+            reserved = self._bill.reserve(self.model.model_id, question.request)
+            self._under_way[key] = begun = _UnderWay(question, key, self._clock(), reserved)
+            pool.submit(self._ask, begun)
+        return True
+
+    def _ask(self, begun: _UnderWay) -> None:
+        """In a thread of the pool: everything else is done by the one that runs."""
+        try:
+            self._results.put((begun, self.model.ask(begun.question.request, begun.key)))
+        except BaseException as error:  # raised where the results are taken
+            self._results.put((begun, error))
+
+    def _take(self) -> None:
+        """Take all results that there are; wait for one, but no longer than until another question may begin."""
+        pause = min(self._pace.wait(self._clock(), len(self._under_way)) or 1.0, 1.0)
+        if not self._under_way:
+            self._stopped.wait(pause if self._again else 0)
+            return
+        try:
+            self._finish(self._results.get(timeout=pause))
+            while True:
+                self._finish(self._results.get_nowait())
+        except queue.Empty:
+            return
+
+    def _finish(self, result: _Result, *, raises: bool = True) -> None:
+        begun, answer = result
+        del self._under_way[begun.key]
+        now = self._clock()
+        if isinstance(answer, Answer):
+            self._bill.settle(self.model.model_id, begun.reserved, answer)
+            self._pace.answered(now)
+            self._patience.answered()
+            self._not_ready_since = None
+            self.progress.asked += 1
+            entry = Entry(begun.key, answer)
+            self._answers.add([entry])
+            self._unkept.append(entry)
+            return
+        self._bill.settle(self.model.model_id, begun.reserved, None)
+        if not raises:
+            return
+        if not isinstance(answer, Later):
+            answer.args = (f"Record {begun.question.number}: {answer}",)
+            raise answer
+        self._again.append(begun.question)
+        self._pace.refused(now, begun.began)
+        self._lose_patience(answer, now)
+
+    def _lose_patience(self, later: Later, now: float) -> None:
+        if later.not_ready:
+            self._not_ready_since = now if self._not_ready_since is None else self._not_ready_since
+            if now - self._not_ready_since >= self._ready_timeout:
+                later.error.args = (f"{later.error} It was not ready for {self._ready_timeout:g} s.",)
+                raise later.error
+            return
+        silent = self._patience.silence(now)
+        if self._patience.is_over(now):
+            raise later.error
+        if self._patience.should_tell(now):
+            log.info("Model %s has not answered for %.0f s, will ask again: %s", self.model.model_id, silent, later)
+
+    def _keep_in_time(self) -> None:
+        now = self._clock()
+        if len(self._unkept) >= KEEP_ANSWERS or (self._unkept and now - self._kept_at >= KEEP_SECONDS):
+            self._keep()
+        if now - self._told_at >= _TELL_SECONDS:
+            self._tell()
+
+    def _keep(self) -> None:
+        """Keep what has come, if the model is the same as when the first question was asked."""
+        self._kept_at = self._clock()
+        if self._behind is None or not self._unkept:
+            return
+        behind = self.model.behind()
+        if behind is None:
+            log.warning("Cannot tell which model is behind %s: its answers are not kept", self.model.model_id)
+            return
+        if behind != self._behind:
+            self._unkept.clear()
+            raise ModelChangedError(self.model.model_id)
+        self._store.keep(self._behind.model, self._unkept)
+        self._unkept.clear()
+        self._store.fetch(self._behind.model, self._answers)
+
+    def _key(self, question: Question) -> str:
+        return self._keys(self.itself, question.request)
+
+    def _tell(self) -> None:
+        self._told_at = now = self._clock()
+        progress = self.progress
+        rate = progress.asked / max(0.001, now - self._began)
+        spent = self._bill.spent(self.model.model_id)
+        log.info(
+            "Model %s: %d asked, %d kept from before, %.1f a second, %d remaining, %s spent",
+            self.model.model_id,
+            progress.asked,
+            progress.kept,
+            rate,
+            progress.total - progress.asked - progress.kept,
+            "an unknown amount" if spent is None else f"{spent:.4f} USD",
+        )

@@ -1,0 +1,57 @@
+"""How many calls of a model may be under way at once: as many as its account's rate has room for, whatever that is.
+
+Additive increase, multiplicative decrease (AIMD), as TCP finds the rate of a line: Chiu and Jain, Computer Networks and
+ISDN Systems 17 (1989). Pure: it is told what happened, at which time, and waits for nothing itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+_FIRST = 4.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds
+
+
+class Pace:
+    """The limit for one model. Times are seconds of any clock that does not run backwards.
+
+    :param most: calls under way at once, at most.
+    :param jitter: a factor around 1 for each pause, so that several who are throttled do not come back together.
+    """
+
+    def __init__(self, most: int, jitter: Callable[[], float] = lambda: 1.0) -> None:
+        self._most = most
+        self._jitter = jitter
+        self._limit = min(_FIRST, most)
+        self._cut_at = -math.inf
+        self._paused_until = -math.inf
+        self._pause = _FIRST_PAUSE
+
+    @property
+    def limit(self) -> int:
+        """How many calls may be under way."""
+        return int(self._limit)
+
+    def wait(self, now: float, under_way: int) -> float:
+        """Return the seconds until another call may begin: 0 for at once, infinite until one of those has ended."""
+        if under_way >= self.limit:
+            return math.inf
+        return max(0.0, self._paused_until - now)
+
+    def answered(self, now: float) -> None:
+        """Note an answer: about one more call at once for each round of answers."""
+        self._limit = min(self._most, self._limit + 1 / self._limit)
+        self._pause = _FIRST_PAUSE
+
+    def refused(self, now: float, began: float) -> None:
+        """Note a call that was throttled: half as many at once, after a pause.
+
+        Calls that had begun before the last such cut say nothing about the limit since, and do not cut again.
+        """
+        if began <= self._cut_at:
+            return
+        self._cut_at = now
+        self._limit = max(1.0, self._limit / 2)
+        self._paused_until = now + self._pause * self._jitter()
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)

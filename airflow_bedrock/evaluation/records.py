@@ -1,0 +1,168 @@
+"""Held-out records: what a model is asked, and the answer that it should give.
+
+A record is one that a model could be trained on: Converse (with several turns, system prompt, tools, images), Claude's
+form, prompt and completion, reinforcement (``reference_answer``); or a prompt of Bedrock's evaluation jobs
+(``prompt``, ``referenceResponse``). The last assistant turn is the reference; all before it is asked.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.datasets.records import text_digest
+
+REFERENCE = "reference"
+"""As the field to slice by: the reference answer, where the record has no field of this name."""
+
+
+class RecordError(ValueError):
+    """A line is no record to ask about. The message holds no text of the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record.
+
+    :param number: its line in the file, from 1.
+    :param request: members of a Converse request: ``messages``, and where there are any ``system`` and ``toolConfig``.
+    :param reference: the answer that it should give; None where the record has none.
+    :param fields: the record as it is.
+    """
+
+    number: int
+    request: Mapping[str, Any]
+    reference: str | None
+    fields: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def prompt(self) -> str:
+        """The conversation's texts, for who reads or judges it; of a single turn its text alone."""
+        turns = self.request["messages"]
+        if len(turns) == 1:
+            return said(turns[0]["content"])
+        return "\n\n".join(f"{turn['role']}: {said(turn['content'])}" for turn in turns)
+
+    @property
+    def digest(self) -> bytes:
+        """What decides whether it is in a sample: of the normalised text of what is asked."""
+        return text_digest(self.prompt)
+
+    def value(self, path: str) -> str | None:
+        """Return a field, by names joined by dots, as text; None where there is no such field."""
+        found: Any = self.fields
+        for name in path.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if found is None and path == REFERENCE:
+            return self.reference
+        return None if found is None else found if isinstance(found, str) else _json(found)
+
+
+def said(content: Any) -> str:
+    """Return what a turn's blocks say: their text, and what tools are called with, as JSON."""
+    if isinstance(content, str):
+        return content
+    texts = [block["text"] for block in content if isinstance(block.get("text"), str)]
+    calls = [call for block in content if (call := block.get("toolUse"))]
+    return "".join(texts) or "\n".join(_json({"name": call["name"], "input": call["input"]}) for call in calls)
+
+
+def read(lines: Iterator[bytes]) -> Iterator[Record]:
+    """Read JSONL; blank lines are passed over.
+
+    :raises RecordError: a line is no record; the message begins with its number.
+    """
+    for number, line in enumerate(lines, start=1):
+        if line.isspace():
+            continue
+        try:
+            yield record_of(number, msgspec.json.decode(line))
+        except RecordError as error:
+            raise RecordError(f"Record {number}: not a training record: {error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RecordError(f"Record {number}: not a training record: {type(error).__name__}") from None
+
+
+def record_of(number: int, fields: Any) -> Record:
+    """Return the record that a line's JSON is.
+
+    :raises RecordError: says what is wrong with it.
+    """
+    if not isinstance(fields, dict):
+        raise RecordError("not a JSON object")
+    if "messages" not in fields:
+        return _flat(number, fields)
+    turns = _turns(fields["messages"])
+    if turns[0]["role"] == "system":
+        fields = {**fields, "system": turns.pop(0)["content"]}
+    if not turns:
+        raise RecordError("messages: there is no turn of the user's")
+    reference = None
+    if turns[-1]["role"] == "assistant":
+        reference = said(turns.pop()["content"])
+    if given := fields.get("reference_answer"):
+        reference = given if isinstance(given, str) else _json(given)
+    roles = [turn["role"] for turn in turns]
+    if not turns or roles[0] != "user" or roles[-1] != "user" or any(map(str.__eq__, roles, roles[1:])):
+        raise RecordError("messages: the turns must alternate and begin with the user's, the last of which is asked")
+    return Record(number, _request(turns, fields), reference, fields)
+
+
+def _flat(number: int, fields: dict[str, Any]) -> Record:
+    prompt = fields.get("prompt")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise RecordError("neither messages nor prompt")
+    reference = fields.get("completion", fields.get("referenceResponse"))
+    if reference is not None and not isinstance(reference, str):
+        raise RecordError("the completion is not text")
+    return Record(number, _request([{"role": "user", "content": [{"text": prompt}]}], fields), reference, fields)
+
+
+def _turns(messages: Any) -> list[dict[str, Any]]:
+    if not isinstance(messages, list) or not messages:
+        raise RecordError("messages: must be a list of turns")
+    return [_turn(message) for message in messages]
+
+
+def _turn(message: Any) -> dict[str, Any]:
+    if not isinstance(message, dict) or message.get("role") not in ("system", "user", "assistant"):
+        raise RecordError("messages: a turn must have the role system, user or assistant")
+    content = message.get("content")
+    if isinstance(content, str):
+        content = [{"text": content}]
+    if not isinstance(content, list) or not content or not all(isinstance(block, dict) for block in content):
+        raise RecordError("messages: a turn's content must be text, or a list of blocks")
+    return {"role": message["role"], "content": [_with_bytes(block) for block in content]}
+
+
+def _with_bytes(block: dict[str, Any]) -> dict[str, Any]:
+    """Return a block whose image, video or document is bytes, as the API takes it, where JSON has it in Base64."""
+    for kind in ("image", "video", "document"):
+        source = block[kind].get("source") if isinstance(block.get(kind), dict) else None
+        if isinstance(source, dict) and isinstance(source.get("bytes"), str):
+            try:
+                content = base64.b64decode(source["bytes"], validate=True)
+            except ValueError:
+                raise RecordError(f"messages: the bytes of a block's {kind} are not Base64") from None
+            return {kind: {**block[kind], "source": {"bytes": content}}}
+    return block
+
+
+def _request(turns: list[dict[str, Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
+    request: dict[str, Any] = {"messages": turns}
+    if system := fields.get("system"):
+        blocks = [{"text": system}] if isinstance(system, str) else system
+        if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+            raise RecordError("system: must be text, or a list of blocks")
+        request["system"] = blocks
+    if tools := fields.get("toolConfig"):
+        request["toolConfig"] = tools
+    return request
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()

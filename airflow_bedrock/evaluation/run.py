@@ -1,0 +1,206 @@
+"""An evaluation from beginning to end: the file is read three times, so that memory does not grow with its records.
+
+First it is checked whole and the records are chosen, before anything is paid for; then all models are asked, side by
+side; then the answers are scored in the order of the file.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.asking import Asking, Question
+from airflow_bedrock.evaluation.bill import Bill
+from airflow_bedrock.evaluation.comparison import percentiles
+from airflow_bedrock.evaluation.metrics import Metric
+from airflow_bedrock.evaluation.records import Record, read
+from airflow_bedrock.evaluation.scoring import Rules, Scoring
+
+Lines = Callable[[], Iterator[bytes]]
+"""Reads the file from its beginning."""
+
+Told = Callable[[Record, Mapping[str, Answer]], None]
+"""Takes a record and its answers by role."""
+
+
+class NothingToAskError(ValueError):
+    """The file holds no record."""
+
+
+class Evaluation:
+    """The models, what they are asked, and how their answers are scored.
+
+    :param models: by role: candidate, baseline, and any others.
+    :param metrics: the first one decides.
+    :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
+    :param max_records: how many records to ask, drawn by their hash; None for all.
+    :param slice_by: the field by whose values records are looked at apart; None for no slices.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Asking],
+        metrics: Sequence[Metric],
+        rules: Rules,
+        bill: Bill,
+        *,
+        parameters: Mapping[str, Any],
+        max_records: int | None = None,
+        slice_by: str | None = None,
+    ) -> None:
+        self._models = models
+        self._metrics = metrics
+        self._rules = rules
+        self._bill = bill
+        self._parameters = parameters
+        self._max_records = max_records
+        self._slice_by = slice_by
+        self._chosen: frozenset[int] | None = None
+        self.count = 0
+
+    def check(self, lines: Lines) -> None:
+        """Read all records and choose those to ask, before anything is paid for.
+
+        :raises ValueError: a record is none or lacks what a metric needs; there is none; there are too many labels.
+        """
+
+        def records() -> Iterator[tuple[bytes, int]]:
+            for record in read(lines()):
+                self._learn(record)
+                self.count += 1
+                yield record.digest, record.number
+
+        if self._max_records is None:
+            for _ in records():
+                pass
+        else:
+            # By their hash and not from the file's beginning, where the records of one kind may stand.
+            chosen = heapq.nsmallest(self._max_records, records())
+            self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
+        if not self.count:
+            raise NothingToAskError("it holds no record: there is nothing to evaluate on")
+        for metric in self._metrics:
+            metric.ready()
+
+    def _learn(self, record: Record) -> None:
+        for metric in self._metrics:
+            if record.reference is not None:
+                metric.learn(record.reference)
+            elif metric.needs_reference:
+                raise ValueError(
+                    f"Record {record.number}: metric {metric.name} needs a reference answer, which it lacks"
+                )
+
+    def begin(self) -> None:
+        """Find out which models answer, and take in what they have answered before."""
+        for asking in self._models.values():
+            asking.begin()
+
+    def estimate(self, lines: Lines) -> tuple[int, float]:
+        """Return how many questions have no answer yet, and what they may cost at most, in US dollars."""
+        missing, most = 0, 0.0
+        for record in self._records(lines):
+            question = self._question(record)
+            for asking in self._models.values():
+                if asking.answer(question) is None:
+                    missing += 1
+                    most += self._bill.most(asking.model.model_id, question.request)
+        return missing, most
+
+    def ask(self, lines: Lines) -> None:
+        """Ask all models, each in a thread of its own.
+
+        :raises Exception: the first that one of them raised; the others have stopped, and what they had is kept.
+        """
+        with ThreadPoolExecutor(len(self._models)) as threads:
+            running: list[Future[None]] = [
+                threads.submit(asking.run, map(self._question, self._records(lines)), self.count)
+                for asking in self._models.values()
+            ]
+            try:
+                wait(running, return_when=FIRST_EXCEPTION)
+            finally:
+                for asking in self._models.values():
+                    asking.stop()
+        for one in running:
+            one.result()
+
+    def score(self, lines: Lines, told: Iterable[Told] = ()) -> dict[str, Any]:
+        """Score the answers, and return the result: that of :class:`Scoring`, with what each model took and cost.
+
+        :raises ValueError: a metric fails on a record, or there are too many slices.
+        """
+        scoring = Scoring(list(self._models), self._metrics, self._rules)
+        tallies = {role: _Tally() for role in self._models}
+        for record in self._records(lines):
+            question = self._question(record)
+            answers = {role: self._answered(asking, question) for role, asking in self._models.items()}
+            for role, answer in answers.items():
+                tallies[role].add(answer)
+            texts = {role: answer.text for role, answer in answers.items()}
+            try:
+                scoring.add(record.number, record.reference, texts, slice_name=self._slice(record))
+            except ValueError as error:
+                raise ValueError(f"Record {record.number}: {error}") from error
+            for one in told:
+                one(record, answers)
+        result = scoring.result()
+        for role, asking in self._models.items():
+            result["models"][role] = {
+                "model": asking.model.model_id,
+                "answered_by": asking.itself,
+                **result["models"][role],
+                **tallies[role].result(),
+                "asked": asking.progress.asked,
+                "cost": self._bill.spent(asking.model.model_id),
+            }
+        return {**result, "parameters": dict(self._parameters), "slice_by": self._slice_by, "cost": self._bill.total}
+
+    def _answered(self, asking: Asking, question: Question) -> Answer:
+        answer = asking.answer(question)
+        if answer is None:
+            raise ValueError(f"Record {question.number}: {asking.model.model_id} has no answer")
+        return answer
+
+    def _records(self, lines: Lines) -> Iterator[Record]:
+        return (record for record in read(lines()) if self._chosen is None or record.number in self._chosen)
+
+    def _question(self, record: Record) -> Question:
+        return Question(record.number, {**record.request, **self._parameters})
+
+    def _slice(self, record: Record) -> str | None:
+        return None if self._slice_by is None else record.value(self._slice_by) or "(none)"
+
+
+class _Tally:
+    """What one model's answers took, in a few bytes an answer."""
+
+    def __init__(self) -> None:
+        self._stop_reasons: Counter[str] = Counter()
+        self._tokens = [0, 0]
+        self._latencies = array("I")
+        self._lengths = array("I")
+
+    def add(self, answer: Answer) -> None:
+        self._stop_reasons[answer.stop_reason] += 1
+        self._tokens[0] += answer.input_tokens
+        self._tokens[1] += answer.output_tokens
+        self._lengths.append(answer.output_tokens)
+        if answer.latency_ms is not None:
+            self._latencies.append(answer.latency_ms)
+
+    def result(self) -> dict[str, Any]:
+        names = ("p50", "p90", "p99")
+        latency = dict(zip(names, percentiles(self._latencies), strict=True)) if self._latencies else None
+        return {
+            "stop_reasons": dict(self._stop_reasons.most_common()),
+            "input_tokens": self._tokens[0],
+            "output_tokens": self._tokens[1],
+            "latency_ms": latency,
+            "lengths": dict(zip(names, percentiles(self._lengths), strict=True)),
+        }

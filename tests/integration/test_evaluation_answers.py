@@ -1,0 +1,244 @@
+"""No answer is paid for twice, by Local Bedrock's journal: kills, workers at once, swapped models, throttling."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.evaluation import asking, pace
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockModelEvaluationOperator
+
+pytestmark = pytest.mark.local_bedrock(job_seconds=0.3, deployment_seconds=0.2)
+
+MICRO, LITE = "amazon.nova-micro-v1:0", "amazon.nova-lite-v1:0"
+QUESTIONS = 120
+AT_ONCE = 4
+KEEP = 10
+
+
+@pytest.fixture
+def local(local_bedrock_module: LocalBedrock) -> Iterator[LocalBedrock]:
+    yield local_bedrock_module
+    local_bedrock_module.faults.clear()
+    local_bedrock_module.calls.clear()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "KEEP_ANSWERS", KEEP)
+    monkeypatch.setattr(pace, "_LONGEST_PAUSE", 0.2)
+
+
+def arguments(local: LocalBedrock, count: int = QUESTIONS, **more: Any) -> dict[str, Any]:
+    """Of an evaluation on a file of its own."""
+    name = uuid.uuid4().hex
+    client = local.client("s3")
+    lines = (json.dumps({"prompt": f"{name} question {n}", "completion": "yes"}) for n in range(count))
+    client.put_object(Bucket=local.bucket, Key=f"{name}/test.jsonl", Body="\n".join(lines).encode())
+    client.close()
+    return {
+        "task_id": "evaluate",
+        "test_data_uri": f"s3://{local.bucket}/{name}/test.jsonl",
+        "candidate_model_id": MICRO,
+        "baseline_model_id": LITE,
+        "output_uri": f"s3://{local.bucket}/{name}/out",
+        "answers_uri": f"s3://{local.bucket}/answers",
+        "concurrency": AT_ONCE,
+        **more,
+    }
+
+
+def asked(local: LocalBedrock, model_id: str, *, answered: bool = False) -> list[tuple[float, str]]:
+    """When which question reached the model."""
+    return [
+        (call.time.timestamp(), call.parameters["requestMetadata"]["airflow-bedrock-question"])
+        for call in local.calls.of("Converse", modelId=model_id)
+        if call.status == 200 or not answered
+    ]
+
+
+def run(given: dict[str, Any], delays: list[float], workers: int) -> dict[str, Any]:
+    program = Path(__file__).with_name("evaluating.py")
+    ran = subprocess.run(
+        [sys.executable, program, json.dumps(given), json.dumps(delays), json.dumps(workers)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr[-5000:]
+    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+def test_kills_at_ten_random_points_and_then_two_workers_at_once(local: LocalBedrock) -> None:
+    """What is asked again was answered just before a kill: no more than a batch and the calls under way.
+
+    Two workers that then go on at once say the same, and leave what can be read: another try asks nobody.
+    """
+    local.faults.delay("Converse", 0.02)
+    given = arguments(local)
+    moments = random.Random(14)  # noqa: S311  # the same each time
+    found = run(given, [moments.uniform(0.3, 0.9) for _ in range(10)], workers=2)
+    one, other = found["results"]
+    assert one == other
+    assert one["candidate"]["n"] == QUESTIONS
+    for model_id in (MICRO, LITE):
+        calls = asked(local, model_id)
+        assert len({question for _, question in calls}) == QUESTIONS
+        lives: list[list[str]] = [[] for _ in range(11)]
+        for moment, question in calls:
+            lives[sum(kill < moment for kill in found["kills"])].append(question)
+        for number, life in enumerate(lives):
+            before = {question for earlier in lives[:number] for question in earlier}
+            recent = {question for earlier in lives[:number] for question in earlier[-(KEEP + 2 * AT_ONCE) :]}
+            assert set(life) & before <= recent
+    local.calls.clear()
+    BedrockModelEvaluationOperator(**given).execute({})
+    assert local.calls.of("Converse") == []
+
+
+def test_another_candidate_is_asked_and_the_same_baseline_is_not(local: LocalBedrock) -> None:
+    """So is another model beside them; and the answers are encrypted with the key, under the environment."""
+    given = arguments(local, count=12, kms_key_id="alias/answers")
+    BedrockModelEvaluationOperator(**given).execute({})
+    local.calls.clear()
+    given |= {"candidate_model_id": "amazon.nova-pro-v1:0", "output_uri": given["output_uri"] + "2"}
+    result = BedrockModelEvaluationOperator(**given, other_models={"former": MICRO}).execute({})
+    assert len(local.calls.of("Converse")) == len(local.calls.of("Converse", modelId="amazon.nova-pro-v1:0")) == 12
+    assert result["former"]["n"] == 12
+    s3 = local.client("s3")
+    listed = s3.list_objects_v2(Bucket=local.bucket, Prefix="answers/airflow/")["Contents"]
+    head = s3.head_object(Bucket=local.bucket, Key=max(listed, key=lambda one: one["LastModified"])["Key"])
+    s3.close()
+    assert head["ServerSideEncryption"] == "aws:kms"
+
+
+def test_a_throttle_storm_fails_nothing(local: LocalBedrock) -> None:
+    """Throttled for two seconds, and then sixty times: every question is answered once."""
+    local.faults.throttle("Converse", seconds=2)
+    local.faults.throttle("Converse", times=60)
+    result = BedrockModelEvaluationOperator(**arguments(local, count=30)).execute({})
+    assert result["candidate"]["n"] == 30
+    for model_id in (MICRO, LITE):
+        assert len(asked(local, model_id, answered=True)) == 30
+    assert sum(call.error == "ThrottlingException" for call in local.calls.of("Converse")) > 60
+
+
+@pytest.fixture(scope="module")
+def models(local_bedrock_module: LocalBedrock) -> tuple[str, str]:
+    """Two custom models."""
+    local = local_bedrock_module
+    bedrock, s3 = local.client("bedrock"), local.client("s3")
+    lines = (
+        json.dumps(
+            {
+                "schemaVersion": "bedrock-conversation-2024",
+                "messages": [
+                    {"role": "user", "content": [{"text": f"question {n}"}]},
+                    {"role": "assistant", "content": [{"text": "yes"}]},
+                ],
+            }
+        )
+        for n in range(20)
+    )
+    s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body="\n".join(lines).encode())
+    made = []
+    for name in ("one", "other"):
+        job = bedrock.create_model_customization_job(
+            jobName=name,
+            customModelName=name,
+            roleArn=local.role_arn,
+            baseModelIdentifier=f"{MICRO}:128k",
+            trainingDataConfig={"s3Uri": f"s3://{local.bucket}/train.jsonl"},
+            outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
+        )["jobArn"]
+        while (found := bedrock.get_model_customization_job(jobIdentifier=job))["status"] == "InProgress":
+            time.sleep(0.05)
+        made.append(found["outputModelArn"])
+    bedrock.close()
+    s3.close()
+    return made[0], made[1]
+
+
+def deployed(local: LocalBedrock, model_arn: str) -> str:
+    bedrock = local.client("bedrock")
+    name = f"d-{uuid.uuid4().hex[:8]}"
+    arn: str = bedrock.create_custom_model_deployment(modelDeploymentName=name, modelArn=model_arn)[
+        "customModelDeploymentArn"
+    ]
+    while bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=arn)["status"] != "Active":
+        time.sleep(0.05)
+    bedrock.close()
+    return arn
+
+
+def test_answers_belong_to_the_model_behind_the_deployment(local: LocalBedrock, models: tuple[str, str]) -> None:
+    """Another deployment of the same model asks nothing; the same deployment with another model asks everything."""
+    one, other = models
+    deployment = deployed(local, one)
+    given = arguments(local, count=12, candidate_model_id=deployment)
+    BedrockModelEvaluationOperator(**given).execute({})
+    local.calls.clear()
+    again = {**given, "candidate_model_id": deployed(local, one)}
+    BedrockModelEvaluationOperator(**again).execute({})
+    assert local.calls.of("Converse") == []
+    bedrock = local.client("bedrock")
+    bedrock.update_custom_model_deployment(customModelDeploymentIdentifier=deployment, modelArn=other)
+    while (found := bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=deployment))[
+        "modelArn"
+    ] != other or found["updateDetails"]["updateStatus"] == "Updating":
+        time.sleep(0.05)
+    bedrock.close()
+    BedrockModelEvaluationOperator(**given).execute({})
+    assert len(local.calls.of("Converse", modelId=deployment)) == 12
+
+
+def test_a_model_that_changes_while_it_is_asked(local: LocalBedrock, models: tuple[str, str]) -> None:
+    """The task fails, and what is kept is the first model's alone: none that was answered after the change began."""
+    one, other = models
+    deployment = deployed(local, one)
+    given = arguments(local, count=200, candidate_model_id=deployment, answers_uri=f"s3://{local.bucket}/changing")
+    local.faults.delay("Converse", 0.05)
+    bedrock = local.client("bedrock")
+
+    def swap() -> None:
+        while len(local.calls.of("Converse", modelId=deployment)) < 30:
+            time.sleep(0.02)
+        bedrock.update_custom_model_deployment(customModelDeploymentIdentifier=deployment, modelArn=other)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    with pytest.raises(BedrockError, match="another model") as caught:
+        BedrockModelEvaluationOperator(**given).execute({})
+    swapping.join()
+    bedrock.close()
+    assert not isinstance(caught.value, BedrockFatalError)
+    (began,) = [call.time.timestamp() for call in local.calls.of("UpdateCustomModelDeployment")]
+    late = {question for moment, question in asked(local, deployment) if moment > began}
+    kept = {key[:32] for key in kept_keys(local, "changing/")}
+    early = {question for moment, question in asked(local, deployment)} - late
+    assert late
+    assert kept & early
+    assert not kept & late
+
+
+def kept_keys(local: LocalBedrock, prefix: str) -> Iterator[str]:
+    s3 = local.client("s3")
+    for item in s3.list_objects_v2(Bucket=local.bucket, Prefix=prefix)["Contents"]:
+        with s3.get_object(Bucket=local.bucket, Key=item["Key"])["Body"] as body:
+            yield from (json.loads(line)[0] for line in gzip.decompress(body.read()).splitlines())
+    s3.close()

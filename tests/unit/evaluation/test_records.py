@@ -1,0 +1,104 @@
+"""Records: what is asked, and what the answer should be, in each form of training data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_bedrock.evaluation.records import RecordError, read, record_of
+
+ASK, SAY = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
+ASKED = [{"role": "user", "content": [{"text": "hi"}]}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "request_", "reference"),
+    [
+        ({"prompt": "hi", "completion": "hello"}, {"messages": ASKED}, "hello"),
+        ({"prompt": "hi", "referenceResponse": "hello", "category": "x"}, {"messages": ASKED}, "hello"),
+        ({"prompt": "hi"}, {"messages": ASKED}, None),
+        ({"messages": [ASK, SAY]}, {"messages": ASKED}, "hello"),
+        ({"messages": [ASK]}, {"messages": ASKED}, None),
+        ({"messages": [ASK], "reference_answer": {"b": 1}}, {"messages": ASKED}, '{"b":1}'),
+        (
+            {"system": "Be brief", "messages": [ASK, SAY]},
+            {"system": [{"text": "Be brief"}], "messages": ASKED},
+            "hello",
+        ),
+        (
+            {"messages": [{"role": "system", "content": "Be brief"}, ASK, SAY]},
+            {"system": [{"text": "Be brief"}], "messages": ASKED},
+            "hello",
+        ),
+    ],
+)
+def test_forms(fields: dict[str, Any], request_: dict[str, Any], reference: str | None) -> None:
+    """The last assistant turn is the reference, all before it is asked."""
+    record = record_of(1, fields)
+    assert (record.request, record.reference) == (request_, reference)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]",
+        "{}",
+        '{"prompt": " "}',
+        '{"prompt": "secret", "completion": 7}',
+        '{"messages": []}',
+        '{"messages": [{"role": "assistant", "content": "secret"}]}',
+        '{"messages": [{"role": "system", "content": "secret"}]}',
+        '{"messages": [{"role": "user", "content": "secret"}, {"role": "user", "content": "secret"}]}',
+        '{"messages": [{"role": "judge", "content": "secret"}]}',
+        '{"messages": [{"role": "user", "content": ["secret"]}]}',
+        '{"messages": [{"role": "user", "content": [{"image": {"source": {"bytes": "secret!"}}}]}]}',
+        '{"system": 7, "messages": [{"role": "user", "content": "secret"}]}',
+        "secret",
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_record(line: str) -> None:
+    """The line's number is told, its text is not."""
+    with pytest.raises(RecordError, match=r"^Record 2: not a training record") as caught:
+        list(read(iter([b"\n", line.encode()])))
+    assert "secret" not in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["messages", "role", "content", "prompt", "system", "text", "toolUse", "user", "image"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_nothing_else_is_raised(value: Any) -> None:
+    """Whatever a line holds, it is a record or it is refused."""
+    try:
+        for record in read(iter([msgspec.json.encode(value)])):
+            assert isinstance(record.prompt, str)
+    except RecordError:
+        pass
+
+
+def test_fields_to_slice_by() -> None:
+    """A field, a field within a field, and the reference."""
+    record = record_of(1, {"prompt": "hi", "completion": "hello", "meta": {"language": "en", "n": 3}})
+    assert [record.value(path) for path in ("meta.language", "meta.n", "reference", "meta.x", "x.y")] == [
+        "en",
+        "3",
+        "hello",
+        None,
+        None,
+    ]
