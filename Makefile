@@ -32,8 +32,8 @@ test: lint ## Check everything: lint, format, types, the whole test suite, in tw
 quick: $(READY) ## Run the tests that need no Airflow and no server of their own: under two minutes, for the work itself.
 	@exec $(BIN)/python -m pytest $(IN_PROCESSES) $(ARGS) tests/unit
 
-test-compat: ## Run the tests on the oldest supported Airflow, in an environment of its own: .venv-compat.
-	@PYTHON="$(PYTHON)" exec scripts/test_compat.sh $(ARGS)
+test-compat: $(READY) ## Run the tests under managed Airflow's pins; ARGS: a row of docs/compatibility.md, or all.
+	@exec $(BIN)/python -m scripts.compat $(ARGS)
 
 live: $(READY) ## Play what people, kills and Clears do to jobs in a real Airflow; the table goes to docs/live.md.
 	@exec $(BIN)/python -m scripts.live --write $(ARGS)

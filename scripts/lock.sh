@@ -15,13 +15,13 @@ trap 'exit 130' INT TERM
 "$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check uv==0.13.8
 
 lock() {
-    "$scratch/venv/bin/uv" pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    "$scratch/venv/bin/uv" pip compile --universal --generate-hashes --no-emit-index-url \
         --no-annotate --no-header --quiet "$@"
 }
 
-lock pyproject.toml --extra dev "$@" -o constraints.txt
-lock pyproject.toml scripts/live/requirements.in --extra dev --constraint constraints.txt "$@" -o "$scratch/live.txt"
+lock pyproject.toml --extra dev --python-version 3.11 "$@" -o constraints.txt
+lock pyproject.toml scripts/live/requirements.in --extra dev --python-version 3.11 --constraint constraints.txt "$@" -o "$scratch/live.txt"
 awk 'NR == FNR { pinned[$1]; next } !/^ / { keep = !($1 in pinned) } keep' constraints.txt "$scratch/live.txt" \
     >scripts/live/requirements.txt
-lock pyproject.toml tests/compat/requirements.in --config-file tests/compat/uv.toml --extra local --extra evaluation "$@" \
-    -o tests/compat/requirements.txt
+echo 'apache-airflow==3.0.6' | lock - pyproject.toml tests/compat/requirements.in --constraint tests/compat/pins/3.0.6.txt \
+    --extra prep --extra evaluation --python-version 3.12 "$@" -o tests/compat/requirements.txt
