@@ -57,3 +57,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def airflow() -> list[str]:
     """Return the command that starts this environment's Airflow."""
     return [sys.executable, "-m", "airflow"]
+
+
+@pytest.fixture(scope="session")
+def dist(run: Run, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the source distribution, and from it the wheel, and return the folder that holds them."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, checkout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(dist: Path) -> Path:
+    """Return the wheel."""
+    (built,) = dist.glob("*.whl")
+    return built

@@ -22,21 +22,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def dist(run: Run, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the source distribution, and from it the wheel, and return the folder that holds them."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, checkout)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def wheel(dist: Path) -> Path:
-    """Return the wheel."""
-    (built,) = dist.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="session")
 def members(wheel: Path) -> list[str]:
     """Return the names of the files in the wheel."""
     return zipfile.ZipFile(wheel).namelist()
