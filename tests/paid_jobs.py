@@ -113,6 +113,10 @@ class PaidJobs:
 
         return call
 
+    def head_bucket(self, **_: Any) -> dict[str, Any]:
+        """Tell no region; nothing strikes here."""
+        return {}
+
     def running(self) -> list[PaidJob]:
         return [job for job in self.jobs if job.runs]
 

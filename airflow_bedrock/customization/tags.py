@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
 from airflow_bedrock.customization.identity import Asker
 
-MAX_TAGS = 50  # TooManyTagsException; the service model would let 200 through
+# Of 50, beyond which CreateModelCustomizationJob raises TooManyTagsException; the rest says who asks and who waits.
+MAX_USER_TAGS = 40
 _MAX_VALUE = 256
 _ENVIRONMENT = "airflow-bedrock/environment"
 _MADE_WITH = "airflow-bedrock/token"
@@ -20,7 +22,7 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
     :param version: of this package.
     """
     tags = {
-        _ENVIRONMENT: asker.environment,
+        _ENVIRONMENT: _environment(asker.environment),
         "airflow/dag_id": asker.dag_id,
         "airflow/run_id": asker.run_id,
         "airflow/task_id": asker.task_id,
@@ -32,7 +34,7 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
 
 def is_of(tags: Mapping[str, str], environment: str) -> bool:
     """Whether this deployment of Airflow has asked for the job with these tags."""
-    return tags.get(_ENVIRONMENT) == tag_value(environment)
+    return tags.get(_ENVIRONMENT) == _environment(environment)
 
 
 def token_tag(token: str) -> dict[str, str]:
@@ -45,13 +47,24 @@ def token_in(tags: Mapping[str, str]) -> str | None:
     return tags.get(_MADE_WITH)
 
 
+def _environment(name: str) -> str:
+    """Return an environment's name in the characters of a tag; two names never come out the same."""
+    if tag_value(name) == name:
+        return name
+    return f"{tag_value(name)[:200]}.{hashlib.blake2b(name.encode(), digest_size=10).hexdigest()}"
+
+
 def tag_value(text: str) -> str:
     """Return a text as a tag's value may be written."""
     return _NOT_ALLOWED.sub("_", text)[:_MAX_VALUE]
 
 
 def with_tags(given: Sequence[Mapping[str, str]], automatic: Mapping[str, str]) -> list[Mapping[str, str]]:
-    """Return the user's tags and, as far as the limit allows, the automatic ones; the user's win."""
+    """Return the user's tags and the automatic ones; the user's win.
+
+    :raises ValueError: the user's leave no room for the others.
+    """
+    if len(given) > MAX_USER_TAGS:
+        raise ValueError(f"{len(given)} tags are too many: give at most {MAX_USER_TAGS}, since the service takes 50")
     keys = {tag["key"] for tag in given}
-    added = [{"key": key, "value": value} for key, value in automatic.items() if key not in keys]
-    return [*given, *added[: max(0, MAX_TAGS - len(given))]]
+    return [*given, *({"key": key, "value": value} for key, value in automatic.items() if key not in keys)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -14,7 +15,8 @@ OWN_RUN = "own run"
 
 _KEY = "airflow-bedrock/waiter/"
 _ASK = "ask:"
-_MAX_VALUE = 256  # of a tag; a longer one cannot be written
+# What one tag takes. None begins or ends with a space, which the service might cut off.
+_PART = re.compile(r"\S(?:.{0,254}\S)?(?=\S|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,12 @@ class Waiter:
             ask=asker.ask,
         )
 
-    def tag(self, asker: Asker) -> dict[str, str]:
-        """Return the tag that says so, as the API takes it; its value is too long for a tag where the ids are."""
+    def tags(self, asker: Asker) -> list[dict[str, str]]:
+        """Return the tag that says so, as the API takes it; more than one where the ids are longer than a tag."""
         value = " ".join(map(_written, (self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id)))
-        asking = f"{value} {_ASK}{self.ask}"
-        return {"key": f"{_KEY}{asker.instance}", "value": asking if len(asking) <= _MAX_VALUE else value}
+        parts = _PART.findall(f"{value} {_ASK}{self.ask}")
+        keys = (f"{_KEY}{asker.instance}{f'/{number}' if number else ''}" for number in range(len(parts)))
+        return [{"key": key, "value": part} for key, part in zip(keys, parts, strict=True)]
 
     @property
     def name(self) -> str:
@@ -61,20 +64,29 @@ class Waiter:
         return f"{self.dag_id}.{self.task_id}{mapped} in run {self.run_id}"
 
 
-def fits(tag: Mapping[str, str]) -> bool:
-    """Whether the service takes the tag."""
-    return len(tag["value"]) <= _MAX_VALUE
-
-
 def waiters(tags: Mapping[str, str]) -> list[Waiter | None]:
     """Return who may wait for a job, by its tags; None stands for a waiter's tag that cannot be read."""
-    return [_read(value) for key, value in tags.items() if key.startswith(_KEY)]
+    return [_read(value) for value in _values(tags).values()]
+
+
+def is_waiter(tags: Mapping[str, str], asker: Asker) -> bool:
+    """Whether a job's tags say that the asker has made or adopted it, for whichever of its asks."""
+    return asker.instance in _values(tags)
 
 
 def has_asked(tags: Mapping[str, str], asker: Asker) -> bool:
     """Whether a job's tags say that this very ask of the asker has made or adopted it."""
-    waiter = _read(tags.get(f"{_KEY}{asker.instance}", ""))
+    waiter = _read(_values(tags).get(asker.instance, ""))
     return waiter is not None and waiter.ask == asker.ask
+
+
+def _values(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return what waiters' tags say, by instance: parts of one text in their order."""
+    values: dict[str, str] = {}
+    for key in sorted(key for key in tags if key.startswith(_KEY)):
+        instance = key.removeprefix(_KEY).partition("/")[0]
+        values[instance] = values.get(instance, "") + tags[key]
+    return values
 
 
 def _written(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,9 +81,9 @@ class Service:
         """Return its tags by key."""
         return self.hook.tags_of(arn)
 
-    def tag(self, arn: str, tag: Mapping[str, str]) -> None:
-        """Add a tag."""
-        self._call("TagResource", {"resourceARN": arn, "tags": [tag]})
+    def tag(self, arn: str, tags: Sequence[Mapping[str, str]]) -> None:
+        """Add tags."""
+        self._call("TagResource", {"resourceARN": arn, "tags": tags})
 
     def has_model(self, model_arn: str) -> bool:
         """Whether the model that one has made still exists."""

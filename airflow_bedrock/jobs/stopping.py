@@ -186,7 +186,6 @@ class KillSwitch:
         self._ti: Any = None
         self._target: tuple[str, Callable[[], str]] | None = None
         self._pulled = False
-        self._ended: bool | None = None  # whether the task has ended for good; None until it can be read
         self._thread: threading.Thread | None = None
 
     def arm(self, ti: Any) -> None:
@@ -236,9 +235,7 @@ class KillSwitch:
     def _settle(self, job: str, stop: Callable[[], str]) -> bool:
         """Stop or leave the job; return False where that is to be tried again."""
         try:
-            if self._ended is None:
-                self._ended = task_state.state_of(self._ti) in TERMINAL_STATES
-            if self._ended:
+            if task_state.state_of(self._ti) in TERMINAL_STATES:
                 log.info("This task was ended for good. %s", stop())
             else:
                 log.info("Job %s was left running: this task goes on, and another try of it takes the job up", job)

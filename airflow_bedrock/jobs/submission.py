@@ -25,9 +25,10 @@ from airflow_bedrock.customization.decision import Decision, decide, decide_by_m
 from airflow_bedrock.customization.identity import Identity, Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy
-from airflow_bedrock.customization.tags import MAX_TAGS, token_tag
-from airflow_bedrock.customization.waiters import Waiter, fits, has_asked
+from airflow_bedrock.customization.tags import token_tag
+from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.resources import Resource, Thing
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _LOOKS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
+_LISTS = 4  # in the time after which a job that is not listed does not exist
 _CLOCK_SKEW = timedelta(minutes=15)  # between Airflow and the service
 _SIBLINGS_SECONDS = 60.0  # in which the other map indexes of a cleared task have asked for their jobs
 _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywhere within a minute or so
@@ -83,7 +85,8 @@ class Submission:
         :raises BedrockError: the service did not take the request now.
         """
         job = self._find_or_create()
-        self._stop_superseded()
+        if not self.in_flight:  # else it was done before paying
+            self._stop_superseded(job)
         return job
 
     def _find_or_create(self) -> Seen:
@@ -173,8 +176,11 @@ class Submission:
     @property
     def _looks_back(self) -> bool:
         """Whether an earlier try of this ask may have adopted a job, which its tags say."""
-        resource, retry = self._resource, self.identity.asker.is_retry
-        return retry and self.tagged and resource.tags is not None and resource.serves is None
+        return self.identity.asker.is_retry and self._tags_tell
+
+    @property
+    def _tags_tell(self) -> bool:
+        return self.tagged and self._resource.tags is not None and self._resource.serves is None
 
     def _has_adopted(self, job: Seen) -> bool:
         """Whether the tags say that an earlier try of this ask has adopted the job; its token says who has made it."""
@@ -241,20 +247,12 @@ class Submission:
             )
 
     def _join(self, found: Seen) -> None:
-        """Add the tag that says that this asker waits too, so that no other stops the job under it."""
-        tag = self.waiter.tag(self.identity.asker)
-        try:
-            if not fits(tag):
-                raise ValueError("the ids of DAG, task and run are longer than a tag may be")
-            self.service.tag(found.arn, tag)
-        except (BotoCoreError, ClientError, ValueError) as error:
-            log.warning(
-                "Cannot tag %s %s as waited for by this task, so its maker may stop it: %s. Allow "
-                "bedrock:TagResource to the role of the connection.",
-                self._word,
-                found.arn,
-                error,
-            )
+        """Add the tag that says that this asker waits too. Without it, its maker would stop the job under this one."""
+        if self.tagged:
+            with self._looking(
+                f"Tagging {self._word} {found.arn} as waited for by this task (allow bedrock:TagResource)"
+            ):
+                self.service.tag(found.arn, self.waiter.tags(self.identity.asker))
 
     def _reuse(self, found: Seen) -> Seen | None:
         if self._resource.serves is not None:
@@ -312,8 +310,11 @@ class Submission:
         log.warning("What is asked for has changed since %s %s was made.", self._word, found.arn)
         self._superseded.append(found)
 
-    def _stop_superseded(self) -> None:
+    def _stop_superseded(self, taken: Seen | None = None) -> None:
         """Stop the jobs of earlier asks for which nobody waits: before another is paid for, or when one is taken."""
+        for adopted in self._adopted_by_earlier_asks():
+            if taken is None or (adopted.arn != taken.arn and self.superseded == "stop"):
+                self._supersede(adopted)
         if self._superseded and self.identity.asker.map_index >= 0 and self._wide:
             log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
             time.sleep(_SIBLINGS_SECONDS)  # after a change of order one of them asks for just this, and adopts it
@@ -338,11 +339,33 @@ class Submission:
         since = self.identity.asker.since
         for summary in sorted(self._listed, key=self._unlikely) if self._wide else ():
             gone = since and summary.ended and summary.ended < since - _CLOCK_SKEW
-            if gone or summary.outcome is Outcome.STOPPED or not self._has_adopted(summary):
+            if (
+                gone
+                or not self._counts(summary)
+                or summary.outcome is Outcome.STOPPED
+                or not self._has_adopted(summary)
+            ):
                 continue
             if (taken := self._take_listed(summary)) is not None:
                 return taken
         return None
+
+    def _adopted_by_earlier_asks(self) -> Iterator[Seen]:
+        """Yield the running jobs that this asker has adopted before it was cleared: only their tags tell.
+
+        Who has a running job of its own has adopted no other.
+        """
+        asker = self.identity.asker
+        if asker.try_number == 1 or asker.ask == asker.retries or not (self._wide and self._tags_tell):
+            return
+        running = [summary for summary in self._listed if summary.outcome is Outcome.RUNNING and self._counts(summary)]
+        if any(f"-{self.identity.who_part}-" in self._names(summary) for summary in running):
+            return
+        for summary in running:
+            with self._looking(f"Reading who waits for {self._word} {summary.arn} (allow bedrock:ListTagsForResource)"):
+                waits = is_waiter(self.service.tags_of(summary.arn), asker)
+            if waits:
+                yield summary
 
     def _unlikely(self, summary: Seen) -> int:
         parts = (self.identity.who_part, self.identity.what_part)
@@ -363,11 +386,17 @@ class Submission:
         identity, asker = self.identity, self.identity.asker
         if identity.exact or (not self._wide and asker.try_number == 1):
             return []  # no other task's job counts, and this task has not asked before
-        part = identity.family_part if identity.reuse == "dag" else f"{identity.family_part}-{identity.period_part}"
+        # An earlier try may have asked with reuse="dag", which has names of its own.
+        narrow = identity.reuse != "dag" and asker.try_number == 1
+        part = f"{identity.family_part}-{identity.period_part}" if narrow else identity.family_part
         with self._looking(
             f"Listing earlier {self._word}s of this task (allow bedrock:{self._resource.list_operation})"
         ):
             return self.service.list_all(part)
+
+    def _counts(self, summary: Seen) -> bool:
+        """Whether a job is of the runs whose jobs count."""
+        return self.identity.reuse == "dag" or f"-{self.identity.period_part}" in self._names(summary)
 
     def _check_account(self) -> None:
         if role_arn := self.request.get("roleArn"):
@@ -384,7 +413,7 @@ class Submission:
             return True
         if own_only:
             return False
-        alive = summary.outcome in (Outcome.RUNNING, Outcome.SUCCEEDED)
+        alive = summary.outcome in (Outcome.RUNNING, Outcome.SUCCEEDED) and self._counts(summary)
         return alive and identity.reuse != "never" and f"-{identity.what_part}-" in names
 
     def _take_listed(self, summary: Seen) -> Seen | None:
@@ -401,8 +430,26 @@ class Submission:
             return None
         return self._take(found, decision)
 
+    def _shown_late(self) -> Seen | None:
+        """Look for what an earlier try of this ask has made, where it may have a name that is not known now.
+
+        With ``dag`` the name holds what was asked for, which may have come out differently: only List finds the job
+        then, and shows a new one after a while. Where the response to Create was lost, no task knows of it.
+        """
+        if self.identity.reuse != "dag" or self.identity.exact or not self.identity.asker.is_retry:
+            return None
+        log.info("An earlier try may have made a %s that List does not show yet; waiting up to 2 minutes", self._word)
+        for _ in range(_LISTS):
+            time.sleep(SECONDS_UNTIL_MISSING / _LISTS)
+            vars(self).pop("_listed", None)
+            if (own := self._by_list(own_only=True)) is not None:
+                return own
+        return None
+
     def _create(self, name: str, generation: int) -> Seen:
         self._check_account()
+        if (own := self._shown_late()) is not None:
+            return own
         self._stop_superseded()
         self.before_paying()
         identity, resource = self.identity, self._resource
@@ -411,9 +458,9 @@ class Submission:
             request[resource.model_name] = identity.model_name(generation)
         if resource.tags:
             tags = [] if resource.token_shows else [token_tag(identity.token(generation))]
-            if self.tagged and resource.stop_operation and fits(tag := self.waiter.tag(identity.asker)):
-                tags.append(tag)
-            if tags := [*tags, *request.get(resource.tags, [])][:MAX_TAGS]:
+            if self.tagged and resource.stop_operation:
+                tags += self.waiter.tags(identity.asker)
+            if tags := [*tags, *request.get(resource.tags, [])]:
                 request[resource.tags] = tags
         log.info("Creating %s %s", resource.noun, name)
         self.in_flight = name
@@ -440,8 +487,10 @@ class Submission:
         return self.service.create(request)
 
     def _after_error(self, name: str, error: BotoCoreError | ClientError) -> Seen:
-        one = f"{self._word} {name}"
-        match self._resource.remedy(error):
+        one, remedy = f"{self._word} {name}", self._resource.remedy(error)
+        if remedy not in (Remedy.LOOK, Remedy.RETRY):
+            self.in_flight = None  # it was refused
+        match remedy:
             case Remedy.LOOK:
                 return self._made_by_another_try(name, str(error))
             case Remedy.WAIT_FOR_SLOT:
@@ -534,7 +583,7 @@ def _shown(service: Service, name: str) -> Seen | None:
 
 
 def running_job_of(service: Service, identity: Identity) -> str | None:
-    """Return the ARN of a running job that this asker has made, or adopted in an earlier try of this ask.
+    """Return the ARN of a running job that this asker has made, or adopted in an earlier try.
 
     What is asked for does not matter.
 
@@ -546,8 +595,8 @@ def running_job_of(service: Service, identity: Identity) -> str | None:
     own += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
     if made := next((job for job in own if job.outcome is Outcome.RUNNING), None):
         return made.arn
-    others = [job for job in listed if job.outcome is Outcome.RUNNING] if identity.asker.is_retry else []
-    return next((job.arn for job in others if has_asked(service.tags_of(job.arn), identity.asker)), None)
+    others = [job for job in listed if job.outcome is Outcome.RUNNING] if identity.asker.try_number > 1 else []
+    return next((job.arn for job in others if is_waiter(service.tags_of(job.arn), identity.asker)), None)
 
 
 def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:

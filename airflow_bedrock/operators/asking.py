@@ -144,14 +144,14 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
         adds_digest(asked.ensure_unique_job_name)
         request = request_of(asked)
         check_request(_nameable(asked, request))
+        if asked.tag_resources:
+            tags = customization.tags.automatic_tags(asker, __version__)
+            for member in ("jobTags", "customModelTags"):
+                request[member] = customization.tags.with_tags(request.get(member, []), tags)
     except RequestError as error:
         raise BedrockFatalError(str(error)) from error
     except ValueError as error:
         raise BedrockFatalError(f"{error}. No job was made and nothing was spent.") from error
-    if asked.tag_resources:
-        tags = customization.tags.automatic_tags(asker, __version__)
-        for member in ("jobTags", "customModelTags"):
-            request[member] = customization.tags.with_tags(request.get(member, []), tags)
     return request
 
 
@@ -177,8 +177,7 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
         return []
     try:
         with jobs.submission.nothing_spent("Reading the data and the buckets in S3"):
-            if asked.preflight:
-                jobs.places.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
+            jobs.places.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
             data = jobs.places.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
             return [] if ignored else data
     except jobs.places.LocationError as error:

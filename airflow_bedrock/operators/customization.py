@@ -122,7 +122,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     :param superseded: what becomes of a job that runs for an earlier ask of this task, where what is asked for has
         changed and a person has cleared the task: ``stop`` it unless others may wait for it, ``keep`` it running, or
         ``fail``. (default: stop)
-    :param preflight: check the buckets before the call: that they exist, in the job's region. (default: True)
+    :param preflight: check the buckets before the call: that they exist, in the job's region. False leaves that out
+        with ``content="ignore"``, where the worker does not reach S3. (default: True)
     :param content: ``identify`` reads the data before the call, so that a change of it behind the same URI asks for
         another job; ``ignore`` knows the data by its URI alone, for a caller that may not read it. (default: identify)
     :param tag_resources: tag job and model with DAG, run, task, map index and package version, beside your own
@@ -285,9 +286,14 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         :raises BedrockError: something failed that another try may fix.
         """
         try:
-            return self._execute(context)
+            return self._told(context)
         except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
             raise self._timed_out(asking.asker_of(context)) from error
+
+    def _told(self, context: Context) -> str:
+        """Execute, and say of an error what becomes of the job of an earlier try."""
+        try:
+            return self._execute(context)
         except BedrockError as error:
             asker = asking.asker_of(context)
             if self._killed:  # while nothing was known: Create may have made a job all the same
@@ -302,7 +308,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     def _stop_unknown(self, asker: Asker) -> str:
         """Stop what this task has made, while its job is not known: before or inside Create."""
         in_flight = self._submission.in_flight if self._submission else None
-        job_arn = jobs.submission.job_made_under(self._service, in_flight) if in_flight else self._running(asker)
+        if in_flight:
+            job_arn = jobs.submission.job_made_under(self._service, in_flight)
+            if job_arn is None:
+                raise BedrockError(f"Bedrock does not show job {in_flight}, which it was asked for and may have made")
+        else:
+            job_arn = jobs.submission.running_job_of(self._service, asking.identity_without_data(self.asked, asker))
         if job_arn is None:
             return "It had no job yet."
         return jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))

@@ -223,6 +223,51 @@ def test_a_clear_may_keep_what_runs_or_fail(airflow: Airflow, choice: str) -> No
     assert len(airflow.statuses()) == (2 if choice == "keep" else 1)
 
 
+@pytest.mark.parametrize(("first", "then"), list(itertools.permutations(["run", "dag", "never"], 2)))
+def test_an_automatic_retry_adopts_whatever_reuse_says_now(airflow: Airflow, first: str, then: str) -> None:
+    """The DAG was edited between two tries: its names are others, its ask is the same."""
+    arn = airflow.ask(reuse=first)
+    assert airflow.ask(RETRY, reuse=then) == arn
+
+
+def test_a_lost_job_that_is_listed_late_is_waited_for(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With dag, the name holds what was asked for: the retry that asks for something else finds it by List alone."""
+    monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=airflow.local.clock.advance))
+    airflow.local.faults.drop("CreateModelCustomizationJob", times=None)
+    airflow.local.faults.hide_new_jobs(60)
+    with pytest.raises(BedrockError, match="finds that job by its name"):
+        airflow.ask(reuse="dag")
+    arn = airflow.ask(RETRY, reuse="dag", hyperparameters={"epochCount": "3"})
+    assert list(airflow.statuses()) == [arn]
+
+
+def test_who_may_not_be_seen_to_wait_adopts_nothing(airflow: Airflow) -> None:
+    """Its maker would stop the job under it: the task fails before it pays, and the error says what to allow."""
+    arn = airflow.ask(reuse="dag")
+    airflow.local.faults.fail("TagResource", "AccessDeniedException")
+    with pytest.raises(BedrockFatalError, match=r"allow bedrock:TagResource.*made no job and spent nothing"):
+        airflow.ask({"run": "run-2"}, reuse="dag")
+    assert airflow.statuses() == {arn: "InProgress"}
+    assert airflow.ask({"run": "run-2"}, reuse="dag") == arn
+
+
+def test_more_tags_than_a_job_takes_fail_before_paying(airflow: Airflow) -> None:
+    """Those that say who waits are never left out."""
+    tags = [{"key": f"k{number}", "value": "x"} for number in range(41)]
+    with pytest.raises(BedrockFatalError, match=r"at most 40.*nothing was spent"):
+        airflow.ask(job_tags=tags)
+    assert airflow.ask(job_tags=tags[:40]) in airflow.statuses()
+
+
+def test_a_bucket_of_another_region_fails_before_the_request(airflow: Airflow) -> None:
+    """Whatever preflight says."""
+    airflow.s3.create_bucket(Bucket="far-away", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    for preflight in (True, False):
+        with pytest.raises(BedrockFatalError, match="far-away is in eu-west-1, but the job would run in"):
+            airflow.ask(output_data_uri="s3://far-away/output", preflight=preflight)
+    assert airflow.statuses() == {}
+
+
 @pytest.mark.parametrize("why", ["List is denied", "the role is of another account"])
 def test_what_runs_is_not_stopped_for_a_try_that_fails(airflow: Airflow, why: str) -> None:
     """What is known to fail fails before the earlier job is stopped for it."""

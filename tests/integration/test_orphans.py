@@ -72,8 +72,8 @@ class Jobs:
         tags: dict[str, str] = {}
         for run in runs:
             asker = Asker(dag_id="dag", task_id="t", run_id=run, map_index=map_index, environment=environment)
-            tag = Waiter.of(asker, waits=waits).tag(asker)
-            tags = automatic_tags(asker, "1") | tags | {tag["key"]: tag["value"]}
+            waiting = {tag["key"]: tag["value"] for tag in Waiter.of(asker, waits=waits).tags(asker)}
+            tags = automatic_tags(asker, "1") | tags | waiting
         return self.add(name, tags)
 
     def status(self, arn: str) -> str:

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.identity import Asker
-from airflow_bedrock.customization.tags import MAX_TAGS, automatic_tags, with_tags
-from airflow_bedrock.customization.waiters import Waiter, fits, waiters
+from airflow_bedrock.customization.tags import MAX_USER_TAGS, automatic_tags, is_of, with_tags
+from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.shapes import problems
 
 SHAPE = ServiceModel(create_loader().load_service_model("bedrock", "service-2")).shape_for("TagList")
@@ -34,9 +34,9 @@ IDS = st.text(max_size=15)
 def test_a_waiter_is_read_from_the_tag_that_says_so(dag: str, run: str, task: str, index: int, waits: bool) -> None:
     """Airflow takes letters of any script in ids, and a tilde in a run's; a tag takes neither."""
     asker = Asker(dag_id=dag, run_id=run, task_id=task, map_index=index)
-    tag = Waiter.of(asker, waits=waits).tag(asker)
-    assert waiters({tag["key"]: tag["value"]}) == [Waiter.of(asker, waits=waits)]
-    assert not fits(tag) or problems(SHAPE, [tag]) == []
+    tags = Waiter.of(asker, waits=waits).tags(asker)
+    assert waiters({tag["key"]: tag["value"] for tag in tags}) == [Waiter.of(asker, waits=waits)]
+    assert problems(SHAPE, tags) == []
 
 
 @pytest.mark.parametrize("value", ["", "task d t 0", "task d t =C2=B2 r", "task d t x r", "for-ever d t 0 r"])
@@ -45,13 +45,29 @@ def test_a_waiter_s_tag_that_cannot_be_read_is_told_as_such(value: str) -> None:
     assert waiters({"airflow-bedrock/waiter/x": value}) == [None]
 
 
-@given(st.dictionaries(KEYS, KEYS, max_size=MAX_TAGS))
-def test_the_users_tags_are_kept_and_the_limit_holds(given_tags: dict[str, str]) -> None:
-    """All of the user's, in their order, then the automatic ones as far as there is room."""
+@given(st.dictionaries(KEYS, KEYS, max_size=MAX_USER_TAGS))
+def test_the_users_tags_are_kept(given_tags: dict[str, str]) -> None:
+    """All of the user's, in their order, then the automatic ones."""
     users = [{"key": key, "value": value} for key, value in given_tags.items()]
     tags = with_tags(users, automatic_tags(Asker(dag_id="d", run_id="r", task_id="t"), "0.1.0"))
     assert tags[: len(users)] == users
-    assert len(tags) == min(MAX_TAGS, len(users) + 6)
+    assert len(tags) == len(users) + 6
+
+
+def test_more_tags_than_the_service_takes_are_refused() -> None:
+    """Instead of leaving out those by which a job is known."""
+    users = [{"key": f"k{number}", "value": ""} for number in range(MAX_USER_TAGS + 1)]
+    with pytest.raises(ValueError, match="41 tags are too many: give at most 40"):
+        with_tags(users, {})
+
+
+@pytest.mark.parametrize("other", ["dev!", "dev_", "dev?", "Dev", "dev", f"dev{'x' * 300}!", f"dev{'x' * 300}?"])
+@pytest.mark.parametrize("name", ["dev!", "dev_", f"dev{'x' * 300}!"])
+def test_two_environments_never_have_the_same_tag(name: str, other: str) -> None:
+    """A tag takes neither every character nor every length."""
+    tags = automatic_tags(Asker(dag_id="d", run_id="r", task_id="t", environment=name), "0.1.0")
+    assert is_of(tags, other) is (name == other)
+    assert problems(SHAPE, with_tags([], tags)) == []
 
 
 def test_the_user_wins() -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from airflow_bedrock.customization.identity import Asker
-from airflow_bedrock.customization.waiters import Waiter, fits, has_asked, waiters
+from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters
 
 ASKER = Asker(dag_id="dag", task_id="t", run_id="run", map_index=3, environment="prod", ask=4, try_number=2, retries=3)
 OLD = "task dag t 3 run"  # as the release before wrote it
 
 
 def tags_of(asker: Asker) -> dict[str, str]:
-    tag = Waiter.of(asker, waits=True).tag(asker)
-    return {tag["key"]: tag["value"]}
+    return {tag["key"]: tag["value"] for tag in Waiter.of(asker, waits=True).tags(asker)}
 
 
 def test_what_a_waiter_s_tag_says_never_changes() -> None:
@@ -39,14 +40,23 @@ def test_only_the_same_ask_has_asked() -> None:
     assert not has_asked(dict.fromkeys(tags_of(ASKER), OLD), ASKER)
 
 
-def test_ids_that_leave_no_room_leave_out_the_ask() -> None:
-    """A tag's value has 256 characters at most; who waits matters more than for which of its asks."""
-    spare = 256 - len("task dag t 3 run")
-    full = replace(ASKER, run_id="run" + "x" * spare)
-    [waiter] = waiters(tags_of(full))
-    assert waiter == Waiter.of(full, waits=True)
-    assert waiter.ask is None
-    assert not fits(Waiter.of(longer := replace(full, run_id=f"{full.run_id}x"), waits=True).tag(longer))
+@given(st.text(max_size=250), st.text(max_size=250), st.text(max_size=250))
+@example("d" * 250, "t" * 248, "r" * 250)
+def test_ids_that_are_longer_than_a_tag_take_several(dag: str, task: str, run: str) -> None:
+    """A tag's value has 256 characters at most, and none of its own at its ends that the service might cut off."""
+    asker = replace(ASKER, dag_id=dag, task_id=task, run_id=run)
+    tags = tags_of(asker)
+    assert all(0 < len(value) <= 256 and value == value.strip() for value in tags.values())
+    assert waiters(tags) == [Waiter.of(asker, waits=True)]
+    assert has_asked(tags, asker)
+    if len(tags) > 1:
+        assert waiters(dict([*tags.items()][1:])) == [None], "a part alone stands for someone"
+
+
+def test_a_waiter_is_one_for_all_its_asks() -> None:
+    """Whatever it has asked for since; another index is another waiter."""
+    assert is_waiter(tags_of(ASKER), replace(ASKER, ask=9))
+    assert not is_waiter(tags_of(ASKER), replace(ASKER, map_index=4))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.customization.identity import Token
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
-from airflow_bedrock.jobs import submission, task_state
+from airflow_bedrock.jobs import stopping, submission, task_state
 from airflow_bedrock.jobs.stopping import stop_for
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import CrashError, PaidJob, PaidJobs, error, strike
@@ -127,7 +127,8 @@ class Task(BedrockModelCustomizationOperator):
 
     @cached_property
     def _s3(self) -> Any:
-        return SimpleNamespace(conn=World.service, parse_s3_url=lambda uri: uri.removeprefix("s3://").split("/", 1))
+        parse = lambda uri: uri.removeprefix("s3://").split("/", 1)  # noqa: E731  # of a hook
+        return SimpleNamespace(conn=World.service, conn_region_name="us-east-1", parse_s3_url=parse)
 
 
 class AtOnce:
@@ -148,6 +149,8 @@ def airflow_tells_the_state() -> Iterator[None]:
         patch.setattr(configuration, "environment", lambda: World.environment)
         patch.setattr(submission, "_PAUSE", 0.0)
         patch.setattr(submission, "_SIBLINGS_SECONDS", 0.0)
+        patch.setattr(submission, "SECONDS_UNTIL_MISSING", 0.0)
+        patch.setattr(stopping, "_SECONDS", 0.0)
         patch.setattr(threading, "Thread", AtOnce)  # so that a game can be played again
         yield
 
@@ -203,8 +206,6 @@ class ExactlyOnce(RuleBasedStateMachine):
         asked: int = 0,
     ) -> None:
         """Begin where so many have asked, and nothing has disturbed them: most of what can happen comes then."""
-        # With dag, a retry that asks for something else finds its job by List alone: docs/exactly-once.md says so.
-        unlisted = 0 if reuse == "dag" else unlisted
         World.service = self.service = PaidJobs()
         World.instances = tuple(LAYOUTS[layout]())
         self.instances = list(World.instances)
@@ -276,7 +277,7 @@ class ExactlyOnce(RuleBasedStateMachine):
                 self.end(one, "failed")
                 if self.arguments["superseded"] == "fail" and "superseded=" in str(failed):
                     self.excuse(one)
-            except (BedrockError, AirflowTaskTimeout):  # the latter while the end after another error is told
+            except BedrockError:
                 if one.state not in ENDED:
                     one.state = "up_for_retry"
             else:
@@ -539,6 +540,63 @@ def test_a_retry_takes_up_what_its_ask_has_adopted(
     assert all(each.stopped_by is None for each in made)
     assert adopter.state == state
     assert adopter.seen[-1] is job
+
+
+def shared() -> tuple[ExactlyOnce, Instance, Instance, PaidJob]:
+    """Two map indexes wait for one job; the first has made it."""
+    machine = ExactlyOnce()
+    machine.begin("mapped alike", asked=2)
+    maker, adopter = machine.instances
+    [job] = machine.service.jobs
+    return machine, maker, adopter, job
+
+
+def ended_by_a_person(machine: ExactlyOnce, one: Instance) -> None:
+    one.state = "failed"
+    with machine.asking(one):
+        for task, _ in one.held:
+            task.on_kill()
+    one.let_go()
+
+
+def test_a_kill_that_comes_again_asks_for_the_state_again() -> None:
+    """The task may have been cleared meanwhile: then its next try adopts the job."""
+    machine, maker, adopter, job = shared()
+    ended_by_a_person(machine, maker)
+    machine.clear(maker)
+    ended_by_a_person(machine, adopter)
+    with machine.asking(maker):
+        maker.former[0].on_kill()
+    assert job.runs
+
+
+@pytest.mark.parametrize("strikes", [{}, {1: ("kill", "before")}, {3: ("kill", "before")}, {1: ("timeout", "before")}])
+def test_who_is_cleared_leaves_no_job_that_it_alone_waits_for(strikes: dict[int, Any]) -> None:
+    """It adopted the job in an earlier ask, and its maker has ended since: only the tags tell."""
+    machine, maker, adopter, job = shared()
+    machine.the_data_is_replaced()
+    machine.clear(adopter)
+    ended_by_a_person(machine, maker)
+    assert job.runs
+    machine.attempt(adopter, strikes)
+    assert not job.runs
+    assert len(machine.service.running()) == (0 if strikes else 1)
+
+
+def test_a_timeout_while_the_end_after_an_error_is_told_stops_the_job() -> None:
+    """It is fatal there too: the data is denied, and while the job of the first try is looked for, time is over."""
+    machine = ExactlyOnce()
+    [one] = machine.instances
+    machine.attempt(one)
+    task, service = machine.task(one), machine.service
+    one.tries += 1
+    service.calls = 0
+    service.strikes = {1: strike("denied", print), 2: strike("throttled", print)}
+    service.strikes[3] = strike("act before", machine.time_out)
+    [job] = service.jobs
+    with pytest.raises(BedrockFatalError, match=f"execution_timeout.*{job.arn} is being stopped"):
+        task.execute(one.context)
+    assert not job.runs
 
 
 def test_a_timeout_when_the_wait_is_over_says_what_became_of_the_job() -> None:
