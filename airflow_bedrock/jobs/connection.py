@@ -54,13 +54,14 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def bedrock(self) -> BedrockHook:
         """Make a hook for Bedrock's control plane."""
-        return BedrockHook(**self._hook_parameters())
+        return BedrockHook(**self.hook_parameters())
 
     def s3(self) -> S3Hook:
         """Make a hook for S3."""
-        return S3Hook(**self._hook_parameters())
+        return S3Hook(**self.hook_parameters())
 
-    def _hook_parameters(self) -> dict[str, Any]:
+    def hook_parameters(self) -> dict[str, Any]:
+        """Return it as the arguments of a hook."""
         return {
             "aws_conn_id": self.aws_conn_id,
             "region_name": self.region_name,

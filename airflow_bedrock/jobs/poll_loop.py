@@ -14,58 +14,41 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from functools import partial, reduce
+from functools import reduce
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import structlog
-from asgiref.sync import sync_to_async
-from botocore import xform_name
-from botocore.config import Config
-from botocore.exceptions import ClientError, ParamValidationError
 
 from airflow_bedrock.aws_errors import (
-    error_code,
-    is_about_credentials,
     is_denied,
-    is_not_found,
-    is_throttled,
-    is_transient,
 )
 from airflow_bedrock.compat import Stats
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import (
-    PAGE_SIZE,
     Ask,
     Ended,
     Finding,
-    GetJob,
     ListJobs,
     Pace,
     Planner,
     Trouble,
 )
+from airflow_bedrock.jobs.poll_client import CALLS_AT_ONCE, PollClient, trouble_of
 from airflow_bedrock.jobs.quota import QuotaQueue, Refusal, Turn
-from airflow_bedrock.jobs.resources import Resource, Seen
+from airflow_bedrock.jobs.resources import Resource
 
 if TYPE_CHECKING:
-    from mypy_boto3_bedrock import BedrockClient
+    pass
 
 log = logging.getLogger(__name__)
 
-_CALLS_AT_ONCE = 4
 _WAKE_AT_ONCE = 25  # triggers; each writes log lines, and together they must not hold up the event loop
 _TROUBLE_LOG_SECONDS = 300.0
 _REPORT_SECONDS = 10.0
-
-# One attempt a call: the planner polls again anyway, and has to hear of throttling to slow everybody down.
-_CLIENT_CONFIG = Config(
-    retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30, max_pool_connections=_CALLS_AT_ONCE
-)
 
 
 T = TypeVar("T")
@@ -141,7 +124,7 @@ class PollLoop:
         self._wake = asyncio.Event()
         self._drivers = 0
         self._own_driver: asyncio.Task[None] | None = None
-        self._caller = _Caller(connection)
+        self._caller = PollClient(connection)
         self._trouble_logged_at = -math.inf
         self._troubles = 0
 
@@ -238,7 +221,7 @@ class PollLoop:
             self._release()
 
     async def _drive(self, calls: asyncio.TaskGroup) -> None:
-        free = asyncio.Semaphore(_CALLS_AT_ONCE)
+        free = asyncio.Semaphore(CALLS_AT_ONCE)
 
         async def call(kind: _Kind, ask: Ask) -> None:
             try:
@@ -341,97 +324,6 @@ class PollLoop:
             self._caller.close()
             _report()
 
-
-class _Caller:
-    """Makes the calls, in threads of its own, with one client that is made once."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._pool = ThreadPoolExecutor(max_workers=_CALLS_AT_ONCE, thread_name_prefix="bedrock-poll")
-        self._client: BedrockClient | None = None
-        self._reads_fast: set[Resource] = set()
-        self._making = asyncio.Lock()
-
-    async def ask(self, resource: Resource, ask: Ask) -> Any:
-        """Ask the service: one resource for GetJob; a page of them, and what continues after it, for ListJobs."""
-        call = partial(_get, resource, ask) if isinstance(ask, GetJob) else partial(_list, resource, ask)
-        return await self._call(resource, call)
-
-    def close(self) -> None:
-        """Let the threads end, and the connections close, when the calls under way have."""
-        self._pool.shutdown(wait=False)
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-
-    async def _call(self, resource: Resource, call: Callable[[BedrockClient], Any]) -> Any:
-        async with self._making:
-            if self._client is None:
-                # Not run_in_executor: before Airflow 3.2, a hook finds its connection only from asgiref's threads.
-                make = sync_to_async(self._make_client, thread_sensitive=False, executor=self._pool)
-                self._client = await make()
-                self._reads_fast.clear()
-            if resource not in self._reads_fast:
-                self._reads_fast.add(resource)
-                _read_pages_fast(self._client, resource)
-        client = self._client
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, call, client)
-        except Exception as error:
-            if is_about_credentials(error) and self._client is client:
-                self._client = None
-            raise
-
-    def _make_client(self) -> BedrockClient:
-        hook = self._connection.bedrock()
-        return hook.get_client_type(region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config))
-
-
-def _get(resource: Resource, ask: GetJob, client: BedrockClient) -> Seen:
-    return resource.read(getattr(client, xform_name(resource.get_operation))(**{resource.identifier: ask.identifier}))
-
-
-def _list(resource: Resource, ask: ListJobs, client: BedrockClient) -> tuple[list[Seen], str | None]:
-    arguments: dict[str, Any] = {"maxResults": PAGE_SIZE, "sortBy": "CreationTime", "sortOrder": "Descending"}
-    if ask.created_after is not None:
-        arguments[resource.created_after] = ask.created_after
-    if ask.token is not None:
-        arguments["nextToken"] = ask.token
-    if ask.status is not None:
-        arguments["statusEquals"] = ask.status
-    page: dict[str, Any] = getattr(client, xform_name(resource.list_operation))(**arguments)
-    return page["seen"], page["nextToken"]
-
-
-def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
-    """Read good answers of the resource's List in botocore's stead; the member ``seen`` is what is on the page."""
-
-    def read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-        if response_dict["status_code"] < 300:
-            seen, token = resource.read_page(response_dict["body"])
-            customized_response_dict.update(seen=seen, nextToken=token)
-            response_dict["body"] = b"{}"
-
-    client.meta.events.register(f"before-parse.bedrock.{resource.list_operation}", read)
-
-
-def trouble_of(error: Exception, ask: Ask) -> Trouble:
-    """Sort an error of a poll. What is not plainly about the request is no response, so that nothing ends by it."""
-    if is_not_found(error):
-        return Trouble.MISSING
-    if is_throttled(error):
-        return Trouble.THROTTLED
-    if is_transient(error) or is_about_credentials(error):
-        return Trouble.NO_ANSWER
-    if isinstance(error, ParamValidationError):
-        return Trouble.REFUSED
-    # Whatever else is wrong with List, Get may do.
-    if isinstance(error, ClientError) and (isinstance(ask, ListJobs) or error_code(error) in _REFUSALS):
-        return Trouble.REFUSED
-    return Trouble.NO_ANSWER
-
-
-_REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationException"})
 
 _loops: dict[tuple[asyncio.AbstractEventLoop, Connection], PollLoop] = {}
 _reported_at = -math.inf

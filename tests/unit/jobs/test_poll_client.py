@@ -1,13 +1,19 @@
-"""How the loop sorts what goes wrong with a look."""
+"""The client that polls: what it keeps, and how it sorts what goes wrong with a poll."""
 
 from __future__ import annotations
+
+import gc
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
 
+from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import Ask, GetJob, ListJobs, Trouble
-from airflow_bedrock.jobs.poll_loop import trouble_of
+from airflow_bedrock.jobs.poll_client import poll_client, trouble_of
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 
+OURS = ("botocore", "airflow_bedrock")
 LIST, GET = ListJobs(None), GetJob("job")
 
 
@@ -42,3 +48,34 @@ def test_only_what_is_plainly_about_the_question_is_a_refusal(
     """A refused List costs an hour of Gets; a refused Get ends a wait."""
     looks: list[tuple[Ask, Trouble]] = [(LIST, by_list), (GET, by_get)]
     assert [trouble_of(error, ask) for ask, _ in looks] == [trouble for _, trouble in looks]
+
+
+def test_a_client_keeps_only_what_polls_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each object of the process is walked by every full pass of the garbage collector, which holds up the loop."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://access-key:secret-key@/?region_name=us-east-1")
+    connection = Connection.of(aws_conn_id="aws_default", region_name=None, verify=None, config=None)
+    kinds = (CUSTOMIZATION_JOB, DEPLOYMENT)
+    client = poll_client(kinds, connection)
+    operations = {name for kind in kinds for name in (kind.get_operation, kind.list_operation)}
+    assert set(client.meta.service_model.operation_names) == operations
+    gc.collect()
+    # Of the dictionaries of the whole model there are 21,000, and of all endpoints 17,000 more.
+    assert len(reachable(client, dict)) < 3_000
+
+
+def reachable(start: object, kind: type) -> list[object]:
+    """Return what of a kind is reached from an object through dictionaries, lists and attributes of botocore."""
+    found, seen, left = [], set(), [start]
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, kind):
+            found.append(one)
+        left += [
+            other
+            for other in gc.get_referents(one)
+            if isinstance(other, (dict, list, tuple)) or type(other).__module__.startswith(OURS)
+        ]
+    return found

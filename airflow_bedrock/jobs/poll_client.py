@@ -1,0 +1,181 @@
+"""What the poll loop calls Bedrock with: one client in threads of its own, and what an error of a call means.
+
+A client costs time to make and objects to keep, each of which every full pass of the garbage collector walks, with the
+event loop held up: 31,000 for the whole of Bedrock's service model. So there is one for all kinds of resources, and it
+loads of the model only the operations that polls call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import ClientError, ParamValidationError
+from botocore.loaders import Loader
+
+from airflow_bedrock.aws_errors import error_code, is_about_credentials, is_not_found, is_throttled, is_transient
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.connection import Connection
+from airflow_bedrock.jobs.planner import PAGE_SIZE, Ask, GetJob, ListJobs, Trouble
+from airflow_bedrock.jobs.resources import Resource, Seen
+
+if TYPE_CHECKING:
+    import boto3
+    from mypy_boto3_bedrock import BedrockClient
+
+CALLS_AT_ONCE = 4
+
+# One attempt a call: the planner looks again anyway, and has to hear of throttling to slow everybody down.
+_CLIENT_CONFIG = Config(
+    retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30, max_pool_connections=CALLS_AT_ONCE
+)
+_REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationException"})
+
+
+class PollClient:
+    """Makes the calls, in threads of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._pool = ThreadPoolExecutor(max_workers=CALLS_AT_ONCE, thread_name_prefix="bedrock-poll")
+        self._client: BedrockClient | None = None
+        self._resources: set[Resource] = set()
+        self._making = asyncio.Lock()
+
+    async def ask(self, resource: Resource, ask: Ask) -> Any:
+        """Ask the service: one resource for GetJob; a page of them, and what continues after it, for ListJobs."""
+        async with self._making:
+            if resource not in self._resources:
+                self._resources.add(resource)
+                self._client = None
+            if self._client is None:
+                # Not run_in_executor: before Airflow 3.2, a hook finds its connection only from asgiref's threads.
+                make = sync_to_async(poll_client, thread_sensitive=False, executor=self._pool)
+                self._client = await make(tuple(self._resources), self._connection)
+        client = self._client
+        call = partial(_get, resource, ask) if isinstance(ask, GetJob) else partial(_list, resource, ask)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, call, client)
+        except Exception as error:
+            if is_about_credentials(error) and self._client is client:
+                self._client = None
+            raise
+
+    def close(self) -> None:
+        """Let the threads end, and the connections close, when the calls under way have."""
+        self._pool.shutdown(wait=False)
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def poll_client(resources: Collection[Resource], connection: Connection) -> BedrockClient:
+    """Make a client that can get and list these kinds of resources, and nothing else."""
+    hook = _PollHook(**connection.hook_parameters())
+    hook.operations = [name for resource in resources for name in (resource.get_operation, resource.list_operation)]
+    client = hook.get_client_type(region_name=hook.region_name, config=_CLIENT_CONFIG.merge(hook.config))
+    for resource in resources:
+        _read_pages_fast(client, resource)
+    return client
+
+
+class _PollHook(BedrockHook):
+    """A hook whose clients know some operations alone."""
+
+    operations: Collection[str] = ()
+
+    def get_client_type(self, *args: Any, **kwargs: Any) -> BedrockClient:
+        client: BedrockClient = super().get_client_type(*args, **kwargs)
+        self.loader.forget()
+        return client
+
+    def get_session(self, region_name: str | None = None, deferrable: bool = False) -> boto3.session.Session:
+        session: boto3.session.Session = super().get_session(region_name, deferrable)
+        core = session._session  # of boto3's session, botocore's, which alone takes a loader
+        self.loader = _PollLoader(core.get_component("data_loader").search_paths, self.operations)
+        core.register_component("data_loader", self.loader)
+        return session
+
+
+class _PollLoader(Loader):
+    """Loads what botocore knows of a service without the operations that are not called, and their shapes."""
+
+    def __init__(self, search_paths: Iterable[str], operations: Collection[str]) -> None:
+        super().__init__(extra_search_paths=[*search_paths], include_default_search_paths=False)
+        self._operations = operations
+
+    def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        model = super().load_service_model(service_name, type_name, api_version)
+        return _only(model, self._operations) if (service_name, type_name) == ("bedrock", "service-2") else model
+
+    def forget(self) -> None:
+        """Keep nothing of what was loaded; a client that is made has what it needs."""
+        self._cache.clear()  # type: ignore[attr-defined]  # its stubs leave it out
+
+
+def _only(model: dict[str, Any], operations: Collection[str]) -> dict[str, Any]:
+    """Return a service model of these operations and of the shapes that they name."""
+    kept = {name: model["operations"][name] for name in operations}
+    shapes: dict[str, Any] = {}
+    left: list[Any] = [kept]
+    while left:
+        node = left.pop()
+        if isinstance(node, list):
+            left += node
+        elif isinstance(node, dict):
+            left += node.values()
+            name = node.get("shape")
+            if isinstance(name, str) and name not in shapes:
+                shapes[name] = model["shapes"][name]
+                left.append(shapes[name])
+    return {**model, "operations": kept, "shapes": shapes}
+
+
+def _get(resource: Resource, ask: GetJob, client: BedrockClient) -> Seen:
+    return resource.read(getattr(client, xform_name(resource.get_operation))(**{resource.identifier: ask.identifier}))
+
+
+def _list(resource: Resource, ask: ListJobs, client: BedrockClient) -> tuple[list[Seen], str | None]:
+    arguments: dict[str, Any] = {"maxResults": PAGE_SIZE, "sortBy": "CreationTime", "sortOrder": "Descending"}
+    if ask.created_after is not None:
+        arguments[resource.created_after] = ask.created_after
+    if ask.token is not None:
+        arguments["nextToken"] = ask.token
+    if ask.status is not None:
+        arguments["statusEquals"] = ask.status
+    page: dict[str, Any] = getattr(client, xform_name(resource.list_operation))(**arguments)
+    return page["seen"], page["nextToken"]
+
+
+def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
+    """Read good answers of the resource's List in botocore's stead; the member ``seen`` is what is on the page."""
+
+    def read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+        if response_dict["status_code"] < 300:
+            seen, token = resource.read_page(response_dict["body"])
+            customized_response_dict.update(seen=seen, nextToken=token)
+            response_dict["body"] = b"{}"
+
+    client.meta.events.register(f"before-parse.bedrock.{resource.list_operation}", read)
+
+
+def trouble_of(error: Exception, ask: Ask) -> Trouble:
+    """Sort an error of a poll. What is not plainly about the request is no response, so that nothing ends by it."""
+    if is_not_found(error):
+        return Trouble.MISSING
+    if is_throttled(error):
+        return Trouble.THROTTLED
+    if is_transient(error) or is_about_credentials(error):
+        return Trouble.NO_ANSWER
+    if isinstance(error, ParamValidationError):
+        return Trouble.REFUSED
+    # Whatever else is wrong with List, Get may do.
+    if isinstance(error, ClientError) and (isinstance(ask, ListJobs) or error_code(error) in _REFUSALS):
+        return Trouble.REFUSED
+    return Trouble.NO_ANSWER
