@@ -42,8 +42,11 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors", ("customization",)),
         "hooks": _modules("hooks", ("bedrock", "registry")),
         "extra-links": [
-            f"airflow_bedrock.links.customization.{name}"
-            for name in ("CustomizationJobLink", "CustomModelLink", "OutputDataLink")
+            *(
+                f"airflow_bedrock.links.customization.{name}"
+                for name in ("CustomizationJobLink", "CustomModelLink", "OutputDataLink")
+            ),
+            "airflow_bedrock.links.evaluation.EvaluationReportLink",
         ],
         "triggers": _modules("triggers", ("customization", "deployment")),
         "config": {

@@ -208,6 +208,7 @@ A kept model is announced by the asset `support-router`, with its ARNs and its a
         answers_uri=FOLDER
         + "/answers",  # one place for all runs: what the base model has answered is not paid for again
         max_records="{{ params.test_records }}",
+        losses_by_epoch=wait.output["losses_by_epoch"],
     )
 
     @task.branch

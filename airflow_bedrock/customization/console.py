@@ -29,3 +29,12 @@ def s3_url(uri: str, job_arn: str) -> str:
     domain = _DOMAINS.get(partition)
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return f"https://{domain}/s3/buckets/{bucket}?region={region}&prefix={quote(key)}" if domain else ""
+
+
+def object_url(uri: str, region: str) -> str:
+    """Return the page of an S3 object, by the region of its bucket; empty for what is not on S3."""
+    if not uri.startswith("s3://"):
+        return ""
+    partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return f"https://{_DOMAINS[partition]}/s3/object/{bucket}?region={region}&prefix={quote(key)}"

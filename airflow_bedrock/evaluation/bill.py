@@ -43,9 +43,9 @@ class Bill:
         self._reserved = 0.0
         self._spent: dict[str, float] = {}
 
-    def priced(self, model_ids: Iterable[str]) -> list[str]:
+    def unpriced(self, model_ids: Iterable[str]) -> list[str]:
         """Return those of the models whose price is not known."""
-        return [model_id for model_id in model_ids if self._rates(model_id) is None]
+        return sorted(model_id for model_id in model_ids if self._rates(model_id) is None)
 
     def most(self, model_id: str, request: Mapping[str, Any]) -> float:
         """Return what a question may cost at most, about, in US dollars; 0 where the price is not known."""

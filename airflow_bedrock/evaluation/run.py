@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -19,7 +19,7 @@ from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.comparison import percentiles
 from airflow_bedrock.evaluation.metrics import Metric
 from airflow_bedrock.evaluation.records import Record, read
-from airflow_bedrock.evaluation.scoring import Rules, Scoring
+from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE, Rules, Scoring
 
 Lines = Callable[[], Iterator[bytes]]
 """Reads the file from its beginning."""
@@ -102,7 +102,7 @@ class Evaluation:
             asking.begin()
 
     def estimate(self, lines: Lines) -> tuple[int, float]:
-        """Return how many questions have no answer yet, and what they may cost at most, in US dollars."""
+        """Return how many questions have no answer yet, and what they may cost at most, about, in US dollars."""
         missing, most = 0, 0.0
         for record in self._records(lines):
             question = self._question(record)
@@ -111,6 +111,10 @@ class Evaluation:
                     missing += 1
                     most += self._bill.most(asking.model.model_id, question.request)
         return missing, most
+
+    def unpriced(self) -> list[str]:
+        """Return those models whose price is not known."""
+        return self._bill.unpriced({asking.model.model_id for asking in self._models.values()})
 
     def ask(self, lines: Lines) -> None:
         """Ask all models, each in a thread of its own.
@@ -161,6 +165,21 @@ class Evaluation:
             }
         return {**result, "parameters": dict(self._parameters), "slice_by": self._slice_by, "cost": self._bill.total}
 
+    def texts(self, lines: Lines, numbers: Container[int]) -> dict[int, dict[str, str]]:
+        """Return what was asked and answered in some records, by their numbers."""
+        return {
+            record.number: {
+                "prompt": record.prompt,
+                "reference": record.reference or "",
+                **{
+                    f"{role}'s answer": self._answered(self._models[role], self._question(record)).text
+                    for role in (CANDIDATE, BASELINE)
+                },
+            }
+            for record in self._records(lines)
+            if record.number in numbers
+        }
+
     def _answered(self, asking: Asking, question: Question) -> Answer:
         answer = asking.answer(question)
         if answer is None:
@@ -203,4 +222,15 @@ class _Tally:
             "output_tokens": self._tokens[1],
             "latency_ms": latency,
             "lengths": dict(zip(names, percentiles(self._lengths), strict=True)),
+            "histograms": {"lengths": histogram(self._lengths), "latency": histogram(self._latencies)},
         }
+
+
+def histogram(values: Sequence[int], bins: int = 24) -> list[tuple[float, float, int]]:
+    """Return where each bin begins and ends, and how many values it has; the last one has all that are greater."""
+    if not values:
+        return []
+    low, high = min(values), percentiles(values, (0.99,))[0] + 1
+    width = (high - low) / bins
+    counts = Counter(min(bins - 1, int((value - low) / width)) for value in values)
+    return [(low + place * width, low + (place + 1) * width, counts[place]) for place in range(bins)]

@@ -16,6 +16,7 @@ from airflow_bedrock import configuration
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.links.evaluation import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, join, place, same
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
     from airflow_bedrock.evaluation.answers import Answer
+    from airflow_bedrock.evaluation.asking import Asking
+    from airflow_bedrock.evaluation.bill import Rate
     from airflow_bedrock.evaluation.records import Record
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.prices import Figure
 
 CANDIDATE, BASELINE = "candidate", "baseline"
-_REPORT = "report.json"
+_REPORTS = ("report.html", "report.md", "report.json")
 
 
 def _metrics(value: Any) -> list[metric_names.Given]:
@@ -48,8 +52,8 @@ _MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a mod
 def _models(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(role, str) and role.isidentifier() for role in value):
         raise ValueError("must map names to models")
-    if {CANDIDATE, BASELINE, "report", "test"} & value.keys():
-        raise ValueError("must not name candidate, baseline, report or test")
+    if {CANDIDATE, BASELINE} & value.keys():
+        raise ValueError("must not name candidate, baseline")
     return {role: _MODEL(model) for role, model in value.items()}
 
 
@@ -57,6 +61,18 @@ def _mapping(value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError("must be a mapping")
     return dict(value)
+
+
+def _losses(value: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(value, Sequence) or not all(isinstance(one, Mapping) for one in value):
+        raise ValueError("must be the losses_by_epoch of a customization job's result")
+    return list(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be True or False")
+    return value
 
 
 _RULES: Mapping[str, Rule] = {
@@ -78,6 +94,9 @@ _RULES: Mapping[str, Rule] = {
     "minimum_gain": rendered(real(0)),
     "slice_by": optional(text),
     "max_slice_loss": optional(rendered(real(0))),
+    "losses_by_epoch": optional(_losses),
+    "show_texts": _flag,
+    "max_cost": optional(rendered(real(0))),
     "ready_timeout": real(0),
     "no_response_timeout": optional(real(0)),
     "kms_key_id": optional(named(text)),
@@ -92,12 +111,14 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     ask only what nobody has asked. Throttling slows it down and does not fail it. See docs/evaluation.md.
 
     Writes under ``output_uri``: ``candidate.jsonl`` and ``baseline.jsonl``, the answers in the form that a Bedrock
-    evaluation job takes as inference of your own (``precomputedInferenceSource``), and ``report.json``.
+    evaluation job takes as inference of your own (``precomputedInferenceSource``), and ``report.html``, ``report.md``
+    and ``report.json``. The task links to the report.
 
     Returns (XCom) a mapping: ``candidate`` and ``baseline``, each ``{model, accuracy, correct, n}``; ``wins``,
     ``losses``, ``ties``, ``p_value``; ``difference``: ``{metric, value, low, high}``, candidate minus baseline, with
     its interval; ``verdict``: ``better`` only if all of that lies above ``minimum_gain``, ``worse`` if it lies below
-    0, otherwise ``undecided``; ``reason``: why, in words; ``report_uri``.
+    0, otherwise ``undecided``; ``reason``: why, in words; ``cost`` in US dollars, as far as prices are known;
+    ``report_uri``, ``report_html_uri``.
 
     It needs the extra ``evaluation``.
 
@@ -129,6 +150,12 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     :param slice_by: the field of the records by whose values they are looked at apart, e.g. ``language``; names of
         fields within fields are joined by dots; ``reference`` is the reference answer.
     :param max_slice_loss: by how much of the first metric the candidate may be worse on any slice. (templated)
+    :param losses_by_epoch: the losses of the training job, for the report: ``losses_by_epoch`` of the customization's
+        result. (templated)
+    :param show_texts: whether the report shows prompts and answers, of the records on which the candidate wins or loses
+        most.
+    :param max_cost: US dollars: where the questions without an answer may cost more, the task fails before it asks the
+        first one. Prices are those of the package and of ``[bedrock] prices``. (templated)
     :param ready_timeout: seconds to wait for a model that is not ready yet.
     :param no_response_timeout: seconds without any answer of a model after which to give up; 0 for never. (default:
         ``[bedrock] no_response_timeout``, 3600)
@@ -141,6 +168,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"
+    operator_extra_links = (EvaluationReportLink(),)
     template_fields: Sequence[str] = (
         *AwsOperator.template_fields,
         "test_data_uri",
@@ -154,6 +182,8 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         "alpha",
         "minimum_gain",
         "max_slice_loss",
+        "losses_by_epoch",
+        "max_cost",
         "kms_key_id",
     )
 
@@ -178,6 +208,9 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         minimum_gain: float | str = 0.0,
         slice_by: str | None = None,
         max_slice_loss: float | str | None = None,
+        losses_by_epoch: Sequence[Mapping[str, Any]] | None = None,
+        show_texts: bool = False,
+        max_cost: float | str | None = None,
         ready_timeout: float = 600.0,
         no_response_timeout: float | None = None,
         kms_key_id: str | None = None,
@@ -203,6 +236,9 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         self.minimum_gain = minimum_gain
         self.slice_by = slice_by
         self.max_slice_loss = max_slice_loss
+        self.losses_by_epoch = losses_by_epoch
+        self.show_texts = show_texts
+        self.max_cost = max_cost
         self.ready_timeout = ready_timeout
         self.no_response_timeout = no_response_timeout
         self.kms_key_id = kms_key_id
@@ -227,12 +263,14 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
                 evaluation = self._evaluation(arguments, storage, folder, stack)
                 evaluation.check(lines)
                 evaluation.begin()
+                self._say_what_it_costs(evaluation, lines, arguments)
             with _told("What was answered is billed and kept: another try asks only the rest.", self.test_data_uri):
                 evaluation.ask(lines)
                 with ExitStack() as files:
                     roles = _roles(arguments)
                     output = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in roles}
                     result = evaluation.score(lines, [partial(_write, output, roles)])
+                self._report(evaluation, lines, result, arguments, folder)
                 return outputs(self._publish(storage, result, folder))
 
     def _evaluation(self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack) -> Evaluation:
@@ -254,12 +292,13 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
 
         answers_uri = arguments["answers_uri"] or join(self.output_uri, "answers")
         store = Store(storage.folder(answers_uri), configuration.environment(), arguments["answers_days"])
-        bill = Bill(lambda model_id: None)
+        models: dict[str, Asking] = {}
+        bill = Bill(lambda model_id: rates[model_id], arguments["max_cost"])
+        rates = _Rates(models, self.hook.conn_region_name)
         etag = lru_cache(maxsize=100_000)(storage.etag)
         runtime = stack.enter_context(closing(self._client(len(_roles(arguments)))))
         bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
         timeout = arguments["no_response_timeout"]
-        models = {}
         for role, model_id in _roles(arguments).items():
             answers = stack.enter_context(closing(Answers(folder / "answers" / role)))
             models[role] = Asking(
@@ -282,6 +321,45 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
             slice_by=arguments["slice_by"],
         )
 
+    def _say_what_it_costs(self, evaluation: Evaluation, lines: Lines, arguments: Mapping[str, Any]) -> None:
+        """Say what the questions may cost, before the first one.
+
+        :raises BedrockFatalError: that is more than ``max_cost``, or is not known.
+        """
+        missing, most = evaluation.estimate(lines)
+        unknown = evaluation.unpriced()
+        self.log.info("Questions to ask: %d, for at most about %.4f USD", missing, most)
+        if unknown:
+            self.log.info("No price is known for %s", ", ".join(unknown))
+        if (limit := arguments["max_cost"]) is None or not missing:
+            return
+        if unknown:
+            from airflow_bedrock.prices import HOW_TO_GIVE_ONE
+
+            raise BedrockFatalError(f"max_cost cannot be kept: no price is known for {unknown[0]}. {HOW_TO_GIVE_ONE}")
+        if most > limit:
+            raise BedrockFatalError(
+                f"{missing} questions may cost up to about {most:.4f} USD, more than max_cost, {limit:g} USD. "
+                "Raise max_cost, or lower max_records or max_tokens."
+            )
+
+    def _report(
+        self,
+        evaluation: Evaluation,
+        lines: Lines,
+        result: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+        folder: Path,
+    ) -> None:
+        from airflow_bedrock.evaluation import report
+
+        numbers = {entry["record"] for entries in result["most"].values() for entry in entries}
+        texts = evaluation.texts(lines, numbers) if arguments["show_texts"] else None
+        sections = report.sections(result, losses=arguments["losses_by_epoch"] or (), texts=texts)
+        title = f"Evaluation of {self.candidate_model_id}"
+        (folder / "report.md").write_text(report.markdown(title, sections), encoding="utf-8")
+        (folder / "report.html").write_text(report.page(title, sections), encoding="utf-8")
+
     def _client(self, models: int) -> BedrockRuntimeClient:
         """Return a client that does not retry, unless the user has said so: who asks finds the model's rate by that."""
         from botocore.config import Config
@@ -296,8 +374,8 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
 
     def _publish(self, storage: Storage, result: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         report = {**result, "test_data_uri": self.test_data_uri}
-        (folder / _REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-        for name in (*(f"{role}.jsonl" for role in result["models"]), _REPORT):
+        (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        for name in (*(f"{role}.jsonl" for role in result["models"]), *_REPORTS):
             storage.write(folder / name, join(self.output_uri, name))
         summary = {
             role: {name: model.get(name) for name in ("model", "accuracy", "correct", "n")}
@@ -310,10 +388,37 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
             "difference": {name: decides[name] for name in ("metric", "value", "low", "high")},
             "verdict": result["verdict"],
             "reason": result["reason"],
-            "report_uri": join(self.output_uri, _REPORT),
+            "cost": result["cost"],
+            "report_uri": join(self.output_uri, "report.json"),
+            "report_html_uri": join(self.output_uri, "report.html"),
+            "region_name": self.hook.conn_region_name,
         }
         self.log.info("Candidate against baseline: %s. %s", result["verdict"], result["reason"])
         return returned
+
+
+class _Rates(dict[str, "Rate | None"]):
+    """What a token of each model costs, by what the model is asked by; looked up once."""
+
+    def __init__(self, models: Mapping[str, Asking], region: str) -> None:
+        from airflow_bedrock.prices import prices
+
+        self._models = models
+        self._region = region
+        self._prices = prices(configuration.prices())
+
+    def __missing__(self, model_id: str) -> Rate | None:
+        from airflow_bedrock.evaluation.bill import Rate
+
+        if ":provisioned-model/" in model_id:
+            return self.setdefault(model_id, Rate(0.0, 0.0))  # it is paid by the hour, asked or not
+        itself = next(asking.itself for asking in self._models.values() if asking.model.model_id == model_id)
+        figures: tuple[Figure, Figure] = (
+            ("custom_input", "custom_output") if ":custom-model/" in itself else ("input", "output")
+        )
+        found = [self._prices.find(itself, figure, self._region) for figure in figures]
+        rate = Rate(*(float(price.cost(1)) for price in found if price)) if all(found) else None
+        return self.setdefault(model_id, rate)
 
 
 def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:
@@ -338,7 +443,7 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
     if {"test_data_uri", "output_uri"} <= found.keys():
         source, output = found["test_data_uri"], found["output_uri"]
         roles = (CANDIDATE, BASELINE, *found.get("other_models", ()))
-        if any(same(source, join(output, name)) for name in (*(f"{role}.jsonl" for role in roles), _REPORT)):
+        if any(same(source, join(output, name)) for name in (*(f"{role}.jsonl" for role in roles), *_REPORTS)):
             yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another place"
     if found.get("max_slice_loss") is not None and "slice_by" in found and found["slice_by"] is None:
         yield "max_slice_loss needs slice_by, which names the slices"

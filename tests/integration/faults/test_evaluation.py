@@ -239,3 +239,36 @@ def test_three_models_several_turns_tools_and_slices(service: Any, tmp_path: Pat
     assert set(report["slices"]) == {"de", "en"}
     assert report["models"]["base"]["latency_ms"] == {"p50": 1, "p90": 1, "p99": 1}
     assert report["parameters"] == {"inferenceConfig": {"maxTokens": 64, "temperature": 0.0}}
+
+
+MICRO, LITE = "amazon.nova-micro-v1:0", "amazon.nova-lite-v1:0"
+
+
+def test_max_cost_is_kept(service: Any, tmp_path: Path) -> None:
+    """What may cost more, or nobody knows how much, is not asked; what is kept already costs nothing."""
+    service.answers(answer("yes"))
+    models = {"candidate_model_id": MICRO, "baseline_model_id": LITE}
+    with pytest.raises(
+        BedrockFatalError, match=r"20 questions may cost up to about 0\.\d+ USD, .* No question was asked"
+    ):
+        evaluate(tmp_path, count=10, max_cost=0.00001, **models)
+    with pytest.raises(BedrockFatalError, match="no price is known for candidate"):
+        evaluate(tmp_path, max_cost=1, baseline_model_id=LITE)
+    assert service.requests == []
+    result = evaluate(tmp_path, count=10, max_cost=0.01, **models)
+    report = json.loads((tmp_path / "out/report.json").read_bytes())
+    assert result["cost"] == pytest.approx(sum(report["models"][role]["cost"] for role in ("candidate", "baseline")))
+    assert 0 < result["cost"] < 0.001
+    assert evaluate(tmp_path, count=10, max_cost=0, **models)["cost"] == 0
+
+
+def test_the_report_is_written_for_people(service: Any, tmp_path: Path) -> None:
+    """As HTML and as Markdown, with the losses of the training job; with texts only if allowed."""
+    service.answers(answer("no"), answer("yes"))
+    losses = [{"epoch": 1, "training_loss": 1.5}, {"epoch": 2, "training_loss": 0.5}]
+    result = evaluate(tmp_path, count=3, concurrency=1, losses_by_epoch=losses)
+    page = Path(result["report_html_uri"]).read_text()
+    assert "Losses of the training job" in page
+    assert "secret" not in page
+    evaluate(tmp_path, count=3, show_texts=True)
+    assert "secret" in (tmp_path / "out/report.md").read_text()

@@ -1,0 +1,260 @@
+"""The report of an evaluation for people: as Markdown, and as one HTML file that needs no network and no script."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_bedrock.evaluation import plots
+from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE
+
+Row = Sequence[object]
+
+_WORDS = {
+    "better": "The candidate is better than the baseline.",
+    "worse": "The candidate is worse than the baseline.",
+    "undecided": "The candidate cannot be called better than the baseline.",
+}
+_MOST_TEXT = 600  # characters of a text that are shown
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it.
+
+    :param text: a paragraph; empty for none.
+    :param table: its first row is the heading.
+    :param plot: an SVG, for the HTML.
+    """
+
+    title: str
+    text: str = ""
+    table: Sequence[Row] = ()
+    plot: str = ""
+
+
+def sections(
+    result: Mapping[str, Any],
+    *,
+    losses: Sequence[Mapping[str, Any]] = (),
+    texts: Mapping[int, Mapping[str, str]] | None = None,
+) -> list[Section]:
+    """Return the report.
+
+    :param result: of :meth:`airflow_bedrock.evaluation.run.Evaluation.score`.
+    :param losses: of the training job, by epoch: ``losses_by_epoch`` of the customization's result.
+    :param texts: by number of the record and by what they are, of the records on which the candidate wins or loses
+        most; None where they are not to be shown.
+    """
+    found = [_verdict(result), _models(result), _differences(result)]
+    found += [_most(result, kind, texts) for kind in ("losses", "wins")]
+    if result["slices"]:
+        found.append(_slices(result))
+    found += _labels(result)
+    found += [_took(result), _asked(result)]
+    if losses:
+        found.append(_losses(losses))
+    return found
+
+
+def markdown(title: str, report: Iterable[Section]) -> str:
+    """Return the report as Markdown, without its plots."""
+    lines = [f"# {_plain(title)}", ""]
+    for section in report:
+        lines += [f"## {section.title}", ""]
+        if section.text:
+            lines += [_plain(section.text), ""]
+        if section.table:
+            heading, *rows = section.table
+            lines += [_line(heading), "|" + "---|" * len(heading), *map(_line, rows), ""]
+    return "\n".join(lines)
+
+
+def page(title: str, report: Iterable[Section]) -> str:
+    """Return the report as one HTML file, with its plots in it."""
+    body = "".join(
+        f"<section><h2>{html.escape(section.title)}</h2>"
+        + (f"<p>{html.escape(section.text)}</p>" if section.text else "")
+        + _html_table(section.table)
+        + (f"<figure>{section.plot}</figure>" if section.plot else "")
+        + "</section>\n"
+        for section in report
+    )
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}</body></html>\n"
+    )
+
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid #d0d7de }
+table { border-collapse: collapse; display: block; overflow-x: auto } figure { margin: 1rem 0; overflow-x: auto }
+th, td { border-bottom: 1px solid #e5e9ee; padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
+td { white-space: pre-wrap; overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
+section:first-of-type p { font-size: 1.15rem } svg { max-width: 100%; height: auto }
+"""
+
+
+def _verdict(result: Mapping[str, Any]) -> Section:
+    asked_for = f" by more than {result['minimum_gain']:g}" if result["minimum_gain"] else ""
+    words = _WORDS[result["verdict"]].replace("better than the baseline", f"better than the baseline{asked_for}")
+    confidence = f"{100 * (1 - result['alpha']):g} %"
+    return Section(
+        "Verdict", f"{words} {result['reason']} {result['records']} records, intervals at {confidence} confidence."
+    )
+
+
+def _models(result: Mapping[str, Any]) -> Section:
+    names = list(result["models"][CANDIDATE]["metrics"])
+    rows = [
+        [role, model["model"], *(_interval(model["metrics"][name], sign=False) for name in names)]
+        for role, model in result["models"].items()
+    ]
+    plotted = [
+        {"model": role, "metric": name, **model["metrics"][name]}
+        for role, model in result["models"].items()
+        for name in names
+    ]
+    return Section("Models", table=[["", "model", *names], *rows], plot=plots.intervals(plotted, "model", "metric"))
+
+
+def _differences(result: Mapping[str, Any]) -> Section:
+    heading = ["candidate minus", "metric", "difference", "p", "wins", "losses", "ties"]
+    rows = [
+        [role, name, _interval(one), f"{one['p_value']:.2g}", one["wins"], one["losses"], one["ties"]]
+        for role, metrics in result["differences"].items()
+        for name, one in metrics.items()
+    ]
+    return Section(
+        "Differences",
+        "p is of McNemar's exact test for metrics that are right or wrong, and of the bootstrap for others.",
+        [heading, *rows],
+    )
+
+
+def _most(result: Mapping[str, Any], kind: str, texts: Mapping[int, Mapping[str, str]] | None) -> Section:
+    verb = "loses" if kind == "losses" else "wins"
+    entries = result["most"][kind]
+    if not entries:
+        return Section(f"Where the candidate {verb}", "On no record.")
+    columns = list(texts[entries[0]["record"]]) if texts else []
+    rows = [
+        [
+            entry["record"],
+            f"{entry[CANDIDATE]:.3f}",
+            f"{entry[BASELINE]:.3f}",
+            *(_cut(texts[entry["record"]][column]) for column in columns if texts),
+        ]
+        for entry in entries
+    ]
+    hidden = "" if texts else " Their texts are not shown."
+    return Section(
+        f"Where the candidate {verb} most",
+        f"{len(rows)} records, by {result['metric']}.{hidden}",
+        [["record", CANDIDATE, BASELINE, *columns], *rows],
+    )
+
+
+def _slices(result: Mapping[str, Any]) -> Section:
+    rows = [
+        [name, one["records"], _interval(one), one["wins"], one["losses"], one["ties"]]
+        for name, one in result["slices"].items()
+    ]
+    rule = result["max_slice_loss"]
+    text = f"By {result['slice_by']}; candidate minus baseline, {result['metric']}. "
+    text += f"Each interval is at {100 * (1 - result['alpha'] / len(rows)):.4g} % confidence, for {len(rows)} slices."
+    text += "" if rule is None else f" None may be worse by more than {rule:g}."
+    plotted = [{"slice": name, "what": "difference", **one} for name, one in result["slices"].items()]
+    heading = ["slice", "records", "difference", "wins", "losses", "ties"]
+    return Section("Slices", text, [heading, *rows], plots.intervals(plotted, "slice", "what", zero=True))
+
+
+def _labels(result: Mapping[str, Any]) -> list[Section]:
+    if not result["labels"]:
+        return []
+    found = []
+    for role, labels in result["labels"].items():
+        rows = [
+            [one["label"], *(f"{one[name]:.3f}" for name in ("precision", "recall", "f1")), round(one["support"])]
+            for one in labels["by_label"]
+        ]
+        table = [["label", "precision", "recall", "F1", "records"], *rows]
+        found.append(Section(f"Labels: {role}", table=table, plot=plots.confusion(labels["confusion"])))
+    return found
+
+
+def _took(result: Mapping[str, Any]) -> Section:
+    heading = ["", "asked now", "input tokens", "output tokens", "cost", "latency p50 / p90 / p99", "answers cut off"]
+    rows = []
+    for role, model in result["models"].items():
+        latency, cost = model["latency_ms"], model["cost"]
+        rows.append(
+            [
+                role,
+                f"{model['asked']} of {model['n']}",
+                f"{model['input_tokens']:,}",
+                f"{model['output_tokens']:,}",
+                "not known" if cost is None else f"{cost:.4f} USD",
+                " / ".join(f"{value:,} ms" for value in latency.values()) if latency else "not known",
+                model["stop_reasons"].get("max_tokens", 0),
+            ]
+        )
+    text = "Tokens are of all answers; the cost is of those that were asked for now, the others were paid for before."
+    return Section("Tokens, money and time", text, [heading, *rows], plots.histograms(result["models"]))
+
+
+def _asked(result: Mapping[str, Any]) -> Section:
+    rows = [[role, model["model"], model["answered_by"]] for role, model in result["models"].items()]
+    text = "Parameters: " + ", ".join(f"{name} {value}" for name, value in _flat(result["parameters"])) + "."
+    return Section("What was asked", text, [["", "asked as", "answered by"], *rows])
+
+
+def _losses(losses: Sequence[Mapping[str, Any]]) -> Section:
+    names = list(dict.fromkeys(name for one in losses for name in one))
+    rows = [[_number(one.get(name)) for name in names] for one in losses]
+    return Section("Losses of the training job", table=[names, *rows], plot=plots.losses(losses))
+
+
+def _flat(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [pair for member in parameters.values() for pair in member.items()]
+
+
+def _interval(one: Mapping[str, float], *, sign: bool = True) -> str:
+    form = "+.4f" if sign else ".4f"
+    return f"{one['value']:{form}} [{one['low']:{form}}, {one['high']:{form}}]"
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
+
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def _plain(text: object) -> str:
+    """Return text that Markdown shows as it is, in one line."""
+    return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def _line(row: Row) -> str:
+    return "| " + " | ".join(map(_plain, row)) + " |"
+
+
+def _html_table(table: Sequence[Row]) -> str:
+    if not table:
+        return ""
+    heading, *rows = table
+    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in heading)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

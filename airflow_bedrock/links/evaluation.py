@@ -1,0 +1,24 @@
+"""The link to an evaluation's report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
+
+from airflow_bedrock.customization.console import object_url
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
+
+
+class EvaluationReportLink(BaseOperatorLink):
+    """The report, in the AWS console, which opens it for who may read the bucket."""
+
+    name = "Evaluation report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty while there is no report, and for one that is not on S3."""
+        uri = XCom.get_value(ti_key=ti_key, key="report_html_uri")
+        region = XCom.get_value(ti_key=ti_key, key="region_name")
+        return object_url(uri, region) if uri and region else ""
