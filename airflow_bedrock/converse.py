@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import time
@@ -94,10 +95,8 @@ class ConverseModel:
         :raises Later: no answer was to be had, but may be later.
         :raises BedrockFatalError: the service refused the question for good.
         """
-        asked = {"airflow-bedrock": "evaluation", "airflow-bedrock-question": key[:32]} if key else {}
-        metadata: Any = {"requestMetadata": asked} if asked else {}
         try:
-            return _answer(self._runtime.converse(modelId=self.model_id, **metadata, **request))
+            return self._call(request, key)
         except (BotoCoreError, ClientError) as error:
             failure = self._failure(error)
             if isinstance(failure, BedrockFatalError):
@@ -105,6 +104,11 @@ class ConverseModel:
                 raise failure from None
             not_ready = isinstance(error, ClientError) and error_code(error) == "ModelNotReadyException"
             raise Later(failure, not_ready=not_ready) from None
+
+    def _call(self, request: Mapping[str, Any], key: str) -> Answer:
+        asked = {"airflow-bedrock": "evaluation", "airflow-bedrock-question": key[:32]} if key else {}
+        metadata: Any = {"requestMetadata": asked} if asked else {}
+        return _answer(self._runtime.converse(modelId=self.model_id, **metadata, **request))
 
     def ask_when_ready(self, request: Mapping[str, Any], ready_timeout: float) -> Answer:
         """Return the answer to one question, and wait for a model that is not ready.
@@ -134,6 +138,19 @@ class ConverseModel:
         }.get(code, "")
         kind = BedrockError if is_transient(error) else BedrockFatalError
         return kind(f"Model {self.model_id} did not answer: {code} ({text}). {advice}".rstrip())
+
+
+class EmbeddingModel(ConverseModel):
+    """A model that embeds texts: InvokeModel of Titan Text Embeddings.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html
+    """
+
+    def _call(self, request: Mapping[str, Any], key: str) -> Answer:
+        response = self._runtime.invoke_model(modelId=self.model_id, body=json.dumps(request).encode())
+        with response["body"] as body:
+            said = json.loads(body.read())
+        return Answer(json.dumps(said["embedding"]), "end_turn", said.get("inputTextTokenCount", 0))
 
 
 def _answer(response: ConverseResponseTypeDef) -> Answer:

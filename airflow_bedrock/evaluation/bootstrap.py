@@ -103,4 +103,4 @@ def interval(values: Floats, alpha: float, count: int) -> tuple[float, float]:
 def p_value(values: Floats) -> float:
     """Return the two-sided p-value of "there is no difference": twice the smaller share of the draws beyond zero."""
     beyond = 1 + min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
-    return min(1.0, 2 * beyond / (1 + len(values)))
+    return min(1.0, 2 * int(beyond) / (1 + len(values)))

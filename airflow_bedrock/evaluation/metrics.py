@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from airflow_bedrock.base_models import document
+
 if TYPE_CHECKING:
     from airflow_bedrock.evaluation.bootstrap import Floats
 
@@ -160,6 +162,38 @@ def _json_fields(fields: Sequence[str] | None = None) -> Metric:
     return Metric("json_fields", lambda answer, reference: json_fields(answer, reference, fields))
 
 
+def _judge(
+    model_id: str,
+    rubric: str | None = None,
+    pairwise: bool = False,
+    label_field: str | None = None,
+    allow_cross_region: bool = False,
+    max_tokens: int = 64,
+) -> Metric:
+    """A judge: see docs/evaluation.md."""
+    from airflow_bedrock.evaluation.judge import RUBRIC, PairwiseJudge, RubricJudge
+
+    kind = PairwiseJudge if pairwise else RubricJudge
+    return kind("judge", model_id, rubric or RUBRIC, label_field, max_tokens)
+
+
+def _embedding_similarity(model_id: str = "amazon.titan-embed-text-v2:0", allow_cross_region: bool = False) -> Metric:
+    from airflow_bedrock.evaluation.judge import EmbeddingSimilarity
+
+    return EmbeddingSimilarity(model_id)
+
+
+def _stays_in_its_region(model_id: object) -> bool:
+    """Whether a model answers in the region that is asked, and the texts go nowhere else."""
+    if (
+        not isinstance(model_id, str)
+        or ":inference-profile/" in model_id
+        or "application-inference-profile" in model_id
+    ):
+        return False
+    return model_id.partition(".")[0] not in (*document().geographies, "global")
+
+
 METRICS: Mapping[str, Callable[..., Metric] | str] = {
     "exact_match": lambda: Metric("exact_match", exact_match, right_or_wrong=True),
     "accuracy": lambda: Metric("accuracy", exact_match, right_or_wrong=True),
@@ -173,6 +207,8 @@ METRICS: Mapping[str, Callable[..., Metric] | str] = {
     "json_valid": lambda: Metric("json_valid", json_valid, right_or_wrong=True, needs_reference=False),
     "json_fields": _json_fields,
     "regex": _regex,
+    "judge": _judge,
+    "embedding_similarity": _embedding_similarity,
 }
 """By name, what makes the metric, or where that is."""
 
@@ -201,6 +237,12 @@ def check(given: Given) -> None:
             re.compile(parameters["pattern"])
     except (TypeError, re.error) as error:
         raise ValueError(f"metric {name}: {error}") from error
+    model_id = parameters.get("model_id")
+    if model_id and not parameters.get("allow_cross_region") and not _stays_in_its_region(model_id):
+        raise ValueError(
+            f"metric {name}: {model_id} may send prompts and answers to other regions. Name a model of the region, or "
+            "give allow_cross_region=True"
+        )
 
 
 def metric(given: Given) -> Metric:

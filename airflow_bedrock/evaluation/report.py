@@ -54,6 +54,7 @@ def sections(
     if result["slices"]:
         found.append(_slices(result))
     found += _labels(result)
+    found += _asked_about(result)
     found += [_took(result), _asked(result)]
     if losses:
         found.append(_losses(losses))
@@ -188,6 +189,20 @@ def _labels(result: Mapping[str, Any]) -> list[Section]:
         table = [["label", "precision", "recall", "F1", "records"], *rows]
         found.append(Section(f"Labels: {role}", table=table, plot=plots.confusion(labels["confusion"])))
     return found
+
+
+def _asked_about(result: Mapping[str, Any]) -> list[Section]:
+    if not (found := result["asked_about"]):
+        return []
+    heading = ["metric", "model", "asked now", "cost", "replies not readable", "agrees with people", "kappa"]
+    rows = []
+    for name, one in found.items():
+        cost, share = one["cost"], one.get("agreement")
+        agrees = "no labels" if share is None else f"{100 * share:.1f} % of {one['labelled']}"
+        money = "not known" if cost is None else f"{cost:.4f} USD"
+        kappa = _number(one.get("kappa"))
+        rows.append([name, one["model"], one["asked"], money, one.get("unreadable", 0), agrees, kappa])
+    return [Section("Models that judge", table=[heading, *rows])]
 
 
 def _took(result: Mapping[str, Any]) -> Section:

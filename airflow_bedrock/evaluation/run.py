@@ -17,6 +17,7 @@ from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.asking import Asking, Question
 from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.comparison import percentiles
+from airflow_bedrock.evaluation.judge import AskingMetric
 from airflow_bedrock.evaluation.metrics import Metric
 from airflow_bedrock.evaluation.records import Record, read
 from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE, Rules, Scoring
@@ -37,6 +38,7 @@ class Evaluation:
 
     :param models: by role: candidate, baseline, and any others.
     :param metrics: the first one decides.
+    :param asked_about: by the names of the metrics that ask another model: that model.
     :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
     :param max_records: how many records to ask, drawn by their hash; None for all.
     :param slice_by: the field by whose values records are looked at apart; None for no slices.
@@ -49,6 +51,7 @@ class Evaluation:
         rules: Rules,
         bill: Bill,
         *,
+        asked_about: Mapping[str, Asking] | None = None,
         parameters: Mapping[str, Any],
         max_records: int | None = None,
         slice_by: str | None = None,
@@ -57,6 +60,7 @@ class Evaluation:
         self._metrics = metrics
         self._rules = rules
         self._bill = bill
+        self._asked_about = asked_about or {}
         self._parameters = parameters
         self._max_records = max_records
         self._slice_by = slice_by
@@ -98,7 +102,7 @@ class Evaluation:
 
     def begin(self) -> None:
         """Find out which models answer, and take in what they have answered before."""
-        for asking in self._models.values():
+        for asking in self._all():
             asking.begin()
 
     def estimate(self, lines: Lines) -> tuple[int, float]:
@@ -114,7 +118,7 @@ class Evaluation:
 
     def unpriced(self) -> list[str]:
         """Return those models whose price is not known."""
-        return self._bill.unpriced({asking.model.model_id for asking in self._models.values()})
+        return self._bill.unpriced({asking.model.model_id for asking in self._all()})
 
     def ask(self, lines: Lines) -> None:
         """Ask all models, each in a thread of its own.
@@ -133,6 +137,18 @@ class Evaluation:
                     asking.stop()
         for one in running:
             one.result()
+        for metric in self._metrics:
+            if isinstance(metric, AskingMetric):
+                asking = self._asked_about[metric.name]
+                asking.run(self._about(metric, lines), self.count * len(self._models))
+
+    def _about(self, metric: AskingMetric, lines: Lines) -> Iterator[Question]:
+        for record in self._records(lines):
+            texts = {role: answer.text for role, answer in self._answers(record).items()}
+            yield from (Question(record.number, request) for request in metric.requests(record, texts))
+
+    def _all(self) -> list[Asking]:
+        return [*self._models.values(), *self._asked_about.values()]
 
     def score(self, lines: Lines, told: Iterable[Told] = ()) -> dict[str, Any]:
         """Score the answers, and return the result: that of :class:`Scoring`, with what each model took and cost.
@@ -142,13 +158,13 @@ class Evaluation:
         scoring = Scoring(list(self._models), self._metrics, self._rules)
         tallies = {role: _Tally() for role in self._models}
         for record in self._records(lines):
-            question = self._question(record)
-            answers = {role: self._answered(asking, question) for role, asking in self._models.items()}
+            answers = self._answers(record)
             for role, answer in answers.items():
                 tallies[role].add(answer)
             texts = {role: answer.text for role, answer in answers.items()}
+            given = self._given(record, texts)
             try:
-                scoring.add(record.number, record.reference, texts, slice_name=self._slice(record))
+                scoring.add(record.number, record.reference, texts, slice_name=self._slice(record), given=given)
             except ValueError as error:
                 raise ValueError(f"Record {record.number}: {error}") from error
             for one in told:
@@ -163,7 +179,38 @@ class Evaluation:
                 "asked": asking.progress.asked,
                 "cost": self._bill.spent(asking.model.model_id),
             }
-        return {**result, "parameters": dict(self._parameters), "slice_by": self._slice_by, "cost": self._bill.total}
+        asked_about = {
+            metric.name: {
+                "model": metric.model_id,
+                "asked": self._asked_about[metric.name].progress.asked,
+                "cost": self._bill.spent(metric.model_id),
+                **metric.result(),
+            }
+            for metric in self._metrics
+            if isinstance(metric, AskingMetric)
+        }
+        return {
+            **result,
+            "asked_about": asked_about,
+            "parameters": dict(self._parameters),
+            "slice_by": self._slice_by,
+            "cost": self._bill.total,
+        }
+
+    def _answers(self, record: Record) -> dict[str, Answer]:
+        question = self._question(record)
+        return {role: self._answered(asking, question) for role, asking in self._models.items()}
+
+    def _given(self, record: Record, texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
+        """Return the scores of those metrics that ask another model."""
+        given = {}
+        for metric in self._metrics:
+            if isinstance(metric, AskingMetric):
+                asking = self._asked_about[metric.name]
+                questions = [Question(record.number, request) for request in metric.requests(record, texts)]
+                replies = [self._answered(asking, question).text for question in questions]
+                given[metric.name] = metric.scores(record, texts, replies)
+        return given
 
     def texts(self, lines: Lines, numbers: Container[int]) -> dict[int, dict[str, str]]:
         """Return what was asked and answered in some records, by their numbers."""

@@ -143,8 +143,9 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
     :param concurrency: how many questions are under way at once for each model, at most; fewer while it throttles.
     :param metrics: one or several of ``exact_match``, ``accuracy``, ``macro_f1``, ``token_f1``, ``rouge_l``, ``chrf``,
-        ``corpus_chrf``, ``sentence_bleu``, ``corpus_bleu``, ``json_valid``, ``json_fields``, ``regex``; a mapping of
-        ``name`` and the metric's parameters; or a function of answer and reference. The first one decides.
+        ``corpus_chrf``, ``sentence_bleu``, ``corpus_bleu``, ``json_valid``, ``json_fields``, ``regex``, ``judge``,
+        ``embedding_similarity``; a mapping of ``name`` and the metric's parameters; or a function of answer and
+        reference. The first one decides.
     :param alpha: significance level of the verdict, between 0 and 1. (templated)
     :param minimum_gain: by how much of the first metric the candidate must be better, at least. (templated)
     :param slice_by: the field of the records by whose values they are looked at apart, e.g. ``language``; names of
@@ -276,6 +277,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     def _evaluation(self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack) -> Evaluation:
         """Put together what evaluates; nothing is asked yet."""
         try:
+            from airflow_bedrock.evaluation.judge import AskingMetric
             from airflow_bedrock.evaluation.run import Evaluation
             from airflow_bedrock.evaluation.scoring import Rules
 
@@ -284,7 +286,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
             raise BedrockFatalError(
                 f"Task {self.task_id} needs {error.name or error}: install airflow-bedrock[evaluation]."
             ) from error
-        from airflow_bedrock.converse import ConverseModel
+        from airflow_bedrock.converse import ConverseModel, EmbeddingModel
         from airflow_bedrock.evaluation.answers import Answers, Store, key_of
         from airflow_bedrock.evaluation.asking import Asking
         from airflow_bedrock.evaluation.bill import Bill
@@ -294,28 +296,39 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         store = Store(storage.folder(answers_uri), configuration.environment(), arguments["answers_days"])
         models: dict[str, Asking] = {}
         bill = Bill(lambda model_id: rates[model_id], arguments["max_cost"])
-        rates = _Rates(models, self.hook.conn_region_name)
+        priced: dict[str, Asking] = {}
+        rates = _Rates(priced, self.hook.conn_region_name)
         etag = lru_cache(maxsize=100_000)(storage.etag)
         runtime = stack.enter_context(closing(self._client(len(_roles(arguments)))))
         bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
         timeout = arguments["no_response_timeout"]
-        for role, model_id in _roles(arguments).items():
-            answers = stack.enter_context(closing(Answers(folder / "answers" / role)))
-            models[role] = Asking(
-                ConverseModel(runtime, bedrock, model_id),
-                answers,
+
+        def asking(name: str, model: ConverseModel) -> Asking:
+            return Asking(
+                model,
+                stack.enter_context(closing(Answers(folder / "answers" / name))),
                 store,
-                keys=lambda model, request: key_of(model, request, map(etag, _media(request))),
+                keys=lambda itself, request: key_of(itself, request, map(etag, _media(request))),
                 bill=bill,
                 most=arguments["concurrency"],
                 no_response_timeout=configuration.no_response_timeout() if timeout is None else timeout,
                 ready_timeout=arguments["ready_timeout"],
             )
+
+        for role, model_id in _roles(arguments).items():
+            models[role] = asking(role, ConverseModel(runtime, bedrock, model_id))
+        asked_about = {}
+        for one in metrics:
+            if isinstance(one, AskingMetric):
+                kind = EmbeddingModel if one.embeds else ConverseModel
+                asked_about[one.name] = asking(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
+        priced.update(models, **asked_about)
         return Evaluation(
             models,
             metrics,
             Rules(**{name: arguments[name] for name in ("alpha", "minimum_gain", "max_slice_loss")}),
             bill,
+            asked_about=asked_about,
             parameters=_parameters(arguments),
             max_records=arguments["max_records"],
             slice_by=arguments["slice_by"],
@@ -445,6 +458,9 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
         roles = (CANDIDATE, BASELINE, *found.get("other_models", ()))
         if any(same(source, join(output, name)) for name in (*(f"{role}.jsonl" for role in roles), *_REPORTS)):
             yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another place"
+    pairwise = any(isinstance(one, Mapping) and one.get("pairwise") for one in found.get("metrics", ()))
+    if pairwise and found.get("other_models"):
+        yield "a pairwise judge compares candidate and baseline alone: leave other_models out"
     if found.get("max_slice_loss") is not None and "slice_by" in found and found["slice_by"] is None:
         yield "max_slice_loss needs slice_by, which names the slices"
 

@@ -93,7 +93,7 @@ def test_kills_at_ten_random_points_and_then_two_workers_at_once(local: LocalBed
     given = arguments(local)
     moments = random.Random(14)  # noqa: S311  # the same each time
     found = run(given, [moments.uniform(0.3, 0.9) for _ in range(10)], workers=2)
-    one, other = found["results"]
+    one, other = ({**result, "cost": None} for result in found["results"])  # each has paid its own
     assert one == other
     assert one["candidate"]["n"] == QUESTIONS
     for model_id in (MICRO, LITE):
@@ -135,7 +135,7 @@ def test_a_throttle_storm_fails_nothing(local: LocalBedrock) -> None:
     assert result["candidate"]["n"] == 30
     for model_id in (MICRO, LITE):
         assert len(asked(local, model_id, answered=True)) == 30
-    assert sum(call.error == "ThrottlingException" for call in local.calls.of("Converse")) > 60
+    assert sum(call.error == "ThrottlingException" for call in local.calls.of("Converse")) >= 60
 
 
 @pytest.fixture(scope="module")

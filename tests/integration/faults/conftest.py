@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -43,6 +44,8 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             request = json.loads(body or b"{}")
+            if self.path.startswith("/model/"):
+                request["modelId"] = unquote(self.path.split("/")[2])  # which the runtime's requests have in their path
             with lock:
                 service.requests.append(request)
             status, answer = service.route(self.path) if service.route else service.script(request)

@@ -6,6 +6,7 @@ import gzip
 import json
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,63 @@ def test_the_report_is_written_for_people(service: Any, tmp_path: Path) -> None:
     assert "secret" not in page
     evaluate(tmp_path, count=3, show_texts=True)
     assert "secret" in (tmp_path / "out/report.md").read_text()
+
+
+def judged(text: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]:
+    """The candidate says yes, the others no, and the judge what the function makes of the data."""
+
+    def script(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if request["modelId"] == MICRO:
+            return answer(text(json.loads(request["messages"][0]["content"][0]["text"])))
+        return answer("yes" if request["modelId"] == "candidate" else "no")
+
+    return script
+
+
+def test_a_judge_by_rubric_and_what_people_say(service: Any, tmp_path: Path) -> None:
+    """Grades are scores, kept as answers are, and held against the labels of a person."""
+    service.script = judged(lambda shown: '{"score": 5}' if shown["answer"] == "yes" else 'So: {"score": 2}')
+    labels = ["candidate", "candidate", "tie", "nobody"]
+    records = (json.dumps({"prompt": f"question {n}", "person": label}) for n, label in enumerate(labels))
+    (tmp_path / "unlabelled.jsonl").write_text("\n".join(records))
+    judge = {"name": "judge", "model_id": MICRO, "label_field": "person"}
+    evaluate(tmp_path, test_data_uri=str(tmp_path / "unlabelled.jsonl"), metrics=[judge])
+    report = json.loads((tmp_path / "out/report.json").read_bytes())
+    grades = [report["models"][role]["metrics"]["judge"]["value"] for role in ("candidate", "baseline")]
+    assert grades == [1.0, 0.25]
+    found = report["asked_about"]["judge"]
+    assert (found["asked"], found["labelled"], found["unreadable"]) == (8, 3, 0)
+    assert (found["agreement"], found["kappa"]) == (pytest.approx(2 / 3), pytest.approx(0))
+    assert found["cost"] > 0
+    service.requests.clear()
+    evaluate(tmp_path, test_data_uri=str(tmp_path / "unlabelled.jsonl"), metrics=[judge])
+    assert service.requests == []
+
+
+def test_position_cannot_decide(service: Any, tmp_path: Path) -> None:
+    """A judge who always prefers the first answer has said nothing; one that cannot be read neither."""
+    for said in ('{"better": "A"}', "I like both."):
+        service.script = judged(lambda shown, said=said: said)  # type: ignore[misc]
+        out = str(tmp_path / said[:3])
+        judge = {"name": "judge", "model_id": MICRO, "pairwise": True}
+        evaluate(tmp_path, count=12, metrics=[judge], output_uri=out)
+        report = json.loads(Path(out, "report.json").read_bytes())
+        assert report["models"]["candidate"]["metrics"]["judge"]["value"] == 0.5
+        assert report["verdict"] == "undecided"
+        assert report["asked_about"]["judge"]["unreadable"] == (24 if said.startswith("I") else 0)
+
+
+def test_embeddings(service: Any, tmp_path: Path) -> None:
+    """The cosine of answer and reference, through Bedrock."""
+    vectors = {"yes": [3.0, 4.0], "no": [4.0, 3.0]}
+
+    def script(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "inputText" in request:
+            return 200, {"embedding": vectors[request["inputText"]], "inputTextTokenCount": 1}
+        return answer("no")
+
+    service.script = script
+    evaluate(tmp_path, count=2, metrics="embedding_similarity")
+    report = json.loads((tmp_path / "out/report.json").read_bytes())
+    assert report["models"]["candidate"]["metrics"]["embedding_similarity"]["value"] == pytest.approx(0.96)
+    assert sum("inputText" in request for request in service.requests) == 2, "each text is embedded once"

@@ -128,7 +128,7 @@ def test_metrics_by_name_and_by_function(given_metric: Any, answer: str, referen
     assert metric(given_metric).score(answer, reference) == pytest.approx(score)
 
 
-REFERENCED = sorted({*METRICS} - {"regex", "json_valid", "json_fields"})
+REFERENCED = sorted({*METRICS} - {"regex", "json_valid", "json_fields", "judge", "embedding_similarity"})
 
 
 @pytest.mark.parametrize("name", REFERENCED)
@@ -152,6 +152,9 @@ def test_metrics_go_from_0_to_1(name: str, text: str, other: str) -> None:
         ({"name": "regex", "pattern": "("}, "metric regex: missing \\)"),
         ({"name": "chrf", "order": 3}, "chrf takes no parameters"),
         (7, "no metric 7"),
+        ({"name": "judge", "model_id": "us.amazon.nova-pro-v1:0"}, "to other regions"),
+        ({"name": "judge", "model_id": "global.anthropic.claude-sonnet-4-5-20250929-v1:0"}, "to other regions"),
+        ({"name": "judge"}, "missing a required argument: 'model_id'"),
     ],
 )
 def test_what_is_no_metric(given_metric: Any, message: str) -> None:

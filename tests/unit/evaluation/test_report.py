@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from airflow_bedrock.evaluation import Rules, metric
@@ -111,6 +112,7 @@ def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any
     """Verdict, intervals, slices, labels, costs, losses; no script, no image, no address that is loaded."""
     result, text, html = report
     assert result["verdict"] == "better"
+    assert msgspec.json.decode(msgspec.json.encode(result))["records"] == 60
     assert result["cost"] == pytest.approx(
         sum(60 * 20 * 1e-6 + 2e-6 * m["output_tokens"] for m in result["models"].values())
     )
