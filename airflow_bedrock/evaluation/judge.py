@@ -64,9 +64,9 @@ class Judge(AskingMetric):
     :param label_field: the field that holds the role whose answer the person prefers, or ``tie``.
     """
 
-    def __init__(self, name: str, model_id: str, rubric: str, label_field: str | None, max_tokens: int) -> None:
+    def __init__(self, name: str, model_id: str, rubric: str | None, label_field: str | None, max_tokens: int) -> None:
         super().__init__(name, model_id, needs_reference=False)
-        self._rubric = rubric
+        self._rubric = rubric or RUBRIC
         self._label_field = label_field
         self._config = {"maxTokens": max_tokens, "temperature": 0.0}
         self._unreadable = 0

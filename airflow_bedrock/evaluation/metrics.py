@@ -170,17 +170,14 @@ def _judge(
     allow_cross_region: bool = False,
     max_tokens: int = 64,
 ) -> Metric:
-    """A judge: see docs/evaluation.md."""
-    from airflow_bedrock.evaluation.judge import RUBRIC, PairwiseJudge, RubricJudge
-
-    kind = PairwiseJudge if pairwise else RubricJudge
-    return kind("judge", model_id, rubric or RUBRIC, label_field, max_tokens)
+    kind = resolve_name(f"airflow_bedrock.evaluation.judge:{'PairwiseJudge' if pairwise else 'RubricJudge'}")
+    made: Metric = kind("judge", model_id, rubric, label_field, max_tokens)
+    return made
 
 
 def _embedding_similarity(model_id: str = "amazon.titan-embed-text-v2:0", allow_cross_region: bool = False) -> Metric:
-    from airflow_bedrock.evaluation.judge import EmbeddingSimilarity
-
-    return EmbeddingSimilarity(model_id)
+    made: Metric = resolve_name("airflow_bedrock.evaluation.judge:EmbeddingSimilarity")(model_id)
+    return made
 
 
 def _stays_in_its_region(model_id: object) -> bool:
