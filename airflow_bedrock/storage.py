@@ -78,18 +78,18 @@ class Storage:
         self._s3 = s3
         self._kms_key_id = kms_key_id
 
-    def jsonl_files(self, uri: str) -> list[str]:
-        """Return the one file that ``uri`` names, or every ``*.jsonl`` under it if it ends with a slash, sorted.
+    def files(self, uri: str) -> list[str]:
+        """Return the one file that ``uri`` names, or every file under it if it ends with a slash, sorted.
 
         :raises BedrockFatalError: nothing is there, or a folder without a slash at its end.
         """
         if not uri.endswith("/"):
             if not _is_s3(uri) and _path(uri).is_dir():
-                raise BedrockFatalError(f"{uri} is a folder: end it with a slash to read every .jsonl file under it.")
+                raise BedrockFatalError(f"{uri} is a folder: end it with a slash to read every file under it.")
             return [uri]
         found = list(self._s3_keys(uri) if _is_s3(uri) else _local_files(uri))
         if not found:
-            raise BedrockFatalError(f"There is no .jsonl file under {uri}. Check the URI and the connection's access.")
+            raise BedrockFatalError(f"There is no file under {uri}. Check the URI and the connection's access.")
         return sorted(found)
 
     @contextmanager
@@ -180,7 +180,7 @@ class Storage:
         with _explained("list", uri):
             for page in self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 yield from (
-                    f"s3://{bucket}/{item['Key']}" for item in page.get("Contents", ()) if _is_jsonl(item["Key"])
+                    f"s3://{bucket}/{item['Key']}" for item in page.get("Contents", ()) if item["Key"][-1] != "/"
                 )
 
     def _write_s3(self, file: Path, uri: str) -> bool:
@@ -320,12 +320,8 @@ def _plain(uri: str) -> str:
     return uri.rstrip("/") if _is_s3(uri) else str(_path(uri).resolve()).rstrip("/")
 
 
-def _is_jsonl(name: str) -> bool:
-    return name.endswith(".jsonl")
-
-
 def _local_files(uri: str) -> Iterator[str]:
-    return (str(path) for path in _path(uri).rglob("*.jsonl"))
+    return (str(path) for path in _path(uri).rglob("*") if path.is_file())
 
 
 def _sha256(file: Path) -> str:

@@ -1,28 +1,43 @@
-"""Data preparation: record formats, limits, checks, deduplication, splits. No Airflow import, no I/O of its own."""
+"""Training data: what a good record is, whether a dataset has only such, and making one from what people have.
+
+Everything is a stream of lines, each known by its file and number::
+
+    sources      any file, query or folder → JSON Lines
+    reading      a record in any shape → a conversation
+    formats      a conversation → a line in the base model's format
+    rules        a line → what is wrong with it: types, rules of the format, limits of the base model
+    checking     a file → every problem and a summary                    (airflow-bedrock check)
+    preparation  sources → training, validation and test files           (BedrockDatasetPreparationOperator)
+
+:mod:`blocks` cuts files for several processes, :mod:`repeats` finds duplicates on disk. No Airflow import.
+"""
 
 from __future__ import annotations
 
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat, decode, encode
-from airflow_bedrock.datasets.limits import Limits, format_for, limits_for
-from airflow_bedrock.datasets.preparation import PreparationReport, Settings, prepare
+from airflow_bedrock.datasets.preparation import PreparationReport, Settings, Source, prepare
+from airflow_bedrock.datasets.reading import Fields
 from airflow_bedrock.datasets.records import Example
-from airflow_bedrock.datasets.source import read_jsonl
+from airflow_bedrock.datasets.rules import Rules, rules_for
+from airflow_bedrock.datasets.selection import Caps, OnConflict
 from airflow_bedrock.datasets.split import Split, Splitter
 
 __all__ = [
+    "Caps",
     "DatasetError",
     "Example",
-    "Limits",
+    "Fields",
+    "OnConflict",
     "PreparationReport",
     "RecordFormat",
+    "Rules",
     "Settings",
+    "Source",
     "Split",
     "Splitter",
     "decode",
     "encode",
-    "format_for",
-    "limits_for",
     "prepare",
-    "read_jsonl",
+    "rules_for",
 ]

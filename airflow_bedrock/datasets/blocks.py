@@ -6,13 +6,14 @@ the one that asks may have threads; where it may not have children, or where the
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 BLOCK = 4 << 20  # bytes
 LONGEST_LINE = 64 << 20  # bytes; a longer one is cut, and no record then
@@ -39,11 +40,6 @@ class Block(NamedTuple):
         with Path(self.path).open("rb") as file:
             file.seek(self.begin)
             return file.read(self.end - self.begin)
-
-    @property
-    def has_bom(self) -> bool:
-        """Whether the file begins here, with a byte order mark."""
-        return self.begin == 0 and self.read()[:3] == _BOM
 
 
 def lines_of(content: bytes) -> list[bytes]:
@@ -76,6 +72,8 @@ def blocks(path: Path, first: int = 0) -> Iterator[Block]:
 
 def processes(size: int) -> int:
     """Return how many processes are worth it for so many bytes."""
+    import multiprocessing  # what a DAG file that names an operator needs not
+
     if size < WORTH_A_POOL or multiprocessing.current_process().daemon:
         return 1
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)
@@ -89,8 +87,11 @@ def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int)
     if workers < 2:
         yield from map(work, todo)
         return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     pending: deque[Future[Result]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
             for one in todo:
                 pending.append(pool.submit(work, one))

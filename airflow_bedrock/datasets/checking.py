@@ -18,6 +18,7 @@ import msgspec
 
 from airflow_bedrock.base_models import by_script, document
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
+from airflow_bedrock.datasets.records import normalised_pair
 from airflow_bedrock.datasets.repeats import Entry, Leavings, Repeats
 from airflow_bedrock.datasets.rules import Problem, Record, Rules, kinds_problem
 from airflow_bedrock.datasets.rules.form import Plain
@@ -295,12 +296,12 @@ class _Scan:
     def __init__(self, options: _Options, block: Block) -> None:
         self._options = options
         self._rules = options.rules
-        self._short = _Short(options.rules)
+        self._short = Short(options.rules)
         self._leavings = Leavings(block.number)
         content = block.read()
         self._bom = block.begin == 0 and content != without_bom(content)
         self._lines = lines_of(without_bom(content) if self._bom else content)
-        self._bad = 0
+        self._bad, self._last_bad = 0, -1
         self._problems: Counter[str] = Counter()
         self._listed: list[tuple[int, Problem, str | None]] = []
         self._kinds: set[str] = set()
@@ -326,7 +327,7 @@ class _Scan:
             else:
                 prompt, answer = plain
                 key = prompt
-            leave(number, key, answer)
+            leave(number, *normalised_pair(key, answer))
             if prompt.isascii() and answer.isascii():
                 length = len(prompt) + len(answer)
                 ascii_characters += length
@@ -362,14 +363,15 @@ class _Scan:
         return record
 
     def _note(self, number: int, problems: list[Problem], line: bytes) -> None:
-        self._bad += 1
+        if self._lines and number != self._last_bad:
+            self._bad, self._last_bad = self._bad + 1, number
         self._problems.update(problem.rule for problem in problems)
         text = line.decode("utf-8", "replace")[:EXCERPT] if self._options.show_text else None
         room = self._options.listed - len(self._listed)
         self._listed += [(number, problem, text) for problem in problems[:room]]
 
 
-class _Short:
+class Short:
     """The short way for records of texts alone: it takes a record only if the rules would find nothing."""
 
     def __init__(self, rules: Rules) -> None:

@@ -6,11 +6,13 @@ https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-underst
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
 
 from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.reading import Attachment, Conversation, Turn
 from airflow_bedrock.datasets.records import Example
 
 
@@ -23,6 +25,12 @@ class RecordFormat(StrEnum):
     """Amazon Titan text, Cohere, Llama 3.1: two strings; no place for a system prompt."""
     CLAUDE = "claude"
     """Anthropic Claude 3 Haiku: messages whose content is a string."""
+    PRE_TRAINING = "pre-training"
+    """Amazon Titan text, continued pre-training: a text."""
+    IMAGE = "image"
+    """Amazon Nova Canvas, Titan Image Generator and Multimodal Embeddings: an image on S3 and its caption."""
+    REINFORCEMENT = "reinforcement"
+    """Amazon Nova 2 Lite, reinforcement fine-tuning: messages, and what the grader is given."""
 
 
 class _Text(msgspec.Struct):
@@ -66,6 +74,8 @@ def encode(example: Example, record_format: RecordFormat) -> bytes:
                 "the prompt-completion format has no place for a system prompt: make it a part of the prompt"
             )
         return _line(_PromptCompletion(example.prompt, example.completion))
+    if record_format not in (RecordFormat.CLAUDE, RecordFormat.CONVERSE):
+        raise DatasetError(f"the {record_format.value} format has no place for a prompt and its completion")
     if record_format is RecordFormat.CLAUDE:
         plain = [_PlainTurn("user", example.prompt), _PlainTurn("assistant", example.completion)]
         return _line(_Claude(example.system, plain))
@@ -74,11 +84,78 @@ def encode(example: Example, record_format: RecordFormat) -> bytes:
     return _line(_Converse(record_format.value, system, turns))
 
 
+def write(conversation: Conversation, record_format: RecordFormat) -> bytes:
+    """Return a conversation as one line, as :func:`encode` does for an example.
+
+    :raises DatasetError: the format has no place for something that the conversation holds.
+    """
+    return _line(_WRITERS[record_format](conversation))
+
+
+def _converse(one: Conversation) -> object:
+    turns = [{"role": turn.role, "content": [*map(_attached, turn.attachments), *_blocks(turn)]} for turn in one.turns]
+    system = {} if one.system is None else {"system": [{"text": one.system}]}
+    return {"schemaVersion": RecordFormat.CONVERSE.value, **system, "messages": turns}
+
+
+def _blocks(turn: Turn) -> list[dict[str, str]]:
+    return [{"text": text} for text in turn.texts]
+
+
+def _attached(one: Attachment) -> dict[str, object]:
+    location = {"uri": one.uri} | ({"bucketOwner": one.owner} if one.owner else {})
+    return {one.kind: {"format": one.format, "source": {"s3Location": location}}}
+
+
+def _claude(one: Conversation) -> object:
+    _check_texts(one)
+    turns = [_PlainTurn(turn.role, "\n".join(turn.texts)) for turn in one.turns]
+    return _Claude(one.system, turns)
+
+
+def _pair(one: Conversation) -> object:
+    _check_texts(one)
+    if one.system is not None:
+        raise DatasetError("holds a system prompt, for which the prompt-completion format has no place")
+    if [turn.role for turn in one.turns] != ["user", "assistant"]:
+        raise DatasetError("is not one question and its answer, as the prompt-completion format takes")
+    return _PromptCompletion(*("\n".join(turn.texts) for turn in one.turns))
+
+
+def _text_alone(one: Conversation) -> object:
+    return {"input": "\n".join(one.turns[-1].texts)}
+
+
+def _caption(one: Conversation) -> object:
+    return {"image-ref": one.turns[0].attachments[0].uri, "caption": "\n".join(one.turns[-1].texts)}
+
+
+def _graded(one: Conversation) -> object:
+    _check_texts(one)
+    turns = [_PlainTurn(turn.role, "\n".join(turn.texts)) for turn in one.turns]
+    system = [_PlainTurn("system", one.system)] if one.system is not None else []
+    return {**one.fields, "messages": [*system, *turns]}
+
+
+def _check_texts(one: Conversation) -> None:
+    if one.has_attachments:
+        raise DatasetError("holds images, videos or documents, for which the format has no place")
+
+
+_WRITERS: dict[RecordFormat, Callable[[Conversation], object]] = {
+    RecordFormat.CONVERSE: _converse,
+    RecordFormat.CLAUDE: _claude,
+    RecordFormat.PROMPT_COMPLETION: _pair,
+    RecordFormat.PRE_TRAINING: _text_alone,
+    RecordFormat.IMAGE: _caption,
+    RecordFormat.REINFORCEMENT: _graded,
+}
+
 # Unicode's own line ends (NEL, LS, PS) may stand in JSON as they are, but many a reader splits lines there as well.
 _LINE_ENDS = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 
 
-def _line(record: msgspec.Struct) -> bytes:
+def _line(record: object) -> bytes:
     line = msgspec.json.encode(record)
     for end, escaped in _LINE_ENDS.items():
         line = line.replace(end, escaped)

@@ -8,11 +8,10 @@ million have the same one has a chance of 1 in 10^21.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
-
-from airflow_bedrock.datasets.records import pair_digest
 
 ENTRY = Struct("<16s8sII")
 _PLACE = Struct("<II")
@@ -48,10 +47,11 @@ class Leavings:
         self._block = block
         self._parts = [bytearray() for _ in range(PARTS)]
 
-    def add(self, line: int, prompt: str, completion: str) -> None:
-        """Remember a record; texts are compared in their normalised form."""
-        digests = pair_digest(prompt, completion)
-        self._parts[digests[0]] += digests + _PLACE.pack(self._block, line)
+    def add(self, line: int, prompt: bytes, completion: bytes) -> None:
+        """Remember a record, by its texts in their normalised form."""
+        key = blake2b(prompt, digest_size=16).digest()
+        answer = blake2b(completion, digest_size=8).digest()
+        self._parts[key[0]] += key + answer + _PLACE.pack(self._block, line)
 
     def parts(self) -> dict[int, bytes]:
         """Return the entries, by part."""

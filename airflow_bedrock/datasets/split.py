@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.records import normalise
+from airflow_bedrock.datasets.records import normalised
 
 
 class Split(StrEnum):
@@ -16,6 +17,12 @@ class Split(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
+
+
+@cache
+def _key(seed: str) -> bytes:
+    """Return a key of the longest length that one of blake2b can have."""
+    return hashlib.blake2b(seed.encode()).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +52,16 @@ class Splitter:
 
     def split(self, key: str) -> Split:
         """Return the split of the records with this key; keys are compared in their normalised form."""
+        return self.split_normalised(normalised(key))
+
+    def split_normalised(self, key: bytes) -> Split:
+        """Do the same with a key in its normalised form."""
         place = self._place(key)
         if place < self.test:
             return Split.TEST
         return Split.VALIDATION if place < self.test + self.validation else Split.TRAIN
 
-    def _place(self, key: str) -> float:
+    def _place(self, key: bytes) -> float:
         """Return where the key lies between 0 and 1."""
-        seed = hashlib.blake2b(self.seed.encode()).digest()  # of the longest length that a blake2b key can have
-        digest = hashlib.blake2b(normalise(key).encode(), digest_size=8, key=seed, person=b"dataset split").digest()
+        digest = hashlib.blake2b(key, digest_size=8, key=_key(self.seed), person=b"dataset split").digest()
         return int.from_bytes(digest, "big") / 2**64

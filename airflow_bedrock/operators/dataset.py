@@ -1,31 +1,35 @@
-"""Data preparation as a task: from JSON Lines with a prompt and a completion to the files that Bedrock is given."""
+"""Data preparation as a task: from what people have to the files that Bedrock is given."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_bedrock import __version__
+from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.datasets import (
+    Caps,
     DatasetError,
+    Fields,
+    OnConflict,
     PreparationReport,
     RecordFormat,
     Settings,
+    Source,
     Split,
     Splitter,
-    format_for,
-    limits_for,
     prepare,
-    read_jsonl,
+    rules_for,
 )
-from airflow_bedrock.datasets.preparation import SourceRecord
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, named, optional, real, rendered, text
+from airflow_bedrock.operators.arguments import Rule, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, join, lies_in, place, same
 
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-_FILES = (*(f"{split.value}.jsonl" for split in Split), "report.json")
+_FILES = (*(f"{split.value}.jsonl" for split in Split), "report.json", "manifest.json")
 
 
 def _record_format(value: Any) -> RecordFormat | None:
@@ -58,9 +62,43 @@ def _seed(value: Any) -> str:
     return str(value)
 
 
+def _on_conflict(value: Any) -> OnConflict:
+    known = [known.value for known in OnConflict]
+    if value not in known:
+        raise ValueError(f"must be one of {', '.join(known)}")
+    return OnConflict(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be True or False")
+    return value
+
+
+def _function(value: Any) -> Callable[[str], str]:
+    if not callable(value):
+        raise ValueError("must be a function from a text to a text")
+    function: Callable[[str], str] = value
+    return function
+
+
 _FRACTION = rendered(real(0, 1))
+_COUNT = optional(rendered(whole(1)))
 _RULES: Mapping[str, Rule] = {
-    "source_uri": place,
+    "source_uri": optional(place),
+    "source_sql": optional(text),
+    "source_conn_id": optional(named(text)),
+    "customization_type": text,
+    "time_field": optional(text),
+    "test_after": optional(text),
+    "on_conflict": _on_conflict,
+    "max_records": _COUNT,
+    "max_records_per_class": _COUNT,
+    "max_records_per_group": _COUNT,
+    "balance_classes": _flag,
+    "min_characters": rendered(whole(0)),
+    "max_characters": _COUNT,
+    "redact": optional(_function),
     "output_uri": place,
     "base_model_id": optional(_text_or_empty),
     "record_format": _record_format,
@@ -77,38 +115,60 @@ _RULES: Mapping[str, Rule] = {
 
 
 class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
-    """Check, deduplicate and split a text dataset, and write it in the record format of the base model.
+    """Make training, validation and test files from what people have, in the record format of the base model.
 
-    Writes ``train.jsonl``, ``validation.jsonl``, ``test.jsonl`` and ``report.json`` under ``output_uri``. The same
-    source and settings give byte for byte the same files; files that are already there are left untouched, so that
-    their ETags stay and a customization job that was made from them is recognised. Data that the base model would
-    not take fails the task before anything is written, and before anything that comes after it costs money.
+    Reads any shape of record, drops what the base model would not take, keeps one of those that ask the same, takes
+    as many as are wanted, and splits. Writes ``train.jsonl``, ``validation.jsonl``, ``test.jsonl``, ``report.json`` and
+    at last ``manifest.json`` under ``output_uri``. The same source and settings give byte for byte the same files;
+    files that are already there are left untouched, so that their ETags stay and a customization job that was made
+    from them is recognised. Data that the base model would not take fails the task before anything is written, and
+    before anything that comes after it costs money.
 
     The split follows from a hash of the prompt: a record stays in its split when others come and go.
 
     Returns (XCom) a mapping: ``training_data_uri``, ``validation_data_uri`` and ``test_data_uri`` (None for a split
-    whose fraction is 0), ``report_uri``, ``counts`` (records by split, and read, duplicates, conflicts, dropped) and
-    ``digest`` (SHA-256 of the content).
+    whose fraction is 0), ``report_uri``, ``manifest_uri``, ``counts`` (records by split, and read, duplicates,
+    conflicts, dropped, not_chosen) and ``digest`` (SHA-256 of the content).
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
-    Every parameter is templated, but for the last two.
+    Every parameter is templated, but for ``redact``, the flags and the last two.
 
-    :param source_uri: JSON Lines, on S3 or local: one file, or with a slash at its end every ``*.jsonl`` under it.
+    :param source_uri: one file, on S3 or local, or with a slash at its end every file under it: JSON Lines, a JSON
+        array, CSV, TSV or Parquet, and by its own name a plain text; each also ``.gz`` and ``.zst``. What lies there
+        and is not read is named in the log and in the manifest.
+    :param source_sql: with ``source_uri``: a query of DuckDB over the files, which are its table ``source``; with
+        ``source_conn_id``: a query of that database.
+    :param source_conn_id: the Airflow connection of a database; its rows are streamed.
     :param output_uri: the folder to write to, on S3 or local; not under ``source_uri``, and not such that a file
         written there would replace the source.
     :param base_model_id: id or ARN of the base model; says the record format, and the limits to check.
+    :param customization_type: FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION or REINFORCEMENT_FINE_TUNING.
     :param record_format: a value of :class:`~airflow_bedrock.datasets.RecordFormat`; needed where the base model is
         not known to this version or not given.
-    :param prompt_field: the source's field with the prompt.
-    :param completion_field: the source's field with the completion; whole numbers are written as text.
-    :param system_prompt: the system prompt of every record.
+    :param prompt_field: the source's field with the prompt, or a template over fields: ``"{question} ({product})"``.
+        Chats of the Converse API, of OpenAI, of Anthropic and of ShareGPT, and invocation logs, need no field.
+    :param completion_field: the same for the completion; whole numbers are written as text.
+    :param system_prompt: the system prompt of every record that has none of its own.
     :param group_field: records that agree in this field stay in one split, e.g. a customer's number; by default
         records with the same prompt.
     :param validation_fraction: fraction of the records for validation, 0 to 1; 0 writes no such file.
     :param test_fraction: fraction of the records held out for evaluation, 0 to 1; 0 writes no such file.
-    :param seed: another seed, a text or a whole number, is another split.
-    :param max_dropped_fraction: more unusable records than this fraction of the source, 0 to 1, fail the task.
+    :param seed: another seed, a text or a whole number, is another split, and another sample.
+    :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
+    :param test_after: records of this time and later are held out, and none before it; ``test_fraction`` must be 0.
+    :param on_conflict: which of the records that ask the same and answer differently is kept: ``first``, ``last``,
+        ``majority``, ``drop`` for none, ``fail``.
+    :param max_records: take a sample of so many, by a hash of the prompt: the same data gives the same sample.
+    :param max_records_per_class: no more with the same completion.
+    :param max_records_per_group: no more of the same group.
+    :param balance_classes: as many of each completion as of the rarest.
+    :param min_characters: of prompt and completion together.
+    :param max_characters: of prompt and completion together.
+    :param redact: a function that is given each text and returns what to write, such as
+        :func:`~airflow_bedrock.datasets.redaction.redact_common_patterns`.
+    :param max_dropped_fraction: more records than this fraction of the source, 0 to 1, that cannot be used or answer
+        a question in another way than the record that is kept, fail the task.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
         ``task.output["training_data_uri"]`` is found. (default: True)
@@ -120,8 +180,11 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     template_fields: Sequence[str] = (
         *AwsOperator.template_fields,
         "source_uri",
+        "source_sql",
+        "source_conn_id",
         "output_uri",
         "base_model_id",
+        "customization_type",
         "record_format",
         "prompt_field",
         "completion_field",
@@ -130,6 +193,14 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         "validation_fraction",
         "test_fraction",
         "seed",
+        "time_field",
+        "test_after",
+        "on_conflict",
+        "max_records",
+        "max_records_per_class",
+        "max_records_per_group",
+        "min_characters",
+        "max_characters",
         "max_dropped_fraction",
         "kms_key_id",
     )
@@ -137,9 +208,12 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     def __init__(
         self,
         *,
-        source_uri: str,
         output_uri: str,
+        source_uri: str | None = None,
+        source_sql: str | None = None,
+        source_conn_id: str | None = None,
         base_model_id: str | None = None,
+        customization_type: str = FINE_TUNING,
         record_format: str | None = None,
         prompt_field: str = "prompt",
         completion_field: str = "completion",
@@ -148,6 +222,16 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         validation_fraction: float | str = 0.1,
         test_fraction: float | str = 0.1,
         seed: str | int = "",
+        time_field: str | None = None,
+        test_after: str | None = None,
+        on_conflict: str = "first",
+        max_records: int | str | None = None,
+        max_records_per_class: int | str | None = None,
+        max_records_per_group: int | str | None = None,
+        balance_classes: bool = False,
+        min_characters: int | str = 0,
+        max_characters: int | str | None = None,
+        redact: Callable[[str], str] | None = None,
         max_dropped_fraction: float | str = 0.05,
         kms_key_id: str | None = None,
         multiple_outputs: bool = True,
@@ -155,6 +239,19 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.source_uri = source_uri
+        self.source_sql = source_sql
+        self.source_conn_id = source_conn_id
+        self.customization_type = customization_type
+        self.time_field = time_field
+        self.test_after = test_after
+        self.on_conflict = on_conflict
+        self.max_records = max_records
+        self.max_records_per_class = max_records_per_class
+        self.max_records_per_group = max_records_per_group
+        self.balance_classes = balance_classes
+        self.min_characters = min_characters
+        self.max_characters = max_characters
+        self.redact = redact
         self.output_uri = output_uri
         self.base_model_id = base_model_id
         self.record_format = record_format
@@ -177,40 +274,93 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
         storage = Storage(lambda: self.hook.conn, arguments["kms_key_id"])
-        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
+        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as scratch:
+            folder = Path(scratch)
             try:
                 settings = _settings(arguments)
-                report = self._prepare(storage, settings, Path(folder))
+                sources, described = self._sources(storage, arguments, folder)
+                report = _prepared(sources, folder, settings)
             except DatasetError as error:
                 raise BedrockFatalError(
-                    f"Could not prepare {self.source_uri}: {error}. Nothing was written."
+                    f"Could not prepare {_named(arguments)}: {error}. Nothing was written."
                 ) from error
-            self._check(report, settings, arguments["max_dropped_fraction"])
-            return self._publish(storage, report, Path(folder))
+            self._check(report, settings, arguments)
+            return self._publish(storage, report, folder, {**described, "parameters": _parameters(arguments)})
 
-    def _prepare(self, storage: Storage, settings: Settings, folder: Path) -> PreparationReport:
-        with ExitStack() as stack:
-            writers = {split: stack.enter_context(_file(folder, split).open("wb")) for split in Split}
-            return prepare(_records(storage, self.source_uri), writers, settings)
+    def _sources(
+        self, storage: Storage, arguments: Mapping[str, Any], folder: Path
+    ) -> tuple[list[Source], dict[str, Any]]:
+        """Fetch the source; return its files as JSON Lines, and what the manifest says of it."""
+        from airflow_bedrock.datasets import sources
 
-    def _check(self, report: PreparationReport, settings: Settings, max_dropped_fraction: float) -> None:
-        self.log.info("Read %d records of %s: %s", report.read, self.source_uri, _counts(report))
-        problems = report.problems(settings, max_dropped_fraction)
+        fetched, made = folder / "fetched", folder / "made"
+        fetched.mkdir()
+        made.mkdir()
+        sql = arguments["source_sql"]
+        if arguments["source_conn_id"]:
+            path = self._rows(arguments["source_conn_id"], sql, made)
+            described = {"conn_id": arguments["source_conn_id"], "sql": sql, **_described(path)}
+            return [Source("row", path)], {"sources": [described], "not_read": []}
+        source_uri = arguments["source_uri"]
+        uris = storage.files(source_uri)
+        names = {uri: uri.removeprefix(source_uri) or uri.rpartition("/")[-1] for uri in uris}
+        read = [uri for uri in uris if len(uris) == 1 or sources.read_in_a_folder(uri)]
+        if not source_uri.endswith("/"):
+            read = uris
+        left = [names[uri] for uri in uris if uri not in read]
+        if left:
+            self.log.warning("Not read, since they are of no kind that is: %s", ", ".join(left))
+        if not read:
+            raise DatasetError(f"there is no file of a kind that is read, such as .jsonl or .csv, under {source_uri}")
+        files = [(names[uri], storage.fetch(uri, fetched / str(number))) for number, uri in enumerate(read)]
+        facts = [{"uri": uri, **_described(path)} for uri, (_, path) in zip(read, files, strict=True)]
+        if sql:
+            found = [Source("row", sources.query(sql, files, made))]
+        else:
+            found = [sources.as_source(name, path, made) for name, path in files]
+        return found, {"sources": facts, "not_read": left}
+
+    def _rows(self, conn_id: str, sql: str, folder: Path) -> Path:
+        """Write what a query finds in the database of a connection."""
+        from airflow.providers.common.compat.sdk import BaseHook
+
+        from airflow_bedrock.datasets import sources
+
+        hook = BaseHook.get_hook(conn_id)
+        with closing(hook.get_conn()) as connection:
+            # PostgreSQL's client reads all rows at once, but for a cursor of the server, which has a name.
+            of_server = type(connection).__module__.startswith("psycopg")
+            with closing(connection.cursor("airflow_bedrock") if of_server else connection.cursor()) as cursor:
+                cursor.execute(sql)
+                return sources.write_records(sources.rows(cursor), folder)
+
+    def _check(self, report: PreparationReport, settings: Settings, arguments: Mapping[str, Any]) -> None:
+        self.log.info("Read %d records of %s: %s", report.read, _named(arguments), _counts(report))
+        problems = report.problems(settings, arguments["max_dropped_fraction"])
         if problems:
             raise BedrockFatalError(
-                f"The data of {self.source_uri} was not written, and nothing was paid for: {'; '.join(problems)}."
+                f"The data of {_named(arguments)} was not written, and nothing was paid for: {'; '.join(problems)}."
             )
 
-    def _publish(self, storage: Storage, report: PreparationReport, folder: Path) -> dict[str, Any]:
-        """Copy the files to their place, the report last: where it is, the data is whole."""
+    def _publish(
+        self, storage: Storage, report: PreparationReport, folder: Path, described: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Copy the files to their place, the manifest last: where it is, the data is whole."""
         uris = {split: self._put(storage, _file(folder, split)) for split in Split if report.records(split)}
-        report_file = folder / "report.json"
-        report_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        report_uri = self._put(storage, _json(folder / "report.json", report))
+        manifest = {
+            "airflow_bedrock": __version__,
+            **described,
+            "files": {split.value: {"uri": uri, **_described(_file(folder, split))} for split, uri in uris.items()},
+            "report": report,
+            "digest": report.digest,
+        }
         result = {
             "training_data_uri": uris.get(Split.TRAIN),
             "validation_data_uri": uris.get(Split.VALIDATION),
             "test_data_uri": uris.get(Split.TEST),
-            "report_uri": self._put(storage, report_file),
+            "report_uri": report_uri,
+            "manifest_uri": self._put(storage, _json(folder / "manifest.json", manifest)),
             "counts": _counts(report),
             "digest": report.digest,
         }
@@ -225,7 +375,22 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
 
 def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
     """Say what is wrong with the arguments together."""
-    if {"source_uri", "output_uri"} <= found.keys():
+    yield from _of_the_source(found)
+    if {"base_model_id", "record_format"} <= found.keys() and not (found["base_model_id"] or found["record_format"]):
+        yield "neither base_model_id nor record_format says what to write"
+    if {"validation_fraction", "test_fraction"} <= found.keys():
+        try:
+            Splitter(validation=found["validation_fraction"], test=found["test_fraction"])
+        except DatasetError as error:
+            yield str(error)
+    if {"time_field", "test_after"} <= found.keys() and (found["time_field"] is None) != (found["test_after"] is None):
+        yield "time_field and test_after need each other"
+    if {"test_after", "test_fraction"} <= found.keys() and found["test_after"] and found["test_fraction"]:
+        yield "test_after says what is held out: set test_fraction to 0"
+
+
+def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
+    if {"source_uri", "output_uri"} <= found.keys() and found["source_uri"]:
         source, output = found["source_uri"], found["output_uri"]
         if source.endswith("/") and lies_in(output, source):
             yield (
@@ -234,39 +399,82 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
             )
         if any(same(source, join(output, name)) for name in _FILES):
             yield f"source_uri {source} would be replaced by a file written to output_uri. Name another place"
-    if {"base_model_id", "record_format"} <= found.keys() and not (found["base_model_id"] or found["record_format"]):
-        yield "neither base_model_id nor record_format says what to write"
-    if {"validation_fraction", "test_fraction"} <= found.keys():
-        try:
-            Splitter(validation=found["validation_fraction"], test=found["test_fraction"])
-        except DatasetError as error:
-            yield str(error)
+    if {"source_uri", "source_conn_id", "source_sql"} <= found.keys():
+        if bool(found["source_uri"]) == bool(found["source_conn_id"]):
+            yield "source_uri or source_conn_id must say where the records are"
+        if found["source_conn_id"] and not found["source_sql"]:
+            yield "source_conn_id needs source_sql"
 
 
 def _settings(arguments: Mapping[str, Any]) -> Settings:
     base_model_id, record_format = arguments["base_model_id"], arguments["record_format"]
+    try:
+        rules = rules_for(base_model_id, arguments["customization_type"]) if base_model_id else None
+    except DatasetError as error:
+        if record_format is None:
+            raise DatasetError(f"{error}, or name the format that is to be written (record_format)") from error
+        rules = None
+    if rules and record_format is not None and rules.method.format != record_format:
+        rules = None  # somebody knows better what the model takes
     return Settings(
-        record_format=record_format or format_for(base_model_id),
-        limits=limits_for(base_model_id) if base_model_id else None,
+        record_format=record_format or RecordFormat(rules.method.format if rules else ""),
+        rules=rules,
         splitter=Splitter(
             validation=arguments["validation_fraction"], test=arguments["test_fraction"], seed=arguments["seed"]
         ),
-        prompt_field=arguments["prompt_field"],
-        completion_field=arguments["completion_field"],
+        fields=Fields(
+            prompt=arguments["prompt_field"],
+            completion=arguments["completion_field"],
+            text=arguments["prompt_field"] if arguments["prompt_field"] != "prompt" else "text",
+        ),
         system_prompt=arguments["system_prompt"],
         group_field=arguments["group_field"],
+        time_field=arguments["time_field"],
+        test_after=arguments["test_after"],
+        on_conflict=arguments["on_conflict"],
+        caps=Caps(
+            records=arguments["max_records"],
+            per_class=arguments["max_records_per_class"],
+            per_group=arguments["max_records_per_group"],
+            balance=arguments["balance_classes"],
+        ),
+        min_characters=arguments["min_characters"],
+        max_characters=arguments["max_characters"],
+        redact=arguments["redact"],
     )
+
+
+def _prepared(sources: Sequence[Source], folder: Path, settings: Settings) -> PreparationReport:
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(_file(folder, split).open("wb")) for split in Split}
+        return prepare(sources, writers, settings)
+
+
+def _named(arguments: Mapping[str, Any]) -> str:
+    return arguments["source_uri"] or f"connection {arguments['source_conn_id']}"
+
+
+def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked for, as the manifest has it."""
+    redact = arguments["redact"]
+    return {
+        **{name: value for name, value in arguments.items() if name != "kms_key_id"},
+        "redact": redact and f"{redact.__module__}.{getattr(redact, '__qualname__', type(redact).__name__)}",
+    }
+
+
+def _described(file: Path) -> dict[str, Any]:
+    with file.open("rb") as content:
+        return {"bytes": file.stat().st_size, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}
+
+
+def _json(file: Path, value: object) -> Path:
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    return file
 
 
 def _file(folder: Path, split: Split) -> Path:
     return folder / f"{split.value}.jsonl"
-
-
-def _records(storage: Storage, source_uri: str) -> Iterator[SourceRecord]:
-    for uri in storage.jsonl_files(source_uri):
-        with storage.read(uri) as lines:
-            name = uri.removeprefix(source_uri) or uri.rpartition("/")[-1]
-            yield from read_jsonl(name, lines)
 
 
 def _counts(report: PreparationReport) -> dict[str, int]:
@@ -276,4 +484,5 @@ def _counts(report: PreparationReport) -> dict[str, int]:
         "duplicates": report.duplicates,
         "conflicts": report.conflicts,
         "dropped": sum(report.dropped.values()),
+        "not_chosen": report.not_chosen,
     }

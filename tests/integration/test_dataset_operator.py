@@ -67,7 +67,9 @@ def test_prepare_on_s3(s3: S3Client, bucket: str) -> None:
     train = s3.get_object(Bucket=bucket, Key="out/train.jsonl")["Body"].read()
     assert len(train.splitlines()) == result["counts"]["train"]
     before = versions(s3, bucket, "out/")
-    assert set(before) == {f"out/{name}" for name in ("train.jsonl", "validation.jsonl", "test.jsonl", "report.json")}
+    assert set(before) == {
+        f"out/{name}" for name in ("train.jsonl", "validation.jsonl", "test.jsonl", "report.json", "manifest.json")
+    }
 
     assert operator.execute(Context()) == result
     assert versions(s3, bucket, "out/") == before
@@ -101,7 +103,7 @@ def test_what_is_written_is_encrypted_with_the_users_key(s3: S3Client, bucket: s
     assert {mode for mode, *_ in prepare(None).values()}.isdisjoint({"aws:kms"})
     for key in ("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/1", "alias/mine", "key/2"):
         first = prepare(key)
-        assert len(first) == 4
+        assert len(first) == 5
         assert all(mode == "aws:kms" for mode, *_ in first.values())
         assert prepare(key) == first
 
@@ -112,9 +114,9 @@ def test_missing_source(s3: S3Client, bucket: str) -> None:
     with pytest.raises(BedrockFatalError, match="does not exist"), storage.read(f"s3://{bucket}/none.jsonl"):
         pass
     with pytest.raises(BedrockFatalError, match=f"there is no bucket {bucket}-none"):
-        storage.jsonl_files(f"s3://{bucket}-none/")
-    with pytest.raises(BedrockFatalError, match=r"no \.jsonl file"):
-        storage.jsonl_files(f"s3://{bucket}/none/")
+        storage.files(f"s3://{bucket}-none/")
+    with pytest.raises(BedrockFatalError, match="no file"):
+        storage.files(f"s3://{bucket}/none/")
 
 
 def test_storage_that_does_not_answer() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.cli import main
 from airflow_bedrock.datasets import blocks as blocks_module
 from airflow_bedrock.datasets.check_report import markdown
-from airflow_bedrock.datasets.checking import CheckReport, _Short, check
+from airflow_bedrock.datasets.checking import CheckReport, Short, check
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.rules import Rules, rules_for
 
@@ -181,12 +181,15 @@ BYTES = st.binary(max_size=200) | st.lists(PIECES, max_size=60).map(b"".join)
 @pytest.mark.parametrize("model", [NOVA, CLAUDE, "amazon.nova-canvas-v1:0"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=BYTES)
+@example(content=b"\xef\xbb\xbf")
+@example(content=b"\xef\xbb\xbf{")
 def test_whatever_bytes_are_told(tmp_path: Path, model: str, content: bytes) -> None:
     """Any file has a report: as many records as lines, each of them good or with a problem."""
     file = tmp_path / "train.jsonl"
     file.write_bytes(content)
     report = check({"training": file}, rules_for(model))
     summary = report.files["training"]
+    content = content.removeprefix(b"\xef\xbb\xbf")
     assert summary.records == len(content.split(b"\n")) - (content.endswith(b"\n") or not content)
     assert summary.bad <= summary.records
     assert markdown(report)
@@ -216,7 +219,7 @@ def test_the_short_way_takes_only_good_records(model: str, record: dict[str, Any
     """What it takes, all rules take, and see the same prompt and answer in."""
     rules: Rules = rules_for(model)
     line = json.dumps(record).encode()
-    plain = _Short(rules).take(line)
+    plain = Short(rules).take(line)
     if plain is not None:
         whole, problems = rules.check(line)
         assert whole is not None
@@ -226,7 +229,7 @@ def test_the_short_way_takes_only_good_records(model: str, record: dict[str, Any
 
 def test_the_short_way_is_taken() -> None:
     """A plain conversation needs no more, of one question or several."""
-    short = _Short(rules_for(NOVA))
+    short = Short(rules_for(NOVA))
     assert short.take(json.dumps(converse("Where?", system=[{"text": "Be brief."}])).encode()) == (
         "Be brief.\nWhere?",
         "Here.",

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import io
+import json
 import random
+import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.datasets import (
+    Caps,
     DatasetError,
+    OnConflict,
     PreparationReport,
     RecordFormat,
     Settings,
+    Source,
     Split,
     Splitter,
     decode,
-    limits_for,
     prepare,
-    read_jsonl,
+    rules_for,
 )
+from airflow_bedrock.datasets import blocks as blocks_module
 from airflow_bedrock.datasets.preparation import Dropped
 from airflow_bedrock.datasets.records import normalise
+from airflow_bedrock.datasets.redaction import redact_common_patterns
 
 Record = Mapping[str, object] | None
 SETTINGS = Settings(record_format=RecordFormat.PROMPT_COMPLETION, splitter=Splitter(validation=0.3, test=0.3))
@@ -33,11 +41,23 @@ WORDS = st.sampled_from(["yes", "Yes ", "no", "", "ﬁne", "fine"])
 RECORDS = st.lists(st.none() | st.fixed_dictionaries({"prompt": WORDS | st.integers(), "completion": WORDS}))
 
 
-def run(records: list[Record], settings: Settings = SETTINGS) -> tuple[PreparationReport, dict[Split, bytes]]:
-    files = {split: io.BytesIO() for split in Split}
-    source = ((f"a.jsonl:{number}", record) for number, record in enumerate(records, start=1))
-    report = prepare(source, files, settings)
-    return report, {split: file.getvalue() for split, file in files.items()}
+def run(
+    records: list[Any], settings: Settings = SETTINGS, **options: Any
+) -> tuple[PreparationReport, dict[Split, bytes]]:
+    """Prepare records, of which None stands for a line that is no object."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "a.jsonl")
+        source.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in records))
+        with ExitStack() as stack:
+            files = {split: stack.enter_context(Path(folder, split.value).open("w+b")) for split in Split}
+            report = prepare([Source("a.jsonl", source)], files, settings, **options)
+            return report, {split: _whole(file) for split, file in files.items()}
+
+
+def _whole(file: Any) -> bytes:
+    file.seek(0)
+    content: bytes = file.read()
+    return content
 
 
 def pairs(count: int) -> list[Record]:
@@ -111,7 +131,7 @@ def test_duplicates_and_conflicts() -> None:
 
 def test_dropped_records_are_named_by_place_and_rule() -> None:
     """What is left out is named by where it stands and why, never by its text."""
-    settings = Settings(record_format=RecordFormat.CONVERSE, limits=limits_for("amazon.nova-micro-v1:0"))
+    settings = Settings(record_format=RecordFormat.CONVERSE, rules=rules_for("amazon.nova-micro-v1:0"))
     report, files = run(
         [
             None,
@@ -128,7 +148,7 @@ def test_dropped_records_are_named_by_place_and_rule() -> None:
         Dropped("a.jsonl:2", "completion: missing"),
         Dropped("a.jsonl:3", "completion: empty"),
         Dropped("a.jsonl:4", "prompt: not text"),
-        Dropped("a.jsonl:5", "holds Bot:, a reserved word of Amazon Nova"),
+        Dropped("a.jsonl:5", "the text holds the reserved word Bot:"),
         Dropped("a.jsonl:6", "prompt: not text"),
     ]
     assert sum(report.dropped.values()) == 6
@@ -201,19 +221,137 @@ def test_problems(records: list[Record], max_dropped_fraction: float, problem: s
 def test_too_few_records_for_the_model() -> None:
     """The model's least number of records is that of training and validation together."""
     settings = Settings(
-        record_format=RecordFormat.CLAUDE, limits=limits_for("anthropic.claude-3-haiku-20240307-v1:0:200k")
+        record_format=RecordFormat.CLAUDE, rules=rules_for("anthropic.claude-3-haiku-20240307-v1:0:200k")
     )
     report, _ = run(pairs(34), settings)
     assert any("must be between 32 and" in problem for problem in report.problems(settings, 0.0))
 
 
-def test_read_jsonl() -> None:
-    """Blank lines are passed over but counted in the place; what is no object is None."""
-    lines = [b'{"a":1}\n', b"\n", b"[1]\n", b'{"a":\n', b'{"a":"\xff"}\n', b'{"a":2}\r\n']
-    assert list(read_jsonl("x", lines)) == [
-        ("x:1", {"a": 1}),
-        ("x:3", None),
-        ("x:4", None),
-        ("x:5", None),
-        ("x:6", {"a": 2}),
-    ]
+def source(tmp_path: Path, content: bytes) -> Source:
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(content)
+    return Source("x", path)
+
+
+def prepared(tmp_path: Path, content: bytes, settings: Settings = SETTINGS) -> PreparationReport:
+    with tempfile.TemporaryFile() as file:
+        return prepare([source(tmp_path, content)], dict.fromkeys(Split, file), settings)
+
+
+def test_lines(tmp_path: Path) -> None:
+    """Blank lines are passed over but counted in the place; a byte order mark costs no record."""
+    lines = b'\xef\xbb\xbf{"prompt":"a","completion":1}\n\n[1]\n{"a":\n{"a":"\xff"}\n{"prompt":"b","completion":1}\r\n'
+    report = prepared(tmp_path, lines)
+    assert [one.record for one in report.dropped_records] == ["x:3", "x:4", "x:5"]
+    assert (report.read, sum(report.records(split) for split in Split)) == (5, 2)
+
+
+def test_conflicts_count_as_lost() -> None:
+    """Records that answer a question in another way are lost, and too many of them fail the preparation."""
+    records = [{"prompt": f"question {n % 85}", "completion": f"answer {n}"} for n in range(177)]
+    report, _ = run(records)
+    assert report.conflicts == 92
+    (problem,) = report.problems(SETTINGS, 0.05)
+    assert "92 of 177 records cannot be used" in problem
+    assert "92: another answer to the same question; the first: a.jsonl:86" in problem
+
+
+ANSWERS = ["a", "b", "B ", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("on_conflict", "kept", "duplicates", "conflicts"),
+    [("first", ["a"], 1, 4), ("last", ["c"], 0, 5), ("majority", ["b"], 2, 3), ("drop", [], 0, 6)],
+)
+def test_what_becomes_of_conflicts(on_conflict: str, kept: list[str], duplicates: int, conflicts: int) -> None:
+    """The answer that is kept is the one that was asked for; every other record is counted."""
+    settings = replace(SETTINGS, on_conflict=OnConflict(on_conflict))
+    report, files = run([{"prompt": "x", "completion": one} for one in ANSWERS], settings)
+    assert [decode(line).completion for line in b"".join(files.values()).splitlines()] == kept
+    assert (report.duplicates, report.conflicts) == (duplicates, conflicts)
+
+
+def test_a_conflict_may_fail() -> None:
+    """However many may be lost."""
+    settings = replace(SETTINGS, on_conflict=OnConflict.FAIL)
+    report, _ = run([*pairs(60), {"prompt": "question 1", "completion": "neither"}], settings)
+    assert report.problems(settings, 1.0) == ["1 records answer a question in another way than an earlier record"]
+
+
+def test_a_reserved_word_in_an_answer_costs_no_record() -> None:
+    """Only where the model is asked does Nova refuse it."""
+    settings = replace(SETTINGS, record_format=RecordFormat.CONVERSE, rules=rules_for("amazon.nova-micro-v1:0"))
+    report, _ = run([{"prompt": "Who?", "completion": "User: you"}], settings)
+    assert not report.dropped
+
+
+def chosen(source: list[Any], **caps: Any) -> tuple[PreparationReport, set[str]]:
+    report, files = run(source, replace(SETTINGS, caps=Caps(**caps)))
+    return report, {decode(line).prompt for line in b"".join(files.values()).splitlines()}
+
+
+def test_a_sample_is_the_same_for_the_same_data() -> None:
+    """It depends on neither the order nor the rest, and a smaller one lies in a larger one."""
+    report, sample = chosen(pairs(300), records=100)
+    assert (len(sample), report.not_chosen) == (100, 200)
+    assert chosen(pairs(300)[::-1], records=100)[1] == sample
+    assert chosen(pairs(300), records=40)[1] < sample
+    assert len(chosen([one for one in pairs(300) if one and one["prompt"] in sample], records=100)[1] & sample) == 100
+    assert sum(report.records(split) for split in Split) == 100
+
+
+def test_caps_by_class_and_by_group() -> None:
+    """So many of each class and of each group, and as many of each class as of the rarest."""
+    records = [{"prompt": f"q {n}", "completion": "rare" if n < 20 else "often", "who": n % 3} for n in range(200)]
+    report, sample = chosen(records, per_class=30)
+    assert (len(sample), report.not_chosen) == (50, 150)
+    assert len(chosen(records, balance=True)[1]) == 40
+    settings = replace(SETTINGS, caps=Caps(per_group=7), group_field="who")
+    assert sum(run(records, settings)[0].records(split) for split in Split) == 21
+    with pytest.raises(DatasetError, match="1 or more"):
+        Caps(records=0)
+
+
+def test_too_many_records_name_the_remedy() -> None:
+    """A model that takes 20,000 says how to take a sample of more."""
+    settings = replace(
+        SETTINGS, record_format=RecordFormat.CLAUDE, rules=rules_for("anthropic.claude-3-haiku-20240307-v1:0")
+    )
+    report, _ = run(pairs(60), settings)
+    report.splits["train"].records = 30_000
+    (problem, *_) = report.problems(settings, 0.0)
+    assert "set max_records to take a sample" in problem
+
+
+def test_split_by_time() -> None:
+    """What came later is held out; what came earlier is not."""
+    records = [{"prompt": f"q {n}", "completion": "a", "at": f"2026-0{1 + n % 4}-01T00:00:00"} for n in range(40)]
+    settings = replace(SETTINGS, splitter=Splitter(validation=0.2, test=0), time_field="at", test_after="2026-03-15")
+    report, files = run([*records, {"prompt": "p", "completion": "a", "at": "soon"}], settings)
+    assert {decode(line).prompt for line in files[Split.TEST].splitlines()} == {f"q {n}" for n in range(3, 40, 4)}
+    assert report.dropped == {"at: no time (ISO 8601, or seconds since 1970)": 1}
+
+
+def test_lengths() -> None:
+    """Records that are too short or too long are dropped, and counted."""
+    settings = replace(SETTINGS, min_characters=3, max_characters=5)
+    report, _ = run([{"prompt": "x" * n, "completion": "y"} for n in range(1, 7)], settings)
+    assert report.dropped == {"longer than 5 characters": 2, "shorter than 3 characters": 1}
+
+
+def test_texts_are_redacted_before_they_are_written() -> None:
+    """Prompt and answer, and what they are compared by: two that differ in an address alone are one."""
+    records = [{"prompt": f"I am {n}@example.com", "completion": "Call +49 30 1234 5678"} for n in range(3)]
+    report, files = run(records, replace(SETTINGS, redact=redact_common_patterns))
+    assert b"".join(files.values()) == b'{"prompt":"I am [EMAIL]","completion":"Call [PHONE]"}\n'
+    assert report.duplicates == 2
+
+
+def test_as_many_processes_as_wanted_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the blocks, the files and the report are those of one process."""
+    records = [*pairs(400), None, *pairs(30)]
+    settings = replace(SETTINGS, caps=Caps(records=300))
+    alone = run(records, settings)
+    monkeypatch.setattr(blocks_module, "BLOCK", 4_000)
+    assert run(records, settings) == alone
+    assert run(records, settings, workers=2) == alone

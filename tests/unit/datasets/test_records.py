@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_bedrock.base_models import by_script, document
-from airflow_bedrock.datasets.records import digest, normalise, pair_digest, text_digest
+from airflow_bedrock.datasets.records import normalise, normalised_pair, text_digest
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 _ODD = "aA \t\n\x1c\x85\u00a0\u2028\u3000\uff0c\uff1f\ufb01\u0345\u0130\xdf\u0435\u0301|~"
@@ -39,9 +39,9 @@ def test_normalise_each_character() -> None:
 
 @given(TEXT | ODD, TEXT | ODD)
 @example("a |~| b", "c")
-def test_two_digests_for_one(first: str, second: str) -> None:
+def test_two_texts_for_the_price_of_one(first: str, second: str) -> None:
     """They are what each text has alone."""
-    assert pair_digest(first, second) == digest(first, 16) + digest(second, 8)
+    assert normalised_pair(first, second) == (definition(first).encode(), definition(second).encode())
     assert text_digest(first) == hashlib.blake2b(definition(first).encode(), digest_size=16).digest()
 
 

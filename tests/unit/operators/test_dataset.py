@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from airflow.sdk import DAG, Context
 
 from airflow_bedrock.datasets import decode
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators import BedrockDatasetCheckOperator
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
 
 NOVA = "amazon.nova-micro-v1:0:128k"
@@ -55,7 +59,7 @@ def test_same_source_leaves_the_files_untouched(tmp_path: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     assert prepare(tmp_path) == first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == times
-    assert len(times) == 4
+    assert len(times) == 5
 
 
 def test_changed_source_is_written_again(tmp_path: Path) -> None:
@@ -74,11 +78,18 @@ def test_every_jsonl_under_a_folder(tmp_path: Path) -> None:
     (tmp_path / "in/deep").mkdir(parents=True)
     write_source(tmp_path / "in/deep/b.jsonl", 100)
     (tmp_path / "in/a.jsonl").write_text('{"prompt":"question 0","completion":"first"}\nnothing\n')
-    (tmp_path / "in/notes.txt").write_text("not data")
+    (tmp_path / "in/notes.md").write_text("not data")
     result = prepare(tmp_path, source_uri=f"{tmp_path}/in/")
     assert (result["counts"]["read"], result["counts"]["conflicts"]) == (102, 1)
     report = json.loads(Path(result["report_uri"]).read_bytes())
-    assert report["dropped_records"] == [{"record": "a.jsonl:2", "rule": "not a JSON object"}]
+    assert report["dropped_records"] == [
+        {"record": "a.jsonl:2", "rule": "not a JSON object"},
+        {"record": "deep/b.jsonl:1", "rule": "another answer to the same question"},
+    ]
+    manifest = json.loads(Path(result["manifest_uri"]).read_bytes())
+    assert manifest["not_read"] == ["notes.md"]
+    assert [Path(one["uri"]).name for one in manifest["sources"]] == ["a.jsonl", "b.jsonl"]
+    assert manifest["sources"][0]["bytes"] == (tmp_path / "in/a.jsonl").stat().st_size
 
 
 def test_no_split_without_a_fraction(tmp_path: Path) -> None:
@@ -87,7 +98,7 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
     result = prepare(tmp_path, validation_fraction=0, test_fraction=0)
     # Not by [], since an Airflow before 3.1 gets no None.
     assert (result.get("validation_data_uri"), result.get("test_data_uri")) == (None, None)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.jsonl", "report.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.jsonl", "report.json", "manifest.json"}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +108,7 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
         (100, {"prompt_field": "question"}, "100 of 100 records cannot be used"),
         (100, {"base_model_id": "nobody.knows"}, "record_format"),
         (100, {"base_model_id": None}, "neither base_model_id nor record_format"),
-        (100, {"record_format": "yaml"}, "one of bedrock-conversation-2024, prompt-completion, claude; got 'yaml'"),
+        (100, {"record_format": "yaml"}, "one of bedrock-conversation-2024, .*; got 'yaml'"),
         (100, {"test_fraction": "a lot"}, "test_fraction must be a number, from 0 to 1; got 'a lot'"),
         (100, {"max_dropped_fraction": "a lot"}, "max_dropped_fraction must be a number"),
         (100, {"test_fraction": 1.5}, "test_fraction must be a number, from 0 to 1; got 1.5"),
@@ -116,10 +127,10 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
             "source_uri must be s3://bucket/key, .* got 'gs://bucket/in.jsonl'",
         ),
         (100, {"source_uri": ""}, "source_uri must be s3://bucket/key, .* got ''"),
-        (100, {"source_uri": None}, "source_uri must be s3://bucket/key, .* got None"),
+        (100, {"source_uri": None}, "source_uri or source_conn_id must say"),
         (100, {"output_uri": ""}, "output_uri must be s3://bucket/key, .* got ''"),
         (100, {"source_uri": "/nowhere/in.jsonl"}, "does not exist"),
-        (100, {"source_uri": "/nowhere/"}, "no .jsonl file"),
+        (100, {"source_uri": "/nowhere/"}, "no file"),
     ],
 )
 def test_what_cannot_be_trained_on_is_not_written(
@@ -150,7 +161,7 @@ def test_output_beside_the_source(tmp_path: Path) -> None:
     prepare(tmp_path, source_uri=f"{tmp_path}/src/in.jsonl", output_uri=f"{tmp_path}/src")
 
 
-@pytest.mark.parametrize("name", ["train.jsonl", "validation.jsonl", "test.jsonl", "report.json"])
+@pytest.mark.parametrize("name", ["train.jsonl", "validation.jsonl", "test.jsonl", "report.json", "manifest.json"])
 @pytest.mark.parametrize("form", ["{}", "file://{}", "{}/."])
 def test_the_source_is_not_overwritten(tmp_path: Path, name: str, form: str) -> None:
     """A source that has the name of a file to write keeps its content, however the folder is written."""
@@ -207,3 +218,89 @@ def test_places_and_names_are_templated() -> None:
     assert {"source_uri", "output_uri", "base_model_id", "seed", "aws_conn_id"} <= set(
         BedrockDatasetPreparationOperator.template_fields
     )
+
+
+def test_shapes_and_kinds_through_the_operator(tmp_path: Path) -> None:
+    """A folder of chats, tables and packed files is one dataset; what is not read is named."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    chat = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "chat"}]}
+    chat["messages"].append({"role": "assistant", "content": "a"})
+    (folder / "a.JSONL").write_text(json.dumps(chat) + "\n")
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "packed", "completion": "a"}'))
+    (folder / "c.csv").write_text("\ufeffprompt,completion\ntable,a\n")
+    (folder / "d.json").write_text('[{"prompt": "array", "completion": "a"}]')
+    (folder / "e.xlsx").write_bytes(b"PK")
+    for number in range(6):
+        (folder / f"f{number}.jsonl").write_text(f'\ufeff{{"prompt": "question {number}", "completion": "a"}}\n')
+    result = prepare(tmp_path, source_uri=f"{folder}/", validation_fraction=0, test_fraction=0)
+    lines = Path(result["training_data_uri"]).read_bytes().splitlines()
+    prompts = {decode(line).prompt for line in lines}
+    assert prompts == {"chat", "packed", "table", "array", *(f"question {number}" for number in range(6))}
+    manifest = json.loads(Path(result["manifest_uri"]).read_bytes())
+    assert manifest["not_read"] == ["e.xlsx"]
+    assert manifest["report"]["dropped"] == {}
+    assert manifest["files"]["train"]["bytes"] == Path(result["training_data_uri"]).stat().st_size
+    assert manifest["parameters"]["base_model_id"] == NOVA
+
+
+def test_conflicts_fail_the_task(tmp_path: Path) -> None:
+    """A file that loses half of its records to conflicts does not succeed in silence."""
+    rows = (json.dumps({"prompt": f"question {n % 85}", "completion": f"answer {n}"}) for n in range(177))
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    with pytest.raises(BedrockFatalError, match="92 of 177 records cannot be used"):
+        prepare(tmp_path)
+    assert prepare(tmp_path, max_dropped_fraction=0.6, on_conflict="majority")["counts"]["conflicts"] == 92
+
+
+def test_a_sample_of_too_many(tmp_path: Path) -> None:
+    """30,000 records for a model that takes 20,000 name the remedy, which works."""
+    write_source(tmp_path / "in.jsonl", 30_000)
+    with pytest.raises(BedrockFatalError, match=r"must be between 8 and 20000.*set max_records"):
+        prepare(tmp_path)
+    counts = prepare(tmp_path, max_records="20000", balance_classes=True)["counts"]
+    assert counts["train"] + counts["validation"] + counts["test"] == 20_000
+    assert counts["not_chosen"] == 10_000
+
+
+def test_what_is_prepared_passes_the_check(tmp_path: Path) -> None:
+    """And the check operator takes it from there."""
+    write_source(tmp_path / "in.jsonl")
+    result = prepare(tmp_path)
+    operator = BedrockDatasetCheckOperator(
+        task_id="check",
+        training_data_uri=result["training_data_uri"],
+        validation_data_uri=result["validation_data_uri"],
+        test_data_uri=result["test_data_uri"],
+        base_model_id=NOVA,
+    )
+    found = operator.execute(Context())
+    assert (found["ok"], found["overlaps"], found["records"]) == (True, 0, result["counts"]["train"])
+
+
+def test_rows_of_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query's rows are streamed from the database of a connection."""
+    database = tmp_path / "requests.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE requests (question TEXT, service TEXT)")
+        connection.executemany("INSERT INTO requests VALUES (?, ?)", [(f"question {n}", "s3") for n in range(50)])
+
+    class Hook:
+        def get_conn(self) -> sqlite3.Connection:
+            return sqlite3.connect(database)
+
+    asked: list[str] = []
+
+    def get_hook(conn_id: str) -> Hook:
+        asked.append(conn_id)
+        return Hook()
+
+    monkeypatch.setattr("airflow.providers.common.compat.sdk.BaseHook.get_hook", get_hook)
+    arguments = {"source_uri": None, "source_conn_id": "support", "completion_field": "service"}
+    sql = "SELECT question, service FROM requests"
+    result = prepare(tmp_path, **arguments, source_sql=sql, prompt_field="{question}?")
+    assert (asked, result["counts"]["read"]) == (["support"], 50)
+    manifest = json.loads(Path(result["manifest_uri"]).read_bytes())
+    assert (manifest["sources"][0]["conn_id"], manifest["sources"][0]["sql"]) == ("support", sql)
+    with pytest.raises(ValueError, match="source_conn_id needs source_sql"):
+        prepare(tmp_path, **arguments)

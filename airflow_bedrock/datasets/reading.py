@@ -1,0 +1,250 @@
+"""From a source's record, in whatever shape people have, to a conversation.
+
+Known are, and told from the record itself: prompt and completion under any names, or templates over any fields; chats
+of the Converse API, of OpenAI, of Anthropic and of ShareGPT; model invocation logs; reinforcement records; images with
+a caption; plain texts. What only one shape has and no record of Bedrock's takes, such as calls of tools, is an error
+that names it: nothing is lost in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.records import text_field
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+}
+_TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """An image, a video or a document of a turn, by its S3 URI."""
+
+    kind: str
+    format: str
+    uri: str
+    owner: str | None = None
+
+
+class Turn(msgspec.Struct, gc=False):
+    """What one of the two says: its texts and what it shows."""
+
+    role: str
+    texts: list[str]
+    attachments: tuple[Attachment, ...] = ()
+
+
+class Conversation(msgspec.Struct, gc=False):
+    """A record before it is written in a format.
+
+    :param fields: of a reinforcement record, what its grader is given beside the messages.
+    """
+
+    system: str | None
+    turns: list[Turn]
+    fields: dict[str, Any] = {}
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The question and the answer, by which records are compared."""
+        asked, answer = self.turns, _shown(self.fields.get("reference_answer", ""))
+        if self.turns[-1].role == "assistant":
+            asked, answer = self.turns[:-1], "\n".join(self.turns[-1].texts)
+        texts = [self.system] if self.system else []
+        for turn in asked:
+            texts += [*turn.texts, *(one.uri for one in turn.attachments)]
+        return "\n".join(texts) or answer, answer
+
+    @property
+    def has_attachments(self) -> bool:
+        """Whether a turn shows something."""
+        return any(turn.attachments for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    r"""Where a record's parts stand.
+
+    :param prompt: the field with the prompt, or with ``{}`` in it a template over fields: ``"{question}\n{context}"``.
+    :param completion: the same for the completion.
+    :param text: the field with a text for continued pre-training.
+    :param image: the field with an image's S3 URI, whose caption is the completion.
+    """
+
+    prompt: str = "prompt"
+    completion: str = "completion"
+    text: str = "text"
+    image: str = "image-ref"
+
+
+Reader = Callable[[Mapping[str, Any]], Conversation]
+
+
+def reader(fields: Fields, form: str) -> Reader:
+    """Return what reads the records of a source.
+
+    :param form: whose records will be written, as in ``base_models.toml``: some fields mean something only for one.
+    """
+    prompt, completion = _getter(fields.prompt), _getter(fields.completion)
+
+    def read(record: Mapping[str, Any]) -> Conversation:
+        if form == "pre-training":
+            name = next((one for one in (fields.text, "input", fields.completion) if one in record), fields.text)
+            return Conversation(None, [Turn("assistant", [text_field(record, name)])])
+        if form == "image":
+            uri = text_field(record, fields.image if fields.image in record else "image-ref")
+            caption = text_field(record, "caption" if fields.completion not in record else fields.completion)
+            return Conversation(None, [Turn("user", [], (Attachment("image", "", uri),)), Turn("assistant", [caption])])
+        if fields.prompt not in record and "{" not in fields.prompt:
+            if form == "reinforcement" and isinstance(record.get("messages"), list):
+                return _graded(record)
+            if (found := _chat(record)) is not None:
+                return found
+        turns = [Turn("user", [prompt(record)])]
+        if form == "reinforcement":
+            return Conversation(None, turns, {name: value for name, value in record.items() if name != fields.prompt})
+        if form == "distillation" and record.get(fields.completion) is None:
+            return Conversation(None, turns)
+        return Conversation(None, [*turns, Turn("assistant", [completion(record)])])
+
+    return read
+
+
+def _getter(name: str) -> Callable[[Mapping[str, Any]], str]:
+    if "{" not in name:
+        return lambda record: text_field(record, name)
+    names = [field for _, field, _, _ in Formatter().parse(name) if field]
+
+    def fill(record: Mapping[str, Any]) -> str:
+        return name.format_map({field: text_field(record, field) for field in names})
+
+    return fill
+
+
+def _chat(record: Mapping[str, Any]) -> Conversation | None:
+    if record.get("schemaType") == "ModelInvocationLog":
+        return _log(record)
+    if isinstance(messages := record.get("conversations"), list):
+        return _conversation(record.get("system"), [_share_gpt(one) for one in messages])
+    if isinstance(messages := record.get("messages"), list):
+        if record.get("tools") or record.get("toolConfig"):
+            raise DatasetError("holds tools, which no format of fine-tuning takes")
+        return _conversation(record.get("system"), [_message(one) for one in messages])
+    return None
+
+
+def _conversation(system: object, turns: list[Turn]) -> Conversation:
+    systems = _texts(system, "system")
+    while turns and turns[0].role == "system":
+        systems += turns.pop(0).texts
+    if any(turn.role == "system" for turn in turns):
+        raise DatasetError("messages: a system prompt stands among the turns")
+    if not turns:
+        raise DatasetError("messages: empty")
+    return Conversation("\n".join(systems) or None, turns)
+
+
+def _message(message: object) -> Turn:
+    if not isinstance(message, dict):
+        raise DatasetError("messages: not an object")
+    if message.get("role") in ("tool", "function") or any(message.get(one) for one in _TOOLS):
+        raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
+    return _turn(message.get("role"), message.get("content"))
+
+
+def _share_gpt(message: object) -> Turn:
+    if not isinstance(message, dict):
+        raise DatasetError("conversations: not an object")
+    if message.get("from") in ("function_call", "observation", "tool"):
+        raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
+    return _turn(message.get("from", message.get("role")), message.get("value", message.get("content")))
+
+
+def _turn(role: object, content: object) -> Turn:
+    if not isinstance(role, str) or role not in _ROLES:
+        raise DatasetError("messages: a role that is not known")
+    attachments = tuple(_attachments(content)) if isinstance(content, list) else ()
+    texts = _texts(content, "content")
+    if not attachments and not any(one.strip() for one in texts):
+        raise DatasetError("messages: a turn is empty")
+    return Turn(_ROLES[role], texts, attachments)
+
+
+def _texts(content: object, name: str) -> list[str]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [content]
+    if not isinstance(content, list):
+        raise DatasetError(f"{name}: neither text nor blocks")
+    return [text for block in content for text in _block(block)]
+
+
+def _block(block: object) -> list[str]:
+    if isinstance(block, str):
+        return [block]
+    if not isinstance(block, dict):
+        raise DatasetError("content: a block that is no object")
+    if isinstance(block.get("text"), str):
+        return [block["text"]]
+    if any(one in block for one in ("image", "video", "document")):
+        return []  # an attachment
+    if any(one in block or block.get("type") == one for one in _TOOLS):
+        raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
+    raise DatasetError("content: a block that is neither text nor an image, video or document on S3")
+
+
+def _attachments(content: list[Any]) -> list[Attachment]:
+    found = []
+    for block in content:
+        for kind in ("image", "video", "document") if isinstance(block, dict) else ():
+            if (one := block.get(kind)) is not None:
+                try:
+                    location = one["source"]["s3Location"]
+                    found.append(
+                        Attachment(kind, str(one["format"]), str(location["uri"]), location.get("bucketOwner"))
+                    )
+                except (KeyError, TypeError, AttributeError):
+                    raise DatasetError(f"content: an {kind} that is not on S3") from None
+    return found
+
+
+def _graded(record: Mapping[str, Any]) -> Conversation:
+    turns = [_message(one) for one in record["messages"]]
+    if not turns:
+        raise DatasetError("messages: empty")
+    return Conversation(None, turns, {name: value for name, value in record.items() if name != "messages"})
+
+
+def _log(record: Mapping[str, Any]) -> Conversation:
+    def inner(value: object, *path: str) -> Any:
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    body, said = inner(record, "input", "inputBodyJson"), inner(record, "output", "outputBodyJson")
+    messages = inner(body, "messages")
+    if not isinstance(messages, list):
+        raise DatasetError("an invocation log without a conversation")
+    answer = inner(said, "output", "message", "content") or inner(said, "content")
+    turns = [_message(one) for one in messages]
+    return _conversation(inner(body, "system"), [*turns, *([_turn("assistant", answer)] if answer else [])])
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,235 @@
+"""Sources: files of many kinds, queries over them, and rows of a database, each made JSON Lines, which is read fast.
+
+JSON Lines, JSON arrays, CSV, TSV, Parquet and plain text, each also packed by gzip or Zstandard. A record of what is
+not JSON Lines by itself is known by its number: ``people.csv:17`` is the seventeenth. Nothing is held in memory but a
+record.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, NamedTuple
+
+import msgspec
+
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.preparation import Source
+
+_KINDS = {
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "json": "json",
+    "csv": "csv",
+    "tsv": "tsv",
+    "parquet": "parquet",
+    "txt": "txt",
+}
+_PACKED = {"gz": "gzip", "zst": "zstd", "zstd": "zstd"}
+_BETWEEN = re.compile(r"[ \t\r\n,]*")  # the elements of a JSON array
+_CHUNK = 1 << 20  # bytes or characters
+_LONGEST_FIELD = 1 << 30  # characters of a field of CSV
+
+
+class Kind(NamedTuple):
+    """What a file is, by its name.
+
+    :param packing: ``gzip``, ``zstd``, or empty.
+    """
+
+    kind: str
+    packing: str
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return what a file is; None for one that is not read."""
+    base = name.rpartition("/")[2]
+    parts = base.lower().split(".")
+    packing = _PACKED.get(parts[-1], "") if len(parts) > 2 else ""
+    kind = _KINDS.get(parts[-2 if packing else -1]) if len(parts) > 1 else None
+    return Kind(kind, packing) if kind and not base.startswith(("_", ".")) else None
+
+
+def read_in_a_folder(name: str) -> bool:
+    """Whether a file is read where its folder is the source: a plain text has to be named itself."""
+    found = kind_of(name)
+    return found is not None and found.kind != "txt"
+
+
+def as_source(name: str, path: Path, folder: Path) -> Source:
+    """Return a file as JSON Lines.
+
+    :param name: says what kind of file it is, and is what it is called.
+    :param folder: where to write, if it has to be converted.
+    :raises DatasetError: the file is not what its name says, or is of no kind that is read.
+    """
+    kind = kind_of(name)
+    if kind is None:
+        raise DatasetError(f"{name} is of no kind that is read: {', '.join(_KINDS)}, also .gz and .zst")
+    try:
+        if kind.kind == "parquet":
+            return Source(name, query(f"SELECT * FROM {_table(path, kind)}", [], folder))  # noqa: S608 - a path, quoted
+        lines = kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(path, kind.packing))
+        if lines and not kind.packing:
+            return Source(name, path)
+        with _unpacked(path, kind.packing) as file:
+            if lines:
+                return Source(name, _written(iter(lambda: file.read(_CHUNK), b""), folder))
+            return Source(name, write_records(_READERS[kind.kind](file), folder))
+    except (UnicodeDecodeError, csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DatasetError(f"{name} is no {kind.kind}: {type(error).__name__}") from error
+
+
+def write_records(records: Iterable[Mapping[str, Any]], folder: Path) -> Path:
+    """Write records as JSON Lines, and return the file."""
+    encode = msgspec.json.Encoder(enc_hook=str).encode
+    return _written((encode(one) + b"\n" for one in records), folder)
+
+
+def rows(cursor: Any) -> Iterator[dict[str, Any]]:
+    """Yield what a DB-API cursor has found, a thousand rows at a time."""
+    names = [column[0] for column in cursor.description]
+    while found := cursor.fetchmany(1000):
+        for row in found:
+            yield dict(zip(names, row, strict=True))
+
+
+def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
+    """Write what a query finds in DuckDB as JSON Lines, and return the file.
+
+    :param sql: DuckDB's; the files are the table ``source``.
+    :param sources: files, with the name that says what kind each is.
+    :raises DatasetError: DuckDB is not installed, or refuses the query.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise DatasetError("Parquet and SQL need DuckDB. Install 'airflow-bedrock[prep]'") from error
+    try:
+        with duckdb.connect(config={"threads": 2, "memory_limit": "300MB", "temp_directory": str(folder)}) as database:
+            if sources:
+                tables = " UNION ALL BY NAME ".join(f"SELECT * FROM {_table(p, kind_of(n))}" for n, p in sources)  # noqa: S608 - paths, quoted
+                database.execute(f"CREATE VIEW source AS {tables}")
+            return write_records(rows(database.execute(sql)), folder)
+    except duckdb.Error as error:
+        raise DatasetError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
+
+
+def _table(path: Path, kind: Kind | None) -> str:
+    """Return what DuckDB calls a file."""
+    where = "'" + str(path).replace("'", "''") + "'"
+    packed = f", compression = '{kind.packing}'" if kind and kind.packing else ""
+    if kind and kind.kind in ("jsonl", "json"):
+        return f"read_json_auto({where}, format = 'auto'{packed})"
+    if kind and kind.kind in ("csv", "tsv"):
+        return f"read_csv_auto({where}{packed})"
+    if kind and kind.kind == "parquet":
+        return f"read_parquet({where})"
+    raise DatasetError(f"{path.name} is no table that DuckDB reads")
+
+
+def _written(parts: Iterable[bytes], folder: Path) -> Path:
+    path = folder / f"{len(list(folder.iterdir()))}.jsonl"
+    with path.open("wb") as file:
+        file.writelines(parts)
+    return path
+
+
+@contextmanager
+def _unpacked(path: Path, packing: str) -> Iterator[BinaryIO]:
+    with path.open("rb") as file:
+        if packing == "gzip":
+            with gzip.open(file) as unpacked:
+                yield unpacked  # type: ignore[misc]  # it reads like one
+        elif packing == "zstd":
+            try:
+                import zstandard
+            except ImportError as error:
+                raise DatasetError("Zstandard needs a package. Install 'airflow-bedrock[prep]'") from error
+            with zstandard.open(file, "rb") as unpacked:
+                try:
+                    yield unpacked
+                except zstandard.ZstdError as error:
+                    raise DatasetError(f"{path.name} cannot be unpacked") from error
+        else:
+            yield file
+
+
+def _is_array(path: Path, packing: str) -> bool:
+    """Whether the first character that is no white space begins an array."""
+    with _unpacked(path, packing) as file:
+        return file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+
+
+@contextmanager
+def _text(file: BinaryIO) -> Iterator[IO[str]]:
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
+    try:
+        yield text
+    finally:
+        text.detach()
+
+
+def _csv(file: BinaryIO, delimiter: str = ",") -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(_LONGEST_FIELD)
+    with _text(file) as text:
+        for row in csv.DictReader(text, delimiter=delimiter):
+            yield {name: value for name, value in row.items() if name is not None}
+
+
+def _tsv(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    return _csv(file, "\t")
+
+
+def _lines(file: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Yield each line of a plain text that is not blank."""
+    with _text(file) as text:
+        for line in text:
+            if line.strip():
+                yield {"text": line.rstrip("\r\n")}
+
+
+def _array(file: BinaryIO) -> Iterator[Any]:
+    """Yield the elements of a JSON array, one after the other."""
+    rest, size, begun = "", _CHUNK, False
+    with _text(file) as text:
+        while chunk := text.read(size):
+            rest += chunk
+            if not begun:
+                rest, begun = rest.lstrip()[1:], bool(rest.strip())
+            elements = _elements(rest, final=False)
+            rest = yield from elements
+            size = max(_CHUNK, len(rest))  # what is longer than a chunk is not begun again and again
+    rest = yield from _elements(rest, final=True)
+    if rest.strip() != "]":
+        raise DatasetError("the JSON array is broken")
+
+
+def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
+    """Yield the elements that are whole, and return the rest of the text."""
+    decode, place = json.JSONDecoder().raw_decode, 0
+    while True:
+        begin = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # it matches nothing as well
+        try:
+            value, end = decode(text, begin)
+        except (json.JSONDecodeError, RecursionError):
+            return text[place:]
+        if end == len(text) and not final:
+            return text[place:]  # a number may go on
+        yield value
+        place = end
+
+
+_READERS: dict[str, Callable[[BinaryIO], Iterator[Any]]] = {
+    "json": _array,
+    "csv": _csv,
+    "tsv": _tsv,
+    "txt": _lines,
+}

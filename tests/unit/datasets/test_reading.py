@@ -1,0 +1,179 @@
+"""Shapes: what people have comes to the conversation that it is, and what cannot be carried over is named."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.datasets import DatasetError, Fields, RecordFormat
+from airflow_bedrock.datasets.formats import write
+from airflow_bedrock.datasets.reading import reader
+
+ASKED, SAID = {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def converse(*turns: tuple[str, str], system: str | None = "Be brief.") -> dict[str, Any]:
+    record: dict[str, Any] = {"schemaVersion": "bedrock-conversation-2024"}
+    if system:
+        record["system"] = [{"text": system}]
+    return record | {"messages": [{"role": role, "content": [{"text": text}]} for role, text in turns]}
+
+
+PLAIN = converse(("user", "Where?"), ("assistant", "Here."))
+
+
+def through(record: dict[str, Any], form: str = "nova", fields: Fields | None = None, to: str = "") -> Any:
+    made = RecordFormat(
+        to or {"nova": "bedrock-conversation-2024", "distillation": "bedrock-conversation-2024"}.get(form, form)
+    )
+    return json.loads(write(reader(fields or Fields(), form)(record), made))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        PLAIN,
+        {"messages": [SYSTEM, ASKED, SAID]},
+        {"messages": [{"role": "developer", "content": "Be brief."}, ASKED, {**SAID, "tool_calls": None}], "tools": []},
+        {
+            "system": "Be brief.",
+            "messages": [ASKED, {"role": "assistant", "content": [{"type": "text", "text": "Here."}]}],
+        },
+        {
+            "conversations": [
+                {"from": "system", "value": "Be brief."},
+                {"from": "human", "value": "Where?"},
+                {"from": "gpt", "value": "Here."},
+            ]
+        },
+        {
+            "schemaType": "ModelInvocationLog",
+            "input": {
+                "inputBodyJson": {
+                    "system": [{"text": "Be brief."}],
+                    "messages": [{"role": "user", "content": [{"text": "Where?"}]}],
+                }
+            },
+            "output": {
+                "outputBodyJson": {"output": {"message": {"role": "assistant", "content": [{"text": "Here."}]}}}
+            },
+        },
+        {
+            "schemaType": "ModelInvocationLog",
+            "input": {"inputBodyJson": {"system": "Be brief.", "messages": [ASKED]}},
+            "output": {"outputBodyJson": {"content": [{"type": "text", "text": "Here."}]}},
+        },
+    ],
+    ids=[
+        "Converse",
+        "OpenAI",
+        "OpenAI with a developer",
+        "Anthropic",
+        "ShareGPT",
+        "a log of Converse",
+        "a log of InvokeModel",
+    ],
+)
+def test_chats(record: dict[str, Any]) -> None:
+    """The same chat in every form that is in use is the same record."""
+    assert through(record) == PLAIN
+
+
+def test_several_turns_stay() -> None:
+    """As they are, with their images."""
+    image = {
+        "image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/i.png", "bucketOwner": "123456789012"}}}
+    }
+    record = converse(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), system=None)
+    record["messages"][0]["content"].insert(0, image)
+    assert through(record) == record
+
+
+def test_fields_and_templates() -> None:
+    """Any names, and several fields in one text; braces in the data are only text."""
+    fields = Fields(prompt="Context: {context}\nQuestion: {question}", completion="label")
+    record = {"context": "a {b}", "question": 5, "label": 1, "more": None}
+    expected = {"prompt": "Context: a {b}\nQuestion: 5", "completion": "1"}
+    assert through(record, "prompt-completion", fields) == expected
+    with pytest.raises(DatasetError, match="question: missing"):
+        through({"context": "a", "label": 1}, "prompt-completion", fields)
+
+
+def test_other_formats() -> None:
+    """Distillation prompts, reinforcement records, texts, and images with captions."""
+    assert through({"prompt": "Where?"}, "distillation") == converse(("user", "Where?"), system=None)
+    graded = {"messages": [SYSTEM, ASKED], "reference_answer": {"place": "here"}, "level": 3}
+    assert through(graded, "reinforcement") == graded
+    assert through({"prompt": "Where?", "reference_answer": "Here."}, "reinforcement") == {
+        "messages": [ASKED],
+        "reference_answer": "Here.",
+    }
+    assert through({"text": "Here."}, "pre-training") == {"input": "Here."}
+    image = {"image-ref": "s3://b/i.png", "caption": "A cat"}
+    assert through(image, "image") == image
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"messages": [ASKED, {**SAID, "tool_calls": [{"id": "1"}]}]}, "call of a tool"),
+        ({"messages": [ASKED, {"role": "tool", "content": "secret"}, SAID]}, "call of a tool"),
+        ({"messages": [ASKED, SAID], "tools": [{"type": "function"}]}, "holds tools"),
+        (
+            {"messages": [ASKED, {"role": "assistant", "content": [{"type": "tool_use", "name": "secret"}]}]},
+            "call of a tool",
+        ),
+        ({"messages": [ASKED, {"role": "assistant", "content": [{"toolUse": {"name": "secret"}}]}]}, "call of a tool"),
+        ({"conversations": [{"from": "function_call", "value": "secret"}]}, "call of a tool"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "secret"}}]}, SAID]},
+            "neither text nor",
+        ),
+        ({"messages": [{"role": "user", "content": [{"image": {"source": {"bytes": "secret"}}}]}, SAID]}, "not on S3"),
+        ({"messages": [ASKED, {"role": "secret", "content": "secret"}]}, "a role that is not known"),
+        ({"messages": [ASKED, {"role": "assistant", "content": " "}]}, "a turn is empty"),
+        ({"messages": [ASKED, SYSTEM, SAID]}, "among the turns"),
+        ({"messages": []}, "empty"),
+        ({"messages": ["secret"]}, "not an object"),
+        ({"question": "secret"}, "prompt: missing"),
+    ],
+)
+def test_what_cannot_be_carried_over_is_named(record: dict[str, Any], reason: str) -> None:
+    """By what it is, never by its text."""
+    with pytest.raises(DatasetError, match=reason) as caught:
+        through(record)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "form", "reason"),
+    [
+        (PLAIN, "prompt-completion", "system prompt"),
+        (
+            converse(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"), system=None),
+            "prompt-completion",
+            "one question",
+        ),
+    ],
+)
+def test_what_a_format_has_no_place_for(record: dict[str, Any], form: str, reason: str) -> None:
+    """It is an error, and nothing is left out in silence."""
+    with pytest.raises(DatasetError, match=reason):
+        through(record, form)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, "x", [], [None], {}, {"content": {}}, [[]], [{"role": []}], [{"role": "user", "content": {"a": 1}}]],
+)
+@pytest.mark.parametrize("name", ["messages", "conversations", "input", "system"])
+def test_any_value_is_read_or_refused(name: str, value: Any) -> None:
+    """There is no other exception."""
+    log = {"schemaType": "ModelInvocationLog", name: value}
+    for record in ({name: value}, log, {"messages": [ASKED, SAID], name: value}):
+        with suppress(DatasetError):
+            assert through(record)["messages"]

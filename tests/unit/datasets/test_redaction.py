@@ -1,0 +1,26 @@
+"""The common patterns of personal data: what is found, and what only looks like it."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_bedrock.datasets.redaction import redact_common_patterns
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Write to jane.doe+x@mail.example.co.uk, please.", "Write to [EMAIL], please."),
+        ("Call +49 30 1234 5678 or (030) 123-4567.", "Call [PHONE] or [PHONE]."),
+        ("Card 4111 1111 1111 1111, not 4111 1111 1111 1112.", "Card [CARD], not"),
+        ("IBAN DE89 3704 0044 0532 0130 00.", "IBAN [IBAN]."),
+        ("SSN 123-45-6789", "SSN [SSN]"),
+        ("From 192.168.0.17 to 1.2.3", "From [IP_ADDRESS] to 1.2.3"),
+        ("Key AKIAIOSFODNN7EXAMPLE", "Key [AWS_KEY]"),
+        ("In 2026 we sold 1,234 of version 3.14 on 2026-11-21.", "In 2026 we sold 1,234 of version 3.14"),
+        ("", ""),
+    ],
+)
+def test_patterns(text: str, redacted: str) -> None:
+    """Each is replaced by its name; check digits decide where there are any."""
+    assert redact_common_patterns(text).startswith(redacted)

@@ -1,0 +1,152 @@
+"""Sources: every kind of file comes to the same records, whatever it is packed in."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_bedrock.datasets import DatasetError
+from airflow_bedrock.datasets import sources as sources_module
+from airflow_bedrock.datasets.sources import Kind, as_source, kind_of, query, read_in_a_folder, rows, write_records
+
+RECORDS = [{"prompt": f"Où est n° {n}?", "completion": 'a "b"\nc'} for n in range(5)]
+CSV = "prompt,completion\n" + "".join(f'{one["prompt"]},"a ""b""\nc"\n' for one in RECORDS)
+CONTENT = {
+    "jsonl": "".join(json.dumps(one) + "\n" for one in RECORDS),
+    "NDJSON": "".join(json.dumps(one) + "\n" for one in RECORDS),
+    "json": json.dumps(RECORDS, indent=1),
+    "csv": "\ufeff" + CSV,
+    "tsv": CSV.replace(",", "\t"),
+}
+
+
+def zstd(content: bytes) -> bytes:
+    return bytes(pytest.importorskip("zstandard").compress(content))
+
+
+def read(folder: Path, name: str, content: bytes) -> list[Any]:
+    made = folder / "made"
+    made.mkdir()
+    file = folder / "file"
+    file.write_bytes(content)
+    source = as_source(name, file, made)
+    assert source.name == name
+    return [json.loads(line) for line in source.path.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".zst", zstd), (".GZ", gzip.compress)]
+)
+@pytest.mark.parametrize("kind", CONTENT)
+def test_every_kind(tmp_path: Path, kind: str, suffix: str, pack: Callable[[bytes], bytes]) -> None:
+    """Whatever the kind and the packing, and the case of the name: the records."""
+    assert read(tmp_path, f"data.{kind}{suffix}", pack(CONTENT[kind].encode())) == RECORDS
+
+
+def test_json_that_is_lines(tmp_path: Path) -> None:
+    """A .json file that holds no array holds JSON Lines."""
+    assert read(tmp_path, "x.json", CONTENT["jsonl"].encode()) == RECORDS
+
+
+def test_parquet_and_queries(tmp_path: Path) -> None:
+    """Parquet is read, and a query over files of several kinds finds what it asks for."""
+    duckdb = pytest.importorskip("duckdb")
+    (tmp_path / "a.jsonl").write_text(CONTENT["jsonl"])
+    parquet = tmp_path / "a.parquet"
+    duckdb.read_json(f"{tmp_path}/a.jsonl").write_parquet(str(parquet))
+    assert read(tmp_path, "x.parquet", parquet.read_bytes()) == RECORDS
+    (tmp_path / "b.csv").write_text("prompt,stars\nWhere?,5\nWho?,1\n")
+    folder = tmp_path / "found"
+    folder.mkdir()
+    files = [("a.jsonl", tmp_path / "a.jsonl"), ("b.csv", tmp_path / "b.csv"), ("c.parquet", parquet)]
+    found = query("SELECT count(*) AS n, max(stars) AS most FROM source", files, folder)
+    assert json.loads(found.read_bytes()) == {"n": 12, "most": 5}
+    with pytest.raises(DatasetError, match=r"DuckDB: .*nowhere"):
+        query("SELECT * FROM nowhere", files, folder)
+
+
+def test_plain_text(tmp_path: Path) -> None:
+    """Each line that is not blank is a record."""
+    assert read(tmp_path, "x.txt", b"One.\n\n Two.\r\n") == [{"text": "One."}, {"text": " Two."}]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a/b.JSONL", Kind("jsonl", "")),
+        ("b.jsonl.gz", Kind("jsonl", "gzip")),
+        ("c.tar.gz", None),
+        ("gz", None),
+        ("d.md", None),
+        ("_SUCCESS", None),
+        ("a/.part.json", None),
+        ("_temporary.csv", None),
+    ],
+)
+def test_kinds_by_name(name: str, kind: Kind | None) -> None:
+    """In any case; what begins with a dot or an underscore is not data."""
+    assert kind_of(name) == kind
+
+
+def test_a_plain_text_has_to_be_named() -> None:
+    """In a folder it is more likely a note."""
+    assert read_in_a_folder("a.csv")
+    assert not read_in_a_folder("notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.md", b"# Data"),
+        ("x.jsonl.gz", b"{}"),
+        ("x.csv", b"\xff\xfe\x00"),
+        ("x.json", b'[{"a": 1}, {"a": '),
+        ("x.json.gz", gzip.compress(b"[1]")[:-6]),
+    ],
+)
+def test_what_is_not_what_its_name_says(tmp_path: Path, name: str, content: bytes) -> None:
+    """It is refused, by its name."""
+    with pytest.raises(DatasetError):
+        read(tmp_path, name, content)
+
+
+VALUES = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=8), st.lists, max_leaves=8)
+
+
+ELEMENTS = st.lists(VALUES | st.dictionaries(st.text(max_size=3), VALUES, max_size=3), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(records=ELEMENTS, size=st.integers(1, 9))
+def test_arrays_in_pieces(tmp_path_factory: pytest.TempPathFactory, records: list[Any], size: int) -> None:
+    """Wherever a chunk ends, the elements are those of the array."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources_module, "_CHUNK", size)
+        content = json.dumps(records, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if b"\xed" in content:
+            return  # no UTF-8
+        array = tmp_path_factory.mktemp("array") / "x.json"
+        array.write_bytes(content)
+        with array.open("rb") as file:
+            assert list(sources_module._array(file)) == records
+
+
+def test_rows_of_a_database(tmp_path: Path) -> None:
+    """A cursor's rows are streamed, by the names of their columns."""
+    database = sqlite3.connect(":memory:")
+    try:
+        sql = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 2500) SELECT x, 'a' AS text FROM n"
+        cursor = database.execute(sql)
+        lines = write_records(rows(cursor), tmp_path).read_bytes().splitlines()
+    finally:
+        database.close()
+    assert len(lines) == 2500
+    assert json.loads(lines[-1]) == {"x": 2500, "text": "a"}
