@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import dag_parse, imports, local_bedrock, triggers
+from benchmarks import dag_parse, datasets, imports, local_bedrock, triggers
 
-BENCHMARKS = {"imports": imports, "dag_parse": dag_parse, "triggers": triggers, "local_bedrock": local_bedrock}
+BENCHMARKS = {
+    "imports": imports,
+    "dag_parse": dag_parse,
+    "triggers": triggers,
+    "local_bedrock": local_bedrock,
+    "datasets": datasets,
+}
 
 
 def main() -> None:

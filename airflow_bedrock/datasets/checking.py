@@ -396,19 +396,19 @@ class Short:
             return None
         if plain is None:
             return None
-        prompt, answer = plain
+        return plain if self.fits(*plain) else None
+
+    def fits(self, prompt: str, answer: str) -> bool:
+        """Whether a prompt, with the system prompt before it, and an answer break no limit for sure."""
         if len(prompt) + len(answer) > self._most:
-            return None
+            return False
         for one in self._rare:
             if one in prompt:
                 lower = prompt.lower()
                 if any(word in lower for word in self._words):
-                    return None
+                    return False
                 break
-        for one in self._sequences:
-            if one in prompt or one in answer:
-                return None
-        return plain
+        return not self._sequences or not any(one in prompt or one in answer for one in self._sequences)
 
 
 def _rarest(word: str) -> str:

@@ -155,8 +155,31 @@ _WRITERS: dict[RecordFormat, Callable[[Conversation], object]] = {
 _LINE_ENDS = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2029".encode(): b"\\u2029"}
 
 
+def template(record_format: RecordFormat, system: str | None) -> Callable[[str, str], bytes]:
+    """Return what writes a question and its answer as :func:`encode` does, many times as fast.
+
+    :raises DatasetError: the format has no place for the system prompt, or for a question.
+    """
+    marks = ("\ue000asked\ue000", "\ue000said\ue000")
+    begin, rest = encode(Example(*marks, system), record_format).split(_ENCODE(marks[0]))
+    middle, end = rest.split(_ENCODE(marks[1]))
+
+    def write_pair(prompt: str, completion: str) -> bytes:
+        line = b"".join((begin, _ENCODE(prompt), middle, _ENCODE(completion), end))
+        return line if line.isascii() else _escaped(line)
+
+    return write_pair
+
+
+_ENCODE = msgspec.json.Encoder().encode
+
+
 def _line(record: object) -> bytes:
-    line = msgspec.json.encode(record)
+    line = _ENCODE(record)
+    return line if line.isascii() else _escaped(line)
+
+
+def _escaped(line: bytes) -> bytes:
     for end, escaped in _LINE_ENDS.items():
         line = line.replace(end, escaped)
     return line

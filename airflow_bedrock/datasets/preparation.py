@@ -24,7 +24,7 @@ import msgspec
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
 from airflow_bedrock.datasets.checking import Short
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.formats import RecordFormat, encode, write
+from airflow_bedrock.datasets.formats import RecordFormat, encode, template, write
 from airflow_bedrock.datasets.reading import Conversation, Fields, Turn, reader
 from airflow_bedrock.datasets.records import Example, normalised, normalised_pair, text_field
 from airflow_bedrock.datasets.repeats import Leavings, Place, Repeats
@@ -39,6 +39,8 @@ MAX_LABEL_LENGTH = 100  # characters
 CONFLICT = "another answer to the same question"
 
 _SPLITS = tuple(Split)
+_NUMBERS = {split: number for number, split in enumerate(_SPLITS, start=1)}
+_TEXT_FORMATS = (RecordFormat.CONVERSE.value, RecordFormat.CLAUDE.value, RecordFormat.PROMPT_COMPLETION.value)
 _LEFT_OUT = 0  # else a record's byte is the number of its split, from 1
 
 
@@ -319,6 +321,7 @@ class _Work:
         self._read = reader(settings.fields, settings.form)
         self._decode = msgspec.json.Decoder(dict[str, Any]).decode
         self._short = Short(settings.rules) if settings.rules else None
+        self._pairs = _Pairs(settings, self._short) if _Pairs.may_be(settings) else None
         self._lines: list[bytes] = []
         self._keys: list[bytes] = []
         self._labels = _Labels()
@@ -352,6 +355,10 @@ class _Work:
     def _take(self, number: int, line: bytes) -> tuple[bytes, bytes, int]:
         """Put a record aside, and return what it asks and what it answers, both normalised, and its split."""
         settings = self._settings
+        if self._pairs is not None and (pair := self._pairs.take(line)) is not None:
+            written, prompt, completion = pair
+            asked, said = normalised_pair(prompt, completion)
+            return self._aside(number, written, completion, asked, said, asked)
         record = self._object(line)
         conversation = self._read(record)
         if settings.redact is not None:
@@ -365,13 +372,17 @@ class _Work:
             raise DatasetError(problem)
         asked, said = normalised_pair(key, answer)
         group = asked if settings.group_field is None else normalised(text_field(record, settings.group_field))
-        split = self._split(record, group)
+        return self._aside(number, written, answer, asked, said, group, self._is_late(record))
+
+    def _aside(
+        self, number: int, written: bytes, answer: str, asked: bytes, said: bytes, group: bytes, late: bool = False
+    ) -> tuple[bytes, bytes, int]:
+        splitter = self._settings.splitter
         self._lines.append(written)
         self._labels.add(answer)
-        if settings.caps.wanted:
-            place = Place(self._block.number, number)
-            self._keys.append(sample_key(asked, said, group, place, settings.splitter.seed))
-        return asked, said, split
+        if self._settings.caps.wanted:
+            self._keys.append(sample_key(asked, said, group, Place(self._block.number, number), splitter.seed))
+        return asked, said, _NUMBERS[Split.TEST if late else splitter.split_normalised(group)]
 
     def _object(self, line: bytes) -> dict[str, Any]:
         try:
@@ -394,12 +405,58 @@ class _Work:
         _, problems = self._settings.rules.check(line)
         return problems[0].message.removeprefix("Invalid record: ").rstrip(".") if problems else None
 
-    def _split(self, record: Mapping[str, Any], group: bytes) -> int:
-        settings = self._settings
-        if settings.test_after is None or settings.time_field is None:
-            return _SPLITS.index(settings.splitter.split_normalised(group)) + 1
-        late = _time(record.get(settings.time_field), settings.time_field) >= _time(settings.test_after, "test_after")
-        return _SPLITS.index(Split.TEST if late else settings.splitter.split_normalised(group)) + 1
+    def _is_late(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record came after the time from which all is held out."""
+        name, after = self._settings.time_field, self._settings.test_after
+        return name is not None and after is not None and _time(record.get(name), name) >= _time(after, "test_after")
+
+
+class _Pairs:
+    """The short way for what most sources hold, a prompt and a completion in two fields: no detour over a conversation.
+
+    It takes a record only if the long way would write the same line.
+    """
+
+    def __init__(self, settings: Settings, short: Short | None) -> None:
+        fields = settings.fields
+        struct = msgspec.defstruct(
+            "Pair",
+            [("prompt", str), ("completion", str)],
+            rename={"prompt": fields.prompt, "completion": fields.completion},
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(struct).decode
+        self._write = template(settings.record_format, settings.system_prompt)
+        self._fits = short.fits if short else lambda prompt, completion: True
+        self._before = f"{settings.system_prompt}\n" if settings.system_prompt else ""
+        self._min, self._max = settings.min_characters, settings.max_characters or 1 << 62
+
+    @staticmethod
+    def may_be(settings: Settings) -> bool:
+        """Whether there is a short way."""
+        fields = settings.fields
+        return (
+            settings.form in ("nova", "nova-2", "llama", *_TEXT_FORMATS)
+            and "{" not in fields.prompt + fields.completion
+            and fields.prompt != fields.completion
+            and (settings.redact, settings.group_field, settings.time_field) == (None, None, None)
+            and not (settings.rules and settings.rules.method.max_line_bytes)
+        )
+
+    def take(self, line: bytes) -> tuple[bytes, str, str] | None:
+        """Return the line to write, the prompt and the completion; None for a record that goes the long way."""
+        try:
+            pair: Any = self._decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        prompt, completion = pair.prompt, pair.completion
+        if not prompt or prompt.isspace() or not completion or completion.isspace():
+            return None
+        if not self._min <= len(prompt) + len(completion) <= self._max:
+            return None
+        if not self._fits(self._before + prompt, completion):
+            return None
+        return self._write(prompt, completion), prompt, completion
 
 
 class _Labels:

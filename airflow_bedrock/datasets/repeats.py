@@ -67,7 +67,7 @@ class Repeats:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._waiting: dict[int, list[bytes]] = {}
-        self._bytes = 0
+        self._bytes, self._on_disk = 0, False
 
     def add(self, parts: dict[int, bytes]) -> None:
         """Take what a block left; blocks come in order."""
@@ -79,16 +79,16 @@ class Repeats:
 
     def groups(self) -> Iterator[list[Entry]]:
         """Yield the records that share a prompt, in their order, wherever there are several."""
-        if any(self._folder.iterdir()):
+        if self._on_disk:
             self._write()
-        for part in range(PARTS):
+        for part in range(PARTS) if self._on_disk else sorted(self._waiting):
             yield from _groups(self._read(part))
 
     def _write(self) -> None:
         for part, entries in self._waiting.items():
             with (self._folder / f"{part:03}").open("ab") as file:
                 file.writelines(entries)
-        self._waiting, self._bytes = {}, 0
+        self._waiting, self._bytes, self._on_disk = {}, 0, True
 
     def _read(self, part: int) -> bytes:
         if part in self._waiting:

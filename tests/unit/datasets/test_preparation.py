@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.datasets import (
     Caps,
     DatasetError,
+    Fields,
     OnConflict,
     PreparationReport,
     RecordFormat,
@@ -64,6 +65,7 @@ def pairs(count: int) -> list[Record]:
     return [{"prompt": f"question {n}", "completion": "even" if n % 2 == 0 else "odd"} for n in range(count)]
 
 
+@settings(max_examples=30, deadline=None)
 @given(RECORDS)
 def test_every_record_is_accounted_for(records: list[Record]) -> None:
     """Each source record is written, a duplicate, a conflict, or dropped; the counts are those of the files."""
@@ -74,6 +76,7 @@ def test_every_record_is_accounted_for(records: list[Record]) -> None:
     assert accounted == report.read == len(records)
 
 
+@settings(max_examples=30, deadline=None)
 @given(RECORDS)
 def test_no_text_lies_in_two_splits(records: list[Record]) -> None:
     """Prompts that count as the same are written once, so none is both trained and tested on."""
@@ -82,6 +85,7 @@ def test_no_text_lies_in_two_splits(records: list[Record]) -> None:
     assert len(prompts) == len(set(prompts))
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_order_does_not_move_records(shuffle: random.Random) -> None:
     """In any order the same records fall into the same splits."""
@@ -355,3 +359,15 @@ def test_as_many_processes_as_wanted_write_the_same(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(blocks_module, "BLOCK", 4_000)
     assert run(records, settings) == alone
     assert run(records, settings, workers=2) == alone
+
+
+LONG = replace(SETTINGS, fields=Fields(prompt="{prompt}"))  # a template, which goes the long way
+
+
+@settings(max_examples=30, deadline=None)
+@given(RECORDS, st.booleans())
+def test_the_short_way_writes_what_the_long_way_writes(records: list[Record], limited: bool) -> None:
+    """Byte for byte, with the same records dropped; but for whole numbers all of them are texts."""
+    rules = rules_for("meta.llama3-1-8b-instruct-v1:0") if limited else None
+    short, long = (run(records, replace(one, rules=rules)) for one in (SETTINGS, LONG))
+    assert short == long

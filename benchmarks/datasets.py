@@ -1,0 +1,117 @@
+"""Data: preparing against DuckDB, polars and pandas doing the same steps; checking against a bare typed decode.
+
+The data is made here: short and long questions and answers in five languages, a few of them twice. By default it has
+100 MB; ``--full`` makes it 1 GB. A peer that is not installed is left out, and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+from benchmarks.harness import Figures, Subject
+
+WORDS = {
+    "en": "how do i reset the password of my account when the mail does not arrive please answer soon thanks",
+    "de": "wie setze ich das Paßwort für mein Konto zurück wenn die Nachricht nicht ankommt Grüße und Dank",
+    "ru": "как мне сбросить пароль от моей учётной записи если письмо не приходит спасибо заказ доставка",
+    "hi": "मैं अपने खाते का पासवर्ड कैसे रीसेट करूँ अगर मेल नहीं आती धन्यवाद आदेश वितरण",
+    "zh": "如 何 在 收 不 到 邮 件 时 重 置 我 的 账 户 密 码 谢 请 尽 快 回 复",
+}
+SHARES = {"en": 50, "de": 15, "ru": 15, "zh": 12, "hi": 8}
+PEERS = ("duckdb", "polars", "pandas")
+SIZE, FULL = 100_000_000, 1_000_000_000
+
+
+def texts(seed: int = 7) -> Iterator[tuple[str, str]]:
+    """Yield questions and answers; one in fifty asks what another has asked."""
+    draw = random.Random(seed)  # noqa: S311 - no secret
+
+    def said(language: str, least: int, most: int) -> str:
+        words = draw.choices(WORDS[language].split(), k=draw.randint(least, most))
+        return (
+            "\uff0c".join("".join(words[n : n + 9]) for n in range(0, len(words), 9))
+            if language == "zh"
+            else " ".join(words)
+        )
+
+    pool = {language: [said(language, 10, 60) for _ in range(2000)] for language in WORDS}
+    languages, number = draw.choices(list(SHARES), list(SHARES.values()), k=10_000), 0
+    while True:
+        for language in languages:
+            number += draw.random() > 0.02
+            phrases = pool[language]
+            asked = (
+                f"{number} {draw.choice(phrases)}. {draw.choice(phrases)}?"
+                if number % 3
+                else f"{number} {draw.choice(phrases)}"
+            )
+            yield asked, draw.choice(phrases)
+
+
+def write(file: Path, size: int, *, chat: bool) -> None:
+    """Write so many bytes of records: chats, or prompts with completions."""
+    written = 0
+    with file.open("wb") as out:
+        for prompt, completion in texts():
+            turns = (("user", prompt), ("assistant", completion))
+            record: object = {"prompt": prompt, "completion": completion}
+            if chat:
+                messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
+                record = {"schemaVersion": "bedrock-conversation-2024", "messages": messages}
+            written += out.write(msgspec.json.encode(record) + b"\n")
+            if written >= size:
+                return
+
+
+def measure(way: str, source: Path, rounds: int) -> Figures:
+    """Return the medians over the rounds, each in a process of its own."""
+    found = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as out:
+            found.append(Subject(way, "datasets.py", (way, str(source), out)).measure(out))
+    return {name: median(one[name] for one in found) for name in found[0]}
+
+
+def show(title: str, results: dict[str, Figures]) -> None:
+    """Print a table of figures."""
+    print(f"{title}\n{'':10}" + "".join(f"{name:>14}" for name in next(iter(results.values()))))
+    for way, figures in results.items():
+        print(f"{way:10}" + "".join(f"{value:14,.2f}" for value in figures.values()), flush=True)
+
+
+def main(rounds: int, *, full: bool = False) -> None:
+    """Measure and print: preparing, and checking."""
+    size = FULL if full else SIZE
+    missing = [peer for peer in PEERS if importlib.util.find_spec(peer) is None]
+    if missing:
+        print(f"Not installed, so left out: {', '.join(missing)}")
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        pairs, chats = Path(folder, "pairs.jsonl"), Path(folder, "chats.jsonl")
+        write(pairs, size, chat=False)
+        prepared = {way: measure(way, pairs, rounds) for way in ("ours", *PEERS) if way not in missing}
+        show(f"preparing {size / 1e6:,.0f} MB", prepared)
+        pairs.unlink()
+        write(chats, size, chat=True)
+        checked = {way: measure(way, chats, rounds) for way in ("check", "decode")}
+        show(f"checking {size / 1e6:,.0f} MB", checked)
+        for figure in ("CPU, s", "wall, s"):
+            ratio = checked["decode"][figure] / checked["check"][figure]
+            print(f"checking is at {ratio:.2f} of the bare decode, {figure}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.datasets", description=__doc__)
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="runs of each way, whose median counts (default: %(default)s)"
+    )
+    parser.add_argument("--full", action="store_true", help="1 GB of data")
+    arguments = parser.parse_args()
+    main(arguments.rounds, full=arguments.full)
