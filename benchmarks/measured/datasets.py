@@ -13,6 +13,7 @@ import sys
 import time
 import unicodedata
 import zlib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def duckdb(source: Path, out: Path) -> int:
 
 
 def polars(source: Path, out: Path) -> int:
-    import polars as pl
+    pl: Any = import_module("polars")
 
     prompt, both = pl.col("prompt"), pl.col("prompt").str.len_chars() + pl.col("completion").str.len_chars()
     frame = pl.read_ndjson(source, schema={"prompt": pl.String, "completion": pl.String})
@@ -97,7 +98,7 @@ def polars(source: Path, out: Path) -> int:
 
 
 def pandas(source: Path, out: Path) -> int:
-    import pandas as pd
+    pd: Any = import_module("pandas")
 
     kept = 0
     keys: set[str] = set()
