@@ -12,6 +12,7 @@ IN_PROCESSES := -n 2 --dist loadfile --no-loadscope-reorder
 # A stamp is written last, so an environment whose making was interrupted is made anew.
 DEPENDENCIES := $(VENV)/.dependencies-installed
 READY := $(VENV)/.ready
+LIVE := .live/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -35,7 +36,7 @@ quick: $(READY) ## Run the tests that need no Airflow and no server of their own
 test-compat: $(READY) ## Run the tests under managed Airflow's pins; ARGS: a row of docs/compatibility.md, or all.
 	@exec $(BIN)/python -m scripts.compat $(ARGS)
 
-live: $(READY) ## Play what people, kills and Clears do to jobs in a real Airflow; the table goes to docs/live.md.
+live: $(READY) $(LIVE) ## Play what people, kills and Clears do to jobs in a real Airflow; the tables go to docs/live.md.
 	@exec $(BIN)/python -m scripts.live --write $(ARGS)
 
 lint: $(READY) ## Check style, format, words and types.
@@ -53,8 +54,8 @@ lock: ## Write constraints.txt and the compat pins anew; ARGS=--upgrade moves to
 wheel: $(READY) ## Build the wheel and the source distribution into dist/.
 	@exec $(BIN)/python -m build --no-isolation --outdir dist
 
-clean: ## Remove what make made: .venv, .venv-compat, .venv-live, .demo, .ui, dist and caches.
-	rm -rf $(VENV) .venv-compat .venv-live .demo .ui .cache dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## Remove what make made: .venv, .venv-compat, .live, .demo, .ui, dist and caches.
+	rm -rf $(VENV) .venv-compat .live .demo .ui .cache dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find airflow_bedrock benchmarks dags scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES): constraints.txt
@@ -64,6 +65,12 @@ $(DEPENDENCIES): constraints.txt
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
+	@touch $@
+
+# What the image of docker-compose.yaml has beyond this environment; whatever else needs no Celery does not see it.
+$(LIVE): scripts/live/requirements.txt $(DEPENDENCIES)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r $<
 	@touch $@
 
 $(READY): $(DEPENDENCIES) pyproject.toml

@@ -12,17 +12,24 @@ from pathlib import Path
 
 from scripts.stack import StartError, free_port
 
-_OWNER = "postgres"  # initdb refuses root
+OWNER = "postgres"  # initdb refuses root
 
 
 class NotInstalledError(StartError):
     """PostgreSQL is not on this machine."""
 
 
-def _binaries() -> Path | None:
+def binaries() -> Path:
+    """Return the folder with PostgreSQL's programs.
+
+    :raises NotInstalledError: PostgreSQL is not on this machine.
+    """
     found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    for folder in reversed(folders):
+        if (folder / "initdb").exists():
+            return folder
+    raise NotInstalledError("PostgreSQL is not installed (Debian: apt-get install postgresql)")
 
 
 @contextmanager
@@ -32,17 +39,16 @@ def postgres() -> Iterator[str]:
     :raises NotInstalledError: PostgreSQL is not on this machine.
     :raises StartError: it does not start.
     """
-    if (binaries := _binaries()) is None:
-        raise NotInstalledError("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    as_owner = ["runuser", "-u", _OWNER, "--"] if os.geteuid() == 0 else []
+    programs = binaries()
+    as_owner = ["runuser", "-u", OWNER, "--"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-postgres-") as folder:
         if as_owner:
-            shutil.chown(folder, _OWNER)
+            shutil.chown(folder, OWNER)
         data, port = Path(folder) / "data", free_port()
 
         def run(program: str, *arguments: str) -> None:
             with (Path(folder) / "output").open("w+") as output:  # a pipe would stay open in the server
-                command = [*as_owner, str(binaries / program), *arguments]
+                command = [*as_owner, str(programs / program), *arguments]
                 done = subprocess.run(command, cwd="/", stdout=output, stderr=output, check=False)
                 output.seek(0)
                 if done.returncode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,10 +16,13 @@ from scripts.live.scenarios import SCENARIOS
 from scripts.postgres import postgres
 from scripts.stack import StartError, interruptible
 
+DISTRIBUTED = "distributed"
+"""Not a scenario of one Airflow: docker-compose.yaml's services, in namespaces of their own."""
+
 
 def main() -> int:
-    """Play what was asked for; return how many were not as they should be."""
-    names = [one.name for one in SCENARIOS]
+    """Play what was asked for; return 0 where all was as it should be."""
+    names = [*(one.name for one in SCENARIOS), DISTRIBUTED]
     parser = argparse.ArgumentParser(prog="make live", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="SCENARIO", help=f"any of: {', '.join(names)} (default: all)")
     parser.add_argument("--write", action="store_true", help="write the rows into docs/live.md")
@@ -26,6 +30,14 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names):
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
+    wrong = _play(arguments) if arguments.names != [DISTRIBUTED] else 0
+    if not wrong and (not arguments.names or DISTRIBUTED in arguments.names):
+        program = [sys.executable, "-m", "scripts.live.distributed", *(["--write"] if arguments.write else [])]
+        wrong = subprocess.run(program, check=False).returncode
+    return wrong
+
+
+def _play(arguments: argparse.Namespace) -> int:
     chosen = [one for one in SCENARIOS if not arguments.names or one.name in arguments.names]
     home = arguments.home or Path(tempfile.mkdtemp(prefix="airflow-bedrock-live-"))
     wrong = 0

@@ -1,9 +1,9 @@
-"""The table in docs/live.md: a row a scenario, each with the commit and the date of its last play."""
+"""The tables in docs/live.md: a row a scenario, or a row a component that was killed, each with its commit and date."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from scripts.stack import PROJECT
 
 PAGE = PROJECT / "docs" / "live.md"
 BEGIN, END = "<!-- begin: made by make live -->", "<!-- end -->"
+DISTRIBUTED = "<!-- begin: made by make live ARGS=distributed -->"
+KILLED = ("killed", "what is done", "runs / jobs in progress then", "runs", "jobs", "seconds", "commit, date")
 COLUMNS = ("scenario", "what is done", "jobs made / asked for", "left running", "verdict", "seconds", "commit, date")
 
 
@@ -43,11 +45,18 @@ def rows(page: Path = PAGE) -> dict[str, str]:
 def write(scenarios: Iterable[Scenario], played: dict[str, str], page: Path = PAGE) -> None:
     """Write the rows of what was played; those of the others stay, in the scenarios' order."""
     known = rows(page) | played
-    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [known[one.name] for one in scenarios if one.name in known]
-    text = page.read_text()
-    before, _, rest = text.partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.partition(END)[2]}")
+    _write(page, BEGIN, COLUMNS, [known[one.name] for one in scenarios if one.name in known])
+
+
+def write_distributed(played: Iterable[str], page: Path = PAGE) -> None:
+    """Write the rows of the stack whose components were killed."""
+    _write(page, DISTRIBUTED, KILLED, played)
+
+
+def _write(page: Path, begin: str, columns: Sequence[str], played: Iterable[str]) -> None:
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *played]
+    before, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{before}{begin}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.partition(END)[2]}")
 
 
 def commit() -> str:

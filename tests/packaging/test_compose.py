@@ -22,6 +22,7 @@ import yaml
 
 from airflow_bedrock.get_provider_info import get_provider_info
 from airflow_bedrock.local.access import SECRET
+from scripts import compose
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Run
@@ -330,3 +331,34 @@ def test_every_setting_is_documented(checkout: Path) -> None:
     read = re.findall(r"(?<!\$)\$\{(\w+)", (checkout / "docker-compose.yaml").read_text())
     told = re.findall(r"^#(\w+)=", (checkout / ".env.example").read_text(), flags=re.MULTILINE)
     assert set(read) == set(told)
+
+
+def test_make_live_runs_what_compose_runs(services: dict[str, Any], checkout: Path) -> None:
+    """Read without docker-compose, the commands and variables are the same, but for the places of volumes."""
+    home = Path("/home-of-the-run")
+    natively = compose.services(home)
+    assert set(natively) == set(services)
+    places = {
+        str(home / "secrets"): SECRETS.rstrip("/"),
+        str(home / "local-bedrock"): "/var/lib/local-bedrock",
+        str(checkout / "scripts" / "compose_secrets.sh"): "/compose_secrets.sh",
+    }
+
+    def there(text: str) -> str:
+        for here, place in places.items():
+            text = text.replace(here, place)
+        return text
+
+    for name, service in services.items():
+        mine = natively[name]
+        words = [there(word) for word in mine.command]
+        plain = [word.replace("$$", "$") for word in listed(service.get("command"))]
+        assert words[len(words) - len(plain) :] == plain, name
+        described = {key: str(value) for key, value in service.get("environment", {}).items()}
+        assert {key: there(value) for key, value in mine.environment.items()} == described, name
+        assert mine.restarts == (service["restart"] == "unless-stopped")
+
+
+def listed(value: str | list[str] | None) -> list[str]:
+    """Return a command's words."""
+    return shlex.split(value) if isinstance(value, str) else value or []

@@ -1,0 +1,287 @@
+"""``make live ARGS=distributed``: docker-compose.yaml's services, run natively, and killed one by one under load."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+from botocore.config import Config
+
+from scripts import compose
+from scripts.compose import Containers, wait_until
+from scripts.live import page
+from scripts.postgres import NotInstalledError
+from scripts.stack import PROJECT, StartError, interruptible
+
+RUNS = 100
+EXAMPLE, LOADED = "finetune_support_router", "hundred_at_once"
+DOWN_SECONDS = 10
+SECONDS = 3600.0  # for whatever is waited for; the machine may be slow
+API, BEDROCK = "http://127.0.0.1:8080", "http://127.0.0.1:5005"
+TWICE = ("airflow-worker", "airflow-triggerer")
+ONCE = ("airflow-scheduler", "airflow-dag-processor")
+MORE = (
+    *("--job-seconds", "30", "--quota", "training_jobs=4", "--quota", "deployments=200"),
+    *(f"--quota={name}=200" for name in ("scheduled_jobs", "custom_models", "changing_deployments")),
+)
+"""What Local Bedrock is told beyond the file: quotas for a hundred runs at once, and jobs that take a while."""
+
+RECORD = {
+    "schemaVersion": "bedrock-conversation-2024",
+    "messages": [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")],
+}
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What a kill met."""
+
+    component: str
+    met: str
+    seconds: float
+
+
+class Stack:
+    """The whole of it, from secrets to triggerers, and what a person asks it by its API."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.containers = Containers(home)
+        self.names: list[str] = []
+        self._started = datetime.min.replace(tzinfo=UTC)
+        self._client = httpx.Client(base_url=API, timeout=60)
+        connection = json.loads(self.containers.services["airflow-worker"].environment["AIRFLOW_CONN_AWS_DEFAULT"])
+        self._session = boto3.session.Session(connection["login"], connection["password"], region_name="us-east-1")
+        self._bucket = self.containers.services["airflow-worker"].environment["AIRFLOW_VAR_BEDROCK_BUCKET"]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Start everything, in the order of the file's conditions."""
+        containers = self.containers
+        dags = self.home / "airflow" / "dags"
+        dags.mkdir(parents=True)
+        for file in (
+            *(PROJECT / "dags").glob(f"{EXAMPLE}.py"),
+            *(Path(__file__).parent / "distributed_dags").glob("*.py"),
+        ):
+            shutil.copy(file, dags)
+        (self.home / "local-bedrock").mkdir()
+        with contextlib.closing(self._client), containers.minded():
+            containers.run("secrets")
+            containers.make_database()
+            self.names += [containers.start(name) for name in ("postgres", "redis")]
+            self.names.append(containers.start("local-bedrock", None, *MORE))
+            self._until_healthy("local-bedrock")
+            self._put_data()
+            time.sleep(3)  # PostgreSQL takes connections by then
+            containers.run("airflow-init")
+            self.names.append(containers.start("airflow-apiserver"))
+            self._until_healthy("airflow-apiserver")
+            self.names += [containers.start(name) for name in ONCE]
+            self.names += [containers.start(name, number) for name in TWICE for number in (1, 2)]
+            wait_until(self._all_read, "both DAGs are read", SECONDS)
+            yield
+
+    def api(self, method: str, path: str, **arguments: Any) -> Any:
+        """Call Airflow's REST API until it answers: what is killed answers a moment later."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                return self._answer(method, path, **arguments)
+            except httpx.HTTPError as error:
+                denied = isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in (401, 500, 503)
+                if denied or time.monotonic() > deadline:
+                    raise
+                self._client.headers.pop("Authorization", None)
+                time.sleep(2)
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> Any:
+        if "Authorization" not in self._client.headers:
+            secret = {"username": "admin", "password": (self.home / "secrets" / "admin_password").read_text()}
+            token = self._client.post("/auth/token", json=secret).raise_for_status().json()["access_token"]
+            self._client.headers["Authorization"] = f"Bearer {token}"
+        return self._client.request(method, f"/api/v2{path}", **arguments).raise_for_status().json()
+
+    def start_run(self, dag: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
+        """Trigger a run; one that an earlier call has made although its answer was lost is not made twice."""
+        body = {"logical_date": None, "dag_run_id": run_id, "conf": conf or {}}
+        with contextlib.suppress(httpx.HTTPStatusError):  # 409: it is there
+            self.api("POST", f"/dags/{dag}/dagRuns", json=body)
+
+    def states(self, dag: str) -> Counter[str]:
+        """Count the states of a DAG's runs."""
+        found = self.api("GET", f"/dags/{dag}/dagRuns", params={"limit": 1000})["dag_runs"]
+        return Counter(run["state"] for run in found)
+
+    def ended(self, dag: str) -> bool:
+        """Whether all runs of a DAG have ended."""
+        return not self.states(dag).keys() & {"queued", "running"}
+
+    def jobs(self) -> Counter[str]:
+        """Count the statuses of the jobs that the account has accepted."""
+        config = Config(retries={"total_max_attempts": 10}, s3={"addressing_style": "path"})
+        with closing(self._session.client("bedrock", endpoint_url=BEDROCK, config=config)) as client:
+            pages = client.get_paginator("list_model_customization_jobs").paginate()
+            return Counter(job["status"] for page in pages for job in page["modelCustomizationJobSummaries"])
+
+    def tried_again(self) -> int:
+        """Count the tasks that took more than one try."""
+        found: list[Any] = []
+        path, page_size = f"/dags/{LOADED}/dagRuns/~/taskInstances", 100
+        while more := self.api("GET", path, params={"limit": page_size, "offset": len(found)})["task_instances"]:
+            found += more
+        return sum(one["try_number"] > 1 for one in found)
+
+    def kill(self, name: str) -> Kill:
+        """Kill a component, leave it down for a while, start it again, and wait until it works."""
+        met = f"{self.states(LOADED)['running']} / {self.jobs()['InProgress']}"
+        self.containers.kill(name)
+        time.sleep(DOWN_SECONDS)
+        self._started = datetime.now(UTC)
+        self.containers.start_killed(name)
+        return Kill(name, met, self._until_healthy(name))
+
+    def _until_healthy(self, name: str) -> float:
+        return wait_until(lambda: self._healthy(name), f"{name} works:\n{self.containers.log(name)[-2000:]}", SECONDS)
+
+    def _healthy(self, name: str) -> bool:
+        try:
+            match name:
+                case "local-bedrock":
+                    return httpx.get(f"{BEDROCK}/_local/health", timeout=5).is_success
+                case "airflow-apiserver":
+                    return httpx.get(f"{API}/api/v2/version", timeout=5).is_success
+                case "airflow-scheduler":
+                    return httpx.get("http://127.0.0.1:8974/health", timeout=5).is_success
+                case "postgres":
+                    return bool(self.api("GET", "/monitor/health")["metadatabase"]["status"] == "healthy")
+                case "redis":
+                    with socket.create_connection(("127.0.0.1", 6379), timeout=5):
+                        return True
+                case _ if "worker" in name:
+                    return f"celery@{name} ready" in self.containers.log(name)
+            found = self.api("GET", "/jobs", params={"hostname": name, "is_alive": True})["jobs"]
+            return any(datetime.fromisoformat(job["start_date"]) > self._started for job in found)
+        except (OSError, httpx.HTTPError):
+            return False
+
+    def _all_read(self) -> bool:
+        errors = self.api("GET", "/importErrors")["import_errors"]
+        if errors:
+            raise StartError("\n".join(error["stack_trace"] for error in errors))
+        read = {dag["dag_id"] for dag in self.api("GET", "/dags", params={"limit": 100})["dags"]}
+        return read >= {EXAMPLE, LOADED}
+
+    def switch_on(self) -> None:
+        """Switch both DAGs on."""
+        for dag in (EXAMPLE, LOADED):
+            self.api("PATCH", f"/dags/{dag}", json={"is_paused": False})
+
+    def _put_data(self) -> None:
+        config = Config(s3={"addressing_style": "path"})
+        with closing(self._session.client("s3", endpoint_url=BEDROCK, config=config)) as s3:
+            s3.put_object(Bucket=self._bucket, Key="hundred/train.jsonl", Body=f"{json.dumps(RECORD)}\n".encode() * 20)
+
+
+def play(stack: Stack, runs: int) -> Iterator[str]:
+    """Run the example DAG to its end, then many runs while each component is killed in turn; yield the table's rows."""
+    stack.switch_on()
+    stack.start_run(EXAMPLE, "example", {"services": 2, "test_records": 20, "epochs": 1})
+    seconds = wait_until(lambda: stack.ended(EXAMPLE), "the example DAG has ended", SECONDS)
+    example = stack.states(EXAMPLE)
+    yield row("(none)", "the example DAG alone", "1 / 0", _outcome(example, 1), _bill(stack.jobs(), 1), seconds)
+    began = time.monotonic()
+    for number in range(runs):
+        stack.start_run(LOADED, f"run-{number:03}")
+    wait_until(lambda: stack.states(LOADED)["running"] == runs, "all runs have begun", SECONDS)
+    wait_until(lambda: sum(stack.jobs().values()) > runs / 10, "jobs are being made", SECONDS)
+    for name in stack.names:
+        kill = stack.kill(name)
+        yield row(name, "SIGKILL, 10 s down", kill.met, "works again", "", kill.seconds)
+        time.sleep(15)
+    wait_until(lambda: stack.ended(LOADED), f"all runs have ended: {stack.states(LOADED)}", SECONDS)
+    wait_until(lambda: not stack.jobs()["InProgress"], "no job runs", 300)
+    found = stack.states(LOADED)
+    jobs = stack.jobs()
+    yield row(
+        "(all of them)",
+        f"{runs} runs at once; {stack.tried_again()} tasks were tried again",
+        "",
+        _outcome(found, runs),
+        _bill(jobs, runs + 1),
+        time.monotonic() - began,
+    )
+
+
+def _outcome(states: Counter[str], runs: int) -> str:
+    return f"{states['success']} of {runs} runs succeeded" + ("" if states["success"] == runs else " WRONG")
+
+
+def _bill(jobs: Counter[str], asked_for: int) -> str:
+    accepted, left = sum(jobs.values()), jobs["InProgress"] + jobs["Stopping"]
+    wrong = "" if (accepted, left) == (asked_for, 0) else " WRONG"
+    return f"{accepted} / {asked_for} jobs, {left} left running{wrong}"
+
+
+def row(*cells: object) -> str:
+    """Return a row of the table, with the commit and the date; the last cell is a number of seconds."""
+    *text, seconds = cells
+    return f"| {' | '.join([*map(str, text), f'{seconds:.0f}', f'{page.commit()}, {datetime.now(UTC):%Y-%m-%d}'])} |"
+
+
+def main() -> int:
+    """Play it; return 0 where nothing was wrong."""
+    parser = argparse.ArgumentParser(prog="make live ARGS=distributed", description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"how many at once (default: {RUNS})")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/live.md")
+    parser.add_argument("--home", type=Path, help="keep all logs in this new directory")
+    arguments = parser.parse_args()
+    try:
+        if shutil.which("redis-server") is None:
+            raise NotInstalledError("Redis is not installed (Debian: apt-get install redis-server)")
+        compose.enter("scripts.live.distributed")
+    except StartError as error:
+        print(error)
+        return 1
+    home = arguments.home or Path(tempfile.mkdtemp(prefix="airflow-bedrock-distributed-"))
+    rows: list[str] = []
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o755)  # PostgreSQL runs as somebody else
+        stack = Stack(home)
+        with interruptible(), stack.running():
+            for one in play(stack, arguments.runs):
+                print(one, flush=True)
+                rows.append(one)
+            print(f"Ended by themselves and started again: {dict(Counter(stack.containers.restarts))}")
+    except KeyboardInterrupt:
+        print("Stopped; nothing was left running.")
+        return 130
+    except StartError as error:
+        print(error)
+        return 1
+    finally:
+        if arguments.home is None:
+            shutil.rmtree(home, ignore_errors=True)
+    if arguments.write:
+        page.write_distributed(rows)
+    return int(any("WRONG" in one for one in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
