@@ -99,10 +99,10 @@ class LocalBedrock(Access):
         self._application = Application(self._world, self.calls)
         guarded = Guard(self._application, self._host, self._settings.allow_hosts)
         self._server = Server(self._host, self._port, guarded)
-        self._server.start()
         self._clients.application = self._application
         try:
             self._furnish()
+            self._server.start()  # last: a caller who finds no bucket yet would take that for final
         except BaseException:
             self._close()
             raise

@@ -13,7 +13,10 @@ from scripts.stack import PROJECT
 PAGE = PROJECT / "docs" / "live.md"
 BEGIN, END = "<!-- begin: made by make live -->", "<!-- end -->"
 DISTRIBUTED = "<!-- begin: made by make live ARGS=distributed -->"
-KILLED = ("killed", "what is done", "runs / jobs in progress then", "runs", "jobs", "seconds", "commit, date")
+KILLED = (
+    *("killed", "runs / jobs in progress then", "seconds", "runs that succeeded", "jobs accepted / asked for"),
+    *("left running", "verdict", "commit, date"),
+)
 COLUMNS = ("scenario", "what is done", "jobs made / asked for", "left running", "verdict", "seconds", "commit, date")
 
 

@@ -67,11 +67,15 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="local-bedrock-server")
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve; whoever has connected since the server was made has waited for this."""
         self._thread.start()
 
     def stop(self) -> None:
         """Stop listening, let the requests that are being answered end, and close every connection."""
+        if self._thread.ident is None:  # it has never served
+            self._socket.close()
+            self._loop.close()
+            return
         self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join()
 

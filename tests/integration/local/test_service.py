@@ -9,6 +9,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -201,6 +202,31 @@ def test_taken_port_is_an_error(service: Service) -> None:
     port = int(service.local.endpoint_url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"):
         LocalBedrock(port=port).start()
+
+
+def test_a_caller_waits_until_everything_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill nobody is told that the bucket does not exist, since it is not there yet: that would be final."""
+    answers: list[int] = []
+    callers: list[threading.Thread] = []
+    make = LocalBedrock._make_bucket_and_role
+
+    def ask(url: str) -> None:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        connection.request("HEAD", "/kept")
+        answers.append(connection.getresponse().status)
+        connection.close()
+
+    def make_late(local: LocalBedrock) -> None:
+        callers.append(threading.Thread(target=ask, args=[local.endpoint_url]))
+        callers[0].start()
+        callers[0].join(0.3)
+        assert not answers
+        make(local)
+
+    monkeypatch.setattr(LocalBedrock, "_make_bucket_and_role", make_late)
+    with LocalBedrock(bucket="kept", state=tmp_path):
+        callers[0].join()
+    assert answers == [200]
 
 
 def test_unsigned_requests_to_s3(service: Service) -> None:
