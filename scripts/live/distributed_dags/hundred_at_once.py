@@ -39,7 +39,8 @@ with DAG(
         hyperparameters={"epochCount": "1"},
         wait_for_completion=False,
     )
-    wait = BedrockModelCustomizationSensor(task_id="wait", job_identifier=customize.output)
+    job: Any = customize.output  # Airflow types it as XComArg, never as what the next task takes
+    wait = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job)
     model: Any = wait.output
     deploy = BedrockCustomModelDeploymentOperator(
         task_id="deploy",
@@ -48,8 +49,9 @@ with DAG(
         deferrable=True,
         waiter_delay=2,
     )
+    deployment: Any = deploy.output
     retire_deployment = BedrockDeleteCustomModelDeploymentOperator(
-        task_id="retire_deployment", deployment_arn=deploy.output, waiter_delay=2
+        task_id="retire_deployment", deployment_arn=deployment, waiter_delay=2
     )
     retire_model = BedrockDeleteCustomModelOperator(task_id="retire_model", model_identifier=model["custom_model_arn"])
     retire_deployment >> retire_model
