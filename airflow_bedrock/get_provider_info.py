@@ -30,6 +30,7 @@ def get_provider_info() -> dict[str, Any]:
             "operators",
             (
                 "customization",
+                "batch_answers",
                 "custom_model",
                 "dataset",
                 "dataset_check",

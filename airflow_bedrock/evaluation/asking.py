@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -178,6 +178,14 @@ class Asking:
     def answer(self, question: Question) -> Answer | None:
         """Return the answer to a question, if it has one."""
         return self._answers.get(self._key(question))
+
+    def keep(self, found: Iterable[tuple[Question, Answer]]) -> int:
+        """Keep answers that were given in another way, by the model itself; return how many."""
+        entries = [Entry(self._key(question), answer) for question, answer in found]
+        self._answers.add(entries)
+        if entries:
+            self._store.keep(self.itself, entries)
+        return len(entries)
 
     def stop(self) -> None:
         """Begin no more questions."""

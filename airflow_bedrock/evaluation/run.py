@@ -116,6 +116,10 @@ class Evaluation:
                     most += self._bill.most(asking.model.model_id, question.request)
         return missing, most
 
+    def questions(self, lines: Lines) -> Iterator[Question]:
+        """Return what each model is asked, in the order of the file."""
+        return map(self._question, self._records(lines))
+
     def unpriced(self) -> list[str]:
         """Return those models whose price is not known."""
         return self._bill.unpriced({asking.model.model_id for asking in self._all()})
@@ -127,8 +131,7 @@ class Evaluation:
         """
         with ThreadPoolExecutor(len(self._models)) as threads:
             running: list[Future[None]] = [
-                threads.submit(asking.run, map(self._question, self._records(lines)), self.count)
-                for asking in self._models.values()
+                threads.submit(asking.run, self.questions(lines), self.count) for asking in self._models.values()
             ]
             try:
                 wait(running, return_when=FIRST_EXCEPTION)

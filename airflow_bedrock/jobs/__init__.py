@@ -15,6 +15,7 @@ __all__ = [
     "connection",
     "customization_job",
     "deployment",
+    "invocation_job",
     "places",
     "service",
     "stopping",
@@ -25,9 +26,9 @@ __all__ = [
 if TYPE_CHECKING:
     from airflow_bedrock import aws_errors
     from airflow_bedrock.jobs import connection, places, service, stopping, submission, waiting
-    from airflow_bedrock.jobs.resources import customization_job, deployment
+    from airflow_bedrock.jobs.resources import customization_job, deployment, invocation_job
 else:
     elsewhere = {"aws_errors": "..aws_errors"} | {
-        kind: f".resources.{kind}" for kind in ("customization_job", "deployment")
+        kind: f".resources.{kind}" for kind in ("customization_job", "deployment", "invocation_job")
     }
     __getattr__ = lazy_modules(__name__, {name: elsewhere.get(name, f".{name}") for name in __all__})

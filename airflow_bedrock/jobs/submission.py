@@ -262,10 +262,9 @@ class Submission:
         if completed is not None:
             self._say_what_differs(token)
             log.info(
-                "Job %s has already done what is asked for: reusing its model %s, which costs nothing. To train again, "
-                "%s.",
+                "Job %s has already done what is asked for: reusing its %s, which costs nothing. To make another, %s.",
                 found.arn,
-                completed.model_arn,
+                f"model {completed.model_arn}" if completed.model_arn else "output",
                 "set another job_name" if self.identity.exact else "set reuse='never' and clear this task",
             )
             return completed
@@ -278,6 +277,8 @@ class Submission:
 
     def _with_model(self, found: Seen) -> Seen | None:
         """Return the completed job with its model; None where the model was deleted. One response is not believed."""
+        if self.service.resource.model_operation is None:
+            return found  # it makes no model
         for attempt in range(_LOOKS):
             if attempt:
                 time.sleep(_PAUSE)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from airflow_bedrock._lazy import lazy_exports
 
 __all__ = [
+    "BedrockBatchAnswersOperator",
     "BedrockCustomModelDeploymentOperator",
     "BedrockDatasetCheckOperator",
     "BedrockDatasetPreparationOperator",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from airflow_bedrock.operators.batch_answers import BedrockBatchAnswersOperator
     from airflow_bedrock.operators.custom_model import BedrockDeleteCustomModelOperator
     from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator
     from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
@@ -34,6 +36,7 @@ else:
     __getattr__ = lazy_exports(
         __name__,
         {
+            "BedrockBatchAnswersOperator": ".batch_answers",
             "BedrockCustomModelDeploymentOperator": ".deployment",
             "BedrockDatasetCheckOperator": ".dataset_check",
             "BedrockDatasetPreparationOperator": ".dataset",

@@ -46,7 +46,7 @@ def _metrics(value: Any) -> list[metric_names.Given]:
     return given
 
 
-_MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
+MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
 
 
 def _models(value: Any) -> dict[str, str]:
@@ -54,10 +54,11 @@ def _models(value: Any) -> dict[str, str]:
         raise ValueError("must map names to models")
     if {CANDIDATE, BASELINE} & value.keys():
         raise ValueError("must not name candidate, baseline")
-    return {role: _MODEL(model) for role, model in value.items()}
+    return {role: MODEL(model) for role, model in value.items()}
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
+    """Take a mapping."""
     if not isinstance(value, Mapping):
         raise ValueError("must be a mapping")
     return dict(value)
@@ -77,8 +78,8 @@ def _flag(value: Any) -> bool:
 
 _RULES: Mapping[str, Rule] = {
     "test_data_uri": place,
-    "candidate_model_id": _MODEL,
-    "baseline_model_id": _MODEL,
+    "candidate_model_id": MODEL,
+    "baseline_model_id": MODEL,
     "other_models": _models,
     "output_uri": place,
     "answers_uri": optional(place),
@@ -86,8 +87,8 @@ _RULES: Mapping[str, Rule] = {
     "max_records": optional(rendered(whole(1))),
     "max_tokens": rendered(whole(1)),
     "temperature": optional(real(0, 1)),
-    "inference_config": _mapping,
-    "additional_model_request_fields": optional(_mapping),
+    "inference_config": mapping,
+    "additional_model_request_fields": optional(mapping),
     "concurrency": whole(1),
     "metrics": _metrics,
     "alpha": rendered(real(0, 1, between=True)),
@@ -258,14 +259,14 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            with _told("No question was asked.", self.test_data_uri):
+            with told("No question was asked.", self.test_data_uri):
                 storage.check_folder(self.output_uri)
-                lines = _copied(storage, self.test_data_uri, folder / "test")
+                lines = copied(storage, self.test_data_uri, folder / "test")
                 evaluation = self._evaluation(arguments, storage, folder, stack)
                 evaluation.check(lines)
                 evaluation.begin()
                 self._say_what_it_costs(evaluation, lines, arguments)
-            with _told("What was answered is billed and kept: another try asks only the rest.", self.test_data_uri):
+            with told("What was answered is billed and kept: another try asks only the rest.", self.test_data_uri):
                 evaluation.ask(lines)
                 with ExitStack() as files:
                     roles = _roles(arguments)
@@ -308,7 +309,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
                 model,
                 stack.enter_context(closing(Answers(folder / "answers" / name))),
                 store,
-                keys=lambda itself, request: key_of(itself, request, map(etag, _media(request))),
+                keys=lambda itself, request: key_of(itself, request, map(etag, media_of(request))),
                 bill=bill,
                 most=arguments["concurrency"],
                 no_response_timeout=configuration.no_response_timeout() if timeout is None else timeout,
@@ -329,7 +330,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
             Rules(**{name: arguments[name] for name in ("alpha", "minimum_gain", "max_slice_loss")}),
             bill,
             asked_about=asked_about,
-            parameters=_parameters(arguments),
+            parameters=parameters_of(arguments),
             max_records=arguments["max_records"],
             slice_by=arguments["slice_by"],
         )
@@ -442,7 +443,7 @@ def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def parameters_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is the same in all requests."""
     config = {"maxTokens": arguments["max_tokens"], **arguments["inference_config"]}
     if arguments["temperature"] is not None:
@@ -466,7 +467,7 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 @contextmanager
-def _told(what: str, uri: str) -> Iterator[None]:
+def told(what: str, uri: str) -> Iterator[None]:
     """Make what the evaluation raises an error of a task, which says what has become of the questions and the bill."""
     from airflow_bedrock.evaluation.asking import ModelChangedError
     from airflow_bedrock.evaluation.bill import LimitReachedError
@@ -483,7 +484,7 @@ def _told(what: str, uri: str) -> Iterator[None]:
         raise BedrockFatalError(f"Cannot evaluate on {uri}: {error}. {what}") from None
 
 
-def _copied(storage: Storage, uri: str, target: Path) -> Lines:
+def copied(storage: Storage, uri: str, target: Path) -> Lines:
     """Copy the file to the local disk, and return what reads it from its beginning."""
     with storage.read(uri) as source, target.open("wb") as copy:
         shutil.copyfileobj(source, copy)
@@ -495,16 +496,16 @@ def _copied(storage: Storage, uri: str, target: Path) -> Lines:
     return lines
 
 
-def _media(request: Any) -> Iterator[str]:
+def media_of(request: Any) -> Iterator[str]:
     """Find what a request names by its S3 URI."""
     if isinstance(request, Mapping):
         if isinstance(location := request.get("s3Location"), Mapping):
             yield location["uri"]
         for value in request.values():
-            yield from _media(value)
+            yield from media_of(value)
     elif isinstance(request, list):
         for value in request:
-            yield from _media(value)
+            yield from media_of(value)
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import random
@@ -12,14 +13,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from airflow_bedrock.compat import TaskDeferred
 from airflow_bedrock.evaluation import asking, pace
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.operators import BedrockModelEvaluationOperator
+from airflow_bedrock.operators import BedrockBatchAnswersOperator, BedrockModelEvaluationOperator
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.3, deployment_seconds=0.2)
 
@@ -242,3 +245,70 @@ def kept_keys(local: LocalBedrock, prefix: str) -> Iterator[str]:
         with s3.get_object(Bucket=local.bucket, Key=item["Key"])["Body"] as body:
             yield from (json.loads(line)[0] for line in gzip.decompress(body.read()).splitlines())
     s3.close()
+
+
+def context(run_id: str, try_number: int = 1) -> Any:
+    ti = SimpleNamespace(
+        dag_id="dag", task_id="batch", run_id=run_id, map_index=-1, max_tries=3, try_number=try_number, task=None
+    )
+    return {"ti": ti, "dag_run": SimpleNamespace()}
+
+
+def batch(local: LocalBedrock, given: dict[str, Any], **more: Any) -> BedrockBatchAnswersOperator:
+    shared = {name: given[name] for name in ("task_id", "test_data_uri", "answers_uri")}
+    return BedrockBatchAnswersOperator(
+        **shared,
+        model_id=given["candidate_model_id"],
+        role_arn=local.role_arn,
+        output_uri=f"{given['output_uri']}/batch",
+        records_per_job=150,
+        waiter_delay=0.1,
+        **more,
+    )
+
+
+def test_large_sets_by_batch_inference(local: LocalBedrock, models: tuple[str, str]) -> None:
+    """Jobs of 150 records answer by the model behind the deployment; a retry adopts; the evaluation asks the rest."""
+    given = arguments(local, count=309, candidate_model_id=deployed(local, models[0]))
+    blank = json.dumps({"messages": [{"role": "user", "content": [{"text": " "}]}], "reference_answer": "yes"})
+    s3 = local.client("s3")
+    bucket, _, key = given["test_data_uri"].removeprefix("s3://").partition("/")
+    with s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
+        s3.put_object(Bucket=bucket, Key=key, Body=blank.encode() + b"\n" + body.read())
+    s3.close()
+    local.faults.drop("CreateModelInvocationJob", times=None)
+    with pytest.raises(BedrockError, match="the next try of this task finds that batch job"):
+        batch(local, given).execute(context("one"))
+    local.faults.clear()
+    result = batch(local, given).execute(context("one", try_number=2))
+    assert result["model"] == models[0]
+    assert (result["records"], result["answered"], result["missing"]) == (310, 299, 11)
+    assert result["errors"] == {"400": 1}
+    bedrock = local.client("bedrock")
+    listed = bedrock.list_model_invocation_jobs()["invocationJobSummaries"]
+    bedrock.close()
+    assert {job["jobArn"] for job in listed if job["modelId"] == models[0]} == set(result["job_arns"])
+    assert len(result["job_arns"]) == 2
+    local.calls.clear()
+    assert batch(local, given).execute(context("one", try_number=3))["job_arns"] == []
+    assert local.calls.of("CreateModelInvocationJob") == []
+    with pytest.raises(BedrockFatalError, match=r"Record 1: .* ValidationException"):
+        BedrockModelEvaluationOperator(**given, max_records=310).execute({})
+    assert len(asked(local, given["candidate_model_id"])) <= 11
+
+
+def test_a_batch_job_is_waited_for_in_the_triggerer(local: LocalBedrock, models: tuple[str, str]) -> None:
+    """The task defers with the trigger of any kind of resource, and goes on when that has said that the job ended."""
+    given = arguments(local, count=100, candidate_model_id=models[1])
+    task = batch(local, given, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context("other"))
+    trigger, goes_on = deferred.value.trigger, deferred.value.kwargs or {}
+    assert trigger.serialize()[1]["stop_on_kill"] is True
+
+    async def event() -> Any:
+        (found,) = [one async for one in trigger.run()]
+        return found.payload
+
+    result = task.execute_complete(context("other"), event=asyncio.run(event()), **goes_on)
+    assert (result["answered"], len(result["job_arns"])) == (100, 1)

@@ -1,0 +1,57 @@
+"""A batch inference job: a model invocation job, which answers files of records."""
+
+from __future__ import annotations
+
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+
+_RUNNING = ("Submitted", "Validating", "Scheduled", "InProgress")
+_OUTCOMES = {
+    **dict.fromkeys((*_RUNNING, "Stopping"), Outcome.RUNNING),
+    "Completed": Outcome.SUCCEEDED,
+    "PartiallyCompleted": Outcome.SUCCEEDED,
+    "Stopped": Outcome.STOPPED,
+    "Failed": Outcome.FAILED,
+    "Expired": Outcome.FAILED,
+}
+
+
+def _failure_message(found: Seen) -> str:
+    said = found.failure_message or "no reason was given"
+    return (
+        f"Batch inference job {found.name} is {found.status}: {said}. The records that were answered until then are "
+        f"billed. Fix the cause, and clear this task to make another job. {found.arn}"
+    )
+
+
+_read = reads(
+    _OUTCOMES,
+    arn="jobArn",
+    name="jobName",
+    created="submitTime",
+    ended="endTime",
+    token="clientRequestToken",  # noqa: S106  # the name of a member
+    failure_message="message",
+    model="modelId",
+)
+INVOCATION_JOB = Resource(
+    noun="batch inference job",
+    word="batch job",
+    create_operation="CreateModelInvocationJob",
+    name="jobName",
+    tags="tags",
+    get_operation="GetModelInvocationJob",
+    identifier="jobIdentifier",
+    by_name=False,
+    list_operation="ListModelInvocationJobs",
+    created_after="submitTimeAfter",
+    stop_operation="StopModelInvocationJob",
+    running=_RUNNING,
+    read=_read,
+    read_page=reads_page("invocationJobSummaries", _read),
+    failure_message=_failure_message,
+    billed="is billed for each record that it answers",
+    stopped="the records answered until then are billed",
+    name_taken="A job's name cannot be used again: choose another job_name.",
+    missing="Check the region and the account of the connection.",
+)
