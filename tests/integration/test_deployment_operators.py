@@ -215,8 +215,8 @@ def test_evaluation_of_a_trained_model(local: LocalBedrock, model_arn: str, name
     assert len(answers) == data["counts"]["test"]
     assert set(json.loads(answers[0])) == {"prompt", "referenceResponse", "modelResponses"}
     assert json.loads(answers[0])["modelResponses"][0]["modelIdentifier"] == arn
-    low, high = report["candidate"]["accuracy_interval"]
-    assert low <= result["candidate"]["accuracy"] <= high
+    accuracy = report["models"]["candidate"]["metrics"]["exact_match"]
+    assert accuracy["low"] <= result["candidate"]["accuracy"] == accuracy["value"] <= accuracy["high"]
     assert result["report_uri"] == f"s3://{local.bucket}/{out}/report.json"
 
 
@@ -233,8 +233,8 @@ def test_no_question_is_paid_for_without_a_bucket_for_the_answers(local: LocalBe
         operator.execute(context())
 
 
-def test_answers_that_are_lost(data: dict[str, Any], tmp_path: Path) -> None:
-    """Where the answers cannot be written after all, the error says that they were paid for, and will be again."""
+def test_results_that_cannot_be_written(data: dict[str, Any], tmp_path: Path) -> None:
+    """Where the results cannot be written after all, the error says that the answers are paid for, and kept."""
     (tmp_path / "candidate.jsonl/in the way").mkdir(parents=True)
     operator = BedrockModelEvaluationOperator(
         task_id="evaluate",
@@ -245,7 +245,7 @@ def test_answers_that_are_lost(data: dict[str, Any], tmp_path: Path) -> None:
         max_records="2",
         metrics="exact_match",
     )
-    with pytest.raises(BedrockFatalError, match=r"candidate\.jsonl.* is billed, but the answers are lost"):
+    with pytest.raises(BedrockFatalError, match=r"candidate\.jsonl.* is billed and kept: another try"):
         operator.execute(context())
 
 
