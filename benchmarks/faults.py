@@ -7,8 +7,10 @@ killed; the service is Local Bedrock over HTTP, and what was paid for is counted
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.harness import write_result
 from tests.faults.scenarios import PACKAGES, SCENARIOS, Outcome, play
 
 BEGIN, END = "<!-- begin: made by python -m benchmarks.faults -->", "<!-- end -->"
@@ -24,11 +26,8 @@ def table(rows: list[tuple[str, list[Outcome]]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Play, print, write."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("--write", type=Path, metavar="FILE", help="a page with a place for the table")
-    arguments = parser.parse_args()
+def main(rounds: int, page: Path | None = None) -> None:
+    """Play, print, write. What is counted is the same in each round: one is enough."""
     rows = []
     for scenario in SCENARIOS:
         outcomes = [play(scenario, package) for package in PACKAGES]
@@ -36,11 +35,14 @@ def main() -> None:
         print(scenario.name, *outcomes, sep="\n  ", flush=True)
     made = table(rows)
     print(made)
-    if arguments.write:
-        page = arguments.write.read_text()
-        before, _, rest = page.partition(BEGIN)
-        arguments.write.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
+    faults = {name: dict(zip(PACKAGES, map(asdict, outcomes), strict=True)) for name, outcomes in rows}
+    write_result("faults", {"faults": faults})
+    if page is not None:
+        before, _, rest = page.read_text().partition(BEGIN)
+        page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a page with a place for the table")
+    main(1, parser.parse_args().write)

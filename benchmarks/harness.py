@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 MEASURED = Path(__file__).parent / "measured"
 RESULTS = Path(__file__).parent / "results"
@@ -108,13 +110,28 @@ def compare(question: str, ours: Subject, peer: Subject, rounds: int) -> Compari
 def report(name: str, comparisons: Sequence[Comparison]) -> None:
     """Print the comparisons of a benchmark and write them to ``results/<name>.json``."""
     print("\n\n".join(comparison.table() for comparison in comparisons), flush=True)
-    RESULTS.mkdir(exist_ok=True)
+    write_result(name, {"comparisons": [comparison.as_json() for comparison in comparisons]})
+
+
+def write_result(name: str, figures: dict[str, Any]) -> None:
+    """Write the figures of a benchmark to ``results/<name>.json``, with the command, the commit and the time."""
+    module = sys.modules["__main__"].__spec__.name.removesuffix(".__main__")  # type: ignore[union-attr]  # by -m, always
     result = {
         "benchmark": name,
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "commit": _commit(),
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "load": os.getloadavg()[0],
         "versions": {package: version(package) for package in PACKAGES},
-        "comparisons": [comparison.as_json() for comparison in comparisons],
+        **figures,
     }
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _commit() -> str:
+    """Return the commit that is measured, and whether the tree has changes of its own."""
+    git = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(git, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()

@@ -2,7 +2,9 @@
 
 Each side runs in a fresh process through Airflow's own trigger runner, against a server that counts. Once each job has
 been looked at five times, all jobs end, and the time until each trigger's event is taken. A figure of a process is
-read at that moment too, so that what waiting costs and what the ends cost are told apart.
+read at that moment too, so that what waiting costs and what the ends cost are told apart. A trigger that only sleeps
+shows the floor: what Airflow itself keeps for each trigger, and how long a full pass of the garbage collector over that
+blocks the event loop.
 
 ``python -m benchmarks triggers`` measures at all N, ``python -m benchmarks.triggers 1000`` at one.
 """
@@ -11,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,15 +20,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
-from benchmarks.harness import MEASURED, PACKAGES, RESULTS
+from benchmarks.harness import MEASURED, write_result
 from tests.job_server import FakeJob, JobServer
 
 INTERVAL = 3  # seconds
@@ -39,7 +37,7 @@ Arguments = Callable[[FakeJob], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two triggers."""
+    """One of the triggers."""
 
     name: str
     classpath: str
@@ -57,6 +55,7 @@ UPSTREAM = Side(
     "airflow.providers.amazon.aws.triggers.bedrock.BedrockCustomizeModelCompletedTrigger",
     lambda job: {"job_name": job.name, "waiter_delay": INTERVAL, "aws_conn_id": "aws_default"},
 )
+SLEEPING = Side("only sleeping", "sleeping.SleepingTrigger", lambda _: {"seconds": INTERVAL * LOOKS})
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,9 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
     base, cpu_before = meter.most, meter.cpu()
     meter.start()
     _write(child, {})
-    while not all_looked_at(server, len(jobs)):
+    if side is SLEEPING:
+        time.sleep(INTERVAL * (LOOKS - 1))
+    while side is not SLEEPING and not all_looked_at(server, len(jobs)):
         assert child.poll() is None, "the triggers ended before their jobs"
         time.sleep(0.05)
     calls, cpu_waited = len(server.calls), meter.cpu()
@@ -182,11 +183,12 @@ ROWS = (
     ("end to event, s (median)", "delay"),
     ("end to event, s (longest)", "delay_max"),
 )
+OF_SLEEPING = ("memory", "cpu_waiting", "block")  # of a trigger that only sleeps, the rest says nothing
 
 
 def table(results: dict[int, dict[str, Figures]]) -> str:
-    """Return the figures as text: ours, upstream's, and how many times ours upstream's are."""
-    lines = [f"{'N':>6}  {'':26} {OURS.name:>15} {UPSTREAM.name:>10} {'upstream / ours':>16}"]
+    """Return the figures as text: ours, upstream's, how many times ours upstream's are, and the floor."""
+    lines = [f"{'N':>6}  {'':26} {OURS.name:>15} {UPSTREAM.name:>10} {'upstream / ours':>16} {SLEEPING.name:>14}"]
     for count, sides in results.items():
         for title, name in ROWS:
             ours = getattr(sides[OURS.name], name)
@@ -194,6 +196,8 @@ def table(results: dict[int, dict[str, Figures]]) -> str:
             if UPSTREAM.name in sides:
                 theirs = getattr(sides[UPSTREAM.name], name)
                 line += f" {theirs:>10.3f} {theirs / ours if ours > 0 else float('inf'):>16.1f}"
+            if name in OF_SLEEPING:
+                line = f"{line:78} {getattr(sides[SLEEPING.name], name):>14.3f}"
             lines.append(line)
         lines.append("")
     return "\n".join(lines)
@@ -204,57 +208,21 @@ def main(rounds: int, counts: Sequence[int] = (*COUNTS, COUNT_OF_OURS_ALONE)) ->
     results: dict[int, dict[str, Figures]] = {}
     with tempfile.TemporaryDirectory() as airflow_home:
         for count in counts:
-            sides = (OURS,) if count >= COUNT_OF_OURS_ALONE else (OURS, UPSTREAM)
+            sides = (OURS, SLEEPING) if count >= COUNT_OF_OURS_ALONE else (OURS, UPSTREAM, SLEEPING)
             results[count] = {side.name: measure(side, count, airflow_home) for side in sides}
     print(f"{LOOKS} looks at each of N jobs, {INTERVAL} s apart; then all jobs end at once\n\n{table(results)}")
-    write(results, RESULTS / "triggers.json")
-    plot(results, RESULTS / "triggers.svg")
-
-
-def write(results: dict[int, dict[str, Figures]], path: Path) -> None:
-    """Write the figures as JSON."""
-    path.parent.mkdir(exist_ok=True)
-    result = {
-        "benchmark": "triggers",
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "versions": {package: version(package) for package in PACKAGES},
-        "looks": LOOKS,
-        "interval, s": INTERVAL,
-        "figures": {
-            str(count): {
-                name: {title: round(getattr(figures, member), 4) for title, member in ROWS}
-                for name, figures in sides.items()
+    figures = {
+        str(count): {
+            name: {
+                title: round(getattr(figures, member), 4)
+                for title, member in ROWS
+                if name != SLEEPING.name or member in OF_SLEEPING
             }
-            for count, sides in results.items()
-        },
-    }
-    path.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def plot(results: dict[int, dict[str, Figures]], path: Path) -> None:
-    """Draw the figures that grow with N, both axes logarithmic."""
-    import altair
-
-    rows = [
-        {"N": count, "trigger": name, "figure": title, "value": max(getattr(figures, member), 1e-3)}
+            for name, figures in sides.items()
+        }
         for count, sides in results.items()
-        for name, figures in sides.items()
-        for title, member in ROWS[:4]
-    ]
-    panels = [
-        altair.Chart({"values": [row for row in rows if row["figure"] == title]}, title=title)
-        .mark_line(point=True)
-        .encode(
-            x=altair.X("N:Q", scale=altair.Scale(type="log"), title="waiting tasks"),
-            y=altair.Y("value:Q", scale=altair.Scale(type="log"), title=None),
-            color=altair.Color("trigger:N", title=None),
-        )
-        .properties(width=260, height=180)
-        for title, _ in ROWS[:4]
-    ]
-    altair.concat(*panels, columns=2).save(path)
+    }
+    write_result("triggers", {"looks": LOOKS, "interval, s": INTERVAL, "figures": figures})
 
 
 if __name__ == "__main__":
