@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from airflow_bedrock.base_models import Hyperparameter, base_model, base_models, document, foundation_model_id
+from scripts import base_models as script
 
 ACCOUNT_ARN = "arn:aws:bedrock:us-east-1:123456789012"
 
@@ -146,3 +147,8 @@ def test_many_threads_may_be_the_first_to_read_the_table() -> None:
     for _ in range(6):
         ended = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
+
+
+def test_what_is_read_is_what_stands_in_the_toml_file() -> None:
+    """The TOML file is the one to edit; of an edit that was not written anew, nothing would be known."""
+    assert script.MADE.read_text() == script.made(), "run: python -m scripts.base_models"
