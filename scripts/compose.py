@@ -30,6 +30,8 @@ FILE = PROJECT / "docker-compose.yaml"
 LIVE = PROJECT / ".live"  # what Airflow's image has beyond this environment: the celery and fab providers
 _WITHIN = "AIRFLOW_BEDROCK_WITHIN_NAMESPACES"
 _PROGRAMS = ("bash", "sh", "airflow-bedrock")
+_LOG_SERVERS = ("WORKER", "TRIGGER")
+_POSTGRES = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200", "fsync": "off"}
 
 
 def enter(module: str) -> None:
@@ -169,9 +171,10 @@ class Containers:
         service = self.services[name]
         service = replace(service, command=(*(service.command or self._image_s(name)), *more))
         if number is not None:
-            ports = {f"AIRFLOW__LOGGING__{one}_LOG_SERVER_PORT": str(9000 + 10 * number + at) for at, one in _LOGS}
+            names = [f"AIRFLOW__LOGGING__{one}_LOG_SERVER_PORT" for one in _LOG_SERVERS]
+            ports = {name: str(9000 + 10 * number + at) for at, name in enumerate(names)}
             service = replace(service, environment={**service.environment, **ports})
-            name = f"{name}-{number}"
+        name = name if number is None else f"{name}-{number}"
         self._start_again(name, service)
         return name
 
@@ -231,15 +234,8 @@ class Containers:
         """Return what an image runs where the file says no command: PostgreSQL's."""
         if name != "postgres":
             raise StartError(f"{FILE.name} says no command for {name}")
-        return (
-            *as_owner(),
-            str(binaries() / "postgres"),
-            "-D",
-            str(self.home / "database"),
-            "-c",
-            "fsync=off",
-            *_ALONE,
-        )
+        settings = [word for option, value in _POSTGRES.items() for word in ("-c", f"{option}={value}")]
+        return (*as_owner(), str(binaries() / "postgres"), "-D", str(self.home / "database"), *settings)
 
     def make_database(self) -> None:
         """Do what PostgreSQL's image does at its first start."""
@@ -257,10 +253,6 @@ class Containers:
         single = [*as_owner(), str(binaries() / "postgres"), "--single", "-D", str(database), "postgres"]
         made = f"CREATE DATABASE {described['POSTGRES_DB']}\n"
         subprocess.run(single, input=made, cwd="/", capture_output=True, text=True, check=True)
-
-
-_LOGS = tuple(enumerate(("WORKER", "TRIGGER")))
-_ALONE = ("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200")
 
 
 def as_owner() -> tuple[str, ...]:

@@ -125,6 +125,15 @@ def test_cloudformation_has_the_same_policies() -> None:
     assert found["AirflowRole"]["AssumeRolePolicyDocument"] == written("mwaa-role-trust")
 
 
+def test_the_page_gives_the_template_what_it_asks_for() -> None:
+    """docs/mwaa.md sets every parameter that has no default, and none that is not there."""
+    parameters = decode.decode(str(TEMPLATE))[0]["Parameters"]
+    page = (DEPLOY.parent / "docs" / "mwaa.md").read_text()
+    [overrides] = re.findall(r"--parameter-overrides (.*?)\$@", page, flags=re.DOTALL)
+    given = set(re.findall(r"(\w+)=", overrides)) | set(re.findall(r"^stack (\w+)=", page, flags=re.MULTILINE))
+    assert {name for name in parameters if "Default" not in parameters[name]} <= given <= set(parameters)
+
+
 def test_terraform_reads_the_same_policies() -> None:
     """The syntax is right; every policy is read, and every placeholder in them has a value."""
     text = TERRAFORM.read_text()
