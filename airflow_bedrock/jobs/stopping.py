@@ -210,6 +210,20 @@ class KillSwitch:
         if self._pulled:
             raise BedrockError("The task was ended before it had asked for a job: no job was made, nothing was spent.")
 
+    def last_check(self) -> None:
+        """Ask for the task's state once more before the worker lets go of its job.
+
+        Airflow tells a worker only with the next heartbeat, seconds later, that its task was ended: until then it may
+        have handed the task over, and no process would be left to stop the job.
+        """
+        try:
+            ended = self._target is not None and task_state.state_of(self._ti) in TERMINAL_STATES
+        except Exception as error:
+            log.info("Could not read the state of this task before handing it over: %s", error)
+        else:
+            if ended:
+                self.pull()
+
     def pull(self) -> None:
         """Stop the job if no other try of the task will pick it up."""
         self._pulled = True

@@ -354,6 +354,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is customization.job.Outcome.SUCCEEDED:
             return self._finish(job, context)
+        if self.deferrable or not self.wait_for_completion:
+            kill.last_check()
         if self.deferrable:
             self._defer(job)
         if self.wait_for_completion:

@@ -119,6 +119,8 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             looked = self._first_look(context)
             if isinstance(looked, PokeReturnValue):
                 return looked.xcom_value
+            if self._kill is not None:
+                self._kill.last_check()
             self.log.info("Waiting in the triggerer, for %s at most", duration(self.timeout))
             return self.defer(
                 trigger=self._trigger(),

@@ -8,6 +8,7 @@
     dags/          the DAGs
     identity.py    scenarios: retries, Clears and backfills pay for what was asked, once
     ending.py      scenarios: what ends, stops
+    witness.py     which process of ours has a task, written down by itself
     page.py        the table in docs/live.md
 
 A scenario is a function with a DAG of its own; its docstring is its row in the table.

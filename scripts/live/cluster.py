@@ -67,7 +67,12 @@ class Cluster:
         # Airflow imports this in every process; a task's, which is a fork, then finds what it needs in memory.
         settings = self.airflow.home / "config" / "airflow_local_settings.py"
         settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text("import airflow_bedrock.operators.customization, airflow_bedrock.sensors.customization\n")
+        settings.write_text(
+            "import pathlib\n"
+            "import airflow_bedrock.operators.customization, airflow_bedrock.sensors.customization\n"
+            "from scripts.live.witness import attend\n"
+            f"attend(pathlib.Path({str(self.airflow.home)!r}))\n"
+        )
         self.airflow.migrate()
         with self._stack:
             self.start("api-server")  # alone, since all of them begin with importing Airflow

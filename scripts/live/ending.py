@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +10,14 @@ from functools import partial
 
 from airflow_bedrock.local import Quotas
 from scripts.live.asking import RANDOM
-from scripts.live.cluster import LateError, until
+from scripts.live.cluster import until
 from scripts.live.scenario import scenario
 from scripts.live.stage import Run, Stage, check
+from scripts.live.witness import lived
 
 SHAPES = tuple(f"{RANDOM}_{shape}" for shape in ("in_a_worker", "in_the_triggerer", "by_a_sensor"))
-SWEEP, SWEEP_SECONDS = f"{RANDOM}_sweep", 60.0
+SWEEP = f"{RANDOM}_sweep"
+SETTLE_SECONDS = 60.0  # in which a process that lives stops its job
 RUNS = 200
 AT_ONCE = 8
 AFTER_THE_START, AFTER_THE_JOB = 20.0, 8.0  # seconds, by which a run is marked failed
@@ -75,43 +75,40 @@ ROOMY = Quotas(scheduled_jobs=RUNS, training_jobs=RUNS, custom_models=RUNS)
 @scenario(asked_for=RUNS, at_most=True, dags=(*SHAPES, SWEEP), quotas=ROOMY)
 def marked_failed_at_random_moments(stage: Stage) -> str:
     """200 runs, 8 at a time, each marked failed at a random moment: one half soon after its start, the other half soon
-    after its job was made; the job is waited for in a worker, in the triggerer or by a sensor. Once a minute a run of
-    BedrockStopOrphanedJobsOperator stops what no process was there to stop.
+    after its job was made; the job is waited for in a worker, in the triggerer or by a sensor. A minute after the last
+    run has ended, a run of BedrockStopOrphanedJobsOperator stops what no process was there to stop.
     """
     moments = random.Random(10)  # noqa: S311  # the same moments each time
-    over = threading.Event()
-    with ThreadPoolExecutor(AT_ONCE + 1) as people:
-        sweeps = people.submit(_sweep, stage, over)
-        try:
-            runs = list(people.map(partial(_mark_failed, stage), range(RUNS), [moments.random() for _ in range(RUNS)]))
-            for run in runs:
-                run.until_ended()
-            with contextlib.suppress(LateError):
-                until(lambda: not stage.in_progress(), "all jobs are stopped", 600)
-        finally:
-            over.set()
-    check(max(Counter(stage.askers().values()).values()) == 1, f"a run has one job: {stage.askers()}")
-    check(not stage.in_progress(), "all jobs are stopped")
-    return f"{sweeps.result()} of {len(stage.jobs())} jobs were stopped by that operator, the others by their own tasks"
-
-
-def _sweep(stage: Stage, over: threading.Event) -> int:
-    """Stop orphaned jobs once a minute; return how many there were."""
-    stopped = 0
-    while not over.wait(SWEEP_SECONDS):
-        run = stage.start(SWEEP)
+    with ThreadPoolExecutor(AT_ONCE) as people:
+        mark = partial(_mark_failed, stage)
+        marked = dict(people.map(mark, range(RUNS), [moments.random() for _ in range(RUNS)]))
+    for run in marked:
         run.until_ended()
-        stopped += len(run.returned("stop"))
-    return stopped
+    time.sleep(SETTLE_SECONDS)
+    left = stage.left_running()
+    home = stage.cluster.airflow.home
+    had = {run.run_id for run, during in marked.items() if run.run_id in left and lived(home, run.run_id, *during)}
+    sweep = stage.start(SWEEP)
+    sweep.until_ended()
+    check(len(sweep.returned("stop")) == len(left), f"the operator stops what is left: {left}")
+    until(lambda: not stage.in_progress(), "all jobs are stopped", 600)
+    check(max(Counter(stage.askers().values()).values()) == 1, f"a run has one job: {stage.askers()}")
+    check(not had, f"no job is left where a process of ours lived: {had}")
+    return (
+        f"of {len(stage.jobs())} jobs {len(had)} were left though a process of ours lived when the run was marked, and "
+        f"{len(left - had)} where none lived, which the operator stopped; the others were stopped by their own tasks"
+    )
 
 
-def _mark_failed(stage: Stage, number: int, moment: float) -> Run:
+def _mark_failed(stage: Stage, number: int, moment: float) -> tuple[Run, tuple[float, float]]:
+    """Return the run, and between which moments it was marked."""
     run = stage.start(SHAPES[number % len(SHAPES)])
     if number % 2:
         until(lambda: run.run_id in stage.askers().values(), f"a job is made: {run}")
     time.sleep(moment * (AFTER_THE_JOB if number % 2 else AFTER_THE_START))
+    began = time.time()
     run.mark_failed()
-    return run
+    return run, (began, time.time())
 
 
 SCENARIOS = (

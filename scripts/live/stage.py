@@ -104,6 +104,13 @@ class Stage:
         tags = {call.parameters["jobName"]: call.parameters["jobTags"] for call in made}
         return {name: tag["value"] for name in tags for tag in tags[name] if tag["key"] == "airflow/run_id"}
 
+    def left_running(self) -> set[str]:
+        """Return the ids of the runs that asked for the jobs that run."""
+        askers, running = self.askers(), self.in_progress()
+        pages = self._bedrock.get_paginator("list_model_customization_jobs").paginate()
+        found = [job for page in pages for job in page["modelCustomizationJobSummaries"]]
+        return {askers[job["jobName"]] for job in found if job["jobArn"] in running}
+
     def in_progress(self) -> set[str]:
         """Return the ARNs of the jobs that run; one that is being stopped does not."""
         return {arn for arn, status in self.jobs().items() if status == "InProgress"}

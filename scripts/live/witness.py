@@ -1,0 +1,75 @@
+"""Which process of ours has a task, and until when: workers and triggerers write it down themselves.
+
+A person may end a task in a moment in which no process of ours has it; only these records tell such moments apart.
+Airflow's processes import this by their local settings, which scripts/live/cluster.py writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+FOLDER = "witness"
+
+
+def attend(home: Path) -> None:
+    """Write down, in this process, whenever a worker or a triggerer can stop the job of a task, and when no longer."""
+    from airflow_bedrock.jobs.stopping import KillSwitch
+    from airflow_bedrock.triggers.resource import ResourceTrigger
+
+    arm, wait, watched = KillSwitch.arm, KillSwitch.wait, ResourceTrigger._wait
+
+    @functools.wraps(arm)
+    def armed(self: Any, ti: Any) -> None:
+        arm(self, ti)
+        _write(home, ti, "+")
+
+    @functools.wraps(wait)
+    def waited(self: Any, seconds: float | None = None) -> None:
+        wait(self, seconds)
+        if seconds is None:  # the end of execute()
+            _write(home, self._ti, "-")
+
+    @functools.wraps(watched)
+    async def waits(self: Any, watch: Any) -> Any:
+        with _having(home, self.task_instance):
+            return await watched(self, watch)
+
+    for owner, name, method in ((KillSwitch, "arm", armed), (KillSwitch, "wait", waited)):
+        setattr(owner, name, method)
+    setattr(ResourceTrigger, "_wait", waits)  # noqa: B010  # a method of a class of ours, for as long as this process
+
+
+@contextmanager
+def _having(home: Path, ti: Any) -> Iterator[None]:
+    _write(home, ti, "+")
+    try:
+        yield
+    finally:
+        _write(home, ti, "-")
+
+
+def _write(home: Path, ti: Any, sign: str) -> None:
+    folder = home / FOLDER
+    folder.mkdir(exist_ok=True)
+    with (folder / ti.run_id).open("a") as file:
+        file.write(f"{time.time()} {sign} {os.getpid()} {ti.task_id}\n")
+
+
+def lived(home: Path, run_id: str, since: float, until: float) -> bool:
+    """Whether one process of ours had a task of the run from the one moment to the other."""
+    file = home / FOLDER / run_id
+    lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    open_since: dict[tuple[str, str], float] = {}
+    for at, sign, *who in lines:
+        key = (who[0], who[1])
+        if sign == "+":
+            open_since[key] = float(at)
+        elif open_since.pop(key, until) <= since and float(at) >= until:
+            return True
+    return any(began <= since for began in open_since.values())
