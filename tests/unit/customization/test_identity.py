@@ -232,6 +232,14 @@ def test_a_long_prefix_is_cut_at_the_same_letter_for_ever(reuse: Reuse, job: str
     assert len(job) == len(model) == 63
 
 
+def test_names_of_a_request_in_another_script_are_the_same_after_an_upgrade() -> None:
+    """Its characters count as they are: written in another way, they would make another digest, and pay again."""
+    asked = request(
+        customModelTags=[], outputDataConfig={"s3Uri": "s3://b/o"}, customizationConfig={"name": "Größe é 日本"}
+    )
+    assert identify(asked, DATA, ASKER, "dag").what == "57ff54340c5989ac880d"
+
+
 @pytest.mark.parametrize("said", [False, 0, None, "False", "false", " FALSE "])
 def test_exact_names_are_asked_for_as_upstream_or_by_a_template(said: Any) -> None:
     """What is false to the amazon provider's operator is false here, and a template renders text."""

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.identity import Asker
-from airflow_bedrock.customization.tags import MAX_USER_TAGS, automatic_tags, is_of, with_tags
+from airflow_bedrock.customization.tags import MAX_USER_TAGS, automatic_tags, is_of, token_in, token_tag, with_tags
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.shapes import problems
 
@@ -75,3 +75,11 @@ def test_the_user_wins() -> None:
     users = [{"key": "airflow/dag_id", "value": "mine"}]
     tags = with_tags(users, automatic_tags(Asker(dag_id="d", run_id="r", task_id="t"), "0.1.0"))
     assert [tag["value"] for tag in tags if tag["key"] == "airflow/dag_id"] == ["mine"]
+
+
+def test_a_token_is_read_back_from_its_tag() -> None:
+    """Where nothing else shows with which token a resource was made."""
+    tag = token_tag("token")
+    assert problems(SHAPE, [tag]) == []
+    assert token_in({tag["key"]: tag["value"]}) == "token"
+    assert token_in({}) is None

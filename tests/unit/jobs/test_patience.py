@@ -52,3 +52,8 @@ def test_what_nobody_has_seen_is_missing_at_once_until_it_is_seen() -> None:
     absence.seen()
     assert not absence.missed(1.0)
     assert not absence.missed(1000.0)
+
+
+def test_the_limits_are_those_that_the_docs_promise() -> None:
+    """docs/waiting.md: at least 2 minutes and 5 polls."""
+    assert (SECONDS_UNTIL_MISSING, LOOKS_UNTIL_MISSING) == (120.0, 5)

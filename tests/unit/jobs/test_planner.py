@@ -551,6 +551,16 @@ def test_a_thousand_jobs_without_list_keep_the_ceiling_after_throttling() -> Non
     assert len(play.heard(Ended)) == 1000
 
 
+def test_of_two_paces_the_longer_way_to_a_ceiling_decides_how_far_all_hold_back() -> None:
+    """Else one impatient task would keep a throttled service busy for everybody."""
+    play = Play()
+    play.fault = lambda ask, now: refuse_list(ask, now) or Trouble.THROTTLED
+    play.add("impatient", pace=Pace(interval=60.0, ceiling=120.0))
+    play.add("patient", pace=Pace(interval=60.0, ceiling=3600.0))
+    play.run(until=100_000)
+    assert len(play.asked) < 1.5 * 100_000 / 120
+
+
 def test_an_unknown_status_is_an_end() -> None:
     """It fails closed: the worker is told, and does not take it for success."""
     planner = Planner()

@@ -205,6 +205,18 @@ def test_a_quota_that_was_raised_is_found_out() -> None:
     assert play.order() == ["first", "a", "b"]
 
 
+def test_once_there_was_room_a_raised_quota_is_tried_for_at_the_first_pace_again() -> None:
+    """What was tried in vain before says nothing about the quota of now."""
+    play = Play(quota=1)
+    play.ask("first", seconds=3600)
+    for task in ("a", "b"):
+        play.ask(task)
+    play.run(4000)
+    made_at = next(at for at, task in play.made if task == "a")
+    again = next(at for at, task in play.refused if task == "b" and at > made_at)
+    assert again - made_at < 2 * PACE.interval
+
+
 def test_without_permission_to_list_the_first_asks_once_an_interval() -> None:
     """So that the wait still ends."""
     play = Play(quota=1, fault=lambda now: Trouble.REFUSED)
