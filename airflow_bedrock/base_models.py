@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -96,15 +95,12 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether no turn may be without text, unless it has an image, a video or a document."""
         return self.form in ("nova", "nova-2")
 
-    def tokens(self, text: str, counts: Sequence[int] | None = None) -> int:
-        """Return about how many tokens a text has: each script's characters make tokens of their own length.
-
-        :param counts: its characters :func:`by_script`, where they are known.
-        """
+    def tokens(self, text: str) -> int:
+        """Return about how many tokens a text has: each script's characters make tokens of their own length."""
         latin = self.characters_per_token or document().characters_per_token
         if text.isascii():
             return -(-len(text) // latin)
-        first, *others = by_script(text) if counts is None else counts
+        first, *others = by_script(text)
         tokens = -(-first // latin)
         for count, script in zip(others, document().scripts, strict=True):
             tokens -= -count // min(script.characters_per_token, latin)

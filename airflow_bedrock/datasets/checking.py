@@ -308,12 +308,13 @@ class _Scan:
 
     def found(self) -> _Found:
         """Go through the lines."""
-        latin = self._rules.method.characters_per_token or document().characters_per_token
-        tokens_of = self._rules.method.tokens
+        facts, method = document(), self._rules.method
+        latin = method.characters_per_token or facts.characters_per_token
+        per_token = [latin, *(min(one.characters_per_token, latin) for one in facts.scripts)]
         take, leave = self._short.take, self._leavings.add
-        characters = [0] * (len(document().scripts) + 1)
+        scripts: list[list[int]] = [[0] * len(per_token)]
         lengths = [0] * 40
-        ascii_characters, longest = 0, (0, 0)
+        longest = (0, 0)
         if self._bom:
             message = "the file begins with a byte order mark: save it as UTF-8 without one"
             self._note(0, [Problem("bom", "$", message)], self._lines[0] if self._lines else b"")
@@ -330,23 +331,23 @@ class _Scan:
             leave(number, *normalised_pair(key, answer))
             if prompt.isascii() and answer.isascii():
                 length = len(prompt) + len(answer)
-                ascii_characters += length
+                scripts[0][0] += length
                 tokens = -(-length // latin)
             else:
-                text = prompt + answer
-                counts = by_script(text)
-                characters = [one + more for one, more in zip(characters, counts, strict=True)]
-                tokens = tokens_of(text, counts)
+                counts = by_script(prompt + answer)
+                scripts.append(counts)
+                tokens = 0
+                for count, ratio in zip(counts, per_token, strict=True):
+                    tokens -= -count // ratio
             lengths[tokens.bit_length()] += 1
             if tokens > longest[0]:
                 longest = (tokens, number)
-        characters[0] += ascii_characters
         return _Found(
             len(self._lines),
             self._bad,
             dict(self._problems),
             self._listed,
-            characters,
+            [sum(counts) for counts in zip(*scripts, strict=True)],
             lengths,
             longest,
             self._kinds,

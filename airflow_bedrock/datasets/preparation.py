@@ -25,6 +25,7 @@ from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, pro
 from airflow_bedrock.datasets.checking import Short
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat, encode, template, write
+from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.reading import Conversation, Fields, Turn, reader
 from airflow_bedrock.datasets.records import Example, normalised, normalised_pair, text_field
 from airflow_bedrock.datasets.repeats import Leavings, Place, Repeats
@@ -68,6 +69,7 @@ class Settings:
     :param test_after: records of this time or later are for testing, earlier ones are not.
     :param on_conflict: which of the records that ask the same and answer differently is kept.
     :param caps: how many records are wanted.
+    :param near_duplicates: how alike two questions are, 0 to 1, of which only the first is kept; None keeps both.
     :param min_characters, max_characters: of prompt and completion together.
     :param redact: is given each text, and returns what to write; one that another process finds by its name is run
         in as many processes as there are CPUs.
@@ -83,6 +85,7 @@ class Settings:
     test_after: str | None = None
     on_conflict: OnConflict = OnConflict.FIRST
     caps: Caps = field(default_factory=Caps)
+    near_duplicates: float | None = None
     min_characters: int = 0
     max_characters: int | None = None
     redact: Callable[[str], str] | None = None
@@ -116,6 +119,7 @@ class PreparationReport(msgspec.Struct, kw_only=True):
     :param splits: what was written, by split.
     :param duplicates: left out: same question and answer as another record.
     :param conflicts: left out: same question as another record, another answer.
+    :param near_duplicates: left out: much the same question as an earlier record.
     :param dropped: left out: number of records by the rule that they break.
     :param not_chosen: left out: usable, and more than were wanted.
     :param dropped_records: the first hundred of the dropped ones and of the conflicts.
@@ -126,6 +130,7 @@ class PreparationReport(msgspec.Struct, kw_only=True):
     splits: dict[str, SplitReport]
     duplicates: int
     conflicts: int
+    near_duplicates: int
     dropped: dict[str, int]
     not_chosen: int
     dropped_records: list[Dropped]
@@ -204,6 +209,7 @@ class _Part(NamedTuple):
     splits: bytes
     labels: tuple[list[str], bytes] | None
     leavings: dict[int, bytes]
+    bands: dict[int, bytes]
 
 
 class _Preparation:
@@ -211,11 +217,11 @@ class _Preparation:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings = settings
-        self._spool, self._sample, repeats = (folder / name for name in ("spool", "sample", "repeats"))
-        for one in (self._spool, self._sample, repeats):
+        self._spool, self._sample, repeats, bands = (folder / one for one in ("spool", "sample", "repeats", "bands"))
+        for one in (self._spool, self._sample, repeats, bands):
             one.mkdir()
-        self._repeats = Repeats(repeats)
-        self._read = self._duplicates = self._conflicts = self._not_chosen = 0
+        self._repeats, self._bands = Repeats(repeats), Repeats(bands)
+        self._read = self._duplicates = self._conflicts = self._near_duplicates = self._not_chosen = 0
         self._dropped: Counter[str] = Counter()
         self._listed: list[Dropped] = []
         self._begins: list[tuple[str, int]] = []  # of each block: its file's name, and the number of its first line
@@ -233,6 +239,8 @@ class _Preparation:
             self._add(name, line, part)
             line, last = line + len(part.splits), name
         self._resolve()
+        if self._settings.near_duplicates is not None:
+            self._thin_out(self._settings.near_duplicates)
         if self._settings.caps.wanted:
             self._choose()
         return self._report(self._write(writers))
@@ -247,6 +255,7 @@ class _Preparation:
         self._splits.append(bytearray(part.splits))
         self._labels.append(part.labels)
         self._repeats.add(part.leavings)
+        self._bands.add(part.bands)
 
     def _resolve(self) -> None:
         """Leave out all records but one of those that ask the same."""
@@ -267,6 +276,13 @@ class _Preparation:
         for block, line in sorted(places)[: MAX_DROPPED_LISTED - len(self._listed)]:
             name, first = self._begins[block]
             self._listed.append(Dropped(f"{name}:{first + line}", CONFLICT))
+
+    def _thin_out(self, threshold: float) -> None:
+        """Leave out what is much the same as an earlier record, so that none lies in another split either."""
+        for one, earlier in near(self._bands, self._spool, threshold):
+            if self._splits[one.block][one.line] and self._splits[earlier.block][earlier.line]:
+                self._splits[one.block][one.line] = _LEFT_OUT
+                self._near_duplicates += 1
 
     def _choose(self) -> None:
         sample = Sample(self._settings.caps, self._sample)
@@ -300,6 +316,7 @@ class _Preparation:
             splits=splits,
             duplicates=self._duplicates,
             conflicts=self._conflicts,
+            near_duplicates=self._near_duplicates,
             dropped=dict(self._dropped.most_common()),
             not_chosen=self._not_chosen,
             dropped_records=self._listed,
@@ -334,6 +351,8 @@ class _Work:
         source = lines_of(without_bom(content) if self._block.begin == 0 else content)
         splits = bytearray(len(source))
         blank = 0
+        near_duplicates = self._settings.near_duplicates is not None
+        signatures = Signatures(self._block.number, len(source)) if near_duplicates else None
         for number, line in enumerate(source):
             if not line or line.isspace():
                 blank += 1
@@ -346,11 +365,14 @@ class _Work:
                     listed.append((number, str(error)))
             else:
                 leavings.add(number, key, answer)
+                if signatures is not None:
+                    signatures.add(number, key)
         _spooled(spool, self._block.number, "jsonl").write_bytes(b"\n".join([*self._lines, b""]))
         if self._settings.caps.wanted:
             _spooled(spool, self._block.number, "keys").write_bytes(b"".join(self._keys))
         read = len(source) - blank
-        return _Part(read, dict(dropped), listed, bytes(splits), self._labels.found(), leavings.parts())
+        bands = signatures.put(_spooled(spool, self._block.number, "near")) if signatures else {}
+        return _Part(read, dict(dropped), listed, bytes(splits), self._labels.found(), leavings.parts(), bands)
 
     def _take(self, number: int, line: bytes) -> tuple[bytes, bytes, int]:
         """Put a record aside, and return what it asks and what it answers, both normalised, and its split."""

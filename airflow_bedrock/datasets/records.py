@@ -54,7 +54,7 @@ def text_digest(text: str) -> bytes:
 
 def normalised_pair(first: str, second: str) -> tuple[bytes, bytes]:
     """Return two normalised texts for the price of one."""
-    if "|~|" in first:
+    if (first.isascii() and second.isascii()) or "|~|" in first:
         return normalised(first), normalised(second)
     one, _, other = normalised(f"{first} |~| {second}").partition(b"|~|")
     return one.rstrip(), other.lstrip()

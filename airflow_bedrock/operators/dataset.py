@@ -92,6 +92,7 @@ _RULES: Mapping[str, Rule] = {
     "time_field": optional(text),
     "test_after": optional(text),
     "on_conflict": _on_conflict,
+    "near_duplicate_threshold": optional(_FRACTION),
     "max_records": _COUNT,
     "max_records_per_class": _COUNT,
     "max_records_per_group": _COUNT,
@@ -128,7 +129,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
 
     Returns (XCom) a mapping: ``training_data_uri``, ``validation_data_uri`` and ``test_data_uri`` (None for a split
     whose fraction is 0), ``report_uri``, ``manifest_uri``, ``counts`` (records by split, and read, duplicates,
-    conflicts, dropped, not_chosen) and ``digest`` (SHA-256 of the content).
+    conflicts, near_duplicates, dropped, not_chosen) and ``digest`` (SHA-256 of the content).
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
@@ -159,6 +160,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     :param test_after: records of this time and later are held out, and none before it; ``test_fraction`` must be 0.
     :param on_conflict: which of the records that ask the same and answer differently is kept: ``first``, ``last``,
         ``majority``, ``drop`` for none, ``fail``.
+    :param near_duplicate_threshold: of two questions that are as alike, 0 to 1, by MinHash over their words, only the
+        first is kept; 0.8 is a good beginning. None keeps both. Needs ``airflow-bedrock[prep]``.
     :param max_records: take a sample of so many, by a hash of the prompt: the same data gives the same sample.
     :param max_records_per_class: no more with the same completion.
     :param max_records_per_group: no more of the same group.
@@ -196,6 +199,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         "time_field",
         "test_after",
         "on_conflict",
+        "near_duplicate_threshold",
         "max_records",
         "max_records_per_class",
         "max_records_per_group",
@@ -225,6 +229,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         time_field: str | None = None,
         test_after: str | None = None,
         on_conflict: str = "first",
+        near_duplicate_threshold: float | str | None = None,
         max_records: int | str | None = None,
         max_records_per_class: int | str | None = None,
         max_records_per_group: int | str | None = None,
@@ -245,6 +250,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         self.time_field = time_field
         self.test_after = test_after
         self.on_conflict = on_conflict
+        self.near_duplicate_threshold = near_duplicate_threshold
         self.max_records = max_records
         self.max_records_per_class = max_records_per_class
         self.max_records_per_group = max_records_per_group
@@ -432,6 +438,7 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         time_field=arguments["time_field"],
         test_after=arguments["test_after"],
         on_conflict=arguments["on_conflict"],
+        near_duplicates=arguments["near_duplicate_threshold"],
         caps=Caps(
             records=arguments["max_records"],
             per_class=arguments["max_records_per_class"],
@@ -483,6 +490,7 @@ def _counts(report: PreparationReport) -> dict[str, int]:
         "read": report.read,
         "duplicates": report.duplicates,
         "conflicts": report.conflicts,
+        "near_duplicates": report.near_duplicates,
         "dropped": sum(report.dropped.values()),
         "not_chosen": report.not_chosen,
     }

@@ -31,9 +31,11 @@ from airflow_bedrock.datasets import (
     rules_for,
 )
 from airflow_bedrock.datasets import blocks as blocks_module
+from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.preparation import Dropped
 from airflow_bedrock.datasets.records import normalise
 from airflow_bedrock.datasets.redaction import redact_common_patterns
+from airflow_bedrock.local.work.records import read_records
 
 Record = Mapping[str, object] | None
 SETTINGS = Settings(record_format=RecordFormat.PROMPT_COMPLETION, splitter=Splitter(validation=0.3, test=0.3))
@@ -72,7 +74,13 @@ def test_every_record_is_accounted_for(records: list[Record]) -> None:
     report, files = run(records)
     lines = {split: content.splitlines() for split, content in files.items()}
     assert {split: report.records(split) for split in Split} == {split: len(found) for split, found in lines.items()}
-    accounted = sum(map(len, lines.values())) + report.duplicates + report.conflicts + sum(report.dropped.values())
+    accounted = (
+        report.near_duplicates
+        + sum(map(len, lines.values()))
+        + report.duplicates
+        + report.conflicts
+        + sum(report.dropped.values())
+    )
     assert accounted == report.read == len(records)
 
 
@@ -371,3 +379,59 @@ def test_the_short_way_writes_what_the_long_way_writes(records: list[Record], li
     rules = rules_for("meta.llama3-1-8b-instruct-v1:0") if limited else None
     short, long = (run(records, replace(one, rules=rules)) for one in (SETTINGS, LONG))
     assert short == long
+
+
+SAID = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+    ["User: x", "a\u2028b"]
+)
+TURNS = st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), SAID), min_size=1, max_size=4)
+CHATS = TURNS.map(lambda turns: {"messages": [{"role": role, "content": text} for role, text in turns]})
+ANY = CHATS | st.fixed_dictionaries({"prompt": SAID, "completion": SAID}) | st.dictionaries(st.text(max_size=3), SAID)
+
+
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [
+        ("amazon.nova-lite-v1:0", "FINE_TUNING"),
+        ("amazon.nova-lite-v1:0", "DISTILLATION"),
+        ("amazon.nova-2-lite-v1:0", "REINFORCEMENT_FINE_TUNING"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "FINE_TUNING"),
+        ("meta.llama3-1-8b-instruct-v1:0", "FINE_TUNING"),
+        ("meta.llama3-3-70b-instruct-v1:0", "FINE_TUNING"),
+    ],
+)
+@settings(max_examples=15, deadline=None)
+@given(records=st.lists(ANY, max_size=6))
+def test_what_prepare_writes_check_accepts_and_local_bedrock_reads(model: str, method: str, records: list[Any]) -> None:
+    """Whatever the source, no line that is written has a problem, and every record is accounted for."""
+    rules = rules_for(model, method, "bucket")
+    made = Settings(record_format=RecordFormat(rules.method.format), rules=rules, splitter=Splitter(validation=0.3))
+    report, files = run(records, made)
+    lines = b"".join(files.values())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "train.jsonl")
+        file.write_bytes(lines)
+        checked = check({"training": file}, rules)
+    assert (checked.problems, checked.duplicates.count, checked.conflicts.count) == ({}, 0, 0)
+    assert len(list(read_records(lines.splitlines(), "s3://bucket/train.jsonl", rules))) == len(lines.splitlines())
+    written = sum(report.records(split) for split in Split)
+    assert written + report.duplicates + report.conflicts + sum(report.dropped.values()) == report.read == len(records)
+
+
+def test_near_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of questions that differ in a word only the first is kept, in whatever split; others stay."""
+    pytest.importorskip("rensa")
+    words = [f"word{n}" for n in range(20)]
+    draw = random.Random(3)  # noqa: S311 - no secret
+    records = [{"prompt": " ".join(draw.sample(words, len(words))), "completion": str(n)} for n in range(40)]
+    alike = [{**one, "prompt": f"{one['prompt']} today"} for one in records[:10]]
+    chinese = [
+        {"prompt": "如何在收不到邮件时重置我的账户密码请尽快回复" + end, "completion": "x"} for end in ("", "谢")
+    ]
+    settings = replace(SETTINGS, near_duplicates=0.8)
+    report, files = run([*records, *alike, *chinese], settings)
+    assert report.near_duplicates == 11
+    assert len(b"".join(files.values()).splitlines()) == 41
+    assert run([*records, *alike, *chinese], replace(SETTINGS, near_duplicates=1.0))[0].near_duplicates == 0
+    monkeypatch.setattr(blocks_module, "BLOCK", 1_000)
+    assert run([*records, *alike, *chinese], settings)[0] == report

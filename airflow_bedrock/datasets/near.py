@@ -1,0 +1,98 @@
+"""Near duplicates: texts that share most of their words in a row, found by MinHash.
+
+A text's signature stands for the set of its shingles, three words each, or four characters where words are not set
+apart. Texts are compared that agree in one of sixteen bands of their signatures, which of texts that share 0.8 of their
+shingles 19 in 20 do; those are near whose whole signatures agree in as large a share as was asked for.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from hashlib import blake2b
+from operator import eq
+from pathlib import Path
+
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.repeats import Leavings, Place, Repeats
+
+_PERMUTATIONS, _BANDS, _SEED = 128, 16, 7
+_ROWS = 4 * _PERMUTATIONS // _BANDS  # bytes of a band
+_SIZE = 4 * _PERMUTATIONS
+_MOST_COMPARED = 20  # of those that a text is compared with in a band: templates would be compared for ever
+
+
+class Signatures:
+    """The signatures of a block's texts.
+
+    :raises DatasetError: rensa is not installed.
+    """
+
+    def __init__(self, block: int, lines: int) -> None:
+        try:
+            from rensa import RMinHash
+        except ImportError as error:
+            raise DatasetError("Near duplicates need rensa. Install 'airflow-bedrock[prep]'") from error
+        self._minhash = RMinHash
+        self._signatures = bytearray(lines * _SIZE)
+        self._bands = Leavings(block)
+
+    def add(self, line: int, text: bytes) -> None:
+        """Sign a text in its normalised form."""
+        minhash = self._minhash(num_perm=_PERMUTATIONS, seed=_SEED)
+        minhash.update(_shingles(text))
+        signature = array("I", minhash.digest()).tobytes()
+        self._signatures[line * _SIZE : (line + 1) * _SIZE] = signature
+        for begin in range(0, _SIZE, _ROWS):
+            band = signature[begin : begin + _ROWS]
+            self._bands.add(line, blake2b(band, digest_size=16, salt=begin.to_bytes(2)).digest(), b"")
+
+    def put(self, file: Path) -> dict[int, bytes]:
+        """Write the signatures, and return what the bands leave behind."""
+        file.write_bytes(self._signatures)
+        return self._bands.parts()
+
+
+def near(bands: Repeats, signatures: Path, threshold: float) -> Iterator[tuple[Place, Place]]:
+    """Yield each text that is near an earlier one, and that one.
+
+    :param signatures: the folder with the file of each block: ``<number>.near``.
+    :param threshold: how much of their signatures agree, 0 to 1.
+    """
+    files = _Files(signatures)
+    for group in bands.groups():
+        kept: list[tuple[Place, array[int]]] = []
+        for entry in group:
+            signature = files.signature(entry.place)
+            found = next((place for place, other in kept if _alike(signature, other) >= threshold), None)
+            if found is not None:
+                yield entry.place, found
+            elif len(kept) < _MOST_COMPARED:
+                kept.append((entry.place, signature))
+
+
+def _alike(one: array[int], other: array[int]) -> float:
+    return sum(map(eq, one, other)) / _PERMUTATIONS
+
+
+class _Files:
+    """Reads signatures from the files of their blocks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def signature(self, place: Place) -> array[int]:
+        with (self._folder / f"{place.block}.near").open("rb") as file:
+            file.seek(place.line * _SIZE)
+            return array("I", file.read(_SIZE))
+
+
+def _shingles(text: bytes) -> list[bytes]:
+    words = text.split()
+    if len(words) * 12 < len(text):  # words are not set apart
+        characters = text.decode("utf-8", "surrogatepass")
+        places = range(max(1, len(characters) - 3))
+        return [characters[begin : begin + 4].encode("utf-8", "surrogatepass") for begin in places]
+    if len(words) < 3:
+        return words or [b""]
+    return [b" ".join(words[begin : begin + 3]) for begin in range(len(words) - 2)]
