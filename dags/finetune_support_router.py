@@ -16,6 +16,7 @@ from airflow.sdk import DAG, Asset, Metadata, Param, task
 
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
+    BedrockDatasetCheckOperator,
     BedrockDatasetPreparationOperator,
     BedrockDeleteCustomModelDeploymentOperator,
     BedrockDeleteCustomModelOperator,
@@ -128,7 +129,8 @@ with DAG(
     doc_md="""
 ### Route support requests with a model of your own
 
-prepare data → customize → wait → deploy → evaluate against the base model → keep it if it is better, retire it if not.
+prepare data → check it → customize → wait → deploy → evaluate against the base model → keep it if it is better, retire
+it if not.
 
 | what it needs | where it is set |
 |---|---|
@@ -167,6 +169,14 @@ A kept model is announced by the asset `support-router`, with its ARNs and its a
         test_fraction=0.2,
     )
 
+    check = BedrockDatasetCheckOperator(
+        task_id="check_data",
+        training_data_uri=prepare.output["training_data_uri"],
+        validation_data_uri=prepare.output["validation_data_uri"],
+        test_data_uri=prepare.output["test_data_uri"],
+        base_model_id="{{ params.base_model }}",
+    )
+
     customize = BedrockModelCustomizationOperator(
         task_id="customize",
         job_name="support-router",
@@ -184,6 +194,8 @@ A kept model is announced by the asset `support-router`, with its ARNs and its a
         reuse="{{ 'never' if params.train_again else 'dag' }}",
         wait_for_completion=False,
     )
+
+    check >> customize
 
     wait = BedrockModelCustomizationSensor(
         task_id="wait_for_model",

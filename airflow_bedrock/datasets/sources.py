@@ -49,18 +49,21 @@ class Kind(NamedTuple):
 
 
 def kind_of(name: str) -> Kind | None:
-    """Return what a file is; None for one that is not read."""
+    """Return what a file is, JSON Lines where the name does not say; None for one of a kind that is not read."""
     base = name.rpartition("/")[2]
     parts = base.lower().split(".")
     packing = _PACKED.get(parts[-1], "") if len(parts) > 2 else ""
-    kind = _KINDS.get(parts[-2 if packing else -1]) if len(parts) > 1 else None
-    return Kind(kind, packing) if kind and not base.startswith(("_", ".")) else None
+    kind = _KINDS.get(parts[-2 if packing else -1]) if len(parts) > 1 else "jsonl"
+    return Kind(kind, packing) if kind else None
 
 
 def read_in_a_folder(name: str) -> bool:
-    """Whether a file is read where its folder is the source: a plain text has to be named itself."""
-    found = kind_of(name)
-    return found is not None and found.kind != "txt"
+    """Whether a file is read where its folder is the source.
+
+    Others have to be named: a plain text, one without a suffix, and what begins with a dot or an underscore.
+    """
+    base, found = name.rpartition("/")[2], kind_of(name)
+    return found is not None and found.kind != "txt" and "." in base and not base.startswith(("_", "."))
 
 
 def as_source(name: str, path: Path, folder: Path) -> Source:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+_AT_ONCE = 8  # objects
 _FILES = (*(f"{split.value}.jsonl" for split in Split), "report.json", "manifest.json")
 
 
@@ -310,15 +311,14 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         source_uri = arguments["source_uri"]
         uris = storage.files(source_uri)
         names = {uri: uri.removeprefix(source_uri) or uri.rpartition("/")[-1] for uri in uris}
-        read = [uri for uri in uris if len(uris) == 1 or sources.read_in_a_folder(uri)]
-        if not source_uri.endswith("/"):
-            read = uris
-        left = [names[uri] for uri in uris if uri not in read]
+        of_a_folder = source_uri.endswith("/")
+        read = [uri for uri in uris if not of_a_folder or sources.read_in_a_folder(uri)]
+        left = [names[uri] for uri in uris if of_a_folder and not sources.read_in_a_folder(uri)]
         if left:
             self.log.warning("Not read, since they are of no kind that is: %s", ", ".join(left))
         if not read:
             raise DatasetError(f"there is no file of a kind that is read, such as .jsonl or .csv, under {source_uri}")
-        files = [(names[uri], storage.fetch(uri, fetched / str(number))) for number, uri in enumerate(read)]
+        files = list(zip((names[uri] for uri in read), _fetched(storage, read, fetched), strict=True))
         facts = [{"uri": uri, **_described(path)} for uri, (_, path) in zip(read, files, strict=True)]
         if sql:
             found = [Source("row", sources.query(sql, files, made))]
@@ -449,6 +449,16 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         max_characters=arguments["max_characters"],
         redact=arguments["redact"],
     )
+
+
+def _fetched(storage: Storage, uris: Sequence[str], folder: Path) -> list[Path]:
+    """Copy objects, several at once; the first alone, which makes the client that threads may share."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    copies = [folder / str(number) for number in range(len(uris))]
+    first = storage.fetch(uris[0], copies[0])
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [first, *pool.map(storage.fetch, uris[1:], copies[1:])]
 
 
 def _prepared(sources: Sequence[Source], folder: Path, settings: Settings) -> PreparationReport:

@@ -98,6 +98,8 @@ def test_training_data_is_what_nova_takes(local: LocalBedrock, run: Any) -> None
             assert [turn["role"] for turn in record["messages"]] == ["user", "assistant"]
             prompts.append(record["messages"][0]["content"][0]["text"].casefold())
     assert len(prompts) == len(set(prompts)) > 400
+    checked = returned(run, "check_data")
+    assert (checked["ok"], checked["duplicates"], checked["overlaps"]) == (True, 0, 0)
 
 
 def test_the_loss_falls(local: LocalBedrock, run: Any) -> None:

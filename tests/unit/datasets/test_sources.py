@@ -84,22 +84,21 @@ def test_plain_text(tmp_path: Path) -> None:
         ("a/b.JSONL", Kind("jsonl", "")),
         ("b.jsonl.gz", Kind("jsonl", "gzip")),
         ("c.tar.gz", None),
-        ("gz", None),
+        ("gz", Kind("jsonl", "")),
+        ("part-00000", Kind("jsonl", "")),
         ("d.md", None),
-        ("_SUCCESS", None),
-        ("a/.part.json", None),
-        ("_temporary.csv", None),
     ],
 )
 def test_kinds_by_name(name: str, kind: Kind | None) -> None:
-    """In any case; what begins with a dot or an underscore is not data."""
+    """In any case; what has no suffix is JSON Lines."""
     assert kind_of(name) == kind
 
 
-def test_a_plain_text_has_to_be_named() -> None:
-    """In a folder it is more likely a note."""
+@pytest.mark.parametrize("name", ["notes.txt", "_SUCCESS", "part-0", "a/.part.json", "_temporary.csv", "a.md"])
+def test_what_has_to_be_named(name: str) -> None:
+    """In a folder it is more likely no data."""
     assert read_in_a_folder("a.csv")
-    assert not read_in_a_folder("notes.txt")
+    assert not read_in_a_folder(name)
 
 
 @pytest.mark.parametrize(
