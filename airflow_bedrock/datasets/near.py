@@ -30,7 +30,7 @@ class Signatures:
 
     def __init__(self, block: int, lines: int) -> None:
         try:
-            from rensa import RMinHash
+            from rensa import RMinHash  # type: ignore[import-untyped]  # it has no stubs
         except ImportError as error:
             raise DatasetError("Near duplicates need rensa. Install 'airflow-bedrock[prep]'") from error
         self._minhash = RMinHash
@@ -72,7 +72,8 @@ def near(bands: Repeats, signatures: Path, threshold: float) -> Iterator[tuple[P
 
 
 def _alike(one: array[int], other: array[int]) -> float:
-    return sum(map(eq, one, other)) / _PERMUTATIONS
+    agree: int = sum(map(eq, one, other))
+    return agree / _PERMUTATIONS
 
 
 class _Files:
