@@ -149,12 +149,13 @@ def test_terraform_reads_the_same_policies() -> None:
         Template((FOLDER / f"{name}.json").read_text()).substitute(values)
 
 
-@pytest.mark.parametrize("file", ["mwaa/requirements.txt", "astro/requirements.txt"])
-def test_the_wheel_is_this_version_s(file: str) -> None:
-    """What `make wheel` builds is what is installed."""
-    assert set(re.findall(r"airflow_bedrock-\S+\.whl", (DEPLOY / file).read_text())) == {
-        f"airflow_bedrock-{__version__}-py3-none-any.whl"
-    }
+def test_the_wheel_is_this_version_s() -> None:
+    """What `make wheel` builds is what managed Airflow installs, under the pins of its image."""
+    text = (DEPLOY / "mwaa" / "requirements.txt").read_text()
+    wheel = f"airflow_bedrock-{__version__}-py3-none-any.whl"
+    assert set(re.findall(r"airflow_bedrock-\S+\.whl", text)) == {wheel}
+    installed = [line for line in text.splitlines() if not line.startswith("#")]
+    assert installed == ["--constraint ${AIRFLOW_CONSTRAINTS_FILE}", f"/usr/local/airflow/plugins/{wheel}"]
 
 
 def test_helm_installs_the_image_that_compose_builds() -> None:
