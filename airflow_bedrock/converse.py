@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found, is_transient
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found
 from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.asking import Behind, Later
 from airflow_bedrock.evaluation.records import said
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock import BedrockClient
@@ -136,8 +136,7 @@ class ConverseModel:
             "ResourceNotFoundException": "It does not exist: check the id and the region.",
             "ValidationException": "The model id is not right, or the model does not take such a question.",
         }.get(code, "")
-        kind = BedrockError if is_transient(error) else BedrockFatalError
-        return kind(f"Model {self.model_id} did not answer: {code} ({text}). {advice}".rstrip())
+        return kind_of(error)(f"Model {self.model_id} did not answer: {code} ({text}). {advice}".rstrip())
 
 
 class EmbeddingModel(ConverseModel):

@@ -18,3 +18,10 @@ class BedrockError(AirflowException):
 
 class BedrockFatalError(BedrockError, AirflowFailException):
     """Something failed that no retry can fix: bad input, bad data, missing permission, a job that ended badly."""
+
+
+def kind_of(error: BaseException) -> type[BedrockError]:
+    """Return what to raise for an error of an AWS call: by whether another try may mend it."""
+    from airflow_bedrock.aws_errors import is_transient  # here, since it loads botocore
+
+    return BedrockError if is_transient(error) else BedrockFatalError

@@ -24,8 +24,8 @@ from urllib.parse import unquote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_transient
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.aws_errors import error_code
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -289,7 +289,7 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
         if isinstance(error, ClientError) and error_code(error) == "403" and error.operation_name in _NEEDED:
             needed = _NEEDED[error.operation_name]
             raise BedrockFatalError(f"{what}: {error}. Allow {needed} to the role of the connection.") from error
-        raise (BedrockError if is_transient(error) else BedrockFatalError)(f"{what}: {error}") from error
+        raise kind_of(error)(f"{what}: {error}") from error
     except FileNotFoundError as error:
         raise BedrockFatalError(f"{what}: it does not exist. Check the URI.") from error
     except OSError as error:

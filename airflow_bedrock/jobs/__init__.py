@@ -16,7 +16,7 @@ __all__ = [
     "customization_job",
     "deployment",
     "invocation_job",
-    "places",
+    "s3",
     "service",
     "stopping",
     "submission",
@@ -25,7 +25,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from airflow_bedrock import aws_errors
-    from airflow_bedrock.jobs import connection, places, service, stopping, submission, waiting
+    from airflow_bedrock.jobs import connection, s3, service, stopping, submission, waiting
     from airflow_bedrock.jobs.resources import customization_job, deployment, invocation_job
 else:
     elsewhere = {"aws_errors": "..aws_errors"} | {

@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_not_found, is_transient
+from airflow_bedrock.aws_errors import error_code, is_not_found
 from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import BedrockError, kind_of
 from airflow_bedrock.jobs import task_state
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES
@@ -150,8 +150,7 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
                 return
             time.sleep(delay)
     except (BotoCoreError, ClientError) as error:
-        kind = BedrockError if is_transient(error) else BedrockFatalError
-        raise kind(f"{one} was not deleted: {error}") from error
+        raise kind_of(error)(f"{one} was not deleted: {error}") from error
     raise BedrockError(
         f"{one} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try goes on "
         "deleting it."

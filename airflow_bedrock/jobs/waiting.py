@@ -16,9 +16,9 @@ from airflow_bedrock.aws_errors import is_about_credentials, is_denied, is_trans
 from airflow_bedrock.customization.job import Job, Outcome, Seen, changes, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.patience import Absence, Patience
-from airflow_bedrock.jobs.places import read_losses
 from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.s3 import read_losses
 from airflow_bedrock.jobs.service import Service
 
 log = logging.getLogger(__name__)

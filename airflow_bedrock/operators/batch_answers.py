@@ -21,9 +21,9 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
-from airflow_bedrock.operators.asking import asker_of
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.evaluation import MODEL, copied, mapping, media_of, parameters_of, told
+from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.storage import Storage, join, place
 
 if TYPE_CHECKING:

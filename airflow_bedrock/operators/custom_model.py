@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import jobs
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import kind_of
 from airflow_bedrock.operators.arguments import Rule, member, named
 from airflow_bedrock.operators.base import AwsOperator
 
@@ -51,8 +51,7 @@ class BedrockDeleteCustomModelOperator(AwsOperator["BedrockHook"]):
             if jobs.aws_errors.is_not_found(error):
                 self.log.info("Custom model %s does not exist: nothing to delete", self.model_identifier)
                 return
-            kind = BedrockError if jobs.aws_errors.is_transient(error) else BedrockFatalError
-            raise kind(
+            raise kind_of(error)(
                 f"Custom model {self.model_identifier} was not deleted, and its storage is still billed: {error}. "
                 "Deployments and provisioned throughput that use it have to be deleted first."
             ) from error

@@ -19,7 +19,7 @@ from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
-from airflow_bedrock.operators import asking
+from airflow_bedrock.operators import job_request
 from airflow_bedrock.operators.base import AwsOperator
 
 if TYPE_CHECKING:
@@ -252,12 +252,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         self._job_arn: str | None = None
         self._result: dict[str, Any] = {}
         self._check_waiting(waiter_delay, self.no_response_timeout)
-        asking.check_literals(self.asked)
+        job_request.check_literals(self.asked)
 
     @property
-    def asked(self) -> asking.Asked:
+    def asked(self) -> job_request.Asked:
         """What is asked for, by the arguments as they are now: as written, or rendered."""
-        return asking.Asked(
+        return job_request.Asked(
             members={name: getattr(self, name) for name in _MEMBERS},
             request=self.request,
             customization_job_kwargs=self.customization_job_kwargs,
@@ -276,7 +276,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         """
         environment = jinja_env or self.get_template_env()
         super().render_template_fields(context, environment)
-        self.request = asking.read_file(self.request, environment, context)
+        self.request = job_request.read_file(self.request, environment, context)
 
     def execute(self, context: Context) -> str:
         """Find or create the job, and wait for it if asked to.
@@ -288,14 +288,14 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         try:
             return self._told(context)
         except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
-            raise self._timed_out(asking.asker_of(context)) from error
+            raise self._timed_out(job_request.asker_of(context)) from error
 
     def _told(self, context: Context) -> str:
         """Execute, and say of an error what becomes of the job of an earlier try."""
         try:
             return self._execute(context)
         except BedrockError as error:
-            asker = asking.asker_of(context)
+            asker = job_request.asker_of(context)
             if self._killed:  # while nothing was known: Create may have made a job all the same
                 self.on_kill()
             if self._submission is None and asker.try_number > 1 and (arn := self._running(asker)):
@@ -313,7 +313,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             if job_arn is None:
                 raise BedrockError(f"Bedrock does not show job {in_flight}, which it was asked for and may have made")
         else:
-            job_arn = jobs.submission.running_job_of(self._service, asking.identity_without_data(self.asked, asker))
+            job_arn = jobs.submission.running_job_of(
+                self._service, job_request.identity_without_data(self.asked, asker)
+            )
         if job_arn is None:
             return "It had no job yet."
         return jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
@@ -321,12 +323,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     def _running(self, asker: Asker) -> str | None:
         """Return the ARN of a job that an earlier try has made and that runs; None also where that cannot be read."""
         try:
-            return jobs.submission.running_job_of(self._service, asking.identity_without_data(self.asked, asker))
+            return jobs.submission.running_job_of(self._service, job_request.identity_without_data(self.asked, asker))
         except (*jobs.aws_errors.CALL_ERRORS, ValueError):
             return None
 
     def _execute(self, context: Context) -> str:
-        asker = asking.asker_of(context)
+        asker = job_request.asker_of(context)
         self._kill = kill = jobs.stopping.KillSwitch()
         kill.arm(context["ti"])
         if self.stop_on_kill:
@@ -338,8 +340,8 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         )  # the configuration too, before anything is paid for
         asked = self.asked
         try:
-            request = asking.checked_request(asked, asker)
-            identity = asking.identity_of(asked, request, asker, self._s3)
+            request = job_request.checked_request(asked, asker)
+            identity = job_request.identity_of(asked, request, asker, self._s3)
         except BedrockError as error:
             job = self._of_earlier_try(asked, asker)
             if job is None:
@@ -381,12 +383,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
 
-    def _of_earlier_try(self, asked: asking.Asked, asker: Asker) -> Seen | None:
+    def _of_earlier_try(self, asked: job_request.Asked, asker: Asker) -> Seen | None:
         """Return the job of an earlier try of this ask, if its name alone tells: what is asked for is not known."""
         if asker.try_number == 1:
             return None
         try:
-            identity = asking.identity_without_data(asked, asker)
+            identity = job_request.identity_without_data(asked, asker)
         except ValueError:
             return None
         return jobs.submission.Submission(
@@ -403,7 +405,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         try:
             return self._finish(jobs.waiting.job_of_event(self._service, event, self._no_response_timeout), context)
         except AirflowTaskTimeout as error:
-            raise self._timed_out(asking.asker_of(context)) from error
+            raise self._timed_out(job_request.asker_of(context)) from error
 
     def execute_again(self, context: Context, event: Any = None) -> str:
         """Ask again, after a wait for the quota."""
@@ -418,7 +420,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         except TaskDeferralTimeout as error:
             self._job_arn = _pushed(context["ti"], "job_arn")
             if self._deferral_timeout == self.execution_timeout:
-                raise self._timed_out(asking.asker_of(context)) from error
+                raise self._timed_out(job_request.asker_of(context)) from error
             raise jobs.waiting.given_up(
                 jobs.customization_job.CUSTOMIZATION_JOB, str(self._job_arn), f"after {self._deferral_timeout}"
             ) from error
@@ -461,7 +463,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         self.log.info("%s Running now: %s jobs. Waiting in the triggerer until one ends.", error, count)
         self.defer(
             trigger=BedrockQuotaTrigger(
-                task=asking.asker_of(context).instance,
+                task=job_request.asker_of(context).instance,
                 asked_at=asked_at,
                 refused_at=now,
                 running=running,
@@ -527,7 +529,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         job_arn = self._job_arn or (in_flight and jobs.submission.job_made_under(self._service, in_flight))
         if not in_flight and not job_arn and asker.try_number > 1:  # while it reads what earlier tries have made
             try:
-                identity = asking.identity_without_data(self.asked, asker)
+                identity = job_request.identity_without_data(self.asked, asker)
                 job_arn = jobs.submission.running_job_of(self._service, identity)
             except jobs.aws_errors.CALL_ERRORS as error:
                 after += f" A job of an earlier try may run on and be billed, Bedrock did not tell: {error}."
@@ -566,13 +568,13 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
 
     def _is_of_another(self, job: Seen, context: Context) -> bool:
         token = Token.read(job.token)
-        return token is not None and token.who != asking.asker_of(context).who
+        return token is not None and token.who != job_request.asker_of(context).who
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Tell OpenLineage of the data that went in and the model that came out; its provider calls this."""
         from airflow_bedrock.operators.lineage import customization_lineage
 
-        return customization_lineage(data_uris(asking.request_of(self.asked)), self._result)
+        return customization_lineage(data_uris(job_request.request_of(self.asked)), self._result)
 
     @property
     def _service(self) -> jobs.service.Service:

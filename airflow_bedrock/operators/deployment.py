@@ -15,8 +15,8 @@ from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, real, whole
-from airflow_bedrock.operators.asking import asker_of
 from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
 
 if TYPE_CHECKING:

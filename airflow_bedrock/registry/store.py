@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_transient
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.aws_errors import error_code
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.registry.register import Register
 
 if TYPE_CHECKING:
@@ -105,5 +105,6 @@ class RegisterStore:
         return f"s3://{self._bucket}/{self._key(name) if name else self._prefix}"
 
     def _explained(self, doing: str, name: str, error: BotoCoreError | ClientError) -> BedrockError:
-        kind = BedrockError if is_transient(error) else BedrockFatalError
-        return kind(f"Could not {doing} the register {self._uri(name)}: {error}. Check the URI and the permissions.")
+        return kind_of(error)(
+            f"Could not {doing} the register {self._uri(name)}: {error}. Check the URI and the permissions."
+        )

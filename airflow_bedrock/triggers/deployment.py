@@ -21,7 +21,7 @@ class BedrockCustomModelDeploymentTrigger(ResourceTrigger):
     :param deadline: when to give up, in seconds of the wall clock, as by ``time.time()``.
     :param waiter_delay: seconds between two polls.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
+        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.base.BedrockTrigger`.
     """
 
     resource = DEPLOYMENT

@@ -13,7 +13,7 @@ from airflow_bedrock.jobs.planner import Pace
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
 from airflow_bedrock.jobs.quota import Refusal, Turn
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
-from airflow_bedrock.triggers.connected import BedrockTrigger
+from airflow_bedrock.triggers.base import BedrockTrigger
 
 # One logger for all: Airflow adds to each line which trigger's task it belongs to.
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class BedrockQuotaTrigger(BedrockTrigger):
     :param deadline: when to give up, by the same clock.
     :param poll_interval: seconds between two polls of the jobs that run. (default: ``[bedrock] poll_interval``)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
+        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.base.BedrockTrigger`.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from airflow_bedrock.jobs.patience import Patience
 from airflow_bedrock.jobs.planner import Ended, Finding, Missing, Pace, Unanswered
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
 from airflow_bedrock.jobs.resources import Resource
-from airflow_bedrock.triggers.connected import BedrockTrigger
+from airflow_bedrock.triggers.base import BedrockTrigger
 
 # One logger for all: Airflow adds to each line which trigger's task it belongs to.
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class ResourceTrigger(BedrockTrigger):
         which its tags say. ``OWN_RUN``: only if the task's DAG run asked for the job.
     :param silence_limit: the name that ``no_response_timeout`` had in 0.1.0, for tasks that have waited since then.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.connected.BedrockTrigger`.
+        ``botocore_config`` as in :class:`~airflow_bedrock.triggers.base.BedrockTrigger`.
     """
 
     resource: Resource

@@ -15,8 +15,8 @@ from botocore.config import Config
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.customization.metrics import TRAINING_METRICS
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import places
-from airflow_bedrock.jobs.places import LocationError, describe_data, read_losses
+from airflow_bedrock.jobs import s3 as looks
+from airflow_bedrock.jobs.s3 import LocationError, describe_data, read_losses
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 
@@ -240,7 +240,7 @@ def test_what_is_too_large_to_be_read_is_known_by_what_s3_says(
     local: LocalBedrock, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the checksum of the full object, or else by the ETag; nothing is read."""
-    monkeypatch.setattr(places, "READ_LIMIT", 4)
+    monkeypatch.setattr(looks, "READ_LIMIT", 4)
     uri, found, calls = f"{folder}/a/train.jsonl", [], len(local.calls.of("GetObject"))
     uploads: list[tuple[bytes, dict[str, Any]]] = [
         (b"12345", {}),
@@ -260,7 +260,7 @@ def test_what_is_too_large_to_be_read_is_known_by_what_s3_says(
         {"ChecksumType": "COMPOSITE", "ChecksumSHA256": "c"},
         {},
     ]
-    known = [places._content(cast("Any", None), "", "", {"ContentLength": 5, "ETag": "e", **head}) for head in heads]
+    known = [looks._content(cast("Any", None), "", "", {"ContentLength": 5, "ETag": "e", **head}) for head in heads]
     assert known == ["CRC64NVME:b", "CRC32:a", "ETag:e", "ETag:e"]
 
 
@@ -299,7 +299,7 @@ def test_metrics_of_any_size_fail_nothing(
     local: LocalBedrock, folder: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A file that would fill the worker's memory is left alone."""
-    monkeypatch.setattr(places, "_METRICS_LIMIT", 10)
+    monkeypatch.setattr(looks, "_METRICS_LIMIT", 10)
     upload(
         local, f"{folder}/output/model-customization-job-1/{TRAINING_METRICS}", b"epoch_number,training_loss\n1,2.0\n"
     )

@@ -18,7 +18,7 @@ import pytest
 from airflow_bedrock.jobs import poll_loop
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
-from airflow_bedrock.triggers.connected import BedrockTrigger
+from airflow_bedrock.triggers.base import BedrockTrigger
 from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 from tests.job_server import Fault, JobServer
 

@@ -24,7 +24,7 @@ from airflow.sdk.execution_time.comms import GetTaskStates
 from airflow_bedrock.jobs import stopping
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
-from airflow_bedrock.triggers.connected import KILLED_BY_CANCEL
+from airflow_bedrock.triggers.base import KILLED_BY_CANCEL
 from tests.job_server import FakeJob, Fault, JobServer
 
 

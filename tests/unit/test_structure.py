@@ -25,7 +25,7 @@ FACE = {"hooks", "operators", "sensors", "triggers", "links"}
 MAY_IMPORT = {
     **dict.fromkeys(FACTS, FACTS),
     "compat": {"_lazy"},
-    "exceptions": {"compat"},
+    "exceptions": {*FACTS, "compat"},
     "get_provider_info": FACTS,
     "configuration": {"compat", "get_provider_info"},
     "customization": FACTS,

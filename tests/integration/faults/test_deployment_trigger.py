@@ -11,7 +11,7 @@ import pytest
 
 from airflow_bedrock.jobs import patience, poll_loop
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
-from airflow_bedrock.triggers.connected import BedrockTrigger
+from airflow_bedrock.triggers.base import BedrockTrigger
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/abcdefghijkl"

@@ -11,7 +11,7 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
-from airflow_bedrock.triggers.connected import BedrockTrigger
+from airflow_bedrock.triggers.base import BedrockTrigger
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 CREATED = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)

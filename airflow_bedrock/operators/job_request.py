@@ -177,10 +177,10 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
         return []
     try:
         with jobs.submission.nothing_spent("Reading the data and the buckets in S3"):
-            jobs.places.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
-            data = jobs.places.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
+            jobs.s3.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
+            data = jobs.s3.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
             return [] if ignored else data
-    except jobs.places.LocationError as error:
+    except jobs.s3.LocationError as error:
         raise BedrockFatalError(f"{error}. This try made no job, and nothing was spent for it.") from error
 
 

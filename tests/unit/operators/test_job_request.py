@@ -15,7 +15,7 @@ from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.request import SHORT_NAMES, RequestError, request_shape
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
-from airflow_bedrock.operators.asking import checked_request, request_of
+from airflow_bedrock.operators.job_request import checked_request, request_of
 from airflow_bedrock.shapes import missing_in_botocore
 
 ARGUMENTS: dict[str, Any] = {
