@@ -86,7 +86,10 @@ class Submission:
         """
         job = self._find_or_create()
         if not self.in_flight:  # else it was done before paying
-            self._stop_superseded(job)
+            try:
+                self._stop_superseded(job)
+            except BedrockError as error:  # what was asked for is there all the same
+                log.warning("A job that an earlier ask of this task has adopted may run on and be billed: %s", error)
         return job
 
     def _find_or_create(self) -> Seen:
@@ -449,7 +452,7 @@ class Submission:
 
     def _create(self, name: str, generation: int) -> Seen:
         self._check_account()
-        if (own := self._shown_late()) is not None:
+        if generation == 1 and (own := self._shown_late()) is not None:
             return own
         self._stop_superseded()
         self.before_paying()
