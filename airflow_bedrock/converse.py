@@ -49,8 +49,9 @@ class ConverseModel:
     def behind(self) -> Behind | None:
         """Return which model answers now, and since when; None where that cannot be known.
 
-        :raises BedrockError: it is being replaced, or the service did not tell; it may later.
-        :raises BedrockFatalError: there is no such deployment or provisioned throughput.
+        :raises Later: the service did not say so, but may later.
+        :raises BedrockError: the model is being replaced.
+        :raises BedrockFatalError: there is no such deployment or provisioned throughput, or it cannot be read.
         """
         if any(kind in self.model_id for kind in _ANY_MODEL):
             log.warning("Which model answers as %s cannot be known: its answers are not kept", self.model_id)
@@ -68,7 +69,10 @@ class ConverseModel:
                 return None
             if is_not_found(error):
                 raise BedrockFatalError(f"{self.model_id} does not exist. Check the ARN and the region.") from error
-            raise BedrockError(f"Could not read which model is behind {self.model_id}: {error}") from error
+            what = f"Could not read which model is behind {self.model_id}: {error}"
+            if is_transient(error):
+                raise Later(BedrockError(what)) from error
+            raise BedrockFatalError(what) from error
         return Behind(self.model_id, "")
 
     def _behind_deployment(self) -> Behind:

@@ -238,11 +238,12 @@ class Folder:
             root = _path(self._uri)
             yield from (str(path.relative_to(root)) for path in (root / prefix).rglob("*.*") if path.is_file())
             return
-        bucket, folder = _bucket_and_key(self._uri)
+        bucket, key = _bucket_and_key(self._uri)
+        folder = f"{key}/" if key else ""
         with _explained("list", f"{self._uri}/{prefix}"):
-            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{folder}/{prefix}")
+            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder + prefix)
             for page in pages:
-                yield from (item["Key"].removeprefix(f"{folder}/") for item in page.get("Contents", ()))
+                yield from (item["Key"].removeprefix(folder) for item in page.get("Contents", ()))
 
     def read(self, name: str) -> bytes:
         """Return a file's content."""

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 KEEP_ANSWERS = 100
 KEEP_SECONDS = 10.0
 _TELL_SECONDS = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two looks at which model answers
 
 
 class Later(Exception):  # not an error yet
@@ -61,7 +62,10 @@ class Model(Protocol):
         """What it is asked by."""
 
     def behind(self) -> Behind | None:
-        """Return which model answers now; None where that cannot be known."""
+        """Return which model answers now; None where that cannot be known.
+
+        :raises Later: the service does not say so now.
+        """
 
     def ask(self, request: Mapping[str, Any], key: str) -> Answer:
         """Return the answer to one question.
@@ -166,7 +170,7 @@ class Asking:
 
     def begin(self) -> None:
         """Find out which model answers, and take in what it has answered before."""
-        self._behind = self.model.behind()
+        self._behind = self._who_answers()
         if self._behind is not None:
             self._store.fetch(self._behind.model, self._answers)
 
@@ -298,7 +302,7 @@ class Asking:
         self._kept_at = self._clock()
         if self._behind is None or not self._unkept:
             return
-        behind = self.model.behind()
+        behind = self._who_answers()
         if behind is None:
             log.warning("Cannot tell which model is behind %s: its answers are not kept", self.model.model_id)
             return
@@ -308,6 +312,17 @@ class Asking:
         self._store.keep(self._behind.model, self._unkept)
         self._unkept.clear()
         self._store.fetch(self._behind.model, self._answers)
+
+    def _who_answers(self) -> Behind | None:
+        """Return which model answers now, however long the service takes to say so."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return self.model.behind()
+            except Later as later:
+                self._lose_patience(later, self._clock())
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _key(self, question: Question) -> str:
         return self._keys(self.itself, question.request)

@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.asking import Asking, Question
+from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.comparison import percentiles
 from airflow_bedrock.evaluation.judge import AskingMetric
@@ -110,7 +111,7 @@ class Evaluation:
         missing, most = 0, 0.0
         for record in self._records(lines):
             question = self._question(record)
-            for asking in self._models.values():
+            for asking in set(self._models.values()):
                 if asking.answer(question) is None:
                     missing += 1
                     most += self._bill.most(asking.model.model_id, question.request)
@@ -129,29 +130,31 @@ class Evaluation:
 
         :raises Exception: the first that one of them raised; the others have stopped, and what they had is kept.
         """
-        with ThreadPoolExecutor(len(self._models)) as threads:
+        models = set(self._models.values())  # who has two roles is asked once
+        with ThreadPoolExecutor(len(models)) as threads, bars(models):
             running: list[Future[None]] = [
-                threads.submit(asking.run, self.questions(lines), self.count) for asking in self._models.values()
+                threads.submit(asking.run, self.questions(lines), self.count) for asking in models
             ]
             try:
                 wait(running, return_when=FIRST_EXCEPTION)
             finally:
-                for asking in self._models.values():
+                for asking in models:
                     asking.stop()
         for one in running:
             one.result()
         for metric in self._metrics:
             if isinstance(metric, AskingMetric):
                 asking = self._asked_about[metric.name]
-                asking.run(self._about(metric, lines), self.count * len(self._models))
+                with bars([asking]):
+                    asking.run(self._about(metric, lines), self.count * metric.replies(len(self._models)))
 
     def _about(self, metric: AskingMetric, lines: Lines) -> Iterator[Question]:
         for record in self._records(lines):
             texts = {role: answer.text for role, answer in self._answers(record).items()}
             yield from (Question(record.number, request) for request in metric.requests(record, texts))
 
-    def _all(self) -> list[Asking]:
-        return [*self._models.values(), *self._asked_about.values()]
+    def _all(self) -> set[Asking]:
+        return {*self._models.values(), *self._asked_about.values()}
 
     def score(self, lines: Lines, told: Iterable[Told] = ()) -> dict[str, Any]:
         """Score the answers, and return the result: that of :class:`Scoring`, with what each model took and cost.

@@ -295,7 +295,6 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
 
         answers_uri = arguments["answers_uri"] or join(self.output_uri, "answers")
         store = Store(storage.folder(answers_uri), configuration.environment(), arguments["answers_days"])
-        models: dict[str, Asking] = {}
         bill = Bill(lambda model_id: rates[model_id], arguments["max_cost"])
         priced: dict[str, Asking] = {}
         rates = _Rates(priced, self.hook.conn_region_name)
@@ -316,8 +315,11 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
                 ready_timeout=arguments["ready_timeout"],
             )
 
-        for role, model_id in _roles(arguments).items():
-            models[role] = asking(role, ConverseModel(runtime, bedrock, model_id))
+        by_id = {
+            model_id: asking(role, ConverseModel(runtime, bedrock, model_id))
+            for role, model_id in _roles(arguments).items()
+        }
+        models = {role: by_id[model_id] for role, model_id in _roles(arguments).items()}
         asked_about = {}
         for one in metrics:
             if isinstance(one, AskingMetric):

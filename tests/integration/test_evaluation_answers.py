@@ -43,6 +43,7 @@ def local(local_bedrock_module: LocalBedrock) -> Iterator[LocalBedrock]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "KEEP_ANSWERS", KEEP)
     monkeypatch.setattr(pace, "_LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(asking, "_LONGEST_PAUSE", 0.2)
 
 
 def arguments(local: LocalBedrock, count: int = QUESTIONS, **more: Any) -> dict[str, Any]:
@@ -139,6 +140,25 @@ def test_a_throttle_storm_fails_nothing(local: LocalBedrock) -> None:
     for model_id in (MICRO, LITE):
         assert len(asked(local, model_id, answered=True)) == 30
     assert sum(call.error == "ThrottlingException" for call in local.calls.of("Converse")) >= 60
+
+
+def test_a_model_with_two_roles_is_asked_once(local: LocalBedrock) -> None:
+    """The answers lie in the bucket's root here; another evaluation finds them there."""
+    given = arguments(local, count=12, baseline_model_id=MICRO, answers_uri=f"s3://{local.bucket}")
+    result = BedrockModelEvaluationOperator(**given).execute({})
+    assert (result["verdict"], result["difference"]["value"]) == ("undecided", 0)
+    BedrockModelEvaluationOperator(**given).execute({})
+    assert len(local.calls.of("Converse")) == 12
+
+
+def test_a_control_plane_that_throttles_is_waited_for(local: LocalBedrock, models: tuple[str, str]) -> None:
+    """Which model is behind the deployment is asked until it is known; meanwhile nothing fails."""
+    given = arguments(local, count=12, candidate_model_id=deployed(local, models[0]))
+    local.faults.throttle("GetCustomModelDeployment", times=12)
+    assert BedrockModelEvaluationOperator(**given).execute({})["candidate"]["n"] == 12
+    local.calls.clear()
+    BedrockModelEvaluationOperator(**given).execute({})
+    assert local.calls.of("Converse") == []
 
 
 @pytest.fixture(scope="module")

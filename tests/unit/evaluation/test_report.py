@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from airflow_bedrock.evaluation import Rules, metric
 from airflow_bedrock.evaluation.answers import Answer, Answers, Store
-from airflow_bedrock.evaluation.asking import Asking, Behind
+from airflow_bedrock.evaluation.asking import Asking, Behind, Progress
+from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.report import markdown, page, sections
 from airflow_bedrock.evaluation.run import Evaluation
@@ -156,3 +161,18 @@ def test_a_browser_shows_it(report: tuple[dict[str, Any], str, str], tmp_path: P
         [BROWSER, *arguments, f"--print-to-pdf={pdf}", file.as_uri()], capture_output=True, check=True, timeout=240
     )
     assert len(re.findall(rb"/Type */Page\b", pdf.read_bytes())) >= 2
+
+
+@dataclass(eq=False)
+class Watched:
+    model: Any
+    progress: Progress
+
+
+def test_bars_in_a_terminal() -> None:
+    """Each model has one, which ends where all are answered."""
+    models = [Watched(SimpleNamespace(model_id=f"m{n}"), Progress(8, 3, 5)) for n in (1, 2)]
+    text = io.StringIO()
+    with bars(cast("list[Asking]", models), Console(file=text, force_terminal=True, width=80)):
+        pass
+    assert text.getvalue().count("8/8") >= 2
