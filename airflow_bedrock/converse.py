@@ -69,10 +69,8 @@ class ConverseModel:
                 return None
             if is_not_found(error):
                 raise BedrockFatalError(f"{self.model_id} does not exist. Check the ARN and the region.") from error
-            what = f"Could not read which model is behind {self.model_id}: {error}"
-            if is_transient(error):
-                raise Later(BedrockError(what)) from error
-            raise BedrockFatalError(what) from error
+            failure = kind_of(error)(f"Could not read which model is behind {self.model_id}: {error}")
+            raise (failure if isinstance(failure, BedrockFatalError) else Later(failure)) from error
         return Behind(self.model_id, "")
 
     def _behind_deployment(self) -> Behind:
