@@ -70,6 +70,10 @@ _FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; a clash is noticed by the
 _PERIOD_LENGTH = 8
 _WHAT_LENGTH = 10
 _ASK_LENGTH = 4
+_MODEL_NAME = re.compile(
+    rf".+-(?P<digests>[a-z2-7]{{{_WHAT_LENGTH}}}-[a-z2-7]{{{_PERIOD_LENGTH}}}(m\d+)?"
+    rf"(-[a-z2-7]{{{_ASK_LENGTH}}})?(-\d+)?)"
+)
 
 
 class Asker(msgspec.Struct, frozen=True, kw_only=True):
@@ -264,6 +268,12 @@ def identify(
         exact=exact,
         plain=name != "jobName",
     )
+
+
+def is_named_after(name: str, prefix: str) -> bool:
+    """Whether a model with this name was asked for under that one: it is the name, or the name with digests added."""
+    given, found = _model_characters(prefix), _MODEL_NAME.fullmatch(name)
+    return name == given or (found is not None and _name(given, found["digests"], 1) == name)
 
 
 def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from airflow_bedrock.customization.identity import Asker
 MAX_USER_TAGS = 40
 _MAX_VALUE = 256
 _ENVIRONMENT = "airflow-bedrock/environment"
+_DAG = "airflow/dag_id"
 _MADE_WITH = "airflow-bedrock/token"
 _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9\s._:/=+@-]")
 
@@ -23,7 +24,7 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
     """
     tags = {
         _ENVIRONMENT: _environment(asker.environment),
-        "airflow/dag_id": asker.dag_id,
+        _DAG: asker.dag_id,
         "airflow/run_id": asker.run_id,
         "airflow/task_id": asker.task_id,
         "airflow/map_index": str(asker.map_index),
@@ -35,6 +36,11 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
 def is_of(tags: Mapping[str, str], environment: str) -> bool:
     """Whether this deployment of Airflow has asked for the job with these tags."""
     return tags.get(_ENVIRONMENT) == _environment(environment)
+
+
+def is_of_dag(tags: Mapping[str, str], environment: str, dag_id: str) -> bool:
+    """Whether this DAG of this deployment of Airflow has asked for what has these tags."""
+    return is_of(tags, environment) and tags.get(_DAG) == tag_value(dag_id)
 
 
 def token_tag(token: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.registry.promotion import Promoter
 from airflow_bedrock.registry.register import ModelVersion, Register
+from airflow_bedrock.registry.retirement import Plan, Retirer
 from airflow_bedrock.registry.serving import Deployments
 from airflow_bedrock.registry.store import RegisterStore
 
@@ -79,6 +80,24 @@ class BedrockModelRegistryHook(BedrockHook):
     ) -> Register:
         """Let an earlier model serve again, and return the register; see :meth:`Promoter.roll_back`."""
         return self._promoter(None, timedelta(0), delay, max_polls).roll_back(name, by, model_arn)
+
+    def plan_retirement(self, name: str, **retirer: Any) -> Plan:
+        """Return which models of a line nobody needs; see :class:`Retirer`. Nothing is changed."""
+        return self._retirer(0, 1, **retirer).plan(name)[0]
+
+    def retire(self, name: str, *, delay: float = 30, max_polls: int = 120, **retirer: Any) -> Plan:
+        """Delete the models of a line that nobody needs; see :meth:`Retirer.retire`."""
+        return self._retirer(delay, max_polls, **retirer).retire(name)
+
+    def _retirer(self, delay: float, max_polls: int, **retirer: Any) -> Retirer:
+        deployments = self._deployments(delay=delay, max_polls=max_polls)
+        return Retirer(
+            store=self._store,
+            hook=self,
+            deployments=deployments,
+            environment=configuration.environment(),
+            **retirer,
+        )
 
     def _promoter(
         self, smoke_test: Mapping[str, str] | None, lease: timedelta, delay: float, max_polls: int

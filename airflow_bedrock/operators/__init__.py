@@ -16,6 +16,7 @@ __all__ = [
     "BedrockModelCustomizationOperator",
     "BedrockModelEvaluationOperator",
     "BedrockPromoteModelOperator",
+    "BedrockRetireModelsOperator",
     "BedrockStopOrphanedJobsOperator",
 ]
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
     from airflow_bedrock.operators.orphans import BedrockStopOrphanedJobsOperator
     from airflow_bedrock.operators.promotion import BedrockPromoteModelOperator
+    from airflow_bedrock.operators.retirement import BedrockRetireModelsOperator
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -45,6 +47,7 @@ else:
             "BedrockModelCustomizationOperator": ".customization",
             "BedrockModelEvaluationOperator": ".evaluation",
             "BedrockPromoteModelOperator": ".promotion",
+            "BedrockRetireModelsOperator": ".retirement",
             "BedrockStopOrphanedJobsOperator": ".orphans",
         },
     )

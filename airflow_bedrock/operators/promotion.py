@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.hooks import BedrockModelRegistryHook  # noqa: F401 - for the class's type
     from airflow_bedrock.registry.register import ModelVersion, Register
 
-_NAME = member(
+NAME = member(
     "bedrock",
     "CreateCustomModelDeployment",
     "modelDeploymentName",
@@ -34,7 +34,8 @@ def _optional(value: Any) -> str | None:
     return text(value) if value not in (None, "", "None") else None
 
 
-def _registry_uri(value: Any) -> str:
+def registry_uri_rule(value: Any) -> str:
+    """Take the S3 prefix of a registry."""
     if not isinstance(value, str) or not value.startswith("s3://") or not value.removeprefix("s3://").split("/")[0]:
         raise ValueError("must be s3://bucket/prefix; set it, or [bedrock] registry_uri in Airflow's configuration")
     return value
@@ -51,10 +52,10 @@ def _smoke_test(value: Any) -> Mapping[str, str]:
 
 
 _RULES: Mapping[str, Rule] = {
-    "deployment_name": named(_NAME),
+    "deployment_name": named(NAME),
     "model_arn": _MODEL,
     "period": _optional,
-    "registry_uri": _registry_uri,
+    "registry_uri": registry_uri_rule,
     "smoke_test": _smoke_test,
     "job_arn": _optional,
     "dataset": _optional,

@@ -72,7 +72,11 @@ class Promoter:
 
     def _carry_out(self, intent: Register, etag: str | None) -> Register:
         etag = self.store.write(intent, etag)
-        deployment_arn = self.deployments.put(intent, intent.candidate.model_arn)
+        try:
+            deployment_arn = self.deployments.put(intent, intent.candidate.model_arn)
+        except BedrockFatalError:
+            self._write_or_yield(registers.abandoned(intent, rejected=False), etag)  # it stands in no other's way
+            raise
         try:
             self.smoke_test(deployment_arn)
         except BedrockFatalError as error:

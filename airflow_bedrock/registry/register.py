@@ -6,7 +6,8 @@ and confirmed afterwards, and :func:`reconciled` settles what a crash has left b
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -66,7 +67,9 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     :param promotion: the version that is about to serve; None while none is.
     :param previous: the versions that served before, newest first.
     :param rejected: ARNs of models that failed their smoke test or were rolled back.
-    :param unfinished: ARNs of models whose promotion took longer than its lease, and that another promotion replaced.
+    :param unfinished: ARNs of models whose promotion took longer than its lease, and that another promotion replaced,
+        and of those that the service refused to deploy.
+    :param retired: ARNs of models that are deleted, or about to be: none of them is promoted any more.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     previous: tuple[ModelVersion, ...] = ()
     rejected: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
 
     @property
     def candidate(self) -> ModelVersion:
@@ -125,9 +129,9 @@ def abandoned(register: Register, *, rejected: bool) -> Register:
 
     :param rejected: whether it must not be promoted again, because it failed its smoke test.
     """
-    promotion = register.promotion
-    names = (*register.rejected, promotion.version.model_arn) if rejected and promotion else register.rejected
-    return msgspec.structs.replace(register, promotion=None, rejected=tuple(dict.fromkeys(names)))
+    where = "rejected" if rejected else "unfinished"
+    names = (*getattr(register, where), register.candidate.model_arn)
+    return msgspec.structs.replace(register, promotion=None, **{where: tuple(dict.fromkeys(names))})
 
 
 def reconciled(register: Register, serving: str | None, now: datetime) -> Register:
@@ -174,17 +178,27 @@ def rolled_back(register: Register, model_arn: str | None, by: str, now: datetim
 def _earlier(register: Register, model_arn: str | None, under_way: bool) -> ModelVersion:
     candidates = [register.champion] if under_way and register.champion else []
     for version in (*candidates, *register.previous):
+        if version.model_arn in register.retired:
+            continue
         if version.model_arn == model_arn or (model_arn is None and version.model_arn not in register.rejected):
             return version
     what = f"{model_arn} has never served as" if model_arn else "No other model can serve as"
+    if model_arn in register.retired:
+        what = f"{model_arn} was retired, and serves no more as"
     raise BedrockFatalError(f"{what} {register.name}: cannot roll back. Nothing was changed.")
 
 
 def kept(register: Register, rollbacks: int) -> set[str]:
     """Return the ARNs of the models that must not be deleted: champion, promotion, and what a rollback needs."""
-    candidates = [version.model_arn for version in register.previous if version.model_arn not in register.rejected]
+    gone = {*register.rejected, *register.retired}
+    candidates = [version.model_arn for version in register.previous if version.model_arn not in gone]
     serving = [one.model_arn for one in (register.champion, register.promotion and register.promotion.version) if one]
     return {*serving, *candidates[:rollbacks]}
+
+
+def retired(register: Register, model_arns: Iterable[str]) -> Register:
+    """Write down that models are about to be deleted, so that nobody promotes them meanwhile."""
+    return msgspec.structs.replace(register, retired=tuple(dict.fromkeys((*register.retired, *model_arns))))
 
 
 def start_of(period: str) -> datetime:
@@ -198,7 +212,7 @@ def start_of(period: str) -> datetime:
             found = datetime.fromisoformat(completed)
         except ValueError:
             continue
-        return found.replace(tzinfo=None) if found.tzinfo is None else found.astimezone().replace(tzinfo=None)
+        return found.replace(tzinfo=None) if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
     raise BedrockFatalError(
         f"Period {period!r} is no date or time: cannot tell whether it is newer than the champion's. Nothing was "
         "changed. Give it in ISO 8601, such as 2026-03 or 2026-03-01T00:00:00."
@@ -208,6 +222,8 @@ def start_of(period: str) -> datetime:
 def _reason_against(register: Register, version: ModelVersion) -> str | None:
     if version.model_arn in register.rejected:
         return "it was rolled back, or failed its smoke test, before"
+    if version.model_arn in register.retired:
+        return "it was retired, so it is deleted or about to be"
     champion = register.champion
     if version.period is None or champion is None or champion.period is None:
         return None

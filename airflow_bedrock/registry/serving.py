@@ -21,8 +21,6 @@ from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.registry.register import Register
 
-_UPDATE = "UpdateCustomModelDeployment"
-
 
 @dataclass(frozen=True)
 class Deployments:
@@ -40,7 +38,7 @@ class Deployments:
     @property
     def in_place(self) -> bool:
         """Whether one deployment stays and its model changes."""
-        return _UPDATE in self.service.hook.conn.meta.service_model.operation_names
+        return DEPLOYMENT.update_operation in self.service.hook.conn.meta.service_model.operation_names
 
     def serving(self, register: Register) -> str | None:
         """Return the ARN of the model that callers of the line reach; None where there is no deployment yet."""
@@ -60,11 +58,11 @@ class Deployments:
         :raises BedrockFatalError: the service refused it for good, or the deployment has failed.
         :raises BedrockError: it does not serve in time, or a fault that may pass came between.
         """
-        name = register.name if self.in_place else _name_for(register.name, model_arn)
+        name = register.name if self.in_place else name_for(register.name, model_arn)
         identifier = (register.deployment_arn if self.in_place else None) or name
         found = self._settled(identifier)
         if found is None:
-            with _explained(f"deploy {model_arn} as {name}"):
+            with explained(f"deploy {model_arn} as {name}"):
                 identifier = (
                     self.service.create(
                         {
@@ -76,10 +74,8 @@ class Deployments:
                     or name
                 )
         elif getattr(found, "model", None) != model_arn:
-            with _explained(f"let deployment {found.arn} serve {model_arn}"):
-                self.service.hook.conn.update_custom_model_deployment(
-                    modelArn=model_arn, customModelDeploymentIdentifier=found.arn
-                )
+            with explained(f"let deployment {found.arn} serve {model_arn}"):
+                self.service.update(found.arn, {"modelArn": model_arn})
         served = self._settled(identifier)
         if served is None or getattr(served, "model", None) != model_arn:
             raise BedrockError(
@@ -91,17 +87,17 @@ class Deployments:
 
     def remove(self, register: Register, model_arn: str) -> None:
         """Delete the deployment of a model that was to serve and does not, unless the line needs it."""
-        identifier = register.name if self.in_place else _name_for(register.name, model_arn)
+        identifier = register.name if self.in_place else name_for(register.name, model_arn)
         found = self._settled(identifier)
         if found is not None and getattr(found, "model", None) == model_arn:
-            with _explained(f"delete deployment {found.arn}"):
+            with explained(f"delete deployment {found.arn}"):
                 self.service.delete(found.arn)
 
     def _settled(self, identifier: str) -> Seen | None:
         """Return the deployment when it is neither being made nor updated; None where there is none."""
         polls = 0
         while True:
-            with _explained(f"read deployment {identifier}"):
+            with explained(f"read deployment {identifier}"):
                 found = self.service.get(identifier)
             if found is None or found.outcome is Outcome.SUCCEEDED:
                 return found
@@ -118,7 +114,8 @@ class Deployments:
 
 
 @contextmanager
-def _explained(doing: str) -> Iterator[None]:
+def explained(doing: str) -> Iterator[None]:
+    """Turn what AWS raises into the errors of this package."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
@@ -126,7 +123,8 @@ def _explained(doing: str) -> Iterator[None]:
         raise kind(f"Could not {doing}: {error}") from error
 
 
-def _name_for(name: str, model_arn: str) -> str:
+def name_for(name: str, model_arn: str) -> str:
+    """Return the name of a model's own deployment, where the model behind one cannot be changed."""
     return f"{name[:54]}-{_token(name, model_arn)[:8]}"
 
 

@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.registry.promotion import Promoter
-from airflow_bedrock.registry.register import ModelVersion, NotPromotedError, Register
-from airflow_bedrock.registry.serving import Deployments
-from airflow_bedrock.registry.store import RegisterStore
-from tests.unit.registry.world import Killed, World
-
-NAME = "router"
-BAD = "bad"  # in the ARN of a model that fails its smoke test
-
-
-class Line:
-    """A line of models, whose promotions each run in a process of their own."""
-
-    def __init__(self, *, in_place: bool) -> None:
-        self.world = World(in_place=in_place)
-        self.minutes = count()
-
-    def promoter(self) -> Promoter:
-        world: Any = self.world
-        return Promoter(
-            store=RegisterStore("s3://bucket/registry", lambda: world),
-            deployments=Deployments(self.world.service(), delay=0, max_polls=3),
-            smoke_test=self._smoke_test,
-            now=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=next(self.minutes)),
-        )
-
-    def promote(self, model: str, period: int, run: str = "run") -> Register:
-        version = ModelVersion(model_arn=model, period=f"{2000 + period}", promoted_by=run)
-        return self.promoter().promote(NAME, version)
-
-    @property
-    def register(self) -> Register:
-        return msgspec.json.decode(self.world.objects[f"registry/{NAME}.json"][1], type=Register)
-
-    @property
-    def serving(self) -> str:
-        arn = self.register.deployment_arn
-        return self.world.model_of(arn or NAME)
-
-    def _smoke_test(self, deployment_arn: str) -> None:
-        if BAD in self.world.model_of(deployment_arn):
-            raise BedrockFatalError("Its answer was empty.")
+from airflow_bedrock.registry.register import NotPromotedError, kept, start_of
+from tests.unit.registry.lines import BAD, NAME, Line
+from tests.unit.registry.world import Killed
 
 
 @pytest.fixture(params=[True, False], ids=["in place", "by pointer"])
@@ -88,6 +47,31 @@ def test_a_model_that_fails_its_smoke_test_gives_its_place_back(line: Line) -> N
     assert line.serving == "m1"
     with pytest.raises(NotPromotedError, match="smoke test"):
         line.promote(BAD, 2)
+
+
+def test_a_model_that_cannot_be_deployed_stands_in_no_others_way(line: Line) -> None:
+    """It was deleted since, say: the service refuses it for good, the champion serves, and the next one may come."""
+    line.promote("m1", 1)
+    line.train("gone")
+    del line.world.models["gone"]
+    with pytest.raises(BedrockFatalError, match="ResourceNotFound"):
+        line.promote("gone", 2)
+    assert (line.serving, line.register.promotion) == ("m1", None)
+    line.promote("m3", 3, run="another")
+    assert line.serving == "m3"
+
+
+@pytest.mark.parametrize(
+    ("period", "start"),
+    [
+        ("2026", "2026-01-01 00:00:00"),
+        ("2026-03", "2026-03-01 00:00:00"),
+        ("2026-03-01T02:00:00+02:00", "2026-03-01 00:00:00"),
+    ],
+)
+def test_a_period_starts_in_utc(period: str, start: str) -> None:
+    """Wherever the worker is: a time without a zone is UTC, as Airflow's are."""
+    assert str(start_of(period)) == start
 
 
 def test_a_first_model_that_fails_its_smoke_test_leaves_nothing(line: Line) -> None:
@@ -178,7 +162,8 @@ OTHERS = st.fixed_dictionaries(
         "bad": st.booleans(),
         "stalled": st.booleans(),
         "at": st.integers(1, 12),
-        "what": st.sampled_from(["nothing", "kill before", "kill after", "another within"]),
+        "what": st.sampled_from(["nothing", "kill before", "kill after", "another within", "retirement within"]),
+        "then": st.sampled_from(["nothing", "retire", "retire and be killed", "retire within a promotion"]),
     }
 )
 
@@ -186,7 +171,10 @@ OTHERS = st.fixed_dictionaries(
 @given(in_place=st.booleans(), runs=st.lists(OTHERS, min_size=2, max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_whatever_happens_in_whatever_order(in_place: bool, runs: list[dict[str, Any]]) -> None:
-    """Kills at any call, two at once, promotions that take longer than their lease: the newest good model serves."""
+    """Kills at any call, two at once, promotions longer than their lease, retirements: the newest good model serves.
+
+    What serves, and what a rollback needs, is never deleted.
+    """
     line = Line(in_place=in_place)
     line.promote("m0", 0)
     confirmed = [0]
@@ -199,11 +187,15 @@ def test_whatever_happens_in_whatever_order(in_place: bool, runs: list[dict[str,
         period = int(champion.period or "") - 2000
         assert period >= confirmed[-1], "an older model has become champion"
         confirmed.append(period)
+        assert {line.serving, *kept(line.register, 1)} <= line.world.models.keys()
 
     line.world.changed = serves
     for number, run in enumerate(runs):
         attempt(line, number, run, runs[: number % 2])
+        tidy(line, number, run)
     settle(line)
+    line.retire()
+    assert line.world.models.keys() == {line.serving, *kept(line.register, 1)}
     champion = line.register.champion
     assert champion is not None
     assert line.serving == champion.model_arn
@@ -220,9 +212,30 @@ def attempt(line: Line, number: int, run: dict[str, Any], others: list[dict[str,
             line.world.after[at] = killed
         case "another within":
             line.world.before[at] = lambda: within(line, number, run, others)
+        case "retirement within":
+            line.world.before[at] = lambda: retire(line)
     promote(line, number, run)
     line.world.before.clear()
     line.world.after.clear()
+
+
+def tidy(line: Line, number: int, run: dict[str, Any]) -> None:
+    """Run a retirement, in which something may happen at one of its calls."""
+    at = line.world.calls + run["at"]
+    match run["then"]:
+        case "nothing":
+            return
+        case "retire and be killed":
+            line.world.before[at] = killed
+        case "retire within a promotion":
+            line.world.before[at] = lambda: promote(line, 200 + number, run)
+    retire(line)
+    line.world.before.clear()
+
+
+def retire(line: Line) -> None:
+    with suppress(BedrockError, Killed):
+        line.retire()
 
 
 def within(line: Line, number: int, run: dict[str, Any], others: list[dict[str, Any]]) -> None:

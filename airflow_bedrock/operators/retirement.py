@@ -1,0 +1,173 @@
+"""Retirement: delete the models of a line that nobody needs, and say what that saves a month."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock import configuration
+from airflow_bedrock.operators.arguments import Rule, named, real, text, whole
+from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.promotion import NAME, registry_uri_rule
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_bedrock.hooks import BedrockModelRegistryHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.registry.retirement import Plan
+
+
+def _flag(value: Any) -> bool:
+    """Take a bool, and what a template renders of one."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return {"true": True, "false": False}[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("must be True or False") from None
+
+
+_RULES: Mapping[str, Rule] = {
+    "deployment_name": named(NAME),
+    "custom_model_name": named(text),
+    "models_dag_id": named(text),
+    "registry_uri": registry_uri_rule,
+    "keep_last": whole(0),
+    "keep_rollbacks": whole(1),
+    "keep_younger_than": real(0),
+    "delete": _flag,
+    "waiter_delay": real(0, between=True),
+    "waiter_max_attempts": whole(1),
+}
+
+
+class BedrockRetireModelsOperator(AwsOperator["BedrockModelRegistryHook"]):
+    """Say which custom models of a line nobody needs and what they cost a month; with ``delete``, delete them.
+
+    Only models count that a task of the DAG has made, by their tags (``tag_resources=True``), under the name. Of them
+    stay: the champion, the promotion under way, what a rollback needs, the newest, young ones, those with the tag
+    ``airflow-bedrock/keep``, and those that a deployment or provisioned throughput refers to which was not made for
+    them. The others go, each after its own deployments and provisioned throughput. Where no model has been promoted,
+    none goes.
+
+    Returns (XCom) a mapping: ``retired``, the models that went, or would go: each ``{model_arn, name}``; ``kept``: each
+    ``{model_arn, reason}``; ``usd_a_month``: what that saves; ``without_price``: what it saves besides; ``dry_run``.
+
+    It needs bedrock:ListCustomModels, ListCustomModelDeployments, ListProvisionedModelThroughputs, ListTagsForResource,
+    and DeleteCustomModel, DeleteCustomModelDeployment, DeleteProvisionedModelThroughput.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
+
+    :param deployment_name: the name of the line of models, and of its deployment. (templated)
+    :param custom_model_name: ``custom_model_name`` of the task that makes the models. (templated; default:
+        ``deployment_name``)
+    :param models_dag_id: the DAG that makes the models. (templated; default: this DAG)
+    :param registry_uri: the S3 prefix of the registry. (templated; default: ``[bedrock] registry_uri``)
+    :param keep_last: keep so many of the newest models.
+    :param keep_rollbacks: keep so many models that served before, at least 1.
+    :param keep_younger_than: keep models, and models whose deployment is, younger than so many seconds: another run may
+        be evaluating them. (default: a day)
+    :param delete: delete them; False is a dry run, which only says what it would do. (templated; default: False)
+    :param kms_key_id: the KMS key that encrypts the registry. (templated)
+    :param waiter_delay: seconds between two polls of a deployment that is being deleted.
+    :param waiter_max_attempts: maximum number of polls of each.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
+    """
+
+    aws_hook_class = "airflow_bedrock.hooks:BedrockModelRegistryHook"
+    template_fields: Sequence[str] = (
+        *AwsOperator.template_fields,
+        "deployment_name",
+        "custom_model_name",
+        "models_dag_id",
+        "registry_uri",
+        "delete",
+        "kms_key_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        deployment_name: str,
+        custom_model_name: str | None = None,
+        models_dag_id: str | None = None,
+        registry_uri: str | None = None,
+        keep_last: int = 3,
+        keep_rollbacks: int = 1,
+        keep_younger_than: float = 24 * 60 * 60,
+        delete: bool | str = False,
+        kms_key_id: str | None = None,
+        waiter_delay: float = 30,
+        waiter_max_attempts: int = 120,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deployment_name = deployment_name
+        self.custom_model_name = custom_model_name if custom_model_name is not None else deployment_name
+        self.models_dag_id = models_dag_id if models_dag_id is not None else self.dag_id
+        self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
+        self.keep_last = keep_last
+        self.keep_rollbacks = keep_rollbacks
+        self.keep_younger_than = keep_younger_than
+        self.delete = delete
+        self.kms_key_id = kms_key_id
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+        self._arguments(_RULES).check_literals()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Retire the models, or say which would be.
+
+        :raises BedrockError: another task has changed the registry meanwhile, some model could not be deleted, or a
+            fault that may pass came between; another try goes on.
+        :raises BedrockFatalError: the service refused a call for good.
+        """
+        given = self._arguments(_RULES).checked()
+        from airflow_bedrock.registry.retirement import Keep
+
+        retirer = {
+            "dag_id": given["models_dag_id"],
+            "model_name": given["custom_model_name"],
+            "keep": Keep(
+                last=given["keep_last"],
+                younger_than=timedelta(seconds=given["keep_younger_than"]),
+                rollbacks=given["keep_rollbacks"],
+            ),
+        }
+        if not given["delete"]:
+            return self._told(self.hook.plan_retirement(given["deployment_name"], **retirer), dry_run=True)
+        plan = self.hook.retire(
+            given["deployment_name"], delay=given["waiter_delay"], max_polls=given["waiter_max_attempts"], **retirer
+        )
+        return self._told(plan, dry_run=False)
+
+    @property
+    def _hook_parameters(self) -> dict[str, Any]:
+        return {**super()._hook_parameters, "registry_uri": self.registry_uri, "kms_key_id": self.kms_key_id}
+
+    def _told(self, plan: Plan, *, dry_run: bool) -> dict[str, Any]:
+        from airflow_bedrock.prices import prices
+
+        saved, unknown = plan.savings(prices(configuration.prices()), str(self.hook.region_name))
+        for model_arn, reason in plan.kept.items():
+            self.log.info("%s is kept: %s", model_arn, reason)
+        for model in plan.retired:
+            users = ", ".join(f"{use.resource.noun} {use.name}" for use in model.uses)
+            said = "would be retired" if dry_run else "was retired"
+            self.log.info("%s %s%s", model.arn, said, f" with {users}" if users else "")
+        self.log.info(
+            "%d models %s, which saves %.2f USD a month%s",
+            len(plan.retired),
+            "would be retired" if dry_run else "were retired",
+            saved,
+            f", and what has no known price: {', '.join(unknown)}" if unknown else "",
+        )
+        return {
+            "retired": [{"model_arn": model.arn, "name": model.name} for model in plan.retired],
+            "kept": [{"model_arn": model_arn, "reason": reason} for model_arn, reason in plan.kept.items()],
+            "usd_a_month": float(round(saved, 2)),
+            "without_price": unknown,
+            "dry_run": dry_run,
+        }

@@ -1,0 +1,283 @@
+"""Retirement: which models of a line nobody needs any more, what they cost, and their deletion in the order it takes.
+
+:func:`planned` is pure. A deletion is written into the register first, under If-Match, so that no promotion and no
+rollback takes up a model that is being deleted; the service itself refuses to delete one that is in use.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from airflow_bedrock.aws_errors import is_not_found
+from airflow_bedrock.customization.identity import is_named_after
+from airflow_bedrock.customization.tags import is_of_dag
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs import stopping
+from airflow_bedrock.jobs.resources import Resource
+from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
+from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.prices import Prices
+from airflow_bedrock.registry import register as registers
+from airflow_bedrock.registry.register import Register
+from airflow_bedrock.registry.serving import Deployments, explained, name_for
+from airflow_bedrock.registry.store import RegisterStore
+
+log = logging.getLogger(__name__)
+
+PIN = "airflow-bedrock/keep"
+"""The tag, with any value, that keeps a model."""
+_HOURS_A_MONTH = 730
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """A deployment, or provisioned throughput, that refers to a model.
+
+    :param own: it was made for this model by this DAG, or by this registry, and goes with the model.
+    :param units: model units, which are billed by the hour; 0 for a deployment, which costs nothing by itself.
+    :param committed_until: until when it cannot be deleted.
+    """
+
+    resource: Resource
+    arn: str
+    name: str
+    created: datetime
+    own: bool
+    units: int = 0
+    committed_until: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A custom model of the line, and what refers to it."""
+
+    arn: str
+    name: str
+    base_model_arn: str
+    created: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
+    uses: Sequence[Use] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keep:
+    """What to keep beside the champion and the promotion under way.
+
+    :param last: so many of the newest models.
+    :param younger_than: models, and models with a deployment, of this age: a run may be evaluating them.
+    :param rollbacks: how many rollbacks in a row must be possible.
+    """
+
+    last: int = 3
+    younger_than: timedelta = timedelta(days=1)
+    rollbacks: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What goes, and what stays for which reason."""
+
+    retired: Sequence[Model]
+    kept: Mapping[str, str]
+
+    def savings(self, prices: Prices, region: str) -> tuple[Decimal, list[str]]:
+        """Return the US dollars that it saves a month, and what of it has no known price."""
+        total, unknown = Decimal(0), []
+        for model in self.retired:
+            units = sum(use.units for use in model.uses)
+            for figure, quantity in (("storage", 1), ("model_unit", units * _HOURS_A_MONTH)):
+                if quantity == 0:
+                    continue
+                if price := prices.find(model.base_model_arn, figure, region):  # type: ignore[arg-type]  # two of them
+                    total += price.cost(quantity)
+                else:
+                    unknown.append(f"{figure} of {model.name}")
+        return total, unknown
+
+
+def planned(
+    register: Register, serving: str | None, models: Sequence[Model], keep: Keep, now: datetime, others: Sequence[str]
+) -> Plan:
+    """Return which models go; a model in doubt stays.
+
+    :param serving: the ARN of the model that the line's deployment serves.
+    :param models: the models of the line.
+    :param others: ARNs of the models that other lines need.
+    """
+    newest = sorted(models, key=lambda model: model.created, reverse=True)[: keep.last]
+    needed = registers.kept(register, keep.rollbacks)
+
+    def reason(model: Model) -> str | None:
+        if register.champion is None:
+            return f"no model has been promoted to {register.name} yet"
+        if model.arn == serving:
+            return "it serves"
+        if model.arn in needed:
+            return "it is the champion, or is being promoted, or a rollback needs it"
+        if model.arn in others:
+            return "another line needs it"
+        if PIN in model.tags:
+            return f"it has the tag {PIN}"
+        if (use := next(_keeping(model, register, keep, now), None)) is not None:
+            return use
+        if model.arn in register.retired:
+            return None  # an earlier retirement was killed
+        if model in newest:
+            return f"it is one of the last {keep.last}"
+        return f"it is younger than {keep.younger_than}" if _young(model.created, keep, now) else None
+
+    kept = {model.arn: why for model in models if (why := reason(model))}
+    return Plan(retired=[model for model in models if model.arn not in kept], kept=kept)
+
+
+def _keeping(model: Model, register: Register, keep: Keep, now: datetime) -> Iterator[str]:
+    """Yield what about the uses of a model keeps it."""
+    for use in model.uses:
+        what = f"{use.resource.noun} {use.name}"
+        if not use.own or use.arn == register.deployment_arn or use.name == register.name:
+            yield f"{what} refers to it"
+        elif use.committed_until and use.committed_until > now:
+            yield f"{what} is committed until {use.committed_until:%Y-%m-%d}"
+        elif _young(use.created, keep, now):
+            yield f"{what} is younger than {keep.younger_than}: a run may be using it"
+
+
+def _young(created: datetime, keep: Keep, now: datetime) -> bool:
+    return now - created < keep.younger_than
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retirer:
+    """Finds the models of a line, and deletes those that nobody needs.
+
+    :param environment: what tells this deployment of Airflow apart; models of others are not looked at.
+    :param dag_id: of the DAG whose models these are; those of others are not looked at.
+    :param model_name: what the models' names begin with: ``custom_model_name`` of the customization task.
+    """
+
+    store: RegisterStore
+    hook: BedrockHook
+    deployments: Deployments
+    environment: str
+    dag_id: str
+    model_name: str
+    keep: Keep
+    now: Callable[[], datetime] = _now
+
+    def plan(self, name: str) -> tuple[Plan, Register, str | None]:
+        """Return what goes, and the register and its ETag by which that was decided; nothing is changed.
+
+        :raises BedrockError: something could not be read.
+        """
+        register, etag = self.store.read(name)
+        with explained(f"read what there is of {name}"):
+            models = list(self._models(name))
+        others = [
+            arn
+            for other in self.store.names()
+            if other != name
+            for arn in registers.kept(self.store.read(other)[0], self.keep.rollbacks)
+        ]
+        serving = self.deployments.serving(register)
+        return planned(register, serving, models, self.keep, self.now(), others), register, etag
+
+    def retire(self, name: str) -> Plan:
+        """Delete what nobody needs: its deployments, its provisioned throughput, then the models. Return the plan.
+
+        :raises BedrockError: the register was changed meanwhile, and nothing was deleted; or some could not be deleted.
+        """
+        plan, register, etag = self.plan(name)
+        if not plan.retired:
+            return plan
+        intent = registers.retired(register, (model.arn for model in plan.retired))
+        if intent != register:
+            self.store.write(intent, etag)
+        failures = []
+        for model in plan.retired:
+            try:
+                self._delete(model)
+            except BedrockError as error:
+                log.warning("%s", error)
+                failures.append(str(error))
+        if failures:
+            raise BedrockError(
+                f"{len(failures)} of {len(plan.retired)} models were not deleted, and are billed on; another try goes "
+                f"on: {' '.join(failures)}"
+            )
+        return plan
+
+    def _delete(self, model: Model) -> None:
+        for use in model.uses:
+            service = Service(use.resource, self.hook)
+            stopping.delete(service, use.arn, delay=self.deployments.delay, max_polls=self.deployments.max_polls)
+        with explained(f"delete custom model {model.arn}"):
+            try:
+                self.hook.conn.delete_custom_model(modelIdentifier=model.arn)
+            except ClientError as error:
+                if not is_not_found(error):
+                    raise
+        log.info("Retired custom model %s; its storage is no longer billed", model.arn)
+
+    def _models(self, name: str) -> Iterator[Model]:
+        found = [
+            one
+            for one in self._listed("list_custom_models", "modelSummaries", isOwned=True)
+            if one.get("modelStatus", "Active") == "Active" and is_named_after(one["modelName"], self.model_name)
+        ]
+        deployed = self._listed("list_custom_model_deployments", "modelDeploymentSummaries") if found else []
+        provisioned = self._listed("list_provisioned_model_throughputs", "provisionedModelSummaries") if found else []
+        for one in found:
+            arn, tags = one["modelArn"], self.hook.tags_of(one["modelArn"])
+            if not is_of_dag(tags, self.environment, self.dag_id):
+                continue
+            uses = [self._deployment(name, one, use) for use in deployed if use["modelArn"] == arn]
+            uses += [
+                self._throughput(one, use) for use in provisioned if arn in (use["modelArn"], use["desiredModelArn"])
+            ]
+            yield Model(
+                arn=arn,
+                name=one["modelName"],
+                base_model_arn=one["baseModelArn"],
+                created=one["creationTime"],
+                tags=tags,
+                uses=uses,
+            )
+
+    def _deployment(self, name: str, model: Mapping[str, Any], found: Mapping[str, Any]) -> Use:
+        arn, own_names = found["customModelDeploymentArn"], (model["modelName"], name_for(name, model["modelArn"]))
+        own = found["customModelDeploymentName"] in own_names or self._is_own(arn)
+        return Use(
+            resource=DEPLOYMENT, arn=arn, name=found["customModelDeploymentName"], created=found["createdAt"], own=own
+        )
+
+    def _throughput(self, model: Mapping[str, Any], found: Mapping[str, Any]) -> Use:
+        arn = found["provisionedModelArn"]
+        return Use(
+            resource=PROVISIONED_THROUGHPUT,
+            arn=arn,
+            name=found["provisionedModelName"],
+            created=found["creationTime"],
+            own=found["provisionedModelName"] == model["modelName"] or self._is_own(arn),
+            units=found["modelUnits"],
+            committed_until=found.get("commitmentExpirationTime"),
+        )
+
+    def _is_own(self, arn: str) -> bool:
+        return is_of_dag(self.hook.tags_of(arn), self.environment, self.dag_id)
+
+    def _listed(self, operation: str, member: str, **filters: Any) -> list[dict[str, Any]]:
+        pages = self.hook.conn.get_paginator(operation).paginate(**filters)  # type: ignore[call-overload]  # of three
+        return [one for page in pages for one in page[member]]
