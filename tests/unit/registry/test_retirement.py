@@ -191,6 +191,6 @@ def test_what_it_saves_a_month() -> None:
     ]
     known = prices()
     saved, without = Plan(retired=models, kept={}).savings(known, "us-east-1")
-    storage, hour = (known.price(lite, figure, "us-east-1").usd for figure in ("storage", "model_unit"))  # type: ignore[arg-type]  # figures
+    storage, hour = (known.price(lite, figure, "us-east-1").usd for figure in ("storage", "model_unit"))
     assert saved == storage + 2 * 730 * hour > Decimal(2)
     assert without == [f"storage of of {unknown}"]
