@@ -16,7 +16,7 @@ LIVE := .live/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test quick test-compat live lint bench lock wheel clean
+.PHONY: help demo ui test quick test-compat live lint bench lock wheel release clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,12 @@ lock: ## Write constraints.txt and the compat pins anew; ARGS=--upgrade moves to
 
 wheel: $(READY) ## Build the wheel and the source distribution into dist/.
 	@exec $(BIN)/python -m build --no-isolation --outdir dist
+
+release: $(READY) ## Build what is published into dist/, and check it: wheel, source distribution, bill of materials.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m scripts.sbom dist/airflow-bedrock.cdx.json
 
 clean: ## Remove what make made: .venv, .venv-compat, .live, .demo, .ui, dist and caches.
 	rm -rf $(VENV) .venv-compat .live .demo .ui .cache dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache

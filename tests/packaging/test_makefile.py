@@ -14,7 +14,21 @@ import pytest
 if TYPE_CHECKING:
     from tests.packaging.conftest import Run
 
-TARGETS = ["help", "demo", "ui", "test", "quick", "test-compat", "live", "lint", "bench", "lock", "wheel", "clean"]
+TARGETS = [
+    "help",
+    "demo",
+    "ui",
+    "test",
+    "quick",
+    "test-compat",
+    "live",
+    "lint",
+    "bench",
+    "lock",
+    "wheel",
+    "release",
+    "clean",
+]
 
 
 def test_help_lists_every_target(run: Run, checkout: Path) -> None:
