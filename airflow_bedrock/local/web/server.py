@@ -105,8 +105,9 @@ class Server:
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         application: Any = ASGIWrapper(partial(self._answer, writer.transport))
         ending: Any = _Reader(reader, context)
+        telling: Any = _Writer(writer)
         try:
-            await TCPServer(application, self._loop, _config(), context, {}, ending, writer)
+            await TCPServer(application, self._loop, _config(), context, {}, ending, telling)
         except* Exception:
             log.debug("Local Bedrock: a connection ended by what the client sent", exc_info=True)
         finally:
@@ -144,6 +145,21 @@ class Server:
         gone.cancel()
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+class _Writer:
+    """Gives the status 100 its reason, which hypercorn leaves out: botocore 1.39 takes it for no status without."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def write(self, data: bytes) -> None:
+        if data.startswith(b"HTTP/1.1 100 \r\n"):
+            data = data.replace(b"100 ", b"100 Continue", 1)
+        self._writer.write(data)
 
 
 class _Reader:

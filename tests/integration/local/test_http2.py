@@ -120,3 +120,19 @@ def test_clients_that_leave_are_forgotten(caplog: pytest.LogCaptureFixture) -> N
         client = local.client("bedrock")
         assert client.list_foundation_models()["modelSummaries"]
     assert "did not end" not in caplog.text
+
+
+def test_old_clients_are_told_to_go_on(local: LocalBedrock) -> None:
+    """By a status with its reason: botocore before 1.40.19 does not know the 100 without, and sends no body."""
+    address = urlsplit(local.endpoint_url)
+    head = (
+        f"PUT /{local.bucket}/k HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=120) as connection:
+        connection.sendall(head.encode())
+        with connection.makefile("rb") as answer:
+            assert answer.readline() == b"HTTP/1.1 100 Continue\r\n"
+            while answer.readline() != b"\r\n":
+                pass
+            connection.sendall(b"x")
+            assert answer.readline().startswith(b"HTTP/1.1 200")
