@@ -27,6 +27,7 @@ from airflow_bedrock.operators.deployment import (
 from airflow_bedrock.shapes import UnknownOperationError, missing_in_botocore
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
 
+updates = pytest.mark.skipif(bool(missing_in_botocore("UpdateCustomModelDeployment")), reason="not in this botocore")
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 OTHER_MODEL = MODEL.replace("abcdefghijkl", "mnopqrstuvwx")
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/abcdefghijkl"
@@ -153,7 +154,7 @@ def test_what_cannot_be_adopted(stubbed: Any, found: dict[str, Any], message: st
         task.execute(context())
 
 
-@pytest.mark.skipif(bool(missing_in_botocore("UpdateCustomModelDeployment")), reason="not in this botocore")
+@updates
 def test_a_deployment_in_transition_may_be_tried_again(stubbed: Any) -> None:
     """While somebody puts another model behind it, nobody can say whose it is."""
     task = deploy(stubbed)
@@ -163,6 +164,7 @@ def test_a_deployment_in_transition_may_be_tried_again(stubbed: Any) -> None:
     assert not isinstance(caught.value, BedrockFatalError)
 
 
+@updates
 def test_a_model_is_replaced_where_it_is_asked_for(stubbed: Any) -> None:
     """The deployment keeps its ARN; a wait that began before goes on where the answer was lost."""
     task = deploy(stubbed, replace_model=True, deferrable=True)
