@@ -90,11 +90,6 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reserved_sequences: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
 
-    @property
-    def needs_text(self) -> bool:
-        """Whether no turn may be without text, unless it has an image, a video or a document."""
-        return self.form in ("nova", "nova-2")
-
     def tokens(self, text: str) -> int:
         """Return about how many tokens a text has: each script's characters make tokens of their own length."""
         latin = self.characters_per_token or document().characters_per_token
