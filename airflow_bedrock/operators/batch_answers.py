@@ -22,7 +22,7 @@ from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.operators.evaluation import MODEL, copied, mapping, media_of, parameters_of, told
+from airflow_bedrock.operators.evaluation import copied, mapping, media_of, model, parameters_of, told
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.storage import Storage, join, place
 
@@ -49,7 +49,7 @@ _TAKEN = named(member("bedrock", _CREATE, "modelId", "the id of a model, or the 
 
 def _model(value: Any) -> str:
     try:
-        taken: str = MODEL(value)
+        taken: str = model(value)
     except ValueError:  # Converse takes no custom model, a batch no deployment
         taken = _TAKEN(value)
     return taken

@@ -46,7 +46,17 @@ def _metrics(value: Any) -> list[metric_names.Given]:
     return given
 
 
-MODEL = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
+_ASKED = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
+
+
+def model(value: Any) -> str:
+    """Take what Converse takes as a model."""
+    if isinstance(value, str) and ":custom-model/" in value:
+        raise ValueError(
+            "must be the ARN of a deployment or provisioned throughput: a custom model itself is not asked"
+        )
+    taken: str = _ASKED(value)
+    return taken
 
 
 def _models(value: Any) -> dict[str, str]:
@@ -54,7 +64,7 @@ def _models(value: Any) -> dict[str, str]:
         raise ValueError("must map names to models")
     if {CANDIDATE, BASELINE} & value.keys():
         raise ValueError("must not name candidate, baseline")
-    return {role: MODEL(model) for role, model in value.items()}
+    return {role: model(model_id) for role, model_id in value.items()}
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -78,8 +88,8 @@ def _flag(value: Any) -> bool:
 
 _RULES: Mapping[str, Rule] = {
     "test_data_uri": place,
-    "candidate_model_id": MODEL,
-    "baseline_model_id": MODEL,
+    "candidate_model_id": model,
+    "baseline_model_id": model,
     "other_models": _models,
     "output_uri": place,
     "answers_uri": optional(place),

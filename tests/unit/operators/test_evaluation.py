@@ -14,6 +14,7 @@ from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
 
 RECORD = encode(Example("secret", "yes"), RecordFormat.CLAUDE) + b"\n"
 
+ARN = "arn:aws:bedrock:us-east-1:123456789012"
 LABELS = b"".join(encode(Example("secret", str(n)), RecordFormat.CLAUDE) + b"\n" for n in range(201))
 
 
@@ -43,6 +44,11 @@ LABELS = b"".join(encode(Example("secret", str(n)), RecordFormat.CLAUDE) + b"\n"
         (RECORD, {"candidate_model_id": "None"}, "candidate_model_id must name something"),
         (RECORD, {"baseline_model_id": ""}, "baseline_model_id .*; got ''"),
         (RECORD, {"baseline_model_id": "no id!"}, "baseline_model_id .*; got 'no id!'"),
+        (
+            RECORD,
+            {"candidate_model_id": f"{ARN}:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"},
+            "of a deployment",
+        ),
         (RECORD, {"output_uri": ""}, "output_uri must be s3://bucket/key, .* got ''"),
         (RECORD, {"output_uri": "s3:/typo/ev"}, "output_uri must be s3://bucket/key, .* got 's3:/typo/ev'"),
         (RECORD, {"output_uri": "https://x/ev"}, "output_uri must be s3://bucket/key, .* got 'https://x/ev'"),
