@@ -47,8 +47,15 @@ def verdict(report: CheckReport) -> str:
     """Return the result in a sentence."""
     if report.ok:
         return "No problem found."
-    problems, bad = sum(report.problems.values()), sum(one.bad for one in report.files.values())
-    return f"{problems + len(report.dataset_problems):,} problems, in {bad:,} records and in the dataset as a whole."
+    bad = sum(one.bad for one in report.files.values())
+    of_records = f"{_counted(sum(report.problems.values()), 'problem')} in {_counted(bad, 'record')}"
+    of_the_dataset = f"{_counted(len(report.dataset_problems), 'problem')} of the dataset as a whole"
+    found = [of_records] * bool(report.problems) + [of_the_dataset] * bool(report.dataset_problems)
+    return f"{', and '.join(found)}."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 _FILES = ("part", "file", "records", "with a problem", "bytes")

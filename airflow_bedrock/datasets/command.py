@@ -6,6 +6,7 @@ The exit code is 0 where nothing is wrong, 1 where something is, and 2 where the
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -46,8 +47,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="default: %(default)s")
     parser.add_argument("--show-text", action="store_true", help="show the beginning of a record with its problem")
     parser.add_argument(
-        "--list", type=int, default=LISTED, metavar="N", help="problems to list; all are counted (default: %(default)s)"
+        "--list",
+        type=_count,
+        default=LISTED,
+        metavar="N",
+        help="problems to list; all are counted (default: %(default)s)",
     )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError("must be a whole number, 0 or more")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,14 +75,17 @@ def run(arguments: argparse.Namespace) -> int:
     except (DatasetError, OSError) as error:
         sys.stderr.write(f"Could not check {arguments.data}: {error}\n")
         return 2
+    out = results()
+    if isinstance(out, io.TextIOWrapper):
+        out.reconfigure(errors="replace")  # a terminal of another encoding than UTF-8 has no bars
     if arguments.format == "json":
-        results().write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
+        out.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
     elif arguments.format == "markdown":
-        results().write(markdown(report))
+        out.write(markdown(report))
     else:
         from rich.console import Console
 
-        show(report, Console(file=results()))
+        show(report, Console(file=out))
     return 0 if report.ok else 1
 
 

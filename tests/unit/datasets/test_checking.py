@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +270,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert report["problems"] == {"reserved-word": 1}
     assert "a [User: b" in report["findings"][0]["text"]
     assert main(["check", str(bad), *model, "--format", "markdown"]) == 1
-    assert capsys.readouterr().out.startswith("## 1 problems")
+    assert capsys.readouterr().out.startswith("## 1 problem in 1 record.")
+
+
+def test_a_terminal_without_unicode(tmp_path: Path) -> None:
+    """The report is printed all the same."""
+    file = write(tmp_path / "train.jsonl", *(converse(f"Où est {n}?") for n in range(9)))
+    arguments = ["check", str(file), "--model", NOVA]
+    code = f"import sys; from airflow_bedrock.cli import main; sys.exit(main({arguments!r}))"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"No problem found." in ended.stdout
 
 
 @pytest.mark.parametrize(
