@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.failure import failure_message
-from airflow_bedrock.customization.job import Job, Outcome, changes
+from airflow_bedrock.customization.job import Job, Outcome, changes, duration
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -130,3 +130,20 @@ def test_the_error_names_the_job_the_cause_the_bill_and_the_next_step(status: st
     assert "Unable to parse Amazon S3 file" in message
     assert bill in message
     assert step in message
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1, "0 s"),
+        (0, "0 s"),
+        (50.4, "50 s"),
+        (60, "1 min 0 s"),
+        (725, "12 min 5 s"),
+        (3600, "1 h 0 min"),
+        (11_520, "3 h 12 min"),
+    ],
+)
+def test_a_duration_is_short_enough_for_a_log(seconds: float, said: str) -> None:
+    """Two units at the most."""
+    assert duration(seconds) == said

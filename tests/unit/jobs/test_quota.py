@@ -229,6 +229,15 @@ def test_without_permission_to_list_the_first_asks_once_an_interval() -> None:
     assert play.made[1][0] <= 1000 + 2 * (PACE.interval + WORKER_SECONDS)
 
 
+def test_a_permission_to_list_that_is_given_later_is_used() -> None:
+    """How many may run at once is not known then, since the worker that was refused could not count."""
+    play = Play(quota=1, fault=lambda now: Trouble.REFUSED if now < 1 else None)
+    play.ask("first", seconds=5000)
+    play.ask("a")
+    play.run(10_000)
+    assert play.order() == ["first", "a"]
+
+
 def test_a_service_that_does_not_answer_wakes_nobody() -> None:
     """Its silence says nothing about the quota."""
     play = Play(quota=1, fault=lambda now: Trouble.NO_ANSWER if now < 2000 else None)
