@@ -77,6 +77,7 @@ class Answers:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.batches: set[str] = set()  # the names of those of the store that are in here
         self._lock = threading.Lock()
         self._database = sqlite3.connect(folder / "answers.sqlite", check_same_thread=False, isolation_level=None)
         # Nothing here outlives the process: what does is in the store.
@@ -131,13 +132,12 @@ class Store:
         self._objects = objects
         self._environment = quote(environment, safe="")
         self._days = days
-        self._known: set[str] = set()
         self._may_delete = True
 
     def fetch(self, model: str, answers: Answers) -> int:
         """Take in what has been kept of a model since the last time, by whomever; return how many answers are new."""
-        new = [name for name in self._objects.names(self._folder(model)) if name not in self._known]
-        self._known.update(new)
+        new = [name for name in self._objects.names(self._folder(model)) if name not in answers.batches]
+        answers.batches.update(new)
         gone = {name for name in new if _expires(name) < _today()}
         for name in gone:
             self._forget(name)
@@ -145,14 +145,14 @@ class Store:
             found = readers.map(self._read, (name for name in new if name not in gone))
             return sum(answers.add(entries) for entries in found)
 
-    def keep(self, model: str, entries: Iterable[Entry]) -> None:
-        """Keep a batch of a model's answers."""
+    def keep(self, model: str, entries: Iterable[Entry], answers: Answers) -> None:
+        """Keep a batch of a model's answers, which are in ``answers`` already."""
         lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
         content = gzip.compress(lines, mtime=0)
         expires = _today() + timedelta(days=self._days)
         name = f"{self._folder(model)}expires={expires}/{hashlib.sha256(lines).hexdigest()[:32]}.jsonl.gz"
         self._objects.write(name, content)
-        self._known.add(name)
+        answers.batches.add(name)
 
     def _folder(self, model: str) -> str:
         return f"{self._environment}/{hashlib.sha256(model.encode()).hexdigest()[:32]}/"

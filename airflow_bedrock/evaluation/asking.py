@@ -188,7 +188,7 @@ class Asking:
         entries = [Entry(self._key(question), answer) for question, answer in found]
         self._answers.add(entries)
         if entries:
-            self._store.keep(self.itself, entries)
+            self._store.keep(self.itself, entries, self._answers)
         return len(entries)
 
     def stop(self) -> None:
@@ -265,7 +265,8 @@ class Asking:
             self.progress.asked += 1
             entry = Entry(begun.key, answer)
             self._answers.add([entry])
-            self._unkept.append(entry)
+            if self._behind is not None:
+                self._unkept.append(entry)
             return
         self._bill.settle(self.model.model_id, begun.reserved, None)
         if not raises:
@@ -300,7 +301,7 @@ class Asking:
     def _keep(self) -> None:
         """Keep what has come, if the model is the same as when the first question was asked."""
         self._kept_at = self._clock()
-        if self._behind is None or not self._unkept:
+        if not self._unkept:
             return
         behind = self._who_answers()
         if behind is None:
@@ -309,9 +310,9 @@ class Asking:
         if behind != self._behind:
             self._unkept.clear()
             raise ModelChangedError(self.model.model_id)
-        self._store.keep(self._behind.model, self._unkept)
+        self._store.keep(behind.model, self._unkept, self._answers)
         self._unkept.clear()
-        self._store.fetch(self._behind.model, self._answers)
+        self._store.fetch(behind.model, self._answers)
 
     def _who_answers(self) -> Behind | None:
         """Return which model answers now, however long the service takes to say so."""

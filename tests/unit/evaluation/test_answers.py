@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Store, key_of
@@ -52,26 +53,25 @@ def test_the_key_is_the_content() -> None:
     assert len({key, *others}) == 5
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.builds(Answer, st.text(), st.text(), st.integers(0, 9), st.integers(0, 9), st.none())))
 def test_what_is_kept_is_what_is_found(given_answers: list[Answer]) -> None:
     """By another worker, in another process; of the model alone."""
     memory = Memory()
     entries = [Entry(f"{place:064x}", answer) for place, answer in enumerate(given_answers)]
-    Store(memory, "dev/eu", 1).keep("m", entries)
-    Store(memory, "dev/eu", 1).keep("m", entries)
-    assert len(memory) == 1, "the same batch is the same object"
-    found: dict[str, Answer] = {}
-
-    class Into:
-        def add(self, entries: list[Entry]) -> int:
-            found.update((entry.key, entry.answer) for entry in entries)
-            return len(entries)
-
-    into: Answers = Into()  # type: ignore[assignment]  # the one method that is called
-    assert Store(memory, "dev/eu", 1).fetch("other", into) == 0
-    assert Store(memory, "prod", 1).fetch("m", into) == 0
-    assert Store(memory, "dev/eu", 1).fetch("m", into) == len(entries)
-    assert [found[entry.key] for entry in entries] == given_answers
+    with tempfile.TemporaryDirectory() as folder:
+        one, other, third = (Answers(Path(folder, name)) for name in "abc")
+        store = Store(memory, "dev/eu", 1)
+        store.keep("m", entries, one)
+        Store(memory, "dev/eu", 1).keep("m", entries, one)
+        assert len(memory) == 1, "the same batch is the same object"
+        assert store.fetch("m", one) == 0
+        assert store.fetch("another", other) == Store(memory, "prod", 1).fetch("m", other) == 0
+        for answers in (other, third):  # such as those of two deployments of one model
+            assert store.fetch("m", answers) == len(entries)
+            assert [answers.get(entry.key) for entry in entries] == given_answers
+        for answers in (one, other, third):
+            answers.close()
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,11 @@ def test_a_batch_that_cannot_be_read_is_asked_again(
     """A warning names it, and the other batches are read; one that has expired is not used though it stays."""
     memory = Memory()
     store = Store(memory, "dev", 1)
-    store.keep("m", [Entry("0", Answer("yes", "end_turn"))])
+    store.keep("m", [Entry("0", Answer("yes", "end_turn"))], answers)
     (name,) = memory
     memory[name.replace(".jsonl", "x.jsonl")] = content
     memory[name.replace(name.split("/")[2], "expires=2020-01-01")] = memory[name]
+    answers.batches.clear()
     assert Store(memory, "dev", 1).fetch("m", answers) == 1
     assert answers.get("0") == Answer("yes", "end_turn")
     assert answers.get("1") is None
