@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
                 "evaluation",
                 "orphans",
                 "promotion",
+                "promotion_gate",
                 "retirement",
             ),
         ),

@@ -16,6 +16,7 @@ __all__ = [
     "BedrockModelCustomizationOperator",
     "BedrockModelEvaluationOperator",
     "BedrockPromoteModelOperator",
+    "BedrockPromotionGate",
     "BedrockRetireModelsOperator",
     "BedrockStopOrphanedJobsOperator",
 ]
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
     from airflow_bedrock.operators.orphans import BedrockStopOrphanedJobsOperator
     from airflow_bedrock.operators.promotion import BedrockPromoteModelOperator
+    from airflow_bedrock.operators.promotion_gate import BedrockPromotionGate
     from airflow_bedrock.operators.retirement import BedrockRetireModelsOperator
 else:
     __getattr__ = lazy_exports(
@@ -47,6 +49,7 @@ else:
             "BedrockModelCustomizationOperator": ".customization",
             "BedrockModelEvaluationOperator": ".evaluation",
             "BedrockPromoteModelOperator": ".promotion",
+            "BedrockPromotionGate": ".promotion_gate",
             "BedrockRetireModelsOperator": ".retirement",
             "BedrockStopOrphanedJobsOperator": ".orphans",
         },

@@ -1,0 +1,98 @@
+"""Whether a challenger may be promoted, by the report of its evaluation. Pure: what is missing is a reason against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionRule:
+    """What a report must show of the candidate. None asks nothing.
+
+    :param metric: whose difference to the baseline counts; None takes the one that the evaluation decided by.
+    :param minimum_gain: the whole interval of the difference lies above it.
+    :param max_slice_loss: on no slice is the candidate worse by more than this.
+    :param max_latency_ms: milliseconds in which the service gave 9 of 10 answers.
+    :param max_cost: US dollars for 1,000 answers, by the tokens of this evaluation.
+    """
+
+    metric: str | None = None
+    minimum_gain: float = 0.0
+    max_slice_loss: float | None = None
+    max_latency_ms: float | None = None
+    max_cost: float | None = None
+
+    def reasons_against(self, report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> list[str]:
+        """Return why the candidate is not promoted; none where all is shown.
+
+        :param report: ``report.json`` of BedrockModelEvaluationOperator.
+        :param cost_of: returns what so many input and output tokens cost; None where that is not known.
+        """
+        return list(self._reasons(report, cost_of))
+
+    def _reasons(self, report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> Iterator[str]:
+        if report.get("verdict") != "better":
+            yield f"the verdict is {report.get('verdict')}: {report.get('reason', 'no reason was given')}"
+        metric = self.metric or report.get("metric")
+        low = _number(report, "differences", "baseline", metric, "low")
+        if low is None:
+            yield f"the report has no interval for {metric}"
+        elif low <= self.minimum_gain:
+            yield f"the interval of {metric} begins at {low:g}, which is not above {self.minimum_gain:g}"
+        if self.max_slice_loss is not None:
+            yield from self._slices(report, self.max_slice_loss)
+        if self.max_latency_ms is not None:
+            latency = _number(report, "models", "candidate", "latency_ms", "p90")
+            yield from _most("its latency (p90, in milliseconds)", latency, self.max_latency_ms)
+        if self.max_cost is not None:
+            yield from _most("what 1,000 answers cost, in USD,", cost_of_1000(report, cost_of), self.max_cost)
+
+    @staticmethod
+    def _slices(report: Mapping[str, Any], most: float) -> Iterator[str]:
+        slices = report.get("slices")
+        if not slices:
+            yield "the report has no slices: evaluate with slice_by"
+            return
+        for name, one in slices.items():
+            value = _number(one, "value")
+            if value is None or value < -most:
+                yield f"on the slice {name} the difference is {value}, and {-most:g} was allowed"
+
+
+def cost_of_1000(report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> float | None:
+    """Return the US dollars for 1,000 of the candidate's answers; None where they are not known."""
+    tokens = [_number(report, "models", "candidate", f"{kind}_tokens") for kind in ("input", "output")]
+    answers = _number(report, "models", "candidate", "n")
+    if None in tokens or not answers:
+        return None
+    cost = cost_of(*(int(count or 0) for count in tokens))
+    return None if cost is None else 1000 * cost / answers
+
+
+def _most(what: str, value: float | None, most: float) -> Iterator[str]:
+    if value is None:
+        yield f"{what} is not known"
+    elif value > most:
+        yield f"{what} is {value:g}, more than {most:g}"
+
+
+def _number(report: Any, *path: Any) -> float | None:
+    for name in path:
+        report = report.get(name) if isinstance(report, Mapping) else None
+    return report if isinstance(report, (int, float)) and not isinstance(report, bool) and report == report else None
+
+
+def figures(report: Mapping[str, Any]) -> str:
+    """Return the report's figures for the person who decides, as Markdown."""
+    models, metric = report.get("models", {}), report.get("metric")
+    rows = [f"**{report.get('verdict')}**: {report.get('reason')}", "", "| | candidate | baseline |", "|---|---|---|"]
+    rows += [
+        f"| {name} | {models.get('candidate', {}).get(name)} | {models.get('baseline', {}).get(name)} |"
+        for name in ("model", "accuracy", "n", "latency_ms")
+    ]
+    difference = report.get("differences", {}).get("baseline", {}).get(metric, {})
+    low, high = difference.get("low"), difference.get("high")
+    rows += ["", f"Difference in {metric}: {difference.get('value')} ({low} to {high})"]
+    return "\n".join(rows)

@@ -1,0 +1,190 @@
+"""The gate: what the rule asks for and the report does not show is no promotion; so is whatever no person approved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.compat import AirflowSkipException
+from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.metrics import metric
+from airflow_bedrock.evaluation.run import _Tally
+from airflow_bedrock.evaluation.scoring import Rules, Scoring
+from airflow_bedrock.operators import BedrockPromotionGate
+from airflow_bedrock.operators.promotion_gate import can_ask
+
+BASE_MODEL = "amazon.nova-micro-v1:0:128k"
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    """A report as the evaluation makes it: better by a lot, and no worse on any slice."""
+    exact = metric("exact_match")
+    scoring, tally = Scoring(["candidate", "baseline"], [exact], Rules()), _Tally()
+    exact.learn("ec2")
+    exact.ready()
+    for number in range(1, 201):
+        texts = {"candidate": "ec2", "baseline": "s3" if number % 2 else "ec2"}
+        scoring.add(number, "ec2", texts, slice_name="even" if number % 2 == 0 else "odd")
+        tally.add(Answer("ec2", "end_turn", 100, 10, 250))
+    result: dict[str, Any] = scoring.result()
+    for model in result["models"].values():
+        model |= tally.result()
+    written: dict[str, Any] = json.loads(json.dumps(result))
+    return written
+
+
+@pytest.fixture
+def gated(report: dict[str, Any], tmp_path: Path) -> Any:
+    """Runs a gate over the report, changed as a test wants it."""
+
+    def gate(without: tuple[str, ...] = (), **given: Any) -> Any:
+        changed = json.loads(json.dumps(report))
+        *path, last = without or ("nothing",)
+        place = changed
+        for name in path:
+            place = place[name]
+        place.pop(last, None)
+        file = tmp_path / "report.json"
+        file.write_text(json.dumps(changed))
+        context: Any = {"ti": SimpleNamespace(task_id="gate")}
+        task = BedrockPromotionGate(task_id="gate", report_uri=str(file), region_name="us-east-1", **given)
+        return task.execute(context)
+
+    return gate
+
+
+ALL = {
+    "minimum_gain": 0.1,
+    "max_slice_loss": 0.01,
+    "max_latency_ms": 1000,
+    "max_cost": 100,
+    "base_model_id": BASE_MODEL,
+}
+
+
+def test_what_the_report_shows_passes(gated: Any) -> None:
+    """By each part of the rule, and nobody was asked."""
+    assert gated(**ALL).keys() == {"report_uri"}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"minimum_gain": 0.9}, "not above 0.9"),
+        ({"max_latency_ms": 200}, "250, more than 200"),
+        ({"max_cost": 0.000001, "base_model_id": BASE_MODEL}, "more than 1e-06"),
+        ({"metric": "chrf"}, "no interval for chrf"),
+        ({"max_cost": 100, "base_model_id": "a.model-without-a-price"}, "cost, in USD, is not known"),
+    ],
+)
+def test_what_it_does_not_show_is_no_promotion(gated: Any, given: dict[str, Any], reason: str) -> None:
+    """The task is skipped, with the reason; a price that nobody knows is one."""
+    with pytest.raises(AirflowSkipException, match=reason):
+        gated(**given)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("verdict",),
+        ("metric",),
+        ("differences",),
+        ("differences", "baseline"),
+        ("differences", "baseline", "exact_match", "low"),
+        ("slices",),
+        ("slices", "odd", "value"),
+        ("models",),
+        ("models", "candidate", "latency_ms"),
+        ("models", "candidate", "latency_ms", "p90"),
+        ("models", "candidate", "input_tokens"),
+        ("models", "candidate", "n"),
+    ],
+    ids=".".join,
+)
+def test_whatever_is_missing_fails_closed(gated: Any, missing: tuple[str, ...]) -> None:
+    """These are the names by which the evaluation's report says it: another name there fails this test."""
+    with pytest.raises(AirflowSkipException):
+        gated(without=missing, **ALL)
+
+
+def test_a_worse_slice_is_no_promotion(gated: Any, report: dict[str, Any]) -> None:
+    """However good the whole is."""
+    report["slices"]["odd"]["value"], before = -0.2, report["slices"]["odd"]["value"]
+    with pytest.raises(AirflowSkipException, match=r"on the slice odd the difference is -0\.2"):
+        gated(max_slice_loss=0.1)
+    gated(max_slice_loss=0.3)
+    report["slices"]["odd"]["value"] = before
+
+
+def test_a_cost_needs_a_model() -> None:
+    """By whose price it is counted."""
+    with pytest.raises(ValueError, match="max_cost needs base_model_id"):
+        BedrockPromotionGate(task_id="gate", report_uri="s3://bucket/report.json", max_cost=1)
+
+
+@pytest.mark.skipif(not can_ask(), reason="Airflow < 3.1")
+class TestPerson:
+    """With a person."""
+
+    @staticmethod
+    def gate(**given: Any) -> BedrockPromotionGate:
+        given = {"approvers": ["ann"], "approval_timeout": 60, **given}
+        return BedrockPromotionGate(task_id="gate", report_uri="s3://bucket/report.json", ask_approval=True, **given)
+
+    def test_the_person_is_asked_with_the_figures(self, gated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By Airflow's own operator, whose answer comes back to this task."""
+        from airflow.providers.standard.operators import hitl
+
+        asked: dict[str, Any] = {}
+        told: list[Any] = []
+
+        def execute(operator: Any, context: Any) -> None:
+            asked.update(vars(operator))
+            raise RuntimeError("waiting")
+
+        monkeypatch.setattr(hitl.HITLOperator, "execute", execute)
+        with pytest.raises(RuntimeError, match="waiting"):
+            gated(ask_approval=True, approvers=["ann"], notifiers=[told.append], approval_timeout=60)
+        assert asked["assigned_users"] == [{"id": "ann", "name": "ann"}]
+        assert asked["defaults"] == ["Reject"]
+        assert asked["response_timeout"].total_seconds() == 60
+        assert asked["notifiers"] == [told.append]
+        assert "**better**" in asked["body"]
+        assert hasattr(BedrockPromotionGate, "execute_complete")
+
+    def test_nobody_is_asked_about_a_model_that_does_not_pass(self, gated: Any) -> None:
+        """The rule comes first."""
+        with pytest.raises(AirflowSkipException, match="not above"):
+            gated(ask_approval=True, minimum_gain=0.9)
+
+    def test_who_approved_is_said(self) -> None:
+        """For approved_by of the promotion."""
+        event = {"chosen_options": ["Approve"], "responded_by_user": {"id": "ann", "name": "Ann"}}
+        assert self.gate().execute_complete({}, event)["approved_by"] == "Ann"
+
+    @pytest.mark.parametrize(
+        ("event", "reason"),
+        [
+            ({"chosen_options": ["Reject"], "responded_by_user": {"id": "ann", "name": "Ann"}}, "Ann rejected it"),
+            ({"chosen_options": ["Reject"], "responded_by_user": None, "timedout": True}, "the time limit rejected"),
+            ({"chosen_options": ["Approve"], "responded_by_user": {"id": "bob", "name": "Bob"}}, "Bob may not"),
+            ({"chosen_options": ["Approve"], "responded_by_user": None}, "does not say whose it is"),
+            ({"chosen_options": ["Approve", "Reject"], "responded_by_user": {"id": "ann", "name": "Ann"}}, "rejected"),
+            ({"error": "no row", "error_type": "unknown"}, "nobody could be asked"),
+            ({}, "rejected"),
+        ],
+    )
+    def test_anything_else_is_no_approval(self, event: dict[str, Any], reason: str) -> None:
+        """The wrong person, nobody in time, an error."""
+        with pytest.raises(AirflowSkipException, match=reason):
+            self.gate().execute_complete({}, event)
+
+    def test_a_time_limit_may_approve_where_the_dag_says_so(self) -> None:
+        """Then nobody's name is on it."""
+        event = {"chosen_options": ["Approve"], "responded_by_user": None, "timedout": True}
+        assert "approved_by" not in self.gate(on_timeout="Approve").execute_complete({}, event)
