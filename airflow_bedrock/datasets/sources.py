@@ -122,7 +122,11 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
                 database.execute(f"CREATE VIEW source AS {tables}")
             return write_records(rows(database.execute(sql)), folder)
     except duckdb.Error as error:
-        raise DatasetError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
+        of_the_query = (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)
+        if isinstance(error, of_the_query):
+            raise DatasetError(f"DuckDB: {str(error).partition(chr(10))[0]}") from error
+        # The message may quote the data, and so would a traceback.
+        raise DatasetError(f"DuckDB: {type(error).__name__}; run the query by itself to see what it says") from None
 
 
 def _table(path: Path, kind: Kind | None) -> str:

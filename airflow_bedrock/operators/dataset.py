@@ -148,7 +148,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     :param customization_type: FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION or REINFORCEMENT_FINE_TUNING.
     :param record_format: a value of :class:`~airflow_bedrock.datasets.RecordFormat`; needed where the base model is
         not known to this version or not given.
-    :param prompt_field: the source's field with the prompt, or a template over fields: ``"{question} ({product})"``.
+    :param prompt_field: the source's field with the prompt, the text or the image's S3 URI, or a template over fields:
+        ``"{question} ({product})"``.
         Chats of the Converse API, of OpenAI, of Anthropic and of ShareGPT, and invocation logs, need no field.
     :param completion_field: the same for the completion; whole numbers are written as text.
     :param system_prompt: the system prompt of every record that has none of its own.
@@ -431,7 +432,11 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         fields=Fields(
             prompt=arguments["prompt_field"],
             completion=arguments["completion_field"],
-            text=arguments["prompt_field"] if arguments["prompt_field"] != "prompt" else "text",
+            **(
+                {}
+                if arguments["prompt_field"] == "prompt"
+                else dict.fromkeys(("text", "image"), arguments["prompt_field"])
+            ),
         ),
         system_prompt=arguments["system_prompt"],
         group_field=arguments["group_field"],

@@ -71,6 +71,9 @@ def test_parquet_and_queries(tmp_path: Path) -> None:
     assert json.loads(found.read_bytes()) == {"n": 12, "most": 5}
     with pytest.raises(DatasetError, match=r"DuckDB: .*nowhere"):
         query("SELECT * FROM nowhere", files, folder)
+    with pytest.raises(DatasetError, match="ConversionException") as caught:
+        query("SELECT prompt::INT FROM source", files, folder)
+    assert "Where" not in str(caught.value)
 
 
 def test_plain_text(tmp_path: Path) -> None:

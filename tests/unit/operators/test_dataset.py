@@ -304,3 +304,44 @@ def test_rows_of_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (manifest["sources"][0]["conn_id"], manifest["sources"][0]["sql"]) == ("support", sql)
     with pytest.raises(ValueError, match="source_conn_id needs source_sql"):
         prepare(tmp_path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "record", "written"),
+    [
+        ("amazon.nova-lite-v1:0", "DISTILLATION", {"prompt": "q {}"}, {"role": "user", "content": [{"text": "q {}"}]}),
+        (
+            "amazon.nova-2-lite-v1:0",
+            "REINFORCEMENT_FINE_TUNING",
+            {"messages": [{"role": "user", "content": "q {}"}], "reference_answer": "a"},
+            {"role": "user", "content": "q {}"},
+        ),
+        ("amazon.titan-text-lite-v1", "CONTINUED_PRE_TRAINING", {"text": "q {}"}, {"input": "q {}"}),
+        (
+            "amazon.nova-canvas-v1:0",
+            "FINE_TUNING",
+            {"image-ref": "s3://b/{}.png", "caption": "cat"},
+            {"image-ref": "s3://b/{}.png", "caption": "cat"},
+        ),
+    ],
+)
+def test_every_way_to_customize(
+    tmp_path: Path, model: str, method: str, record: dict[str, Any], written: dict[str, Any]
+) -> None:
+    """The base model and the method say what is written; a field of another name is named."""
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(record).replace("{}", str(n)) + "\n" for n in range(110)))
+    arguments = {"base_model_id": model, "customization_type": method, "validation_fraction": 0, "test_fraction": 0}
+    result = prepare(tmp_path, **arguments)
+    first = json.loads(Path(result["training_data_uri"]).read_bytes().splitlines()[0])
+    assert (first.get("messages") or [first])[0] == json.loads(json.dumps(written).replace("{}", "0"))
+    assert result["counts"]["train"] == 110
+
+
+def test_images_of_another_field(tmp_path: Path) -> None:
+    """The names of the fields are the source's."""
+    lines = (json.dumps({"url": f"s3://b/{n}.png", "title": "cat"}) + "\n" for n in range(9))
+    (tmp_path / "in.jsonl").write_text("".join(lines))
+    fields = {"prompt_field": "url", "completion_field": "title", "validation_fraction": 0, "test_fraction": 0}
+    result = prepare(tmp_path, base_model_id="amazon.nova-canvas-v1:0", **fields)
+    first = json.loads(Path(result["training_data_uri"]).read_bytes().splitlines()[0])
+    assert first == {"image-ref": "s3://b/0.png", "caption": "cat"}
