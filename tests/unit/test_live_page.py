@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from scripts.compose import services
 from scripts.live import page
 from scripts.live.scenario import AS_IT_SHOULD, Outcome
 from scripts.live.scenarios import SCENARIOS
@@ -42,3 +44,14 @@ def test_a_row_that_is_played_again_replaces_its_own(tmp_path: Path) -> None:
     assert page.rows(copy) == first | {one.name: again}
     assert copy.read_text().startswith("before\n")
     assert copy.read_text().endswith("after\n")
+
+
+def test_every_component_was_killed_and_nothing_was_wrong() -> None:
+    """The table of the distributed run has a row for each service of docker-compose.yaml that stays up."""
+    table = page.PAGE.read_text().partition(page.DISTRIBUTED)[2].partition(page.END)[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
+    up = [name for name, service in services(Path("/")).items() if service.restarts]
+    assert {re.sub(r"-\d$", "", cells[0]) for cells in rows[1:-1]} == set(up)
+    for cells in (rows[0], rows[-1]):
+        assert cells[page.KILLED.index("left running")] == "0"
+        assert cells[page.KILLED.index("verdict")].startswith(AS_IT_SHOULD)
