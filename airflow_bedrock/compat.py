@@ -21,6 +21,7 @@ __all__ = [
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "AirflowTaskTimeout",
+    "BaseHook",
     "Stats",
     "TaskDeferralTimeout",
     "TaskDeferred",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from airflow.sdk import BaseHook
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowException,
@@ -45,9 +47,11 @@ if TYPE_CHECKING:
 else:
     _SDK = "airflow.sdk" if Version(airflow_version) >= Version("3.2") else "airflow"
     _STATS = "airflow.sdk.observability.stats" if _SDK == "airflow.sdk" else "airflow.stats"
+    _HOOK = "airflow.sdk" if Version(airflow_version) >= Version("3.1") else "airflow.hooks.base"
     __getattr__ = lazy_exports(
         __name__,
-        dict.fromkeys(__all__, f"{_SDK}.exceptions") | {"Stats": _STATS, "conf": f"{_SDK}.configuration"},
+        dict.fromkeys(__all__, f"{_SDK}.exceptions")
+        | {"BaseHook": _HOOK, "Stats": _STATS, "conf": f"{_SDK}.configuration"},
     )
 
 

@@ -329,8 +329,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
 
     def _rows(self, conn_id: str, sql: str, folder: Path) -> Path:
         """Write what a query finds in the database of a connection."""
-        from airflow.providers.common.compat.sdk import BaseHook
-
+        from airflow_bedrock.compat import BaseHook
         from airflow_bedrock.datasets import sources
 
         hook = BaseHook.get_hook(conn_id)

@@ -295,7 +295,7 @@ def test_rows_of_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         asked.append(conn_id)
         return Hook()
 
-    monkeypatch.setattr("airflow.providers.common.compat.sdk.BaseHook.get_hook", get_hook)
+    monkeypatch.setattr("airflow_bedrock.compat.BaseHook.get_hook", get_hook)
     arguments = {"source_uri": None, "source_conn_id": "support", "completion_field": "service"}
     sql = "SELECT question, service FROM requests"
     result = prepare(tmp_path, **arguments, source_sql=sql, prompt_field="{question}?")
