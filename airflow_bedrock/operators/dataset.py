@@ -422,6 +422,8 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         rules = None
     if rules and record_format is not None and rules.method.format != record_format:
         rules = None  # somebody knows better what the model takes
+    is_named = arguments["prompt_field"] != "prompt"
+    other_fields = dict.fromkeys(("text", "image"), arguments["prompt_field"]) if is_named else {}
     return Settings(
         record_format=record_format or RecordFormat(rules.method.format if rules else ""),
         rules=rules,
@@ -431,11 +433,7 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         fields=Fields(
             prompt=arguments["prompt_field"],
             completion=arguments["completion_field"],
-            **(
-                {}
-                if arguments["prompt_field"] == "prompt"
-                else dict.fromkeys(("text", "image"), arguments["prompt_field"])
-            ),
+            **other_fields,
         ),
         system_prompt=arguments["system_prompt"],
         group_field=arguments["group_field"],

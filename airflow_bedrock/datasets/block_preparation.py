@@ -1,0 +1,289 @@
+"""One block of a source at work: each record is read, written in the base model's format, checked, and put aside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from airflow_bedrock.datasets.blocks import Block, lines_of, without_bom
+from airflow_bedrock.datasets.checking import Short
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.formats import RecordFormat, template, write
+from airflow_bedrock.datasets.near import Signatures
+from airflow_bedrock.datasets.reading import Conversation, Fields, Turn, reader
+from airflow_bedrock.datasets.records import normalised, normalised_pair, text_field
+from airflow_bedrock.datasets.repeats import Leavings, Place
+from airflow_bedrock.datasets.rules import Rules
+from airflow_bedrock.datasets.selection import Caps, OnConflict, sample_key
+from airflow_bedrock.datasets.split import Split, Splitter
+
+MAX_DROPPED_LISTED = 100  # the counts go on; the list is for finding the fault
+MAX_LABELS = 100  # more than this many different completions are texts, not labels
+MAX_LABEL_LENGTH = 100  # characters
+SPLITS = tuple(Split)
+
+_NUMBERS = {split: number for number, split in enumerate(SPLITS, start=1)}
+_TEXT_FORMATS = (RecordFormat.CONVERSE.value, RecordFormat.CLAUDE.value, RecordFormat.PROMPT_COMPLETION.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What to make of the source records.
+
+    :param record_format: the format to write.
+    :param rules: what the base model takes; None checks nothing.
+    :param splitter: how records are assigned to splits.
+    :param fields: where a record's parts stand.
+    :param system_prompt: the system prompt of every record that has none of its own; None for none.
+    :param group_field: records that agree in this field stay in one split; None for the prompt itself.
+    :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
+    :param test_after: records of this time or later are for testing, earlier ones are not.
+    :param on_conflict: which of the records that ask the same and answer differently is kept.
+    :param caps: how many records are wanted.
+    :param near_duplicates: how alike two questions are, 0 to 1, of which only the first is kept; None keeps both.
+    :param min_characters, max_characters: of prompt and completion together.
+    :param redact: is given each text, and returns what to write; one that another process finds by its name is run
+        in as many processes as there are CPUs.
+    """
+
+    record_format: RecordFormat
+    rules: Rules | None = None
+    splitter: Splitter = field(default_factory=Splitter)
+    fields: Fields = field(default_factory=Fields)
+    system_prompt: str | None = None
+    group_field: str | None = None
+    time_field: str | None = None
+    test_after: str | None = None
+    on_conflict: OnConflict = OnConflict.FIRST
+    caps: Caps = field(default_factory=Caps)
+    near_duplicates: float | None = None
+    min_characters: int = 0
+    max_characters: int | None = None
+    redact: Callable[[str], str] | None = None
+
+    @property
+    def form(self) -> str:
+        """Whose records are written, as in ``base_models.toml``."""
+        return (self.rules and self.rules.method.form) or self.record_format.value
+
+
+class Part(NamedTuple):
+    """What one block comes to.
+
+    :param splits: a byte for each line: the number of its split, from 1, or 0 for one that is left out.
+    :param labels: the completions of the lines that are not, and which each has; None where they are texts.
+    """
+
+    read: int
+    dropped: dict[str, int]
+    listed: list[tuple[int, str]]
+    splits: bytes
+    labels: tuple[list[str], bytes] | None
+    leavings: dict[int, bytes]
+    bands: dict[int, bytes]
+
+
+def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
+    """Read, write and check every record of a block, and put the good ones aside."""
+    return _Work(settings, block).done(Path(spool))
+
+
+class _Work:
+    """One block at work."""
+
+    def __init__(self, settings: Settings, block: Block) -> None:
+        self._settings = settings
+        self._block = block
+        self._read = reader(settings.fields, settings.form)
+        self._decode = msgspec.json.Decoder(dict[str, Any]).decode
+        self._short = Short(settings.rules) if settings.rules else None
+        self._pairs = _Pairs(settings, self._short) if _Pairs.may_be(settings) else None
+        self._lines: list[bytes] = []
+        self._keys: list[bytes] = []
+        self._labels = _Labels()
+
+    def done(self, spool: Path) -> Part:
+        leavings = Leavings(self._block.number)
+        dropped: Counter[str] = Counter()
+        listed: list[tuple[int, str]] = []
+        content = self._block.read()
+        source = lines_of(without_bom(content) if self._block.begin == 0 else content)
+        splits = bytearray(len(source))
+        blank = 0
+        near_duplicates = self._settings.near_duplicates is not None
+        signatures = Signatures(self._block.number, len(source)) if near_duplicates else None
+        for number, line in enumerate(source):
+            if not line or line.isspace():
+                blank += 1
+                continue
+            try:
+                key, answer, splits[number] = self._take(number, line)
+            except DatasetError as error:
+                dropped[str(error)] += 1
+                if len(listed) < MAX_DROPPED_LISTED:
+                    listed.append((number, str(error)))
+            else:
+                leavings.add(number, key, answer)
+                if signatures is not None:
+                    signatures.add(number, key)
+        spooled(spool, self._block.number, "jsonl").write_bytes(b"\n".join([*self._lines, b""]))
+        if self._settings.caps.wanted:
+            spooled(spool, self._block.number, "keys").write_bytes(b"".join(self._keys))
+        read = len(source) - blank
+        bands = signatures.put(spooled(spool, self._block.number, "near")) if signatures else {}
+        return Part(read, dict(dropped), listed, bytes(splits), self._labels.found(), leavings.parts(), bands)
+
+    def _take(self, number: int, line: bytes) -> tuple[bytes, bytes, int]:
+        """Put a record aside, and return what it asks and what it answers, both normalised, and its split."""
+        settings = self._settings
+        if self._pairs is not None and (pair := self._pairs.take(line)) is not None:
+            written, prompt, completion = pair
+            asked, said = normalised_pair(prompt, completion)
+            return self._aside(number, written, completion, asked, said, asked)
+        record = self._object(line)
+        conversation = self._read(record)
+        if settings.redact is not None:
+            conversation = _redacted(conversation, settings.redact)
+        key, answer = conversation.key
+        self._check_length(len(key) + len(answer))
+        if settings.system_prompt is not None and conversation.system is None:
+            conversation = msgspec.structs.replace(conversation, system=settings.system_prompt)
+        written = write(conversation, settings.record_format)
+        if problem := self._problem(written):
+            raise DatasetError(problem)
+        asked, said = normalised_pair(key, answer)
+        group = asked if settings.group_field is None else normalised(text_field(record, settings.group_field))
+        return self._aside(number, written, answer, asked, said, group, self._is_late(record))
+
+    def _aside(
+        self, number: int, written: bytes, answer: str, asked: bytes, said: bytes, group: bytes, late: bool = False
+    ) -> tuple[bytes, bytes, int]:
+        splitter = self._settings.splitter
+        self._lines.append(written)
+        self._labels.add(answer)
+        if self._settings.caps.wanted:
+            self._keys.append(sample_key(asked, said, group, Place(self._block.number, number), splitter.seed))
+        return asked, said, _NUMBERS[Split.TEST if late else splitter.split_normalised(group)]
+
+    def _object(self, line: bytes) -> dict[str, Any]:
+        try:
+            return self._decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise DatasetError("not a JSON object") from None
+
+    def _check_length(self, characters: int) -> None:
+        settings = self._settings
+        if characters < settings.min_characters:
+            raise DatasetError(f"shorter than {settings.min_characters} characters")
+        if settings.max_characters is not None and characters > settings.max_characters:
+            raise DatasetError(f"longer than {settings.max_characters} characters")
+
+    def _problem(self, line: bytes) -> str | None:
+        """Say what the base model would find wrong with a line that is to be written."""
+        if self._short is None or self._short.take(line) is not None:
+            return None
+        assert self._settings.rules is not None  # noqa: S101  # else there were no short way
+        _, problems = self._settings.rules.check(line)
+        return problems[0].message.removeprefix("Invalid record: ").rstrip(".") if problems else None
+
+    def _is_late(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record came after the time from which all is held out."""
+        name, after = self._settings.time_field, self._settings.test_after
+        return name is not None and after is not None and _time(record.get(name), name) >= _time(after, "test_after")
+
+
+class _Pairs:
+    """The short way for what most sources hold, a prompt and a completion in two fields: no detour over a conversation.
+
+    It takes a record only if the long way would write the same line.
+    """
+
+    def __init__(self, settings: Settings, short: Short | None) -> None:
+        fields = settings.fields
+        struct = msgspec.defstruct(
+            "Pair",
+            [("prompt", str), ("completion", str)],
+            rename={"prompt": fields.prompt, "completion": fields.completion},
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(struct).decode
+        self._write = template(settings.record_format, settings.system_prompt)
+        self._fits = short.fits if short else lambda prompt, completion: True
+        self._before = f"{settings.system_prompt}\n" if settings.system_prompt else ""
+        self._min, self._max = settings.min_characters, settings.max_characters or 1 << 62
+
+    @staticmethod
+    def may_be(settings: Settings) -> bool:
+        """Whether there is a short way."""
+        fields = settings.fields
+        return (
+            settings.form in ("nova", "nova-2", "llama", *_TEXT_FORMATS)
+            and "{" not in fields.prompt + fields.completion
+            and fields.prompt != fields.completion
+            and (settings.redact, settings.group_field, settings.time_field) == (None, None, None)
+            and not (settings.rules and settings.rules.method.max_line_bytes)
+        )
+
+    def take(self, line: bytes) -> tuple[bytes, str, str] | None:
+        """Return the line to write, the prompt and the completion; None for a record that goes the long way."""
+        try:
+            pair: Any = self._decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        prompt, completion = pair.prompt, pair.completion
+        if not prompt or prompt.isspace() or not completion or completion.isspace():
+            return None
+        if not self._min <= len(prompt) + len(completion) <= self._max:
+            return None
+        if not self._fits(self._before + prompt, completion):
+            return None
+        return self._write(prompt, completion), prompt, completion
+
+
+class _Labels:
+    """The completions of a block, as long as they may be labels."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] | None = {}
+        self._of_lines = bytearray()
+
+    def add(self, completion: str) -> None:
+        if self._numbers is None:
+            return
+        if len(completion) > MAX_LABEL_LENGTH or (completion not in self._numbers and len(self._numbers) == MAX_LABELS):
+            self._numbers = None  # these are texts, not labels: counting them would keep them all
+            return
+        self._of_lines.append(self._numbers.setdefault(completion, len(self._numbers)))
+
+    def found(self) -> tuple[list[str], bytes] | None:
+        return None if self._numbers is None else (list(self._numbers), bytes(self._of_lines))
+
+
+def _redacted(one: Conversation, redact: Callable[[str], str]) -> Conversation:
+    turns = [Turn(turn.role, [redact(text) for text in turn.texts], turn.attachments) for turn in one.turns]
+    fields = {name: redact(value) if isinstance(value, str) else value for name, value in one.fields.items()}
+    return Conversation(one.system and redact(one.system), turns, fields)
+
+
+def _time(value: object, name: str) -> float:
+    """Return seconds since 1970; a time without a zone is UTC."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise DatasetError(f"{name}: no time (ISO 8601, or seconds since 1970)")
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def spooled(spool: Path, number: int, kind: str) -> Path:
+    """Return the file of what a block puts aside: its lines, the keys of its sample, or its signatures."""
+    return spool / f"{number}.{kind}"
