@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
-from airflow_bedrock.compat import AirflowSkipException
+from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, named, optional, real, rendered, text
 from airflow_bedrock.operators.base import AwsOperator
@@ -169,7 +169,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         return self._passed(by.get("name") or by.get("id"))
 
     def _passed(self, approved_by: str | None) -> dict[str, Any]:
-        return {"report_uri": self.report_uri, **({"approved_by": approved_by} if approved_by else {})}
+        return outputs({"report_uri": self.report_uri, "approved_by": approved_by})
 
     def _report(self) -> Mapping[str, Any]:
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
