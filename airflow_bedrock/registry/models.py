@@ -86,6 +86,8 @@ def _version(register: Register, version: ModelVersion) -> dict[str, Any]:
         role = "promotion under way"
     elif register.champion and version is register.champion:
         role = "champion"
+    elif version.model_arn in register.retired:
+        role = "retired"
     elif version.model_arn in register.rejected:
         role = "rejected"
     return {"role": role, **msgspec.to_builtins(version)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.prices import prices
+from airflow_bedrock.registry.models import described
 from airflow_bedrock.registry.register import NotPromotedError
 from airflow_bedrock.registry.retirement import PIN, Model, Plan, Use
 from tests.unit.registry.lines import NAME, START, Line, model_name, tags
@@ -43,6 +45,18 @@ def test_the_champion_and_what_a_rollback_needs_stay(line: Line) -> None:
         line.promoter().roll_back(NAME, "ann", "m3")
     line.promoter().roll_back(NAME, "ann")
     assert line.serving == "m4"
+
+
+def test_the_list_of_models_says_which_were_retired(line: Line) -> None:
+    """airflow-bedrock models."""
+    line.retire()
+    registry: Any = SimpleNamespace(get=lambda name: line.register, serving=lambda register: line.serving)
+    found = described(registry, NAME)
+    assert [(one["model_arn"], one["role"]) for one in found["versions"]] == [
+        ("m5", "champion"),
+        ("m4", "before"),
+        ("m3", "retired"),
+    ]
 
 
 def test_a_plan_changes_nothing(line: Line) -> None:
