@@ -150,6 +150,12 @@ def failed_after_accept(exchange: Exchange) -> Answer:
     return error(500, "InternalServerException")
 
 
+def once(answer: Answer) -> Rule:
+    """Give the answer to the first call, and let the others pass."""
+    left = [answer]
+    return lambda exchange: left.pop() if left else exchange.forward()
+
+
 def throttled(exchange: Exchange) -> Answer:
     """Refuse the call for now."""
     return error(429, "ThrottlingException")

@@ -18,10 +18,11 @@ from typing import Any
 
 from airflow_bedrock.local import LocalBedrock
 from tests.faults import worker
-from tests.faults.gate import CREATE, GET, Answer, Exchange, Gate, failed_after_accept, lost, throttled
+from tests.faults.gate import CREATE, GET, Answer, Exchange, Gate, error, failed_after_accept, lost, once, throttled
 
-TRIES = 3
+TRIES = 1 + worker.RETRIES
 PACKAGES = ("ours", "upstream")
+_ZERO = "The number of scheduled customization jobs exceeds the quota of 0."
 _SECONDS = 300.0  # after which a worker that should have come to some point has not
 
 # Workers are forked from a server that has imported Airflow once; each is a process of its own, and is really killed.
@@ -82,10 +83,65 @@ class Task:
         self._try = replace(self._try, number=self._try.number + 1)
         return self._start(**changes)
 
-    def clear(self) -> None:
-        """Clear the task, as a person does in the UI: the tries begin anew."""
-        self._try = replace(self._try, clear_number=self._try.clear_number + 1)
+    def clear(self, *, recognised: bool = True) -> None:
+        """Clear the task, as a person does in the UI: the tries begin anew. Not every Airflow raises max_tries then."""
+        if recognised:
+            self._try = replace(self._try, ask=self._try.number + worker.RETRIES)
         self._tries = 0
+
+    def become(self, *, tried: int = 0, **who: Any) -> None:
+        """Go on as another task instance: of another run, partition or map index.
+
+        :param tried: so many tries it has had before it was cleared.
+        """
+        self._try = replace(self._try, number=tried, ask=tried + worker.RETRIES, **who)
+        self._tries = 0
+
+    def ours(self, **arguments: Any) -> None:
+        """Give arguments that only this package's operator has."""
+        if self.package == "ours":
+            self.arguments.update(arguments)
+
+    def lose_the_worker(self) -> None:
+        """Let a worker make a job, and be killed while it waits."""
+        before = len(self.jobs())
+        process = self.start()
+        _until(lambda: len(self.jobs()) > before)
+        with self.gate.rule(GET, self.gate.hold_before):
+            _kill(self, process)
+
+    def mark_failed(self, process: BaseProcess) -> None:
+        """Mark the task failed, as a person does; Airflow tells its worker to end, and kills it seconds later."""
+        self.state("failed")
+        process.terminate()
+        time.sleep(3)
+        process.kill()
+        process.join()
+        self.end = "failed"
+
+    def adopted(self) -> bool:
+        """Whether a second task instance has said on the job that it waits, where it is one that does."""
+        client = self.local.client("bedrock")
+        tags = client.list_tags_for_resource(resourceARN=self.jobs()[0]["jobArn"])["tags"]
+        client.close()
+        return self.package != "ours" or sum("/waiter/" in tag["key"] for tag in tags) > 1
+
+    def upload(self, uri: str, *, parts: bool = False, versioned: bool = False) -> None:
+        """Upload the same bytes again."""
+        client = self.local.client("s3")
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if versioned:
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        where: Any = {"Bucket": bucket, "Key": key}
+        if parts:
+            where["UploadId"] = client.create_multipart_upload(**where)["UploadId"]
+            etag = client.upload_part(**where, PartNumber=1, Body=body)["ETag"]
+            done: Any = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+            client.complete_multipart_upload(**where, MultipartUpload=done)
+        else:
+            client.put_object(**where, Body=body, ServerSideEncryption="aws:kms", SSEKMSKeyId="alias/mine")
+        client.close()
 
     def finish(self, process: BaseProcess | None = None, **changes: Any) -> None:
         """Let the tries that are left take their course."""
@@ -228,10 +284,7 @@ def fault_after_accept(task: Task) -> None:
 
 def killed_while_waiting(task: Task) -> None:
     """The worker is killed while it waits for the job."""
-    process = task.start()
-    task.wait_for_job()
-    with task.gate.rule(GET, task.gate.hold_before):
-        _kill(task, process)
+    task.lose_the_worker()
     task.finish()
 
 
@@ -276,10 +329,7 @@ def request_changed_between_tries(task: Task) -> None:
 
 def data_replaced_between_tries(task: Task) -> None:
     """The worker is killed while it waits; the data is replaced before the next try."""
-    process = task.start()
-    task.wait_for_job()
-    with task.gate.rule(GET, task.gate.hold_before):
-        _kill(task, process)
+    task.lose_the_worker()
     task.replace_data()
     task.finish()
 
@@ -294,10 +344,7 @@ def answer_lost_and_request_changed(task: Task) -> None:
 
 def cleared_with_other_data_while_the_job_runs(task: Task) -> None:
     """The worker is killed, the data is replaced, and a person clears the task while the job runs."""
-    process = task.start()
-    task.wait_for_job()
-    with task.gate.rule(GET, task.gate.hold_before):
-        _kill(task, process)
+    task.lose_the_worker()
     task.replace_data()
     task.clear()
     task.finish()
@@ -315,12 +362,7 @@ def marked_failed_while_waiting(task: Task) -> None:
     task.wait_for_job()
     with task.gate.rule(GET, _seen(task)):
         task.gate.reached.wait(_SECONDS)
-    task.state("failed")
-    process.terminate()
-    time.sleep(3)
-    process.kill()
-    process.join()
-    task.end = "failed"
+    task.mark_failed(process)
 
 
 def evicted_while_waiting(task: Task) -> None:
@@ -341,6 +383,243 @@ def execution_timeout(task: Task) -> None:
     task.finish(timeout=4.0)
 
 
+def cleared_while_the_job_runs(task: Task) -> None:
+    """The task is cleared while its job runs; request and data are the same."""
+    task.lose_the_worker()
+    task.clear()
+    task.finish()
+
+
+def cleared_after_a_failure(task: Task) -> None:
+    """The job fails for good, and a person clears the task."""
+    task.local.faults.fail_job("training", "The training data is not diverse enough.")
+    task.finish()
+    task.clear()
+    task.finish()
+
+
+def never_retried_with_other_data(task: Task) -> None:
+    """reuse="never". A sibling is cleared, the data replaced, and the worker lost: an automatic retry."""
+    task.ours(reuse="never")
+    task.lose_the_worker()
+    task.replace_data()
+    task.finish()
+
+
+def a_clear_that_cannot_be_recognised(task: Task) -> None:
+    """The request is edited, and the running task cleared by an Airflow that does not raise max_tries."""
+    task.lose_the_worker()
+    task.change_request()
+    task.clear(recognised=False)
+    task.finish()
+
+
+def expand_reordered(task: Task) -> None:
+    """Two map indexes have succeeded; the list that they expand changes its order, and both are cleared."""
+    for cleared, order in enumerate(("12", "21")):
+        for index, epochs in enumerate(order):
+            task.become(index=index, tried=cleared)
+            task.arguments["hyperparameters"] = {"epochCount": epochs}
+            task.finish()
+
+
+def partition_backfilled_again(task: Task) -> None:
+    """A partition is backfilled again, which makes a new run."""
+    for run in ("backfill-1", "backfill-2"):
+        task.become(run=run, partition="2026-01")
+        task.finish()
+
+
+def another_region(task: Task) -> None:
+    """The output bucket is in another region than the connection's."""
+    client = task.local.client("s3")
+    client.create_bucket(Bucket=f"{task.prefix}-eu", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    client.close()
+    task.arguments["output_data_uri"] = f"s3://{task.prefix}-eu/output"
+    task.finish()
+
+
+def another_account(task: Task) -> None:
+    """The role is of another account than the connection's."""
+    task.arguments["role_arn"] = "arn:aws:iam::210987654321:role/bedrock"
+    task.finish()
+
+
+def answer_lost_job_hidden_and_request_changed(task: Task) -> None:
+    """Every answer of the first try is lost, the service hides the job for a while, and the request changes."""
+    task.local.faults.hide_new_jobs(6)
+    with task.gate.rule(CREATE, lost):
+        _exit_code(task.start())
+    task.change_request()
+    _exit_code(task.start())
+    time.sleep(6)
+    task.finish()
+
+
+def head_denied_once(task: Task) -> None:
+    """The worker is lost, and S3 denies the next try its look at the data."""
+    task.lose_the_worker()
+    with task.gate.rule(("HEAD", f"/{task.local.bucket}/"), lambda _: error(403, "AccessDenied")):
+        task.finish()
+
+
+def head_denied_for_good(task: Task) -> None:
+    """S3 denies every look at the data."""
+    with task.gate.rule(("HEAD", f"/{task.local.bucket}/"), lambda _: error(403, "AccessDenied")):
+        task.finish()
+
+
+def head_denied_and_content_ignored(task: Task) -> None:
+    """S3 denies every look at the data; content="ignore"."""
+    task.ours(content="ignore")
+    with task.gate.rule(("HEAD", f"/{task.local.bucket}/"), lambda _: error(403, "AccessDenied")):
+        task.finish()
+
+
+def model_not_found_once(task: Task) -> None:
+    """The task is cleared after it has succeeded, and GetCustomModel says once that there is no such model."""
+    task.finish()
+    task.clear()
+    with task.gate.rule(("GET", "/custom-models/"), once(error(404, "ResourceNotFoundException"))):
+        task.finish()
+
+
+def model_arn_missing_once(task: Task) -> None:
+    """The task is cleared after it has succeeded, and GetModelCustomizationJob once leaves the model's ARN out."""
+    task.finish()
+    task.clear()
+    left = [True]
+
+    def rule(exchange: Exchange) -> Answer:
+        status, headers, content = exchange.forward()
+        if left and status == 200:
+            left.clear()
+            said = json.loads(content)
+            said.pop("outputModelArn", None)
+            content = json.dumps(said).encode()
+        return status, headers, content
+
+    with task.gate.rule(GET, rule):
+        task.finish()
+
+
+def same_bytes_encrypted_and_in_parts(task: Task) -> None:
+    """The task is cleared after the same bytes were uploaded again: with a KMS key, or in parts as a new version."""
+    task.finish()
+    task.upload(task.arguments["training_data_uri"])
+    task.clear()
+    task.finish()
+    task.upload(task.arguments["training_data_uri"], parts=True, versioned=True)
+    task.clear()
+    task.finish()
+
+
+def one_number_in_two_spellings(task: Task) -> None:
+    """The task is cleared after 0.00001 was spelt 1e-5, and preflight switched off."""
+    task.arguments["hyperparameters"] = {"epochCount": "1", "learningRate": "0.00001"}
+    task.finish()
+    task.arguments["hyperparameters"] = {"epochCount": "1", "learningRate": "1e-5"}
+    task.ours(preflight=False)
+    task.clear()
+    task.finish()
+
+
+def timeout_before_the_job_is_known(task: Task) -> None:
+    """The worker is lost, and execution_timeout strikes while the next try reads what the first has made."""
+    task.lose_the_worker()
+    left = [True]
+
+    def slow(exchange: Exchange) -> Answer:
+        if left:
+            left.clear()
+            time.sleep(6)
+        return exchange.forward()
+
+    with task.gate.rule(GET, slow):
+        task.finish(timeout=4.0)
+
+
+def two_runs_share_and_one_is_marked_failed(task: Task) -> None:
+    """reuse="dag". Two runs wait for one job; the one that made it is marked failed."""
+    second = _two_runs(task)
+    task.finish(second)
+
+
+def two_runs_share_and_both_are_marked_failed(task: Task) -> None:
+    """reuse="dag". Two runs wait for one job, and both are marked failed."""
+    task.mark_failed(_two_runs(task))
+
+
+def _two_runs(task: Task) -> BaseProcess:
+    task.ours(reuse="dag")
+    first = task.start()
+    task.wait_for_job()
+    task.become(run="run-2")
+    second = task.start()
+    _until(task.adopted)
+    task.become(run="run")
+    task.mark_failed(first)
+    task.become(run="run-2")
+    return second
+
+
+def adopted_job_is_stopped(task: Task) -> None:
+    """reuse="dag". The job that another run has made, and this one waits for, is stopped by a person."""
+    task.ours(reuse="dag")
+    task.lose_the_worker()
+    task.become(run="run-2")
+    process = task.start()
+    _until(task.adopted)
+    client = task.local.client("bedrock")
+    client.stop_model_customization_job(jobIdentifier=task.jobs()[0]["jobArn"])
+    client.close()
+    task.finish(process)
+
+
+def sensor_marked_failed(task: Task) -> None:
+    """An operator with wait_for_completion=False, and a sensor; the run is marked failed while the sensor waits."""
+    task.arguments["wait_for_completion"] = False
+    task.finish()
+    sensor = task.start(sensor=task.jobs()[0]["jobArn"])
+    with task.gate.rule(GET, _seen(task)):
+        task.gate.reached.wait(_SECONDS)
+    task.mark_failed(sensor)
+
+
+def metrics_of_another_form(task: Task) -> None:
+    """The job has completed, and its metrics files have another header, empty cells and a BOM."""
+    other = 200, {"Content-Type": "text/csv"}, "\ufeffstep;loss\n1.0,\n".encode()
+    with task.gate.rule(("GET", f"/{task.local.bucket}/{task.prefix}/output/"), lambda _: other):
+        task.finish()
+
+
+def quota_of_zero(task: Task) -> None:
+    """The account's quota of jobs is zero."""
+    task.local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", message=_ZERO, times=None)
+    task.finish()
+
+
+def failure_that_a_retry_may_fix(task: Task) -> None:
+    """The job fails, and the service asks to try again."""
+    task.local.faults.fail_job("training", "An internal error occurred. Please try again later.")
+    task.finish()
+
+
+def failure_that_only_speaks_of_trying_again(task: Task) -> None:
+    """The job fails, and the service says to try again with a lower learning rate."""
+    task.local.faults.fail_job(
+        "training", "The loss diverged. Please try again with a lower learning rate.", times=None
+    )
+    task.finish()
+
+
+def credentials_expired(task: Task) -> None:
+    """The credentials have expired for the whole first try."""
+    with task.gate.rule(CREATE, lambda _: error(403, "ExpiredTokenException")):
+        _exit_code(task.start())
+    task.finish()
+
+
 def _seen(task: Task) -> Callable[[Exchange], Answer]:
     def rule(exchange: Exchange) -> Answer:
         task.gate.reached.set()
@@ -354,11 +633,15 @@ class Scenario:
     """A fault, and how long the job takes under it.
 
     :param job_seconds: how long the job takes; long where it must not end by itself.
+    :param paid: how many jobs are paid for.
+    :param end: the task's last state.
     """
 
     play: Callable[[Task], None]
     job_seconds: float = 1.0
     deferrable: bool = False
+    paid: int = 1
+    end: str = "success"
 
     @property
     def name(self) -> str:
@@ -381,10 +664,36 @@ SCENARIOS = (
     Scenario(request_changed_between_tries),
     Scenario(data_replaced_between_tries, job_seconds=4.0),
     Scenario(answer_lost_and_request_changed),
-    Scenario(cleared_with_other_data_while_the_job_runs, job_seconds=8.0),
-    Scenario(bad_data),
-    Scenario(marked_failed_while_waiting, job_seconds=120.0),
-    Scenario(execution_timeout, job_seconds=120.0),
+    Scenario(cleared_with_other_data_while_the_job_runs, job_seconds=8.0, paid=2),
+    Scenario(bad_data, end="failed"),
+    Scenario(marked_failed_while_waiting, job_seconds=120.0, end="failed"),
+    Scenario(execution_timeout, job_seconds=120.0, end="failed"),
+    Scenario(cleared_while_the_job_runs, job_seconds=6.0),
+    Scenario(cleared_after_a_failure, paid=2),
+    Scenario(never_retried_with_other_data, job_seconds=6.0),
+    Scenario(a_clear_that_cannot_be_recognised, job_seconds=6.0),
+    Scenario(expand_reordered, paid=2),
+    Scenario(partition_backfilled_again),
+    Scenario(another_region, paid=0, end="failed"),
+    Scenario(another_account, paid=0, end="failed"),
+    Scenario(answer_lost_job_hidden_and_request_changed),
+    Scenario(head_denied_once, job_seconds=6.0),
+    Scenario(head_denied_for_good, paid=0, end="failed"),
+    Scenario(head_denied_and_content_ignored),
+    Scenario(model_not_found_once),
+    Scenario(model_arn_missing_once),
+    Scenario(same_bytes_encrypted_and_in_parts),
+    Scenario(one_number_in_two_spellings),
+    Scenario(timeout_before_the_job_is_known, job_seconds=120.0, end="failed"),
+    Scenario(two_runs_share_and_one_is_marked_failed, job_seconds=15.0),
+    Scenario(two_runs_share_and_both_are_marked_failed, job_seconds=120.0, end="failed"),
+    Scenario(adopted_job_is_stopped, job_seconds=8.0, paid=2),
+    Scenario(sensor_marked_failed, job_seconds=120.0, end="failed"),
+    Scenario(metrics_of_another_form),
+    Scenario(quota_of_zero, paid=0, end="failed"),
+    Scenario(failure_that_a_retry_may_fix, paid=2),
+    Scenario(failure_that_only_speaks_of_trying_again, end="failed"),
+    Scenario(credentials_expired),
 )
 
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 SUCCESS, FAILED, FATAL, DEFERRED = 0, 10, 11, 12
+RETRIES = 2
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,33 @@ class Try:
     :param arguments: of the operator.
     :param environment: how to reach the service.
     :param home: a folder for what outlives the worker: the task instance's state, the trigger's event.
-    :param clear_number: how often the task was cleared.
+    :param ask: the task instance's max_tries, which a Clear sets to the tries so far and the retries.
     :param number: the try number, which a Clear does not set back.
     :param resume: take up the trigger's event instead of executing.
     :param timeout: execution_timeout, in seconds.
+    :param run: the DAG run.
+    :param index: the map index.
+    :param partition: the run's partition key.
+    :param sensor: run the package's sensor for the job of this ARN instead of the operator.
     """
 
     package: str
     arguments: dict[str, Any]
     environment: dict[str, str]
     home: Path
-    clear_number: int = 0
+    ask: int = RETRIES
     number: int = 1
     resume: bool = False
     timeout: float | None = None
+    run: str = "run"
+    index: int = -1
+    partition: str | None = None
+    sensor: str = ""
 
     @property
     def state(self) -> Path:
         """Where the task instance's state stands."""
-        return self.home / "state"
+        return self.home / f"state-{self.run}-{self.index}"
 
     @property
     def event(self) -> Path:
@@ -109,25 +118,39 @@ def _operator(this: Try) -> Any:
     from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator
 
     operators: dict[str, Any] = {"ours": BedrockModelCustomizationOperator, "upstream": BedrockCustomizeModelOperator}
-    return operators[this.package](task_id="customize", **this.arguments)
+    if not this.sensor:
+        return operators[this.package](task_id="customize", **this.arguments)
+    from airflow.providers.amazon.aws.sensors.bedrock import BedrockCustomizeModelCompletedSensor
+
+    from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+
+    sensors: dict[str, Any] = {
+        "ours": BedrockModelCustomizationSensor,
+        "upstream": BedrockCustomizeModelCompletedSensor,
+    }
+    return sensors[this.package](task_id="wait", job_name=this.sensor, poke_interval=1, deferrable=False)
 
 
 def _context(this: Try) -> Any:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    def states(**_: object) -> dict[str, dict[str, str]]:
-        return {"run": {"customize": this.state.read_text()}}
+    def states(*, run_ids: list[str], task_ids: list[str], map_index: int, **_: object) -> dict[str, dict[str, str]]:
+        state = replace(this, run=run_ids[0], index=map_index).state
+        return {run_ids[0]: {task_ids[0]: state.read_text() if state.exists() else "running"}}
 
     RuntimeTaskInstance.get_task_states = staticmethod(states)  # type: ignore[method-assign,assignment]  # no supervisor here
+    RuntimeTaskInstance.get_dagrun_state = staticmethod(lambda *_: this.state.read_text())  # type: ignore[method-assign,assignment]  # nor here
     ti = SimpleNamespace(
         dag_id="dag",
-        task_id="customize",
-        run_id="run",
-        map_index=-1,
-        max_tries=2 + this.clear_number,
+        task_id="wait" if this.sensor else "customize",
+        run_id=this.run,
+        map_index=this.index,
+        max_tries=this.ask,
         try_number=this.number,
+        task=SimpleNamespace(retries=RETRIES),
         xcom_push=lambda key, value: None,
         xcom_pull=lambda **_: None,
     )
     events: dict[Any, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
-    return {"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": events}
+    dag_run = SimpleNamespace(partition_key=this.partition)
+    return {"ti": ti, "dag_run": dag_run, "outlet_events": events}
