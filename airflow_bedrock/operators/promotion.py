@@ -205,7 +205,7 @@ class BedrockPromoteModelOperator(AwsOperator["BedrockModelRegistryHook"]):
             "period": champion.period,
             "replaced": replaced,
         }
-        events: Any = context.get("outlet_events") or {}
+        events: Any = context.get("outlet_events")  # which is empty, and so false, until an asset is looked up
         for outlet in self.outlets or ():
             events[outlet].extra = {name: value for name, value in result.items() if value is not None}
         return outputs(result)

@@ -1,0 +1,26 @@
+"""What a promotion announces to the assets that it updates."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.sdk import Asset
+
+from airflow_bedrock.operators import BedrockPromoteModelOperator
+from airflow_bedrock.registry.register import ModelVersion, Register
+
+
+def test_outlets_get_what_serves() -> None:
+    """Airflow's accessor of outlets is empty, and so false, until an outlet is looked up."""
+    asset = Asset("champion")
+    task = BedrockPromoteModelOperator(
+        task_id="promote", deployment_name="router", model_arn="{{ 1 }}", registry_uri="s3://b/r", outlets=[asset]
+    )
+    events: Any = defaultdict(SimpleNamespace)
+    before, after = ModelVersion(model_arn="m1"), ModelVersion(model_arn="m2", period="2026")
+    register = Register(name="router", deployment_arn="d", champion=after)
+    context: Any = {"outlet_events": events}
+    task._announced(context, register, before)
+    assert events[asset].extra == {"deployment_arn": "d", "model_arn": "m2", "period": "2026", "replaced": "m1"}
