@@ -94,7 +94,7 @@ class ConverseModel:
         :param key: of an evaluation's question: the invocation log shows it among the request's metadata, so that a
             distillation from the log can leave evaluations out.
 
-        :raises Later: no answer was to be had, but may be later.
+        :raises Later: no response; a retry may get one.
         :raises BedrockFatalError: the service refused the question for good.
         """
         try:
@@ -117,7 +117,7 @@ class ConverseModel:
 
         :param ready_timeout: seconds to wait for it.
         :raises BedrockFatalError: the service refused the question for good.
-        :raises BedrockError: no answer was to be had, but may be later.
+        :raises BedrockError: no response; a retry may get one.
         """
         deadline, pause = time.monotonic() + ready_timeout, _FIRST_PAUSE
         while True:

@@ -21,7 +21,7 @@ class BedrockFatalError(BedrockError, AirflowFailException):
 
 
 def kind_of(error: BaseException) -> type[BedrockError]:
-    """Return what to raise for an error of an AWS call: by whether another try may mend it."""
+    """Return what to raise for an error of an AWS call: by whether another try may fix it."""
     from airflow_bedrock.aws_errors import is_transient  # here, since it loads botocore
 
     return BedrockError if is_transient(error) else BedrockFatalError

@@ -16,7 +16,7 @@ WORDS = {
     r"\b(between|after|so many) (two |\w+ )?looks\b": "polls",
     r"\blooks? again\b|\blooking again\b|\bwill look\b": "poll again",
     r"\bmay not look\b|\brefused to tell\b": "access denied to",
-    r"\bno answer\b|\bhas not answered\b|\bwithout an answer\b": "no response",
+    r"\bno answer (about|from|of|was)\b|\bhas not answered for\b": "no response",
     r"\b(was|is) to be had\b|\bthe end will show\b|\bso many \w+ are\b": "say it as one would aloud",
     r"\bwhoever (had|has|may|waits|wants|comes|makes)\b": "the task, the caller, the user",
     r"\b(mend|mends|mended)\b": "fix",

@@ -289,7 +289,12 @@ class Asking:
         if self._patience.is_over(now):
             raise later.error
         if self._patience.should_tell(now):
-            log.info("Model %s has not answered for %.0f s, will ask again: %s", self.model.model_id, silent, later)
+            log.info(
+                "No response from model %s for %.0f s; asking again. The latest error: %s",
+                self.model.model_id,
+                silent,
+                later,
+            )
 
     def _keep_in_time(self) -> None:
         now = self._clock()

@@ -10,8 +10,8 @@ from scripts import prose
 @pytest.mark.parametrize(
     ("name", "text", "found"),
     [
-        ("page.md", "The wait ends when there is no answer.", ["page.md:1: 'no answer'"]),
-        ("page.md", "The option `no answer` is code.\n```\nno answer\n```\nMend it.", ["page.md:5: 'Mend'"]),
+        ("page.md", "The wait ends when no answer was had.", ["page.md:1: 'no answer was'"]),
+        ("page.md", "The option `no answer of` is code.\n```\nno answer of\n```\nMend it.", ["page.md:5: 'Mend'"]),
         ("code.py", 'log.warning("The job will be mended: the bucket may be hidden")\n', ["code.py:1: 'mended'"]),
         ("code.py", 'no_answer = {"mend": 1}  # a name and a key are no sentences\n', []),
     ],

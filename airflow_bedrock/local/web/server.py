@@ -67,7 +67,7 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="local-bedrock-server")
 
     def start(self) -> None:
-        """Begin to serve; whoever has connected since the server was made has waited for this."""
+        """Begin to serve; connections made since the server was made have waited for this."""
         self._thread.start()
 
     def stop(self) -> None:
