@@ -53,8 +53,14 @@ def _choice(name: str, value: object, choices: tuple[str, ...]) -> Any:
 
 
 def adds_digest(value: object) -> bool:
-    """Return what ``ensure_unique_job_name`` says, also as the text that a template renders.
+    """Return what ``ensure_unique_job_name`` says, as :func:`flag` does."""
+    return flag("ensure_unique_job_name", value)
 
+
+def flag(name: str, value: object) -> bool:
+    """Return what an argument says that is true or false, also as the text that a template renders.
+
+    :param name: what it is called, for the error.
     :raises ValueError: it is a text that is neither true nor false.
     """
     if not isinstance(value, str):
@@ -62,7 +68,7 @@ def adds_digest(value: object) -> bool:
     try:
         return {"true": True, "false": False}[value.strip().lower()]
     except KeyError:
-        raise ValueError(f"ensure_unique_job_name must be True or False; got {value!r}") from None
+        raise ValueError(f"{name} must be True or False; got {value!r}") from None
 
 
 MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName

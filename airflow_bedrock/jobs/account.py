@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
+from typing import Any
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,7 +25,7 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
     :raises BedrockFatalError: it is of another one.
     """
     try:
-        caller = _caller_arn(hook)
+        caller = caller_arn(hook)
     except (BotoCoreError, ClientError) as error:
         log.info("Could not learn the connection's account, so that of role %s was not checked: %s", role_arn, error)
         return
@@ -36,17 +38,20 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
         )
 
 
-def _caller_arn(hook: BedrockHook) -> str:
-    client = hook.get_session(region_name=hook.region_name).client(
-        "sts",
-        endpoint_url=hook.conn_config.get_service_endpoint_url("sts"),
+def caller_arn(hook: BedrockHook) -> str:
+    """Return the ARN of whom the connection leads to. Raises botocore's ClientError or BotoCoreError."""
+    with closing(client_of(hook, "sts")) as client:
+        return str(client.get_caller_identity()["Arn"])
+
+
+def client_of(hook: BedrockHook, service: str) -> Any:
+    """Return a client of another service over the hook's connection; close it after use."""
+    return hook.get_session(region_name=hook.region_name).client(  # type: ignore[call-overload]  # any of AWS's
+        service,
+        endpoint_url=hook.conn_config.get_service_endpoint_url(service),
         config=hook.config.merge(_QUICK),
         verify=hook.verify,
     )
-    try:
-        return str(client.get_caller_identity()["Arn"])
-    finally:
-        client.close()
 
 
 def _place(arn: str) -> str:

@@ -47,6 +47,19 @@ class NoSlotError(BedrockError):
     """The quota is reached; nothing was created."""
 
 
+class DryRunError(Exception):
+    """A dry run has come to Create, which it does not call.
+
+    :param name: what would be created.
+    :param superseded: those of earlier asks that would be stopped first, unless others wait for them.
+    """
+
+    def __init__(self, name: str, superseded: list[Seen]) -> None:
+        super().__init__(name, superseded)
+        self.name = name
+        self.superseded = superseded
+
+
 def _nobody_cares() -> None:
     """The default where no hook is needed before money is spent."""
 
@@ -59,7 +72,10 @@ class Submission:
     :param waiter: who will wait for the job, which its tags say.
     :param superseded: what becomes of a job of an earlier ask that runs, where another thing is asked for now.
     :param update: change what has the name and serves another model into what is asked for.
-    :param before_paying: called right before Create; what it raises keeps the money.
+    :param check_cost: called when something has to be created, before anything is stopped for it; what it raises keeps
+        the money.
+    :param before_paying: called right before Create; what it raises keeps the money too.
+    :param dry_run: change nothing: neither create, nor stop, nor tag.
     """
 
     service: Service
@@ -69,7 +85,9 @@ class Submission:
     superseded: Superseded = "stop"
     tagged: bool = True
     update: bool = False
+    check_cost: Callable[[], None] = _nobody_cares
     before_paying: Callable[[], None] = _nobody_cares
+    dry_run: bool = False
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
     _settled: set[str] = field(default_factory=set, init=False)
@@ -80,6 +98,7 @@ class Submission:
     def find_or_create(self) -> Seen:
         """Return the job that was asked for, and stop those of earlier asks that no task waits for any more.
 
+        :raises DryRunError: in a dry run, something would be created.
         :raises NoSlotError: the quota of jobs is used up.
         :raises BedrockFatalError: the name belongs to another task, or the service refuses the request.
         :raises BedrockError: the service did not take the request now.
@@ -251,7 +270,7 @@ class Submission:
 
     def _join(self, found: Seen) -> None:
         """Add the tag that says that this asker waits too. Without it, its maker would stop the job under this one."""
-        if self.tagged:
+        if self.tagged and not self.dry_run:
             with self._looking(
                 f"Tagging {self._word} {found.arn} as waited for by this task (allow bedrock:TagResource)"
             ):
@@ -319,6 +338,8 @@ class Submission:
         for adopted in self._adopted_by_earlier_asks():
             if taken is None or (adopted.arn != taken.arn and self.superseded == "stop"):
                 self._supersede(adopted)
+        if self.dry_run:
+            return
         if self._superseded and self.identity.asker.map_index >= 0 and self._wide:
             log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
             time.sleep(_SIBLINGS_SECONDS)  # after a change of order one of them asks for just this, and adopts it
@@ -454,6 +475,10 @@ class Submission:
         self._check_account()
         if generation == 1 and (own := self._shown_late()) is not None:
             return own
+        if self.dry_run:
+            self._stop_superseded()
+            raise DryRunError(name, self._superseded)
+        self._check_cost()
         self._stop_superseded()
         self.before_paying()
         identity, resource = self.identity, self._resource
@@ -476,6 +501,16 @@ class Submission:
             return self._made_by_another_try(name, f"Bedrock took the request without naming the {self._word}")
         log.info("Created %s %s; it %s", resource.noun, arn, resource.billed)
         return Thing(arn=arn, name=name, status="(new)", outcome=Outcome.RUNNING, token=identity.token(generation))
+
+    def _check_cost(self) -> None:
+        try:
+            self.check_cost()
+        except BedrockError as error:
+            if not self._superseded:
+                raise
+            running = ", ".join(one.arn for one in self._superseded)
+            said = f"Of an earlier ask of this task there runs on and {self._resource.billed}: {running}."
+            raise type(error)(f"{error} {said}") from error
 
     def _call(self, request: Mapping[str, Any]) -> str | None:
         """Call Create; a role that is not known yet is waited for, since a new one takes seconds to be known."""

@@ -14,13 +14,14 @@ from airflow.sdk import Asset
 from airflow_bedrock import configuration, customization, jobs, triggers
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf, renamed
 from airflow_bedrock.customization.console import resource_url
-from airflow_bedrock.customization.identity import Asker, Identity, Superseded, Token
+from airflow_bedrock.customization.identity import Asker, Identity, Superseded, Token, flag
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
-from airflow_bedrock.operators import job_request
+from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.literals import is_literal
 
 if TYPE_CHECKING:
     import jinja2
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.storage import Storage
 
 # The arguments that are members of the request.
 _MEMBERS = (
@@ -128,6 +130,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         another job; ``ignore`` knows the data by its URI alone, for a caller that may not read it. (default: identify)
     :param tag_resources: tag job and model with DAG, run, task, map index and package version, beside your own
         tags. (default: True)
+    :param max_cost: US dollars that the job may cost at most. It is not created where the upper end of its estimate is
+        above it, or is not known; a job that is adopted or reused costs nothing. Needs to read the data. (default: no
+        limit) (templated)
+    :param prices: path of a TOML file with your own prices. (default: ``[bedrock] prices``) (templated)
+    :param dry_run: do everything up to Create, log and push what was found (XCom ``dry_run``), and skip; fail where
+        something stands against the job. (default: False) (templated)
     :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
         DAG run times out; unless others may wait for it, which its tags say. A lost worker or a Clear does not stop it:
         the next try adopts it. (default: True)
@@ -150,6 +158,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         "customization_job_kwargs",
         "request",
         "reuse",
+        "max_cost",
+        "prices",
+        "is_dry_run",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "hyperparameters": "json",
@@ -195,6 +206,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         client_request_token: str | None = None,
         request: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         reuse: str = "run",
+        max_cost: float | str | None = None,
+        prices: str | None = None,
+        dry_run: bool | str = False,
         preflight: bool = True,
         content: Literal["identify", "ignore"] = "identify",
         tag_resources: bool = True,
@@ -236,6 +250,9 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         self.waiter_max_attempts = waiter_max_attempts
         self.deferrable = deferrable
         self.reuse = reuse
+        self.max_cost = max_cost
+        self.prices = prices
+        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
         self.preflight = preflight
         self.content = content
         self.tag_resources = tag_resources
@@ -253,6 +270,10 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         self._result: dict[str, Any] = {}
         self._check_waiting(waiter_delay, self.no_response_timeout)
         job_request.check_literals(self.asked)
+        if is_literal(max_cost):
+            pricing.limit(max_cost)
+        if is_literal(dry_run):
+            flag("dry_run", dry_run)
 
     @property
     def asked(self) -> job_request.Asked:
@@ -284,7 +305,14 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         :raises BedrockFatalError: the service refused the request, the job left no model, or ``execution_timeout`` ran
             out and the job was stopped.
         :raises BedrockError: something failed that another try may fix.
+        :raises AirflowSkipException: it was a dry run, and nothing stands against the job.
         """
+        try:
+            dry_run = flag("dry_run", self.is_dry_run)
+        except ValueError as error:
+            raise BedrockFatalError(f"{error}. This try made no job and spent nothing.") from error
+        if dry_run:
+            self._dry_run(context)
         try:
             return self._told(context)
         except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
@@ -304,6 +332,27 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         finally:
             if self._kill is not None:
                 self._kill.wait()
+
+    def _dry_run(self, context: Context) -> NoReturn:
+        from airflow_bedrock.operators.dry_run import DryRun, finish  # what only it needs
+
+        asker = job_request.asker_of(context)
+        dry_run = DryRun(
+            asked=self.asked,
+            asker=asker,
+            service=self._service,
+            s3=self._s3,
+            storage=self._storage,
+            waiter=self._waiter(asker),
+            max_cost=self.max_cost,
+            prices=self.prices,
+        )
+        finish(dry_run, partial(context["ti"].xcom_push, "dry_run"))
+
+    def _check_cost(self, request: Mapping[str, Any]) -> None:
+        if (most := pricing.limit(self.max_cost)) is not None:
+            region = str(self.hook.conn.meta.region_name)
+            pricing.check_cost(request, self._storage, region, most, self.prices)
 
     def _stop_unknown(self, asker: Asker) -> str:
         """Stop what this task has made, while its job is not known: before or inside Create."""
@@ -376,6 +425,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             waiter=self._waiter(identity.asker),
             superseded=self.superseded,
             tagged=self.tag_resources,
+            check_cost=partial(self._check_cost, request),
             before_paying=kill.before_paying,
         )
         try:
@@ -579,6 +629,12 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     @property
     def _service(self) -> jobs.service.Service:
         return jobs.service.Service(jobs.customization_job.CUSTOMIZATION_JOB, self.hook)
+
+    @property
+    def _storage(self) -> Storage:
+        from airflow_bedrock.storage import Storage
+
+        return Storage(lambda: self._s3.conn)
 
     @cached_property
     def _s3(self) -> S3Hook:

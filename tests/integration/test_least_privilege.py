@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.customization.waiters import Waiter
-from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
@@ -66,7 +67,15 @@ class Tasks:
         """Let what has begun end."""
         self._clock.advance(1000)
 
-    def customize(self, name: str | None = None, *, reuse: str = "run", epochs: int = 2) -> str:
+    def customize(
+        self,
+        name: str | None = None,
+        *,
+        reuse: str = "run",
+        epochs: int = 2,
+        dry_run: bool = False,
+        now: Any = None,
+    ) -> str:
         arn: str = BedrockModelCustomizationOperator(
             task_id="customize",
             job_name=name or f"job-{uuid.uuid4().hex[:8]}",
@@ -78,7 +87,8 @@ class Tasks:
             hyperparameters={"epochCount": str(epochs)},
             wait_for_completion=False,
             reuse=reuse,
-        ).execute(context())
+            dry_run=dry_run,
+        ).execute(now or context())
         return arn
 
     def wait(self, job: str | None = None) -> Any:
@@ -209,3 +219,29 @@ def test_what_airflow_has_not_made_is_safe(action: str, resource: str) -> None:
     tagged = {"aws:resourcetag/airflow/dag_id": "retrain"}
     assert decide(documents, action, resource, tagged) is Decision.ALLOWED
     assert decide(documents, action, resource, {}) is Decision.IMPLICIT_DENY
+
+
+def test_a_dry_run_names_what_is_not_allowed(tasks: Tasks) -> None:
+    """Under the policies of deploy/ it finds nothing; without an action it names it, and for whom."""
+
+    def permissions() -> list[Any]:
+        pushed: dict[str, Any] = {}
+        now = context()
+        now["ti"].xcom_push = pushed.__setitem__
+        with pytest.raises((AirflowSkipException, BedrockFatalError)):
+            tasks.customize(dry_run=True, now=now)
+        return [one for one in pushed["dry_run"]["lines"] if one["check"] == "permissions"]
+
+    assert [one["verdict"] for one in permissions()] == ["ok", "ok"]
+    deployed = tasks.deployed
+    deployed.allow(
+        to_airflow=without(deployed.airflow, "bedrock:CreateModelCustomizationJob"),
+        to_bedrock=without(deployed.bedrock_role, "s3:PutObject"),
+    )
+    try:
+        caller, role = permissions()
+    finally:
+        deployed.allow()
+    assert (caller["verdict"], role["verdict"]) == ("problem", "problem")
+    assert "user/airflow may not: bedrock:CreateModelCustomizationJob on arn:aws:bedrock" in caller["said"]
+    assert f"{deployed.role_arn} may not: s3:PutObject on arn:aws:s3:::" in role["said"]

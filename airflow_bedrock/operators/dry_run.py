@@ -1,0 +1,304 @@
+"""A dry run of a customization task: everything that can be known before money is spent, in one table; then it skips.
+
+It changes nothing: it creates, stops and tags nothing. Each check says ``ok``, ``warning``, ``problem`` or, where the
+connection may not look, ``unknown`` and what to allow. Any problem fails the task.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock import jobs
+from airflow_bedrock.compat import AirflowSkipException
+from airflow_bedrock.customization.identity import Asker, Identity
+from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.customization.model_rules import warnings
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.account import client_of
+from airflow_bedrock.jobs.permissions import denied, reward_function
+from airflow_bedrock.jobs.quota import active_jobs
+from airflow_bedrock.operators import job_request, pricing
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_bedrock.customization.waiters import Waiter
+    from airflow_bedrock.datasets.checking import CheckReport
+    from airflow_bedrock.datasets.estimate import Estimate
+    from airflow_bedrock.storage import Storage
+
+log = logging.getLogger(__name__)
+
+GRADED_RECORDS = 3
+"""Records that the reward function is called on."""
+
+_NAMED = 3  # problems and permissions that a line names
+_QUOTA = (
+    "customization jobs"  # in the quota's name in Service Quotas: (Model customization) Scheduled customization jobs
+)
+
+Verdict = Literal["ok", "warning", "problem", "unknown"]
+
+
+class Line(NamedTuple):
+    """One line of the table."""
+
+    check: str
+    verdict: Verdict
+    said: str
+
+
+@dataclass(kw_only=True)
+class DryRun:
+    """Everything up to Create.
+
+    :param asked: the operator's rendered arguments.
+    :param waiter: who would wait for the job.
+    :param max_cost: the operator's, as it was rendered.
+    :param prices: the task's own file of prices.
+    """
+
+    asked: job_request.Asked
+    asker: Asker
+    service: jobs.service.Service
+    s3: S3Hook
+    storage: Storage
+    waiter: Waiter
+    max_cost: object
+    prices: str | None
+    estimate: Estimate | None = field(default=None, init=False)
+    _creates: bool | None = field(default=None, init=False)
+    """Whether a job would be created; None where that is not known."""
+    _identity: Identity | None = field(default=None, init=False)
+    _lines: list[Line] = field(default_factory=list, init=False)
+    _report: CheckReport | None = field(default=None, init=False)
+
+    def lines(self) -> list[Line]:
+        """Make every check; what one finds stops no other, as far as they do not need each other."""
+        request: dict[str, Any] = {}
+        self._check("request", lambda: self._request(request))
+        if request:
+            for name, check in (
+                ("base model", self._base_model),
+                ("buckets and data", self._places),
+                ("job", self._job),
+                ("records", self._records),
+                ("permissions", self._permissions),
+                ("quota", self._quota),
+                ("reward function", self._reward),
+                ("price", self._price),
+            ):
+                self._check(name, lambda check=check: check(request))  # type: ignore[misc]  # mypy cannot infer it
+        return self._lines
+
+    def _check(self, name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> None:
+        try:
+            for verdict, said in check():
+                self._lines.append(Line(name, verdict, said))
+        except BedrockError as error:
+            self._lines.append(Line(name, "problem", str(error)))
+        except (BotoCoreError, ClientError) as error:
+            self._lines.append(Line(name, "unknown", f"AWS did not tell: {error}"))
+
+    def _request(self, request: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        request.update(job_request.checked_request(self.asked, self.asker))
+        yield "ok", f"{request.get('customizationType', 'FINE_TUNING')} of {request['baseModelIdentifier']}"
+
+    def _base_model(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        for warning in warnings(request, self._region):
+            yield "warning", warning
+        base = request["baseModelIdentifier"]
+        if ":custom-model/" in base:
+            status = self._conn.get_custom_model(modelIdentifier=base).get("modelStatus", "Active")
+            yield ("ok" if status == "Active" else "problem"), f"the custom model is {status}"
+            return
+        try:
+            details = self._conn.get_foundation_model(modelIdentifier=base)["modelDetails"]
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+                raise
+            yield "problem", f"Bedrock has no {base} in {self._region}. Check the id and the region of the connection."
+            return
+        ways, way = details.get("customizationsSupported", []), request.get("customizationType", "FINE_TUNING")
+        status = details.get("modelLifecycle", {}).get("status", "ACTIVE")
+        if ways and way not in ways:
+            yield "warning", f"Bedrock lists {', '.join(ways)} for it in {self._region}, and not {way}"
+        yield ("ok" if status == "ACTIVE" else "warning"), f"{status} in {self._region}"
+
+    def _places(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        identity = job_request.identity_of(self.asked, request, self.asker, self.s3)
+        yield "ok", "they exist, and can be read" if self.asked.content == "identify" else "they exist"
+        self._identity = identity
+
+    def _job(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        if self._identity is None:  # the data was not read
+            return
+        submission = jobs.submission.Submission(
+            service=self.service,
+            request=request,
+            identity=self._identity,
+            waiter=self.waiter,
+            superseded=self.asked.superseded,  # type: ignore[arg-type]  # it was checked
+            tagged=self.asked.tag_resources,
+            dry_run=True,
+        )
+        try:
+            found = submission.find_or_create()
+        except jobs.submission.DryRunError as create:
+            self._creates = True
+            for one in create.superseded:
+                yield "warning", f"{one.arn} of an earlier ask would be stopped first, unless others wait for it"
+            yield "ok", f"{create.name} would be created and paid for"
+        else:
+            self._creates = False
+            what = "reused with its model" if found.outcome is Outcome.SUCCEEDED else "adopted while it runs"
+            yield "ok", f"{found.arn} would be {what}, which costs nothing"
+
+    def _records(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        self._report = report = pricing.check_data(request, self.storage)
+        count = f"{report.files['training'].records:,} records"
+        if report.ok:
+            yield "ok", f"{count}, without a problem"
+            return
+        found = [f"{one.file}:{one.line} {one.message}" for one in report.findings[:_NAMED]]
+        rules = [f"{rule}: {number:,}" for rule, number in report.problems.items()]
+        yield "problem", f"{count}; {'; '.join([*report.dataset_problems, *rules, *found])}"
+
+    def _permissions(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        self.service.check_account(request["roleArn"])
+        try:
+            found = denied(self.service.hook, request, self._region)
+        except ValueError as error:
+            yield "unknown", f"{error}, so that its policies cannot be simulated"
+            return
+        except (BotoCoreError, ClientError) as error:
+            yield "unknown", f"Allow iam:SimulatePrincipalPolicy and iam:GetRole to have them checked: {error}"
+            return
+        for principal, needed in found.items():
+            if needed:
+                named = [f"{one.action} on {one.resource}" for one in needed]
+                yield "problem", f"{principal} may not: {'; '.join(named)}. Allow it."
+            else:
+                yield "ok", f"{principal} may do what the job needs, by its own policies"
+
+    def _quota(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        running, quota = active_jobs(self.service), self._known_quota()
+        if running is None:
+            yield "unknown", "allow bedrock:ListModelCustomizationJobs to count the jobs that run"
+        elif quota is None:
+            yield "ok", f"{running} jobs run or stop now; the quota is not known"
+        else:
+            yield ("ok" if running < quota else "warning"), f"{running} of {quota:.0f} jobs run or stop now"
+
+    def _known_quota(self) -> float | None:
+        try:
+            with closing(client_of(self.service.hook, "service-quotas")) as client:
+                pages = client.get_paginator("list_service_quotas").paginate(ServiceCode="bedrock")
+                found = [one for page in pages for one in page["Quotas"] if _QUOTA in one["QuotaName"].lower()]
+        except (BotoCoreError, ClientError) as error:
+            log.info("The quota of jobs is not known; allow servicequotas:ListServiceQuotas to see it: %s", error)
+            return None
+        return min((float(one["Value"]) for one in found), default=None)
+
+    def _reward(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        if (arn := reward_function(request)) is None:
+            return
+        uri = request["trainingDataConfig"]["s3Uri"]
+        with self.storage.read(uri) as file:
+            records = [json.loads(line) for _, line in zip(range(GRADED_RECORDS), file, strict=False)]
+        with closing(client_of(self.service.hook, "lambda")) as client:
+            response = client.invoke(FunctionName=arn, Payload=json.dumps(graded_samples(records)).encode())
+            body = response["Payload"].read()
+        if response.get("FunctionError"):
+            yield "problem", f"{arn} failed: {body[:500].decode(errors='replace')}"
+            return
+        yield from graded(len(records), body)
+
+    def _price(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        from airflow_bedrock.datasets.estimate import dollars, verdict
+
+        most = pricing.limit(self.max_cost)
+        if self._report is None:
+            yield ("unknown" if most is None else "problem"), "not known, since the data was not read"
+            return
+        self.estimate = made = pricing.estimated(request, self._report, self._region, self.prices)
+        refused = pricing.refusal(made, most) if self._creates is not False else None
+        if refused:
+            yield "problem", refused
+        else:
+            yield ("ok" if made.cost else "unknown"), verdict(made)
+        for item in (*made.job, made.storage):
+            if item.price is not None:
+                yield "ok", f"{item.what}: {dollars(item.cost)} USD at {item.price}"
+            elif item is made.storage:
+                yield "unknown", item.unknown
+
+    @property
+    def _conn(self) -> Any:
+        return self.service.hook.conn
+
+    @property
+    def _region(self) -> str:
+        region: str = self._conn.meta.region_name
+        return region
+
+
+def graded_samples(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what a reward function is called with: each record twice, answered by its reference, and by nothing.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/reward-functions.html
+    """
+    samples = []
+    for number, record in enumerate(records):
+        reference = record.get("reference_answer", "")
+        text = reference if isinstance(reference, str) else json.dumps(reference)
+        for name, answer in (("reference", text), ("empty", "")):
+            messages = [*record["messages"], {"role": "assistant", "content": answer}]
+            samples.append({**record, "id": f"{number}-{name}", "messages": messages})
+    return samples
+
+
+def graded(records: int, body: bytes) -> Iterator[tuple[Verdict, str]]:
+    """Say what a reward function returned for :func:`graded_samples`; no text of a record is in it."""
+    try:
+        rewards = {one["id"]: float(one["aggregate_reward_score"]) for one in json.loads(body)}
+        pairs = [(rewards[f"{number}-reference"], rewards[f"{number}-empty"]) for number in range(records)]
+    except (KeyError, TypeError, ValueError) as error:
+        yield "problem", f"it must return a list with id and aggregate_reward_score of each sample: {error!r}"
+        return
+    said = "; ".join(f"record {number}: {good:g} and {none:g}" for number, (good, none) in enumerate(pairs, 1))
+    better = any(good > none for good, none in pairs)
+    hint = "" if better else ". It gives the reference no more than nothing: check it, if the records have references"
+    yield ("ok" if better else "warning"), f"the reference answer and an empty one get {said}{hint}"
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Return the lines as a table in plain text."""
+    widths = [max(len(line[column]) for line in lines) for column in range(2)]
+    return "\n".join(f"{check:{widths[0]}}  {verdict:{widths[1]}}  {said}" for check, verdict, said in lines)
+
+
+def finish(dry_run: DryRun, push: Callable[[dict[str, Any]], None]) -> NoReturn:
+    """Make the checks, log and push the table, and end the task.
+
+    :param push: pushes what was found.
+    :raises AirflowSkipException: nothing stands against the job.
+    :raises BedrockFatalError: something does.
+    """
+    from airflow_bedrock.datasets.estimate import as_dict
+
+    lines = dry_run.lines()
+    log.info("Dry run; nothing is created, stopped or paid for.\n%s", table(lines))
+    problems = [f"{line.check}: {line.said}" for line in lines if line.verdict == "problem"]
+    made = as_dict(dry_run.estimate) if dry_run.estimate else None
+    push({"ok": not problems, "lines": [line._asdict() for line in lines], "estimate": made})
+    if problems:
+        raise BedrockFatalError(f"Dry run: the job would not be made, or would fail. {' '.join(problems)}")
+    raise AirflowSkipException("Dry run: nothing stands against the job. Nothing was created or paid for.")

@@ -1,0 +1,110 @@
+"""What a customization request will cost, and the limit that a task sets to it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock import configuration
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators.arguments import ArgumentError
+
+if TYPE_CHECKING:
+    from airflow_bedrock.datasets.checking import CheckReport
+    from airflow_bedrock.datasets.estimate import Estimate
+    from airflow_bedrock.storage import Storage
+
+log = logging.getLogger(__name__)
+
+_KEPT = "No job was made and nothing was spent."
+
+
+def limit(max_cost: object) -> Decimal | None:
+    """Return ``max_cost`` in US dollars; None where there is no limit.
+
+    :raises ArgumentError: it is no number, or less than 0.
+    """
+    if max_cost is None or max_cost in ("", "None"):  # what a template makes of a parameter that is not set
+        return None
+    try:
+        dollars = Decimal(str(max_cost))
+    except InvalidOperation:
+        dollars = Decimal("nan")
+    if isinstance(max_cost, bool) or not dollars.is_finite() or dollars < 0:
+        raise ArgumentError(f"max_cost must be a number of US dollars, 0 or more; got {max_cost!r}. {_KEPT}")
+    return dollars
+
+
+def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
+    """Hold the data of a request against the rules of its base model.
+
+    :raises BedrockFatalError: the data or its rules cannot be read.
+    """
+    from airflow_bedrock.base_models import FINE_TUNING
+    from airflow_bedrock.customization.request import data_uris, log_uris
+    from airflow_bedrock.datasets.checking import check
+    from airflow_bedrock.datasets.errors import DatasetError
+    from airflow_bedrock.datasets.rules import rules_for
+
+    uris = data_uris(request)
+    if log_uris(request) or not uris:
+        raise BedrockFatalError(f"The records of invocation logs are not read before the job. {_KEPT}")
+    names = {"training": uris[0], **({"validation": uris[1]} if len(uris) == 2 else {})}  # of several, none counts
+    bucket = uris[0].removeprefix("s3://").partition("/")[0]
+    try:
+        rules = rules_for(request["baseModelIdentifier"], request.get("customizationType", FINE_TUNING), bucket)
+    except DatasetError as error:
+        raise BedrockFatalError(f"The data was not checked: {error}. {_KEPT}") from error
+    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
+        files = {part: storage.fetch(uri, Path(folder, part)) for part, uri in names.items()}
+        return check(files, rules, names=names)
+
+
+def estimated(request: Mapping[str, Any], report: CheckReport, region: str, prices: str | None) -> Estimate:
+    """Return what the job will cost.
+
+    :param prices: the task's own file of prices; by default ``[bedrock] prices``.
+    :raises BedrockFatalError: the prices cannot be read, or the base model is not known.
+    """
+    from airflow_bedrock import prices as priced
+    from airflow_bedrock.datasets.errors import DatasetError
+    from airflow_bedrock.datasets.estimate import Plan, estimate
+
+    try:
+        return estimate(report, Plan.of(request, region), priced.prices(prices or configuration.prices()))
+    except (priced.PriceFileError, DatasetError) as error:
+        raise BedrockFatalError(f"{error}. {_KEPT}") from error
+
+
+def refusal(made: Estimate, most: Decimal | None) -> str | None:
+    """Return why the job may not be made for its cost; None where it may."""
+    from airflow_bedrock.datasets.estimate import verdict
+
+    if most is None:
+        return None
+    if made.cost is None:
+        return f"max_cost is {most:f} USD, but what the job costs is not known. {made.unknown}"
+    if made.cost[1] <= most:
+        return None
+    prices = "; ".join(dict.fromkeys(str(item.price) for item in made.job))
+    return (
+        f"{verdict(made)} That may be more than max_cost, {most:f} USD. The price is {prices}. Train on less data or "
+        "in fewer epochs, or raise max_cost."
+    )
+
+
+def check_cost(request: Mapping[str, Any], storage: Storage, region: str, most: Decimal, prices: str | None) -> None:
+    """Hold what a job will cost against the limit.
+
+    :raises BedrockFatalError: the upper end of the estimate is above the limit, or not known.
+    """
+    from airflow_bedrock.datasets.estimate import verdict
+
+    made = estimated(request, check_data(request, storage), region, prices)
+    if why := refusal(made, most):
+        raise BedrockFatalError(f"{why} {_KEPT}")
+    log.info("%s That is within max_cost, %s USD.", verdict(made), most)
