@@ -125,6 +125,21 @@ with DAG(
             "A later run without it takes the model of an earlier run without it, or else this one.",
             section="Model",
         ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description_md="Say in the log of `customize` what would be done and what it costs, and stop there.",
+            section="Cost",
+        ),
+        "max_cost": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            title="Most that the job may cost, in US dollars",
+            description_md="The upper end of the estimate counts. Empty for no limit.",
+            section="Cost",
+        ),
     },
     doc_md="""
 ### Route support requests with a model of your own
@@ -192,6 +207,8 @@ A kept model is announced by the asset `support-router`, with its ARNs and its a
             "learningRateWarmupSteps": "{{ params.warmup_steps }}",
         },
         reuse="{{ 'never' if params.train_again else 'dag' }}",
+        max_cost="{{ params.max_cost }}",
+        dry_run="{{ params.dry_run }}",
         wait_for_completion=False,
     )
 

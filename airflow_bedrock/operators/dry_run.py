@@ -1,7 +1,7 @@
 """A dry run of a customization task: everything that can be known before money is spent, in one table; then it skips.
 
-It changes nothing: it creates, stops and tags nothing. Each check says ``ok``, ``warning``, ``problem`` or, where the
-connection may not look, ``unknown`` and what to allow. Any problem fails the task.
+It changes nothing: it creates, stops and tags nothing. Each check says ``ok``, ``warning``, ``problem`` or, where
+access is denied, ``unknown`` and what to allow. Any problem fails the task.
 """
 
 from __future__ import annotations
