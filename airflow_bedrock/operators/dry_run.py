@@ -212,9 +212,15 @@ class DryRun:
             return
         uri = request["trainingDataConfig"]["s3Uri"]
         with self.storage.read(uri) as file:
-            records = [json.loads(line) for _, line in zip(range(GRADED_RECORDS), file, strict=False)]
+            lines = [line for _, line in zip(range(GRADED_RECORDS), file, strict=False)]
+        try:
+            records = [json.loads(line) for line in lines]
+            samples = graded_samples(records)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            yield "unknown", "not called, since the first records are not of their format"
+            return
         with closing(client_of(self.service.hook, "lambda")) as client:
-            response = client.invoke(FunctionName=arn, Payload=json.dumps(graded_samples(records)).encode())
+            response = client.invoke(FunctionName=arn, Payload=json.dumps(samples).encode())
             body = response["Payload"].read()
         if response.get("FunctionError"):
             yield "problem", f"{arn} failed: {body[:500].decode(errors='replace')}"

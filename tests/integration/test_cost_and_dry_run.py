@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -276,6 +278,21 @@ def test_the_reward_function_is_given_a_right_and_an_empty_answer() -> None:
     assert right["messages"] == [*SAMPLES[0]["messages"], {"role": "assistant", "content": '{"answer": "4"}'}]
     assert right["reference_answer"] == {"answer": "4"}
     assert (empty["id"], empty["messages"][-1]["content"]) == ("0-empty", "")
+
+
+@pytest.mark.parametrize("line", ["{broken", "[]", "5", "{}"])
+def test_the_reward_function_is_not_called_on_what_is_no_record(line: str) -> None:
+    """The line of the records says what is wrong with them; this one does not break the table."""
+
+    class Stored:
+        def read(self, uri: str) -> Any:
+            return contextlib.nullcontext([line.encode()])
+
+    checked = SimpleNamespace(storage=Stored())
+    grader = {"graderConfig": {"lambdaGrader": {"lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:f"}}}
+    request = {"trainingDataConfig": {"s3Uri": "s3://b/k"}, "customizationConfig": {"rftConfig": grader}}
+    [(verdict, said)] = dry_run_module.DryRun._reward(checked, request)  # type: ignore[arg-type]  # no more is used
+    assert (verdict, "not of their format" in said) == ("unknown", True)
 
 
 def scores(**by_id: float) -> str:
