@@ -1,0 +1,250 @@
+"""Retrain a model every year on what that year brought, and let it serve only if it beats the one that serves.
+
+The data is on every machine: the API documentation inside botocore's service models, by the year of each service's API.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Asset, Param, TriggerRule, task
+
+from airflow_bedrock.operators import (
+    BedrockCustomModelDeploymentOperator,
+    BedrockDatasetPreparationOperator,
+    BedrockDeleteCustomModelDeploymentOperator,
+    BedrockModelCustomizationOperator,
+    BedrockModelEvaluationOperator,
+    BedrockPromoteModelOperator,
+    BedrockPromotionGate,
+    BedrockRetireModelsOperator,
+)
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+
+try:  # Airflow 3.3: a run has a partition, and the same partition again is a new run
+    from airflow.sdk import CronPartitionTimetable
+
+    YEARLY: Any = CronPartitionTimetable("0 0 1 1 *", timezone="UTC", run_offset=-1, key_format="%Y")
+except ImportError:
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    YEARLY = CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC")
+
+LINE = "support-router"  # of models: the name of the deployment that callers use
+FOLDER = "s3://{{ var.value.bedrock_bucket }}/retrain"
+REGISTRY = "s3://{{ var.value.bedrock_bucket }}/registry"
+SYSTEM_PROMPT = "Name the AWS service that this request belongs to. Answer with the service's name alone."
+PERIOD = "{{ ti.xcom_pull('find_period') }}"
+MOST_OF_A_SERVICE = 40  # operations
+
+
+class _Text(HTMLParser):
+    """The words of an HTML text, without its tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split()
+
+
+def support_requests(year: str, most_services: int) -> Iterator[dict[str, str]]:
+    """What each operation does, in the words of its documentation, of the services whose API is of that year."""
+    from botocore.loaders import create_loader
+
+    loader = create_loader()
+    of_year = [
+        service
+        for service in loader.list_available_services("service-2")
+        if loader.list_api_versions(service, "service-2")[0].startswith(year)
+    ]
+    for service in of_year[:most_services]:
+        operations = loader.load_service_model(service, "service-2")["operations"]
+        for name in sorted(operations)[:: 1 + len(operations) // MOST_OF_A_SERVICE]:
+            text = _Text()
+            text.feed(operations[name].get("documentation", ""))
+            words = " ".join(text.words)
+            if len(words) >= 40:
+                yield {"prompt": words[:400].rsplit(" ", 1)[0], "completion": service}
+
+
+with DAG(
+    dag_id="retrain_support_router",
+    description="Retrain the support router on each year's data; promote it only if it beats the model that serves.",
+    schedule=YEARLY,
+    start_date=pendulum.datetime(2007, 1, 1, tz="UTC"),
+    catchup=False,  # True trains twenty models: twenty jobs are paid
+    max_active_runs=2,  # the service's quota of training jobs at once, unless yours is higher
+    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    tags=["bedrock", "fine-tuning", "example"],
+    params={
+        "period": Param(
+            None,
+            type=["null", "string"],
+            pattern="^[0-9]{4}$",
+            title="Period",
+            description_md="A year, for a run by hand. Scheduled runs and backfills have their own.",
+        ),
+        "training_set": Param(
+            "everything up to here",
+            type="string",
+            enum=["this period", "the last 3", "everything up to here"],
+            title="Training set",
+        ),
+        "start_from": Param(
+            "base model",
+            type="string",
+            enum=["base model", "champion"],
+            title="Start from",
+            description_md="The base model, or the model that serves (continued training).",
+        ),
+        "base_model": Param("amazon.nova-micro-v1:0:128k", type="string", title="Base model"),
+        "services_a_year": Param(4, type="integer", minimum=1, maximum=100, title="Services a year"),
+        "epochs": Param(2, type="integer", minimum=1, maximum=5, title="Epochs"),
+        "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
+        "delete_models": Param(
+            False,
+            type="boolean",
+            title="Delete models that nobody needs",
+            description_md="Else the task `retire` only says which, and what that saves a month.",
+        ),
+    },
+    doc_md="""
+### Retrain by period
+
+find period → prepare its training set → customize → wait → deploy → evaluate against the champion → gate → promote;
+then retire what nobody needs. The deployment of the evaluation is deleted however the run ends.
+
+It needs the variables `bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_default`. **Each period costs
+one customization job on AWS**, and its model's storage by the month until it is retired. docs/retraining.md has more.
+""",
+) as dag:
+
+    @task
+    def find_period(params: dict[str, Any] | None = None, dag_run: Any = None, **context: Any) -> str:
+        """Return the year of this run: of its partition, of its data interval, or as it was given by hand."""
+        if given := (params or {})["period"]:
+            return str(given)
+        if key := getattr(dag_run, "partition_key", None):
+            return str(key)[:4]
+        start = context.get("data_interval_start") or context.get("logical_date")
+        if start is None:
+            raise ValueError("A run by hand needs a period: give it in the form, or as partition key.")
+        return f"{start.year}"
+
+    @task
+    def collect_training_set(period: str, bucket: str, params: dict[str, Any] | None = None) -> str:
+        """Write the requests of each period that counts to a folder, one file a period; return the folder."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        from airflow_bedrock.compat import AirflowSkipException
+
+        given = params or {}
+        last = int(period)
+        first = {"this period": last, "the last 3": last - 2, "everything up to here": 2006}[given["training_set"]]
+        folder = f"retrain/sources/{first}-{last}-{given['services_a_year']}/"
+        for year in range(first, last + 1):
+            records = [json.dumps(record) for record in support_requests(str(year), given["services_a_year"])]
+            if records:
+                S3Hook().load_string("\n".join(records) + "\n", f"{folder}{year}.jsonl", bucket, replace=True)
+        if not any(support_requests(period, 1)):
+            raise AirflowSkipException(f"No API is of {period}: nothing to learn, nothing was spent.")
+        return f"s3://{bucket}/{folder}"
+
+    @task(multiple_outputs=True)
+    def find_champion(registry_uri: str, params: dict[str, Any] | None = None) -> dict[str, str]:
+        """Return what to compare with, and what to start from: the champion, or the base model where there is none."""
+        from airflow_bedrock.hooks import BedrockModelRegistryHook
+
+        given = params or {}
+        base = given["base_model"]
+        register = BedrockModelRegistryHook(registry_uri=registry_uri).get(LINE)
+        champion, deployment = register.champion, register.deployment_arn
+        # A model is called without the context length that it is trained with: amazon.nova-micro-v1:0.
+        baseline = deployment if champion and deployment else ":".join(base.split(":")[:2])
+        start = champion.model_arn if champion and given["start_from"] == "champion" else base
+        return {"baseline": baseline, "start": start}
+
+    period = find_period()
+    sources = collect_training_set(period, bucket="{{ var.value.bedrock_bucket }}")
+    champion = find_champion(registry_uri=REGISTRY)
+
+    prepare = BedrockDatasetPreparationOperator(
+        task_id="prepare_data",
+        source_uri=sources,  # records that several periods have are kept once
+        output_uri=FOLDER + "/datasets/{{ ti.xcom_pull('collect_training_set').split('/')[-2] }}",
+        base_model_id="{{ params.base_model }}",
+        system_prompt=SYSTEM_PROMPT,
+        validation_fraction=0.1,
+        test_fraction=0.2,
+    )
+
+    customize = BedrockModelCustomizationOperator(
+        task_id="customize",
+        job_name=LINE,
+        custom_model_name=LINE,
+        role_arn="{{ var.value.bedrock_role_arn }}",
+        base_model_id=champion["start"],
+        training_data_uri=prepare.output["training_data_uri"],
+        validation_data_uri=prepare.output["validation_data_uri"],
+        output_data_uri=FOLDER + "/output/" + PERIOD,
+        hyperparameters={"epochCount": "{{ params.epochs }}"},
+        reuse="dag",
+        wait_for_completion=False,
+    )
+
+    wait = BedrockModelCustomizationSensor(
+        task_id="wait_for_model", job_identifier=customize.output, timeout=24 * 60 * 60
+    )
+
+    deploy = BedrockCustomModelDeploymentOperator(
+        task_id="deploy",
+        model_arn=wait.output["custom_model_arn"],
+        deployment_name=wait.output["custom_model_name"],
+        deferrable=True,
+    )
+
+    evaluate = BedrockModelEvaluationOperator(
+        task_id="evaluate",
+        test_data_uri=prepare.output["test_data_uri"],
+        candidate_model_id=deploy.output,
+        baseline_model_id=champion["baseline"],
+        output_uri=FOLDER + "/evaluations/{{ ti.xcom_pull('wait_for_model')['custom_model_name'] }}",
+        answers_uri=FOLDER + "/answers",
+        max_records="{{ params.test_records }}",
+    )
+
+    delete_deployment = BedrockDeleteCustomModelDeploymentOperator(
+        task_id="delete_deployment", deployment_arn=wait.output["custom_model_name"]
+    )
+
+    gate = BedrockPromotionGate(task_id="gate", report_uri=evaluate.output["report_uri"])
+
+    promote = BedrockPromoteModelOperator(
+        task_id="promote",
+        deployment_name=LINE,
+        model_arn=wait.output["custom_model_arn"],
+        period=PERIOD,
+        registry_uri=REGISTRY,
+        job_arn=customize.output,
+        evaluation=evaluate.output["report_uri"],
+        approved_by=gate.output["approved_by"],
+        outlets=[Asset("support-router-champion")],
+    )
+
+    retire = BedrockRetireModelsOperator(
+        task_id="retire",
+        deployment_name=LINE,
+        registry_uri=REGISTRY,
+        delete="{{ params.delete_models }}",
+        trigger_rule=TriggerRule.NONE_FAILED,
+    )
+
+    # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.
+    [deploy, evaluate] >> delete_deployment.as_teardown(setups=[wait, deploy])
+    gate >> promote >> retire

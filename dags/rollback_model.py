@@ -1,0 +1,40 @@
+"""Let the model that served before serve again: one button in Airflow's UI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Param, task
+
+with DAG(
+    dag_id="rollback_model",
+    description="Let an earlier model of a line serve again; the one that serves is not promoted any more.",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    tags=["bedrock", "fine-tuning", "example"],
+    params={
+        "line": Param("support-router", type="string", minLength=1, title="Line of models"),
+        "model_arn": Param(
+            None,
+            type=["null", "string"],
+            title="Model",
+            description_md="The ARN of a model that has served. Empty: the latest one that was not rejected.",
+        ),
+    },
+) as dag:
+
+    @task(retries=3, retry_delay=pendulum.duration(seconds=30))
+    def roll_back(registry_uri: str, params: dict[str, Any] | None = None, dag_run: Any = None) -> str:
+        """Roll back, and return the ARN of the model that serves."""
+        from airflow_bedrock.hooks import BedrockModelRegistryHook
+
+        given = params or {}
+        by = getattr(dag_run, "triggering_user_name", None) or f"rollback_model in run {dag_run.run_id}"
+        registry = BedrockModelRegistryHook(registry_uri=registry_uri)
+        register = registry.roll_back(given["line"], by=by, model_arn=given["model_arn"])
+        return str(register.champion and register.champion.model_arn)
+
+    roll_back(registry_uri="s3://{{ var.value.bedrock_bucket }}/registry")
