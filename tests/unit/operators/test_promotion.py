@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk import Asset
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_bedrock.operators import BedrockPromoteModelOperator
 from airflow_bedrock.registry.register import ModelVersion, Register
@@ -18,7 +17,7 @@ def test_outlets_get_what_serves() -> None:
     task = BedrockPromoteModelOperator(
         task_id="promote", deployment_name="router", model_arn="{{ 1 }}", registry_uri="s3://b/r", outlets=[asset]
     )
-    events: Any = defaultdict(SimpleNamespace)
+    events: Any = OutletEventAccessors()
     before, after = ModelVersion(model_arn="m1"), ModelVersion(model_arn="m2", period="2026")
     register = Register(name="router", deployment_arn="d", champion=after)
     context: Any = {"outlet_events": events}
