@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pendulum
-from airflow.sdk import DAG, Asset, Param, TriggerRule, task
+from airflow.sdk import DAG, Asset, Param, task
 
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
@@ -242,7 +242,7 @@ one customization job on AWS**, and its model's storage by the month until it is
         deployment_name=LINE,
         registry_uri=REGISTRY,
         delete="{{ params.delete_models }}",
-        trigger_rule=TriggerRule.NONE_FAILED,
+        trigger_rule="none_failed",
     )
 
     # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -147,9 +146,8 @@ def test_every_kind_that_is_declared_is_asked_for(
     jobs: Jobs, hook: BedrockHook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], airflow_url: str
 ) -> None:
     """A kind costs its declaration, one file in the engine's room: it is made once, found by its tags, and stopped."""
-    monkeypatch.setattr(resources, "__path__", [*resources.__path__, str(Path(__file__).parent / "declarations")])
     monkeypatch.setenv("AIRFLOW_API_TOKEN", "secret")
-    [batch] = [kind for kind in resources.declared() if kind.word == "batch inference job"]
+    [batch] = [kind for kind in resources.declared() if kind.word == "batch job"]
     service = Service(batch, hook)
     bucket = f"s3://{jobs.local.bucket}"
     request = {
@@ -174,15 +172,12 @@ def test_every_kind_that_is_declared_is_asked_for(
     assert {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)} == {arn: None, job: None}
     assert main(["jobs", "--orphans", "--stop", "--airflow-url", airflow_url]) == 0
     printed = capsys.readouterr().out
-    assert f"Batch inference job {arn} is being stopped; the records answered until then are billed." in printed
+    assert f"Batch job {arn} is being stopped; the records answered until then are billed." in printed
     assert f"Job {job} is being stopped" in printed
 
 
-def test_a_kind_that_may_not_be_listed_hides_no_other(
-    jobs: Jobs, hook: BedrockHook, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kind_that_may_not_be_listed_hides_no_other(jobs: Jobs, hook: BedrockHook) -> None:
     """What else is found comes first; then the error."""
-    monkeypatch.setattr(resources, "__path__", [*resources.__path__, str(Path(__file__).parent / "declarations")])
     arn = jobs.asked("ended", ENDED)
     jobs.local.faults.fail("ListModelInvocationJobs", "AccessDeniedException", times=None)
     found = running_jobs(hook, "ours", state_of)

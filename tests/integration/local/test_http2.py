@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -125,8 +126,11 @@ def test_clients_that_leave_are_forgotten(caplog: pytest.LogCaptureFixture) -> N
 def test_old_clients_are_told_to_go_on(local: LocalBedrock) -> None:
     """By a status with its reason: botocore before 1.40.19 does not know the 100 without, and sends no body."""
     address = urlsplit(local.endpoint_url)
+    with closing(local.client("s3")) as s3:
+        url = urlsplit(s3.generate_presigned_url("put_object", Params={"Bucket": local.bucket, "Key": "k"}))
     head = (
-        f"PUT /{local.bucket}/k HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 1\r\n"
+        "Expect: 100-continue\r\n\r\n"
     )
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=120) as connection:
         connection.sendall(head.encode())
