@@ -80,7 +80,7 @@ def train(local: LocalBedrock, bedrock: Any, data: dict[str, Any]) -> Any:
             outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
             hyperParameters={"epochCount": "5"},
         )["jobArn"]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -251,7 +251,7 @@ async def test_replaced_credentials_are_taken_up(server: JobServer, way: str, mo
 async def test_a_job_that_does_not_exist_is_said_at_once(server: JobServer, way: str) -> None:
     """Nobody waits for a time-out."""
     async with waiting(way, [trigger("nobody", poll_interval=3600)]) as tasks:
-        event = await asyncio.wait_for(tasks["nobody"], 5)
+        event = await asyncio.wait_for(tasks["nobody"], 120)
     assert event["kind"] == "missing"
     assert "nobody" in event["message"]
 
@@ -348,10 +348,10 @@ async def test_a_defect_of_the_loop_fails_those_who_wait_instead_of_leaving_them
         patched.setattr(Planner, "got", broken)
         async with waiting(way, [trigger(job)]) as tasks:
             with pytest.raises(RuntimeError, match="broke"):
-                await asyncio.wait_for(tasks[job.arn], 5)
+                await asyncio.wait_for(tasks[job.arn], 120)
     server.end([job])
     async with waiting(way, [trigger(job)]) as tasks:
-        assert (await asyncio.wait_for(tasks[job.arn], 5))["kind"] == "ended"
+        assert (await asyncio.wait_for(tasks[job.arn], 120))["kind"] == "ended"
 
 
 async def test_finished_triggers_leave_no_cycles_behind(server: JobServer, way: str) -> None:

@@ -69,4 +69,4 @@ def test_an_interrupted_demo_leaves_no_process(home: Path) -> None:
         interrupted.send_signal(signal.SIGINT)
         said, _ = interrupted.communicate(timeout=SECONDS)
     assert "nothing was left running" in said
-    until(lambda: not left_behind(home), "no process is left", seconds=30)
+    until(lambda: not left_behind(home), "no process is left")

@@ -46,7 +46,7 @@ def test_a_task_that_runs_ends_with_its_airflow(tmp_path: Path) -> None:
         assert left_behind(tmp_path) == []
     # Airflow renames it, so that its environment cannot be read any more: hence its id.
     pid = int(marker.read_text())
-    until(lambda: not runs(pid), "the task's process is gone", seconds=30)  # what was killed takes a moment
+    until(lambda: not runs(pid), "the task's process is gone")  # what was killed takes a moment
 
 
 def runs(pid: int) -> bool:
