@@ -185,7 +185,7 @@ def _text(file: BinaryIO) -> Iterator[IO[str]]:
 
 
 def _csv(file: BinaryIO, delimiter: str = ",") -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: Python has no limit for one reader
     with _text(file) as text:
         for row in csv.DictReader(text, delimiter=delimiter):
             yield {name: value for name, value in row.items() if name is not None}
