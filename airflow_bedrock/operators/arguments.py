@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.literals import is_literal
 from airflow_bedrock.shapes import input_shape, problems
 
+Choice = TypeVar("Choice", bound=Enum)
 Rule = Callable[[Any], Any]
 Conflicts = Callable[[Mapping[str, Any]], Iterator[str]]
 """From those arguments that are good by themselves, by name: what is wrong with them together."""
@@ -89,6 +91,31 @@ def text(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("must be text, and not empty")
     return value
+
+
+def flag(value: Any) -> bool:
+    """Take True or False, or what a template renders of one."""
+    known = {"true": True, "false": False}.get(str(value).strip().lower())
+    if known is None:
+        raise ValueError("must be True or False")
+    return known
+
+
+def choice(kind: type[Choice]) -> Callable[[Any], Choice]:
+    """Take a value of an enumeration, and return its member."""
+
+    def check(value: Any) -> Choice:
+        known = [member.value for member in kind]
+        if value not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return kind(value)
+
+    return check
+
+
+def given(rule: Rule) -> Rule:
+    """Take None too, and whatever else is empty, such as a template that finds nothing."""
+    return lambda value: rule(value) if value else None
 
 
 def named(rule: Rule) -> Rule:

@@ -29,7 +29,7 @@ from airflow_bedrock.datasets import (
     rules_for,
 )
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, named, optional, real, rendered, text, whole
+from airflow_bedrock.operators.arguments import Rule, choice, flag, given, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, join, lies_in, place, same
 
@@ -42,15 +42,6 @@ _AT_ONCE = 8  # objects
 _FILES = (*(f"{split.value}.jsonl" for split in Split), "report.json", "manifest.json")
 
 
-def _record_format(value: Any) -> RecordFormat | None:
-    if not value:
-        return None
-    known = [known.value for known in RecordFormat]
-    if value not in known:
-        raise ValueError(f"must be one of {', '.join(known)}")
-    return RecordFormat(value)
-
-
 def _text_or_empty(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be text")
@@ -61,19 +52,6 @@ def _seed(value: Any) -> str:
     if not isinstance(value, (str, int)):
         raise ValueError("must be text, or a whole number")
     return str(value)
-
-
-def _on_conflict(value: Any) -> OnConflict:
-    known = [known.value for known in OnConflict]
-    if value not in known:
-        raise ValueError(f"must be one of {', '.join(known)}")
-    return OnConflict(value)
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be True or False")
-    return value
 
 
 def _function(value: Any) -> Callable[[str], str]:
@@ -92,18 +70,18 @@ _RULES: Mapping[str, Rule] = {
     "customization_type": text,
     "time_field": optional(text),
     "test_after": optional(text),
-    "on_conflict": _on_conflict,
+    "on_conflict": choice(OnConflict),
     "near_duplicate_threshold": optional(_FRACTION),
     "max_records": _COUNT,
     "max_records_per_class": _COUNT,
     "max_records_per_group": _COUNT,
-    "balance_classes": _flag,
+    "balance_classes": flag,
     "min_characters": rendered(whole(0)),
     "max_characters": _COUNT,
     "redact": optional(_function),
     "output_uri": place,
     "base_model_id": optional(_text_or_empty),
-    "record_format": _record_format,
+    "record_format": given(choice(RecordFormat)),
     "prompt_field": text,
     "completion_field": text,
     "system_prompt": optional(_text_or_empty),

@@ -11,7 +11,7 @@ from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.datasets import DatasetError
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, optional, text
+from airflow_bedrock.operators.arguments import Rule, flag, optional, text
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, place
 
@@ -31,19 +31,13 @@ def _file(value: Any) -> str:
     return uri
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be True or False")
-    return value
-
-
 _RULES: Mapping[str, Rule] = {
     "training_data_uri": _file,
     "validation_data_uri": optional(_file),
     "test_data_uri": optional(_file),
     "base_model_id": text,
     "customization_type": text,
-    "fail_on_problems": _flag,
+    "fail_on_problems": flag,
 }
 
 

@@ -14,7 +14,7 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, member, named, real, whole
+from airflow_bedrock.operators.arguments import Rule, given, member, named, real, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
@@ -50,11 +50,6 @@ _DEPLOYMENT = member(
 )
 
 
-def _given(rule: Rule) -> Rule:
-    """Take None too, and whatever else is empty, such as a template that finds nothing."""
-    return lambda value: rule(value) if value else None
-
-
 def _tags(value: Any) -> Any:
     """Return the tags as the service takes them."""
     return _TAGS([{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None)
@@ -74,8 +69,8 @@ _WAITING: Mapping[str, Rule] = {"waiter_delay": real(0, between=True), "waiter_m
 _CREATION_RULES: Mapping[str, Rule] = {
     "model_arn": _MODEL,
     "deployment_name": named(_NAME),
-    "description": _given(_DESCRIPTION),
-    "tags": _given(_tags),
+    "description": given(_DESCRIPTION),
+    "tags": given(_tags),
     "replace_model": _replacing,
     **_WAITING,
 }

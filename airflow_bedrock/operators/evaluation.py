@@ -17,7 +17,7 @@ from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.evaluation import EvaluationReportLink
-from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
+from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage, join, place, same
 
@@ -80,12 +80,6 @@ def _losses(value: Any) -> list[Mapping[str, Any]]:
     return list(value)
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("must be True or False")
-    return value
-
-
 _RULES: Mapping[str, Rule] = {
     "test_data_uri": place,
     "candidate_model_id": model,
@@ -106,7 +100,7 @@ _RULES: Mapping[str, Rule] = {
     "slice_by": optional(text),
     "max_slice_loss": optional(rendered(real(0))),
     "losses_by_epoch": optional(_losses),
-    "show_texts": _flag,
+    "show_texts": flag,
     "max_cost": optional(rendered(real(0))),
     "ready_timeout": real(0),
     "no_response_timeout": optional(real(0)),

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
-from airflow_bedrock.operators.arguments import Rule, named, real, text, whole
+from airflow_bedrock.operators.arguments import Rule, flag, named, real, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.promotion import NAME, registry_uri_rule
 
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.registry.retirement import Plan
 
 
-def _flag(value: Any) -> bool:
-    """Take a bool, and what a template renders of one."""
-    if isinstance(value, bool):
-        return value
-    try:
-        return {"true": True, "false": False}[str(value).strip().lower()]
-    except KeyError:
-        raise ValueError("must be True or False") from None
-
-
 _RULES: Mapping[str, Rule] = {
     "deployment_name": named(NAME),
     "custom_model_name": named(text),
@@ -36,7 +26,7 @@ _RULES: Mapping[str, Rule] = {
     "keep_last": whole(0),
     "keep_rollbacks": whole(1),
     "keep_younger_than": real(0),
-    "delete": _flag,
+    "delete": flag,
     "waiter_delay": real(0, between=True),
     "waiter_max_attempts": whole(1),
 }
