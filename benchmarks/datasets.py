@@ -1,7 +1,7 @@
 """Data: preparing against DuckDB, polars and pandas doing the same steps; checking against a bare typed decode.
 
-The data is made here: short and long questions and answers in five languages, a few of them twice. By default it has
-100 MB; ``--full`` makes it 1 GB. A peer that is not installed is left out, and named.
+The data is made here: short and long questions and answers in five languages, a few of them twice. It has 1 GB, and
+5 GB with ``--full``. A peer that is not installed is left out, and named.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import importlib.util
 import random
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 
 import msgspec
 
-from benchmarks.harness import Figures, Subject
+from benchmarks.harness import Figures, Subject, write_result
 
 WORDS = {
     "en": "how do i reset the password of my account when the mail does not arrive please answer soon thanks",
@@ -27,7 +27,7 @@ WORDS = {
 }
 SHARES = {"en": 50, "de": 15, "ru": 15, "zh": 12, "hi": 8}
 PEERS = ("duckdb", "polars", "pandas")
-SIZE, FULL = 100_000_000, 1_000_000_000
+SIZE, FULL = 1000, 5000  # MB
 
 
 def texts(seed: int = 7) -> Iterator[tuple[str, str]]:
@@ -71,13 +71,10 @@ def write(file: Path, size: int, *, chat: bool) -> None:
                 return
 
 
-def measure(way: str, source: Path, rounds: int) -> Figures:
-    """Return the medians over the rounds, each in a process of its own."""
-    found = []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as out:
-            found.append(Subject(way, "datasets.py", (way, str(source), out)).measure(out))
-    return {name: median(one[name] for one in found) for name in found[0]}
+def measure(way: str, source: Path) -> Figures:
+    """Return what one way takes, in a process of its own."""
+    with tempfile.TemporaryDirectory() as out:
+        return Subject(way, "datasets.py", (way, str(source), out)).measure(out)
 
 
 def show(title: str, results: dict[str, Figures]) -> None:
@@ -87,31 +84,32 @@ def show(title: str, results: dict[str, Figures]) -> None:
         print(f"{way:10}" + "".join(f"{value:14,.2f}" for value in figures.values()), flush=True)
 
 
-def main(rounds: int, *, full: bool = False) -> None:
-    """Measure and print: preparing, and checking."""
-    size = FULL if full else SIZE
-    missing = [peer for peer in PEERS if importlib.util.find_spec(peer) is None]
-    if missing:
-        print(f"Not installed, so left out: {', '.join(missing)}")
+def main(rounds: int, *, size: int = SIZE) -> None:
+    """Measure preparing and checking so many megabytes, once in each way, and report.
+
+    :param rounds: of the benchmarks that are over in a moment; here one is enough.
+    """
+    peers = {peer: version(peer) for peer in PEERS if importlib.util.find_spec(peer) is not None}
+    if missing := set(PEERS) - peers.keys():
+        print(f"Not installed, so left out: {', '.join(sorted(missing))}")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         pairs, chats = Path(folder, "pairs.jsonl"), Path(folder, "chats.jsonl")
-        write(pairs, size, chat=False)
-        prepared = {way: measure(way, pairs, rounds) for way in ("ours", *PEERS) if way not in missing}
-        show(f"preparing {size / 1e6:,.0f} MB", prepared)
+        write(pairs, size * 1_000_000, chat=False)
+        prepared = {way: measure(way, pairs) for way in ("ours", *peers)}
+        show(f"preparing {size:,} MB", prepared)
         pairs.unlink()
-        write(chats, size, chat=True)
-        checked = {way: measure(way, chats, rounds) for way in ("check", "decode")}
-        show(f"checking {size / 1e6:,.0f} MB", checked)
-        for figure in ("CPU, s", "wall, s"):
-            ratio = checked["decode"][figure] / checked["check"][figure]
-            print(f"checking is at {ratio:.2f} of the bare decode, {figure}")
+        write(chats, size * 1_000_000, chat=True)
+        checked = {way: measure(way, chats) for way in ("check", "decode")}
+        show(f"checking {size:,} MB", checked)
+    ratios = {figure: checked["decode"][figure] / checked["check"][figure] for figure in ("CPU, s", "wall, s")}
+    for figure, ratio in ratios.items():
+        print(f"checking is at {ratio:.2f} of the bare decode, {figure}")
+    figures = {"megabytes": size, "preparing": prepared, "checking": checked, "of the bare decode": ratios}
+    write_result("datasets" if size == SIZE else f"datasets_{size}", {"peers": peers, **figures})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.datasets", description=__doc__)
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="runs of each way, whose median counts (default: %(default)s)"
-    )
-    parser.add_argument("--full", action="store_true", help="1 GB of data")
-    arguments = parser.parse_args()
-    main(arguments.rounds, full=arguments.full)
+    parser.add_argument("--full", dest="size", action="store_const", const=FULL, default=SIZE, help="5 GB of data")
+    parser.add_argument("--size", type=int, metavar="MB", help="so many megabytes of data (default: %(default)s)")
+    main(1, size=parser.parse_args().size)
