@@ -13,19 +13,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import error_code
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
+from airflow_bedrock.uris import bucket_and_key, is_s3, local_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -35,36 +34,6 @@ log = logging.getLogger(__name__)
 _MISSING = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
 _NEEDED = {"HeadBucket": "s3:ListBucket", "HeadObject": "s3:GetObject"}  # to a HEAD, S3 says 403 and nothing more
 _OF_THE_PATH = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # of the disk are others
-_PLACE = re.compile(
-    r"s3://[a-zA-Z0-9._-]+(/.*)?"  # what botocore takes for the name of a bucket
-    r"|file:(//(localhost)?/.*|(?!//).+)"
-    r"|(?![a-zA-Z][a-zA-Z0-9+.-]*:).+"  # a path, which begins with no scheme
-)
-
-
-def place(value: object) -> str:
-    """Return a URI, if it can be one of a file or a folder.
-
-    :raises ValueError: says what it must be.
-    """
-    if not isinstance(value, str) or value == "None" or value != value.strip() or not _PLACE.fullmatch(value):
-        raise ValueError("must be s3://bucket/key, file:///path, or a path on the local disk")
-    return value
-
-
-def same(uri: str, other: str) -> bool:
-    """Whether both name the same file."""
-    return _plain(uri) == _plain(other)
-
-
-def lies_in(uri: str, folder: str) -> bool:
-    """Whether a file or folder is the folder itself, or anywhere below it."""
-    return f"{_plain(uri)}/".startswith(f"{_plain(folder)}/")
-
-
-def join(uri: str, name: str) -> str:
-    """Return the URI of a file in the folder that ``uri`` names."""
-    return f"{uri.rstrip('/')}/{name}"
 
 
 class Storage:
@@ -84,10 +53,10 @@ class Storage:
         :raises BedrockFatalError: nothing is there, or a folder without a slash at its end.
         """
         if not uri.endswith("/"):
-            if not _is_s3(uri) and _path(uri).is_dir():
+            if not is_s3(uri) and local_path(uri).is_dir():
                 raise BedrockFatalError(f"{uri} is a folder: end it with a slash to read every file under it.")
             return [uri]
-        found = list(self._s3_keys(uri) if _is_s3(uri) else _local_files(uri))
+        found = list(self._s3_keys(uri) if is_s3(uri) else _local_files(uri))
         if not found:
             raise BedrockFatalError(f"There is no file under {uri}. Check the URI and the connection's access.")
         return sorted(found)
@@ -99,16 +68,16 @@ class Storage:
         :raises BedrockFatalError: it does not exist, or may not be read.
         :raises BedrockError: reading failed in a way that may pass.
         """
-        if _is_s3(uri):
+        if is_s3(uri):
             with tempfile.TemporaryFile() as copy:
                 with _explained("read", uri):
-                    bucket, key = _bucket_and_key(uri)
+                    bucket, key = bucket_and_key(uri)
                     self._s3().download_fileobj(bucket, key, copy)
                 copy.seek(0)
                 yield copy
             return
         with _explained("read", uri):
-            file = _path(uri).open("rb")
+            file = local_path(uri).open("rb")
         with file:
             yield file
 
@@ -119,10 +88,10 @@ class Storage:
         :raises BedrockError: reading failed in a way that may pass.
         """
         with _explained("read", uri):
-            if not _is_s3(uri):
-                with _path(uri).open("rb"):
-                    return _path(uri)
-            bucket, key = _bucket_and_key(uri)
+            if not is_s3(uri):
+                with local_path(uri).open("rb"):
+                    return local_path(uri)
+            bucket, key = bucket_and_key(uri)
             self._s3().download_file(bucket, key, str(copy))
             return copy
 
@@ -136,7 +105,7 @@ class Storage:
         :raises BedrockError: the check failed in a way that a retry may fix.
         """
         with _explained("write to", uri):
-            self._check_bucket(uri) if _is_s3(uri) else _check_folder(_path(uri))
+            self._check_bucket(uri) if is_s3(uri) else _check_folder(local_path(uri))
 
     def write(self, file: Path, uri: str) -> bool:
         """Copy a local file to ``uri``, whole or not at all; return False if the same content is there already.
@@ -149,7 +118,7 @@ class Storage:
         :raises BedrockError: writing failed in a way that may pass.
         """
         with _explained("write", uri):
-            return self._write_s3(file, uri) if _is_s3(uri) else _write_local(file, _path(uri))
+            return self._write_s3(file, uri) if is_s3(uri) else _write_local(file, local_path(uri))
 
     def folder(self, uri: str) -> Folder:
         """Return a folder of small files, by their names in it."""
@@ -161,13 +130,13 @@ class Storage:
         :raises BedrockFatalError: it does not exist, or may not be read.
         """
         with _explained("read", uri):
-            if not _is_s3(uri):
-                return _sha256(_path(uri))
-            bucket, key = _bucket_and_key(uri)
+            if not is_s3(uri):
+                return _sha256(local_path(uri))
+            bucket, key = bucket_and_key(uri)
             return self._s3().head_object(Bucket=bucket, Key=key)["ETag"]
 
     def _check_bucket(self, uri: str) -> None:
-        bucket, _ = _bucket_and_key(uri)
+        bucket, _ = bucket_and_key(uri)
         try:
             self._s3().head_bucket(Bucket=bucket)
         except ClientError as error:
@@ -176,7 +145,7 @@ class Storage:
             log.warning("Access denied to bucket %s: cannot verify write access to %s", bucket, uri)
 
     def _s3_keys(self, uri: str) -> Iterator[str]:
-        bucket, prefix = _bucket_and_key(uri)
+        bucket, prefix = bucket_and_key(uri)
         with _explained("list", uri):
             for page in self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 yield from (
@@ -184,7 +153,7 @@ class Storage:
                 )
 
     def _write_s3(self, file: Path, uri: str) -> bool:
-        bucket, key = _bucket_and_key(uri)
+        bucket, key = bucket_and_key(uri)
         digest, size = _sha256(file), file.stat().st_size
         if self._known(bucket, key) == (digest, size):
             return False
@@ -234,11 +203,11 @@ class Folder:
 
     def names(self, prefix: str) -> Iterator[str]:
         """List the files whose names begin so; none where there is no such folder."""
-        if not _is_s3(self._uri):
-            root = _path(self._uri)
+        if not is_s3(self._uri):
+            root = local_path(self._uri)
             yield from (str(path.relative_to(root)) for path in (root / prefix).rglob("*.*") if path.is_file())
             return
-        bucket, key = _bucket_and_key(self._uri)
+        bucket, key = bucket_and_key(self._uri)
         folder = f"{key}/" if key else ""
         with _explained("list", f"{self._uri}/{prefix}"):
             pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder + prefix)
@@ -254,25 +223,25 @@ class Folder:
         """Write a file, whole or not at all."""
         uri = f"{self._uri}/{name}"
         with _explained("write", uri):
-            if _is_s3(uri):
-                bucket, key = _bucket_and_key(uri)
+            if is_s3(uri):
+                bucket, key = bucket_and_key(uri)
                 self._s3().put_object(Bucket=bucket, Key=key, Body=content, **self._encryption)
                 return
             with tempfile.NamedTemporaryFile() as file:
                 file.write(content)
                 file.flush()
-                _write_local(Path(file.name), _path(uri))
+                _write_local(Path(file.name), local_path(uri))
 
     def delete(self, name: str) -> bool:
         """Delete a file; return False where that is not allowed."""
         uri = f"{self._uri}/{name}"
         try:
             with _explained("delete", uri):
-                if _is_s3(uri):
-                    bucket, key = _bucket_and_key(uri)
+                if is_s3(uri):
+                    bucket, key = bucket_and_key(uri)
                     self._s3().delete_object(Bucket=bucket, Key=key)
                 else:
-                    _path(uri).unlink(missing_ok=True)
+                    local_path(uri).unlink(missing_ok=True)
         except BedrockFatalError:
             return False
         return True
@@ -300,29 +269,11 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
 def _missing(error: ClientError, uri: str) -> str:
     """Say what is missing; to a HEAD of an object, S3 does not say whether it is the object or its bucket."""
     of_bucket = error_code(error) == "NoSuchBucket" or error.operation_name == "HeadBucket"
-    return f"there is no bucket {_bucket_and_key(uri)[0]}" if of_bucket else "it does not exist"
-
-
-def _is_s3(uri: str) -> bool:
-    return uri.startswith("s3://")
-
-
-def _bucket_and_key(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
-def _path(uri: str) -> Path:
-    return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
-
-
-def _plain(uri: str) -> str:
-    """Return the one form of all the names of a place, without a slash at its end."""
-    return uri.rstrip("/") if _is_s3(uri) else str(_path(uri).resolve()).rstrip("/")
+    return f"there is no bucket {bucket_and_key(uri)[0]}" if of_bucket else "it does not exist"
 
 
 def _local_files(uri: str) -> Iterator[str]:
-    return (str(path) for path in _path(uri).rglob("*") if path.is_file())
+    return (str(path) for path in local_path(uri).rglob("*") if path.is_file())
 
 
 def _sha256(file: Path) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from airflow_bedrock.uris import bucket_and_key, is_s3
+
 _DOMAINS = {
     "aws": "console.aws.amazon.com",
     "aws-cn": "console.amazonaws.cn",
@@ -27,14 +29,14 @@ def s3_url(uri: str, job_arn: str) -> str:
     """Return the page of an S3 location, in the console of the job's partition and region."""
     _, partition, _, region, *_ = job_arn.split(":")
     domain = _DOMAINS.get(partition)
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(uri)
     return f"https://{domain}/s3/buckets/{bucket}?region={region}&prefix={quote(key)}" if domain else ""
 
 
 def object_url(uri: str, region: str) -> str:
     """Return the page of an S3 object, by the region of its bucket; empty for what is not on S3."""
-    if not uri.startswith("s3://"):
+    if not is_s3(uri):
         return ""
     partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    bucket, key = bucket_and_key(uri)
     return f"https://{_DOMAINS[partition]}/s3/object/{bucket}?region={region}&prefix={quote(key)}"

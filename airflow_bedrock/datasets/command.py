@@ -20,6 +20,7 @@ from airflow_bedrock.datasets.check_report import markdown, show
 from airflow_bedrock.datasets.checking import LISTED, check
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.rules import rules_for
+from airflow_bedrock.uris import bucket_and_key, bucket_of, is_s3
 
 _EPILOG = """\
 examples:
@@ -65,9 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, print the report, and return the exit code."""
     parts = {"training": arguments.data, "validation": arguments.validation, "test": arguments.test}
     names = {part: name for part, name in parts.items() if name}
-    bucket = arguments.data.removeprefix("s3://").partition("/")[0] if _is_s3(arguments.data) else None
     try:
-        rules = rules_for(arguments.model, arguments.method, bucket)
+        rules = rules_for(arguments.model, arguments.method, bucket_of(arguments.data))
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-bedrock-")))
             files = {part: fetched(name, folder / part) for part, name in names.items()}
@@ -89,25 +89,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def _is_s3(uri: str) -> bool:
-    return uri.startswith("s3://")
-
-
 def fetched(uri: str, copy: Path) -> Path:
     """Return the file; what is on S3 is copied first, so that it can be read by several processes.
 
     :raises OSError: it is not there, or cannot be read.
     """
-    if not _is_s3(uri):
+    if not is_s3(uri):
         if Path(uri).is_dir():
             raise DatasetError(f"{uri} is a folder. Name one file, as a customization job does")
         return Path(uri)
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
     try:
-        boto3.client("s3").download_file(bucket, key, str(copy))
+        boto3.client("s3").download_file(*bucket_and_key(uri), str(copy))
     except (BotoCoreError, ClientError) as error:
         raise OSError(str(error)) from error
     return copy

@@ -24,7 +24,8 @@ from airflow_bedrock.operators.arguments import Rule, member, named, optional, r
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.evaluation import copied, mapping, media_of, model, parameters_of, told
 from airflow_bedrock.operators.job_request import asker_of
-from airflow_bedrock.storage import Storage, join, place
+from airflow_bedrock.storage import Storage
+from airflow_bedrock.uris import file_uri, join, s3_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,13 +36,6 @@ if TYPE_CHECKING:
 
 _CREATE = "CreateModelInvocationJob"
 _KEPT_AT_ONCE = 5000
-
-
-def _s3(value: Any) -> str:
-    uri = place(value)
-    if not uri.startswith("s3://"):
-        raise ValueError("must be s3://bucket/key")
-    return uri
 
 
 _TAKEN = named(member("bedrock", _CREATE, "modelId", "the id of a model, or the ARN of a custom model or deployment"))
@@ -56,11 +50,11 @@ def _model(value: Any) -> str:
 
 
 _RULES: Mapping[str, Rule] = {
-    "test_data_uri": place,
+    "test_data_uri": file_uri,
     "model_id": _model,
     "role_arn": member("bedrock", _CREATE, "roleArn", "the ARN of a role"),
-    "output_uri": _s3,
-    "answers_uri": place,
+    "output_uri": s3_uri,
+    "answers_uri": file_uri,
     "job_name": text,
     "answers_days": whole(1),
     "max_records": optional(rendered(whole(1))),

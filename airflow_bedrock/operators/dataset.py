@@ -31,7 +31,8 @@ from airflow_bedrock.datasets import (
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, choice, flag, given, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.storage import Storage, join, lies_in, place, same
+from airflow_bedrock.storage import Storage
+from airflow_bedrock.uris import file_uri, join, lies_in, same
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401 - for the class's type
@@ -64,7 +65,7 @@ def _function(value: Any) -> Callable[[str], str]:
 _FRACTION = rendered(real(0, 1))
 _COUNT = optional(rendered(whole(1)))
 _RULES: Mapping[str, Rule] = {
-    "source_uri": optional(place),
+    "source_uri": optional(file_uri),
     "source_sql": optional(text),
     "source_conn_id": optional(named(text)),
     "customization_type": text,
@@ -79,7 +80,7 @@ _RULES: Mapping[str, Rule] = {
     "min_characters": rendered(whole(0)),
     "max_characters": _COUNT,
     "redact": optional(_function),
-    "output_uri": place,
+    "output_uri": file_uri,
     "base_model_id": optional(_text_or_empty),
     "record_format": given(choice(RecordFormat)),
     "prompt_field": text,

@@ -13,7 +13,8 @@ from airflow_bedrock.datasets import DatasetError
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, flag, optional, text
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.storage import Storage, place
+from airflow_bedrock.storage import Storage
+from airflow_bedrock.uris import bucket_of, file_uri
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401 - for the class's type
@@ -25,7 +26,7 @@ _NAMED = 5  # problems that the error names
 
 
 def _file(value: Any) -> str:
-    uri = place(value)
+    uri = file_uri(value)
     if uri.endswith("/"):
         raise ValueError("must be one file, as a customization job takes it")
     return uri
@@ -123,9 +124,8 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         }
         names = {part: uri for part, uri in parts.items() if uri}
         training = names["training"]
-        bucket = training.removeprefix("s3://").partition("/")[0] if training.startswith("s3://") else None
         try:
-            rules = rules_for(arguments["base_model_id"], arguments["customization_type"], bucket)
+            rules = rules_for(arguments["base_model_id"], arguments["customization_type"], bucket_of(training))
         except DatasetError as error:
             raise BedrockFatalError(f"Could not check {training}: {error}. Nothing was spent.") from error
         storage = Storage(lambda: self.hook.conn)

@@ -19,7 +19,8 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.evaluation import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.storage import Storage, join, place, same
+from airflow_bedrock.storage import Storage
+from airflow_bedrock.uris import file_uri, join, same
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -81,12 +82,12 @@ def _losses(value: Any) -> list[Mapping[str, Any]]:
 
 
 _RULES: Mapping[str, Rule] = {
-    "test_data_uri": place,
+    "test_data_uri": file_uri,
     "candidate_model_id": model,
     "baseline_model_id": model,
     "other_models": _models,
-    "output_uri": place,
-    "answers_uri": optional(place),
+    "output_uri": file_uri,
+    "answers_uri": optional(file_uri),
     "answers_days": whole(1),
     "max_records": optional(rendered(whole(1))),
     "max_tokens": rendered(whole(1)),

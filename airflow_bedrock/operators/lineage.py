@@ -8,6 +8,8 @@ from typing import Any
 from airflow.providers.common.compat.openlineage.facet import Dataset
 from airflow.providers.openlineage.extractors import OperatorLineage
 
+from airflow_bedrock.uris import bucket_and_key
+
 
 def customization_lineage(data_uris: Iterable[str], result: Mapping[str, Any]) -> OperatorLineage[Any, Any]:
     """Return the datasets of a job.
@@ -16,12 +18,7 @@ def customization_lineage(data_uris: Iterable[str], result: Mapping[str, Any]) -
 
     :param result: the job's result mapping; empty where the task did not wait for the model.
     """
-    inputs = [Dataset(namespace=f"s3://{bucket}", name=key or "/") for bucket, key in map(_split, data_uris)]
+    inputs = [Dataset(namespace=f"s3://{bucket}", name=key or "/") for bucket, key in map(bucket_and_key, data_uris)]
     arn = result.get("custom_model_arn")
     outputs = [Dataset(namespace=f"bedrock://{arn.split(':')[3]}", name=arn)] if arn else []
     return OperatorLineage(inputs=inputs, outputs=outputs)
-
-
-def _split(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key

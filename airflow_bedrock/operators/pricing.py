@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import ArgumentError
+from airflow_bedrock.uris import bucket_of
 
 if TYPE_CHECKING:
     from airflow_bedrock.datasets.checking import CheckReport
@@ -54,9 +55,9 @@ def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
     if log_uris(request) or not uris:
         raise BedrockFatalError(f"The records of invocation logs are not read before the job. {_KEPT}")
     names = {"training": uris[0], **({"validation": uris[1]} if len(uris) == 2 else {})}  # of several, none counts
-    bucket = uris[0].removeprefix("s3://").partition("/")[0]
+    method = request.get("customizationType", FINE_TUNING)
     try:
-        rules = rules_for(request["baseModelIdentifier"], request.get("customizationType", FINE_TUNING), bucket)
+        rules = rules_for(request["baseModelIdentifier"], method, bucket_of(uris[0]))
     except DatasetError as error:
         raise BedrockFatalError(f"The data was not checked: {error}. {_KEPT}") from error
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:

@@ -12,6 +12,7 @@ from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, real, text, whole
 from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.uris import bucket_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,7 +37,7 @@ def _optional(value: Any) -> str | None:
 
 def registry_uri_rule(value: Any) -> str:
     """Take the S3 prefix of a registry."""
-    if not isinstance(value, str) or not value.startswith("s3://") or not value.removeprefix("s3://").split("/")[0]:
+    if not isinstance(value, str) or not bucket_of(value):
         raise ValueError("must be s3://bucket/prefix; set it, or [bedrock] registry_uri in Airflow's configuration")
     return value
 

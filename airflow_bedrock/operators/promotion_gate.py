@@ -12,7 +12,8 @@ from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, named, optional, real, rendered, text
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.storage import Storage, place
+from airflow_bedrock.storage import Storage
+from airflow_bedrock.uris import file_uri
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -39,7 +40,7 @@ def _decision(value: Any) -> str:
 
 
 _RULES: Mapping[str, Rule] = {
-    "report_uri": named(place),
+    "report_uri": named(file_uri),
     "metric": optional(text),
     "minimum_gain": rendered(real(0)),
     "max_slice_loss": optional(rendered(real(0))),

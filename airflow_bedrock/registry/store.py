@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_bedrock.aws_errors import error_code
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.registry.register import Register
+from airflow_bedrock.uris import bucket_and_key, bucket_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,10 +33,10 @@ class RegisterStore:
     """
 
     def __init__(self, uri: str, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        if not uri.startswith("s3://") or not bucket:
+        if not bucket_of(uri):
             raise BedrockFatalError(f"registry_uri must be s3://bucket/prefix; got {uri!r}. Nothing was changed.")
-        self._bucket, self._prefix = bucket, f"{prefix.rstrip('/')}/".lstrip("/")
+        self._bucket, prefix = bucket_and_key(uri)
+        self._prefix = f"{prefix.rstrip('/')}/".lstrip("/")
         self._s3 = s3
         self._encryption: dict[str, Any] = (
             {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}

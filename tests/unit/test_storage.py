@@ -11,7 +11,8 @@ import pytest
 from botocore.stub import Stubber
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.storage import Storage, lies_in, place, same
+from airflow_bedrock.storage import Storage
+from airflow_bedrock.uris import file_uri, lies_in, same
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ file://host/x
 @pytest.mark.parametrize("uri", PLACES.split("\n")[1:-1])
 def test_places(uri: str) -> None:
     """What names a file or a folder on S3 or on the disk is taken as it is."""
-    assert place(uri) == uri
+    assert file_uri(uri) == uri
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_places(uri: str) -> None:
 def test_what_is_no_place(uri: Any) -> None:
     """Anything else is refused, with what to write instead."""
     with pytest.raises(ValueError, match="must be s3://bucket/key, file:///path, or a path on the local disk"):
-        place(uri)
+        file_uri(uri)
 
 
 def test_same_and_lies_in(tmp_path: Path) -> None:

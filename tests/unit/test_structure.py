@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_bedrock"
 
-FACTS = {"_lazy", "aws_errors", "base_models", "cli", "prices", "shapes", ""}  # what all may know; "" is the version
+# What all may know; "" is the version.
+FACTS = {"_lazy", "aws_errors", "base_models", "cli", "prices", "shapes", "uris", ""}
 FOR_TASKS = {*FACTS, "compat", "configuration", "exceptions"}
 CORE = {"customization", *FOR_TASKS}
 ENGINE = {"jobs", *CORE}

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from airflow_bedrock.base_models import Method
 from airflow_bedrock.datasets.rules.record import Media, Problem, Record
+from airflow_bedrock.uris import bucket_and_key, bucket_of, is_s3
 
 
 def limit_problems(
@@ -89,11 +90,10 @@ def _media(method: Method, takes: Sequence[str], media: Sequence[Media]) -> Iter
 
 def _place(method: Method, media: Media, bucket: str | None) -> Iterator[Problem]:
     kind, uri = media.kind, media.uri
-    found, _, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://"):
+    if not is_s3(uri):
         yield Problem("media-uri", media.where, f"Invalid record: the {kind} {uri} is not in Amazon S3.")
         return
-    if method.media_uri is not None and not re.fullmatch(method.media_uri, f"{found}/{key}"):
+    if method.media_uri is not None and not re.fullmatch(method.media_uri, "/".join(bucket_and_key(uri))):
         yield Problem(
             "media-uri",
             media.where,
@@ -104,6 +104,6 @@ def _place(method: Method, media: Media, bucket: str | None) -> Iterator[Problem
     if formats and media.format and media.format.lower() not in formats:
         message = f"Invalid record: the {kind} {uri} is {media.format}; it must be {', '.join(formats)}."
         yield Problem("media-format", media.where, message)
-    if method.media_in_bucket and bucket is not None and found != bucket:
+    if method.media_in_bucket and bucket is not None and bucket_of(uri) != bucket:
         message = f"Invalid record: the {kind} {uri} is not in the bucket {bucket}."
         yield Problem("media-bucket", media.where, message)

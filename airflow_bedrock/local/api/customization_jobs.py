@@ -18,7 +18,8 @@ from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
 from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.events import described, tell_of_job
-from airflow_bedrock.local.work.s3 import region_of, split_uri
+from airflow_bedrock.local.work.s3 import region_of
+from airflow_bedrock.uris import bucket_and_key
 
 
 def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def _check_buckets(bedrock: Bedrock, request: Mapping[str, Any]) -> None:
     logs = training.get("invocationLogsConfig", {}).get("invocationLogSource", {})
     validators = request.get("validationDataConfig", {}).get("validators", [])
     uris = [one.get("s3Uri") for one in (training, logs, *validators, request["outputDataConfig"])]
-    for bucket in sorted({split_uri(uri)[0] for uri in uris if uri}):
+    for bucket in sorted({bucket_and_key(uri)[0] for uri in uris if uri}):
         if (region := region_of(s3, bucket)) not in (None, bedrock.region):
             raise invalid(
                 f"The Amazon S3 bucket {bucket} is in {region}, and the job in {bedrock.region}: "

@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
-from airflow_bedrock.local.work.s3 import split_uri, unreadable
+from airflow_bedrock.local.work.s3 import unreadable
+from airflow_bedrock.uris import bucket_and_key
 
 ARCHITECTURES = (
     "GPTBigCodeForCausalLM",
@@ -81,7 +82,7 @@ class Checkpoint:
     def __init__(self, bedrock: Bedrock, uri: str, role_arn: str | None, for_arn: str) -> None:
         self._s3 = bedrock.client("s3")
         self._uri = uri.rstrip("/")
-        self._bucket, folder = split_uri(self._uri + "/")
+        self._bucket, folder = bucket_and_key(self._uri + "/")
         role = Role(bedrock, role_arn, for_arn) if role_arn else None
         if role and not (role.may_list(uri) and role.may_read(f"{self._uri}/config.json")):
             raise unreadable(uri)
@@ -155,7 +156,7 @@ class Checkpoint:
             raise DataError(f"{name} was not found at {self._uri}")
 
     def _read(self, name: str, first: int, last: int) -> bytes:
-        key = split_uri(f"{self._uri}/{name}")[1]
+        key = bucket_and_key(f"{self._uri}/{name}")[1]
         answer = self._s3.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={first}-{last}")
         with answer["Body"] as body:
             content: bytes = body.read()

@@ -18,11 +18,11 @@ from airflow_bedrock.local.work.s3 import (
     check_writable,
     read_folder,
     read_lines,
-    split_uri,
     unlistable,
     unreadable,
     unwritable,
 )
+from airflow_bedrock.uris import bucket_and_key
 
 
 class Data:
@@ -64,8 +64,8 @@ class Data:
         if not self._role.may_read(uri):
             raise unreadable(uri)
         if not self._role.may_list(uri):
-            raise unlistable(split_uri(uri)[0])
-        rules = Rules(self._method, self._takes, split_uri(uri)[0])
+            raise unlistable(bucket_and_key(uri)[0])
+        rules = Rules(self._method, self._takes, bucket_and_key(uri)[0])
         return read_records(read_lines(self._s3, uri, max_bytes), uri, rules, self._media)
 
     def _logs(self, config: dict[str, Any]) -> Iterator[Record]:

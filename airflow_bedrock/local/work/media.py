@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock.base_models import Method
 from airflow_bedrock.datasets.rules import Media, Problem, Record, kinds_problem, media_size_problem
-from airflow_bedrock.local.work.s3 import split_uri
+from airflow_bedrock.uris import bucket_and_key
 
 
 class MediaCheck:
@@ -33,7 +33,7 @@ class MediaCheck:
         return kinds_problem(self._kinds) or next(filter(None, objects), None)
 
     def _object_problem(self, media: Media) -> Problem | None:
-        bucket, key = split_uri(media.uri)
+        bucket, key = bucket_and_key(media.uri)
         message = f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}."
         unreadable = Problem("media-access", media.where, message)
         if not self._may_read(media.uri):

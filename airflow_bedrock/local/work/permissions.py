@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.policies import Decision, decide, trusts
-from airflow_bedrock.local.work.s3 import split_uri
+from airflow_bedrock.uris import bucket_and_key
 
 SERVICE = "bedrock.amazonaws.com"
 
@@ -54,10 +54,10 @@ class Role:
 
     def may_list(self, uri: str) -> bool:
         """Whether it may list the bucket of an object."""
-        bucket, key = split_uri(uri)
+        bucket, key = bucket_and_key(uri)
         return self.may("s3:ListBucket", f"arn:aws:s3:::{bucket}", **{"s3:prefix": key})
 
 
 def _arn(uri: str) -> str:
-    bucket, key = split_uri(uri)
+    bucket, key = bucket_and_key(uri)
     return f"arn:aws:s3:::{bucket}/{key}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from airflow_bedrock.datasets.rules import OF_THE_FORM, Problem, Record, Rules
+from airflow_bedrock.uris import bucket_and_key
 
 
 class DataError(Exception):
@@ -39,7 +40,7 @@ def _told(problem: Problem, rules: Rules, file: str, number: int) -> str:
             f"{problem.message}"
         )
     if problem.rule in OF_THE_FORM:
-        key = file.removeprefix("s3://").partition("/")[2]
+        key = bucket_and_key(file)[1]
         return (
             f"Input data at {key} must follow '{rules.form.shape}' format. Line {number}: {problem.message} - at "
             f"`{problem.where}`"

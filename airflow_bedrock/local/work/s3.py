@@ -10,15 +10,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local.work.records import DataError
+from airflow_bedrock.uris import bucket_and_key
 
 MAX_UNPACKED = 1 << 30
 """Bytes of a file once its gzip is unpacked; AWS's own logs have some megabytes."""
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Split ``s3://bucket/key`` into bucket and key."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
 
 
 def region_of(s3: Any, bucket: str) -> str | None:
@@ -35,7 +30,7 @@ def read_lines(s3: Any, uri: str, max_bytes: int | None = None) -> Iterator[byte
     :param max_bytes: the greatest size that the object may have.
     :raises DataError: when it cannot be read, or is too large.
     """
-    bucket, key = split_uri(uri)
+    bucket, key = bucket_and_key(uri)
     try:
         answer = s3.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
@@ -52,7 +47,7 @@ def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
 
     :raises DataError: when there is none, or one cannot be read.
     """
-    bucket, prefix = split_uri(uri)
+    bucket, prefix = bucket_and_key(uri)
     try:
         pages = list(s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
     except ClientError as error:
@@ -70,7 +65,7 @@ def check_writable(s3: Any, uri: str) -> None:
 
     :raises DataError: when they cannot.
     """
-    bucket, folder = split_uri(uri)
+    bucket, folder = bucket_and_key(uri)
     key = probe_key(folder)
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=b"")
@@ -86,7 +81,7 @@ def probe_key(folder: str) -> str:
 
 def unreadable(uri: str) -> DataError:
     """Return the service's error for an object that cannot be read."""
-    bucket, key = split_uri(uri)
+    bucket, key = bucket_and_key(uri)
     return DataError(f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}")
 
 
@@ -97,7 +92,7 @@ def unlistable(bucket: str) -> DataError:
 
 def unwritable(uri: str) -> DataError:
     """Return the service's error for a folder that cannot be written to."""
-    bucket, folder = split_uri(uri)
+    bucket, folder = bucket_and_key(uri)
     return DataError(
         f"Amazon S3 perms missing (PutObject): Could not validate PutObject permissions to access S3 bucket: "
         f"{bucket} at key {probe_key(folder)}"
@@ -106,12 +101,12 @@ def unwritable(uri: str) -> DataError:
 
 def write(s3: Any, uri: str, content: bytes, content_type: str) -> None:
     """Write an object."""
-    bucket, key = split_uri(uri)
+    bucket, key = bucket_and_key(uri)
     s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
 
 
 def _unpacked(s3: Any, uri: str) -> Iterator[bytes]:
-    bucket, key = split_uri(uri)
+    bucket, key = bucket_and_key(uri)
     left = MAX_UNPACKED
     try:
         with s3.get_object(Bucket=bucket, Key=key)["Body"] as body, gzip.GzipFile(fileobj=body) as file:

@@ -1,0 +1,75 @@
+"""URIs of files and folders: ``s3://bucket/key``, ``file:///path``, or a plain path. Nothing is read or written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+_FILE_URI = re.compile(
+    r"s3://[a-zA-Z0-9._-]+(/.*)?"  # what botocore takes for the name of a bucket
+    r"|file:(//(localhost)?/.*|(?!//).+)"
+    r"|(?![a-zA-Z][a-zA-Z0-9+.-]*:).+"  # a path, which begins with no scheme
+)
+
+
+def file_uri(value: object) -> str:
+    """Return a URI, if it can be one of a file or a folder.
+
+    :raises ValueError: says what it must be.
+    """
+    if not isinstance(value, str) or value == "None" or value != value.strip() or not _FILE_URI.fullmatch(value):
+        raise ValueError("must be s3://bucket/key, file:///path, or a path on the local disk")
+    return value
+
+
+def s3_uri(value: object) -> str:
+    """Return a URI, if it can be one of an object or a prefix on S3.
+
+    :raises ValueError: says what it must be.
+    """
+    uri = file_uri(value)
+    if not is_s3(uri):
+        raise ValueError("must be s3://bucket/key")
+    return uri
+
+
+def is_s3(uri: str) -> bool:
+    """Whether the URI is one of S3."""
+    return uri.startswith("s3://")
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """Split ``s3://bucket/key``; the key may be empty."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def bucket_of(uri: str) -> str | None:
+    """Return the bucket of a file on S3; None for one on the local disk."""
+    return bucket_and_key(uri)[0] if is_s3(uri) else None
+
+
+def local_path(uri: str) -> Path:
+    """Return the path of a file on the local disk."""
+    return Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else Path(uri)
+
+
+def same(uri: str, other: str) -> bool:
+    """Whether both name the same file."""
+    return _plain(uri) == _plain(other)
+
+
+def lies_in(uri: str, folder: str) -> bool:
+    """Whether a file or folder is the folder itself, or anywhere below it."""
+    return f"{_plain(uri)}/".startswith(f"{_plain(folder)}/")
+
+
+def join(uri: str, name: str) -> str:
+    """Return the URI of a file in the folder that ``uri`` names."""
+    return f"{uri.rstrip('/')}/{name}"
+
+
+def _plain(uri: str) -> str:
+    """Return the one form of all the names of a file or folder, without a slash at its end."""
+    return uri.rstrip("/") if is_s3(uri) else str(local_path(uri).resolve()).rstrip("/")
