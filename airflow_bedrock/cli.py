@@ -15,6 +15,10 @@ _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 _COMMANDS = {
     "check": ("airflow_bedrock.datasets.command", "check training data for a base model before a job is paid for"),
     "estimate": ("airflow_bedrock.datasets.estimate_command", "estimate what a customization job will cost"),
+    "prepare": (
+        "airflow_bedrock.operators.prepare_command",
+        "make training data for a base model from any records",
+    ),
     "jobs": (
         "airflow_bedrock.jobs.command",
         "list the running jobs of this Airflow; stop those that no task waits for",

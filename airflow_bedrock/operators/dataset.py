@@ -95,6 +95,10 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
+class UnfitDataError(BedrockFatalError):
+    """The data can be read, and must not be trained on; nothing was written."""
+
+
 class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     """Make training, validation and test files from what people have, in the record format of the base model.
 
@@ -259,6 +263,16 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         :raises BedrockFatalError: the data or the settings are not such that a job could be made from them.
         :raises BedrockError: the storage failed in a way that may pass.
         """
+        made, _ = self.prepare()
+        return outputs(made)
+
+    def prepare(self) -> tuple[dict[str, Any], PreparationReport]:
+        """Prepare the data; return where it is, and what became of the records.
+
+        :raises UnfitDataError: the data must not be trained on.
+        :raises BedrockFatalError: the data cannot be read, or the settings are wrong.
+        :raises BedrockError: the storage failed in a way that may pass.
+        """
         arguments = self._arguments(_RULES, _conflicts).checked()
         storage = Storage(lambda: self.hook.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as scratch:
@@ -272,7 +286,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
                     f"Could not prepare {_named(arguments)}: {error}. Nothing was written."
                 ) from error
             self._check(report, settings, arguments)
-            return self._publish(storage, report, folder, {**described, "parameters": _parameters(arguments)})
+            described |= {"parameters": _parameters(arguments)}
+            return self._publish(storage, report, folder, described), report
 
     def _sources(
         self, storage: Storage, arguments: Mapping[str, Any], folder: Path
@@ -323,7 +338,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         self.log.info("Read %d records of %s: %s", report.read, _named(arguments), _counts(report))
         problems = report.problems(settings, arguments["max_dropped_fraction"])
         if problems:
-            raise BedrockFatalError(
+            raise UnfitDataError(
                 f"The data of {_named(arguments)} was not written, and nothing was paid for: {'; '.join(problems)}."
             )
 
@@ -340,7 +355,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
             "report": report,
             "digest": report.digest,
         }
-        result = {
+        return {
             "training_data_uri": uris.get(Split.TRAIN),
             "validation_data_uri": uris.get(Split.VALIDATION),
             "test_data_uri": uris.get(Split.TEST),
@@ -349,7 +364,6 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
             "counts": _counts(report),
             "digest": report.digest,
         }
-        return outputs(result)
 
     def _put(self, storage: Storage, file: Path) -> str:
         uri = join(self.output_uri, file.name)

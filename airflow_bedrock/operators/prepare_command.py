@@ -1,0 +1,134 @@
+"""Prepare training data for a base model: read any shape, drop what it would not take, deduplicate, choose, split.
+
+It does what BedrockDatasetPreparationOperator does, and writes the same files with the same manifest; no Airflow has to
+run. S3 is read and written with boto3's own credentials. The exit code is 0 where the files are written, 1 where the
+data must not be trained on, and 2 where it cannot be read or an option is wrong; then nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.base_models import FINE_TUNING
+from airflow_bedrock.cli import results, table
+from airflow_bedrock.datasets import OnConflict, PreparationReport, RecordFormat, Split
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator, UnfitDataError
+
+_EPILOG = """\
+examples:
+  airflow-bedrock prepare tickets.csv --output prepared --model amazon.nova-micro-v1:0 --prompt-field question
+  airflow-bedrock prepare s3://bucket/raw/ --output s3://bucket/datasets/1 --model amazon.nova-micro-v1:0
+  airflow-bedrock prepare people.parquet --source-sql "SELECT * FROM source WHERE stars > 3" --output prepared \\
+    --model amazon.nova-micro-v1:0 --prompt-field "Context: {context} Question: {question}" --max-records 5000
+"""
+_OPTIONS = {
+    "source-sql": ("SQL", "a query of DuckDB over the files, which are its table source"),
+    "prompt-field": ("NAME", "the field with the prompt, or a template over fields (default: prompt)"),
+    "completion-field": ("NAME", "the same for the completion (default: completion)"),
+    "system-prompt": ("TEXT", "of every record that has none of its own"),
+    "group-field": ("NAME", "records that agree in this field stay in one split"),
+    "validation-fraction": ("X", "of the records for validation (default: 0.1)"),
+    "test-fraction": ("X", "of the records held out (default: 0.1)"),
+    "seed": ("TEXT", "another seed is another split and another sample"),
+    "time-field": ("NAME", "with --test-after: the field with a record's time"),
+    "test-after": ("TIME", "hold out the records of this time and later; --test-fraction must be 0"),
+    "near-duplicate-threshold": ("X", "of questions as alike as this, 0 to 1, keep the first"),
+    "max-records": ("N", "take a sample of so many"),
+    "max-records-per-class": ("N", "no more with the same completion"),
+    "max-records-per-group": ("N", "no more of the same group"),
+    "min-characters": ("N", "of prompt and completion together"),
+    "max-characters": ("N", "of prompt and completion together"),
+    "max-dropped-fraction": ("X", "more records than this that cannot be used fail (default: 0.05)"),
+    "kms-key-id": ("KEY", "encrypts what is written to S3 (default: the bucket's)"),
+}
+"""Those parameters of the operator that are handed on as they are: it says what is wrong with them."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("source_uri", metavar="PATH|s3://…", help="one file, or a folder with a slash at its end")
+    parser.add_argument("--output", required=True, dest="output_uri", metavar="PATH|s3://…", help="a folder")
+    parser.add_argument("--model", dest="base_model_id", metavar="ID", help="id or ARN of the base model")
+    parser.add_argument(
+        "--method",
+        dest="customization_type",
+        default=FINE_TUNING,
+        type=str.upper,
+        metavar="TYPE",
+        help="the customizationType, such as DISTILLATION (default: %(default)s)",
+    )
+    formats = [one.value for one in RecordFormat]
+    parser.add_argument("--record-format", choices=formats, help="for an unknown model, or without --model")
+    for name, (metavar, help_) in _OPTIONS.items():
+        parser.add_argument(f"--{name}", metavar=metavar, help=help_)
+    parser.add_argument(
+        "--on-conflict",
+        choices=[one.value for one in OnConflict],
+        help="which of the records that ask the same and answer differently is kept (default: first)",
+    )
+    parser.add_argument("--balance-classes", action="store_true", help="as many of each completion as of the rarest")
+    parser.add_argument(
+        "--redact",
+        type=_function,
+        metavar="MODULE:NAME",
+        help="a function that is given each text and returns what to write; common: the common patterns",
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
+
+
+def _function(name: str) -> Callable[[str], str]:
+    where = "airflow_bedrock.datasets.redaction:redact_common_patterns" if name == "common" else name
+    try:
+        found: Callable[[str], str] = resolve_name(where)
+    except (AttributeError, ImportError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"cannot import {where}: {error}") from None
+    return found
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare, say what became of the records, and return the exit code."""
+    options = {name: value for name, value in vars(arguments).items() if value is not None and name != "format"}
+    try:
+        operator = BedrockDatasetPreparationOperator(task_id="prepare", aws_conn_id=None, **options)
+        made, report = operator.prepare()
+    except UnfitDataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except (BedrockError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if arguments.format == "json":
+        results().write(msgspec.json.format(msgspec.json.encode({**made, "report": report})).decode() + "\n")
+    else:
+        results().write(_told(made, report))
+    return 0
+
+
+def _told(made: dict[str, Any], report: PreparationReport) -> str:
+    uris = {"train": "training_data_uri", "validation": "validation_data_uri", "test": "test_data_uri"}
+    splits = [(one.value, f"{report.records(one):,}", made[uris[one.value]] or "not written") for one in Split]
+    lost = {
+        **report.dropped,
+        "the same question and answer as another record": report.duplicates,
+        "another answer to the same question": report.conflicts,
+        "much the same question as an earlier record": report.near_duplicates,
+        "more than were wanted": report.not_chosen,
+    }
+    left_out = [(rule, f"{count:,}") for rule, count in lost.items() if count]
+    return "\n".join(
+        [
+            f"{report.read:,} records read.\n",
+            table(("SPLIT", "RECORDS", "FILE"), splits),
+            *([table(("LEFT OUT", "RECORDS"), left_out)] if left_out else []),
+            f"Manifest: {made['manifest_uri']}\nDigest: {made['digest']}\n",
+        ]
+    )
