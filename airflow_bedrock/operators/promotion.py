@@ -7,25 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_bedrock import configuration
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, member, named, real, text, whole
-from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.uris import bucket_of
+from airflow_bedrock.operators.arguments import Rule, member, real, text
+from airflow_bedrock.operators.registry import RULES, RegistryOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.hooks import BedrockModelRegistryHook  # noqa: F401 - for the class's type
     from airflow_bedrock.registry.register import ModelVersion, Register
 
-NAME = member(
-    "bedrock",
-    "CreateCustomModelDeployment",
-    "modelDeploymentName",
-    "1 to 63 letters and digits, with single dashes or underscores between them",
-)
 _MODEL = member("bedrock", "CreateCustomModelDeployment", "modelArn", "the ARN of a custom model")
 SMOKE_TEST = {"prompt": "Answer with one word.", "expect": r"\S"}
 
@@ -33,13 +24,6 @@ SMOKE_TEST = {"prompt": "Answer with one word.", "expect": r"\S"}
 def _optional(value: Any) -> str | None:
     """Return a text; None for one that is empty, and for what a template renders that finds nothing."""
     return text(value) if value not in (None, "", "None") else None
-
-
-def registry_uri_rule(value: Any) -> str:
-    """Take the S3 prefix of a registry."""
-    if not isinstance(value, str) or not bucket_of(value):
-        raise ValueError("must be s3://bucket/prefix; set it, or [bedrock] registry_uri in Airflow's configuration")
-    return value
 
 
 def _smoke_test(value: Any) -> Mapping[str, str]:
@@ -53,22 +37,19 @@ def _smoke_test(value: Any) -> Mapping[str, str]:
 
 
 _RULES: Mapping[str, Rule] = {
-    "deployment_name": named(NAME),
+    **RULES,
     "model_arn": _MODEL,
     "period": _optional,
-    "registry_uri": registry_uri_rule,
     "smoke_test": _smoke_test,
     "job_arn": _optional,
     "dataset": _optional,
     "evaluation": _optional,
     "approved_by": _optional,
     "lease": real(0, between=True),
-    "waiter_delay": real(0, between=True),
-    "waiter_max_attempts": whole(1),
 }
 
 
-class BedrockPromoteModelOperator(AwsOperator["BedrockModelRegistryHook"]):
+class BedrockPromoteModelOperator(RegistryOperator):
     """Let a custom model serve behind a stable deployment, in the place of the champion.
 
     The task writes its intent into the registry, lets the deployment serve the model (UpdateCustomModelDeployment; a
@@ -100,53 +81,39 @@ class BedrockPromoteModelOperator(AwsOperator["BedrockModelRegistryHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockModelRegistryHook"
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
-        "deployment_name",
+        *RegistryOperator.template_fields,
         "model_arn",
         "period",
-        "registry_uri",
         "smoke_test",
         "job_arn",
         "dataset",
         "evaluation",
         "approved_by",
-        "kms_key_id",
     )
 
     def __init__(
         self,
         *,
-        deployment_name: str,
         model_arn: str,
         period: str | None = None,
-        registry_uri: str | None = None,
         smoke_test: Mapping[str, str] | None = None,
         job_arn: str | None = None,
         dataset: str | None = None,
         evaluation: str | None = None,
         approved_by: str | None = None,
         lease: float = 3600,
-        kms_key_id: str | None = None,
-        waiter_delay: float = 30,
-        waiter_max_attempts: int = 120,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.deployment_name = deployment_name
         self.model_arn = model_arn
         self.period = period
-        self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
         self.smoke_test = smoke_test if smoke_test is not None else SMOKE_TEST
         self.job_arn = job_arn
         self.dataset = dataset
         self.evaluation = evaluation
         self.approved_by = approved_by
         self.lease = lease
-        self.kms_key_id = kms_key_id
-        self.waiter_delay = waiter_delay
-        self.waiter_max_attempts = waiter_max_attempts
         self._arguments(_RULES).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -174,10 +141,6 @@ class BedrockPromoteModelOperator(AwsOperator["BedrockModelRegistryHook"]):
         except NotPromotedError as error:
             raise AirflowSkipException(str(error)) from error
         return self._announced(context, after, before)
-
-    @property
-    def _hook_parameters(self) -> dict[str, Any]:
-        return {**super()._hook_parameters, "registry_uri": self.registry_uri, "kms_key_id": self.kms_key_id}
 
     def _version(self, given: Mapping[str, Any], context: Context) -> ModelVersion:
         from airflow_bedrock.registry.register import ModelVersion

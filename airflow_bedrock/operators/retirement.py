@@ -8,31 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
 from airflow_bedrock.operators.arguments import Rule, flag, named, real, text, whole
-from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.operators.promotion import NAME, registry_uri_rule
+from airflow_bedrock.operators.registry import RULES, RegistryOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.hooks import BedrockModelRegistryHook  # noqa: F401 - for the class's type
     from airflow_bedrock.registry.retirement import Plan
 
 
 _RULES: Mapping[str, Rule] = {
-    "deployment_name": named(NAME),
+    **RULES,
     "custom_model_name": named(text),
     "models_dag_id": named(text),
-    "registry_uri": registry_uri_rule,
     "keep_last": whole(0),
     "keep_rollbacks": whole(1),
     "keep_younger_than": real(0),
     "delete": flag,
-    "waiter_delay": real(0, between=True),
-    "waiter_max_attempts": whole(1),
 }
 
 
-class BedrockRetireModelsOperator(AwsOperator["BedrockModelRegistryHook"]):
+class BedrockRetireModelsOperator(RegistryOperator):
     """Say which custom models of a line nobody needs and what they cost a month; with ``delete``, delete them.
 
     Only models count that a task of the DAG has made, by their tags (``tag_resources=True``), under the name. Of them
@@ -66,15 +61,11 @@ class BedrockRetireModelsOperator(AwsOperator["BedrockModelRegistryHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockModelRegistryHook"
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
-        "deployment_name",
+        *RegistryOperator.template_fields,
         "custom_model_name",
         "models_dag_id",
-        "registry_uri",
         "delete",
-        "kms_key_id",
     )
 
     def __init__(
@@ -83,28 +74,19 @@ class BedrockRetireModelsOperator(AwsOperator["BedrockModelRegistryHook"]):
         deployment_name: str,
         custom_model_name: str | None = None,
         models_dag_id: str | None = None,
-        registry_uri: str | None = None,
         keep_last: int = 3,
         keep_rollbacks: int = 1,
         keep_younger_than: float = 24 * 60 * 60,
         delete: bool | str = False,
-        kms_key_id: str | None = None,
-        waiter_delay: float = 30,
-        waiter_max_attempts: int = 120,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.deployment_name = deployment_name
+        super().__init__(deployment_name=deployment_name, **kwargs)
         self.custom_model_name = custom_model_name if custom_model_name is not None else deployment_name
         self.models_dag_id = models_dag_id if models_dag_id is not None else self.dag_id
-        self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
         self.keep_last = keep_last
         self.keep_rollbacks = keep_rollbacks
         self.keep_younger_than = keep_younger_than
         self.delete = delete
-        self.kms_key_id = kms_key_id
-        self.waiter_delay = waiter_delay
-        self.waiter_max_attempts = waiter_max_attempts
         self._arguments(_RULES).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -132,10 +114,6 @@ class BedrockRetireModelsOperator(AwsOperator["BedrockModelRegistryHook"]):
             given["deployment_name"], delay=given["waiter_delay"], max_polls=given["waiter_max_attempts"], **retirer
         )
         return self._told(plan, dry_run=False)
-
-    @property
-    def _hook_parameters(self) -> dict[str, Any]:
-        return {**super()._hook_parameters, "registry_uri": self.registry_uri, "kms_key_id": self.kms_key_id}
 
     def _told(self, plan: Plan, *, dry_run: bool) -> dict[str, Any]:
         from airflow_bedrock.prices import prices

@@ -7,18 +7,18 @@ model gets a deployment of its own, and the register points to the one that serv
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import is_transient
+from airflow_bedrock.aws_errors import error_code
 from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.jobs.waiting import wait_for
 from airflow_bedrock.registry.register import Register
 
 
@@ -95,22 +95,15 @@ class Deployments:
 
     def _settled(self, identifier: str) -> Seen | None:
         """Return the deployment when it is neither being made nor updated; None where there is none."""
-        polls = 0
-        while True:
-            with explained(f"read deployment {identifier}"):
-                found = self.service.get(identifier)
-            if found is None or found.outcome is Outcome.SUCCEEDED:
-                return found
-            if found.outcome is not Outcome.RUNNING:
-                raise BedrockFatalError(DEPLOYMENT.failure_message(found))
-            polls += 1
-            if polls >= self.max_polls:
-                break
-            time.sleep(self.delay)
-        raise BedrockError(
-            f"Deployment {found.arn} is still {found.status} after {polls} polls, {self.delay:g} s apart. It goes on, "
-            "and costs nothing while it is not called; another try of this task waits again."
-        )
+        with explained(f"read deployment {identifier}"):
+            found = self.service.get(identifier)
+            if found is not None and found.outcome is Outcome.RUNNING:
+                found = wait_for(
+                    self.service, found.arn, delay=self.delay, max_polls=self.max_polls, no_response_timeout=0
+                )
+        if found is not None and found.outcome is not Outcome.SUCCEEDED:
+            raise BedrockFatalError(DEPLOYMENT.failure_message(found))
+        return found
 
 
 @contextmanager
@@ -119,8 +112,8 @@ def explained(doing: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        kind = BedrockError if is_transient(error) or "Conflict" in str(error) else BedrockFatalError
-        raise kind(f"Could not {doing}: {error}") from error
+        in_conflict = isinstance(error, ClientError) and error_code(error) == "ConflictException"
+        raise (BedrockError if in_conflict else kind_of(error))(f"Could not {doing}: {error}") from error
 
 
 def name_for(name: str, model_arn: str) -> str:

@@ -46,7 +46,7 @@ class Line:
     def promoter(self) -> Promoter:
         return Promoter(
             store=self._store(),
-            deployments=self._deployments(),
+            deployments=self.deployments(),
             smoke_test=self._smoke_test,
             now=self.now,
         )
@@ -66,7 +66,7 @@ class Line:
         return Retirer(
             store=self._store(),
             hook=self.world.hook(),
-            deployments=self._deployments(),
+            deployments=self.deployments(),
             environment="test",
             dag_id="retrain",
             model_name=NAME,
@@ -90,7 +90,7 @@ class Line:
         world: Any = self.world
         return RegisterStore("s3://bucket/registry", lambda: world)
 
-    def _deployments(self) -> Deployments:
+    def deployments(self) -> Deployments:
         return Deployments(self.world.service(), delay=0, max_polls=3)
 
     def _smoke_test(self, deployment_arn: str) -> None:

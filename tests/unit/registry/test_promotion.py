@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.registry.register import NotPromotedError, kept, start_of
 from tests.unit.registry.lines import BAD, NAME, Line
-from tests.unit.registry.world import Killed
+from tests.unit.registry.world import Killed, refused
 
 
 @pytest.fixture(params=[True, False], ids=["in place", "by pointer"])
@@ -47,6 +47,29 @@ def test_a_model_that_fails_its_smoke_test_gives_its_place_back(line: Line) -> N
     assert line.serving == "m1"
     with pytest.raises(NotPromotedError, match="smoke test"):
         line.promote(BAD, 2)
+
+
+def test_a_throttled_poll_does_not_end_the_wait(line: Line) -> None:
+    """Of a deployment that is being made: the service answers again later."""
+    line.promote("m1", 1)
+    [deployment] = line.world.deployments.values()
+    deployment["status"] = "Creating"
+
+    def throttle() -> None:
+        deployment["status"] = "Active"
+        raise refused("ThrottlingException", "GetCustomModelDeployment")
+
+    line.world.before[line.world.calls + 2] = throttle
+    assert line.deployments().serving(line.register) == "m1"
+
+
+def test_a_deployment_that_is_never_ready_ends_the_task(line: Line) -> None:
+    """After ``waiter_max_attempts`` polls; another try waits again."""
+    line.promote("m1", 1)
+    [deployment] = line.world.deployments.values()
+    deployment["status"] = "Creating"
+    with pytest.raises(BedrockError, match=r"is still Creating after 3 polls.*costs nothing while it is not called"):
+        line.deployments().serving(line.register)
 
 
 def test_a_model_that_cannot_be_deployed_stands_in_no_others_way(line: Line) -> None:

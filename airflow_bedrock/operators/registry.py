@@ -1,0 +1,63 @@
+"""What the operators of the registry have in common: a line of models, where its register is, and how to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock import configuration
+from airflow_bedrock.operators.arguments import Rule, member, named, real, whole
+from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.uris import bucket_of
+
+if TYPE_CHECKING:
+    from airflow_bedrock.hooks import BedrockModelRegistryHook  # noqa: F401 - for the class's type
+
+
+def _registry_uri(value: Any) -> str:
+    if not isinstance(value, str) or not bucket_of(value):
+        raise ValueError("must be s3://bucket/prefix; set it, or [bedrock] registry_uri in Airflow's configuration")
+    return value
+
+
+RULES: Mapping[str, Rule] = {
+    "deployment_name": named(
+        member(
+            "bedrock",
+            "CreateCustomModelDeployment",
+            "modelDeploymentName",
+            "1 to 63 letters and digits, with single dashes or underscores between them",
+        )
+    ),
+    "registry_uri": _registry_uri,
+    "waiter_delay": real(0, between=True),
+    "waiter_max_attempts": whole(1),
+}
+
+
+class RegistryOperator(AwsOperator["BedrockModelRegistryHook"]):
+    """An operator on a line of models; its parameters are described where it is used."""
+
+    aws_hook_class = "airflow_bedrock.hooks:BedrockModelRegistryHook"
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "deployment_name", "registry_uri", "kms_key_id")
+
+    def __init__(
+        self,
+        *,
+        deployment_name: str,
+        registry_uri: str | None = None,
+        kms_key_id: str | None = None,
+        waiter_delay: float = 30,
+        waiter_max_attempts: int = 120,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deployment_name = deployment_name
+        self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
+        self.kms_key_id = kms_key_id
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+
+    @property
+    def _hook_parameters(self) -> dict[str, Any]:
+        return {**super()._hook_parameters, "registry_uri": self.registry_uri, "kms_key_id": self.kms_key_id}
