@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found
 from airflow_bedrock.evaluation.answers import Answer
-from airflow_bedrock.evaluation.asking import Behind, Later
+from airflow_bedrock.evaluation.inference import Later, ServedModel
 from airflow_bedrock.evaluation.records import said
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 
@@ -46,7 +46,7 @@ class ConverseModel:
         self._runtime = runtime
         self._bedrock = bedrock
 
-    def behind(self) -> Behind | None:
+    def served(self) -> ServedModel | None:
         """Return which model answers now, and since when; None where that cannot be known.
 
         :raises Later: the service did not say so, but may later.
@@ -58,9 +58,9 @@ class ConverseModel:
             return None
         try:
             if ":custom-model-deployment/" in self.model_id:
-                return self._behind_deployment()
+                return self._served_by_deployment()
             if ":provisioned-model/" in self.model_id:
-                return self._behind_throughput()
+                return self._served_by_throughput()
         except CALL_ERRORS as error:
             if is_denied(error):
                 log.warning(
@@ -71,19 +71,19 @@ class ConverseModel:
                 raise BedrockFatalError(f"{self.model_id} does not exist. Check the ARN and the region.") from error
             failure = kind_of(error)(f"Could not read which model is behind {self.model_id}: {error}")
             raise (failure if isinstance(failure, BedrockFatalError) else Later(failure)) from error
-        return Behind(self.model_id, "")
+        return ServedModel(self.model_id, "")
 
-    def _behind_deployment(self) -> Behind:
+    def _served_by_deployment(self) -> ServedModel:
         found = self._bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=self.model_id)
         if found.get("updateDetails", {}).get("updateStatus") == "Updating":
             raise self._replaced()
-        return Behind(found["modelArn"], f"{found.get('lastUpdatedAt', '')}")
+        return ServedModel(found["modelArn"], f"{found.get('lastUpdatedAt', '')}")
 
-    def _behind_throughput(self) -> Behind:
+    def _served_by_throughput(self) -> ServedModel:
         found = self._bedrock.get_provisioned_model_throughput(provisionedModelId=self.model_id)
         if found["modelArn"] != found["desiredModelArn"]:
             raise self._replaced()
-        return Behind(found["modelArn"], f"{found['lastModifiedTime']}")
+        return ServedModel(found["modelArn"], f"{found['lastModifiedTime']}")
 
     def _replaced(self) -> BedrockError:
         return BedrockError(f"{self.model_id} is being given another model. Try again when that is done.")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from airflow_bedrock.evaluation.asking import Asking
+    from airflow_bedrock.evaluation.inference import Inference
 
 _SECONDS = 0.2  # between two looks
 
 
 @contextmanager
-def bars(models: Collection[Asking], console: Console | None = None) -> Iterator[None]:
+def bars(models: Collection[Inference], console: Console | None = None) -> Iterator[None]:
     """Show a bar for each model while the block runs; nothing where standard error is no terminal.
 
     :param console: where to show them, instead of standard error.

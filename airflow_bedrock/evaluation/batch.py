@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.evaluation.answers import Answer
-from airflow_bedrock.evaluation.asking import Question
+from airflow_bedrock.evaluation.inference import Question
 from airflow_bedrock.evaluation.records import said
 
 MIN_RECORDS, MAX_RECORDS = 100, 50_000

@@ -14,10 +14,10 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from airflow_bedrock.evaluation.answers import Answer
-from airflow_bedrock.evaluation.asking import Asking, Question
 from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.comparison import percentiles
+from airflow_bedrock.evaluation.inference import Inference, Question
 from airflow_bedrock.evaluation.judge import AskingMetric
 from airflow_bedrock.evaluation.metrics import Metric
 from airflow_bedrock.evaluation.records import Record, read
@@ -47,12 +47,12 @@ class Evaluation:
 
     def __init__(
         self,
-        models: Mapping[str, Asking],
+        models: Mapping[str, Inference],
         metrics: Sequence[Metric],
         rules: Rules,
         bill: Bill,
         *,
-        asked_about: Mapping[str, Asking] | None = None,
+        asked_about: Mapping[str, Inference] | None = None,
         parameters: Mapping[str, Any],
         max_records: int | None = None,
         slice_by: str | None = None,
@@ -103,18 +103,18 @@ class Evaluation:
 
     def begin(self) -> None:
         """Find out which models answer, and take in what they have answered before."""
-        for asking in self._all():
-            asking.begin()
+        for inference in self._all():
+            inference.begin()
 
     def estimate(self, lines: Lines) -> tuple[int, float]:
         """Return how many questions have no answer yet, and what they may cost at most, about, in US dollars."""
         missing, most = 0, 0.0
         for record in self._records(lines):
             question = self._question(record)
-            for asking in set(self._models.values()):
-                if asking.answer(question) is None:
+            for inference in set(self._models.values()):
+                if inference.answer(question) is None:
                     missing += 1
-                    most += self._bill.most(asking.model.model_id, question.request)
+                    most += self._bill.most(inference.model.model_id, question.request)
         return missing, most
 
     def questions(self, lines: Lines) -> Iterator[Question]:
@@ -123,7 +123,7 @@ class Evaluation:
 
     def unpriced(self) -> list[str]:
         """Return those models whose price is not known."""
-        return self._bill.unpriced({asking.model.model_id for asking in self._all()})
+        return self._bill.unpriced({inference.model.model_id for inference in self._all()})
 
     def ask(self, lines: Lines) -> None:
         """Ask all models, each in a thread of its own.
@@ -133,27 +133,27 @@ class Evaluation:
         models = set(self._models.values())  # who has two roles is asked once
         with ThreadPoolExecutor(len(models)) as threads, bars(models):
             running: list[Future[None]] = [
-                threads.submit(asking.run, self.questions(lines), self.count) for asking in models
+                threads.submit(inference.run, self.questions(lines), self.count) for inference in models
             ]
             try:
                 wait(running, return_when=FIRST_EXCEPTION)
             finally:
-                for asking in models:
-                    asking.stop()
+                for inference in models:
+                    inference.stop()
         for one in running:
             one.result()
         for metric in self._metrics:
             if isinstance(metric, AskingMetric):
-                asking = self._asked_about[metric.name]
-                with bars([asking]):
-                    asking.run(self._about(metric, lines), self.count * metric.replies(len(self._models)))
+                inference = self._asked_about[metric.name]
+                with bars([inference]):
+                    inference.run(self._about(metric, lines), self.count * metric.replies(len(self._models)))
 
     def _about(self, metric: AskingMetric, lines: Lines) -> Iterator[Question]:
         for record in self._records(lines):
             texts = {role: answer.text for role, answer in self._answers(record).items()}
             yield from (Question(record.number, request) for request in metric.requests(record, texts))
 
-    def _all(self) -> set[Asking]:
+    def _all(self) -> set[Inference]:
         return {*self._models.values(), *self._asked_about.values()}
 
     def score(self, lines: Lines, told: Iterable[Told] = ()) -> dict[str, Any]:
@@ -176,14 +176,14 @@ class Evaluation:
             for one in told:
                 one(record, answers)
         result = scoring.result()
-        for role, asking in self._models.items():
+        for role, inference in self._models.items():
             result["models"][role] = {
-                "model": asking.model.model_id,
-                "answered_by": asking.itself,
+                "model": inference.model.model_id,
+                "answered_by": inference.itself,
                 **result["models"][role],
                 **tallies[role].result(),
-                "asked": asking.progress.asked,
-                "cost": self._bill.spent(asking.model.model_id),
+                "asked": inference.progress.asked,
+                "cost": self._bill.spent(inference.model.model_id),
             }
         asked_about = {
             metric.name: {
@@ -205,16 +205,16 @@ class Evaluation:
 
     def _answers(self, record: Record) -> dict[str, Answer]:
         question = self._question(record)
-        return {role: self._answered(asking, question) for role, asking in self._models.items()}
+        return {role: self._answered(inference, question) for role, inference in self._models.items()}
 
     def _given(self, record: Record, texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
         """Return the scores of those metrics that ask another model."""
         given = {}
         for metric in self._metrics:
             if isinstance(metric, AskingMetric):
-                asking = self._asked_about[metric.name]
+                inference = self._asked_about[metric.name]
                 questions = [Question(record.number, request) for request in metric.requests(record, texts)]
-                replies = [self._answered(asking, question).text for question in questions]
+                replies = [self._answered(inference, question).text for question in questions]
                 given[metric.name] = metric.scores(record, texts, replies)
         return given
 
@@ -233,10 +233,10 @@ class Evaluation:
             if record.number in numbers
         }
 
-    def _answered(self, asking: Asking, question: Question) -> Answer:
-        answer = asking.answer(question)
+    def _answered(self, inference: Inference, question: Question) -> Answer:
+        answer = inference.answer(question)
         if answer is None:
-            raise ValueError(f"Record {question.number}: {asking.model.model_id} has no answer")
+            raise ValueError(f"Record {question.number}: {inference.model.model_id} has no answer")
         return answer
 
     def _records(self, lines: Lines) -> Iterator[Record]:

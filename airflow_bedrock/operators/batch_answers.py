@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.operators.evaluation import copied, mapping, media_of, model, parameters_of, told
+from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, told
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, s3_uri
@@ -30,7 +29,7 @@ from airflow_bedrock.uris import file_uri, join, s3_uri
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.evaluation.asking import Asking
+    from airflow_bedrock.evaluation.inference import Inference
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 
@@ -73,7 +72,7 @@ class _Work:
     """What a try of the task has at hand."""
 
     evaluation: Evaluation
-    asking: Asking
+    inference: Inference
     lines: Lines
     storage: Storage
     folder: Path
@@ -199,17 +198,17 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             for number in range(chunk, -(-work.evaluation.count // size)):
                 if ended is None:
                     questions = batch.chunk_of(work.evaluation.questions(work.lines), number, size)
-                    if sum(work.asking.answer(question) is None for question in questions) < batch.MIN_RECORDS:
+                    if sum(work.inference.answer(question) is None for question in questions) < batch.MIN_RECORDS:
                         continue
                     ended = self._ended(context, work, number, job_arns, errors)
                 job_arns.append(ended.arn)
                 self._keep(work, ended, number, errors)
                 ended = None
-            missing = sum(work.asking.answer(one) is None for one in work.evaluation.questions(work.lines))
+            missing = sum(work.inference.answer(one) is None for one in work.evaluation.questions(work.lines))
             records = work.evaluation.count
-            self.log.info("%s has answered %d of %d records", work.asking.itself, records - missing, records)
+            self.log.info("%s has answered %d of %d records", work.inference.itself, records - missing, records)
             return {
-                "model": work.asking.itself,
+                "model": work.inference.itself,
                 "records": records,
                 "answered": records - missing,
                 "missing": missing,
@@ -253,7 +252,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
         request: dict[str, Any] = {
             "jobName": self.job_name,
             "roleArn": self.role_arn,
-            "modelId": work.asking.itself,
+            "modelId": work.inference.itself,
             "modelInvocationType": "Converse",
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
             "outputDataConfig": {
@@ -302,9 +301,9 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             if (answer := found.to(question)) is not None:
                 pending.append((question, answer))
             if len(pending) == _KEPT_AT_ONCE:
-                work.asking.keep(pending)
+                work.inference.keep(pending)
                 pending.clear()
-        work.asking.keep(pending)
+        work.inference.keep(pending)
         if errors:
             self.log.warning("Records without an answer, by error: %s", errors)
 
@@ -314,8 +313,6 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from airflow_bedrock.converse import ConverseModel
-        from airflow_bedrock.evaluation.answers import Answers, Store, key_of
-        from airflow_bedrock.evaluation.asking import Asking
         from airflow_bedrock.evaluation.bill import Bill
         from airflow_bedrock.evaluation.run import Evaluation
         from airflow_bedrock.evaluation.scoring import Rules
@@ -325,21 +322,13 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
         storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            etag = lru_cache(maxsize=100_000)(storage.etag)
             bill = Bill(lambda model_id: None)
             runtime = BedrockRuntimeHook(**self._hook_parameters).conn
-            asking = Asking(
-                ConverseModel(runtime, self.hook.conn, arguments["model_id"]),
-                stack.enter_context(closing(Answers(folder / "answers"))),
-                Store(storage.folder(arguments["answers_uri"]), configuration.environment(), arguments["answers_days"]),
-                keys=lambda itself, request: key_of(itself, request, map(etag, media_of(request))),
-                bill=bill,
-                most=1,
-                no_response_timeout=0,
-                ready_timeout=0,
-            )
+            inference = inferences(
+                arguments, storage, folder, stack, bill=bill, most=1, no_response_timeout=0, ready_timeout=0
+            )("answers", ConverseModel(runtime, self.hook.conn, arguments["model_id"]))
             evaluation = Evaluation(
-                {"candidate": asking},
+                {"candidate": inference},
                 [],
                 Rules(),
                 bill,
@@ -353,7 +342,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
                 content = hashlib.sha256(b"".join((arguments["model_id"].encode(), _parameters_digest(arguments))))
                 for line in lines():
                     content.update(line)
-                yield _Work(evaluation, asking, lines, storage, folder, content.hexdigest())
+                yield _Work(evaluation, inference, lines, storage, folder, content.hexdigest())
 
     @property
     def _service(self) -> jobs.service.Service:

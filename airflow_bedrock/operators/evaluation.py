@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
     from airflow_bedrock.evaluation.answers import Answer
-    from airflow_bedrock.evaluation.asking import Asking
     from airflow_bedrock.evaluation.bill import Rate
+    from airflow_bedrock.evaluation.inference import Inference, Model
     from airflow_bedrock.evaluation.records import Record
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
@@ -293,35 +293,27 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
                 f"Task {self.task_id} needs {error.name or error}: install airflow-bedrock[evaluation]."
             ) from error
         from airflow_bedrock.converse import ConverseModel, EmbeddingModel
-        from airflow_bedrock.evaluation.answers import Answers, Store, key_of
-        from airflow_bedrock.evaluation.asking import Asking
         from airflow_bedrock.evaluation.bill import Bill
         from airflow_bedrock.hooks import BedrockHook
 
-        answers_uri = arguments["answers_uri"] or join(self.output_uri, "answers")
-        store = Store(storage.folder(answers_uri), configuration.environment(), arguments["answers_days"])
         bill = Bill(lambda model_id: rates[model_id], arguments["max_cost"])
-        priced: dict[str, Asking] = {}
+        priced: dict[str, Inference] = {}
         rates = _Rates(priced, self.hook.conn_region_name)
-        etag = lru_cache(maxsize=100_000)(storage.etag)
         runtime = stack.enter_context(closing(self._client(len(_roles(arguments)))))
         bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
         timeout = arguments["no_response_timeout"]
-
-        def asking(name: str, model: ConverseModel) -> Asking:
-            return Asking(
-                model,
-                stack.enter_context(closing(Answers(folder / "answers" / name))),
-                store,
-                keys=lambda itself, request: key_of(itself, request, map(etag, media_of(request))),
-                bill=bill,
-                most=arguments["concurrency"],
-                no_response_timeout=configuration.no_response_timeout() if timeout is None else timeout,
-                ready_timeout=arguments["ready_timeout"],
-            )
-
+        inference = inferences(
+            {**arguments, "answers_uri": arguments["answers_uri"] or join(self.output_uri, "answers")},
+            storage,
+            folder / "answers",
+            stack,
+            bill=bill,
+            most=arguments["concurrency"],
+            no_response_timeout=configuration.no_response_timeout() if timeout is None else timeout,
+            ready_timeout=arguments["ready_timeout"],
+        )
         by_id = {
-            model_id: asking(role, ConverseModel(runtime, bedrock, model_id))
+            model_id: inference(role, ConverseModel(runtime, bedrock, model_id))
             for role, model_id in _roles(arguments).items()
         }
         models = {role: by_id[model_id] for role, model_id in _roles(arguments).items()}
@@ -329,7 +321,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         for one in metrics:
             if isinstance(one, AskingMetric):
                 kind = EmbeddingModel if one.embeds else ConverseModel
-                asked_about[one.name] = asking(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
+                asked_about[one.name] = inference(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
         priced.update(models, **asked_about)
         return Evaluation(
             models,
@@ -421,7 +413,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
 class _Rates(dict[str, "Rate | None"]):
     """What a token of each model costs, by what the model is asked by; looked up once."""
 
-    def __init__(self, models: Mapping[str, Asking], region: str) -> None:
+    def __init__(self, models: Mapping[str, Inference], region: str) -> None:
         from airflow_bedrock.prices import prices
 
         self._models = models
@@ -433,7 +425,7 @@ class _Rates(dict[str, "Rate | None"]):
 
         if ":provisioned-model/" in model_id:
             return self.setdefault(model_id, Rate(0.0, 0.0))  # it is paid by the hour, asked or not
-        itself = next(asking.itself for asking in self._models.values() if asking.model.model_id == model_id)
+        itself = next(inference.itself for inference in self._models.values() if inference.model.model_id == model_id)
         figures: tuple[Figure, Figure] = (
             ("custom_input", "custom_output") if ":custom-model/" in itself else ("input", "output")
         )
@@ -473,11 +465,34 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
         yield "max_slice_loss needs slice_by, which names the slices"
 
 
+def inferences(
+    arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack, **limits: Any
+) -> Callable[[str, Model], Inference]:
+    """Return what makes the inference of a model, given a name for it, by the answers that ``answers_uri`` holds.
+
+    :param folder: where the answers are while the task runs.
+    :param limits: the other arguments of each inference.
+    """
+    from airflow_bedrock.evaluation.answers import Answers, Store, key_of
+    from airflow_bedrock.evaluation.inference import Inference
+
+    store = Store(storage.folder(arguments["answers_uri"]), configuration.environment(), arguments["answers_days"])
+    etag = lru_cache(maxsize=100_000)(storage.etag)
+
+    def keys(model_arn: str, request: Mapping[str, Any]) -> str:
+        return key_of(model_arn, request, map(etag, _media_of(request)))
+
+    def inference(name: str, model: Model) -> Inference:
+        return Inference(model, stack.enter_context(closing(Answers(folder / name))), store, keys=keys, **limits)
+
+    return inference
+
+
 @contextmanager
 def told(what: str, uri: str) -> Iterator[None]:
     """Make what the evaluation raises an error of a task, which says what has become of the questions and the bill."""
-    from airflow_bedrock.evaluation.asking import ModelChangedError
     from airflow_bedrock.evaluation.bill import LimitReachedError
+    from airflow_bedrock.evaluation.inference import ModelChangedError
 
     try:
         yield
@@ -503,16 +518,16 @@ def copied(storage: Storage, uri: str, target: Path) -> Lines:
     return lines
 
 
-def media_of(request: Any) -> Iterator[str]:
+def _media_of(request: Any) -> Iterator[str]:
     """Find what a request names by its S3 URI."""
     if isinstance(request, Mapping):
         if isinstance(location := request.get("s3Location"), Mapping):
             yield location["uri"]
         for value in request.values():
-            yield from media_of(value)
+            yield from _media_of(value)
     elif isinstance(request, list):
         for value in request:
-            yield from media_of(value)
+            yield from _media_of(value)
 
 
 def _write(

@@ -14,7 +14,7 @@ import time
 import traceback
 from typing import Any
 
-from airflow_bedrock.evaluation import asking
+from airflow_bedrock.evaluation import inference
 from airflow_bedrock.operators import BedrockModelEvaluationOperator
 
 KEEP = 10
@@ -23,7 +23,7 @@ KEEP = 10
 
 def work(arguments: dict[str, Any], output: int) -> None:
     try:
-        asking.KEEP_ANSWERS = KEEP
+        inference.KEEP_ANSWERS = KEEP
         result = BedrockModelEvaluationOperator(**arguments).execute({})
         os.write(output, (json.dumps(result) + "\n").encode())
         os._exit(0)

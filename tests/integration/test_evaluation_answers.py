@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.compat import TaskDeferred
-from airflow_bedrock.evaluation import asking, pace
+from airflow_bedrock.evaluation import inference, pace
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockBatchAnswersOperator, BedrockModelEvaluationOperator
@@ -41,9 +41,9 @@ def local(local_bedrock_module: LocalBedrock) -> Iterator[LocalBedrock]:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "KEEP_ANSWERS", KEEP)
+    monkeypatch.setattr(inference, "KEEP_ANSWERS", KEEP)
     monkeypatch.setattr(pace, "_LONGEST_PAUSE", 0.2)
-    monkeypatch.setattr(asking, "_LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(inference, "_LONGEST_PAUSE", 0.2)
 
 
 def arguments(local: LocalBedrock, count: int = QUESTIONS, **more: Any) -> dict[str, Any]:

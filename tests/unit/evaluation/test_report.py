@@ -19,9 +19,9 @@ from rich.console import Console
 
 from airflow_bedrock.evaluation import Rules, metric
 from airflow_bedrock.evaluation.answers import Answer, Answers, Store
-from airflow_bedrock.evaluation.asking import Asking, Behind, Progress
 from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.bill import Bill, Rate
+from airflow_bedrock.evaluation.inference import Inference, Progress, ServedModel
 from airflow_bedrock.evaluation.report import markdown, page, sections
 from airflow_bedrock.evaluation.run import Evaluation
 
@@ -37,8 +37,8 @@ class Fake:
         self.model_id = model_id
         self._right = right
 
-    def behind(self) -> Behind:
-        return Behind(self.model_id, "")
+    def served(self) -> ServedModel:
+        return ServedModel(self.model_id, "")
 
     def ask(self, request: Mapping[str, Any], key: str) -> Answer:
         number = int(request["messages"][0]["content"][0]["text"].split()[0])
@@ -69,7 +69,7 @@ def evaluated(tmp_path: Path, count: int = 60) -> tuple[dict[str, Any], dict[int
 
     bill = Bill(lambda model_id: Rate(1e-6, 2e-6))
     models = {
-        role: Asking(
+        role: Inference(
             Fake(f"model-{role}", right),
             Answers(tmp_path / role),
             Store(Nowhere(), "test", 1),
@@ -173,6 +173,6 @@ def test_bars_in_a_terminal() -> None:
     """Each model has one, which ends where all are answered."""
     models = [Watched(SimpleNamespace(model_id=f"m{n}"), Progress(8, 3, 5)) for n in (1, 2)]
     text = io.StringIO()
-    with bars(cast("list[Asking]", models), Console(file=text, force_terminal=True, width=80)):
+    with bars(cast("list[Inference]", models), Console(file=text, force_terminal=True, width=80)):
         pass
     assert text.getvalue().count("8/8") >= 2

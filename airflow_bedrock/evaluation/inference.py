@@ -47,7 +47,7 @@ class ModelChangedError(Exception):
     """While it was asked, another model was put in its place; part of the answers are of the one, part of the other."""
 
 
-class Behind(NamedTuple):
+class ServedModel(NamedTuple):
     """Which model answers, and since when: two that are equal say that no other has answered in between."""
 
     model: str
@@ -61,7 +61,7 @@ class Model(Protocol):
     def model_id(self) -> str:
         """What it is asked by."""
 
-    def behind(self) -> Behind | None:
+    def served(self) -> ServedModel | None:
         """Return which model answers now; None where that cannot be known.
 
         :raises Later: the service does not say so now.
@@ -127,7 +127,7 @@ class _UnderWay:
 _Result = tuple[_UnderWay, Answer | BaseException]
 
 
-class Asking:
+class Inference:
     """One model and its answers.
 
     :param keys: makes the key of a question, given the model itself.
@@ -165,19 +165,19 @@ class Asking:
         self._under_way: dict[str, _UnderWay] = {}
         self._again: deque[Question] = deque()
         self._unkept: list[Entry] = []
-        self._behind: Behind | None = None
+        self._served: ServedModel | None = None
         self.progress = Progress(0)
 
     def begin(self) -> None:
         """Find out which model answers, and take in what it has answered before."""
-        self._behind = self._who_answers()
-        if self._behind is not None:
-            self._store.fetch(self._behind.model, self._answers)
+        self._served = self._who_answers()
+        if self._served is not None:
+            self._store.fetch(self._served.model, self._answers)
 
     @property
     def itself(self) -> str:
         """The model that answers, not what it is asked by; where it is not known, that."""
-        return self._behind.model if self._behind else self.model.model_id
+        return self._served.model if self._served else self.model.model_id
 
     def answer(self, question: Question) -> Answer | None:
         """Return the answer to a question, if it has one."""
@@ -265,7 +265,7 @@ class Asking:
             self.progress.asked += 1
             entry = Entry(begun.key, answer)
             self._answers.add([entry])
-            if self._behind is not None:
+            if self._served is not None:
                 self._unkept.append(entry)
             return
         self._bill.settle(self.model.model_id, begun.reserved, None)
@@ -308,23 +308,23 @@ class Asking:
         self._kept_at = self._clock()
         if not self._unkept:
             return
-        behind = self._who_answers()
-        if behind is None:
+        served = self._who_answers()
+        if served is None:
             log.warning("Cannot tell which model is behind %s: its answers are not kept", self.model.model_id)
             return
-        if behind != self._behind:
+        if served != self._served:
             self._unkept.clear()
             raise ModelChangedError(self.model.model_id)
-        self._store.keep(behind.model, self._unkept, self._answers)
+        self._store.keep(served.model, self._unkept, self._answers)
         self._unkept.clear()
-        self._store.fetch(behind.model, self._answers)
+        self._store.fetch(served.model, self._answers)
 
-    def _who_answers(self) -> Behind | None:
+    def _who_answers(self) -> ServedModel | None:
         """Return which model answers now, however long the service takes to say so."""
         pause = _FIRST_PAUSE
         while True:
             try:
-                return self.model.behind()
+                return self.model.served()
             except Later as later:
                 self._lose_patience(later, self._clock())
             time.sleep(pause)
