@@ -7,13 +7,14 @@ import json
 import sys
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 from rich.console import Console
 
-from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, StartError, interruptible, local_bedrock
+from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, exit_code, local_bedrock
 
 DAG_ID = "finetune_support_router"
 ENDED = {"success", "failed"}
@@ -116,7 +117,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     """Start both servers, run the DAG once, report."""
     home: Path = arguments.home
     started = time.time()
-    with interruptible(), local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as (bedrock, environment):
+    with local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as (bedrock, environment):
         airflow = Airflow(home / "airflow", environment | SHORT_DEFERRALS)
         console.print(f"Local Bedrock   {bedrock}")
         if airflow.has_database:
@@ -151,21 +152,14 @@ def start_run(airflow: Airflow, conf: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Read the arguments; turn Ctrl-C and a failed start into a sentence."""
+    """Read the arguments, and run the demo."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--home", type=Path, default=PROJECT / ".demo", help="where everything is kept")
     parser.add_argument("--job-seconds", type=float, default=10, help="how long the customization job takes")
     parser.add_argument(
         "--conf", type=json.loads, default={}, help="parameters of the DAG, as JSON: '{\"services\": 5}'"
     )
-    try:
-        return run_demo(parser.parse_args())
-    except KeyboardInterrupt:
-        console.print("\nStopped; nothing was left running.")
-        return 130
-    except StartError as error:
-        console.print(str(error), markup=False)
-        return 1
+    return exit_code(partial(run_demo, parser.parse_args()))
 
 
 if __name__ == "__main__":

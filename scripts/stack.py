@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +201,32 @@ class Airflow:
         return self._client.request(method, f"/api/v2{path}", **arguments).raise_for_status().json()
 
 
+def exit_code(play: Callable[[], int], *, interrupted: int = 130) -> int:
+    """Run what starts servers, until it ends or Ctrl-C ends it; return the program's exit code."""
+    try:
+        with _interruptible():
+            return play()
+    except KeyboardInterrupt:
+        print("\nStopped; nothing was left running.")
+        return interrupted
+    except StartError as error:
+        print(error)
+        return 1
+
+
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def home_or_temporary(home: Path | None, prefix: str) -> Iterator[Path]:
+    """Yield the directory that was asked for, or a temporary one, which is deleted afterwards."""
+    if home is not None:
+        home.mkdir(parents=True, exist_ok=True)
+        yield home
+        return
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
     """Let SIGTERM end the program as Ctrl-C does, through each ``finally``."""
 
     def stop(signum: int, _frame: object) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, StartError, interruptible, local_bedrock
+from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, exit_code, local_bedrock
 
 PORT = 8080
 
@@ -18,31 +19,25 @@ def main() -> int:
     parser.add_argument("--job-seconds", default="30", help="how long a customization job takes (default: %(default)s)")
     parser.add_argument("--home", type=Path, default=PROJECT / ".ui", help="where everything is kept")
     arguments = parser.parse_args()
-    try:
-        with (
-            interruptible(),
-            local_bedrock(arguments.home, "--job-seconds", arguments.job_seconds) as (bedrock, environment),
-        ):
-            airflow = Airflow(arguments.home / "airflow", environment | SHORT_DEFERRALS, port=arguments.port)
-            print("Starting Airflow, half a minute …", flush=True)
-            airflow.migrate()
-            with airflow.standalone() as child:
-                print(
-                    f"""
+    return exit_code(partial(_show, arguments), interrupted=0)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    with local_bedrock(arguments.home, "--job-seconds", arguments.job_seconds) as (bedrock, environment):
+        airflow = Airflow(arguments.home / "airflow", environment | SHORT_DEFERRALS, port=arguments.port)
+        print("Starting Airflow, half a minute …", flush=True)
+        airflow.migrate()
+        with airflow.standalone() as child:
+            print(
+                f"""
   Airflow        {airflow.url}   (no sign-in is asked for: whoever reaches this loopback address is an admin)
   Local Bedrock  {bedrock}
   logs           {airflow.home}/standalone.log
 
 Open the DAG finetune_support_router, press Trigger, fill in the form. Ctrl-C ends everything.""",
-                    flush=True,
-                )
-                return child.wait()
-    except KeyboardInterrupt:
-        print("\nStopped; nothing was left running.")
-        return 0
-    except StartError as error:
-        print(error, file=sys.stderr)
-        return 1
+                flush=True,
+            )
+            return child.wait()
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ examples:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+def add_data_arguments(parser: argparse.ArgumentParser, examples: str) -> None:
+    """Declare the training data and what it is for."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
+    parser.epilog = examples
     parser.add_argument("data", metavar="PATH|s3://…", help="the training data: one JSON Lines file")
     parser.add_argument("--model", required=True, metavar="ID", help="id or ARN of the base model")
     parser.add_argument(
@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="the customizationType, such as DISTILLATION or REINFORCEMENT_FINE_TUNING (default: %(default)s)",
     )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_data_arguments(parser, _EPILOG)
     parser.add_argument("--validation", metavar="PATH|s3://…", help="the validation data, which counts with it")
     parser.add_argument("--test", metavar="PATH|s3://…", help="held-out data, which it must not overlap with")
     parser.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="default: %(default)s")

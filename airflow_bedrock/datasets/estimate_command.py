@@ -13,10 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.cli import results
 from airflow_bedrock.datasets.checking import check
-from airflow_bedrock.datasets.command import fetched
+from airflow_bedrock.datasets.command import add_data_arguments, fetched
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.estimate import (
     COLUMNS,
@@ -54,17 +53,7 @@ _count.__name__ = "number above 0"  # what argparse calls it
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
-    parser.add_argument("data", metavar="PATH|s3://…", help="the training data: one JSON Lines file")
-    parser.add_argument("--model", required=True, metavar="ID", help="id or ARN of the base model")
-    parser.add_argument(
-        "--method",
-        default=FINE_TUNING,
-        type=str.upper,
-        metavar="TYPE",
-        help="the customizationType, such as DISTILLATION or REINFORCEMENT_FINE_TUNING (default: %(default)s)",
-    )
+    add_data_arguments(parser, _EPILOG)
     parser.add_argument("--region", help="where the job runs (default: the first region that customizes the model)")
     parser.add_argument("--epochs", type=_count, metavar="N", help="the epochCount (default: the model family's)")
     parser.add_argument("--hours", type=_count, metavar="N", help="of reinforcement fine-tuning, billed by the hour")

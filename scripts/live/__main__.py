@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 
 from scripts.live import page
@@ -14,7 +13,7 @@ from scripts.live.cluster import Cluster
 from scripts.live.scenario import AS_IT_SHOULD, play
 from scripts.live.scenarios import SCENARIOS
 from scripts.postgres import postgres
-from scripts.stack import StartError, interruptible
+from scripts.stack import exit_code, home_or_temporary
 
 DISTRIBUTED = "distributed"
 """Not a scenario of one Airflow: docker-compose.yaml's services, in namespaces of their own."""
@@ -30,7 +29,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names):
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
-    wrong = _play(arguments) if arguments.names != [DISTRIBUTED] else 0
+    wrong = exit_code(partial(_play, arguments)) if arguments.names != [DISTRIBUTED] else 0
     if not wrong and (not arguments.names or DISTRIBUTED in arguments.names):
         program = [sys.executable, "-m", "scripts.live.distributed", *(["--write"] if arguments.write else [])]
         wrong = subprocess.run(program, check=False).returncode
@@ -39,28 +38,17 @@ def main() -> int:
 
 def _play(arguments: argparse.Namespace) -> int:
     chosen = [one for one in SCENARIOS if not arguments.names or one.name in arguments.names]
-    home = arguments.home or Path(tempfile.mkdtemp(prefix="airflow-bedrock-live-"))
     wrong = 0
-    try:
-        with interruptible(), postgres() as database:
-            cluster = Cluster(home, database)
-            with cluster.running([dag for one in chosen for dag in one.dags]):
-                for one in chosen:
-                    outcome = play(one, cluster)
-                    wrong += not outcome.verdict.startswith(AS_IT_SHOULD)
-                    row = page.row(one, outcome, page.commit())
-                    print(row, flush=True)
-                    if arguments.write:
-                        page.write(SCENARIOS, {one.name: row})
-    except KeyboardInterrupt:
-        print("Stopped; nothing was left running.")
-        return 130
-    except StartError as error:
-        print(error)
-        return 1
-    finally:
-        if arguments.home is None:
-            shutil.rmtree(home, ignore_errors=True)
+    with home_or_temporary(arguments.home, "airflow-bedrock-live-") as home, postgres() as database:
+        cluster = Cluster(home, database)
+        with cluster.running([dag for one in chosen for dag in one.dags]):
+            for one in chosen:
+                outcome = play(one, cluster)
+                wrong += not outcome.verdict.startswith(AS_IT_SHOULD)
+                row = page.row(one, outcome, page.commit())
+                print(row, flush=True)
+                if arguments.write:
+                    page.write(SCENARIOS, {one.name: row})
     return min(wrong, 1)
 
 

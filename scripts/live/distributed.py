@@ -8,12 +8,12 @@ import json
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from scripts.compose import Containers, wait_until
 from scripts.live import page
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import NotInstalledError
-from scripts.stack import PROJECT, StartError, interruptible
+from scripts.stack import PROJECT, StartError, exit_code, home_or_temporary
 
 RUNS = 100
 EXAMPLE, LOADED = "finetune_support_router", "hundred_at_once"
@@ -241,32 +241,21 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the table into docs/live.md")
     parser.add_argument("--home", type=Path, help="keep all logs in this new directory")
     arguments = parser.parse_args()
-    try:
-        if shutil.which("redis-server") is None:
-            raise NotInstalledError("Redis is not installed (Debian: apt-get install redis-server)")
-        compose.enter("scripts.live.distributed")
-    except StartError as error:
-        print(error)
-        return 1
-    home = arguments.home or Path(tempfile.mkdtemp(prefix="airflow-bedrock-distributed-"))
+    return exit_code(partial(_play, arguments))
+
+
+def _play(arguments: argparse.Namespace) -> int:
+    if shutil.which("redis-server") is None:
+        raise NotInstalledError("Redis is not installed (Debian: apt-get install redis-server)")
+    compose.enter("scripts.live.distributed")
     rows: list[str] = []
-    try:
-        home.mkdir(parents=True, exist_ok=True)
+    with home_or_temporary(arguments.home, "airflow-bedrock-distributed-") as home:
         home.chmod(0o755)  # PostgreSQL runs as somebody else
         stack = Stack(home)
-        with interruptible(), stack.running():
+        with stack.running():
             for one in play(stack, arguments.runs):
                 print(one, flush=True)
                 rows.append(one)
-    except KeyboardInterrupt:
-        print("Stopped; nothing was left running.")
-        return 130
-    except StartError as error:
-        print(error)
-        return 1
-    finally:
-        if arguments.home is None:
-            shutil.rmtree(home, ignore_errors=True)
     if arguments.write:
         page.write_distributed(rows)
     return int(any("WRONG" in one for one in rows))
