@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_bedrock import configuration, jobs
+from airflow_bedrock import __version__, configuration, jobs
 from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.identity import identify
 from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, told
 from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
@@ -65,6 +67,12 @@ _RULES: Mapping[str, Rule] = {
     "kms_key_id": optional(named(text)),
     "waiter_delay": real(0, between=True),
 }
+
+
+def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the installed botocore is too old for."""
+    if "modelInvocationType" not in input_shape("bedrock", _CREATE).members:
+        yield missing_in_botocore(f"{_CREATE}.modelInvocationType")
 
 
 @dataclass
@@ -166,7 +174,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
         self.kms_key_id = kms_key_id
         self.deferrable = deferrable
         self.waiter_delay = waiter_delay if waiter_delay is not None else configuration.poll_interval()
-        self._arguments(_RULES).check_literals()
+        self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Find or make the jobs, one after the other, wait for them, and keep their answers.
@@ -258,6 +266,8 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             "outputDataConfig": {
                 "s3OutputDataConfig": {"s3Uri": f"{self.output_uri.rstrip('/')}/", **self._encryption}
             },
+            # By which an orphan is found, and Airflow's role may stop it.
+            "tags": with_tags([], automatic_tags(asker, __version__)),
         }
         # Each chunk is asked for by itself: none is taken for the earlier try of another.
         of_chunk = msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")
@@ -309,7 +319,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
 
     @contextmanager
     def _work(self) -> Iterator[_Work]:
-        arguments = self._arguments(_RULES).checked()
+        arguments = self._arguments(_RULES, _conflicts).checked()
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from airflow_bedrock.converse import ConverseModel

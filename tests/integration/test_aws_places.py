@@ -64,9 +64,9 @@ def test_airflow_assumes_a_role(local_bedrock: LocalBedrock, monkeypatch: pytest
     with closing(hook.conn) as client:
         assert client.list_model_customization_jobs()["modelCustomizationJobSummaries"] == []
         with pytest.raises(
-            ClientError, match=r"assumed-role/airflow/.* not authorized to perform: bedrock:ListCustomModels"
+            ClientError, match=r"assumed-role/airflow/.* not authorized to perform: bedrock:ListImportedModels"
         ):
-            client.list_custom_models()
+            client.list_imported_models()
 
 
 def test_where_bedrock_is() -> None:

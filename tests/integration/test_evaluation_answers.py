@@ -18,9 +18,12 @@ from typing import Any
 
 import pytest
 
+from airflow_bedrock import configuration
 from airflow_bedrock.compat import TaskDeferred
+from airflow_bedrock.customization.tags import is_of_dag
 from airflow_bedrock.evaluation import inference, pace
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockBatchAnswersOperator, BedrockModelEvaluationOperator
 
@@ -308,6 +311,8 @@ def test_large_sets_by_batch_inference(local: LocalBedrock, models: tuple[str, s
     listed = bedrock.list_model_invocation_jobs()["invocationJobSummaries"]
     bedrock.close()
     assert {job["jobArn"] for job in listed if job["modelId"] == models[0]} == set(result["job_arns"])
+    tags = BedrockHook().tags_of(result["job_arns"][0])
+    assert is_of_dag(tags, configuration.environment(), "dag")  # else no orphan would be found
     assert len(result["job_arns"]) == 2
     local.calls.clear()
     assert batch(local, given).execute(context("one", try_number=3))["job_arns"] == []

@@ -5,37 +5,48 @@ The whole of the example DAG runs under the same policies in test_example_dag.py
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_bedrock.compat import AirflowSkipException
+from airflow_bedrock import configuration
+from airflow_bedrock.compat import AirflowSkipException, TaskDeferred
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
+from airflow_bedrock.jobs.resources import Resource, declared
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_job, stop_unless_others_wait
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.local.work.policies import Decision, decide
 from airflow_bedrock.operators import (
+    BedrockBatchAnswersOperator,
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
     BedrockDeleteCustomModelDeploymentOperator,
     BedrockDeleteCustomModelOperator,
     BedrockModelCustomizationOperator,
     BedrockModelEvaluationOperator,
+    BedrockPromoteModelOperator,
+    BedrockRetireModelsOperator,
 )
+from airflow_bedrock.registry.retirement import Retirer
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+from airflow_bedrock.shapes import missing_in_botocore
 from tests.deployed import Deployed, actions, policy, without
 
 pytestmark = pytest.mark.local_bedrock(clock="manual", job_seconds=60, enforce_iam=True)
 BASE, ASKED = "amazon.nova-micro-v1:0:128k", "amazon.nova-micro-v1:0"
+LINE = "router"
 MINE = Waiter(until="task", dag_id="dag", task_id="customize", map_index=-1, run_id="run")
 
 
@@ -43,33 +54,41 @@ def context() -> Any:
     """Return what a task of another run has each time."""
     ids = {"dag_id": "dag", "task_id": "customize", "run_id": uuid.uuid4().hex, "map_index": -1}
     ti = SimpleNamespace(**ids, max_tries=0, try_number=1, xcom_push=lambda **_: None)
-    return {"ti": ti, "dag_run": SimpleNamespace()}
+    return {"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": {}}
 
 
 class Tasks:
     """The tasks of a DAG that lives under the policies, each of them a call that needs some action."""
 
     def __init__(self, local: LocalBedrock, deployed: Deployed) -> None:
-        self.deployed, self._clock, self._bucket = deployed, local.clock, f"s3://{local.bucket}"
-        self._epochs = 2
+        self.deployed, self._local, self._bucket = deployed, local, f"s3://{local.bucket}"
+        self._epochs, self._unused = 2, ""
         with closing(local.client("s3")) as s3:
             turns = [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")]
             record = {"schemaVersion": "bedrock-conversation-2024", "messages": turns}
             s3.put_object(Bucket=local.bucket, Key="data/train.jsonl", Body=f"{json.dumps(record)}\n".encode() * 20)
             flat = "".join(json.dumps({"prompt": f"n {n}", "completion": "x"}) + "\n" for n in range(60))
             s3.put_object(Bucket=local.bucket, Key="raw/a.jsonl", Body=flat.encode())
+            many = "".join(json.dumps({"prompt": f"n {n}", "completion": "x"}) + "\n" for n in range(100))
+            s3.put_object(Bucket=local.bucket, Key="raw/batch.jsonl", Body=many.encode())
         self.job = self.customize("made", reuse="dag")
         self.model = self.wait()["custom_model_arn"]
         self.deployment = self.deploy()
         self.spare = self.wait(self.customize())["custom_model_arn"]
+        now = context()
+        with suppress(BedrockError):  # it is being deployed; the next try finds it deployed
+            self.promote(now)
+        self.time_passes()
+        self.promote(now)
 
     def time_passes(self) -> None:
         """Let what has begun end."""
-        self._clock.advance(1000)
+        self._local.clock.advance(1000)
 
     def customize(
         self,
         name: str | None = None,
+        model_name: str | None = None,
         *,
         reuse: str = "run",
         epochs: int = 2,
@@ -79,7 +98,7 @@ class Tasks:
         arn: str = BedrockModelCustomizationOperator(
             task_id="customize",
             job_name=name or f"job-{uuid.uuid4().hex[:8]}",
-            custom_model_name=name or f"model-{uuid.uuid4().hex[:8]}",
+            custom_model_name=model_name or name or f"model-{uuid.uuid4().hex[:8]}",
             role_arn=self.deployed.role_arn,
             base_model_id=BASE,
             training_data_uri=f"{self._bucket}/data/train.jsonl",
@@ -106,6 +125,84 @@ class Tasks:
         self.time_passes()
         return arn
 
+    def replace(self) -> None:
+        """Let the deployment serve the other one of two models."""
+        with closing(self._local.client("bedrock")) as bedrock:
+            found = bedrock.get_custom_model_deployment(customModelDeploymentIdentifier=self.deployment)
+        other = self.spare if found["modelArn"] == self.model else self.model
+        BedrockCustomModelDeploymentOperator(
+            task_id="deploy",
+            model_arn=other,
+            deployment_name=found["modelDeploymentName"],
+            replace_model=True,
+            wait_for_completion=False,
+        ).execute(context())
+
+    def promote(self, now: Any) -> None:
+        BedrockPromoteModelOperator(
+            task_id="promote",
+            deployment_name=LINE,
+            model_arn=self.model,
+            period="2026",
+            registry_uri=f"{self._bucket}/registry",
+            waiter_delay=0.1,
+            waiter_max_attempts=1,
+        ).execute(now)
+
+    def retire(self) -> None:
+        """Retire a model of the line that was never promoted, and its provisioned throughput."""
+        if not self._unused:  # else it is still there: the task before was not allowed to retire it
+            model = self.wait(self.customize(None, LINE))
+            with closing(self._local.client("bedrock")) as bedrock:
+                bedrock.create_provisioned_model_throughput(
+                    modelUnits=1, provisionedModelName=model["custom_model_name"], modelId=model["custom_model_arn"]
+                )
+            self.time_passes()
+            self._unused = model["custom_model_arn"]
+        retired = BedrockRetireModelsOperator(
+            task_id="retire",
+            deployment_name=LINE,
+            models_dag_id="dag",
+            registry_uri=f"{self._bucket}/registry",
+            keep_last=0,
+            keep_younger_than=0,
+            delete=True,
+            waiter_delay=0.1,
+        ).execute(context())["retired"]
+        assert [one["model_arn"] for one in retired] == [self._unused]
+        self._unused = ""
+
+    def answer(self, now: Any = None) -> Any:
+        """Answer a hundred records in a batch; defer to the triggerer where that has to be waited for."""
+        with suppress(TaskDeferred):
+            return BedrockBatchAnswersOperator(
+                task_id="answer",
+                test_data_uri=f"{self._bucket}/raw/batch.jsonl",
+                model_id=ASKED,
+                role_arn=self.deployed.role_arn,
+                output_uri=f"{self._bucket}/batches",
+                answers_uri=f"{self._bucket}/{uuid.uuid4().hex}/answers",
+                deferrable=True,
+            ).execute(now or context())
+
+    def take_answers(self) -> None:
+        """What a task does when its batch job has ended."""
+        now = context()
+        self.answer(now)
+        self.time_passes()
+        assert self.answer(now)["answered"] == 100
+
+    def forget_answers(self, log: pytest.LogCaptureFixture) -> None:
+        """Find answers that have expired; that they cannot be deleted fails no evaluation."""
+        log.clear()
+        folder = f"{configuration.environment()}/{hashlib.sha256(ASKED.encode()).hexdigest()[:32]}"
+        key = f"evaluation/answers/{folder}/expires=2026-01-01/{uuid.uuid4().hex}.jsonl.gz"
+        with closing(self._local.client("s3")) as s3:
+            s3.put_object(Bucket=self._local.bucket, Key=key, Body=b"")
+        self.evaluate()
+        if told := [one.getMessage() for one in log.records if "expired" in one.getMessage()]:
+            raise BedrockError(*told)
+
     def evaluate(self) -> None:
         BedrockModelEvaluationOperator(
             task_id="evaluate",
@@ -124,9 +221,14 @@ class Tasks:
             base_model_id=BASE,
         ).execute({})
 
-    def said(self, say: Callable[[Service, str], str]) -> None:
+    def said(self, say: Callable[[Service, str], str], kind: Resource = CUSTOMIZATION_JOB) -> None:
         """Do what a stop does, which never raises: what it says is in the log of the task."""
-        said = say(Service(CUSTOMIZATION_JOB, BedrockHook()), self.customize())
+        service = Service(kind, BedrockHook())
+        if kind is CUSTOMIZATION_JOB:
+            self.customize()
+        else:
+            self.answer()
+        said = say(service, service.list_all()[0].arn)
         if "NOT" in said:
             raise BedrockError(said)
 
@@ -153,9 +255,20 @@ NEEDS: dict[str, Callable[[Tasks, pytest.LogCaptureFixture], object]] = {
     "bedrock:TagResource": lambda tasks, log: tasks.adopt(log),
     "bedrock:CreateCustomModelDeployment": lambda tasks, _: tasks.deploy(),
     "bedrock:GetCustomModelDeployment": lambda tasks, _: tasks.deploy(),
+    "bedrock:UpdateCustomModelDeployment": lambda tasks, _: tasks.replace(),
+    "bedrock:CreateModelInvocationJob": lambda tasks, _: tasks.answer(),
+    "bedrock:ListModelInvocationJobs": lambda tasks, _: tasks.answer(),
+    "bedrock:GetModelInvocationJob": lambda tasks, _: tasks.take_answers(),
+    "bedrock:StopModelInvocationJob": lambda tasks, _: tasks.said(stop_job, INVOCATION_JOB),
+    "bedrock:ListCustomModels": lambda tasks, _: tasks.retire(),
+    "bedrock:ListCustomModelDeployments": lambda tasks, _: tasks.retire(),
+    "bedrock:ListProvisionedModelThroughputs": lambda tasks, _: tasks.retire(),
+    "bedrock:GetProvisionedModelThroughput": lambda tasks, _: tasks.retire(),
+    "bedrock:DeleteProvisionedModelThroughput": lambda tasks, _: tasks.retire(),
     "bedrock:InvokeModel": lambda tasks, _: tasks.evaluate(),
     "s3:GetObject": lambda tasks, _: tasks.prepare(),
     "s3:PutObject": lambda tasks, _: tasks.prepare(),
+    "s3:DeleteObject": lambda tasks, log: tasks.forget_answers(log),
     "s3:ListBucket": lambda tasks, _: tasks.prepare("raw/"),
     "bedrock:DeleteCustomModelDeployment": lambda tasks, _: BedrockDeleteCustomModelDeploymentOperator(
         task_id="retire", deployment_arn=tasks.deployment, waiter_delay=0.1
@@ -173,6 +286,8 @@ def tasks(local_bedrock_module: LocalBedrock) -> Iterator[Tasks]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in deployed.environment():
             patch.setenv(name, value)
+        # How old a model is, by the clock that has made it.
+        patch.setattr("airflow_bedrock.hooks.registry.Retirer", partial(Retirer, now=local_bedrock_module.clock.now))
         yield Tasks(local_bedrock_module, deployed)
 
 
@@ -181,9 +296,33 @@ def test_each_allowed_action_has_its_call() -> None:
     assert sorted(actions(policy("airflow"))) == sorted(NEEDS)
 
 
+def test_each_declared_operation_is_allowed() -> None:
+    """Of every kind of resource that is waited for, stopped or retired; provisioned throughput is made by others."""
+    operations = {
+        operation
+        for kind in declared()
+        for operation in (
+            *(kind.get_operation, kind.list_operation, kind.model_operation),
+            *(kind.stop_operation, kind.update_operation, kind.delete_operation),
+        )
+        if operation
+    }
+    assert {f"bedrock:{operation}" for operation in operations} <= set(NEEDS)
+
+
+OPERATIONS = {  # that an older botocore does not know, or not all of
+    "bedrock:UpdateCustomModelDeployment": "UpdateCustomModelDeployment",
+    **dict.fromkeys(
+        (action for action in NEEDS if "ModelInvocationJob" in action), "CreateModelInvocationJob.modelInvocationType"
+    ),
+}
+
+
 @pytest.mark.parametrize("action", NEEDS)
 def test_an_action_is_needed(tasks: Tasks, action: str, caplog: pytest.LogCaptureFixture) -> None:
     """Without it the call fails and the error names it; with it the same call succeeds."""
+    if missing := missing_in_botocore(OPERATIONS.get(action, "")):
+        pytest.skip(missing)
     tasks.deployed.allow(to_airflow=without(tasks.deployed.airflow, action))
     try:
         with pytest.raises(BedrockError, match=action):

@@ -1,8 +1,12 @@
-"""Retraining by period through Airflow's own ``dag.test()``, on Local Bedrock: a few years, one after another."""
+"""Retraining by period through Airflow's own ``dag.test()``, on Local Bedrock: a few years, one after another.
+
+The DAGs may do what deploy/policies/airflow.json allows, and nothing else.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +14,18 @@ import pytest
 
 from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
+from tests.deployed import Deployed
 
 DAGS = Path(__file__).parents[2] / "dags"
-pytestmark = pytest.mark.local_bedrock(job_seconds=1, deployment_seconds=0.2)
+pytestmark = pytest.mark.local_bedrock(job_seconds=1, deployment_seconds=0.2, enforce_iam=True)
 
 
 @pytest.fixture(scope="module")
-def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> LocalBedrock:
-    return local_bedrock_module
+def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterator[LocalBedrock]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in Deployed(local_bedrock_module).environment():
+            patch.setenv(name, value)
+        yield local_bedrock_module
 
 
 def run(name: str, **conf: Any) -> tuple[str, dict[str, str]]:
@@ -86,3 +94,4 @@ def test_a_few_years(local: LocalBedrock) -> None:
 
     state, _ = run("rollback_model", line="support-router")
     assert (state, deployments(local)) == ("success", {"support-router": first.model_arn})
+    assert [call for call in local.calls if call.status == 403] == []

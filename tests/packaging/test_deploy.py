@@ -77,7 +77,26 @@ def test_a_service_is_trusted_for_this_account_alone(name: str) -> None:
     """No confused deputy: the account and the resource that the service acts for are both conditions."""
     for statement in written(name)["Statement"]:
         assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "${Account}"}
-        assert ":${Account}:" in statement["Condition"]["ArnLike"]["aws:SourceArn"]
+        sources = listed(statement["Condition"]["ArnLike"]["aws:SourceArn"])
+        assert sources
+        assert all(":${Account}:" in source for source in sources)
+
+
+LONGEST = {
+    **{"Partition": "aws-us-gov", "Region": "ap-southeast-99", "Account": "123456789012", "Environment": "e" * 80},
+    **{"BedrockRole": "r" * 64, "Bucket": "b" * 63, "SourceBucket": "s" * 63},
+}
+
+
+def test_the_policies_are_as_short_as_iam_wants_them() -> None:
+    """6,144 characters of a managed policy, 10,240 of all inline ones of a role, without spaces.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    """
+    plain = {name: json.dumps(written(name), separators=(",", ":")) for name in ("airflow", "mwaa-role")}
+    size = {name: len(Template(text).substitute(LONGEST)) for name, text in plain.items()}
+    assert size["airflow"] <= 6144
+    assert sum(size.values()) <= 10_240
 
 
 def test_cloudformation_is_as_cfn_lint_wants_it() -> None:
