@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 
 from airflow_bedrock.compat import conf, renamed
 from airflow_bedrock.get_provider_info import (
@@ -52,6 +53,54 @@ def registry_uri() -> str:
     """Return the S3 prefix under which the registry of models is kept: ``[bedrock] registry_uri``; empty by default."""
     configured: str = conf.get("bedrock", "registry_uri", fallback="")
     return configured.strip()
+
+
+def monthly_budget() -> Decimal | None:
+    """Return how many US dollars a month may cost: ``[bedrock] monthly_budget``; None for no limit, the default."""
+    return _dollars("monthly_budget", conf.get("bedrock", "monthly_budget", fallback=""))
+
+
+def dag_budgets() -> dict[str, Decimal]:
+    """Return how many US dollars a month a DAG may cost, by its id: ``[bedrock] dag_budgets``, a JSON object."""
+    given = conf.getjson("bedrock", "dag_budgets", fallback={}) or {}
+    if not isinstance(given, dict):
+        raise ValueError(f"[bedrock] dag_budgets must be a JSON object of DAG ids and US dollars; got {given!r}")
+    found = {dag_id: _dollars(f"dag_budgets of {dag_id}", usd) for dag_id, usd in given.items()}
+    return {dag_id: usd for dag_id, usd in found.items() if usd is not None}
+
+
+def ledger_uri() -> str:
+    """Return the S3 prefix of the budget's ledger: ``[bedrock] ledger_uri``, or else ``spend`` in the registry's."""
+    configured: str = conf.get("bedrock", "ledger_uri", fallback="").strip()
+    return configured or (f"{registry_uri().rstrip('/')}/spend" if registry_uri() else "")
+
+
+def over_budget() -> str:
+    """Return what a task does that is over a budget, ``fail`` or ``wait``: ``[bedrock] over_budget``."""
+    value: str = conf.get("bedrock", "over_budget", fallback="fail").strip()
+    return over_budget_choice(value)
+
+
+def over_budget_choice(value: object) -> str:
+    """Return the value, if it is a choice.
+
+    :raises ValueError: it is none.
+    """
+    if value not in ("fail", "wait"):
+        raise ValueError(f"over_budget must be fail or wait; got {value!r}")
+    return str(value)
+
+
+def _dollars(name: str, value: object) -> Decimal | None:
+    if value is None or str(value).strip() == "":
+        return None
+    try:
+        usd = Decimal(str(value).strip())
+    except InvalidOperation:
+        usd = Decimal("nan")
+    if isinstance(value, bool) or not usd.is_finite() or usd < 0:
+        raise ValueError(f"[bedrock] {name} must be a number of US dollars, 0 or more; got {value!r}")
+    return usd
 
 
 def _address(url: str) -> str:

@@ -106,6 +106,37 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "/opt/airflow/prices.toml",
                         "default": "",
                     },
+                    "monthly_budget": {
+                        "description": "US dollars that the paid things of one month may cost, by UTC. What a job may "
+                        "cost is reserved in a ledger on S3 before it is made. Empty for no limit.",
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": "500",
+                        "default": "",
+                    },
+                    "dag_budgets": {
+                        "description": "US dollars that a DAG may cost in one month, as a JSON object of DAG ids.",
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": '{"retrain": 100}',
+                        "default": "",
+                    },
+                    "over_budget": {
+                        "description": "What a task does that is over a budget: fail, or wait for the next month "
+                        "without a worker slot. A task may set its own.",
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": "wait",
+                        "default": "fail",
+                    },
+                    "ledger_uri": {
+                        "description": "S3 prefix of the budget's ledger. Deployments of Airflow that share it share "
+                        "the budget. Default: spend in the registry's prefix.",
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": "s3://my-bucket/spend",
+                        "default": "",
+                    },
                 },
             }
         },

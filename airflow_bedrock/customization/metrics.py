@@ -42,6 +42,17 @@ def losses_by_epoch(
     ]
 
 
+def rounds(training: Iterable[str]) -> tuple[int, int] | None:
+    """Return how many epochs were begun, and how many steps done; None where the lines do not tell.
+
+    :param training: the lines of ``step_wise_training_metrics.csv``.
+    """
+    steps = _column(training, "step_number", lambda said: None)
+    if not steps:
+        return None
+    return len(steps), int(max((step for of_epoch in steps.values() for step in of_epoch), default=0))
+
+
 def _column(lines: Iterable[str], name: str, warn: Callable[[str], object]) -> dict[int, list[float]]:
     """Return the readable values of a column, by epoch; an epoch without any has none."""
     values: dict[int, list[float]] = defaultdict(list)

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import error_code
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.customization.metrics import TRAINING_METRICS, VALIDATION_METRICS, losses_by_epoch
+from airflow_bedrock.customization.metrics import TRAINING_METRICS, VALIDATION_METRICS, losses_by_epoch, rounds
 from airflow_bedrock.exceptions import BedrockError
 
 if TYPE_CHECKING:
@@ -175,6 +175,21 @@ def read_losses(s3: S3Hook, job: Job) -> list[dict[str, float | int | None]]:
             "Could not read the metrics files in %s: the result has no losses by epoch: %s", job.artifacts_uri, error
         )
         return []
+
+
+def read_rounds(s3: S3Hook, job: Job) -> tuple[int, int] | None:
+    """Read from the metrics files how many epochs a job has begun, and how many steps it has done.
+
+    None where it wrote no metrics, or none that can be read.
+    """
+    if job.artifacts_uri is None:
+        return None
+    try:
+        bucket, prefix = s3.parse_s3_url(job.artifacts_uri)
+        return rounds(_lines(s3, bucket, s3.list_keys(bucket, prefix=prefix), TRAINING_METRICS))
+    except Exception as error:
+        log.warning("Could not read the metrics files in %s: %s", job.artifacts_uri, error)
+        return None
 
 
 def _lines(s3: S3Hook, bucket: str, keys: list[str], name: str) -> list[str]:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -60,6 +60,34 @@ class DryRunError(Exception):
         self.superseded = superseded
 
 
+class Budget(Protocol):
+    """What is asked before money is spent; :class:`airflow_bedrock.spend.budget.Budget`. Names are those in Create."""
+
+    def reserve(self, name: str) -> None:
+        """Set aside what the thing may cost; what it raises keeps the money. A second time changes nothing."""
+
+    def made(self, name: str, arn: str) -> None:
+        """Note that the thing exists."""
+
+    def release(self, name: str) -> None:
+        """Give up what was set aside, since nothing was made."""
+
+
+class _NoBudget:
+    def reserve(self, name: str) -> None:
+        pass
+
+    def made(self, name: str, arn: str) -> None:
+        pass
+
+    def release(self, name: str) -> None:
+        pass
+
+
+NO_BUDGET: Budget = _NoBudget()
+"""Where none is set: nothing is reserved, and nothing is asked."""
+
+
 def _nobody_cares() -> None:
     """The default where no hook is needed before money is spent."""
 
@@ -75,6 +103,7 @@ class Submission:
     :param check_cost: called when something has to be created, before anything is stopped for it; what it raises keeps
         the money.
     :param before_paying: called right before Create; what it raises keeps the money too.
+    :param budget: what a job may cost is reserved there before anything is stopped for it.
     :param dry_run: change nothing: neither create, nor stop, nor tag.
     """
 
@@ -87,6 +116,7 @@ class Submission:
     update: bool = False
     check_cost: Callable[[], None] = _nobody_cares
     before_paying: Callable[[], None] = _nobody_cares
+    budget: Budget = NO_BUDGET
     dry_run: bool = False
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
@@ -478,7 +508,17 @@ class Submission:
         if self.dry_run:
             self._stop_superseded()
             raise DryRunError(name, self._superseded)
-        self._check_cost()
+        self._check_cost(name)
+        try:
+            job = self._pay(name, generation)
+        except BaseException:
+            if self.in_flight is None:
+                self.budget.release(name)
+            raise
+        self.budget.made(name, job.arn)
+        return job
+
+    def _pay(self, name: str, generation: int) -> Seen:
         self._stop_superseded()
         self.before_paying()
         identity, resource = self.identity, self._resource
@@ -502,9 +542,10 @@ class Submission:
         log.info("Created %s %s; it %s", resource.noun, arn, resource.billed)
         return Thing(arn=arn, name=name, status="(new)", outcome=Outcome.RUNNING, token=identity.token(generation))
 
-    def _check_cost(self) -> None:
+    def _check_cost(self, name: str) -> None:
         try:
             self.check_cost()
+            self.budget.reserve(name)
         except BedrockError as error:
             if not self._superseded:
                 raise

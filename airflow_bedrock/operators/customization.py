@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import Asset
@@ -20,8 +20,8 @@ from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators import job_request, pricing
-from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.literals import is_literal
+from airflow_bedrock.operators.spending import SpendingOperator
 
 if TYPE_CHECKING:
     import jinja2
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.customization.job import Seen
+    from airflow_bedrock.datasets.estimate import Estimate
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.storage import Storage
 
@@ -57,7 +58,7 @@ _MEMBERS = (
 _CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; signatures allow no more
 
 
-class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
+class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
     """Customize an Amazon Bedrock model: make one paid job for what is asked, however often the task runs.
 
     The names and the clientRequestToken of the job are derived from who asks (deployment of Airflow, DAG, task, map
@@ -152,7 +153,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
+        *SpendingOperator.template_fields,
         *_MEMBERS,
         "ensure_unique_job_name",
         "customization_job_kwargs",
@@ -349,10 +350,13 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         )
         finish(dry_run, partial(context["ti"].xcom_push, "dry_run"))
 
-    def _check_cost(self, request: Mapping[str, Any]) -> None:
+    def _estimate(self, request: Mapping[str, Any]) -> Estimate:
+        region = str(self.hook.conn.meta.region_name)
+        return pricing.estimated(request, pricing.check_data(request, self._storage), region, self.prices)
+
+    def _check_cost(self, estimate: Callable[[], Estimate]) -> None:
         if (most := pricing.limit(self.max_cost)) is not None:
-            region = str(self.hook.conn.meta.region_name)
-            pricing.check_cost(request, self._storage, region, most, self.prices)
+            pricing.check_cost(estimate(), most)
 
     def _stop_unknown(self, asker: Asker) -> str:
         """Stop what this task has made, while its job is not known: before or inside Create."""
@@ -418,6 +422,15 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
     ) -> Seen:
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
+        estimate = cache(partial(self._estimate, request))  # the data is read once
+        model = request["baseModelIdentifier"]
+        budget = self._budget(
+            identity.asker,
+            self._service,
+            model,
+            partial(pricing.cost_of, estimate, model),
+            account=request["roleArn"].split(":")[4],
+        )
         self._submission = jobs.submission.Submission(
             service=self._service,
             request=request,
@@ -425,11 +438,13 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
             waiter=self._waiter(identity.asker),
             superseded=self.superseded,
             tagged=self.tag_resources,
-            check_cost=partial(self._check_cost, request),
+            check_cost=partial(self._check_cost, estimate),
             before_paying=kill.before_paying,
+            budget=budget or jobs.submission.NO_BUDGET,
         )
         try:
-            return self._submission.find_or_create()
+            with self._within(budget):
+                return self._submission.find_or_create()
         except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
 
@@ -600,6 +615,7 @@ class BedrockModelCustomizationOperator(AwsOperator["BedrockHook"]):
         )
 
     def _finish(self, job: Seen, context: Context) -> str:
+        self._settle(job_request.asker_of(context), self._service, job)
         if job.outcome is customization.job.Outcome.STOPPED and self._is_of_another(job, context):
             self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
             return self.execute(context)

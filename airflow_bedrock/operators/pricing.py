@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from airflow_bedrock.uris import bucket_of
 if TYPE_CHECKING:
     from airflow_bedrock.datasets.checking import CheckReport
     from airflow_bedrock.datasets.estimate import Estimate
+    from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,10 @@ log = logging.getLogger(__name__)
 _KEPT = "No job was made and nothing was spent."
 
 
-def limit(max_cost: object) -> Decimal | None:
+def limit(max_cost: object, name: str = "max_cost") -> Decimal | None:
     """Return ``max_cost`` in US dollars; None where there is no limit.
+
+    :param name: what the argument is called.
 
     :raises ArgumentError: it is no number, or less than 0.
     """
@@ -36,7 +39,7 @@ def limit(max_cost: object) -> Decimal | None:
     except InvalidOperation:
         dollars = Decimal("nan")
     if isinstance(max_cost, bool) or not dollars.is_finite() or dollars < 0:
-        raise ArgumentError(f"max_cost must be a number of US dollars, 0 or more; got {max_cost!r}. {_KEPT}")
+        raise ArgumentError(f"{name} must be a number of US dollars, 0 or more; got {max_cost!r}. {_KEPT}")
     return dollars
 
 
@@ -98,14 +101,39 @@ def refusal(made: Estimate, most: Decimal | None) -> str | None:
     )
 
 
-def check_cost(request: Mapping[str, Any], storage: Storage, region: str, most: Decimal, prices: str | None) -> None:
+def check_cost(made: Estimate, most: Decimal) -> None:
     """Hold what a job will cost against the limit.
 
     :raises BedrockFatalError: the upper end of the estimate is above the limit, or not known.
     """
     from airflow_bedrock.datasets.estimate import verdict
 
-    made = estimated(request, check_data(request, storage), region, prices)
     if why := refusal(made, most):
         raise BedrockFatalError(f"{why} {_KEPT}")
     log.info("%s That is within max_cost, %s USD.", verdict(made), most)
+
+
+def cost_of(estimate: Callable[[], Estimate], model: str) -> Cost:
+    """Return what a job may cost, at the upper end, and by what it is counted when it has ended.
+
+    :param estimate: reads the data and estimates the job.
+    """
+    from airflow_bedrock.spend.ledger import Cost
+
+    try:
+        made = estimate()
+    except BedrockFatalError as error:
+        return Cost(usd=None, model=model, unknown=str(error).removesuffix(_KEPT).strip())
+    if made.cost is None:
+        return Cost(usd=None, model=made.model, unknown=made.unknown)
+    rates: dict[str, Decimal] = {}
+    for item in made.job:
+        if item.price is None or item.cost is None:
+            continue
+        if item.price.figure == "training" and made.epochs:
+            rates["epoch"] = item.cost[1] / made.epochs[1]
+        elif item.price.figure == "training_hour":
+            rates["hour"] = item.price.usd
+        elif item.price.figure in ("input", "output"):
+            rates["once"] = rates.get("once", Decimal()) + item.cost[1]
+    return Cost(usd=made.cost[1], model=made.model, rates=rates)

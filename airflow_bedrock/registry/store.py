@@ -3,65 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
-
-from airflow_bedrock.aws_errors import error_code
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
+from airflow_bedrock.json_store import ConflictError, JsonStore
 from airflow_bedrock.registry.register import Register
-from airflow_bedrock.uris import bucket_and_key, bucket_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
-_MISSING = frozenset({"NoSuchKey", "404"})
+__all__ = ["ConflictError", "RegisterStore"]
 
 
-class ConflictError(BedrockError):
-    """Somebody else has changed the register since it was read; nothing was written."""
-
-
-class RegisterStore:
-    """Reads and writes the registers below one S3 prefix.
-
-    :param uri: the prefix, e.g. ``s3://bucket/registry``.
-    :param s3: gives the S3 client; called when first needed.
-    :param kms_key_id: the KMS key that encrypts the registers; None leaves it to the bucket.
-    """
+class RegisterStore(JsonStore[Register]):
+    """Reads and writes the registers below one S3 prefix; see :class:`~airflow_bedrock.json_store.JsonStore`."""
 
     def __init__(self, uri: str, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
-        if not bucket_of(uri):
-            raise BedrockFatalError(f"registry_uri must be s3://bucket/prefix; got {uri!r}. Nothing was changed.")
-        self._bucket, prefix = bucket_and_key(uri)
-        self._prefix = f"{prefix.rstrip('/')}/".lstrip("/")
-        self._s3 = s3
-        self._encryption: dict[str, Any] = (
-            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
-        )
-
-    def read(self, name: str) -> tuple[Register, str | None]:
-        """Return the register and its ETag; an empty one and None where there is none yet.
-
-        :raises BedrockFatalError: it may not be read, or is not a register.
-        :raises BedrockError: reading failed in a way that a retry may fix.
-        """
-        try:
-            found = self._s3().get_object(Bucket=self._bucket, Key=self._key(name))
-            body, etag = found["Body"].read(), found["ETag"]
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and error_code(error) in _MISSING:
-                return Register(name=name), None
-            raise self._explained("read", name, error) from error
-        try:
-            return msgspec.json.decode(body, type=Register), etag
-        except msgspec.MsgspecError as error:
-            raise BedrockFatalError(
-                f"{self._uri(name)} is not a register that this version understands: {error}. Nothing was changed. "
-                "Restore an earlier version of the object, or upgrade airflow-bedrock."
-            ) from error
+        super().__init__(Register, "register", lambda name: Register(name=name), "registry_uri", uri, s3, kms_key_id)
 
     def write(self, register: Register, etag: str | None) -> str:
         """Write the register if it is still as it was read, and return its new ETag.
@@ -69,43 +26,4 @@ class RegisterStore:
         :param etag: what :meth:`read` or the last ``write`` returned.
         :raises ConflictError: it is not.
         """
-        body = msgspec.json.format(msgspec.json.encode(register), indent=2)
-        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(register.name)}
-        try:
-            written = self._s3().put_object(
-                **where, Body=body, ContentType="application/json", **condition, **self._encryption
-            )
-        except (BotoCoreError, ClientError) as error:
-            if not isinstance(error, ClientError) or error_code(error) not in _CONFLICTS:
-                raise self._explained("write", register.name, error) from error
-            now, current = self.read(register.name)
-            if current is not None and now == register:
-                return current  # written by this call, whose first response was lost
-            raise ConflictError(
-                f"{self._uri(register.name)} was changed by another task since it was read. A retry of this task "
-                "begins with what it says now."
-            ) from error
-        etag_now: str = written["ETag"]
-        return etag_now
-
-    def names(self) -> list[str]:
-        """Return the names of all registers, sorted."""
-        try:
-            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
-            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
-        except (BotoCoreError, ClientError) as error:
-            raise self._explained("list", "", error) from error
-        names = (key.removeprefix(self._prefix) for key in keys if key.endswith(".json"))
-        return sorted(name.removesuffix(".json") for name in names if "/" not in name)
-
-    def _key(self, name: str) -> str:
-        return f"{self._prefix}{name}.json"
-
-    def _uri(self, name: str) -> str:
-        return f"s3://{self._bucket}/{self._key(name) if name else self._prefix}"
-
-    def _explained(self, doing: str, name: str, error: BotoCoreError | ClientError) -> BedrockError:
-        return kind_of(error)(
-            f"Could not {doing} the register {self._uri(name)}: {error}. Check the URI and the permissions."
-        )
+        return self.put(register.name, register, etag)

@@ -35,14 +35,16 @@ MAY_IMPORT = {
     "hooks": {*CORE, "registry", "converse", "jobs"},
     "jobs": {*CORE, "hooks.bedrock"},
     "links": CORE,
-    "registry": {*ENGINE, "hooks"},
+    "registry": {*ENGINE, "hooks", "json_store"},
+    "spend": {*ENGINE, "hooks", "json_store"},
     "storage": FOR_TASKS,
+    "json_store": FOR_TASKS,
     "converse": {*FOR_TASKS, "evaluation"},
     "triggers": {*ENGINE, "hooks"},
     "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.base"},
-    "operators": {*ENGINE, *FACE, "registry", "storage", "converse", "datasets", "evaluation"},
+    "operators": {*ENGINE, *FACE, "registry", "spend", "storage", "converse", "datasets", "evaluation"},
     "local": {*FACTS, "datasets.rules"},
-    "cli": {"customization", "datasets", "jobs.command", "local.command", "registry"},
+    "cli": {"customization", "datasets", "jobs.command", "local.command", "registry", "spend"},
 }
 NO_AIRFLOW = {*FACTS, "customization", "datasets", "evaluation", "local"}
 TESTS_A_DAG = "airflow_bedrock.local.dag_test"  # for who tests a DAG, in whose process Airflow is

@@ -1,0 +1,126 @@
+"""JSON objects below an S3 prefix, each written only where it is as it was read (If-Match)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.aws_errors import error_code
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
+from airflow_bedrock.uris import bucket_and_key, bucket_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+Kept = TypeVar("Kept", bound=msgspec.Struct)
+
+_CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+_MISSING = frozenset({"NoSuchKey", "404"})
+
+
+class ConflictError(BedrockError):
+    """Somebody else has changed the object since it was read; nothing was written."""
+
+
+class JsonStore(Generic[Kept]):
+    """Reads and writes the objects of one kind below one S3 prefix, by name.
+
+    :param kind: what an object holds.
+    :param word: what it is called, such as ``register``.
+    :param empty: makes what stands for an object that is not there yet.
+    :param setting: what names the prefix, for the error.
+    :param uri: the prefix, e.g. ``s3://bucket/registry``.
+    :param s3: gives the S3 client; called when first needed.
+    :param kms_key_id: the KMS key that encrypts the objects; None leaves it to the bucket.
+    """
+
+    def __init__(
+        self,
+        kind: type[Kept],
+        word: str,
+        empty: Callable[[str], Kept],
+        setting: str,
+        uri: str,
+        s3: Callable[[], S3Client],
+        kms_key_id: str | None = None,
+    ) -> None:
+        if not bucket_of(uri):
+            raise BedrockFatalError(f"{setting} must be s3://bucket/prefix; got {uri!r}. Nothing was changed.")
+        self._kind, self._word, self._empty = kind, word, empty
+        self._bucket, prefix = bucket_and_key(uri)
+        self._prefix = f"{prefix.rstrip('/')}/".lstrip("/")
+        self._s3 = s3
+        self._encryption: dict[str, Any] = (
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
+        )
+
+    def read(self, name: str) -> tuple[Kept, str | None]:
+        """Return what is kept under the name and its ETag; an empty one and None where there is none yet.
+
+        :raises BedrockFatalError: it may not be read, or this version does not understand it.
+        :raises BedrockError: reading failed in a way that a retry may fix.
+        """
+        try:
+            found = self._s3().get_object(Bucket=self._bucket, Key=self._key(name))
+            body, etag = found["Body"].read(), found["ETag"]
+        except (BotoCoreError, ClientError) as error:
+            if isinstance(error, ClientError) and error_code(error) in _MISSING:
+                return self._empty(name), None
+            raise self._explained("read", name, error) from error
+        try:
+            return msgspec.json.decode(body, type=self._kind), etag
+        except msgspec.MsgspecError as error:
+            raise BedrockFatalError(
+                f"{self._uri(name)} is not a {self._word} that this version understands: {error}. Nothing was changed. "
+                "Restore an earlier version of the object, or upgrade airflow-bedrock."
+            ) from error
+
+    def put(self, name: str, kept: Kept, etag: str | None) -> str:
+        """Write it if it is still as it was read, and return its new ETag.
+
+        :param etag: what :meth:`read` or the last ``put`` returned.
+        :raises ConflictError: it is not.
+        """
+        body = msgspec.json.format(msgspec.json.encode(kept), indent=2)
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(name)}
+        try:
+            written = self._s3().put_object(
+                **where, Body=body, ContentType="application/json", **condition, **self._encryption
+            )
+        except (BotoCoreError, ClientError) as error:
+            if not isinstance(error, ClientError) or error_code(error) not in _CONFLICTS:
+                raise self._explained("write", name, error) from error
+            now, current = self.read(name)
+            if current is not None and now == kept:
+                return current  # written by this call, whose first response was lost
+            raise ConflictError(
+                f"{self._uri(name)} was changed by another task since it was read. A retry of this task "
+                "begins with what it says now."
+            ) from error
+        etag_now: str = written["ETag"]
+        return etag_now
+
+    def names(self) -> list[str]:
+        """Return the names of all objects, sorted."""
+        try:
+            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+        except (BotoCoreError, ClientError) as error:
+            raise self._explained("list", "", error) from error
+        names = (key.removeprefix(self._prefix) for key in keys if key.endswith(".json"))
+        return sorted(name.removesuffix(".json") for name in names if "/" not in name)
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}{name}.json"
+
+    def _uri(self, name: str) -> str:
+        return f"s3://{self._bucket}/{self._key(name) if name else self._prefix}"
+
+    def _explained(self, doing: str, name: str, error: BotoCoreError | ClientError) -> BedrockError:
+        return kind_of(error)(
+            f"Could not {doing} the {self._word} {self._uri(name)}: {error}. Check the URI and the permissions."
+        )

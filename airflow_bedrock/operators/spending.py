@@ -1,0 +1,125 @@
+"""The base of the operators that spend money: what their tasks may cost is held against the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_bedrock import configuration, jobs
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators import pricing
+from airflow_bedrock.operators.base import AwsOperator, Hook
+from airflow_bedrock.operators.literals import is_literal
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_bedrock.customization.identity import Asker
+    from airflow_bedrock.customization.job import Seen
+    from airflow_bedrock.spend.budget import Budget
+    from airflow_bedrock.spend.ledger import Cost, Limits
+
+
+class SpendingOperator(AwsOperator[Hook]):
+    """An operator that makes what is paid for.
+
+    :param over_budget: what to do where the budget is used up: ``fail``, or ``wait`` for the next month without a
+        worker slot. (default: ``[bedrock] over_budget``, ``fail``) (templated)
+    :param expected_cost: US dollars that what the task makes may cost, for the budget, instead of the estimate, e.g.
+        where no price is known. (templated)
+    """
+
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "over_budget", "expected_cost")
+
+    def __init__(
+        self, *, over_budget: str | None = None, expected_cost: float | str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.over_budget = over_budget
+        self.expected_cost = expected_cost
+        if over_budget is not None and is_literal(over_budget):
+            configuration.over_budget_choice(over_budget)
+        if is_literal(expected_cost):
+            pricing.limit(expected_cost, "expected_cost")
+
+    def _budget(
+        self,
+        asker: Asker,
+        service: jobs.service.Service,
+        model: str = "",
+        cost: Callable[[], Cost] | None = None,
+        account: str = "",
+    ) -> Budget | None:
+        """Return the budget for what the task makes; None where none is set.
+
+        :param model: the base model's id.
+        :param cost: returns what that may cost; called when it is to be made.
+        :param account: the AWS account, where it is known.
+        :raises BedrockFatalError: the configuration of the budget is wrong.
+        """
+        if (limits := _limits(asker.dag_id)) is None:
+            return None
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        from airflow_bedrock.spend.books import Books
+        from airflow_bedrock.spend.budget import Budget
+        from airflow_bedrock.spend.ledger import Cost
+
+        expected = pricing.limit(self.expected_cost, "expected_cost")
+        s3 = S3Hook(**self._hook_parameters)
+        return Budget(
+            books=Books(configuration.ledger_uri(), lambda: s3.conn),
+            limits=limits,
+            asker=asker,
+            service=service,
+            s3=s3,
+            cost=(lambda: Cost(usd=expected, model=model)) if expected is not None or cost is None else cost,
+            account=account,
+        )
+
+    @contextmanager
+    def _within(self, budget: Budget | None) -> Iterator[None]:
+        """Do what may reserve; where the budget is used up, fail or wait, as told."""
+        if budget is None:
+            yield
+            return
+        from airflow_bedrock.spend.budget import BudgetError
+
+        try:
+            yield
+        except BudgetError as error:
+            if (self.over_budget or configuration.over_budget()) == "fail" or budget.retry_at is None:
+                raise type(error)(
+                    f"{error} Raise the budget, train on less, or set over_budget='wait', and clear this task."
+                ) from error
+            self.log.warning("%s Waiting in the triggerer until %s.", error, f"{budget.retry_at:%Y-%m-%d %H:%M} UTC")
+            self._defer_until(budget)
+
+    def _defer_until(self, budget: Budget) -> NoReturn:
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        assert budget.retry_at is not None  # noqa: S101  # it was asked before
+        self.defer(trigger=DateTimeTrigger(moment=budget.retry_at), method_name="execute_again")
+        raise AssertionError("defer() raises")
+
+    def execute_again(self, context: Context, event: Any = None) -> Any:
+        """Ask again, after a wait for the budget."""
+        return self.execute(context)
+
+    def _settle(self, asker: Asker, service: jobs.service.Service, seen: Seen) -> None:
+        """Settle what a thing has cost, once it has ended."""
+        if (budget := self._budget(asker, service)) is not None:
+            budget.settle(seen)
+
+
+def _limits(dag_id: str) -> Limits | None:
+    try:
+        limits = (configuration.monthly_budget(), configuration.dag_budgets().get(dag_id))
+    except ValueError as error:
+        raise BedrockFatalError(f"{error}. Nothing was created and nothing was spent.") from error
+    if limits == (None, None):
+        return None
+    from airflow_bedrock.spend.ledger import Limits
+
+    return Limits(*limits)

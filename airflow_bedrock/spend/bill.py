@@ -1,0 +1,99 @@
+"""What a thing has cost once it has ended: counted where it says so, and as reserved where it does not.
+
+GetModelCustomizationJob returns no count of tokens. The metrics files show how many epochs were begun; the tokens of
+one epoch are those of the estimate, at its upper end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+
+from airflow_bedrock.customization.job import Job, Outcome, Seen
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
+from airflow_bedrock.jobs.s3 import read_rounds
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_bedrock.jobs.service import Service
+    from airflow_bedrock.spend.ledger import Entry
+
+log = logging.getLogger(__name__)
+
+
+class Bill(NamedTuple):
+    """US dollars, and what they rest on."""
+
+    usd: Decimal
+    basis: str
+
+
+def bill_of(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill | None:
+    """Return what a thing has cost; None while it may cost more.
+
+    :param seen: the thing, as it is now.
+    :raises botocore.exceptions.ClientError: the service did not tell.
+    """
+    if seen.outcome in (Outcome.RUNNING, Outcome.UNKNOWN):
+        return None
+    measure = _MEASURES.get(entry.kind)
+    if measure is not None:
+        return measure(entry, seen, service, s3)
+    return None if seen.outcome is Outcome.SUCCEEDED else Bill(Decimal(), "it was not made")  # it exists, and bills
+
+
+def by_the_hour(entry: Entry, begun: datetime | None, ended: datetime | None) -> Bill:
+    """Return what is billed for each hour begun between two moments.
+
+    :param begun: by default, when it was reserved.
+    :param ended: by default, now.
+    """
+    seconds = ((ended or datetime.now(UTC)) - (begun or entry.at)).total_seconds()
+    hours = max(1, -(-int(seconds) // 3600))
+    return Bill(entry.rates["hour"] * hours, f"{hours} hours")
+
+
+def _customization(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
+    job = cast("Job", seen)
+    phases = {phase.name: phase for phase in job.phases if phase.status != "NotStarted"}
+    once = entry.rates.get("once", Decimal())
+    if job.outcome is not Outcome.SUCCEEDED and job.phases and "training" not in phases:
+        return Bill(once if "data processing" in phases else Decimal(), "it ended before it trained")
+    if "hour" in entry.rates and (training := phases.get("training")) is not None:
+        return by_the_hour(entry, training.started, training.changed or job.ended)
+    counted = read_rounds(s3, job) if {"epoch", "step"} & entry.rates.keys() else None
+    if counted is None:
+        return Bill(entry.reserved, "the estimate")
+    epochs, steps = counted
+    usd = once + entry.rates.get("epoch", 0) * epochs + entry.rates.get("step", 0) * steps
+    done = f"{epochs} epochs" if "epoch" in entry.rates else f"{steps} steps"
+    return Bill(min(usd, entry.reserved), f"{done} of the estimate")
+
+
+def _batch(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
+    """By the counts in ``manifest.json.out``, which a job writes that has completed."""
+    request: dict[str, Any] = service.hook.conn.get_model_invocation_job(jobIdentifier=seen.arn)  # type: ignore[assignment]  # its members are looked up
+    folder = request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
+    try:
+        bucket, key = s3.parse_s3_url(f"{folder}/{seen.arn.rpartition('/')[2]}/manifest.json.out")
+        with closing(cast("Any", s3.conn).get_object(Bucket=bucket, Key=key)["Body"]) as body:
+            counts = msgspec.json.decode(body.read())
+        usd = sum((entry.rates[one] * counts[f"{one}TokenCount"] for one in ("input", "output")), Decimal())
+    except Exception as error:
+        log.warning("The bill of %s is taken as reserved: its manifest could not be read: %s", seen.arn, error)
+        return Bill(entry.reserved, "the estimate")
+    return Bill(usd, "the tokens in its manifest")
+
+
+_MEASURES: dict[str, Callable[[Entry, Seen, Service, S3Hook], Bill]] = {
+    CUSTOMIZATION_JOB.noun: _customization,
+    INVOCATION_JOB.noun: _batch,
+}

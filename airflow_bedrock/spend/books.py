@@ -1,0 +1,79 @@
+"""Where the ledger is kept: one object on S3, changed only where it is as it was read, and archives by month."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.json_store import ConflictError, JsonStore
+from airflow_bedrock.spend.ledger import Ledger, closed, of_month
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_NAME = "ledger"
+_SECONDS = 300.0  # in which a writer among many has had its turn
+_PAUSE = 2.0  # seconds between two attempts, at most
+
+
+class Books:
+    """Reads and changes the ledger below one S3 prefix.
+
+    :param uri: the prefix, e.g. ``s3://bucket/spend``.
+    :param s3: gives the S3 client; called when first needed.
+    """
+
+    def __init__(self, uri: str, s3: Callable[[], S3Client]) -> None:
+        if not uri:
+            raise BedrockFatalError(
+                "A budget needs a ledger: set [bedrock] ledger_uri in Airflow's configuration to an S3 prefix, e.g. "
+                "s3://bucket/spend. Nothing was created and nothing was spent."
+            )
+        self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "[bedrock] ledger_uri", uri, s3)
+
+    def read(self) -> Ledger:
+        """Return the ledger as it is now; empty where there is none yet.
+
+        :raises BedrockError: it could not be read.
+        """
+        return self._store.read(_NAME)[0]
+
+    def month(self, month: str) -> Ledger:
+        """Return the entries of a month, also those in its archive."""
+        archived, ledger = self._store.read(month)[0], self.read()
+        return Ledger({**archived.entries, **{one.key: one for one in of_month(ledger, month)}})
+
+    def change(self, change: Callable[[Ledger], Ledger], name: str = _NAME) -> Ledger:
+        """Change the ledger, and return it; another writer's change in between is taken up.
+
+        :param change: returns the next ledger; called again where another writer was faster. What it raises changes
+            nothing.
+        :raises BedrockError: the ledger could not be read or written, or others changed it for minutes on end.
+        """
+        deadline, pause = time.monotonic() + _SECONDS, 0.05
+        while True:
+            ledger, etag = self._store.read(name)
+            changed = change(ledger)
+            if changed == ledger:
+                return ledger
+            try:
+                self._store.put(name, changed, etag)
+            except ConflictError as error:
+                if time.monotonic() > deadline:
+                    raise BedrockError(f"{error} Others changed it for {_SECONDS:.0f} s on end.") from error
+                time.sleep(random.uniform(0, pause))  # noqa: S311  # so that writers do not meet again
+                pause = min(2 * pause, _PAUSE)
+            else:
+                return changed
+
+    def archive(self) -> None:
+        """Move what was settled long ago to the archive of its month. A kill in between leaves it in both places."""
+        _, archives = closed(self.read(), datetime.now(UTC))
+        for month, old in archives.items():
+            self.change(lambda ledger, old=old: Ledger({**ledger.entries, **old.entries}), month)  # type: ignore[misc]  # old is bound
+        if archives:
+            self.change(lambda ledger: closed(ledger, datetime.now(UTC))[0])

@@ -1,0 +1,233 @@
+"""What any paid thing calls before it is made: its cost is reserved, and settled when it has ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.account import caller_arn
+from airflow_bedrock.jobs.resources import declared
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.prices import HOW_TO_GIVE_ONE
+from airflow_bedrock.spend.bill import bill_of, by_the_hour
+from airflow_bedrock.spend.books import Books
+from airflow_bedrock.spend.ledger import (
+    Cost,
+    Entry,
+    Ledger,
+    Limits,
+    OverBudgetError,
+    abandoned,
+    dollars,
+    made,
+    next_month,
+    released,
+    reserved,
+    settled,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_bedrock.hooks.bedrock import BedrockHook
+
+log = logging.getLogger(__name__)
+
+PATIENCE = timedelta(minutes=30)
+"""After which a reservation is dead whose thing does not exist: Create follows in minutes, and List in two more."""
+
+_FRESH = timedelta(minutes=1)
+"""In which nothing ends that was reserved: a hundred tasks that are over the budget at once look at nothing."""
+
+RECHECK = timedelta(hours=1)
+"""After which a task asks again that what is reserved, and not yet spent, may let through."""
+
+_KEPT = "Nothing was created and nothing was spent."
+
+
+class BudgetError(BedrockFatalError):
+    """A thing may cost more than the budget has left; it was not made."""
+
+
+def key_of(region: str, account: str, kind: str, name: str) -> str:
+    """Return the key of an entry."""
+    return "/".join((region, account, kind, name))
+
+
+@dataclass(kw_only=True)
+class Budget:
+    """The budget, for the things of one kind that one task asks for.
+
+    :param service: what is to be made, and where.
+    :param s3: the connection to S3 of the task, which may read what a job has written.
+    :param cost: returns what the thing may cost; called when it is to be made.
+    :param account: the AWS account; by default asked of AWS STS.
+    :param now: the clock.
+    """
+
+    books: Books
+    limits: Limits
+    asker: Asker
+    service: Service
+    s3: S3Hook
+    cost: Callable[[], Cost]
+    account: str = ""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    retry_at: datetime | None = field(default=None, init=False)
+    """When a task that is over the budget may ask again."""
+    _entries: dict[str, Entry] = field(default_factory=dict, init=False)
+
+    def reserve(self, name: str) -> None:
+        """Reserve what the thing may cost, or take over what was reserved for it.
+
+        :raises BudgetError: there is not enough left.
+        :raises BedrockFatalError: what it may cost is not known.
+        :raises BedrockError: the ledger could not be read or written.
+        """
+        entry = self._entries[name] = self._entry(name)
+        change = partial(reserved, entry=entry, limits=self.limits)
+        try:
+            ledger = self._change(change)
+        except OverBudgetError:
+            settle_open(self.books, self.service.hook, self._account, self.s3, self.now(), besides=entry.key)
+            try:
+                ledger = self._change(change)
+            except OverBudgetError as error:
+                self.retry_at = next_month(self.now())
+                if error.open >= error.short:
+                    self.retry_at = min(self.retry_at, self.now() + RECHECK)
+                raise BudgetError(f"{error} {_KEPT}") from error
+        log.info("Reserved %s USD for %s %s", dollars(ledger.entries[entry.key].counts), entry.kind, name)
+        self.books.archive()
+
+    def made(self, name: str, arn: str) -> None:
+        """Note that the thing exists. Where that cannot be written, its reservation stands all the same."""
+        self._note(partial(made, entry=self._entries[name], arn=arn))
+
+    def release(self, name: str) -> None:
+        """Give up the reservation of what was not made. Where that cannot be written, it is found dead later."""
+        self._note(partial(released, key=self._entries[name].key, holder=self.asker.instance))
+
+    def settle(self, seen: Seen) -> None:
+        """Settle what a thing has cost, if it has ended and something was reserved for it."""
+        _, _, _, region, account, *_ = seen.arn.split(":")
+        key = key_of(region, account, self.service.resource.noun, seen.name)
+        try:
+            entry = self.books.read().entries.get(key)
+            if entry is None or entry.settled is not None:
+                return
+            if (bill := bill_of(entry, seen, self.service, self.s3)) is not None:
+                self.settle_at(key, *bill)
+        except (BedrockError, BotoCoreError, ClientError) as error:
+            log.warning("The bill of %s was not settled: %s. Run airflow-bedrock spend --settle.", seen.arn, error)
+
+    def settle_at(self, key: str, usd: object, basis: str) -> None:
+        """Settle an entry at an amount that the caller knows."""
+        self._change(lambda ledger: settled(ledger, key, usd, basis))  # type: ignore[arg-type]  # Decimal
+        log.info("Settled at %s USD, by %s: %s", dollars(usd), basis, key)  # type: ignore[arg-type]  # Decimal
+
+    def _entry(self, name: str) -> Entry:
+        cost, resource, asker = self.cost(), self.service.resource, self.asker
+        if cost.usd is None:
+            raise BedrockFatalError(
+                f"A budget is set, but what {resource.noun} {name} may cost is not known. {cost.unknown} "
+                f"{HOW_TO_GIVE_ONE if HOW_TO_GIVE_ONE not in cost.unknown else ''} Or give expected_cost, the US "
+                f"dollars that it may cost. {_KEPT}".replace("  ", " ")
+            )
+        region = str(self.service.hook.conn.meta.region_name)
+        return Entry(
+            key=key_of(region, self._account, resource.noun, name),
+            kind=resource.noun,
+            name=name,
+            region=region,
+            account=self._account,
+            model=cost.model,
+            dag_id=asker.dag_id,
+            task_id=asker.task_id,
+            run_id=asker.run_id,
+            map_index=asker.map_index,
+            at=self.now(),
+            reserved=cost.usd,
+            rates=dict(cost.rates),
+            holders=(asker.instance,),
+        )
+
+    @property
+    def _account(self) -> str:
+        if not self.account:
+            self.account = account_of(self.service.hook)
+        return self.account
+
+    def _change(self, change: Callable[[Ledger], Ledger]) -> Ledger:
+        return self.books.change(change)
+
+    def _note(self, change: Callable[[Ledger], Ledger]) -> None:
+        try:
+            self._change(change)
+        except BedrockError as error:
+            log.warning("%s What is reserved stays reserved until it is found out.", error)
+
+
+def account_of(hook: BedrockHook) -> str:
+    """Return the account that the connection leads to.
+
+    :raises BedrockError: AWS STS did not tell.
+    """
+    try:
+        return caller_arn(hook).split(":")[4]
+    except (BotoCoreError, ClientError) as error:
+        raise BedrockError(f"AWS STS did not tell the connection's account, which the budget needs: {error}") from error
+
+
+def settle_open(
+    books: Books, hook: BedrockHook, account: str, s3: S3Hook, now: datetime, *, besides: str = ""
+) -> list[str]:
+    """Find out what became of what is reserved in this account and region: settle what has ended, drop what is dead.
+
+    :param besides: the key of what the caller is about to make.
+    :return: what was done, in sentences.
+    """
+    region = str(hook.conn.meta.region_name)
+    services = {one.noun: Service(one, hook) for one in declared()}
+    said = []
+    for entry in books.read().entries.values():
+        ours = (entry.region, entry.account) == (region, account) and entry.kind in services
+        young = now - entry.at < (_FRESH if entry.arn else PATIENCE)
+        if entry.settled is not None or entry.key == besides or young or not ours:
+            continue
+        try:
+            change, what = _fate(entry, services[entry.kind], s3, now)
+        except (BotoCoreError, ClientError) as error:
+            log.warning("What became of %s %s is not known: %s", entry.kind, entry.name, error)
+            continue
+        if change is not None:
+            books.change(change)
+            said.append(f"{entry.kind} {entry.name}: {what}")
+            log.info("%s", said[-1])
+    return said
+
+
+def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Callable[[Ledger], Ledger] | None, str]:
+    seen = service.find(entry.arn or entry.name)
+    if seen is not None:
+        bill = bill_of(entry, seen, service, s3)
+        if bill is not None:
+            said = f"{dollars(bill.usd)} USD, by {bill.basis}"
+            return partial(settled, key=entry.key, usd=bill.usd, basis=bill.basis), said
+        if entry.arn is None and seen.outcome is not Outcome.UNKNOWN:
+            return partial(made, entry=entry, arn=seen.arn), "it exists"
+    elif entry.arn is not None and "hour" in entry.rates:
+        bill = by_the_hour(entry, None, now)
+        return partial(settled, key=entry.key, usd=bill.usd, basis=bill.basis), f"deleted; {dollars(bill.usd)} USD"
+    elif entry.arn is None:
+        return partial(abandoned, entry=entry), "released, since it was never made"
+    return None, ""

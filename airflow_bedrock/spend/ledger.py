@@ -1,0 +1,216 @@
+"""The ledger: what is reserved for paid things before they are made, and what they have cost when they ended. Pure.
+
+An entry is one paid thing, known by its identity, so that a retry, an adoption and two runs that share a job find the
+same entry. It counts in the month, by UTC, in which it was reserved. A ledger is a value; each function returns the
+next one, which is written only where the ledger is still as it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+KEPT_MONTHS = 2
+"""So many months before the present one stay in the ledger; what was settled earlier moves to an archive."""
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What a thing may cost, before it is made.
+
+    :param usd: US dollars, at most; None where that is not known.
+    :param model: the base model's id.
+    :param rates: US dollars for one of each thing that is counted at the end: ``epoch``, ``step``, ``hour``, ``input``
+        and ``output`` (tokens), and ``once``, for what is paid however the rest ends.
+    :param unknown: why it is not known.
+    """
+
+    usd: Decimal | None
+    model: str = ""
+    rates: Mapping[str, Decimal] = {}
+    unknown: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is paid for.
+
+    :param key: its identity: region, account, kind and name.
+    :param kind: such as ``model customization job``.
+    :param at: when it was reserved, or taken up by another try.
+    :param reserved: US dollars, at most.
+    :param settled: US dollars that it has cost; None while that is not known.
+    :param basis: what ``settled`` rests on.
+    :param holders: digests of the task instances that may be about to make it.
+    :param arn: once it exists.
+    """
+
+    key: str
+    kind: str
+    name: str
+    region: str
+    account: str
+    model: str = ""
+    dag_id: str
+    task_id: str
+    run_id: str
+    map_index: int = -1
+    at: datetime
+    reserved: Decimal
+    rates: dict[str, Decimal] = {}
+    settled: Decimal | None = None
+    basis: str = ""
+    holders: tuple[str, ...] = ()
+    arn: str | None = None
+
+    @property
+    def month(self) -> str:
+        """The month in which it counts, e.g. ``2026-11``."""
+        return month_of(self.at)
+
+    @property
+    def counts(self) -> Decimal:
+        """US dollars that count against a budget."""
+        return self.reserved if self.settled is None else self.settled
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """All entries of the present month and those not long before, by key."""
+
+    entries: dict[str, Entry] = {}
+
+
+class Limits(NamedTuple):
+    """US dollars a month; None for no limit.
+
+    :param all: for everything.
+    :param dag: for the DAG that asks.
+    """
+
+    all: Decimal | None = None
+    dag: Decimal | None = None
+
+
+class OverBudgetError(Exception):
+    """There is not enough left. The message says by how much.
+
+    :param short: US dollars that are missing.
+    :param open: US dollars of those reserved for what may have ended, or not exist, by now.
+    """
+
+    def __init__(self, message: str, short: Decimal, open: Decimal) -> None:  # noqa: A002  # the field's word
+        super().__init__(message)
+        self.short = short
+        self.open = open
+
+
+def month_of(moment: datetime) -> str:
+    """Return the month of a moment by UTC, e.g. ``2026-11``."""
+    return f"{moment.astimezone(UTC):%Y-%m}"
+
+
+def next_month(moment: datetime) -> datetime:
+    """Return when the next month begins by UTC."""
+    first = moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (first + timedelta(days=32)).replace(day=1)
+
+
+def committed(ledger: Ledger, month: str, dag_id: str | None = None) -> Decimal:
+    """Return the US dollars of a month that are settled or reserved, for all or for one DAG."""
+    return sum((one.counts for one in of_month(ledger, month, dag_id)), Decimal())
+
+
+def of_month(ledger: Ledger, month: str, dag_id: str | None = None) -> list[Entry]:
+    """Return the entries that count in a month, all or those of one DAG."""
+    return [one for one in ledger.entries.values() if one.month == month and dag_id in (None, one.dag_id)]
+
+
+def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
+    """Reserve for what is about to be made, or take over what was reserved for it.
+
+    A reservation of an earlier month for what has not been made since is made anew in the present one.
+
+    :raises OverBudgetError: with what is settled and reserved that would be more than a limit.
+    """
+    known = ledger.entries.get(entry.key)
+    if known is not None and (known.settled is not None or known.arn is not None or known.month == entry.month):
+        holders = tuple(dict.fromkeys((*known.holders, *entry.holders)))
+        at = entry.at if known.month == entry.month else known.at
+        return _with(ledger, msgspec.structs.replace(known, holders=holders, at=at))
+    for limit, dag_id in ((limits.all, None), (limits.dag, entry.dag_id)):
+        _check(ledger, entry, limit, dag_id)
+    return _with(ledger, entry)
+
+
+def _check(ledger: Ledger, entry: Entry, limit: Decimal | None, dag_id: str | None) -> None:
+    if limit is None:
+        return
+    others = [one for one in of_month(ledger, entry.month, dag_id) if one.key != entry.key]
+    open_ = sum((one.reserved for one in others if one.settled is None), Decimal())
+    settled = sum((one.settled for one in others if one.settled is not None), Decimal())
+    if (short := settled + open_ + entry.reserved - limit) > 0:
+        whose = f"of DAG {dag_id} " if dag_id else ""
+        raise OverBudgetError(
+            f"The budget {whose}for {entry.month} is {dollars(limit)} USD: {dollars(settled)} are spent, "
+            f"{dollars(open_)} reserved, and {entry.kind} {entry.name} may cost {dollars(entry.reserved)}, "
+            f"{dollars(short)} more than is left.",
+            short,
+            open_,
+        )
+
+
+def made(ledger: Ledger, entry: Entry, arn: str) -> Ledger:
+    """Note that the thing exists. What was released meanwhile counts again: it is paid for, whatever the limit."""
+    known = ledger.entries.get(entry.key, entry)
+    return _with(ledger, msgspec.structs.replace(known, arn=arn))
+
+
+def settled(ledger: Ledger, key: str, usd: Decimal, basis: str) -> Ledger:
+    """Replace a reservation by what the thing has cost; the first settlement counts."""
+    known = ledger.entries.get(key)
+    if known is None or known.settled is not None:
+        return ledger
+    return _with(ledger, msgspec.structs.replace(known, settled=usd, basis=basis, holders=()))
+
+
+def released(ledger: Ledger, key: str, holder: str) -> Ledger:
+    """Give up a reservation whose thing was not made; it stays while another task instance is about to make it."""
+    known = ledger.entries.get(key)
+    if known is None or known.arn is not None or known.settled is not None or holder not in known.holders:
+        return ledger
+    holders = tuple(one for one in known.holders if one != holder)
+    return _with(ledger, msgspec.structs.replace(known, holders=holders)) if holders else _without(ledger, {key})
+
+
+def abandoned(ledger: Ledger, entry: Entry) -> Ledger:
+    """Drop a reservation whose thing does not exist, unless a try has taken it up since it was looked at."""
+    return _without(ledger, {entry.key}) if ledger.entries.get(entry.key) == entry else ledger
+
+
+def closed(ledger: Ledger, now: datetime) -> tuple[Ledger, dict[str, Ledger]]:
+    """Return the ledger without what was settled long ago, and that by month."""
+    oldest = now.astimezone(UTC).replace(day=1)
+    for _ in range(KEPT_MONTHS):
+        oldest = (oldest - timedelta(days=1)).replace(day=1)
+    archive: dict[str, dict[str, Entry]] = {}
+    for key, entry in ledger.entries.items():
+        if entry.settled is not None and entry.month < month_of(oldest):
+            archive.setdefault(entry.month, {})[key] = entry
+    gone = {key for entries in archive.values() for key in entries}
+    return _without(ledger, gone), {month: Ledger(entries) for month, entries in archive.items()}
+
+
+def dollars(usd: Decimal) -> str:
+    """Return an amount for people: in cents, and with more digits where it is less than a dollar."""
+    cents = usd.quantize(Decimal("0.01"))
+    return f"{cents}" if abs(usd) >= 1 or usd == cents else f"{usd:.8f}".rstrip("0")
+
+
+def _with(ledger: Ledger, entry: Entry) -> Ledger:
+    return Ledger({**ledger.entries, entry.key: entry})
+
+
+def _without(ledger: Ledger, keys: set[str]) -> Ledger:
+    return Ledger({key: one for key, one in ledger.entries.items() if key not in keys}) if keys else ledger

@@ -1,0 +1,366 @@
+"""A budget that holds: what a job may cost is reserved before Create, and settled when the job has ended."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.compat import AirflowFailException, TaskDeferred
+from airflow_bedrock.customization.identity import Asker, identify
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks import BedrockHook
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.jobs.submission import Submission
+from airflow_bedrock.local import LocalBedrock, Quotas
+from airflow_bedrock.spend.books import Books
+from airflow_bedrock.spend.budget import PATIENCE, Budget, BudgetError
+from airflow_bedrock.spend.ledger import Cost, Ledger, Limits, committed, month_of
+from tests.integration.test_customization_operator import BASE_MODEL, Account, context, name, operator, records
+
+__all__ = ["name"]
+
+pytestmark = pytest.mark.local_bedrock(clock="manual", job_seconds=100, quotas=Quotas(scheduled_jobs=100))
+
+
+@pytest.fixture(scope="module")
+def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
+    return local_bedrock_module
+
+
+@pytest.fixture
+def account(local: LocalBedrock) -> Iterator[Account]:
+    account = Account(local)
+    yield account
+    account.close()
+    local.clock.advance(1000)
+
+
+@pytest.fixture
+def ledger_uri(local: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A ledger of the test's own."""
+    uri = f"s3://{local.bucket}/{uuid.uuid4().hex}/spend"
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_URI", uri)
+    return uri
+
+
+@pytest.fixture
+def budget(ledger_uri: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Set the budget, in US dollars."""
+
+    def to(usd: object, **of_dags: float) -> None:
+        monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", str(usd))
+        monkeypatch.setenv("AIRFLOW__BEDROCK__DAG_BUDGETS", json.dumps(of_dags))
+
+    return to
+
+
+@pytest.fixture
+def ledger(account: Account, ledger_uri: str) -> Callable[[], Ledger]:
+    return Books(ledger_uri, lambda: account.s3).read
+
+
+def only(ledger: Ledger) -> Any:
+    [entry] = ledger.entries.values()
+    return entry
+
+
+def test_a_job_is_reserved_before_it_is_made_and_settled_when_it_has_ended(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """At the upper end of the estimate; by the epochs in the metrics file."""
+    budget(1)
+    data = account.put("train.jsonl", records())
+    more = {"job_name": name, "hyperparameters": {"epochCount": "2"}, "wait_for_completion": False}
+    arn = operator(account, local, data, **more).execute(context())
+    entry = only(ledger())
+    assert (entry.arn, entry.settled, entry.dag_id, entry.model) == (arn, None, "dag", "amazon.nova-micro-v1:0")
+    assert 0 < entry.reserved < 1
+    local.clock.advance(1000)
+    assert operator(account, local, data, **more).execute(context()) == arn
+    entry = only(ledger())
+    assert (entry.settled, entry.basis) == (entry.reserved, "2 epochs of the estimate")
+
+
+def test_over_the_budget_no_job_is_made_and_the_message_says_by_how_much(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """A retry cannot help."""
+    budget("0.000001")
+    task = operator(account, local, account.put("train.jsonl", records()), job_name=name)
+    with pytest.raises(BudgetError, match=r"more than is left\. Nothing was created.*over_budget='wait'") as caught:
+        task.execute(context())
+    assert isinstance(caught.value, AirflowFailException)
+    assert (account.jobs(name), ledger()) == ([], Ledger())
+
+
+def test_over_the_budget_a_task_may_wait_for_the_next_month_without_a_worker(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None]
+) -> None:
+    """Deferred to the first of the month; then it asks again."""
+    budget("", dag=0.000001)
+    task = operator(account, local, account.put("train.jsonl", records()), job_name=name, over_budget="wait")
+    task.wait_for_completion = False
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context())
+    moment = deferred.value.trigger.moment  # of a DateTimeTrigger
+    assert (moment.day, moment.hour, moment > datetime.now(UTC)) == (1, 0, True)
+    budget(1)
+    assert getattr(task, deferred.value.method_name)(context(), moment) == account.jobs(name)[0]["jobArn"]
+
+
+def test_what_is_reserved_and_may_not_be_spent_is_looked_at_again_within_the_hour(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None]
+) -> None:
+    """A job that fails before it trains costs nothing: nobody waits a month for it."""
+    budget("1.5")
+    data = account.put("train.jsonl", records())
+    arguments = {"expected_cost": 1, "over_budget": "wait", "wait_for_completion": False}
+    operator(account, local, data, job_name=name, **arguments).execute(context())
+    with pytest.raises(TaskDeferred) as deferred:
+        operator(account, local, data, job_name=f"{name}b", **arguments).execute(context("run-2"))
+    assert deferred.value.trigger.moment < datetime.now(UTC) + timedelta(hours=2)
+
+
+def test_a_model_without_a_price_needs_an_estimate_of_the_users_own(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """Nothing is taken for free because nobody knows what it costs."""
+    budget(100)
+    data = account.put("train.jsonl", records())
+    more = {"job_name": name, "base_model_id": "amazon.nova-pro-v1:0:300k", "wait_for_completion": False}
+    with pytest.raises(BedrockFatalError, match=r"No price is known.*Or give expected_cost"):
+        operator(account, local, data, **more).execute(context())
+    assert ledger() == Ledger()
+    operator(account, local, data, expected_cost="12.5", **more).execute(context())
+    assert only(ledger()).reserved == Decimal("12.5")
+
+
+def test_a_job_that_fails_before_it_trains_costs_nothing(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """Its data is bad, say."""
+    budget(1)
+    task = operator(account, local, account.put("train.jsonl", "no record"), job_name=name, expected_cost=1)
+    task.wait_for_completion = False
+    task.execute(context())
+    local.clock.advance(1000)
+    with pytest.raises(BedrockFatalError):
+        task.execute(context())
+    task = operator(account, local, account.put("good.jsonl", records()), job_name=f"{name}b", expected_cost=1)
+    task.wait_for_completion = False
+    with pytest.raises(BudgetError):  # its task has not settled it, and it is looked at after a minute
+        task.execute(context("run-2"))
+    [settled] = [one.settled for one in later(account, local, ledger, timedelta(minutes=2)).entries.values()]
+    assert settled == 0
+
+
+def later(account: Account, local: LocalBedrock, ledger: Callable[[], Ledger], by: timedelta) -> Ledger:
+    """Look what became of what is reserved, as a task does after a while that is over the budget."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_bedrock import configuration
+    from airflow_bedrock.spend.budget import settle_open
+
+    books = Books(configuration.ledger_uri(), lambda: account.s3)
+    settle_open(books, BedrockHook(), local.role_arn.split(":")[4], S3Hook(), datetime.now(UTC) + by)
+    return ledger()
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+@pytest.fixture(scope="module")
+def hook(local: LocalBedrock) -> BedrockHook:
+    """One client for all, since a hundred take a minute to make; boto3's may be shared by threads."""
+    made = BedrockHook()
+    made.conn  # noqa: B018  # it is made once
+    return made
+
+
+def submission(
+    account: Account, local: LocalBedrock, job_name: str, limit: int, hook: BedrockHook | None = None, **more: Any
+) -> Submission:
+    """One of those that ask at once, each for a job of one dollar."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_bedrock import configuration
+
+    asker = Asker(dag_id="dag", task_id="customize", run_id=job_name, retries=2, ask=2, **more)
+    service = Service(CUSTOMIZATION_JOB, hook or BedrockHook())
+    request = {
+        "jobName": job_name,
+        "customModelName": job_name,
+        "roleArn": local.role_arn,
+        "baseModelIdentifier": BASE_MODEL,
+        "trainingDataConfig": {"s3Uri": f"{account.prefix}/train.jsonl"},
+        "outputDataConfig": {"s3Uri": f"{account.prefix}/output"},
+        "hyperParameters": {},
+    }
+    return Submission(
+        service=service,
+        request=request,
+        identity=identify(request, [], asker, "run"),
+        waiter=Waiter.of(asker, waits=True),
+        budget=Budget(
+            books=Books(configuration.ledger_uri(), lambda: account.s3),
+            limits=Limits(Decimal(limit)),
+            asker=asker,
+            service=service,
+            s3=S3Hook(),
+            cost=lambda: Cost(usd=Decimal(1)),
+            account=local.role_arn.split(":")[4],
+        ),
+    )
+
+
+def test_a_hundred_at_once_against_a_budget_for_seven_make_seven(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    ledger: Callable[[], Ledger],
+    hook: BedrockHook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever comes first; the ledger and the account say the same."""
+    monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", lambda *_: None)  # it makes a client each time
+    account.put("train.jsonl", records())
+    asked = [submission(account, local, f"{name}-{number}", 7, hook) for number in range(100)]
+
+    def create(one: Submission) -> str | None:
+        try:
+            return one.find_or_create().arn
+        except BudgetError:
+            return None
+
+    with ThreadPoolExecutor(100) as workers:
+        made = [arn for arn in workers.map(create, asked) if arn]
+    assert len(made) == 7
+    assert {job["jobArn"] for job in account.jobs(name)} == set(made)
+    assert {entry.arn for entry in ledger().entries.values()} == set(made)
+    assert committed(ledger(), month_of(datetime.now(UTC))) == 7
+
+
+def kill_in(one: Submission, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the worker be killed before or after Create: nothing of it runs any more, not even what cleans up."""
+
+    def killed(*_: object) -> None:
+        one.in_flight = "killed"
+        raise Killed
+
+    if when == "before Create":
+        one.before_paying = killed
+    else:
+        monkeypatch.setattr(one.budget, "made", killed)
+
+
+@pytest.mark.parametrize("when", ["before Create", "after Create"])
+def test_a_writer_that_is_killed_is_followed_by_its_retry(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    ledger: Callable[[], Ledger],
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    """Which takes over what was reserved: one job, reserved once."""
+    account.put("train.jsonl", records())
+    first = submission(account, local, name, 1)
+    kill_in(first, when, monkeypatch)
+    with pytest.raises(Killed):
+        first.find_or_create()
+    assert (len(account.jobs(name)), only(ledger()).reserved) == (int(when == "after Create"), 1)
+    arn = submission(account, local, name, 1, try_number=2).find_or_create().arn
+    assert [job["jobArn"] for job in account.jobs(name)] == [arn]
+    assert only(ledger()).reserved == 1
+    found = later(account, local, ledger, timedelta(hours=1))
+    assert (only(found).arn, only(found).settled) == (arn, None)
+
+
+def test_a_reservation_that_nobody_takes_over_is_released_when_there_is_no_such_job(
+    account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before its writer, and the service's List, have had their time; then another task has its place."""
+    account.put("train.jsonl", records())
+    first = submission(account, local, name, 1)
+    kill_in(first, "before Create", monkeypatch)
+    with pytest.raises(Killed):
+        first.find_or_create()
+    assert len(later(account, local, ledger, PATIENCE - timedelta(minutes=1)).entries) == 1
+    other = submission(account, local, f"{name}-other", 1)
+    with pytest.raises(BudgetError):
+        other.find_or_create()
+    assert other.budget.retry_at < datetime.now(UTC) + timedelta(hours=2)  # type: ignore[attr-defined]  # a Budget
+    monkeypatch.setattr(other.budget, "now", lambda: datetime.now(UTC) + PATIENCE)
+    other.find_or_create()
+    assert only(ledger()).name.startswith(f"{name}-other")
+
+
+def test_a_refused_create_gives_its_reservation_back(
+    account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger]
+) -> None:
+    """It was not made, so that it costs nothing."""
+    one = submission(account, local, name, 1)
+    one.request = {**one.request, "baseModelIdentifier": "amazon.nobody-v1:0"}
+    with pytest.raises(BedrockFatalError):
+        one.find_or_create()
+    assert ledger() == Ledger()
+
+
+def test_without_a_budget_nothing_is_asked(
+    account: Account, local: LocalBedrock, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one call more: the ledger's prefix alone sets no budget."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_URI", f"s3://{local.bucket}/never")
+    monkeypatch.setattr("airflow_bedrock.spend.books.Books.read", lambda self: pytest.fail("was read"))
+    data = account.put("train.jsonl", records())
+    operator(account, local, data, job_name=name, wait_for_completion=False).execute(context())
+    assert "Contents" not in account.s3.list_objects_v2(Bucket=local.bucket, Prefix="never")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("MONTHLY_BUDGET", "much", "monthly_budget must be a number of US dollars"),
+        ("DAG_BUDGETS", "[1]", "must be a JSON object of DAG ids"),
+        ("LEDGER_URI", "", "A budget needs a ledger"),
+        ("LEDGER_URI", "/tmp/ledger", "ledger_uri must be s3://bucket/prefix"),  # noqa: S108  # no file is made
+    ],
+)
+def test_a_budget_that_cannot_be_kept_makes_no_job(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    budget: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    value: str,
+    said: str,
+) -> None:
+    """It fails closed, and says what is wrong."""
+    budget(1)
+    monkeypatch.setenv(f"AIRFLOW__BEDROCK__{option}", value)
+    task = operator(account, local, account.put("train.jsonl", records()), job_name=name)
+    with pytest.raises(BedrockFatalError, match=said):
+        task.execute(context())
+    assert account.jobs(name) == []
+
+
+def test_a_ledger_that_cannot_be_read_makes_no_job(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bucket does not exist, say."""
+    budget(1)
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_URI", "s3://no-such-bucket-anywhere/spend")
+    with pytest.raises(BedrockError, match="Could not read the ledger"):
+        operator(account, local, account.put("train.jsonl", records()), job_name=name).execute(context())
+    assert account.jobs(name) == []

@@ -1,0 +1,194 @@
+"""The ledger: whatever happens in whatever order, the budget holds, and nothing is counted twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from airflow_bedrock.spend import ledger as books
+from airflow_bedrock.spend.ledger import Entry, Ledger, Limits, OverBudgetError
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LIMITS = Limits(Decimal(70), Decimal(45))
+NAMES = st.sampled_from(["a", "b", "c", "d", "e", "f", "g", "h", "i"])
+WRITERS = st.sampled_from(["one", "two"])
+
+
+def entry(name: str, at: datetime = NOW, holder: str = "one", reserved: int = 10, dag: str = "dag") -> Entry:
+    return Entry(
+        key=f"us-east-1/1/job/{name}",
+        kind="job",
+        name=name,
+        region="us-east-1",
+        account="1",
+        dag_id=dag,
+        task_id="task",
+        run_id="run",
+        at=at,
+        reserved=Decimal(reserved),
+        holders=(holder,),
+    )
+
+
+class Account(RuleBasedStateMachine):
+    """A ledger on S3 and jobs at the service; two writers that read, are slow, and are killed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept, self.version, self.now = Ledger(), 0, NOW
+        self.read: dict[str, tuple[Ledger, int]] = {}
+        self.holds: dict[str, dict[str, Entry]] = {"one": {}, "two": {}}
+        self.jobs: dict[str, bool] = {}
+        """By name: whether it has ended."""
+
+    def _write(self, ledger: Ledger) -> None:
+        self.kept, self.version = msgspec.json.decode(msgspec.json.encode(ledger), type=Ledger), self.version + 1
+
+    @rule(writer=WRITERS)
+    def reads(self, writer: str) -> None:
+        self.read[writer] = (self.kept, self.version)
+
+    @rule(writer=WRITERS, name=NAMES, reserved=st.sampled_from([5, 10, 20]))
+    def reserves(self, writer: str, name: str, reserved: int) -> None:
+        """With what it has read, maybe long ago; written only where nobody was faster."""
+        ledger, version = self.read.pop(writer, (self.kept, self.version))
+        asked = entry(name, self.now, writer, reserved, "dag" if name < "f" else "other")
+        try:
+            changed = books.reserved(ledger, asked, LIMITS)
+        except OverBudgetError:
+            return
+        if version == self.version and name not in self.jobs:
+            self._write(changed)
+            self.holds[writer][name] = asked
+
+    @rule(writer=WRITERS, name=NAMES)
+    def creates(self, writer: str, name: str) -> None:
+        """The service makes one job of a name, whoever asks."""
+        if name in self.holds[writer]:
+            self.jobs.setdefault(name, False)
+
+    @rule(writer=WRITERS, name=NAMES)
+    def notes_what_was_made(self, writer: str, name: str) -> None:
+        if name in self.jobs and (asked := self.holds[writer].pop(name, None)):
+            self._write(books.made(self.kept, asked, f"arn:{name}"))
+
+    @rule(writer=WRITERS, name=NAMES)
+    def is_refused(self, writer: str, name: str) -> None:
+        if name not in self.jobs and (asked := self.holds[writer].pop(name, None)):
+            self._write(books.released(self.kept, asked.key, writer))
+
+    @rule(writer=WRITERS)
+    def is_killed(self, writer: str) -> None:
+        self.holds[writer].clear()
+        self.read.pop(writer, None)
+
+    @rule(name=NAMES, part=st.sampled_from([0, 50, 100]))
+    def ends_and_is_settled(self, name: str, part: int) -> None:
+        """By its task, or by another that looks what became of it; a second time changes nothing."""
+        found = self.kept.entries.get(entry(name).key)
+        if name in self.jobs and found is not None:
+            self.jobs[name] = True
+            self._write(books.settled(self.kept, found.key, found.reserved * part / 100, "the test"))
+
+    @rule()
+    def dead_reservations_are_found(self) -> None:
+        """After more time than a writer that lives takes between the reservation and Create."""
+        for found in list(self.kept.entries.values()):
+            held = any(found.name in holds for holds in self.holds.values())
+            if found.settled is None and found.arn is None and found.name not in self.jobs and not held:
+                self._write(books.abandoned(self.kept, found))
+
+    @rule(days=st.sampled_from([1, 20]))
+    def time_passes(self, days: int) -> None:
+        self.now += timedelta(days=days)
+
+    @rule()
+    def old_months_are_closed(self) -> None:
+        self._write(books.closed(self.kept, self.now)[0])
+
+    @invariant()
+    def the_budget_holds(self) -> None:
+        for month in {one.month for one in self.kept.entries.values()}:
+            assert books.committed(self.kept, month) <= (LIMITS.all or 0)
+            assert books.committed(self.kept, month, "dag") <= (LIMITS.dag or 0)
+
+    @invariant()
+    def what_runs_counts_once(self) -> None:
+        counted = [one.name for one in self.kept.entries.values()]
+        assert len(counted) == len(set(counted))
+        assert {name for name, ended in self.jobs.items() if not ended} <= set(counted)
+
+
+Account.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAccount = Account.TestCase
+
+
+def test_over_the_budget_it_says_by_how_much() -> None:
+    """In US dollars, with what is spent and what is reserved."""
+    ledger = books.settled(books.reserved(Ledger(), entry("a"), LIMITS), entry("a").key, Decimal("9.5"), "")
+    ledger = books.reserved(ledger, entry("b", reserved=20), LIMITS)
+    with pytest.raises(OverBudgetError, match=r"of DAG dag for 2026-11 is 45.00 USD: 9.50 are spent, 20.00") as caught:
+        books.reserved(ledger, entry("c", reserved=16), LIMITS)
+    assert "0.50 more than is left" in str(caught.value)
+    assert (caught.value.short, caught.value.open) == (Decimal("0.5"), Decimal(20))
+    assert books.reserved(ledger, entry("c", reserved=16, dag="other"), LIMITS).entries.keys() >= {entry("c").key}
+
+
+def test_a_reservation_of_last_month_for_what_was_not_made_counts_in_this_one() -> None:
+    """What exists stays in the month in which it was reserved."""
+    ledger = books.reserved(Ledger(), entry("dead"), LIMITS)
+    ledger = books.made(books.reserved(ledger, entry("runs"), LIMITS), entry("runs"), "arn")
+    for name in ("dead", "runs"):
+        ledger = books.reserved(ledger, entry(name, NOW + timedelta(days=15)), LIMITS)
+    assert (books.committed(ledger, "2026-11"), books.committed(ledger, "2026-12")) == (Decimal(10), Decimal(10))
+
+
+def test_a_reservation_stays_while_another_task_is_about_to_make_the_same() -> None:
+    """Two runs that share a job reserve once; one of them being refused takes nothing from the other."""
+    ledger = books.reserved(books.reserved(Ledger(), entry("a"), LIMITS), entry("a", holder="two"), LIMITS)
+    assert books.committed(ledger, "2026-11") == 10
+    ledger = books.released(ledger, entry("a").key, "one")
+    assert books.committed(ledger, "2026-11") == 10
+    assert books.released(ledger, entry("a").key, "two") == Ledger()
+
+
+def test_what_exists_counts_although_its_reservation_was_released() -> None:
+    """It is paid for, whatever the limit says."""
+    asked = entry("slow")
+    ledger = books.abandoned(books.reserved(Ledger(), asked, LIMITS), asked)
+    assert ledger == Ledger()
+    assert books.committed(books.made(ledger, asked, "arn"), "2026-11") == 10
+
+
+def test_a_bill_above_the_estimate_is_written_as_it_is() -> None:
+    """And leaves so much less for others."""
+    ledger = books.settled(books.reserved(Ledger(), entry("a"), LIMITS), entry("a").key, Decimal(40), "its tokens")
+    with pytest.raises(OverBudgetError):
+        books.reserved(ledger, entry("b"), LIMITS)
+
+
+def test_old_months_go_to_their_archives_when_they_are_settled() -> None:
+    """What is still open stays, so that it can be settled."""
+    ledger = books.reserved(books.reserved(Ledger(), entry("old"), LIMITS), entry("open"), LIMITS)
+    ledger = books.settled(ledger, entry("old").key, Decimal(3), "")
+    assert books.closed(ledger, datetime(2027, 1, 31, tzinfo=UTC)) == (ledger, {})
+    left, archives = books.closed(ledger, datetime(2027, 2, 1, tzinfo=UTC))
+    assert list(left.entries) == [entry("open").key]
+    assert [list(one.entries) for one in archives.values()] == [[entry("old").key]]
+
+
+@pytest.mark.parametrize(
+    ("moment", "month"), [("2026-12-31T23:30:00-01:00", "2027-01"), ("2026-12-01T00:30:00+01:00", "2026-11")]
+)
+def test_a_month_is_a_month_by_utc(moment: str, month: str) -> None:
+    """Wherever the worker is."""
+    at = datetime.fromisoformat(moment)
+    assert books.month_of(at) == month
+    assert books.next_month(at).astimezone(UTC).day == 1
+    assert books.next_month(at) > at
