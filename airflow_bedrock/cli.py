@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import TextIO
 
+from airflow_bedrock import __version__
+
 _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 _COMMANDS = {
     "check": ("airflow_bedrock.datasets.command", "check training data for a base model before a job is paid for"),
@@ -23,6 +25,8 @@ _COMMANDS = {
         "airflow_bedrock.jobs.command",
         "list the running jobs of this Airflow; stop those that no task waits for",
     ),
+    "watch": ("airflow_bedrock.jobs.watch_command", "follow a customization job to its end"),
+    "report": ("airflow_bedrock.jobs.report_command", "print a customization job's phases, losses and model"),
     "models": ("airflow_bedrock.registry.models", "list which models serve, since when, and by whose word"),
     "rollback": ("airflow_bedrock.registry.rollback", "let an earlier model serve again"),
     "skeleton": ("airflow_bedrock.customization.skeleton", "print a customization request to fill in"),
@@ -43,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="\n".join(["commands:", *(f"  {name:10}{help_}" for name, (_, help_) in _COMMANDS.items())]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("command", choices=_COMMANDS, help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parsed = parser.parse_args(argv)
@@ -77,6 +82,33 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """Return numbers as a line of small bars; of more numbers than fit, the first of each equal part."""
+    shown = [values[len(values) * place // width] for place in range(width)] if len(values) > width else values
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    steps = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BLOCKS[round((value - low) * steps)] for value in shown)
+
+
+def add_connection(parser: argparse.ArgumentParser, region_of: str) -> None:
+    """Declare the options that lead to AWS, or to Local Bedrock.
+
+    :param region_of: what is in the region, for the help.
+    """
+    parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
+    parser.add_argument("--region", help=f"of {region_of} (default: that of the connection, or boto3's)")
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Declare the form of the results."""
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
 
 
 def _load(command: str) -> ModuleType:

@@ -96,6 +96,15 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return None
         return (self.changed - self.started).total_seconds()
 
+    def result(self) -> dict[str, str | None]:
+        """Return the phase as plain JSON types: name, status, and its times in ISO 8601, UTC."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "started": self.started.isoformat() if self.started else None,
+            "changed": self.changed.isoformat() if self.changed else None,
+        }
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A model customization job at one moment.
@@ -190,6 +199,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "created": self.created.isoformat() if self.created else None,
             "ended": self.ended.isoformat() if self.ended else None,
             "phase_seconds": {phase.name: phase.seconds for phase in self.phases},
+            "phases": [phase.result() for phase in self.phases],
         }
 
 

@@ -15,6 +15,9 @@ from statistics import fmean
 TRAINING_METRICS = "step_wise_training_metrics.csv"
 VALIDATION_METRICS = "validation_metrics.csv"
 
+MOST_STEPS = 200
+"""Points of a curve by step: more cannot be told apart in a picture, and a result is kept in Airflow's database."""
+
 _EPOCH = "epoch_number"
 _LARGEST = 1e15  # no epoch and no loss is beyond
 
@@ -51,6 +54,19 @@ def rounds(training: Iterable[str]) -> tuple[int, int] | None:
     if not steps:
         return None
     return len(steps), int(max((step for of_epoch in steps.values() for step in of_epoch), default=0))
+
+
+def losses_by_step(training: Iterable[str]) -> list[tuple[int, float]]:
+    """Return the training loss by step: the means of equal runs of steps, where there are more than ``MOST_STEPS``.
+
+    :param training: the lines of ``step_wise_training_metrics.csv``.
+    :return: ``[(1, 2.1), (2, 1.7), …]``: the number of a step, from 1 on, or that of the last of a run, and its loss.
+    """
+    by_epoch = _column(training, "training_loss", lambda said: None)
+    losses = [loss for epoch in sorted(by_epoch) for loss in by_epoch[epoch]]
+    count = min(len(losses), MOST_STEPS)
+    ends = [len(losses) * (point + 1) // count for point in range(count)]
+    return [(end, fmean(losses[begin:end])) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def _column(lines: Iterable[str], name: str, warn: Callable[[str], object]) -> dict[int, list[float]]:

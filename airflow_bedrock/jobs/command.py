@@ -7,16 +7,18 @@ whose tasks' state cannot be read is kept.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
-from airflow_bedrock.cli import results, table
+from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.compat import AirflowException, conf
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -31,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--orphans", action="store_true", help="only the jobs that no task waits for")
     parser.add_argument("--stop", action="store_true", help="stop them (with --orphans)")
-    parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
-    parser.add_argument("--region", help="of the jobs (default: that of the connection, or boto3's)")
+    add_connection(parser, "the jobs")
+    add_format(parser)
     parser.add_argument("--airflow-url", metavar="URL", help="of Airflow's API server (default: [api] base_url)")
     parser.add_argument("--environment", metavar="NAME", help="whose jobs (default: [bedrock] environment)")
     parser.set_defaults(error=parser.error)
@@ -56,14 +58,32 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"Could not list all running jobs: {error}\n")
         code = 1
     orphans = [one for one in found if not one.kept]
-    results().write(table(_HEADER, [_row(one) for one in (orphans if arguments.orphans else found)]))
+    shown = orphans if arguments.orphans else found
     for one in found:
         if one.kept and arguments.orphans:
             sys.stderr.write(f"{one.service.resource.word.capitalize()} {one.job.arn} is kept: {one.kept}.\n")
-    for one in orphans if arguments.stop else ():
-        results().write(f"{stop_job(one.service, one.job.arn)}\n")
-    results().write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
+    stopped = [stop_job(one.service, one.job.arn) for one in (orphans if arguments.stop else ())]
+    if arguments.format == "json":
+        results().write(f"{json.dumps([_members(one) for one in shown], indent=2)}\n")
+        sys.stderr.writelines(f"{said}\n" for said in stopped)
+    else:
+        results().write(table(_HEADER, [_row(one) for one in shown]))
+        results().writelines(f"{said}\n" for said in stopped)
+        results().write(f"{len(found)} running, {len(orphans)} orphaned in environment {environment!r}\n")
     return code
+
+
+def _members(one: RunningJob) -> dict[str, Any]:
+    return {
+        "arn": one.job.arn,
+        "name": one.job.name,
+        "kind": one.service.resource.noun,
+        "status": one.job.status,
+        "created": one.job.created.isoformat() if one.job.created else None,
+        "waiters": [waiter.name for waiter in one.waiters],
+        "orphaned": not one.kept,
+        "kept": one.kept,
+    }
 
 
 def _states(api: httpx.Client) -> Callable[[Waiter], str | None]:

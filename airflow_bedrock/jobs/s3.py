@@ -14,7 +14,13 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import error_code
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.customization.metrics import TRAINING_METRICS, VALIDATION_METRICS, losses_by_epoch, rounds
+from airflow_bedrock.customization.metrics import (
+    TRAINING_METRICS,
+    VALIDATION_METRICS,
+    losses_by_epoch,
+    losses_by_step,
+    rounds,
+)
 from airflow_bedrock.exceptions import BedrockError
 
 if TYPE_CHECKING:
@@ -156,25 +162,33 @@ def _bucket_region(s3: S3Hook, bucket: str) -> str | None:
         raise
 
 
-def read_losses(s3: S3Hook, job: Job) -> list[dict[str, float | int | None]]:
-    """Read the metrics files of a completed job: the training and validation loss of each epoch.
+def read_losses(s3: S3Hook, job: Job) -> dict[str, list[Any]]:
+    """Read the metrics files of a completed job.
 
-    Nothing in them and nothing on the way to them fails a job that has completed: what cannot be read is told in the
-    log. Empty where the job wrote no metrics, or none that can be read.
+    Nothing in them and nothing on the way to them fails a job that has completed: the log says what cannot be read.
+
+    :return: ``losses_by_epoch`` and ``losses_by_step`` as :mod:`airflow_bedrock.customization.metrics` returns them;
+        empty where the job wrote no metrics, or none that can be read.
     """
+    none: dict[str, list[Any]] = {"losses_by_epoch": [], "losses_by_step": []}
     if job.artifacts_uri is None:
-        return []
+        return none
     try:
         bucket, prefix = s3.parse_s3_url(job.artifacts_uri)
         keys: list[str] = s3.list_keys(bucket, prefix=prefix)
         training, validation = (_lines(s3, bucket, keys, name) for name in (TRAINING_METRICS, VALIDATION_METRICS))
         warn = partial(log.warning, "In %s: %s", job.artifacts_uri)
-        return losses_by_epoch(training, validation, warn)
+        return {
+            "losses_by_epoch": losses_by_epoch(training, validation, warn),
+            "losses_by_step": losses_by_step(training),
+        }
     except Exception as error:
         log.warning(
-            "Could not read the metrics files in %s: the result has no losses by epoch: %s", job.artifacts_uri, error
+            "Could not read the metrics files in %s: the result has no losses by epoch and step: %s",
+            job.artifacts_uri,
+            error,
         )
-        return []
+        return none
 
 
 def read_rounds(s3: S3Hook, job: Job) -> tuple[int, int] | None:

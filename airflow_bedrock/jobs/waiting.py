@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -31,6 +31,7 @@ class Lookout:
     :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
     :param exists: whether the job is known to exist: the service may not show a new one at once.
     :param goes_on: whether the wait was begun elsewhere: then only an end is news here.
+    :param say: takes a line for each change of the job.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Lookout:
         *,
         exists: bool = False,
         goes_on: bool = False,
+        say: Callable[[str], object] = log.info,
     ) -> None:
         self.job_identifier = job_identifier
         self.seen: Seen | None = None
@@ -48,6 +50,7 @@ class Lookout:
         self._patience = Patience(no_response_timeout)
         self._absence = Absence(known=exists)
         self._goes_on = goes_on
+        self._say = say
 
     def look(self) -> Seen | None:
         """Return the job as it is now; None where the service did not tell.
@@ -68,7 +71,7 @@ class Lookout:
         self._absence.seen()
         if job.outcome is not Outcome.RUNNING or not self._goes_on:
             for line in changes(self.seen, job, self._service.resource.word):
-                log.info(line)
+                self._say(line)
         self.seen = job
         return job
 
@@ -189,10 +192,10 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
 
 
 def result_of(job: Seen, s3: S3Hook) -> dict[str, Any]:
-    """Return the result mapping of a completed customization job, with its losses by epoch.
+    """Return the result mapping of a completed customization job, with its losses by epoch and by step.
 
     :raises BedrockFatalError: the job ended in any other way, or its status is not known.
     """
     if job.outcome is not Outcome.SUCCEEDED or not isinstance(job, Job):
         raise BedrockFatalError(CUSTOMIZATION_JOB.failure_message(job))
-    return {**job.result(), "losses_by_epoch": read_losses(s3, job)}
+    return {**job.result(), **read_losses(s3, job)}

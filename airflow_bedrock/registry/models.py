@@ -10,6 +10,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from airflow_bedrock import cli
 from airflow_bedrock.cli import results, table
 from airflow_bedrock.compat import AirflowException
 
@@ -23,17 +24,16 @@ _HEADER = ("LINE", "STATE", "PERIOD", "SINCE", "PROMOTED BY", "APPROVED BY", "MO
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--name", help="of one line of models (default: all)")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
-    add_connection(parser)
+    cli.add_format(parser)
+    add_registry(parser)
 
 
-def add_connection(parser: argparse.ArgumentParser) -> None:
+def add_registry(parser: argparse.ArgumentParser) -> None:
     """Declare the options that lead to a registry."""
     parser.add_argument(
         "--registry", metavar="S3_URI", help="the S3 prefix of the registry (default: [bedrock] registry_uri)"
     )
-    parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
-    parser.add_argument("--region", help="of the deployments (default: that of the connection, or boto3's)")
+    cli.add_connection(parser, "the deployments")
 
 
 def connect(arguments: argparse.Namespace) -> BedrockModelRegistryHook:

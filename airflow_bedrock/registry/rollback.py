@@ -8,7 +8,7 @@ import sys
 
 from airflow_bedrock.cli import results
 from airflow_bedrock.compat import AirflowException
-from airflow_bedrock.registry.models import add_connection, connect
+from airflow_bedrock.registry.models import add_registry, connect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by", default=getpass.getuser(), help="who rolls back, for the registry (default: %(default)s)"
     )
     parser.add_argument("--delay", type=float, default=10, help="seconds between two polls (default: %(default)s)")
-    add_connection(parser)
+    add_registry(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -279,7 +279,7 @@ def test_no_answer_about_the_metrics_fails_a_job_that_is_done(
     """It is paid for: the log says what could not be read."""
     put(local, f"{folder}/output/model-customization-job-1/{TRAINING_METRICS}", "epoch_number,training_loss\n1,2.0\n")
     local.faults.fail(operation, code, status=status, service="s3", times=None)
-    assert read_losses(S3Hook(config=Config(retries={"total_max_attempts": 1})), done(folder)) == []
+    assert read_losses(S3Hook(config=Config(retries={"total_max_attempts": 1})), done(folder))["losses_by_epoch"] == []
     assert f"Could not read the metrics files in {folder}/output/" in caplog.text
 
 
@@ -292,7 +292,7 @@ def test_metrics_that_are_written_otherwise_fail_nothing(
 ) -> None:
     """Neither a byte order mark, nor an empty cell, nor bytes that are no text."""
     upload(local, f"{folder}/output/model-customization-job-1/{TRAINING_METRICS}", content)
-    assert [epoch["training_loss"] for epoch in read_losses(S3Hook(), done(folder))] == expected
+    assert [epoch["training_loss"] for epoch in read_losses(S3Hook(), done(folder))["losses_by_epoch"]] == expected
 
 
 def test_metrics_of_any_size_fail_nothing(
@@ -303,7 +303,7 @@ def test_metrics_of_any_size_fail_nothing(
     upload(
         local, f"{folder}/output/model-customization-job-1/{TRAINING_METRICS}", b"epoch_number,training_loss\n1,2.0\n"
     )
-    assert read_losses(S3Hook(), done(folder)) == []
+    assert read_losses(S3Hook(), done(folder))["losses_by_epoch"] == []
     assert "larger than 10 bytes" in caplog.text
 
 

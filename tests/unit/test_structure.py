@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "sensors": {*ENGINE, "hooks", "triggers", "links", "operators.base"},
     "operators": {*ENGINE, *FACE, "registry", "spend", "storage", "converse", "datasets", "evaluation"},
     "local": {*FACTS, "datasets.rules"},
-    "cli": {"customization", "datasets", "jobs.command", "local.command", "registry", "spend"},
+    "cli": {*FACTS, "customization", "datasets", "jobs", "local.command", "registry", "spend"},
 }
 NO_AIRFLOW = {*FACTS, "customization", "datasets", "evaluation", "local"}
 TESTS_A_DAG = "airflow_bedrock.local.dag_test"  # for who tests a DAG, in whose process Airflow is

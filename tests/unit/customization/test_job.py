@@ -88,6 +88,15 @@ def test_the_result_of_a_completed_job_is_complete_and_plain() -> None:
         "created": "2026-01-01T00:00:00+00:00",
         "ended": "2026-01-01T01:00:00+00:00",
         "phase_seconds": {"validation": 30.0, "data processing": None},
+        "phases": [
+            {
+                "name": "validation",
+                "status": "Completed",
+                "started": "2026-01-01T00:00:00+00:00",
+                "changed": "2026-01-01T00:00:30+00:00",
+            },
+            {"name": "data processing", "status": "NotStarted", "started": None, "changed": None},
+        ],
     }
 
 

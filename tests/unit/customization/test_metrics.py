@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.metrics import losses_by_epoch
+from airflow_bedrock.customization.metrics import MOST_STEPS, losses_by_epoch, losses_by_step
 
 TRAINING = ["step_number,epoch_number,training_loss,perplexity", "0,1,2.0,7.4", "1,1,1.0,2.7", "2,2,0.5,1.6"]
 VALIDATION = ["step_number,epoch_number,validation_loss,perplexity", "1,1,1.5,4.5", "2,2,0.9,2.5"]
@@ -73,3 +73,13 @@ def test_no_text_fails(text: str) -> None:
     for epoch in losses_by_epoch(lines, lines):
         json.dumps(epoch, allow_nan=False)
         assert isinstance(epoch["epoch"], int)
+
+
+def test_a_curve_has_a_point_for_each_step_and_no_more_than_fit() -> None:
+    assert losses_by_step(TRAINING) == [(1, 2.0), (2, 1.0), (3, 0.5)]
+    many = ["epoch_number,training_loss", *(f"1,{step}" for step in range(1000))]
+    points = losses_by_step(many)
+    assert len(points) == MOST_STEPS
+    assert points[0] == (5, 2.0)  # the mean of 0 to 4
+    assert points[-1] == (1000, 997.0)
+    assert losses_by_step([]) == []

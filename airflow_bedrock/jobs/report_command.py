@@ -1,0 +1,82 @@
+"""Print what is known of a customization job: its status, its phases, its losses, its model and its output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.cli import add_connection, add_format, results, sparkline, table
+from airflow_bedrock.compat import AirflowException
+from airflow_bedrock.customization.console import resource_url
+from airflow_bedrock.customization.job import Job, Outcome, duration
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.s3 import read_losses
+from airflow_bedrock.jobs.service import Service
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("job", help="the job's ARN or its name")
+    add_format(parser)
+    add_connection(parser, "the job")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report, and return the exit code: 1 where there is no such job, or AWS does not show it."""
+    hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
+    try:
+        job = Service(CUSTOMIZATION_JOB, hook).get(arguments.job)
+    except (AirflowException, BotoCoreError, ClientError) as error:
+        sys.stderr.write(f"Bedrock does not show job {arguments.job}: {error}\n")
+        return 1
+    if not isinstance(job, Job):
+        sys.stderr.write(f"There is no customization job {arguments.job} in region {hook.conn_region_name}\n")
+        return 1
+    report = described(job, S3Hook(arguments.aws_conn_id, region_name=arguments.region))
+    results().write(f"{json.dumps(report, indent=2)}\n" if arguments.format == "json" else _text(job, report))
+    return 0
+
+
+def described(job: Job, s3: S3Hook) -> dict[str, Any]:
+    """Return the job's result, its losses as far as its metrics files can be read, and why it failed."""
+    losses = read_losses(s3, job) if job.outcome is Outcome.SUCCEEDED else {"losses_by_epoch": [], "losses_by_step": []}
+    return {**job.result(), **losses, "failure_message": job.failure_message, "console_url": resource_url(job.arn)}
+
+
+def _text(job: Job, report: dict[str, Any]) -> str:
+    members = {
+        "Job": job.name,
+        "ARN": job.arn,
+        "Status": job.status,
+        "Failure": job.failure_message,
+        "Created": report["created"],
+        "Ended": report["ended"],
+        "Base model": job.base_model_arn,
+        "Custom model": job.model_arn or job.model_name,
+        "Output": job.artifacts_uri,
+        "Console": report["console_url"],
+        "Training loss": sparkline([loss for _, loss in report["losses_by_step"]]),
+    }
+    lines = [f"{name:<14} {value}\n" for name, value in members.items() if value]
+    phases = [
+        (phase.name, phase.status, "" if phase.seconds is None else duration(phase.seconds)) for phase in job.phases
+    ]
+    epochs = [
+        (str(one["epoch"]), _loss(one["training_loss"]), _loss(one["validation_loss"]))
+        for one in report["losses_by_epoch"]
+    ]
+    if phases:
+        lines += ["\n", table(("PHASE", "STATUS", "TIME"), phases)]
+    if epochs:
+        lines += ["\n", table(("EPOCH", "TRAINING LOSS", "VALIDATION LOSS"), epochs)]
+    return "".join(lines)
+
+
+def _loss(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

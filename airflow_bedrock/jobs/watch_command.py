@@ -1,0 +1,109 @@
+"""Follow a customization job to its end: its status, its phases, its losses.
+
+Bedrock tells nothing of the steps of a job that runs: the losses show when it has completed. Local Bedrock tells them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+import httpx
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.cli import add_connection, add_format, results, sparkline
+from airflow_bedrock.compat import AirflowException
+from airflow_bedrock.customization.job import Job, Outcome, duration
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs.report_command import described
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.jobs.waiting import Lookout
+
+_NO_RESPONSE_TIMEOUT = 3600.0  # seconds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("job", help="the job's ARN or its name")
+    parser.add_argument("--delay", type=float, default=30, help="seconds between two polls (default: %(default)s)")
+    add_format(parser)
+    add_connection(parser, "the job")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a line for each change until the job has ended; in JSON, an object for each. 1: it made no model."""
+    hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
+    try:
+        job = _follow(hook, arguments)
+    except (AirflowException, BotoCoreError, ClientError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    if arguments.format == "table":
+        losses = described(job, S3Hook(hook.aws_conn_id, region_name=arguments.region))["losses_by_step"]
+        if losses:
+            results().write(f"Training loss  {sparkline([loss for _, loss in losses])}  {losses[-1][1]:.4f}\n")
+        if job.failure_message:
+            results().write(f"{job.failure_message}\n")
+    return 0 if job.outcome is Outcome.SUCCEEDED else 1
+
+
+def _follow(hook: BedrockHook, arguments: argparse.Namespace) -> Job:
+    as_json = arguments.format == "json"
+    lookout = Lookout(
+        Service(CUSTOMIZATION_JOB, hook),
+        arguments.job,
+        _NO_RESPONSE_TIMEOUT,
+        exists=arguments.job.startswith("arn:"),
+        say=_nothing if as_json else _line,
+    )
+    before: object = None
+    while True:
+        job = lookout.look()
+        if isinstance(job, Job):
+            steps = _steps(hook, job)
+            now = job.progress, steps.get("step")
+            if as_json and now != before:
+                results().write(f"{json.dumps({**job.result(), **steps})}\n")
+            elif steps and now != before:
+                _line(_rate(job, steps))
+            results().flush()
+            before = now
+            if job.outcome is not Outcome.RUNNING:
+                return job
+        time.sleep(arguments.delay)
+
+
+def _nothing(said: str) -> None:
+    pass
+
+
+def _line(said: str) -> None:
+    results().write(f"{said}\n")
+
+
+def _steps(hook: BedrockHook, job: Job) -> dict[str, Any]:
+    """Return step, steps and loss of a job that trains on Local Bedrock; nothing of one on AWS, which does not tell."""
+    endpoint = str(hook.conn.meta.endpoint_url)
+    if job.outcome is not Outcome.RUNNING or ".amazonaws." in endpoint:
+        return {}
+    try:
+        jobs = httpx.get(f"{endpoint}/_local/jobs", timeout=10).raise_for_status().json()
+        found = next(one for one in jobs if one["name"] == job.name and one["trainingLoss"] is not None)
+        return {"step": found["step"], "steps": found["steps"], "loss": found["trainingLoss"]}
+    except (httpx.HTTPError, ValueError, StopIteration):
+        return {}
+
+
+def _rate(job: Job, steps: dict[str, Any]) -> str:
+    said = f"Step {steps['step']} of {steps['steps']}, training loss {steps['loss']:.4f}"
+    started = next((phase.started for phase in job.phases if phase.name == "training"), None)
+    seconds = time.time() - started.timestamp() if started else 0.0
+    if seconds < 1 or not steps["step"]:
+        return said
+    left = seconds * (steps["steps"] - steps["step"]) / steps["step"]
+    return f"{said}, {steps['step'] / seconds:.3g} steps a second, {duration(left)} left"

@@ -1,0 +1,97 @@
+"""airflow-bedrock watch and report, on Local Bedrock: what a person reads of a job, and what a script does."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_bedrock import __version__
+from airflow_bedrock.cli import main
+from airflow_bedrock.jobs import watch_command
+from airflow_bedrock.local import LocalBedrock
+
+pytestmark = pytest.mark.local_bedrock(clock="manual", job_seconds=100)
+RECORD = {
+    "schemaVersion": "bedrock-conversation-2024",
+    "messages": [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")],
+}
+
+
+@pytest.fixture
+def job(local_bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a job that goes on whenever the command sleeps."""
+    local = local_bedrock
+    clock = SimpleNamespace(sleep=local.clock.advance, time=local.clock.time)
+    monkeypatch.setattr(watch_command, "time", clock)
+    with closing(local.client("s3")) as s3, closing(local.client("bedrock")) as bedrock:
+        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=f"{json.dumps(RECORD)}\n".encode() * 64)
+        bedrock.create_model_customization_job(
+            jobName="support",
+            customModelName="support",
+            roleArn=local.role_arn,
+            baseModelIdentifier="amazon.nova-micro-v1:0:128k",
+            trainingDataConfig={"s3Uri": f"s3://{local.bucket}/train.jsonl"},
+            outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
+            hyperParameters={"epochCount": "2"},
+        )
+    return "support"
+
+
+def test_a_job_is_followed_to_its_end(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", job, "--delay", "10"]) == 0
+    said = capsys.readouterr().out
+    assert said.index("Job support is InProgress") < said.index("training: InProgress") < said.index("is Completed")
+    assert "steps a second" in said
+    assert "Training loss  █" in said
+
+
+def test_a_script_reads_an_object_for_each_change(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", job, "--delay", "10", "--format", "json"]) == 0
+    seen = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [seen[0]["status"], seen[-1]["status"]] == ["InProgress", "Completed"]
+    steps = [one["step"] for one in seen if "step" in one]
+    assert steps == sorted(set(steps))
+    assert len(steps) > 2
+
+
+def test_a_job_that_fails_or_is_missing_is_an_exit_code(
+    job: str, local_bedrock: LocalBedrock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local_bedrock.faults.fail_job("training", "Broken.", job=job)
+    assert main(["watch", job, "--delay", "10"]) == 1
+    assert "Broken." in capsys.readouterr().out
+    assert main(["report", job]) == 0
+    assert "Failure        Broken." in capsys.readouterr().out
+    assert main(["watch", "another", "--delay", "30"]) == 1
+    assert main(["report", "another"]) == 1
+    assert "There is no customization job another" in capsys.readouterr().err
+
+
+def test_the_report_of_a_job(job: str, local_bedrock: LocalBedrock, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", job]) == 0
+    running = capsys.readouterr().out
+    assert "Status         InProgress" in running
+    assert "EPOCH" not in running
+    local_bedrock.clock.advance(1000)
+    assert main(["report", job]) == 0
+    text = capsys.readouterr().out
+    assert "training         Completed  1 min 10 s" in text
+    assert main(["report", job, "--format", "json"]) == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert [one["epoch"] for one in report["losses_by_epoch"]] == [1, 2]
+    first, *_, last = report["losses_by_step"]
+    assert first[0] == 1
+    assert last[1] < first[1]
+    assert f"2      {report['losses_by_epoch'][1]['training_loss']:.4f}" in text
+    assert [phase["status"] for phase in report["phases"]] == ["Completed"] * 3
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"airflow-bedrock {__version__}\n"
