@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from airflow_bedrock.datasets.checking import CheckReport, Repeated
+from airflow_bedrock.datasets.checking import CheckReport, FileSummary, Repeated
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,8 +82,13 @@ def _sections(report: CheckReport) -> Iterator[str]:
 
 def _files(report: CheckReport) -> list[Sequence[object]]:
     return [
-        (part, one.name, f"{one.records:,}", f"{one.bad:,}", f"{one.bytes:,}") for part, one in report.files.items()
+        (part, _file(one), f"{one.records:,}", f"{one.bad:,}", f"{one.bytes:,}") for part, one in report.files.items()
     ]
+
+
+def _file(one: FileSummary) -> str:
+    """Return the file's name, and how many logs of it are passed over."""
+    return f"{one.name} ({one.passed_over:,} other logs)" if one.passed_over else one.name
 
 
 def _findings(report: CheckReport) -> list[Sequence[object]]:
@@ -115,6 +120,7 @@ def _repeats(report: CheckReport) -> list[Sequence[object]]:
         ("duplicates: the same answer", report.duplicates),
         ("conflicts: another answer", report.conflicts),
         ("overlap with the training data", report.overlaps),
+        ("nearly overlap with the training data", report.near_overlaps or Repeated(0, [])),
     ]
     return [
         (name, f"{one.count:,}", ", ".join(f"{found.record} = {found.earlier}" for found in one.examples[:3]))

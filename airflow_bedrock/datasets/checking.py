@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from airflow_bedrock.base_models import by_script, document
+from airflow_bedrock.base_models import Method, by_script, document
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
+from airflow_bedrock.datasets.log_folder import Joined
+from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import normalised_pair
-from airflow_bedrock.datasets.repeats import Entry, Leavings, Repeats
-from airflow_bedrock.datasets.rules import Problem, Record, Rules, kinds_problem
+from airflow_bedrock.datasets.repeats import Entry, Leavings, Place, Repeats
+from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules, kinds_problem, object_problem
 from airflow_bedrock.datasets.rules.form import Plain
+from airflow_bedrock.uris import is_s3
 
 LISTED = 100
 EXCERPT = 200  # characters of a record, where its text was asked for
 EXAMPLES = 20  # of duplicates, conflicts and overlaps
+_AT_ONCE = 8  # objects that S3 is asked for
 
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -75,12 +80,13 @@ class Repeated(msgspec.Struct, frozen=True):
 
 
 class FileSummary(msgspec.Struct, frozen=True):
-    """One file: its records, those with a problem, and its size in bytes."""
+    """One file: its records, those with a problem, its size in bytes, and the logs that are passed over."""
 
     name: str
     records: int
     bad: int
     bytes: int
+    passed_over: int = 0
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +106,8 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     :param duplicates: the same question and answer came before in the file.
     :param conflicts: the same question came before in the file, with another answer.
     :param overlaps: records of validation and test data whose question is in the training data.
+    :param near_overlaps: those whose question is much like one of the training data; None where they were not looked
+        for.
     """
 
     model: str
@@ -116,6 +124,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: Repeated
     conflicts: Repeated
     overlaps: Repeated
+    near_overlaps: Repeated | None = None
 
     @property
     def ok(self) -> bool:
@@ -127,12 +136,23 @@ class _Options(NamedTuple):
     rules: Rules
     listed: int
     show_text: bool
+    sizes: bool = False
+    signatures: str | None = None
+
+
+class _Shown(NamedTuple):
+    """An image, a video or a document, the line that shows it, and whether that has a problem already."""
+
+    line: int
+    media: Media
+    bad: bool
 
 
 class _Found(NamedTuple):
     """What one block comes to."""
 
     lines: int
+    passed_over: int
     bad: int
     problems: dict[str, int]
     listed: list[tuple[int, Problem, str | None]]
@@ -141,45 +161,58 @@ class _Found(NamedTuple):
     longest: tuple[int, int]
     kinds: set[str]
     leavings: dict[int, bytes]
+    media: list[_Shown]
+    bands: dict[int, bytes]
 
 
 def check(
     files: Mapping[str, Path],
     rules: Rules,
     *,
-    names: Mapping[str, str] | None = None,
+    names: Mapping[str, str | Joined] | None = None,
     listed: int = LISTED,
     show_text: bool = False,
     workers: int | None = None,
+    s3: Any = None,
+    near_overlaps: float | None = None,
 ) -> CheckReport:
     """Check the files of a dataset.
 
     :param files: by their part: ``training`` and, where they are, ``validation`` and ``test``.
-    :param names: what to call the files, by part; by default their paths.
+    :param names: what to call the files, by part, or of what a file is joined; by default their paths.
     :param listed: how many problems are listed; all are counted.
     :param show_text: whether the beginning of a record is listed with its problem.
     :param workers: processes; None takes as many as there are CPUs, for data of a size that is worth it.
+    :param s3: a client, which is asked for the size of each image, video and document; None asks for none.
+    :param near_overlaps: how alike, 0 to 1, two questions are that overlap nearly; None does not look for them.
     :raises OSError: a file cannot be read.
+    :raises DatasetError: near overlaps are to be found, and rensa is not installed.
+    :raises ClientError, BotoCoreError: S3 does not tell the size of an object.
     """
     if workers is None:
         workers = processes(sum(path.stat().st_size for path in files.values()))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-        work = _Check(rules, {part: (names or {}).get(part) or str(path) for part, path in files.items()}, Path(folder))
+        called = {part: (names or {}).get(part) or str(path) for part, path in files.items()}
+        work = _Check(rules, called, Path(folder), s3)
         todo = [(part, block) for part, path in files.items() for block in blocks(path)]
         todo = [(part, block._replace(number=number)) for number, (part, block) in enumerate(todo)]
-        scan = partial(scan_block, _Options(rules, listed, show_text))
+        signatures = folder if near_overlaps is not None else None
+        scan = partial(scan_block, _Options(rules, listed, show_text, s3 is not None, signatures))
         for (part, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
             work.add(part, found, listed)
-        return work.report({part: path.stat().st_size for part, path in files.items()})
+        return work.report({part: path.stat().st_size for part, path in files.items()}, near_overlaps)
 
 
 class _Check:
     """The sum over the blocks so far."""
 
-    def __init__(self, rules: Rules, names: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, rules: Rules, names: Mapping[str, str | Joined], folder: Path, s3: Any) -> None:
         self._rules = rules
         self._names = names
-        self._records: Counter[str] = Counter()
+        self._folder = folder
+        self._objects = Objects(rules.method, s3)
+        self._lines: Counter[str] = Counter()
+        self._passed_over: Counter[str] = Counter()
         self._bad: Counter[str] = Counter()
         self._problems: Counter[str] = Counter()
         self._findings: list[Finding] = []
@@ -188,37 +221,64 @@ class _Check:
         self._longest = (0, "")
         self._kinds: set[str] = set()
         self._begins: list[tuple[str, int]] = []  # of each block: its part, and the number of its first line
-        self._repeats = Repeats(folder)
+        repeats, bands = folder / "repeats", folder / "bands"
+        repeats.mkdir()
+        bands.mkdir()
+        self._repeats, self._bands = Repeats(repeats), Repeats(bands)
 
     def add(self, part: str, found: _Found, listed: int) -> None:
         """Add what the next block came to."""
-        first = self._records[part] + 1
+        first = self._lines[part] + 1
         self._begins.append((part, first))
-        self._records[part] += found.lines
+        self._lines[part] += found.lines
+        self._passed_over[part] += found.passed_over
         self._bad[part] += found.bad
         self._problems.update(found.problems)
         self._kinds |= found.kinds
         self._repeats.add(found.leavings)
-        for line, problem, text in found.listed[: listed - len(self._findings)]:
-            message = problem.message.removeprefix("Invalid record: ")
-            place = (self._names[part], first + line, problem.where)
-            self._findings.append(Finding(*place, problem.rule, message, text))
+        self._bands.add(found.bands)
+        for line, problem, text in found.listed:
+            self._note(part, first + line, problem, text, listed)
+        self._add_media(part, first, found.media, listed)
         if part != "training":
             return
         self._characters = [one + more for one, more in zip(self._characters, found.characters, strict=True)]
         self._lengths.update({bits: count for bits, count in enumerate(found.lengths) if count})
         if found.longest[0] > self._longest[0]:
-            self._longest = (found.longest[0], f"{self._names[part]}:{first + found.longest[1]}")
+            self._longest = (found.longest[0], self._place(part, first + found.longest[1]))
 
-    def report(self, sizes: Mapping[str, int]) -> CheckReport:
+    def _note(self, part: str, line: int, problem: Problem, text: str | None, listed: int) -> None:
+        if len(self._findings) < listed:
+            name, number = self._where(part, line)
+            message = problem.message.removeprefix("Invalid record: ")
+            self._findings.append(Finding(name, number, problem.where, problem.rule, message, text))
+
+    def _add_media(self, part: str, first: int, media: list[_Shown], listed: int) -> None:
+        bad = set()
+        for (line, _, was_bad), problem in zip(media, self._objects.problems(media), strict=True):
+            if problem is not None:
+                self._problems[problem.rule] += 1
+                self._note(part, first + line, problem, None, listed)
+                if not was_bad:
+                    bad.add(line)
+        self._bad[part] += len(bad)
+
+    def report(self, sizes: Mapping[str, int], near_overlaps: float | None) -> CheckReport:
         """Return what it all comes to."""
         scripts = list(self._scripts())
-        duplicates, conflicts, overlaps = self._repeated()
+        same: set[Place] = set()
+        duplicates, conflicts, overlaps = self._repeated(same)
         return CheckReport(
             model=self._rules.name,
             format=self._rules.method.format,
             files={
-                part: FileSummary(name, self._records[part], self._bad[part], sizes[part])
+                part: FileSummary(
+                    name if isinstance(name, str) else name.name,
+                    self._records(part),
+                    self._bad[part],
+                    sizes[part],
+                    self._passed_over[part],
+                )
                 for part, name in self._names.items()
             },
             dataset_problems=list(self._of_the_dataset(sizes)),
@@ -232,7 +292,11 @@ class _Check:
             duplicates=duplicates,
             conflicts=conflicts,
             overlaps=overlaps,
+            near_overlaps=None if near_overlaps is None else self._near(near_overlaps, same),
         )
+
+    def _records(self, part: str) -> int:
+        return self._lines[part] - self._passed_over[part]
 
     def _scripts(self) -> Iterator[Script]:
         facts = document()
@@ -247,7 +311,7 @@ class _Check:
 
     def _of_the_dataset(self, sizes: Mapping[str, int]) -> Iterator[str]:
         method = self._rules.method
-        if problem := method.count_problem(self._records["training"], self._records["validation"]):
+        if problem := method.count_problem(self._records("training"), self._records("validation")):
             yield problem
         limits = {"training": method.max_bytes, "validation": method.max_validation_bytes}
         for part, limit in limits.items():
@@ -256,7 +320,8 @@ class _Check:
         if kinds := kinds_problem(self._kinds - {"document"}):
             yield kinds.message.removeprefix("Invalid record: ").rstrip(".")
 
-    def _repeated(self) -> tuple[Repeated, Repeated, Repeated]:
+    def _repeated(self, overlapping: set[Place]) -> tuple[Repeated, Repeated, Repeated]:
+        """Return duplicates, conflicts and overlaps, and add where the overlapping records stand."""
         counts: Counter[str] = Counter()
         examples: dict[str, list[Repeat]] = {}
         for group in self._repeats.groups():
@@ -265,6 +330,7 @@ class _Check:
                 part = self._begins[entry.block][0]
                 if part != "training" and "training" in first:
                     kind, earlier = "overlap", first["training"]
+                    overlapping.add(entry.place)
                 elif part in first:
                     earlier = first[part]
                     kind = "duplicate" if earlier.completion == entry.completion else "conflict"
@@ -274,15 +340,51 @@ class _Check:
                 counts[kind] += 1
                 found = examples.setdefault(kind, [])
                 if len(found) < EXAMPLES:
-                    found.append(Repeat(self._place(entry), self._place(earlier)))
+                    found.append(Repeat(self._of_block(entry.place), self._of_block(earlier.place)))
         duplicates, conflicts, overlaps = (
             Repeated(counts[kind], examples.get(kind, [])) for kind in ("duplicate", "conflict", "overlap")
         )
         return duplicates, conflicts, overlaps
 
-    def _place(self, entry: Entry) -> str:
-        part, first = self._begins[entry.block]
-        return f"{self._names[part]}:{first + entry.line}"
+    def _near(self, threshold: float, same: set[Place]) -> Repeated:
+        """Return which records of validation and test data nearly ask what a training record asks."""
+        found: dict[Place, Place] = {}
+        for one, earlier in near(self._bands, self._folder, threshold):
+            parts = [self._begins[place.block][0] for place in (one, earlier)]
+            if parts[0] != "training" and parts[1] == "training" and one not in same:
+                found.setdefault(one, earlier)
+        examples = [(self._of_block(one), self._of_block(found[one])) for one in sorted(found)[:EXAMPLES]]
+        return Repeated(len(found), [Repeat(*example) for example in examples])
+
+    def _of_block(self, place: Place) -> str:
+        part, first = self._begins[place.block]
+        return self._place(part, first + place.line)
+
+    def _place(self, part: str, line: int) -> str:
+        name, number = self._where(part, line)
+        return f"{name}:{number}"
+
+    def _where(self, part: str, line: int) -> tuple[str, int]:
+        name = self._names[part]
+        return (name, line) if isinstance(name, str) else name.place(line)
+
+
+class Objects:
+    """The images, videos and documents on S3, each asked for its size once, as long as there is room to remember it."""
+
+    def __init__(self, method: Method, s3: Any) -> None:
+        self._problem = lru_cache(100_000)(partial(object_problem, method, s3=s3))
+
+    def problems(self, shown: Sequence[_Shown]) -> Iterator[Problem | None]:
+        """Yield what is wrong with each."""
+        if not shown:
+            return
+        different = list({msgspec.structs.replace(one.media, where="$") for one in shown})
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = dict(zip(different, pool.map(self._problem, different), strict=True))
+        for one in shown:
+            problem = found[msgspec.structs.replace(one.media, where="$")]
+            yield problem and problem._replace(where=one.media.where)
 
 
 def scan_block(options: _Options, block: Block) -> _Found:
@@ -298,6 +400,7 @@ class _Scan:
         self._rules = options.rules
         self._short = Short(options.rules)
         self._leavings = Leavings(block.number)
+        self._number = block.number
         content = block.read()
         self._bom = block.begin == 0 and content != without_bom(content)
         self._lines = lines_of(without_bom(content) if self._bom else content)
@@ -305,6 +408,8 @@ class _Scan:
         self._problems: Counter[str] = Counter()
         self._listed: list[tuple[int, Problem, str | None]] = []
         self._kinds: set[str] = set()
+        self._media: list[_Shown] = []
+        self._passed_over = 0
 
     def found(self) -> _Found:
         """Go through the lines."""
@@ -315,6 +420,7 @@ class _Scan:
         scripts: list[list[int]] = [[0] * len(per_token)]
         lengths = [0] * 40
         longest = (0, 0)
+        signatures = Signatures(self._number, len(self._lines)) if self._options.signatures else None
         if self._bom:
             message = "the file begins with a byte order mark: save it as UTF-8 without one"
             self._note(0, [Problem("bom", "$", message)], self._lines[0] if self._lines else b"")
@@ -328,7 +434,10 @@ class _Scan:
             else:
                 prompt, answer = plain
                 key = prompt
-            leave(number, *normalised_pair(key, answer))
+            asked, said = normalised_pair(key, answer)
+            leave(number, asked, said)
+            if signatures is not None:
+                signatures.add(number, asked)
             if prompt.isascii() and answer.isascii():
                 length = len(prompt) + len(answer)
                 scripts[0][0] += length
@@ -342,8 +451,10 @@ class _Scan:
             lengths[tokens.bit_length()] += 1
             if tokens > longest[0]:
                 longest = (tokens, number)
+        bands = signatures.put(Path(str(self._options.signatures), f"{self._number}.near")) if signatures else {}
         return _Found(
             len(self._lines),
+            self._passed_over,
             self._bad,
             dict(self._problems),
             self._listed,
@@ -352,6 +463,8 @@ class _Scan:
             longest,
             self._kinds,
             self._leavings.parts(),
+            self._media,
+            bands,
         )
 
     def _look(self, number: int, line: bytes) -> Record | None:
@@ -361,6 +474,10 @@ class _Scan:
             self._note(number, problems, line)
         if record is not None:
             self._kinds.update(one.kind for one in record.media)
+            if self._options.sizes:
+                self._media += [_Shown(number, one, bool(problems)) for one in record.media if is_s3(one.uri)]
+        elif not problems:
+            self._passed_over += 1
         return record
 
     def _note(self, number: int, problems: list[Problem], line: bytes) -> None:

@@ -9,32 +9,42 @@ import argparse
 import io
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.cli import results
 from airflow_bedrock.datasets.check_report import markdown, show
-from airflow_bedrock.datasets.checking import LISTED, check
+from airflow_bedrock.datasets.checking import LISTED, CheckReport, check
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.rules import rules_for
+from airflow_bedrock.datasets.log_folder import Joined, join_files
+from airflow_bedrock.datasets.rules import LogRules, rules_for
 from airflow_bedrock.uris import bucket_and_key, bucket_of, is_s3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 _EPILOG = """\
 examples:
   airflow-bedrock check train.jsonl --model amazon.nova-micro-v1:0
   airflow-bedrock check s3://bucket/train.jsonl --model amazon.nova-lite-v1:0 --validation s3://bucket/validation.jsonl
   airflow-bedrock check prompts.jsonl --model amazon.nova-lite-v1:0 --method DISTILLATION --format json
+  airflow-bedrock check s3://bucket/logs/ --model amazon.nova-lite-v1:0 --method DISTILLATION
 """
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, examples: str) -> None:
+def add_data_arguments(
+    parser: argparse.ArgumentParser, examples: str, data: str = "the training data: one JSON Lines file"
+) -> None:
     """Declare the training data and what it is for."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = examples
-    parser.add_argument("data", metavar="PATH|s3://…", help="the training data: one JSON Lines file")
+    parser.add_argument("data", metavar="PATH|s3://…", help=data)
     parser.add_argument("--model", required=True, metavar="ID", help="id or ARN of the base model")
     parser.add_argument(
         "--method",
@@ -47,9 +57,27 @@ def add_data_arguments(parser: argparse.ArgumentParser, examples: str) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_data_arguments(parser, _EPILOG)
+    data = "the training data: one JSON Lines file, or a folder, with a slash at its end, of invocation logs"
+    add_data_arguments(parser, _EPILOG, data)
     parser.add_argument("--validation", metavar="PATH|s3://…", help="the validation data, which counts with it")
     parser.add_argument("--test", metavar="PATH|s3://…", help="held-out data, which it must not overlap with")
+    parser.add_argument(
+        "--logs-config",
+        type=_config,
+        default={},
+        metavar="JSON",
+        help="of invocation logs: usePromptResponse and requestMetadataFilters, as in the request",
+    )
+    parser.add_argument(
+        "--media-sizes", action="store_true", help="ask S3 for the size of each image, video and document"
+    )
+    parser.add_argument(
+        "--near-overlaps",
+        type=_fraction,
+        metavar="X",
+        help="count questions of the validation and test data that are as alike as this, 0 to 1, to one of the "
+        "training data; 0.8 is a good beginning",
+    )
     parser.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="default: %(default)s")
     parser.add_argument("--show-text", action="store_true", help="show the beginning of a record with its problem")
     parser.add_argument(
@@ -67,16 +95,28 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _config(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise argparse.ArgumentTypeError("must be a JSON object") from None
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 1")
+    return number
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Check, print the report, and return the exit code."""
-    parts = {"training": arguments.data, "validation": arguments.validation, "test": arguments.test}
-    names = {part: name for part, name in parts.items() if name}
     try:
-        rules = rules_for(arguments.model, arguments.method, bucket_of(arguments.data))
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="airflow-bedrock-")))
-            files = {part: fetched(name, folder / part) for part, name in names.items()}
-            report = check(files, rules, names=names, listed=arguments.list, show_text=arguments.show_text)
+        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
+            report = _report(arguments, Path(folder))
     except (DatasetError, OSError) as error:
         sys.stderr.write(f"Could not check {arguments.data}: {error}\n")
         return 2
@@ -94,6 +134,56 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def _report(arguments: argparse.Namespace, folder: Path) -> CheckReport:
+    parts = {"training": arguments.data, "validation": arguments.validation, "test": arguments.test}
+    names: dict[str, str | Joined] = {part: name for part, name in parts.items() if name}
+    data, files = arguments.data, {}
+    rules = rules_for(arguments.model, arguments.method, bucket_of(data))
+    if data.endswith("/"):
+        rules = LogRules(rules, arguments.logs_config)
+        files["training"] = folder / "training"
+        names["training"] = join_files(data, _listed(data), fetched, files["training"])
+    files |= {part: fetched(name, folder / part) for part, name in names.items() if isinstance(name, str)}
+    with _explained():
+        return check(
+            files,
+            rules,
+            names=names,
+            listed=arguments.list,
+            show_text=arguments.show_text,
+            s3=_s3() if arguments.media_sizes else None,
+            near_overlaps=arguments.near_overlaps,
+        )
+
+
+def _listed(folder: str) -> list[str]:
+    """Return the files below a folder."""
+    if not is_s3(folder):
+        return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
+    bucket, prefix = bucket_and_key(folder)
+    with _explained():
+        pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+    return [f"s3://{bucket}/{key}" for key in keys if not key.endswith("/")]
+
+
+@cache
+def _s3() -> S3Client:
+    import boto3
+
+    return boto3.client("s3")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise OSError(str(error)) from error
+
+
 def fetched(uri: str, copy: Path) -> Path:
     """Return the file; what is on S3 is copied first, so that it can be read by several processes.
 
@@ -101,13 +191,11 @@ def fetched(uri: str, copy: Path) -> Path:
     """
     if not is_s3(uri):
         if Path(uri).is_dir():
-            raise DatasetError(f"{uri} is a folder. Name one file, as a customization job does")
+            raise DatasetError(
+                f"{uri} is a folder. Name one file, as a customization job does; with a slash at its end it is read as "
+                "invocation logs"
+            )
         return Path(uri)
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        boto3.client("s3").download_file(*bucket_and_key(uri), str(copy))
-    except (BotoCoreError, ClientError) as error:
-        raise OSError(str(error)) from error
+    with _explained():
+        _s3().download_file(*bucket_and_key(uri), str(copy))
     return copy

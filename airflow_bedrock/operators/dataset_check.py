@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock.base_models import FINE_TUNING
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.datasets import DatasetError
-from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, flag, optional, text
+from airflow_bedrock.exceptions import BedrockFatalError, kind_of
+from airflow_bedrock.operators.arguments import Rule, flag, optional, real, rendered, text
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import bucket_of, file_uri
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.datasets.checking import CheckReport
+    from airflow_bedrock.datasets.log_folder import Joined
+    from airflow_bedrock.datasets.rules import Rules
 
 _NAMED = 5  # problems that the error names
 
@@ -32,8 +34,17 @@ def _file(value: Any) -> str:
     return uri
 
 
+def _config(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping, as invocationLogsConfig in the request")
+    return value
+
+
 _RULES: Mapping[str, Rule] = {
-    "training_data_uri": _file,
+    "training_data_uri": file_uri,
+    "invocation_logs_config": optional(_config),
+    "media_sizes": flag,
+    "near_overlap_threshold": optional(rendered(real(0, 1))),
     "validation_data_uri": optional(_file),
     "test_data_uri": optional(_file),
     "base_model_id": text,
@@ -50,18 +61,24 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
 
     Returns (XCom) a mapping: ``ok``, ``records`` (of the training data), ``problems`` (their number by rule; those of
     the dataset as a whole are ``dataset``), ``tokens_low`` and ``tokens_high`` (the estimated tokens of the training
-    data), ``duplicates``, ``conflicts`` and ``overlaps``. The XCom ``report`` holds the report in Markdown, also where
-    the task fails.
+    data), ``duplicates``, ``conflicts``, ``overlaps``, and ``near_overlaps`` (None where they were not asked for). The
+    XCom ``report`` holds the report in Markdown, also where the task fails.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
-    Every parameter is templated, but for the last two.
+    Every parameter is templated, but for the last three.
 
-    :param training_data_uri: one JSON Lines file, on S3 or local.
+    :param training_data_uri: one JSON Lines file, on S3 or local, or a folder, with a slash at its end, of model
+        invocation logs.
     :param base_model_id: id or ARN of the base model; says the record format and the limits.
     :param customization_type: FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION or REINFORCEMENT_FINE_TUNING.
     :param validation_data_uri: the validation data, which counts with it.
     :param test_data_uri: held-out data, which it must not overlap with.
+    :param invocation_logs_config: of invocation logs: ``usePromptResponse`` and ``requestMetadataFilters``, as in the
+        request.
+    :param near_overlap_threshold: count the questions of validation and test data that are as alike, 0 to 1, to one of
+        the training data; 0.8 is a good beginning. None counts none. Needs ``airflow-bedrock[prep]``.
+    :param media_sizes: ask S3 for the size of each image, video and document. (default: False)
     :param fail_on_problems: False only reports.
     :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
     """
@@ -74,6 +91,8 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         "customization_type",
         "validation_data_uri",
         "test_data_uri",
+        "invocation_logs_config",
+        "near_overlap_threshold",
     )
 
     def __init__(
@@ -84,6 +103,9 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         customization_type: str = FINE_TUNING,
         validation_data_uri: str | None = None,
         test_data_uri: str | None = None,
+        invocation_logs_config: Mapping[str, Any] | None = None,
+        near_overlap_threshold: float | str | None = None,
+        media_sizes: bool = False,
         fail_on_problems: bool = True,
         multiple_outputs: bool = True,
         **kwargs: Any,
@@ -94,6 +116,9 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         self.customization_type = customization_type
         self.validation_data_uri = validation_data_uri
         self.test_data_uri = test_data_uri
+        self.invocation_logs_config = invocation_logs_config
+        self.near_overlap_threshold = near_overlap_threshold
+        self.media_sizes = media_sizes
         self.fail_on_problems = fail_on_problems
         self._arguments(_RULES).check_literals()
 
@@ -114,24 +139,45 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         return outputs(_summary(report))
 
     def _check(self, arguments: Mapping[str, Any]) -> CheckReport:
-        from airflow_bedrock.datasets.checking import check  # the parser of DAGs needs it not
-        from airflow_bedrock.datasets.rules import rules_for
+        from botocore.exceptions import BotoCoreError, ClientError
 
-        parts = {
-            "training": arguments["training_data_uri"],
-            "validation": arguments["validation_data_uri"],
-            "test": arguments["test_data_uri"],
-        }
-        names = {part: uri for part, uri in parts.items() if uri}
-        training = names["training"]
-        try:
-            rules = rules_for(arguments["base_model_id"], arguments["customization_type"], bucket_of(training))
-        except DatasetError as error:
-            raise BedrockFatalError(f"Could not check {training}: {error}. Nothing was spent.") from error
+        from airflow_bedrock.datasets.checking import check  # the parser of DAGs needs it not
+
+        training = arguments["training_data_uri"]
         storage = Storage(lambda: self.hook.conn)
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-            files = {part: storage.fetch(uri, Path(folder, part)) for part, uri in names.items()}
-            return check(files, rules, names=names)
+            try:
+                rules, files, names = _data(arguments, storage, Path(folder))
+                return check(
+                    files,
+                    rules,
+                    names=names,
+                    s3=self.hook.conn if arguments["media_sizes"] else None,
+                    near_overlaps=arguments["near_overlap_threshold"],
+                )
+            except DatasetError as error:
+                raise BedrockFatalError(f"Could not check {training}: {error}. Nothing was spent.") from error
+            except (BotoCoreError, ClientError) as error:
+                raise kind_of(error)(f"Could not check the media of {training}: {error}. Nothing was spent.") from error
+
+
+def _data(
+    arguments: Mapping[str, Any], storage: Storage, folder: Path
+) -> tuple[Rules, dict[str, Path], dict[str, str | Joined]]:
+    """Return the rules, and the files by their part with what they are called."""
+    from airflow_bedrock.datasets.log_folder import join_files
+    from airflow_bedrock.datasets.rules import LogRules, rules_for
+
+    uris = {part: arguments[f"{part}_data_uri"] for part in ("training", "validation", "test")}
+    names: dict[str, str | Joined] = {part: uri for part, uri in uris.items() if uri}
+    files, training = {}, uris["training"]
+    rules = rules_for(arguments["base_model_id"], arguments["customization_type"], bucket_of(training))
+    if training.endswith("/"):
+        rules = LogRules(rules, arguments["invocation_logs_config"] or {})
+        files["training"] = folder / "training"
+        names["training"] = join_files(training, storage.files(training), storage.fetch, files["training"])
+    files |= {part: storage.fetch(uri, folder / part) for part, uri in names.items() if isinstance(uri, str)}
+    return rules, files, names
 
 
 def _told(uri: str, report: CheckReport) -> str:
@@ -153,4 +199,5 @@ def _summary(report: CheckReport) -> dict[str, Any]:
         "duplicates": report.duplicates.count,
         "conflicts": report.conflicts.count,
         "overlaps": report.overlaps.count,
+        "near_overlaps": report.near_overlaps and report.near_overlaps.count,
     }

@@ -7,6 +7,10 @@ Local Bedrock's jobs ask it, so that they agree.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import msgspec
 
 from airflow_bedrock.base_models import FINE_TUNING, Method, base_model
@@ -14,13 +18,24 @@ from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.rules.claude import CLAUDE
 from airflow_bedrock.datasets.rules.converse import DISTILLATION, LLAMA, NOVA, NOVA_2
 from airflow_bedrock.datasets.rules.form import Form
-from airflow_bedrock.datasets.rules.limits import kinds_problem, limit_problems, media_size_problem
-from airflow_bedrock.datasets.rules.logs import shape_problems_of
+from airflow_bedrock.datasets.rules.limits import kinds_problem, limit_problems, object_problem, unreadable_problem
+from airflow_bedrock.datasets.rules.logs import read_log, shape_problems_of
 from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text
 from airflow_bedrock.datasets.rules.reinforcement import REINFORCEMENT
 from airflow_bedrock.datasets.rules.texts import CAPTION, PRE_TRAINING, PROMPT_COMPLETION
 
-__all__ = ["Media", "Problem", "Record", "Rules", "Text", "kinds_problem", "media_size_problem", "rules_for"]
+__all__ = [
+    "LogRules",
+    "Media",
+    "Problem",
+    "Record",
+    "Rules",
+    "Text",
+    "kinds_problem",
+    "object_problem",
+    "rules_for",
+    "unreadable_problem",
+]
 
 FORMS: dict[str, Form] = {
     "nova": NOVA,
@@ -79,6 +94,30 @@ class Rules:
         if form.raw:
             record = msgspec.structs.replace(record, fields=msgspec.json.decode(line))
         return record, list(limit_problems(self.method, self.takes, record, len(line), self.bucket))
+
+
+class LogRules(Rules):
+    """What model invocation logs have to be for a job that is made from them; limits of size hold for files alone.
+
+    :param config: as in the request: ``invocationLogsConfig``. What its filters keep out, and what is no
+        conversation, has neither a record nor a problem.
+    :raises DatasetError: no such job is made from logs.
+    """
+
+    def __init__(self, rules: Rules, config: Mapping[str, Any]) -> None:
+        if rules.method.form != "distillation" and not config.get("usePromptResponse"):
+            raise DatasetError("invocation logs serve for DISTILLATION, or with usePromptResponse")
+        method = msgspec.structs.replace(rules.method, max_bytes=None)
+        super().__init__(method, rules.takes, rules.bucket, rules.name)
+        self.form = replace(self.form, plain=None)
+        self.config = config
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return LogRules, (Rules(self.method, self.takes, self.bucket, self.name), self.config)
+
+    def check(self, line: bytes) -> tuple[Record | None, list[Problem]]:
+        """Return the conversation that a log holds, and all that is wrong with it."""
+        return read_log(line, self.config)
 
 
 def rules_for(base_model_id: str, customization_type: str = FINE_TUNING, bucket: str | None = None) -> Rules:

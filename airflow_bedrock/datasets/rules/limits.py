@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from airflow_bedrock.base_models import Method
 from airflow_bedrock.datasets.rules.record import Media, Problem, Record
 from airflow_bedrock.uris import bucket_and_key, bucket_of, is_s3
+
+_UNREADABLE = frozenset({"400", "403", "404"})  # to a HEAD, S3 says numbers alone
 
 
 def limit_problems(
@@ -42,13 +45,35 @@ def kinds_problem(kinds: set[str]) -> Problem | None:
     return Problem("media-kinds", "$", "Invalid record: a dataset may hold images or videos, but not both.")
 
 
-def media_size_problem(method: Method, media: Media, size: int) -> Problem | None:
-    """Say whether an image, a video or a document has too many bytes."""
+def object_problem(method: Method, media: Media, s3: Any) -> Problem | None:
+    """Say whether an image, a video or a document on S3 cannot be read, or has too many bytes.
+
+    :param s3: a client.
+    :raises ClientError: S3 did not tell.
+    """
+    from botocore.exceptions import ClientError, ParamValidationError  # what a DAG file needs not
+
+    bucket, key = bucket_and_key(media.uri)
+    try:
+        size = s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in _UNREADABLE:
+            raise
+        return unreadable_problem(media)
+    except ParamValidationError:  # no bucket can be called so
+        return unreadable_problem(media)
     limit = method.max_video_bytes if media.kind == "video" else method.max_image_bytes
     if limit is None or size <= limit:
         return None
     message = f"Invalid record: the {media.kind} {media.uri} has {size} bytes, more than {limit}."
     return Problem("media-size", media.where, message)
+
+
+def unreadable_problem(media: Media) -> Problem:
+    """Say that an image, a video or a document cannot be read."""
+    bucket, key = bucket_and_key(media.uri)
+    message = f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}."
+    return Problem("media-access", media.where, message)
 
 
 def _size(method: Method, record: Record, size: int) -> Iterator[Problem]:

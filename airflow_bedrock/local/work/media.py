@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from airflow_bedrock.base_models import Method
-from airflow_bedrock.datasets.rules import Media, Problem, Record, kinds_problem, media_size_problem
-from airflow_bedrock.uris import bucket_and_key
+from airflow_bedrock.datasets.rules import Media, Problem, Record, kinds_problem, object_problem, unreadable_problem
 
 
 class MediaCheck:
@@ -33,13 +30,6 @@ class MediaCheck:
         return kinds_problem(self._kinds) or next(filter(None, objects), None)
 
     def _object_problem(self, media: Media) -> Problem | None:
-        bucket, key = bucket_and_key(media.uri)
-        message = f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}."
-        unreadable = Problem("media-access", media.where, message)
         if not self._may_read(media.uri):
-            return unreadable
-        try:
-            size = self._s3.head_object(Bucket=bucket, Key=key)["ContentLength"]
-        except ClientError:
-            return unreadable
-        return media_size_problem(self._method, media, size)
+            return unreadable_problem(media)
+        return object_problem(self._method, media, self._s3)

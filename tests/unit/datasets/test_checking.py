@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +142,91 @@ def test_media_of_a_dataset(tmp_path: Path) -> None:
     report = of(tmp_path, record("image", "png"), record("video", "mp4"))
     assert not report.problems
     assert "a dataset may hold images or videos, but not both" in report.dataset_problems
+
+
+class Objects:
+    """An S3 that has two images and a limit that it throttles at."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, int]:
+        self.asked.append(Key)
+        if (code := {"gone.png": "404", "busy.png": "SlowDown"}.get(Key)) is not None:
+            raise ClientError({"Error": {"Code": code}}, "HeadObject")
+        return {"ContentLength": 20_000_000 if Key == "large.png" else 5}
+
+
+def image(*keys: str, text: str = "What?") -> dict[str, Any]:
+    made = converse(text)
+    made["messages"][0]["content"] += [
+        {"image": {"format": "png", "source": {"s3Location": {"uri": f"s3://b/{key}"}}}} for key in keys
+    ]
+    return made
+
+
+def test_sizes_of_media(tmp_path: Path) -> None:
+    """Asked for, each object is looked at once, and a record that has a problem already is not counted twice."""
+    s3 = Objects()
+    records = [image("a.png"), image("large.png", "gone.png"), image("a.png", "large.png", text="User: x"), converse(1)]
+    report = of(tmp_path, *records, s3=s3)
+    assert sorted(s3.asked) == ["a.png", "gone.png", "large.png"]
+    assert report.problems == {"media-size": 2, "media-access": 1, "reserved-word": 1, "shape": 1}
+    assert report.files["training"].bad == 3
+    assert (2, "$.messages[0].content[1].image", "media-size") in found(report)
+    assert of(tmp_path, *records).problems == {"reserved-word": 1, "shape": 1}
+    with pytest.raises(ClientError):
+        of(tmp_path, image("busy.png"), s3=s3)
+
+
+def test_near_overlaps(tmp_path: Path) -> None:
+    """A question of the test data that is nearly one of the training data; what is the same is an overlap."""
+    pytest.importorskip("rensa")
+    words = [f"word{n}" for n in range(40)]
+    train = write(
+        tmp_path / "train.jsonl", converse(" ".join(words)), converse("Where?"), converse(" ".join(words[:39]))
+    )
+    near, same = [*words[:39], "other"], words
+    test = write(tmp_path / "test.jsonl", *(converse(" ".join(one)) for one in (near, same, words[::-1], near)))
+    files = {"training": train, "test": test}
+    report = check(files, rules_for(NOVA), near_overlaps=0.8)
+    assert report.near_overlaps is not None
+    assert (report.overlaps.count, report.near_overlaps.count) == (1, 2)
+    assert [one.record for one in report.near_overlaps.examples] == [f"{test}:1", f"{test}:4"]
+    assert "nearly overlap" in markdown(report)
+    assert check(files, rules_for(NOVA)).near_overlaps is None
+
+
+def log(text: str, **metadata: str) -> bytes:
+    body = {"messages": [{"role": "user", "content": [{"text": text}]}]}
+    said = {"output": {"message": {"content": [{"text": "Here."}]}}}
+    return json.dumps(
+        {"input": {"inputBodyJson": body}, "output": {"outputBodyJson": said}, "requestMetadata": metadata}
+    ).encode()
+
+
+def test_a_folder_of_invocation_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Packed or not, with or without an end of the last line; a problem is at its place in its file."""
+    folder = tmp_path / "logs"
+    (folder / "2026").mkdir(parents=True)
+    for n in range(30):
+        lines = [log(f"Where is {n}?", app="a"), log(f"Who is {n}?", app="b"), b'{"input": {"inputBodyJson": {}}}']
+        (folder / "2026" / f"{n:02}.json.gz").write_bytes(gzip.compress(b"\n".join(lines)))
+    (folder / "last.json").write_bytes(log("Where?") + b"\n[]\n")
+    arguments = ["check", f"{folder}/", "--model", NOVA, "--method", "DISTILLATION", "--format", "json"]
+    assert main(arguments) == 1
+    report = json.loads(capsys.readouterr().out)
+    summary = report["files"]["training"]
+    assert (summary["records"], summary["bad"], summary["passed_over"]) == (62, 1, 30)
+    assert [(one["file"], one["line"]) for one in report["findings"]] == [(f"{folder}/last.json", 2)]
+    assert "is 62; it must be between 100" in report["dataset_problems"][0]
+    filters = {"requestMetadataFilters": {"equals": {"app": "b"}}}
+    assert main([*arguments, "--logs-config", json.dumps(filters)]) == 1
+    assert json.loads(capsys.readouterr().out)["files"]["training"]["passed_over"] == 61
+    whole = (folder / "2026" / "07.json.gz").read_bytes()
+    (folder / "2026" / "07.json.gz").write_bytes(whole[:-9])
+    assert main(arguments) == 2
+    assert "07.json.gz cannot be unpacked" in capsys.readouterr().err
 
 
 def test_as_many_processes_as_wanted_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +378,8 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
         (["nowhere.jsonl", "--model", NOVA], "No such file"),
         ([".", "--model", NOVA], "is a folder"),
         (["x", "--model", "nobody.knows"], "not known"),
+        (["/", "--model", NOVA], "serve for DISTILLATION"),
+        (["nowhere/", "--model", NOVA, "--method", "DISTILLATION"], "no file under nowhere/"),
     ],
 )
 def test_what_cannot_be_checked(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

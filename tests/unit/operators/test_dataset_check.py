@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -42,6 +44,7 @@ def test_good_data(tmp_path: Path) -> None:
         "duplicates": 0,
         "conflicts": 0,
         "overlaps": 1,
+        "near_overlaps": None,
     }
     report = task_instance.xcom_push.call_args.kwargs
     assert report["key"] == "report"
@@ -61,14 +64,32 @@ def test_bad_data_fails_before_anything_is_paid_for(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_checked(tmp_path: Path) -> None:
-    """A model or a file that is not known fails for good; so does a DAG with a folder."""
+    """A model or a file that is not known fails for good; so does a folder, which no file may be."""
     training = write(tmp_path / "train.jsonl", 1)
     with pytest.raises(BedrockFatalError, match=r"nobody\.knows is not known"):
         run(training, base_model_id="nobody.knows")
     with pytest.raises(BedrockFatalError, match="does not exist"):
         run(f"{training}.gone")
     with pytest.raises(ValueError, match="must be one file"):
-        run("s3://bucket/folder/")
+        run(training, test_data_uri="s3://bucket/folder/")
+    with pytest.raises(BedrockFatalError, match="serve for DISTILLATION"):
+        run(f"{tmp_path}/")
+
+
+def test_a_folder_of_invocation_logs(tmp_path: Path) -> None:
+    """It is read as a distillation reads it: what the filters keep out counts for nothing."""
+    for n in range(3):
+        body = {"messages": [{"role": "user", "content": [{"text": f"Where is {n}?"}]}]}
+        log = {"input": {"inputBodyJson": body}, "requestMetadata": {"app": "abc"[n]}}
+        (tmp_path / f"{n}.json.gz").write_bytes(gzip.compress(json.dumps(log).encode()))
+    result, _ = run(
+        f"{tmp_path}/",
+        base_model_id="amazon.nova-micro-v1:0",
+        customization_type="DISTILLATION",
+        invocation_logs_config={"requestMetadataFilters": {"notEquals": {"app": "b"}}},
+        fail_on_problems=False,
+    )
+    assert (result["records"], result["problems"]) == (2, {"dataset": 1})
 
 
 def test_places_are_templated() -> None:
