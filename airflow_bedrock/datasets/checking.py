@@ -370,7 +370,7 @@ class _Check:
 
 
 class Objects:
-    """The images, videos and documents on S3, each asked for its size once, as long as there is room to remember it."""
+    """The images, videos and documents on S3; the sizes of the last hundred thousand are remembered."""
 
     def __init__(self, method: Method, s3: Any) -> None:
         self._problem = lru_cache(100_000)(partial(object_problem, method, s3=s3))
