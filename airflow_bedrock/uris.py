@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-_FILE_URI = re.compile(
+_FILE_URI = (
     r"s3://[a-zA-Z0-9._-]+(/.*)?"  # what botocore takes for the name of a bucket
     r"|file:(//(localhost)?/.*|(?!//).+)"
     r"|(?![a-zA-Z][a-zA-Z0-9+.-]*:).+"  # a path, which begins with no scheme
@@ -18,7 +18,7 @@ def file_uri(value: object) -> str:
 
     :raises ValueError: says what it must be.
     """
-    if not isinstance(value, str) or value == "None" or value != value.strip() or not _FILE_URI.fullmatch(value):
+    if not isinstance(value, str) or value == "None" or value != value.strip() or not re.fullmatch(_FILE_URI, value):
         raise ValueError("must be s3://bucket/key, file:///path, or a path on the local disk")
     return value
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from airflow_bedrock._lazy import lazy_modules
 
-__all__ = ["failure", "job", "remedy", "tags", "waiters"]
+__all__ = ["console", "failure", "job", "remedy", "tags", "waiters"]
 
 if TYPE_CHECKING:
-    from airflow_bedrock.customization import failure, job, remedy, tags, waiters
+    from airflow_bedrock.customization import console, failure, job, remedy, tags, waiters
 else:
     __getattr__ = lazy_modules(__name__, {name: f".{name}" for name in __all__})

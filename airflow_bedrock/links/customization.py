@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_bedrock.customization.console import resource_url, s3_url
+from airflow_bedrock import customization
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -23,7 +23,7 @@ class CustomizationJobLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while there is no job."""
         job_arn = _xcom(ti_key, "job_arn")
-        return resource_url(job_arn) if job_arn else ""
+        return customization.console.resource_url(job_arn) if job_arn else ""
 
 
 class CustomModelLink(BaseOperatorLink):
@@ -34,7 +34,7 @@ class CustomModelLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while there is no model."""
         result: Mapping[str, Any] = _xcom(ti_key, "result") or {}
-        return resource_url(result["custom_model_arn"]) if result.get("custom_model_arn") else ""
+        return customization.console.resource_url(result["custom_model_arn"]) if result.get("custom_model_arn") else ""
 
 
 class OutputDataLink(BaseOperatorLink):
@@ -45,7 +45,8 @@ class OutputDataLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while there is no output."""
         result: Mapping[str, Any] = _xcom(ti_key, "result") or {}
-        return s3_url(result["artifacts_uri"], result["job_arn"]) if result.get("artifacts_uri") else ""
+        uri = result.get("artifacts_uri")
+        return customization.console.s3_url(uri, result["job_arn"]) if uri else ""
 
 
 def _xcom(ti_key: TaskInstanceKey, key: str) -> Any:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
+
+import msgspec
 
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.literals import is_literal
@@ -28,8 +29,7 @@ class ArgumentError(BedrockFatalError, ValueError):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator was given.
 
     :param task_id: whose task it is.
@@ -51,7 +51,7 @@ class Arguments:
         :raises ArgumentError: names everything that is wrong.
         """
         final = {n: r for n, r in self.rules.items() if n not in self.templated or is_literal(self.values[n])}
-        replace(self, rules=final).checked()
+        msgspec.structs.replace(self, rules=final).checked()
 
     def checked(self) -> dict[str, Any]:
         """Return those that have a rule, in their types, by name.

@@ -13,7 +13,6 @@ from airflow.sdk import Asset
 
 from airflow_bedrock import configuration, customization, jobs, triggers
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf, renamed
-from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.identity import Asker, Identity, Superseded, Token, flag
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
@@ -608,7 +607,9 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             return BedrockFatalError(f"{after} {made}") if self.stop_on_timeout else BedrockError(f"{after} {made}")
         if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
             said = jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
-            advice = f"To train all the same, {customization.failure.NEW_JOB}. {resource_url(job_arn)}"
+            advice = (
+                f"To train all the same, {customization.failure.NEW_JOB}. {customization.console.resource_url(job_arn)}"
+            )
             return BedrockFatalError(f"{after} {said} {advice}")
         return BedrockError(
             f"{after} Job {job_arn} was left running, as asked for, and is billed until it ends; a retry adopts it."
