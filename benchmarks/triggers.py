@@ -134,7 +134,7 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
     _write(child, {})
     if side is SLEEPING:
         time.sleep(INTERVAL * (LOOKS - 1))
-    while side is not SLEEPING and not all_looked_at(server, len(jobs)):
+    while side is not SLEEPING and not all_polled(server, len(jobs)):
         assert child.poll() is None, "the triggers ended before their jobs"
         time.sleep(0.05)
     calls, cpu_waited = len(server.calls), meter.cpu()
@@ -160,7 +160,7 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
     )
 
 
-def all_looked_at(server: JobServer, count: int) -> bool:
+def all_polled(server: JobServer, count: int) -> bool:
     """Whether each job has been looked at five times, by List or by Get."""
     counts = server.counts()
     pages = -(-count // 1000)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-LOOKS_UNTIL_MISSING = 5
+POLLS_UNTIL_MISSING = 5
 SECONDS_UNTIL_MISSING = 120.0  # a new job has been seen to be hidden for a minute
 
 
@@ -19,21 +19,21 @@ class Absence:
 
     def __init__(self, *, known: bool) -> None:
         self._known = known
-        self._looks = 0
+        self._polls = 0
         self._since = 0.0
 
     def missed(self, now: float) -> bool:
         """Note that a poll has not found it, and return whether that is believed."""
-        if not self._looks:
+        if not self._polls:
             self._since = now
-        self._looks += 1
-        long_enough = self._looks >= LOOKS_UNTIL_MISSING and now - self._since >= SECONDS_UNTIL_MISSING
+        self._polls += 1
+        long_enough = self._polls >= POLLS_UNTIL_MISSING and now - self._since >= SECONDS_UNTIL_MISSING
         return long_enough or not self._known
 
     def seen(self) -> None:
         """Note that a poll has found it."""
         self._known = True
-        self._looks = 0
+        self._polls = 0
 
 
 class Patience:

@@ -357,7 +357,7 @@ class Planner:
             return []
         if trouble in (Trouble.REFUSED, Trouble.MISSING):
             self._list_again_at = now + _LIST_AGAIN_SECONDS
-            self._look_by_get(listing.unseen, now)
+            self._poll_by_get(listing.unseen, now)
             return []
         unseen = [identifier for identifier in listing.unseen if identifier in self._watched]
         for identifier in unseen:
@@ -370,9 +370,9 @@ class Planner:
         if self._is_due(now):
             self._begin_round(now)
         elif self._arrivals_at <= now:
-            self._look_at_arrivals(now)
+            self._poll_arrivals(now)
 
-    def _look_at_arrivals(self, now: float) -> None:
+    def _poll_arrivals(self, now: float) -> None:
         if len(self._fresh) <= _FEW or not self._may_list(now):
             self._arrivals_at = math.inf
             self._get_soon(self._fresh, now, gap=_GET_SECONDS)
@@ -404,7 +404,7 @@ class Planner:
         if len(self._watched) > 1 and self._may_list(now):
             self._begin_listing([*self._take_due(now, nearly=pause * _NEARLY), *self._fresh], now)
         else:
-            self._look_by_get([*self._take_due(now), *self._fresh], now)
+            self._poll_by_get([*self._take_due(now), *self._fresh], now)
 
     def _take_due(self, now: float, nearly: float = 0.0) -> list[str]:
         """Take the jobs that are due, or will be within ``nearly`` seconds; each is due again after its pause."""
@@ -438,7 +438,7 @@ class Planner:
             unseen=unseen,
         )
 
-    def _look_by_get(self, identifiers: Iterable[str], now: float) -> None:
+    def _poll_by_get(self, identifiers: Iterable[str], now: float) -> None:
         """Look at new jobs soon; at all others evenly, each before its interval has passed once more."""
         self._arrivals_at = math.inf
         self._get_soon(self._fresh, now, gap=_GET_SECONDS)

@@ -35,7 +35,7 @@ from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 
 log = logging.getLogger(__name__)
 
-_LOOKS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
+_POLLS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
 _LISTS = 4  # in the time after which a job that is not listed does not exist
 _CLOCK_SKEW = timedelta(minutes=15)  # between Airflow and the service
@@ -211,12 +211,12 @@ class Submission:
     def _known(self, found: Seen) -> tuple[str, str, str]:
         return self._word.capitalize(), found.arn, found.status
 
-    def _looking(self, what: str) -> AbstractContextManager[None]:
+    def _reading(self, what: str) -> AbstractContextManager[None]:
         """Say of an error of AWS what it leaves: this try has made nothing, an earlier one may have."""
         return nothing_spent(what, self._word, earlier=self.identity.asker.try_number > 1)
 
     def _find(self, name: str) -> Seen | None:
-        with self._looking(f"Reading {self._word} {name}"):
+        with self._reading(f"Reading {self._word} {name}"):
             return self.service.find(name)
 
     def _decide(self, found: Seen, *, listed: bool = False) -> Decision:
@@ -240,7 +240,7 @@ class Submission:
         if not self._looks_back or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
             return False
         if arn not in self._adopted:
-            with self._looking(f"Reading the tags of {self._word} {arn} (allow bedrock:ListTagsForResource)"):
+            with self._reading(f"Reading the tags of {self._word} {arn} (allow bedrock:ListTagsForResource)"):
                 self._adopted[arn] = has_asked(self.service.tags_of(arn), self.identity.asker)
         return self._adopted[arn]
 
@@ -277,7 +277,7 @@ class Submission:
             kind = BedrockFatalError if resource.remedy(error) is Remedy.NONE else BedrockError
             raise kind(
                 f"Bedrock did not confirm {resource.update_operation} for {self._word} {found.arn}. It serves its "
-                f"former model, unless the answer was lost; another try looks at it again: {error}"
+                f"former model, unless the answer was lost; another try reads it again: {error}"
             ) from error
         return Thing(arn=found.arn, name=found.name, status="Updating", outcome=Outcome.RUNNING)
 
@@ -301,7 +301,7 @@ class Submission:
     def _join(self, found: Seen) -> None:
         """Add the tag that says that this asker waits too. Without it, its maker would stop the job under this one."""
         if self.tagged and not self.dry_run:
-            with self._looking(
+            with self._reading(
                 f"Tagging {self._word} {found.arn} as waited for by this task (allow bedrock:TagResource)"
             ):
                 self.service.tag(found.arn, self.waiter.tags(self.identity.asker))
@@ -331,10 +331,10 @@ class Submission:
         """Return the completed job with its model; None where the model was deleted. One response is not believed."""
         if self.service.resource.model_operation is None:
             return found  # it makes no model
-        for attempt in range(_LOOKS):
+        for attempt in range(_POLLS):
             if attempt:
                 time.sleep(_PAUSE)
-            with self._looking(f"Reading the model of {self._word} {found.arn}"):
+            with self._reading(f"Reading the model of {self._word} {found.arn}"):
                 job = found if found.model_arn else self.service.get(found.arn)
                 if job is not None and job.model_arn and self.service.has_model(job.model_arn):
                     return job
@@ -417,7 +417,7 @@ class Submission:
         if any(f"-{self.identity.who_part}-" in self._names(summary) for summary in running):
             return
         for summary in running:
-            with self._looking(f"Reading who waits for {self._word} {summary.arn} (allow bedrock:ListTagsForResource)"):
+            with self._reading(f"Reading who waits for {self._word} {summary.arn} (allow bedrock:ListTagsForResource)"):
                 waits = is_waiter(self.service.tags_of(summary.arn), asker)
             if waits:
                 yield summary
@@ -444,7 +444,7 @@ class Submission:
         # An earlier try may have asked with reuse="dag", which has names of its own.
         narrow = identity.reuse != "dag" and asker.try_number == 1
         part = f"{identity.family_part}-{identity.period_part}" if narrow else identity.family_part
-        with self._looking(
+        with self._reading(
             f"Listing earlier {self._word}s of this task (allow bedrock:{self._resource.list_operation})"
         ):
             return self.service.list_all(part)
@@ -646,7 +646,7 @@ class Submission:
 
 def job_made_under(service: Service, name: str) -> str | None:
     """Return the ARN of the job with the name; the service may take a while to show a new one. Never raises for AWS."""
-    for attempt in range(_LOOKS):
+    for attempt in range(_POLLS):
         if attempt:
             time.sleep(_PAUSE)
         if found := _shown(service, name):

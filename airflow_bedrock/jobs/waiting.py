@@ -24,7 +24,7 @@ from airflow_bedrock.jobs.service import Service
 log = logging.getLogger(__name__)
 
 
-class Lookout:
+class Poller:
     """What a worker knows of the job that it waits for.
 
     :param job_identifier: the job's ARN or name.
@@ -52,7 +52,7 @@ class Lookout:
         self._goes_on = goes_on
         self._say = say
 
-    def look(self) -> Seen | None:
+    def poll(self) -> Seen | None:
         """Return the job as it is now; None where the service did not tell.
 
         :raises BedrockFatalError: there is no such job.
@@ -135,16 +135,16 @@ def wait_for(
     :raises BedrockError: given up; the job may still run.
     :raises BedrockFatalError: the job does not exist.
     """
-    lookout = Lookout(service, job_arn, no_response_timeout, exists=True)
-    looks = 0
+    poller = Poller(service, job_arn, no_response_timeout, exists=True)
+    polls = 0
     while True:
-        job = lookout.look()
+        job = poller.poll()
         if job is not None and job.outcome is not Outcome.RUNNING:
             return job
-        looks += 1
-        if max_polls is not None and looks >= max_polls:
-            state = f"is still {lookout.seen.status}" if lookout.seen else "still runs"
-            raise given_up(service.resource, job_arn, f"after {looks} polls, {delay:g} s apart", state)
+        polls += 1
+        if max_polls is not None and polls >= max_polls:
+            state = f"is still {poller.seen.status}" if poller.seen else "still runs"
+            raise given_up(service.resource, job_arn, f"after {polls} polls, {delay:g} s apart", state)
         time.sleep(delay)
 
 
@@ -157,7 +157,7 @@ def given_up(resource: Resource, job_arn: str, when: str, state: str = "still ru
 
 
 _PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds between two polls of a job that is said to have ended; then the last again
-_LOOKS = 5  # that find it running all the same
+_POLLS = 5  # that find it running all the same
 
 
 def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_timeout: float) -> Seen:
@@ -176,15 +176,15 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
         raise BedrockError(access_denied(service.resource, identifier, message))
     if event["kind"] == "late":
         raise given_up(service.resource, identifier, message, "was not done")
-    lookout = Lookout(service, identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
+    poller = Poller(service, identifier, no_response_timeout, exists=event["kind"] == "ended", goes_on=True)
     running = pauses = 0
     while True:
         # The service may return what was a moment earlier, or be busy: then poll again.
-        job = lookout.look()
+        job = poller.poll()
         if job is not None and job.outcome is not Outcome.RUNNING:
             return job
         running += job is not None
-        if job is not None and running >= _LOOKS:
+        if job is not None and running >= _POLLS:
             told = f"the triggerer read that {message}, the worker that it is {job.status}"
             raise BedrockError(unknown_state(service.resource, identifier, told))
         time.sleep(_PAUSES[min(pauses, len(_PAUSES) - 1)])

@@ -22,7 +22,7 @@ from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.report_command import described
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.waiting import Lookout
+from airflow_bedrock.jobs.waiting import Poller
 
 _NO_RESPONSE_TIMEOUT = 3600.0  # seconds
 
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _follow(hook: BedrockHook, arguments: argparse.Namespace) -> Job:
     as_json = arguments.format == "json"
-    lookout = Lookout(
+    poller = Poller(
         Service(CUSTOMIZATION_JOB, hook),
         arguments.job,
         _NO_RESPONSE_TIMEOUT,
@@ -63,7 +63,7 @@ def _follow(hook: BedrockHook, arguments: argparse.Namespace) -> Job:
     )
     before: object = None
     while True:
-        job = lookout.look()
+        job = poller.poll()
         if isinstance(job, Job):
             steps = _steps(hook, job)
             now = job.progress, steps.get("step")

@@ -18,7 +18,7 @@ from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.settings import KEY, ROLE_NAME, Settings
 from airflow_bedrock.local.state.bedrock import Bedrock, World
 from airflow_bedrock.local.state.buckets import make_bucket
-from airflow_bedrock.local.state.keeper import Keeper
+from airflow_bedrock.local.state.directory import StateDirectory
 from airflow_bedrock.local.web.application import Application
 from airflow_bedrock.local.web.guard import Guard
 from airflow_bedrock.local.web.inside import ENDPOINT, answer_by
@@ -56,7 +56,7 @@ _WORK: dict[str, Callable[[Bedrock, Any], Work]] = {
     "copies": copy,
     "invocations": infer,
 }
-"""What goes on, after a restart, with each kind of resource on the shelf that is active."""
+"""What goes on, after a restart, with each kind of active resource."""
 
 
 class LocalBedrock(Access):
@@ -79,7 +79,7 @@ class LocalBedrock(Access):
         self._host, self._port = host, port
         super().__init__(Settings(**settings))
         self._server: Server | None = None
-        self._keeper: Keeper | None = None
+        self._persistence: StateDirectory | None = None
         began = self._settings.began
         self.clock = ManualClock(began) if self._settings.clock == "manual" else Clock(self._settings.speed, began)
         self.faults = Faults(self.clock.time, _operations())
@@ -116,8 +116,8 @@ class LocalBedrock(Access):
         self._application.close()
         try:
             self._world.runner.pause()
-            if self._keeper:
-                self._keeper.stop()
+            if self._persistence:
+                self._persistence.stop()
         finally:
             self._close()
             self._world.runner.stop()
@@ -132,8 +132,8 @@ class LocalBedrock(Access):
             self._world.weights.clear()
         moto.reset()
         self._make_bucket_and_role()
-        if self._keeper:
-            self._keeper.write_everything()
+        if self._persistence:
+            self._persistence.write_everything()
         self.faults.clear()
         self.calls.clear()
         self._world.runner.start()
@@ -176,25 +176,25 @@ class LocalBedrock(Access):
     def _furnish(self) -> None:
         """Put in place what is there from the start: what the state directory kept, the bucket, the role."""
         if self._settings.state:
-            self._keeper = Keeper(self._settings.state, self._world, self._clients)
-            started = self._keeper.restore()
+            self._persistence = StateDirectory(self._settings.state, self._world, self._clients)
+            started = self._persistence.restore()
             for bedrock in self._world.all():
                 for kind, work in _WORK.items():
                     for resource in filter(attrgetter("active"), getattr(bedrock, kind).values()):
                         self._world.runner.add(resource.arn, work(bedrock, resource), started.get(resource.arn))
-            self._world.keeping = self._keeper
+            self._world.persistence = self._persistence
         self._make_bucket_and_role()
-        if self._keeper:
-            self._keeper.start()
+        if self._persistence:
+            self._persistence.start()
 
     def _close(self) -> None:
         self._closing.close()
         if self._server:
             self._server.stop()
         self._server = None
-        if self._keeper:
-            self._keeper.close()
-        self._keeper = None
+        if self._persistence:
+            self._persistence.close()
+        self._persistence = None
 
     def _make_bucket_and_role(self) -> None:
         region = self._settings.region

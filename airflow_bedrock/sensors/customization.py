@@ -108,7 +108,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         self.no_response_timeout = configuration.seconds("no_response_timeout", limit, zero=True)
         self.stop_on_kill = stop_on_kill
         self._since: datetime | None = None
-        self._lookout: jobs.waiting.Lookout | None = None
+        self._poller: jobs.waiting.Poller | None = None
         self._kill: jobs.stopping.KillSwitch | None = None
 
     def execute(self, context: Context) -> Any:
@@ -116,9 +116,9 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         if not self.deferrable:
             return super().execute(context)
         try:
-            looked = self._first_look(context)
-            if isinstance(looked, PokeReturnValue):
-                return looked.xcom_value
+            polled = self._first_poll(context)
+            if isinstance(polled, PokeReturnValue):
+                return polled.xcom_value
             if self._kill is not None:
                 self._kill.last_check()
             self.log.info("Waiting in the triggerer, for %s at most", duration(self.timeout))
@@ -140,13 +140,13 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         ti = context["ti"]
         if self._kill is None and self.stop_on_kill is not False:
             self._arm(ti)
-        if self._lookout is None or self._since is None:
+        if self._poller is None or self._since is None:
             first = ti.get_first_reschedule_date(context) if self.reschedule else None
             self._since = first or datetime.now(UTC)
-            self._lookout = jobs.waiting.Lookout(
+            self._poller = jobs.waiting.Poller(
                 self._service, self._identifier, self.no_response_timeout, goes_on=first is not None
             )
-        job = self._lookout.look()
+        job = self._poller.poll()
         if job is None or job.outcome is Outcome.RUNNING:
             return False
         self.log.info("Waited for %s", duration((datetime.now(UTC) - self._since).total_seconds()))
@@ -183,7 +183,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             partial(jobs.stopping.stop_for, self._service, self._identifier, ti, own_run_only=own_run_only),
         )
 
-    def _first_look(self, context: Context) -> bool | PokeReturnValue:
+    def _first_poll(self, context: Context) -> bool | PokeReturnValue:
         """Look once before deferring; what fails has the consequences that it has in a worker's loop."""
         try:
             return self.poke(context)
@@ -206,7 +206,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
 
     def _trigger(self) -> triggers.BedrockModelCustomizationTrigger:
         longest = self.max_wait.total_seconds() if self.max_wait else None
-        seen = self._lookout.seen if self._lookout else None
+        seen = self._poller.seen if self._poller else None
         return triggers.BedrockModelCustomizationTrigger(
             job_identifier=seen.arn if seen else self._identifier,
             poll_interval=min(self.poke_interval, longest or self.poke_interval),

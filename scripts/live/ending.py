@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from airflow_bedrock.local import Quotas
-from scripts.live.asking import RANDOM
+from scripts.live.arguments import RANDOM
 from scripts.live.cluster import until
 from scripts.live.scenario import scenario
 from scripts.live.stage import Run, Stage, check
@@ -28,7 +28,7 @@ def marked_failed_while_the_sensor_waits(stage: Stage) -> None:
     """An operator with wait_for_completion=False, and a sensor; the run is marked failed while the sensor waits."""
     run = stage.start()
     run.until("deferred", "wait")
-    stage.until_looked_at()
+    stage.until_polled()
     run.mark_failed()
     until(lambda: not stage.in_progress(), "the job is stopped")
 
@@ -38,7 +38,7 @@ def two_runs_share_a_job(stage: Stage) -> None:
     """reuse="dag". Two runs wait for one job, and one of them is marked failed: the other one gets its model."""
     first = stage.start()
     first.until("deferred")
-    stage.until_looked_at()
+    stage.until_polled()
     second = stage.start()
     second.until("deferred")
     first.mark_failed()

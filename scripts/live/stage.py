@@ -18,7 +18,7 @@ from airflow_bedrock.local import LocalBedrock
 from scripts.live.cluster import Cluster, until
 
 JOB_SECONDS = 3600.0
-_LOOKS = ("GetModelCustomizationJob", "ListModelCustomizationJobs")
+_POLLS = ("GetModelCustomizationJob", "ListModelCustomizationJobs")
 ENDED = {"success", "failed"}
 _RECORD = {
     "schemaVersion": "bedrock-conversation-2024",
@@ -119,13 +119,13 @@ class Stage:
         """Wait until so many jobs run."""
         until(lambda: len(self.in_progress()) == number, f"{number} jobs run; the account has {self.jobs()}")
 
-    def until_looked_at(self) -> None:
-        """Wait until somebody looks at the jobs: a task is deferred a moment before the triggerer has its trigger."""
-        looks = self._looks()
-        until(lambda: self._looks() > looks, "somebody looks at the jobs")
+    def until_polled(self) -> None:
+        """Wait until the triggerer polls the jobs: a task is deferred a moment before the triggerer has its trigger."""
+        polls = self._polls()
+        until(lambda: self._polls() > polls, "the triggerer polls the jobs")
 
-    def _looks(self) -> int:
-        return sum(len(self.local.calls.of(one)) for one in _LOOKS)
+    def _polls(self) -> int:
+        return sum(len(self.local.calls.of(one)) for one in _POLLS)
 
     def end_jobs(self) -> None:
         """Let the time pass in which all jobs end that run."""

@@ -22,7 +22,7 @@ import pytest
 from botocore.config import Config
 
 from airflow_bedrock.local import LocalBedrock, Quotas
-from airflow_bedrock.local.state.resources import Shelf
+from airflow_bedrock.local.state.resources import RegionState
 from airflow_bedrock.shapes import problems
 
 ON_AWS = os.environ.get("AIRFLOW_BEDROCK_CONFORMANCE") == "aws"
@@ -82,7 +82,7 @@ class Account:
         return f"{prefix}-{uuid.uuid4().hex[:10]}"
 
     @property
-    def shelf(self) -> Shelf:
+    def state(self) -> RegionState:
         """What is in Local Bedrock; lists of thousands are made by laying copies there."""
         assert self.local is not None
         return self.local._world.bedrock("123456789012", "us-east-1")

@@ -1,4 +1,4 @@
-"""Whatever kind of resource there is, it is kept between runs: a new one on the shelf has to be made here too."""
+"""Each kind of resource is kept between runs: a new one in the state of a region has to be made here too."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.local.state.resources import Job, Shelf
+from airflow_bedrock.local.state.resources import Job, RegionState
 
 if TYPE_CHECKING:
     from tests.conformance.conftest import Account
 
 
 def contents(account: Account) -> dict[str, dict[str, Any]]:
-    """Return all that lies on the shelf; progress is not kept."""
+    """Return all that is in the state of a region; progress is not kept."""
     return {
         name: {key: {**vars(one), "progress": None} if isinstance(one, Job) else one for key, one in members.items()}
-        for name, members in ((one.name, getattr(account.shelf, one.name)) for one in fields(Shelf))
+        for name, members in ((one.name, getattr(account.state, one.name)) for one in fields(RegionState))
     }
 
 

@@ -286,7 +286,7 @@ def broken(model: OperationModel) -> dict[str, Any]:
 class Listed:
     """What an operation lists.
 
-    :param member: where it lies on the shelf.
+    :param member: where it lies in the state of a region.
     :param result: the member of the answer that lists it.
     :param arn: the member of each summary with its ARN.
     :param one: makes one of them.
@@ -332,15 +332,15 @@ def test_lists_page_through_thousands(account: Account, operation: str, size: in
         pytest.skip("thousands of items cost money on AWS")
     listed = LISTS[operation]
     listed.one(account)
-    shelf = getattr(account.shelf, listed.member)
-    template = next(iter(shelf.values()))
+    members = getattr(account.state, listed.member)
+    template = next(iter(members.values()))
     prefix = account.name("page")
     longest = MODELS[operation].output_shape.members[listed.result].metadata.get("max", 1000)  # type: ignore[union-attr]  # it has one
     count = 300 if size == 7 or longest < 100 else 3000
     arns = [f"{template.arn[:-12]}{number:012}" for number in range(count)]
     try:
         with account.local._world.lock:
-            shelf |= {arn: replace(template, arn=arn, name=f"{prefix}-{number}") for number, arn in enumerate(arns)}
+            members |= {arn: replace(template, arn=arn, name=f"{prefix}-{number}") for number, arn in enumerate(arns)}
         token, shown = dict[str, str](), list[str]()
         while True:
             limit = {} if size is None else {"maxResults": size}
@@ -355,4 +355,4 @@ def test_lists_page_through_thousands(account: Account, operation: str, size: in
     finally:
         with account.local._world.lock:
             for arn in arns:
-                shelf.pop(arn, None)
+                members.pop(arn, None)

@@ -15,7 +15,7 @@ from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import patience
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.waiting import Lookout
+from airflow_bedrock.jobs.waiting import Poller
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 
@@ -84,15 +84,15 @@ def test_a_job_that_is_known_to_exist_is_missing_only_after_some_looks_and_some_
     """And one that nobody has seen, at once."""
     service = Service(CUSTOMIZATION_JOB, BedrockHook(region_name="us-east-1"))
     name = "nobody"
-    lookout = Lookout(service, name, 3600, exists=True)
-    assert [lookout.look() for _ in range(10)] == [None] * 10
+    poller = Poller(service, name, 3600, exists=True)
+    assert [poller.poll() for _ in range(10)] == [None] * 10
     monkeypatch.setattr(patience, "SECONDS_UNTIL_MISSING", 0.0)
-    lookout = Lookout(service, name, 3600, exists=True)
-    assert [lookout.look() for _ in range(4)] == [None] * 4
+    poller = Poller(service, name, 3600, exists=True)
+    assert [poller.poll() for _ in range(4)] == [None] * 4
     with pytest.raises(BedrockFatalError, match="no Bedrock model customization job nobody"):
-        lookout.look()
+        poller.poll()
     with pytest.raises(BedrockFatalError, match="output"):
-        Lookout(service, name, 3600).look()
+        Poller(service, name, 3600).poll()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.runner import Runner
 from airflow_bedrock.local.settings import Settings
-from airflow_bedrock.local.state.resources import Resource, Shelf, new_id
+from airflow_bedrock.local.state.resources import RegionState, Resource, new_id
 
 Kind = TypeVar("Kind", bound=Resource)
 
@@ -26,7 +26,7 @@ class Clients(Protocol):
         """Return a boto3 client of Local Bedrock's own endpoint; the calls it makes stay out of the journal."""
 
 
-class Keeping:
+class Persistence:
     """What is told of every change, so that state can be kept between runs; this one keeps nothing."""
 
     def touched(self, key: str) -> None:
@@ -49,7 +49,7 @@ class World:
     :param faults: what goes wrong on demand.
     :param lock: hold it while reading or changing resources.
     :param weights: the language model behind each custom model, by ARN.
-    :param keeping: keeps state between runs.
+    :param persistence: keeps state between runs.
     """
 
     settings: Settings
@@ -59,10 +59,10 @@ class World:
     lock: threading.RLock = field(default_factory=threading.RLock)
     accounts: dict[tuple[str, str], Bedrock] = field(default_factory=dict)
     weights: dict[str, LanguageModel] = field(default_factory=dict)
-    keeping: Keeping = field(default_factory=Keeping)
+    persistence: Persistence = field(default_factory=Persistence)
 
     def __post_init__(self) -> None:
-        self.runner = Runner(self.clock, lambda key: self.keeping.touched(key))
+        self.runner = Runner(self.clock, lambda key: self.persistence.touched(key))
 
     def bedrock(self, account: str, region: str) -> Bedrock:
         """Return Bedrock as this account sees it in this region."""
@@ -75,7 +75,7 @@ class World:
             return iter([*self.accounts.values()])
 
 
-class Bedrock(Shelf):
+class Bedrock(RegionState):
     """Bedrock of one account in one region, with everything that is in it."""
 
     def __init__(self, world: World, account: str, region: str) -> None:

@@ -326,7 +326,7 @@ class Accepted:
 
 
 @dataclass
-class Shelf:
+class RegionState:
     """Everything of one account in one region, by ARN in the order of creation.
 
     :param logging: the configuration of model invocation logging as it was put, under :data:`CONFIGURATION`.
@@ -347,7 +347,7 @@ class Shelf:
 
     def resources(self) -> Iterator[Resource]:
         """Return all that has an ARN, a name and a status."""
-        for kind in fields(Shelf):
+        for kind in fields(RegionState):
             yield from (one for one in getattr(self, kind.name).values() if isinstance(one, Resource))
 
 

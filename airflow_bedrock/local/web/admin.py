@@ -106,7 +106,7 @@ class Admin:
 
     def _advance(self, rest: str, query: str, body: bytes) -> dict[str, Any]:
         self._world.clock.advance(_MOVE.decode(body).advance)
-        self._world.keeping.write()
+        self._world.persistence.write()
         return self._time(rest, query, body)
 
     def _faults(self, rest: str, query: str, body: bytes) -> list[Standing]:

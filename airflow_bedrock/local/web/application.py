@@ -167,7 +167,7 @@ class Application:
             response = respond(operation, result)
         except Exception as error:
             response = respond_error(_told(error, operation.name), operation=operation)
-        self._world.keeping.write(everything=visit.service == "bedrock" and visit.method != "GET")
+        self._world.persistence.write(everything=visit.service == "bedrock" and visit.method != "GET")
         return response
 
     def _s3(self, visit: _Visit) -> HttpResponse:
@@ -185,7 +185,7 @@ class Application:
                 return respond_s3_error(error)
             response = self._objects.answer(request, environ, lambda: self._ask_moto(visit))
             if response.status < 300 and request.changes:
-                self._world.keeping.write_objects(request.bucket, request.key)
+                self._world.persistence.write_objects(request.bucket, request.key)
             return response
 
         return self._answer(visit, execute, respond_s3_error)
@@ -205,7 +205,7 @@ class Application:
                 return simulate(visit.operation, visit.environ["wsgi.input"].read())
             response = self._ask_moto(visit)
             if visit.service == "iam" and response.status < 300 and not visit.operation.startswith(("Get", "List")):
-                self._world.keeping.write_roles()
+                self._world.persistence.write_roles()
             return response
 
         return self._answer(visit, execute, respond_s3_error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.jobs.patience import LOOKS_UNTIL_MISSING, SECONDS_UNTIL_MISSING, Absence, Patience
+from airflow_bedrock.jobs.patience import POLLS_UNTIL_MISSING, SECONDS_UNTIL_MISSING, Absence, Patience
 
 
 @given(steps=st.lists(st.tuples(st.floats(0.1, 1000), st.booleans()), max_size=50), limit=st.floats(1, 5000))
@@ -42,7 +42,7 @@ def test_what_is_known_to_exist_is_missing_only_after_long_and_many_looks(pauses
         now += pause
         believed = absence.missed(now)
         since = now - pauses[0]
-        assert believed == (looks >= LOOKS_UNTIL_MISSING and since >= SECONDS_UNTIL_MISSING)
+        assert believed == (looks >= POLLS_UNTIL_MISSING and since >= SECONDS_UNTIL_MISSING)
 
 
 def test_what_nobody_has_seen_is_missing_at_once_until_it_is_seen() -> None:
@@ -56,4 +56,4 @@ def test_what_nobody_has_seen_is_missing_at_once_until_it_is_seen() -> None:
 
 def test_the_limits_are_those_that_the_docs_promise() -> None:
     """docs/waiting.md: at least 2 minutes and 5 polls."""
-    assert (SECONDS_UNTIL_MISSING, LOOKS_UNTIL_MISSING) == (120.0, 5)
+    assert (SECONDS_UNTIL_MISSING, POLLS_UNTIL_MISSING) == (120.0, 5)

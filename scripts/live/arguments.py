@@ -1,4 +1,4 @@
-"""What the DAGs' tasks ask for, from a variable that the scenario edits, by a connection to the scenario's account."""
+"""The arguments of the DAGs' tasks, from a variable that the scenario edits, over a connection to its account."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RANDOM = "marked_failed_at_random_moments"
 """A scenario with several DAGs, whose ids begin so."""
 
 
-def asking(scenario: str, **more: Any) -> dict[str, Any]:
+def job_arguments(scenario: str, **more: Any) -> dict[str, Any]:
     """Return the arguments of an operator that asks for a job.
 
     :param scenario: its name, which is also that of its connection and of its variable.

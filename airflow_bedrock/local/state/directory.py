@@ -1,4 +1,4 @@
-"""Keeps Local Bedrock's state in a directory, so that it survives the end of the process, even by SIGKILL.
+"""Local Bedrock's state in a directory, so that it survives the end of the process, even by SIGKILL.
 
 ::
 
@@ -6,8 +6,8 @@
     DIR/models/<id>.npz       the weights of each custom model
     DIR/s3/<bucket>/<key>     every object, as a plain file
 
-Nobody is told of a change before it is written: the web layer has it written before it answers. What work changes by
-itself is written when somebody asks, and twice a second. Every dataclass on the :class:`Shelf` is kept, whatever it is.
+The web layer has each change written before it answers. What work changes by itself is written at the next request, and
+twice a second. Every dataclass of :class:`RegionState` is kept.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 
 from airflow_bedrock.local.learning.model import LanguageModel
-from airflow_bedrock.local.state.bedrock import Clients, Keeping, World
+from airflow_bedrock.local.state.bedrock import Clients, Persistence, World
 from airflow_bedrock.local.state.buckets import Buckets
-from airflow_bedrock.local.state.resources import Shelf, Transient
+from airflow_bedrock.local.state.resources import RegionState, Transient
 from airflow_bedrock.local.state.roles import Roles
 from airflow_bedrock.local.state.store import StateError, Store, write_whole
 
 BEAT = 0.5
 """Seconds between two writings of what work has changed by itself, and of the time."""
 
-_TYPES = {name: get_args(kind)[1] for name, kind in get_type_hints(Shelf).items()}
-"""What each member of the shelf holds: all are dictionaries, by ARN or another key."""
+_TYPES = {name: get_args(kind)[1] for name, kind in get_type_hints(RegionState).items()}
+"""What each member of the state of a region holds: all are dictionaries, by ARN or another key."""
 
 
-class Keeper(Keeping):
+class StateDirectory(Persistence):
     """Saves a world to a directory, and brings it back from there.
 
     :param directory: made when it is not there.
@@ -49,7 +49,7 @@ class Keeper(Keeping):
         self._written: set[str] = set()
         self._weights: set[str] = set()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="local-bedrock-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="local-bedrock-state", daemon=True)
         if (earlier := directory / "state.jsonl").exists():
             raise StateError(f"{earlier} was written by an earlier version of Local Bedrock. Move {directory} away.")
         self._store = Store(directory / "state.sqlite")
@@ -131,9 +131,9 @@ class Keeper(Keeping):
         with self._world.lock:
             if current := self._world.runner.current:
                 keys.add(current)
-            places = self._places()
-            kept = {place + key: one for place, items in places.items() for key, one in items.items()}
-            names = {place + key for place in places for key in keys} | (kept.keys() - self._written)
+            members = self._members()
+            kept = {member + key: one for member, items in members.items() for key, one in items.items()}
+            names = {member + key for member in members for key in keys} | (kept.keys() - self._written)
             changes = {
                 name: msgspec.json.encode(kept[name], enc_hook=_leave_out)
                 for name in kept
@@ -148,14 +148,14 @@ class Keeper(Keeping):
             self._weights_path(arn).unlink(missing_ok=True)
         self._written, self._weights = set(kept), set(weights)
 
-    def _places(self) -> dict[str, Mapping[str, Any]]:
-        """Return all that is kept of Bedrock: each member of each shelf, and when work was started."""
-        shelves = {
+    def _members(self) -> dict[str, Mapping[str, Any]]:
+        """Return all that is kept of Bedrock: each member of each region, and when work was started."""
+        members = {
             f"bedrock/{bedrock.account}/{bedrock.region}/{member}/": getattr(bedrock, member)
             for bedrock in self._world.all()
             for member in _TYPES
         }
-        return {**shelves, "work/": self._world.runner.under_way()}
+        return {**members, "work/": self._world.runner.under_way()}
 
     def _restore_bedrock(self) -> float:
         """Bring Bedrock's resources back, and return the time at which they were written last."""
