@@ -50,11 +50,16 @@ class Waiter:
             ask=asker.ask,
         )
 
-    def tags(self, asker: Asker) -> list[dict[str, str]]:
-        """Return the tag that says so, as the API takes it; more than one where the ids are longer than a tag."""
+    def tags(self, asker: Asker, *, for_good: bool = False) -> list[dict[str, str]]:
+        """Return the tag that says so, as the API takes it; more than one where the ids are longer than a tag.
+
+        :param for_good: what it waited for is in service: one tag a task then, its latest run's, since each run that
+            uses it would add one of its own.
+        """
         value = " ".join(map(_written, (self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id)))
         parts = _PART.findall(f"{value} {_ASK}{self.ask}")
-        keys = (f"{_KEY}{asker.instance}{f'/{number}' if number else ''}" for number in range(len(parts)))
+        who = asker.family if for_good else asker.instance
+        keys = (f"{_KEY}{who}{f'/{number}' if number else ''}" for number in range(len(parts)))
         return [{"key": key, "value": part} for key, part in zip(keys, parts, strict=True)]
 
     @property

@@ -10,14 +10,29 @@ from typing import TYPE_CHECKING
 
 from airflow_bedrock._lazy import lazy_modules
 
-__all__ = [
-    "aws_errors",
-    "connection",
+_KINDS = (
+    "copy_job",
+    "created_model",
     "customization_job",
     "deployment",
+    "import_job",
     "invocation_job",
+    "provisioned_throughput",
+)
+__all__ = [
+    "account",
+    "aws_errors",
+    "connection",
+    "copy_job",
+    "created_model",
+    "customization_job",
+    "deployment",
+    "import_job",
+    "invocation_job",
+    "provisioned_throughput",
     "s3",
     "service",
+    "sharing",
     "stopping",
     "submission",
     "waiting",
@@ -25,10 +40,16 @@ __all__ = [
 
 if TYPE_CHECKING:
     from airflow_bedrock import aws_errors
-    from airflow_bedrock.jobs import connection, s3, service, stopping, submission, waiting
-    from airflow_bedrock.jobs.resources import customization_job, deployment, invocation_job
+    from airflow_bedrock.jobs import account, connection, s3, service, sharing, stopping, submission, waiting
+    from airflow_bedrock.jobs.resources import (
+        copy_job,
+        created_model,
+        customization_job,
+        deployment,
+        import_job,
+        invocation_job,
+        provisioned_throughput,
+    )
 else:
-    elsewhere = {"aws_errors": "..aws_errors"} | {
-        kind: f".resources.{kind}" for kind in ("customization_job", "deployment", "invocation_job")
-    }
+    elsewhere = {"aws_errors": "..aws_errors"} | {kind: f".resources.{kind}" for kind in _KINDS}
     __getattr__ = lazy_modules(__name__, {name: elsewhere.get(name, f".{name}") for name in __all__})

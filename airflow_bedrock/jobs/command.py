@@ -105,4 +105,6 @@ def _row(one: RunningJob) -> tuple[str, ...]:
     since = f"{one.job.created:%Y-%m-%d %H:%M %Z}" if one.job.created else ""
     if one.kept:
         return one.job.arn, since, who, "kept", f"nothing: {one.kept}"
+    if one.service.resource.stop_operation is None:
+        return one.job.arn, since, who, "orphaned", f"nothing: it cannot be stopped, and {one.service.resource.billed}"
     return one.job.arn, since, who, "orphaned", "stop it: all who waited have ended"

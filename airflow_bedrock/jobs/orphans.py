@@ -1,4 +1,4 @@
-"""The running jobs, of every kind that can be stopped, of a deployment of Airflow, and whether anybody waits for them.
+"""The running jobs, of every kind, of a deployment of Airflow, and whether anybody waits for them.
 
 A job is orphaned when all who may wait for it have ended in a moment in which no process held it: a person marks a task
 failed between a killed worker and the next try. Its tags say whose it is, and who waits.
@@ -45,7 +45,7 @@ def running_jobs(hook: BedrockHook, environment: str, state_of: Callable[[Waiter
     """
     failed: Exception | None = None
     for resource in declared():
-        if not (resource.tags and resource.stop_operation):
+        if not resource.names_waiters:
             continue
         service = Service(resource, hook)
         try:
@@ -71,7 +71,8 @@ def _running(
     if not is_of(tags, environment):
         return
     known = waiters(tags)
-    reasons = [why for waiter in known if (why := why_kept(waiter, state_of))]
+    lasts = service.resource.lasts
+    reasons = [why for waiter in known if (why := why_kept(waiter, state_of, lasts=lasts))]
     if not known:
         reasons = ["it has no tag that says who waits for it"]
     yield RunningJob(service, job, tuple(filter(None, known)), "; ".join(reasons) or None)

@@ -50,7 +50,7 @@ class Service:
 
     def list_all(self, name_contains: str = "", status: str = "") -> list[Seen]:
         """Return all with the text in their names, newest first; they have no tokens."""
-        filters = {self.resource.name_contains: name_contains, "statusEquals": status}
+        filters = {self.resource.name_contains: name_contains, self.resource.status_filter: status}
         pages = self.hook.conn.get_paginator(xform_name(self.resource.list_operation)).paginate(  # type: ignore[call-overload]  # any of the service's
             **{name: value for name, value in filters.items() if value},
             sortBy="CreationTime",
@@ -79,11 +79,16 @@ class Service:
 
     def tags_of(self, arn: str) -> dict[str, str]:
         """Return its tags by key."""
-        return self.hook.tags_of(arn)
+        resource = self.resource
+        if resource.taggable:
+            return self.hook.tags_of(arn)
+        shown = self._call(resource.get_operation, {resource.identifier: arn}).get(str(resource.tags), ())
+        return {tag["key"]: tag["value"] for tag in shown}
 
     def tag(self, arn: str, tags: Sequence[Mapping[str, str]]) -> None:
-        """Add tags."""
-        self._call("TagResource", {"resourceARN": arn, "tags": tags})
+        """Add tags, if its ARN takes any."""
+        if self.resource.taggable:
+            self._call("TagResource", {"resourceARN": arn, "tags": tags})
 
     def has_model(self, model_arn: str) -> bool:
         """Whether the model that one has made still exists."""

@@ -32,19 +32,67 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_SECONDS = 1.0
+_TRY_AGAIN_SECONDS = 5.0  # to stop what is being made
 _HANDLER_SECONDS = 1.0  # of the 5 after which Airflow kills a process that it has asked to end
 
 
-def stop_job(service: Service, job_arn: str) -> str:
-    """Stop the job, and return a sentence on what became of it and of its bill; never raises for an AWS error."""
+class NotYetError(Exception):
+    """The service stops or deletes nothing of this while it is being made or changed.
+
+    :param seconds: for so long it is worth another try.
+    """
+
+    def __init__(self, said: str, seconds: float) -> None:
+        super().__init__(said)
+        self.seconds = seconds
+
+
+def stop_job(service: Service, job_arn: str, *, patient: bool = True) -> str:
+    """Stop the job, and return a sentence on what became of it and of its bill; never raises for an AWS error.
+
+    :param patient: try again for as long as the service says that it cannot be stopped yet.
+    :raises NotYetError: it says so, to who is not patient.
+    """
+    deadline = time.monotonic() + service.resource.stop_seconds
+    while True:
+        try:
+            return _stop(service, job_arn, final=time.monotonic() >= deadline)
+        except NotYetError as error:
+            if not patient:
+                raise
+            log.info("%s Trying again.", error)
+            time.sleep(_TRY_AGAIN_SECONDS)
+
+
+def _stop(service: Service, job_arn: str, *, final: bool) -> str:
     resource, job = service.resource, f"{service.resource.word.capitalize()} {job_arn}"
     if resource.stop_operation is None:
         return f"{job} runs on and {resource.billed}: Bedrock has no operation that stops a {resource.noun}."
     try:
         service.stop(job_arn)
     except (BotoCoreError, ClientError) as error:
+        if not final and resource.stop_seconds and _cannot_yet(error) and _runs(service, job_arn):
+            raise NotYetError(
+                f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds
+            ) from error
         return _not_stopped(service, job_arn, error)
-    return f"{job} is being stopped; {resource.stopped}."
+    return f"{job} {resource.stopping}; {resource.stopped}."
+
+
+def _runs(service: Service, job_arn: str) -> bool:
+    """Whether it runs, or is being made or changed, as far as the service tells."""
+    try:
+        found = service.get(job_arn)
+    except (BotoCoreError, ClientError):
+        return True
+    return found is not None and found.outcome is Outcome.RUNNING
+
+
+def _cannot_yet(error: Exception) -> bool:
+    """Whether the service will not stop or delete something now because it is being made or changed."""
+    # Seen as a ValidationException that says "mutating state".
+    conflict = isinstance(error, ClientError) and error_code(error) == "ConflictException"
+    return conflict or "mutating" in str(error)
 
 
 def _not_stopped(service: Service, job_arn: str, error: Exception) -> str:
@@ -56,12 +104,14 @@ def _not_stopped(service: Service, job_arn: str, error: Exception) -> str:
         found = service.get(job_arn)
     except (BotoCoreError, ClientError):
         found = None
-    if found is not None and found.outcome is not Outcome.RUNNING:
+    if found is not None and found.outcome is not Outcome.RUNNING and not service.resource.lasts:
         return f"{job} had ended already: {found.status}."
     return f"{job} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
 
 
-def stop_unless_others_wait(service: Service, job_arn: str, me: Waiter, *, own_run_only: bool = False) -> str:
+def stop_unless_others_wait(
+    service: Service, job_arn: str, me: Waiter, *, own_run_only: bool = False, patient: bool = True
+) -> str:
     """Stop the job if no other than ``me`` may wait for it, and return a sentence on what became of it and of its bill.
 
     The job's tags say who may. A waiter whose state cannot be read, or tags that cannot be read, keep the job. Never
@@ -71,6 +121,8 @@ def stop_unless_others_wait(service: Service, job_arn: str, me: Waiter, *, own_r
     others to wait. Where several did, it cannot be told for which of them it stands.
 
     :param own_run_only: stop it only if this DAG run asked for it.
+    :param patient: as for :func:`stop_job`.
+    :raises NotYetError: as that does.
     """
     resource, word = service.resource, service.resource.word.capitalize()
     if resource.stop_operation is None:
@@ -95,9 +147,9 @@ def stop_unless_others_wait(service: Service, job_arn: str, me: Waiter, *, own_r
     if len(mine) > 1:
         mine = []
     for waiter in known:
-        if waiter not in mine and (why := why_kept(waiter)):
+        if waiter not in mine and (why := why_kept(waiter, lasts=resource.lasts)):
             return f"{word} {job_arn} runs on and {resource.billed}: {why}."
-    return stop_job(service, job_arn)
+    return stop_job(service, job_arn, patient=patient)
 
 
 def _arn(service: Service, job_identifier: str) -> str:
@@ -112,10 +164,16 @@ def _is_same(one: Waiter, other: Waiter) -> bool:
     return replace(one, until="task") == replace(other, until="task")
 
 
-def why_kept(waiter: Waiter | None, ask: Callable[[Waiter], str | None] = task_state.state_of_waiter) -> str | None:
+def why_kept(
+    waiter: Waiter | None,
+    ask: Callable[[Waiter], str | None] = task_state.state_of_waiter,
+    *,
+    lasts: bool = False,
+) -> str | None:
     """Say why a job is kept for this waiter; None where it waits no longer.
 
     :param ask: for the state of the waiter's task instance or DAG run.
+    :param lasts: whether who has succeeded wants it on.
     """
     if waiter is None:
         return "someone whose tag this version cannot read may wait for it"
@@ -124,6 +182,8 @@ def why_kept(waiter: Waiter | None, ask: Callable[[Waiter], str | None] = task_s
     except Exception as error:
         log.warning("Could not read the state of %s", waiter.name, exc_info=True)
         return f"{waiter.name} may wait for it; its state could not be read: {error!r}"
+    if lasts and state == "success":
+        return f"{waiter.name} has asked for it, and has succeeded"
     if state in (ENDED_RUN_STATES if waiter.until == "run" else TERMINAL_STATES):
         return None
     return f"{waiter.name} may wait for it, whose state is {state}"
@@ -164,8 +224,7 @@ def _deletion_begins(service: Service, identifier: str) -> bool:
     except ClientError as error:
         if is_not_found(error):
             return True
-        # Seen as a ValidationException that says "mutating state".
-        if error_code(error) != "ConflictException" and "mutating" not in str(error):
+        if not _cannot_yet(error):
             raise
         log.info("%s %s is being created or updated: waiting to delete it", service.resource.word, identifier)
         return False
@@ -276,8 +335,18 @@ async def stop_unless_wanted(
     :param ti: the task instance: its dag_id, run_id, task_id and map_index are used.
     :param own_run_only: stop it only if the task's DAG run asked for it.
     """
+    await to_its_end(_stop_in_time(make_service, job_identifier, ti, own_run_only))
+
+
+async def _stop_in_time(make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool) -> None:
+    """Go on for as long as it takes until what is being made can be deleted; the triggerer's end ends this too."""
     work = sync_to_async(_stop_unless_wanted, thread_sensitive=False)
-    await to_its_end(work(make_service, job_identifier, ti, own_run_only))
+    began = time.monotonic()
+    while True:
+        worth = await work(make_service, job_identifier, ti, own_run_only)
+        if time.monotonic() - began >= worth:
+            return
+        await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
 
 async def to_its_end(work: Awaitable[T]) -> None:
@@ -293,7 +362,8 @@ async def to_its_end(work: Awaitable[T]) -> None:
             continue
 
 
-def _stop_unless_wanted(make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool) -> None:
+def _stop_unless_wanted(make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool) -> float:
+    """Stop the job if no task waits for it; return for how many seconds that is worth another try."""
     try:
         state = _state_at_last(ti)
         if state in TERMINAL_STATES:
@@ -301,16 +371,23 @@ def _stop_unless_wanted(make_service: Callable[[], Service], job_identifier: str
             log.info("The task is %s. %s", state, said)
         else:
             log.info("Job %s is left running: the task is %s, so that it goes on", job_identifier, state)
+    except NotYetError as error:
+        log.warning("The task is %s. %s Trying again for as long as this triggerer runs.", state, error)
+        return error.seconds
     except Exception:
         log.exception(
             "Could not read whether a task still waits for job %s, so it was NOT stopped and may run and be billed on. "
             "Stop it in the AWS console if it is not needed",
             job_identifier,
         )
+    return 0.0
 
 
 def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bool = False) -> str:
-    """Stop the job for a task that has ended for good, unless others may wait for it; return what became of it."""
+    """Stop the job for a task that has ended for good, unless others may wait for it; return what became of it.
+
+    :raises NotYetError: it cannot be stopped yet.
+    """
     me = Waiter(
         until="task",
         dag_id=ti.dag_id,
@@ -318,7 +395,7 @@ def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bo
         map_index=-1 if ti.map_index is None else ti.map_index,
         run_id=ti.run_id,
     )
-    return stop_unless_others_wait(service, job_identifier, me, own_run_only=own_run_only)
+    return stop_unless_others_wait(service, job_identifier, me, own_run_only=own_run_only, patient=False)
 
 
 def _state_at_last(ti: Any) -> str | None:

@@ -29,7 +29,7 @@ from airflow_bedrock.customization.tags import token_tag
 from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
-from airflow_bedrock.jobs.resources import Resource, Thing
+from airflow_bedrock.jobs.resources import NEW, Resource, Thing
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 
@@ -232,7 +232,8 @@ class Submission:
 
     @property
     def _tags_tell(self) -> bool:
-        return self.tagged and self._resource.tags is not None and self._resource.serves is None
+        resource = self._resource
+        return self.tagged and resource.names_waiters and resource.taggable and not resource.lasts
 
     def _has_adopted(self, job: Seen) -> bool:
         """Whether the tags say that an earlier try of this ask has adopted the job; its token says who has made it."""
@@ -256,7 +257,8 @@ class Submission:
                 return self._reuse(found)
             case Decision.FAIL:
                 raise BedrockFatalError(self._resource.failure_message(found))
-            case Decision.CLASH if self.update:
+            # What an earlier try of this very ask has made nobody else has been given.
+            case Decision.CLASH if self.update or (self._resource.update_operation and self._is_of_ask(found)):
                 return self._update(found)
             case Decision.CLASH | Decision.UNKNOWN:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
@@ -283,31 +285,33 @@ class Submission:
 
     def _adopt(self, found: Seen) -> Seen:
         log.info("%s %s was asked for before and is %s: adopting it", *self._known(found))
-        if self._resource.serves is None:
-            token = Token.read(found.token)
+        token = Token.read(found.token)
+        if not self._resource.lasts:
             self._say_what_differs(token)
-            if not self.identity.is_of_ask(token):
-                self._join(found)
+        if not self.identity.is_of_ask(token):
+            self._join(found)
         return found
 
     def _say_what_differs(self, token: Token | None) -> None:
         if self.request and not self.identity.is_of_what(token):
             log.warning(
                 "This try's request or data differs from that of the earlier try, which has made or adopted the job; "
-                "an automatic retry pays for no other. To train on what is asked for now, clear this task (once more, "
+                "an automatic retry pays for no other. To get what is asked for now, clear this task (once more, "
                 "if you have)."
             )
 
     def _join(self, found: Seen) -> None:
         """Add the tag that says that this asker waits too. Without it, its maker would stop the job under this one."""
-        if self.tagged and not self.dry_run:
+        resource = self._resource
+        if self.tagged and resource.names_waiters and not self.dry_run:
+            in_service = resource.lasts and found.outcome is Outcome.SUCCEEDED
             with self._reading(
                 f"Tagging {self._word} {found.arn} as waited for by this task (allow bedrock:TagResource)"
             ):
-                self.service.tag(found.arn, self.waiter.tags(self.identity.asker))
+                self.service.tag(found.arn, self.waiter.tags(self.identity.asker, for_good=in_service))
 
     def _reuse(self, found: Seen) -> Seen | None:
-        if self._resource.serves is not None:
+        if self._resource.lasts:
             return self._adopt(found)
         completed = self._with_model(found)
         token = Token.read(found.token)
@@ -527,7 +531,7 @@ class Submission:
             request[resource.model_name] = identity.model_name(generation)
         if resource.tags:
             tags = [] if resource.token_shows else [token_tag(identity.token(generation))]
-            if self.tagged and resource.stop_operation:
+            if self.tagged and resource.names_waiters:
                 tags += self.waiter.tags(identity.asker)
             if tags := [*tags, *request.get(resource.tags, [])]:
                 request[resource.tags] = tags
@@ -540,7 +544,7 @@ class Submission:
         if arn is None:  # the service ignores a token that it has seen; what it answers then is not said
             return self._made_by_another_try(name, f"Bedrock took the request without naming the {self._word}")
         log.info("Created %s %s; it %s", resource.noun, arn, resource.billed)
-        return Thing(arn=arn, name=name, status="(new)", outcome=Outcome.RUNNING, token=identity.token(generation))
+        return Thing(arn=arn, name=name, status=NEW, outcome=Outcome.RUNNING, token=identity.token(generation))
 
     def _check_cost(self, name: str) -> None:
         try:
@@ -632,10 +636,10 @@ class Submission:
         if decision is not Decision.CLASH:
             whose = "an earlier ask or try of this task made it, for another request"
         else:
-            whose = "another request made it" if resource.serves is None else "it serves another model"
+            whose = "another request made it" if not resource.lasts else "it serves another model"
         bill = (
             f"It runs on and {resource.billed}; this try spent nothing."
-            if found.outcome is Outcome.RUNNING
+            if found.outcome is Outcome.RUNNING or (resource.stop_operation and resource.lasts)
             else "Nothing was spent."
         )
         return (
@@ -673,7 +677,8 @@ def running_job_of(service: Service, identity: Identity) -> str | None:
     own = list(_by_name(service, identity))
     listed = [] if identity.exact else service.list_all(identity.family_part)
     own += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
-    if made := next((job for job in own if job.outcome is Outcome.RUNNING), None):
+    unused = service.resource.is_unused
+    if made := next((job for job in own if job.outcome is Outcome.RUNNING and unused(job)), None):
         return made.arn
     others = [job for job in listed if job.outcome is Outcome.RUNNING] if identity.asker.try_number > 1 else []
     return next((job.arn for job in others if is_waiter(service.tags_of(job.arn), identity.asker)), None)

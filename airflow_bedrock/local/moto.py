@@ -1,7 +1,7 @@
 """The adapter to moto: the one module that imports it, with all that Local Bedrock has of moto beside HTTP's answers.
 
 That is its application, its service models and their parser, its objects where no API gives what they hold, and what
-is put right in it: S3's events, the account in events.
+is put right in it: S3's events, the account in events, what can be shared.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from moto.core.request import (
 from moto.core.utils import get_service_model as service_model
 from moto.events.models import events_backends
 from moto.events.utils import EventTemplateParser
-from moto.iam.models import IAMBackend, iam_backends
+from moto.iam.models import IAMBackend, get_account_id_from, iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.ram.models import ResourceShare, ram_backends
 from moto.s3 import notifications
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeKey, FakeMultipart, s3_backends
@@ -49,6 +50,8 @@ def application() -> WSGIApplication:
     if '"account"' not in template:
         with_account = template.replace('"region"', '"account": "<account>", "region"')
         EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = with_account
+    if "custom-model" not in ResourceShare.SHAREABLE_RESOURCES:
+        ResourceShare.SHAREABLE_RESOURCES.append("custom-model")
     app: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     return app
 
@@ -102,6 +105,19 @@ def parse_rest_json(
     """Return an operation's parameters as a request holds them, unchecked; it falls over what is none."""
     parameters: dict[str, Any] = RestJSONParser(operation, timestamp_parser=timestamp_parser).parse(request)
     return parameters
+
+
+def account_of(access_key: str) -> str:
+    """Return the account of who has this key: that of the role which somebody has assumed, or else the only one."""
+    account: str = get_account_id_from(access_key)
+    return account
+
+
+def is_shared(arn: str, account: str) -> bool:
+    """Whether AWS RAM shares a resource with an account, by the account's number."""
+    _, _, _, region, owner, _ = arn.split(":", 5)
+    shares = ram_backends[owner][region].resource_shares
+    return any(one.status == "ACTIVE" and arn in one.resource_arns and account in one.principals for one in shares)
 
 
 def iam() -> IAMBackend:

@@ -1,4 +1,4 @@
-"""The engine and a resource that it has never heard of: one declaration is all that a new kind costs.
+"""The engine and a resource that lacks what it can do without: one declaration is all that a kind costs.
 
 A model copy job has no name but that of the model which it makes, is got by its ARN alone, does not show the
 clientRequestToken that made it, and cannot be stopped.
@@ -20,7 +20,7 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+from airflow_bedrock.jobs.resources.copy_job import COPY_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 from airflow_bedrock.jobs.submission import Submission
@@ -30,36 +30,6 @@ from airflow_bedrock.triggers.resource import BedrockResourceTrigger
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5)
 
-_read = reads(
-    {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED},
-    tags="targetModelTags",
-    arn="jobArn",
-    name="targetModelName",
-    created="creationTime",
-    failure_message="failureMessage",
-    model_arn="targetModelArn",
-)
-COPY_JOB = Resource(
-    noun="model copy job",
-    word="copy job",
-    create_operation="CreateModelCopyJob",
-    name="targetModelName",
-    tags="targetModelTags",
-    get_operation="GetModelCopyJob",
-    identifier="jobArn",
-    by_name=False,
-    token_shows=False,
-    list_operation="ListModelCopyJobs",
-    created_after="creationTimeAfter",
-    name_contains="targetModelNameContains",
-    model_operation="GetCustomModel",
-    read=_read,
-    read_page=reads_page("modelCopyJobSummaries", _read),
-    failure_message=lambda found: f"Copy job {found.arn} is {found.status}: {found.failure_message}",
-    billed="costs nothing, unlike the storage of the copy",
-    name_taken="Choose another name for the copy.",
-    missing="Copy jobs cannot be deleted: check the region.",
-)
 CONNECTION = Connection.of(aws_conn_id="aws_default", region_name="us-west-2", verify=None, config=None)
 _numbers = itertools.count()
 
@@ -154,8 +124,7 @@ def test_the_engine_says_that_it_cannot_be_stopped(copies: Copies) -> None:
     arn = submission.find_or_create().arn
     said = stop_unless_others_wait(copies.service, arn, submission.waiter)
     assert said == (
-        f"Copy job {arn} runs on and costs nothing, unlike the storage of the copy: Bedrock has no operation that "
-        "stops a model copy job."
+        f"Copy job {arn} runs on and {COPY_JOB.billed}: Bedrock has no operation that stops a model copy job."
     )
 
 
@@ -170,7 +139,7 @@ def test_a_request_that_is_refused_says_that_nothing_was_made(copies: Copies) ->
 async def test_the_triggerers_loop_waits_for_it(copies: Copies) -> None:
     """By the trigger of any kind, made again from what is serialised; a worker takes up its event."""
     made = BedrockResourceTrigger(
-        declaration=f"{__name__}:COPY_JOB",
+        declaration="airflow_bedrock.jobs.resources.copy_job:COPY_JOB",
         job_identifier=copies.ask().arn,
         poll_interval=0.1,
         created=datetime.now(UTC),

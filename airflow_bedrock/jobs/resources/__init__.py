@@ -15,6 +15,9 @@ from airflow_bedrock.customization.job import Seen as Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_error, remedy_for_failure
 from airflow_bedrock.customization.tags import token_in
 
+NEW = "(new)"
+"""The status of what was just made, and not looked at since."""
+
 Read = Callable[[Mapping[str, Any]], Seen]
 ReadPage = Callable[[bytes], tuple[list[Seen], str | None]]
 
@@ -28,7 +31,10 @@ class Resource:
     :param create_operation: the operation that makes one and answers with its ARN.
     :param name: the member of its request by whose value one is found.
     :param model_name: the member that names the model which it makes, where that is another one.
+    :param model_tags: the member that holds the tags of that model, where it has tags of its own.
     :param tags: the member that holds its tags; None where it takes none, so that no task can say that it waits.
+    :param taggable: whether its ARN takes tags; where it does not, its tags are those that it was made with, which the
+        response of Get shows in ``tags``.
     :param get_operation: the operation that describes one, e.g. ``GetModelCustomizationJob``.
     :param identifier: the member of its request, and of stop's and delete's, that says which.
     :param by_name: whether Get takes the name too; where it does not, List finds the ARN.
@@ -36,8 +42,13 @@ class Resource:
     :param list_operation: the operation that lists them, e.g. ``ListModelCustomizationJobs``.
     :param created_after: the member of its request that leaves older ones out.
     :param name_contains: the member of its request that leaves out those with other names.
-    :param stop_operation: the operation that stops one; None where it cannot be stopped.
+    :param stop_operation: the operation that stops one; None where it cannot be stopped. What serves is stopped by the
+        operation that deletes it.
+    :param stop_seconds: for so long a stop that is refused, because one is being made or changed, is tried again.
     :param running: the statuses in which one can be stopped.
+    :param status: the member of the responses that holds the status.
+    :param status_filter: the member of List's request that leaves out those in other statuses.
+    :param unused: the statuses in which one that serves is being made, so that nobody uses it yet.
     :param update_operation: the operation that changes one; None where it cannot be changed.
     :param updates: the members of Create's request that can be changed so, each by its name in the request of that.
     :param delete_operation: the operation that deletes one; None where it cannot be deleted.
@@ -50,6 +61,7 @@ class Resource:
     :param failure_remedy: says what helps against one that has failed, by its failure message.
     :param failure_message: says of one that ended in any way but success what happened, the bill, and what to do.
     :param billed: how it is billed, e.g. ``is billed``, after "it".
+    :param stopping: what becomes of one that is stopped, e.g. ``is being stopped``, after its ARN.
     :param stopped: what is billed of one that is being stopped: a clause.
     :param name_taken: what to do where its name is another's: a sentence.
     :param missing: what to do where there is none, although there should be one: a sentence.
@@ -60,7 +72,9 @@ class Resource:
     create_operation: str
     name: str
     model_name: str | None = None
+    model_tags: str | None = None
     tags: str | None
+    taggable: bool = True
     get_operation: str
     identifier: str
     by_name: bool = True
@@ -69,7 +83,11 @@ class Resource:
     created_after: str
     name_contains: str = "nameContains"
     stop_operation: str | None = None
+    stop_seconds: float = 0.0
     running: Sequence[str] = ("InProgress",)
+    unused: Sequence[str] = ()
+    status: str = "status"
+    status_filter: str = "statusEquals"
     update_operation: str | None = None
     updates: Mapping[str, str] = field(default_factory=dict)
     delete_operation: str | None = None
@@ -81,9 +99,24 @@ class Resource:
     failure_remedy: Callable[[str | None], Remedy] = remedy_for_failure
     failure_message: Callable[[Any], str]
     billed: str
+    stopping: str = "is being stopped"
     stopped: str = ""
     name_taken: str
     missing: str
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it serves, so that it is wanted on when the task that has asked for it has succeeded."""
+        return self.serves is not None
+
+    def is_unused(self, found: Seen) -> bool:
+        """Whether nobody uses it yet: it is done once, or is still being made."""
+        return not self.lasts or found.status in (*self.unused, NEW)
+
+    @property
+    def names_waiters(self) -> bool:
+        """Whether its tags say who waits for it: those of what costs nothing while it serves do not."""
+        return self.tags is not None and (self.stop_operation is not None or not self.lasts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,21 +151,30 @@ def declared() -> list[Resource]:
     return [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
 
 
-def reads(outcomes: Mapping[str, Outcome], *, tags: str | None = None, **members: str | tuple[str, ...]) -> Read:
+def reads(
+    outcomes: Mapping[str, Outcome],
+    *,
+    tags: str | None = None,
+    status: str = "status",
+    kind: Callable[..., Seen] = Thing,
+    **members: str | tuple[str, ...],
+) -> Read:
     """Return what reads a response of Get, or a summary, as a :class:`Thing`.
 
     :param outcomes: what each status means; any other is not known, and never success.
     :param tags: the member that shows its tags, one of which says the token.
+    :param status: the member that holds the status.
+    :param kind: what is made of the members, where a Thing does not have them all.
     :param members: for each member of Thing that of the response, or several where Get and List say it differently.
     """
     names = {own: (given,) if isinstance(given, str) else given for own, given in members.items()}
 
     def read(response: Mapping[str, Any]) -> Seen:
-        status = response.get("status", "(none)")
+        said = response.get(status, "(none)")
         found = {own: response[name] for own, given in names.items() for name in given if response.get(name)}
         if tags is not None:
             found["token"] = token_in({tag["key"]: tag["value"] for tag in response.get(tags, ())})
-        return Thing(status=status, outcome=outcomes.get(status, Outcome.UNKNOWN), **found)
+        return kind(status=said, outcome=outcomes.get(said, Outcome.UNKNOWN), **found)
 
     return read
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
 from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.resources import Resource, Thing, reads, reads_page
 
 # GetProvisionedModelThroughput, member `status`
 _OUTCOMES = {
@@ -12,39 +18,123 @@ _OUTCOMES = {
     "Updating": Outcome.RUNNING,
     "Failed": Outcome.FAILED,
 }
+_CREATION = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throughput(Thing):
+    """Provisioned throughput at one moment.
+
+    :param model: the ARN of the model that it serves.
+    :param desired_model: that of the model which it is being given; else the same.
+    :param base_model: the ARN of the base model of both, which sets the price.
+    :param units: model units.
+    :param commitment: ``OneMonth`` or ``SixMonths``; None for none.
+    :param committed_until: until then it cannot be deleted.
+    """
+
+    desired_model: str | None = None
+    base_model: str = ""
+    units: int = 0
+    commitment: str | None = None
+    committed_until: datetime | None = None
+
+    def hours(self, now: datetime) -> float:
+        """Return for how many hours it has been billed."""
+        return (now - self.created).total_seconds() / 3600 if self.created else 0.0
+
+
 _read = reads(
     _OUTCOMES,
+    kind=Throughput,
     arn="provisionedModelArn",
     name="provisionedModelName",
     created="creationTime",
     failure_message="failureMessage",
-    model=("desiredModelArn", "modelArn"),
+    model="modelArn",
+    desired_model="desiredModelArn",
+    base_model="foundationModelArn",
+    units="modelUnits",
+    commitment="commitmentDuration",
+    committed_until="commitmentExpirationTime",
 )
+
+
+def serves(found: Any, request: Mapping[str, Any]) -> bool:
+    """Whether throughput serves the model that is asked for, or is about to.
+
+    :raises BedrockFatalError: it has other model units or another commitment than is asked for.
+    :raises BedrockError: it is being given another model.
+    """
+    units, commitment = request["modelUnits"], request.get("commitmentDuration")
+    if found.units != units or commitment not in (None, found.commitment):
+        raise BedrockFatalError(
+            f"Provisioned throughput {found.arn} has {found.units} model units and "
+            f"{f'the commitment {found.commitment}' if found.commitment else 'no commitment'}; asked for are {units} "
+            f"and {commitment or 'none'}, which cannot be changed. It {PROVISIONED_THROUGHPUT.billed}; this try spent "
+            f"nothing. {PROVISIONED_THROUGHPUT.name_taken}"
+        )
+    changing = found.status in ("Creating", "Updating")
+    same = _is(found.desired_model if changing else found.model, request["modelId"])
+    if changing and not same:
+        raise BedrockError(
+            f"Provisioned throughput {found.arn} is {found.status}, with another model. Try again when that is done."
+        )
+    return same
+
+
+def serves_model(found: Any, model_id: str) -> bool:
+    """Whether throughput that is in service serves this model."""
+    return _is(found.model, model_id)
+
+
+def _is(model_arn: str | None, asked: str) -> bool:
+    """Whether a model is the one asked for; a base model may be asked for by its id, also without context length."""
+    model_id = (model_arn or "").partition("foundation-model/")[2]
+    return asked in (model_arn, model_id) or model_id.startswith(f"{asked}:")
 
 
 def _failure_message(found: Seen) -> str:
     why = found.failure_message or "no reason was given"
-    return (
-        f"Provisioned throughput {found.name} cannot be used, it is {found.status}: {why}. Delete it if it is not "
-        f"needed; it may be billed. {found.arn}"
+    advice = (
+        "It may be billed until it is deleted: delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the "
+        "cause, and clear this task."
     )
+    if found.outcome is Outcome.UNKNOWN:
+        why = "an unknown status"
+        advice = (
+            "It is billed by the hour all the same. This version of airflow-bedrock does not know that status: check "
+            "the provisioned throughput in the AWS console."
+        )
+    return f"Provisioned throughput {found.name} cannot be used, it is {found.status}: {why}. {advice} {found.arn}"
 
 
 PROVISIONED_THROUGHPUT = Resource(
     noun="provisioned throughput",
-    word="throughput",
+    word="provisioned throughput",
     create_operation="CreateProvisionedModelThroughput",
     name="provisionedModelName",
     tags="tags",
     get_operation="GetProvisionedModelThroughput",
     identifier="provisionedModelId",
+    token_shows=False,
     list_operation="ListProvisionedModelThroughputs",
     created_after="creationTimeAfter",
+    # Nothing stops it but its deletion, which the service may refuse until it is in service.
+    stop_operation="DeleteProvisionedModelThroughput",
+    stop_seconds=_CREATION.total_seconds(),
+    running=("Creating", "InService"),
+    unused=("Creating",),
+    update_operation="UpdateProvisionedModelThroughput",
+    updates={"modelId": "desiredModelId"},
     delete_operation="DeleteProvisionedModelThroughput",
+    serves=serves,
     read=_read,
     read_page=reads_page("provisionedModelSummaries", _read),
     failure_message=_failure_message,
-    billed="is billed by the hour",
-    name_taken="Choose another name, or delete that provisioned throughput first.",
-    missing="It was deleted.",
+    billed="is billed by the hour until it is deleted",
+    stopping="is deleted",
+    stopped="the time until now is billed",
+    name_taken="Choose another name, or delete it first (BedrockDeleteProvisionedModelThroughputOperator).",
+    missing="Somebody deleted it: clear this task to make it again.",
 )

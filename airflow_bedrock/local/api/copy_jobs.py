@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import listed
@@ -18,14 +19,15 @@ _CREATION = Creation("CreateModelCopyJob", lambda bedrock: bedrock.copies, copy)
 
 
 def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
-    """Begin to copy a custom model of another region to this one."""
+    """Begin to copy a custom model of another region, or one that another account shares, to this one."""
     check_tags(request, "targetModelTags")
     source_arn: str = request["sourceModelArn"]
 
     def make() -> CopyJob:
         if source_arn in bedrock.models:
             raise invalid(f"The provided model {source_arn} is in this region. Copy it from another one.")
-        source = source_of(bedrock.world, source_arn)
+        own = source_arn.split(":")[4] == bedrock.account
+        source = source_of(bedrock.world, source_arn) if own or moto.is_shared(source_arn, bedrock.account) else None
         if source is None:
             raise not_found(f"The provided model {source_arn} was not found.")
         check_new_model(bedrock, request["targetModelName"])

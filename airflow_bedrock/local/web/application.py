@@ -22,11 +22,11 @@ from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError, not_built, not_found
 from airflow_bedrock.local.faults import Drop, Error, Plan
 from airflow_bedrock.local.moto import OperationModel
-from airflow_bedrock.local.settings import ACCOUNT, KEY
+from airflow_bedrock.local.settings import KEY
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.admin import Admin
 from airflow_bedrock.local.web.authorization import check_bedrock, check_s3
-from airflow_bedrock.local.web.callers import Caller, caller_of
+from airflow_bedrock.local.web.callers import Caller, account_of, caller_of
 from airflow_bedrock.local.web.inside import INSIDE
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
@@ -157,7 +157,7 @@ class Application:
             run = handler(operation.name)
             if run is None:
                 raise not_built(f"the operation {operation.name}")
-            bedrock = self._world.bedrock(ACCOUNT, visit.region)
+            bedrock = self._world.bedrock(account_of(visit.environ), visit.region)
             if caller := self._caller(visit):
                 check_bedrock(caller, bedrock, operation.name, parameters)
             with self._world.lock if operation.name.startswith(("Get", "List")) else nullcontext():

@@ -74,6 +74,11 @@ def caller_of(environ: Mapping[str, Any], root: str) -> Caller | None:
     raise ServiceError("UnrecognizedClientException", message, status=403)
 
 
+def account_of(environ: Mapping[str, Any]) -> str:
+    """Return the account of who has signed a request."""
+    return moto.account_of(_credentials(environ)[0])
+
+
 def policies_of(arn: str) -> Documents | None:
     """Return the policies of a user, a group or a role; None where there is none of this ARN."""
     backend = moto.iam()

@@ -21,16 +21,17 @@ CREATED = datetime(2026, 1, 1, 12, 30, tzinfo=UTC)
 def example(shape: Any, status: str) -> Any:
     """Return a value of the shape with all members; text is the name of its member."""
     if shape.type_name == "structure":
-        return {name: status if name == "status" else _member(name, member) for name, member in shape.members.items()}
+        names = ("status", "modelStatus")
+        return {name: status if name in names else _member(name, member) for name, member in shape.members.items()}
     return None
 
 
 def _member(name: str, shape: Any) -> Any:
-    return CREATED if shape.type_name == "timestamp" else {} if shape.type_name == "structure" else name
+    return {"timestamp": CREATED, "structure": {}, "list": []}.get(shape.type_name, name)
 
 
 def statuses(resource: Resource) -> Iterator[str]:
-    yield from SERVICE.operation_model(resource.get_operation).output_shape.members["status"].enum
+    yield from SERVICE.operation_model(resource.get_operation).output_shape.members[resource.status].enum
 
 
 @pytest.fixture(params=RESOURCES, ids=lambda resource: resource.noun)

@@ -1,0 +1,57 @@
+"""A custom model that CreateCustomModel registers: a Nova model that was trained elsewhere, from its checkpoint in S3.
+
+While it is being created nothing stops it.
+"""
+
+from __future__ import annotations
+
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+
+# GetCustomModel, member `modelStatus`
+_OUTCOMES = {"Creating": Outcome.RUNNING, "Active": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
+
+
+def _failure_message(found: Seen) -> str:
+    if found.outcome is Outcome.UNKNOWN:
+        return (
+            f"Custom model {found.name} has an unknown status: {found.status}. It was left as it is, and may be "
+            f"billed. Check it in the AWS console, and upgrade airflow-bedrock. {found.arn}"
+        )
+    said = found.failure_message or "no reason was given"
+    return (
+        f"Custom model {found.name} was not created: {said}. Fix the cause, delete it "
+        f"(BedrockDeleteCustomModelOperator), and clear this task to create it again. {found.arn}"
+    )
+
+
+_read = reads(
+    _OUTCOMES,
+    status="modelStatus",
+    arn="modelArn",
+    name="modelName",
+    created="creationTime",
+    failure_message="failureMessage",
+)
+CREATED_MODEL = Resource(
+    noun="custom model",
+    word="custom model",
+    create_operation="CreateCustomModel",
+    name="modelName",
+    tags="modelTags",
+    get_operation="GetCustomModel",
+    identifier="modelIdentifier",
+    token_shows=False,
+    list_operation="ListCustomModels",
+    created_after="creationTimeAfter",
+    running=("Creating",),
+    status="modelStatus",
+    status_filter="modelStatus",
+    delete_operation="DeleteCustomModel",
+    read=_read,
+    read_page=reads_page("modelSummaries", _read),
+    failure_message=_failure_message,
+    billed="is billed for its storage each month until it is deleted (BedrockDeleteCustomModelOperator)",
+    name_taken="Choose another model_name, or delete that model.",
+    missing="Somebody deleted it: clear this task to make it again.",
+)

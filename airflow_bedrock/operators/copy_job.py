@@ -1,0 +1,138 @@
+"""A custom model in another region, or another account: copy it there, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_bedrock import jobs
+from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.links.customization import CustomModelLink
+from airflow_bedrock.operators.arguments import Rule, given, member, named, text
+from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.paid import WAITING, PaidJobOperator, reuse_rule, tags_rule
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_bedrock.customization.job import Seen
+    from airflow_bedrock.hooks import BedrockHook
+
+_CREATE = "CreateModelCopyJob"
+
+
+class BedrockModelCopyOperator(PaidJobOperator):
+    """Copy a custom model into the region, and the account, of ``region_name`` and ``aws_conn_id``; once.
+
+    From another account, give ``source_aws_conn_id``: the model is shared with the account of ``aws_conn_id`` (AWS
+    RAM), copied there, and shared no longer when the task has seen the end of the copy. Both accounts have to be of one
+    organization that allows sharing. Where the model is encrypted with a KMS key of its own, that key's policy has to
+    let the copying account decrypt.
+
+    A copy job costs nothing, and cannot be stopped: where the task is ended meanwhile, the log says that it goes on.
+    The copy is billed for its storage each month until
+    :class:`~airflow_bedrock.operators.BedrockDeleteCustomModelOperator` deletes it.
+
+    Returns (XCom) the ARN of the copy; with ``wait_for_completion=False`` that of the copy job. Pushes ``result``:
+    ``{job_arn, custom_model_arn, custom_model_name, source_model_arn}``.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCopyJob.html
+
+    :param source_model_arn: the ARN of the custom model that is copied. (templated)
+    :param target_model_name: the start of the copy's name, or with ``ensure_unique_name=False`` all of it. (templated)
+    :param model_kms_key_id: id, ARN or alias of the KMS key that encrypts the copy, in its region. (templated)
+    :param source_aws_conn_id: the Airflow connection to the account in which the model is, where it is another one.
+        (templated)
+    :param tags: tags of the copy: key → value. (templated)
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
+        ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
+        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.paid.PaidJobOperator`.
+    """
+
+    kind = "airflow_bedrock.jobs.resources.copy_job:COPY_JOB"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "source_model_arn": named(member("bedrock", _CREATE, "sourceModelArn", "the ARN of a custom model")),
+        "target_model_name": named(text),
+        "model_kms_key_id": given(
+            member("bedrock", _CREATE, "modelKmsKeyId", "the id, ARN or alias (alias/name) of a KMS key")
+        ),
+        "source_aws_conn_id": given(text),
+        "tags": tags_rule(_CREATE, "targetModelTags"),
+        "reuse": reuse_rule,
+    }
+    template_fields: Sequence[str] = (
+        *PaidJobOperator.template_fields,
+        "source_model_arn",
+        "target_model_name",
+        "model_kms_key_id",
+        "source_aws_conn_id",
+    )
+    operator_extra_links = (CustomModelLink(),)
+
+    def __init__(
+        self,
+        *,
+        source_model_arn: str,
+        target_model_name: str,
+        model_kms_key_id: str | None = None,
+        source_aws_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source_model_arn = source_model_arn
+        self.target_model_name = target_model_name
+        self.model_kms_key_id = model_kms_key_id
+        self.source_aws_conn_id = source_aws_conn_id
+        self._arguments({**self.rules, **WAITING}).check_literals()
+
+    def _request(self) -> dict[str, Any]:
+        key = {"modelKmsKeyId": self.model_kms_key_id} if self.model_kms_key_id else {}
+        return {"sourceModelArn": self.source_model_arn, "targetModelName": self.target_model_name, **key}
+
+    def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
+        if self.source_aws_conn_id:
+            how["before_paying"] = partial(self._share, how["before_paying"], asker)
+        return super()._ask(arguments, asker, **how)
+
+    def _share(self, check: Any, asker: Asker) -> None:
+        """Share the model, right before it is copied."""
+        check()
+        with jobs.submission.nothing_spent("Reading whose account the copy goes to (AWS STS)", "copy job"):
+            account = jobs.account.caller_arn(self.hook).split(":")[4]
+        if account == self.source_model_arn.split(":")[4]:
+            raise BedrockFatalError(
+                f"Connection {self.aws_conn_id} leads to the very account in which model {self.source_model_arn} is. "
+                "No copy was made. Leave source_aws_conn_id out, or let aws_conn_id lead to the account of the copy."
+            )
+        jobs.sharing.share(self._source, self._share_name(asker), self.source_model_arn, account)
+
+    def _share_name(self, asker: Asker) -> str:
+        return f"copy-{self._identity(asker).job_name()}"
+
+    @property
+    def _source(self) -> BedrockHook:
+        region = self.source_model_arn.split(":")[3]
+        where = {**self._hook_parameters, "aws_conn_id": self.source_aws_conn_id, "region_name": region}
+        return jobs.connection.BedrockHook(**where)
+
+    def _finish(self, found: Seen, context: Context) -> Any:
+        try:
+            return super()._finish(found, context)
+        finally:
+            if self.source_aws_conn_id:
+                jobs.sharing.unshare(self._source, self._share_name(asker_of(context)))
+
+    def _result(self, found: Seen, context: Context) -> str | None:
+        self.log.info("Model %s has been copied to %s", self.source_model_arn, found.model_arn)
+        context["ti"].xcom_push(
+            key="result",
+            value={
+                "job_arn": found.arn,
+                "custom_model_arn": found.model_arn,
+                "custom_model_name": found.name,
+                "source_model_arn": self.source_model_arn,
+            },
+        )
+        return found.model_arn

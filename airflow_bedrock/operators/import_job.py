@@ -1,0 +1,199 @@
+"""Models that were trained elsewhere: import one from S3, or make a custom model of a Nova checkpoint; once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_bedrock.links.customization import CustomModelLink
+from airflow_bedrock.operators.arguments import Rule, given, member, named, text
+from airflow_bedrock.operators.paid import WAITING, PaidJobOperator, content_of, known_by, reuse_rule, tags_rule
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_bedrock.customization.job import Seen
+
+_IMPORT, _CREATE = "CreateModelImportJob", "CreateCustomModel"
+_SOURCE = member("bedrock", _IMPORT, "modelDataSource", "s3://bucket/folder")
+
+
+def _folder(value: Any) -> str:
+    _SOURCE({"s3DataSource": {"s3Uri": value}})
+    return str(value)
+
+
+_COMMON: Mapping[str, Rule] = {
+    "model_data_uri": named(_folder),
+    "content": known_by,
+    "reuse": reuse_rule,
+}
+
+
+class BedrockModelImportOperator(PaidJobOperator):
+    """Import a model whose files lie in S3 (Custom Model Import); once.
+
+    An import job costs nothing, and cannot be stopped: where the task is ended meanwhile, the log says that it goes on.
+    The imported model is billed for its storage each month until DeleteImportedModel, and for the time in which it
+    answers.
+
+    Returns (XCom) the ARN of the imported model; with ``wait_for_completion=False`` that of the job. Pushes ``result``:
+    ``{job_arn, imported_model_arn, imported_model_name}``.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelImportJob.html
+
+    :param job_name: the start of the job's name. (templated)
+    :param imported_model_name: the start of the model's name. (templated)
+    :param role_arn: the role that Bedrock assumes, to read the files. (templated)
+    :param model_data_uri: the folder on S3 with the model's files. (templated)
+    :param kms_key_id: id, ARN or alias of the KMS key that encrypts the imported model. (templated)
+    :param vpc_config: ``{"subnetIds": [...], "securityGroupIds": [...]}``. (templated)
+    :param content: ``identify`` the model by the content of its files, so that other files at the same place are
+        another model, or ``ignore`` that: then the connection need not read them.
+    :param tags: tags of the job and of the model: key → value. (templated)
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
+        ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
+        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.paid.PaidJobOperator`.
+    """
+
+    kind = "airflow_bedrock.jobs.resources.import_job:IMPORT_JOB"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        **_COMMON,
+        "job_name": named(text),
+        "imported_model_name": named(text),
+        "role_arn": named(member("bedrock", _IMPORT, "roleArn", "the ARN of a role")),
+        "kms_key_id": given(
+            member("bedrock", _IMPORT, "importedModelKmsKeyId", "the id, ARN or alias (alias/name) of a KMS key")
+        ),
+        "vpc_config": given(member("bedrock", _IMPORT, "vpcConfig", "a mapping with subnetIds and securityGroupIds")),
+        "tags": tags_rule(_IMPORT, "jobTags"),
+    }
+    template_fields: Sequence[str] = (
+        *PaidJobOperator.template_fields,
+        "job_name",
+        "imported_model_name",
+        "role_arn",
+        "model_data_uri",
+        "kms_key_id",
+        "vpc_config",
+    )
+
+    def __init__(
+        self,
+        *,
+        job_name: str,
+        imported_model_name: str,
+        role_arn: str,
+        model_data_uri: str,
+        kms_key_id: str | None = None,
+        vpc_config: Mapping[str, Any] | None = None,
+        content: str = "identify",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job_name = job_name
+        self.imported_model_name = imported_model_name
+        self.role_arn = role_arn
+        self.model_data_uri = model_data_uri
+        self.kms_key_id = kms_key_id
+        self.vpc_config = vpc_config
+        self.content = content
+        self._arguments({**self.rules, **WAITING}).check_literals()
+
+    def _request(self) -> dict[str, Any]:
+        optional = {"importedModelKmsKeyId": self.kms_key_id, "vpcConfig": self.vpc_config}
+        return {
+            "jobName": self.job_name,
+            "importedModelName": self.imported_model_name,
+            "roleArn": self.role_arn,
+            "modelDataSource": {"s3DataSource": {"s3Uri": self.model_data_uri}},
+            **{name: value for name, value in optional.items() if value},
+        }
+
+    def _data(self) -> list[dict[str, Any]]:
+        return content_of(self.model_data_uri, self._hook_parameters, known_by=self.content)
+
+    def _result(self, found: Seen, context: Context) -> str | None:
+        self.log.info("Imported %s as model %s", self.model_data_uri, found.model_arn)
+        result = {
+            "job_arn": found.arn,
+            "imported_model_arn": found.model_arn,
+            "imported_model_name": found.model_name,
+        }
+        context["ti"].xcom_push(key="result", value=result)
+        return found.model_arn
+
+
+class BedrockCustomModelOperator(PaidJobOperator):
+    """Make a custom model of a Nova checkpoint in S3, such as SageMaker AI leaves (CreateCustomModel); once.
+
+    Nothing stops it while it is being created: where the task is ended meanwhile, the log says that it goes on. The
+    model is billed for its storage each month until
+    :class:`~airflow_bedrock.operators.BedrockDeleteCustomModelOperator` deletes it.
+
+    Returns (XCom) the ARN of the model. Pushes ``result``: ``{custom_model_arn, custom_model_name}``.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateCustomModel.html
+
+    :param model_name: the start of the model's name. (templated)
+    :param model_data_uri: the folder on S3 with the checkpoint. (templated)
+    :param role_arn: the role that Bedrock assumes, to read the files. (templated)
+    :param kms_key_arn: the ARN of the KMS key that encrypts the model. (templated)
+    :param content: as for :class:`BedrockModelImportOperator`.
+    :param tags: tags of the model: key → value. (templated)
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
+        ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
+        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.paid.PaidJobOperator`.
+    """
+
+    kind = "airflow_bedrock.jobs.resources.created_model:CREATED_MODEL"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        **_COMMON,
+        "model_name": named(text),
+        "role_arn": given(member("bedrock", _CREATE, "roleArn", "the ARN of a role")),
+        "kms_key_arn": given(member("bedrock", _CREATE, "modelKmsKeyArn", "the ARN of a KMS key")),
+        "tags": tags_rule(_CREATE, "modelTags"),
+    }
+    template_fields: Sequence[str] = (
+        *PaidJobOperator.template_fields,
+        "model_name",
+        "model_data_uri",
+        "role_arn",
+        "kms_key_arn",
+    )
+    operator_extra_links = (CustomModelLink(),)
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        model_data_uri: str,
+        role_arn: str | None = None,
+        kms_key_arn: str | None = None,
+        content: str = "identify",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_name = model_name
+        self.model_data_uri = model_data_uri
+        self.role_arn = role_arn
+        self.kms_key_arn = kms_key_arn
+        self.content = content
+        self._arguments({**self.rules, **WAITING}).check_literals()
+
+    def _request(self) -> dict[str, Any]:
+        optional = {"roleArn": self.role_arn, "modelKmsKeyArn": self.kms_key_arn}
+        return {
+            "modelName": self.model_name,
+            "modelSourceConfig": {"s3DataSource": {"s3Uri": self.model_data_uri}},
+            **{name: value for name, value in optional.items() if value},
+        }
+
+    def _data(self) -> list[dict[str, Any]]:
+        return content_of(self.model_data_uri, self._hook_parameters, known_by=self.content)
+
+    def _result(self, found: Seen, context: Context) -> str:
+        self.log.info("Custom model %s is Active; it %s", found.arn, self._resource.billed)
+        result = {"custom_model_arn": found.arn, "custom_model_name": found.name}
+        context["ti"].xcom_push(key="result", value=result)
+        return found.arn

@@ -1,0 +1,239 @@
+"""Provisioned throughput for a model: make it, once, give it another model, and delete it. It is billed by the hour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_bedrock import configuration, jobs
+from airflow_bedrock.customization.identity import Asker, Identity, identify
+from airflow_bedrock.customization.model_rules import life_warning
+from airflow_bedrock.exceptions import BedrockFatalError, kind_of
+from airflow_bedrock.operators.arguments import Rule, given, member, named, real, rendered, whole
+from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.paid import WAITING, PaidOperator, tags_rule
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_bedrock.customization.job import Seen
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
+
+_CREATE = "CreateProvisionedModelThroughput"
+_FIGURES = {None: "model_unit", "OneMonth": "model_unit_1_month", "SixMonths": "model_unit_6_months"}
+_NAME = "1 to 63 letters and digits, with single dashes or underscores between them"
+_MODEL = member("bedrock", _CREATE, "modelId", "the id of a base model, or the ARN of a custom model")
+_IDENTIFIER = member(
+    "bedrock", "DeleteProvisionedModelThroughput", "provisionedModelId", "the ARN or the name of provisioned throughput"
+)
+
+
+def _model(value: Any) -> Any:
+    """Take an ARN or a base model's id: nothing tells what a custom model's name means once another one has it."""
+    checked = _MODEL(value)
+    if "." not in checked:
+        raise ValueError("must be the id of a base model, or the ARN of a custom model")
+    return checked
+
+
+_DELETION_RULES: Mapping[str, Rule] = {
+    "provisioned_model_id": named(_IDENTIFIER),
+    "waiter_delay": real(0, between=True),
+    "waiter_max_attempts": whole(1),
+}
+
+
+class BedrockProvisionedModelThroughputOperator(PaidOperator):
+    """Provide a model with throughput of its own; however often the task runs, there is one, and one bill.
+
+    The name is the state: throughput that already bears the name, has as many model units and serves the same model is
+    adopted. It is billed by the hour from now until :class:`BedrockDeleteProvisionedModelThroughputOperator` deletes
+    it, called or not; the log says how much that is so far. There is no commitment unless one is asked for.
+
+    Where a person ends the task, or ``execution_timeout`` runs out, before it is in service, it is deleted, unless
+    another task waits for it or somebody else has made it. Bedrock may refuse that until it is in service: then it is
+    tried again for half an hour, and ``airflow-bedrock jobs --orphans`` finds what is left.
+
+    Returns (XCom) its ARN, which Converse and InvokeModel take as ``modelId``.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateProvisionedModelThroughput.html
+
+    :param model_units: how many model units, 1 or more. (templated)
+    :param provisioned_model_name: 1 to 63 letters and digits, with single dashes or underscores between them.
+        (templated)
+    :param model_id: the id of a base model, or the ARN of a custom model. (templated)
+    :param commitment_duration: ``OneMonth`` or ``SixMonths``: cheaper by the hour, and billed to the end, since it
+        cannot be deleted before. (default: none; templated)
+    :param replace_model: give throughput of that name which serves another model this one: its ARN stays, and the
+        former model answers until then. (default: fail)
+    :param tags: tags of the throughput: key → value. (templated)
+    :param prices: a file of prices of the task's own, for the bill in the log. (default: ``[bedrock] prices``)
+    :param wait_for_completion: wait until it is in service; with False, return as soon as it is being made.
+    :param stop_on_kill: delete it when a person ends the task before it is in service.
+    :param stop_on_timeout: delete it when ``execution_timeout`` runs out before it is in service.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
+        ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`.
+    """
+
+    kind = "airflow_bedrock.jobs.resources.provisioned_throughput:PROVISIONED_THROUGHPUT"
+    rules: ClassVar[Mapping[str, Rule]] = {
+        "model_units": rendered(whole(1)),
+        "provisioned_model_name": named(member("bedrock", _CREATE, "provisionedModelName", _NAME)),
+        "model_id": named(_model),
+        "commitment_duration": given(member("bedrock", _CREATE, "commitmentDuration", "OneMonth or SixMonths")),
+        "tags": tags_rule(_CREATE, "tags"),
+    }
+    template_fields: Sequence[str] = (
+        *PaidOperator.template_fields,
+        "model_units",
+        "provisioned_model_name",
+        "model_id",
+        "commitment_duration",
+    )
+
+    def __init__(
+        self,
+        *,
+        model_units: int | str,
+        provisioned_model_name: str,
+        model_id: str,
+        commitment_duration: str | None = None,
+        replace_model: bool = False,
+        prices: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_units = model_units
+        self.provisioned_model_name = provisioned_model_name
+        self.model_id = model_id
+        self.commitment_duration = commitment_duration
+        self.replace_model = replace_model
+        self.prices = prices
+        self._arguments({**self.rules, **WAITING}).check_literals()
+
+    def _identity(self, asker: Asker) -> Identity:
+        request = {"provisionedModelName": self.provisioned_model_name, "modelId": self.model_id}
+        # As for a deployment: the name is part of what is asked for, and each Clear is an ask of its own.
+        return identify(request, [request], asker, "dag", exact=True, name="provisionedModelName", model_name=None)
+
+    def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
+        if warning := life_warning(self.model_id):
+            self.log.warning(warning)
+        commitment = arguments["commitment_duration"]
+        request = {
+            "provisionedModelName": self.provisioned_model_name,
+            "modelId": self.model_id,
+            "modelUnits": arguments["model_units"],
+            **({"commitmentDuration": commitment} if commitment else {}),
+            "tags": self._tagged(arguments["tags"], asker),
+        }
+        return jobs.submission.Submission(
+            service=self._service, request=request, identity=self._identity(asker), update=self.replace_model, **how
+        )
+
+    def _result(self, found: Seen, context: Context) -> str:
+        if not jobs.provisioned_throughput.serves_model(found, self.model_id):
+            raise BedrockFatalError(
+                f"Provisioned throughput {found.arn} goes on serving its former model, and "
+                f"{self._resource.billed}: it could not be given {self.model_id}. Look at it in the AWS console, and "
+                "clear this task to try again."
+            )
+        self.log.info("Provisioned throughput %s is in service. %s", found.arn, bill(found, self.prices))
+        return found.arn
+
+
+class BedrockDeleteProvisionedModelThroughputOperator(AwsOperator["BedrockHook"]):
+    """Delete provisioned throughput, and wait until it is gone. What is not there is deleted already.
+
+    The model behind it stays, and is billed for its storage until it is deleted. The log says what the throughput has
+    cost. Make it the teardown of what makes the throughput, so that it goes when the tasks between have failed.
+
+    Returns (XCom) ``{"hours": …, "model_units": …, "usd": …}``: what was billed, without discounts; ``usd`` is None
+    where the price is not known. None where there was nothing to delete.
+
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteProvisionedModelThroughput.html
+
+    :param provisioned_model_id: the throughput's ARN or name. One whose name is None goes by its ARN alone: None is
+        what a template that finds nothing renders. (templated)
+    :param waiter_delay: seconds between two tries or polls, more than 0.
+    :param waiter_max_attempts: so many of them, at least 1, both while it cannot be deleted yet and until it is gone.
+    :param prices: a file of prices of the task's own, for the bill. (default: ``[bedrock] prices``)
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
+    """
+
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "provisioned_model_id")
+
+    def __init__(
+        self,
+        *,
+        provisioned_model_id: str,
+        waiter_delay: float = 30,
+        waiter_max_attempts: int = 120,
+        prices: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.provisioned_model_id = provisioned_model_id
+        self.waiter_delay = waiter_delay
+        self.waiter_max_attempts = waiter_max_attempts
+        self.prices = prices
+        self._arguments(_DELETION_RULES).check_literals()
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Delete the throughput, and return what it has cost.
+
+        :raises BedrockFatalError: it is committed, or the service refused it for good.
+        :raises BedrockError: it is not gone in time, or a fault that may pass came between.
+        """
+        self._arguments(_DELETION_RULES).checked()
+        service = jobs.service.Service(jobs.provisioned_throughput.PROVISIONED_THROUGHPUT, self.hook)
+        try:
+            found: Any = service.get(self.provisioned_model_id)
+        except jobs.aws_errors.CALL_ERRORS as error:
+            raise kind_of(error)(
+                f"Provisioned throughput {self.provisioned_model_id} was not deleted, and is billed on: {error}"
+            ) from error
+        if found is None:
+            self.log.info("Provisioned throughput %s does not exist: nothing to delete", self.provisioned_model_id)
+            return None
+        now = datetime.now(UTC)
+        if found.committed_until and found.committed_until > now:
+            raise BedrockFatalError(
+                f"Provisioned throughput {found.arn} cannot be deleted before its commitment ends, at "
+                f"{found.committed_until:%Y-%m-%d %H:%M %Z}: it is billed until then. {bill(found, self.prices)} Clear "
+                "this task afterwards."
+            )
+        jobs.stopping.delete(service, found.arn, delay=self.waiter_delay, max_polls=self.waiter_max_attempts)
+        self.log.info("%s", bill(found, self.prices))
+        cost = _cost(found, datetime.now(UTC), self.prices)
+        hours = round(found.hours(datetime.now(UTC)), 2)
+        return {"hours": hours, "model_units": found.units, "usd": cost and float(round(cost[0], 2))}
+
+
+def bill(found: Any, prices: str | None) -> str:
+    """Say for how long throughput has been billed, and how much that is by the prices that are known."""
+    now = datetime.now(UTC)
+    units = "1 model unit" if found.units == 1 else f"{found.units} model units"
+    said = f"{units} for {found.hours(now):.1f} h so far"
+    if (cost := _cost(found, now, prices)) is None:
+        return f"Billed: {said}; no price is known for it (docs/cost.md says how to give one)."
+    return f"Billed: {said}, {cost[0]:.2f} USD at {cost[1]}."
+
+
+def _cost(found: Throughput, now: datetime, path: str | None) -> tuple[Decimal, object] | None:
+    """Return what throughput has cost in US dollars and the price; None where that is not known."""
+    from airflow_bedrock import prices as priced
+
+    _, _, _, region, *_ = found.arn.split(":")
+    try:
+        figure: Any = _FIGURES[found.commitment]
+        price = priced.prices(path or configuration.prices()).find(found.base_model, figure, region)
+    except (priced.PriceFileError, KeyError):
+        return None
+    hours = Decimal(str(found.hours(now) * found.units))
+    return (price.cost(hours), price) if price else None

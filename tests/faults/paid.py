@@ -1,0 +1,559 @@
+"""The faults of everything that is paid for but customization jobs, in process, counted on Local Bedrock's side.
+
+Its clock stands still until the task polls: then something happens, or time passes. A worker that is killed is a
+BaseException, which nothing of the package's handles.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import botocore.waiter
+import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowTaskTimeout, TaskDeferred
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs import stopping, submission, waiting
+from airflow_bedrock.jobs.orphans import running_jobs
+from airflow_bedrock.local import LocalBedrock, Quotas
+from airflow_bedrock.operators.copy_job import BedrockModelCopyOperator
+from airflow_bedrock.operators.import_job import BedrockCustomModelOperator, BedrockModelImportOperator
+from airflow_bedrock.operators.provisioned_throughput import BedrockProvisionedModelThroughputOperator
+
+RETRIES = 2
+ENVIRONMENT = "faults"
+_SECONDS = 60  # in which what is made on Local Bedrock is done; time passes in steps of a little more
+_numbers = itertools.count()
+QUICK = {"retries": {"total_max_attempts": 1}}
+
+
+class KilledError(BaseException):
+    """The worker's process ends at once."""
+
+
+class World:
+    """A Local Bedrock, and what is there before a task asks."""
+
+    def __init__(self) -> None:
+        many = Quotas(model_units=1000, import_jobs=1000, imported_models=1000, custom_models=1000)
+        self._stack = ExitStack()
+        self.local = self._stack.enter_context(
+            LocalBedrock(clock="manual", job_seconds=_SECONDS, deployment_seconds=_SECONDS, quotas=many)
+        )
+        self.models = [self._train(name) for name in ("one", "other")]
+        self.folders = [self._put(name) for name in ("one", "other")]
+
+    def close(self) -> None:
+        """End it."""
+        self._stack.close()
+
+    def pass_time(self) -> None:
+        """Let all that has begun be done."""
+        self.local.clock.advance(_SECONDS + 1)
+
+    @contextmanager
+    def client(self, region: str = "us-east-1") -> Iterator[Any]:
+        """Return a client that is closed after use."""
+        with closing(self.local.client("bedrock", region)) as client:
+            yield client
+
+    def _train(self, name: str) -> str:
+        turns = [{"role": role, "content": [{"text": name}]} for role in ("user", "assistant")]
+        line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns})
+        with closing(self.local.client("s3")) as s3, self.client() as bedrock:
+            s3.put_object(Bucket=self.local.bucket, Key="train.jsonl", Body=f"{line}\n".encode() * 20)
+            arn = bedrock.create_model_customization_job(
+                jobName=name,
+                customModelName=name,
+                roleArn=self.local.role_arn,
+                baseModelIdentifier="amazon.nova-micro-v1:0:128k",
+                trainingDataConfig={"s3Uri": f"s3://{self.local.bucket}/train.jsonl"},
+                outputDataConfig={"s3Uri": f"s3://{self.local.bucket}/output"},
+                hyperParameters={"epochCount": "1"},
+            )["jobArn"]
+            self.pass_time()
+            made: str = bedrock.get_model_customization_job(jobIdentifier=arn)["outputModelArn"]
+            return made
+
+    def _put(self, name: str) -> str:
+        config = json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}).encode()
+        files = {"config.json": config, "tokenizer.json": b"{}", "tokenizer_config.json": b"{}"}
+        header = json.dumps({"w": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+        files["model.safetensors"] = len(header).to_bytes(8, "little") + header + name[:2].encode()
+        with closing(self.local.client("s3")) as s3:
+            for file, content in files.items():
+                s3.put_object(Bucket=self.local.bucket, Key=f"{name}/{file}", Body=content)
+        return f"s3://{self.local.bucket}/{name}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of paid thing, and how the tests ask for it.
+
+    :param word: what the table calls it.
+    :param create: the operation that makes one.
+    :param make: the operator of a task, by the world, a name, and what is to come out differently.
+    :param made: the ARNs of all that were made under a name and exist.
+    :param stops: whether it can be stopped.
+    """
+
+    word: str
+    create: str
+    make: Callable[..., Any]
+    made: Callable[[World, str], list[str]]
+    stops: bool = False
+    deletes: str | None = None
+
+
+def _throughput(world: World, name: str, *, other: bool, operator: Any = None, **more: Any) -> Any:
+    kind = operator or BedrockProvisionedModelThroughputOperator
+    return kind(
+        task_id="ask", model_units=1, provisioned_model_name=name, model_id=world.models[other], waiter_delay=1, **more
+    )
+
+
+def _upstream(world: World, name: str, *, other: bool, **more: Any) -> Any:
+    from airflow.providers.amazon.aws.operators.bedrock import BedrockCreateProvisionedModelThroughputOperator
+
+    return _throughput(world, name, other=other, operator=BedrockCreateProvisionedModelThroughputOperator, **more)
+
+
+def _copy(world: World, name: str, *, other: bool, **more: Any) -> Any:
+    return BedrockModelCopyOperator(
+        task_id="ask",
+        source_model_arn=world.models[other],
+        target_model_name=name,
+        region_name="us-west-2",
+        waiter_delay=1,
+        **more,
+    )
+
+
+def _import(world: World, name: str, *, other: bool, **more: Any) -> Any:
+    return BedrockModelImportOperator(
+        task_id="ask",
+        job_name=name,
+        imported_model_name=name,
+        role_arn=world.local.role_arn,
+        model_data_uri=world.folders[other],
+        waiter_delay=1,
+        **more,
+    )
+
+
+def _model(world: World, name: str, *, other: bool, **more: Any) -> Any:
+    return BedrockCustomModelOperator(
+        task_id="ask",
+        model_name=name,
+        model_data_uri=world.folders[other],
+        role_arn=world.local.role_arn,
+        waiter_delay=1,
+        **more,
+    )
+
+
+def _lists(operation: str, member: str, arn: str, region: str = "us-east-1", filtered: str = "nameContains") -> Any:
+    def made(world: World, name: str) -> list[str]:
+        with world.client(region) as bedrock:
+            return [one[arn] for one in getattr(bedrock, operation)(**{filtered: name})[member]]
+
+    return made
+
+
+_throughputs = _lists("list_provisioned_model_throughputs", "provisionedModelSummaries", "provisionedModelArn")
+THROUGHPUT = Kind(
+    "provisioned throughput",
+    "CreateProvisionedModelThroughput",
+    _throughput,
+    _throughputs,
+    stops=True,
+    deletes="DeleteProvisionedModelThroughput",
+)
+UPSTREAM = Kind(
+    "provisioned throughput (upstream)",
+    "CreateProvisionedModelThroughput",
+    _upstream,
+    _throughputs,
+    deletes="DeleteProvisionedModelThroughput",
+)
+COPY = Kind(
+    "copy",
+    "CreateModelCopyJob",
+    _copy,
+    _lists("list_model_copy_jobs", "modelCopyJobSummaries", "jobArn", "us-west-2", "targetModelNameContains"),
+)
+IMPORT = Kind(
+    "import",
+    "CreateModelImportJob",
+    _import,
+    _lists("list_model_import_jobs", "modelImportJobSummaries", "jobArn"),
+)
+MODEL = Kind("custom model", "CreateCustomModel", _model, _lists("list_custom_models", "modelSummaries", "modelArn"))
+KINDS = (THROUGHPUT, COPY, IMPORT, MODEL)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a scenario, counted on the service's side.
+
+    :param made: so many the service has made.
+    :param left: so many exist, or go on, beyond what the task has succeeded with.
+    :param end: the task's last state.
+    """
+
+    made: int
+    left: int
+    end: str
+
+    def __str__(self) -> str:
+        return f"{self.made} made, {self.left} left, {self.end}"
+
+
+@dataclass
+class Task:
+    """One task instance: its tries, its Clears, and the state in which Airflow has it."""
+
+    kind: Kind
+    world: World
+    patch: pytest.MonkeyPatch
+    arguments: dict[str, Any] = field(default_factory=lambda: {"other": False})
+    state: str = "running"
+    end: str = "running"
+    number: int = 0
+    ask: int = RETRIES
+    tries: int = 0
+
+    def __post_init__(self) -> None:
+        self.name = f"fault{next(_numbers)}x"
+        self.said: list[str] = []
+        self.xcoms: dict[str, Any] = {}
+        self.at_poll: list[Callable[[], None]] = []
+        self.operator: Any = None
+
+    @property
+    def context(self) -> Any:
+        """What Airflow gives a try."""
+        ti = SimpleNamespace(
+            dag_id="dag",
+            task_id="ask",
+            run_id=self.name,
+            map_index=-1,
+            max_tries=self.ask,
+            try_number=self.number,
+            task=SimpleNamespace(retries=RETRIES),
+            xcom_push=lambda key, value: self.xcoms.update({key: value}),
+            xcom_pull=lambda key, **_: self.xcoms.get(key),
+        )
+        return {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
+
+    def sleep(self, seconds: float) -> None:
+        """Stand in for the time between two polls."""
+        if self.at_poll:
+            self.at_poll.pop(0)()
+        else:
+            self.world.pass_time()
+
+    def clear(self) -> None:
+        """Clear the task, as a person does."""
+        self.ask, self.tries, self.state = self.number + RETRIES, 0, "running"
+
+    def attempt(self, *, kill: str = "") -> bool:
+        """Run one try; return whether Airflow would try again. The operator's client asks once, without retries.
+
+        :param kill: ``before`` or ``after`` Create has reached the service, the worker is killed.
+        """
+        self.number, self.tries = self.number + 1, self.tries + 1
+        self.operator = self.kind.make(self.world, self.name, botocore_config=QUICK, **self.arguments)
+        if kill:
+            event = {"before": "before-send", "after": "after-call"}[kill]
+            self.operator.hook.conn.meta.events.register(f"{event}.bedrock.{self.kind.create}", _killed)
+        try:
+            self.operator.execute(self.context)
+        except KilledError:
+            return True
+        except AirflowFailException as error:
+            self.said.append(str(error))
+            self.end = "failed"
+            return False
+        except AirflowTaskTimeout:
+            self.operator.on_kill()
+            self.end = "failed"
+        except AirflowException as error:
+            self.said.append(str(error))
+            self.end = "failed"
+        except Exception as error:  # upstream's are those of botocore
+            self.said.append(str(error))
+            self.end = "failed"
+        else:
+            self.end = self.state = "success"
+            return False
+        finally:
+            self.operator.hook.conn.close()
+        return self.tries <= RETRIES
+
+    def finish(self) -> None:
+        """Let the tries that are left take their course."""
+        while self.attempt():
+            pass
+
+    def mark_failed(self) -> None:
+        """Mark the task failed while it polls: Airflow tells its worker to end."""
+        self.state = self.end = "failed"
+        self.operator.on_kill()
+        if (kill := getattr(self.operator, "_kill", None)) is not None:
+            kill.wait()
+        raise KilledError
+
+    def outcome(self) -> Outcome:
+        """Count."""
+        made = {
+            call.parameters["clientRequestToken"]
+            for call in self.world.local.calls.of(self.kind.create)
+            if any(str(value).startswith(self.name) for value in call.parameters.values())
+            and (call.status < 300 or call.status == 500)  # 0 where the answer was lost
+        }
+        existing = self.kind.made(self.world, self.name)
+        return Outcome(len(made), len(existing) - (self.end == "success"), self.end)
+
+
+def _killed(**_: Any) -> None:
+    raise KilledError
+
+
+def nothing(task: Task) -> None:
+    """Nothing happens."""
+    task.finish()
+
+
+def throttled(task: Task) -> None:
+    """The first try is throttled at every call."""
+    fault = task.world.local.faults.throttle()
+    task.attempt()
+    task.world.local.faults.remove(fault)
+    task.finish()
+
+
+def denied(task: Task) -> None:
+    """The role may not create it."""
+    task.world.local.faults.fail(task.kind.create, "AccessDeniedException", times=None)
+    task.finish()
+
+
+def killed_before(task: Task) -> None:
+    """The worker is killed before the request has reached the service."""
+    task.attempt(kill="before")
+    task.finish()
+
+
+def killed_after(task: Task) -> None:
+    """The worker is killed after the service has accepted the request, before it hears of it."""
+    task.attempt(kill="after")
+    task.finish()
+
+
+def response_lost(task: Task) -> None:
+    """The service accepts the request, and its answer is lost."""
+    task.world.local.faults.drop(task.kind.create)
+    task.finish()
+
+
+def fault_after_accept(task: Task) -> None:
+    """The service accepts the request, and answers HTTP 500."""
+    task.world.local.faults.fail(task.kind.create, "InternalServerException", executed=True, times=1)
+    task.finish()
+
+
+def request_changed(task: Task) -> None:
+    """The answer is lost, and the next try's request comes out differently."""
+    task.world.local.faults.drop(task.kind.create)
+    task.attempt()
+    task.arguments["other"] = True
+    task.world.pass_time()
+    task.finish()
+
+
+def killed_while_waiting(task: Task) -> None:
+    """The worker is killed while it waits."""
+    task.at_poll.append(_killed)
+    task.finish()
+
+
+def cleared_while_waiting(task: Task) -> None:
+    """The task is cleared while it waits; nothing has changed."""
+    task.at_poll.append(_killed)
+    task.attempt()
+    task.clear()
+    task.finish()
+
+
+def cleared_after_success(task: Task) -> None:
+    """The task is cleared after it has succeeded; nothing has changed."""
+    task.finish()
+    task.clear()
+    task.finish()
+
+
+def marked_failed(task: Task) -> None:
+    """A person marks the task failed while a worker waits."""
+    task.at_poll.append(task.mark_failed)
+    task.attempt()
+
+
+def marked_failed_while_deferred(task: Task) -> None:
+    """A person marks the task failed while it waits in the triggerer."""
+    import asyncio
+
+    task.arguments["deferrable"] = True
+    task.number += 1
+    operator = task.kind.make(task.world, task.name, botocore_config=QUICK, **task.arguments)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute(task.context)
+    operator.hook.conn.close()
+    given = deferred.value.trigger
+    trigger = type(given)(**given.serialize()[1])
+    trigger.task_instance = SimpleNamespace(**{**vars(task.context["ti"]), "task": None})
+    task.state = task.end = "failed"
+
+    async def kill() -> None:
+        passing = asyncio.get_running_loop().call_later(0.2, task.world.pass_time)  # when a first try was refused
+        await trigger.on_kill()
+        passing.cancel()
+        await asyncio.gather(*stopping._running)  # which goes on until what is being made can be deleted
+
+    asyncio.run(kill())
+
+
+def marked_failed_without_a_process(task: Task) -> None:
+    """The worker is lost after Create, a person marks the task failed, and orphans are stopped."""
+    task.attempt(kill="after")
+    task.state = task.end = "failed"
+    task.world.pass_time()
+    region = "us-west-2" if task.kind is COPY else "us-east-1"
+    with closing(BedrockHook(region_name=region).conn) as client:
+        hook = BedrockHook(region_name=region)
+        vars(hook)["conn"] = client
+        for one in running_jobs(hook, ENVIRONMENT, lambda waiter: task.state):
+            if one.kept is None and one.job.name.startswith(task.name):
+                task.said.append(stopping.stop_job(one.service, one.job.arn))
+
+
+def timed_out(task: Task) -> None:
+    """It takes longer than execution_timeout; the task has three tries."""
+
+    def strike() -> None:
+        raise AirflowTaskTimeout
+
+    task.at_poll.extend([strike] * (1 + RETRIES))
+    task.at_poll[1:] = [] if task.kind is not UPSTREAM else task.at_poll[1:]
+    task.finish()
+
+
+def timed_out_in_create(task: Task) -> None:
+    """execution_timeout strikes inside Create, after the service has accepted the request."""
+
+    def strike(**_: Any) -> None:
+        raise AirflowTaskTimeout
+
+    task.number, task.tries = 1, 1
+    operator = task.operator = task.kind.make(task.world, task.name, botocore_config=QUICK, **task.arguments)
+    operator.hook.conn.meta.events.register(f"after-call.bedrock.{task.kind.create}", strike)
+    with closing(operator.hook.conn):
+        try:
+            operator.execute(task.context)
+        except AirflowException as error:
+            task.said.append(str(error))
+            fatal = isinstance(error, AirflowFailException)
+        except AirflowTaskTimeout:
+            fatal = False
+    task.end = "failed"
+    if not fatal:
+        task.finish()
+
+
+ONE = Outcome(1, 0, "success")
+STOPPED, RUNS_ON = Outcome(1, 0, "failed"), Outcome(1, 1, "failed")
+NONE = Outcome(0, 0, "failed")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fault.
+
+    :param ours: what comes of it where what was made can be stopped.
+    :param unstoppable: what comes of it where nothing stops it.
+    """
+
+    play: Callable[[Task], None]
+    ours: Outcome = ONE
+    unstoppable: Outcome | None = None
+
+    @property
+    def name(self) -> str:
+        """What happens, in a sentence."""
+        return (self.play.__doc__ or "").strip()
+
+    def expected(self, kind: Kind) -> Outcome:
+        """Return what has to come of it."""
+        return self.ours if kind.stops or self.unstoppable is None else self.unstoppable
+
+
+SCENARIOS = (
+    Scenario(nothing),
+    Scenario(throttled),
+    Scenario(denied, NONE),
+    Scenario(killed_before),
+    Scenario(killed_after),
+    Scenario(response_lost),
+    Scenario(fault_after_accept),
+    Scenario(request_changed),
+    Scenario(killed_while_waiting),
+    Scenario(cleared_while_waiting),
+    Scenario(cleared_after_success),
+    Scenario(marked_failed, STOPPED, RUNS_ON),
+    Scenario(marked_failed_while_deferred, STOPPED, RUNS_ON),
+    Scenario(marked_failed_without_a_process, STOPPED, RUNS_ON),
+    Scenario(timed_out, STOPPED, RUNS_ON),
+    Scenario(timed_out_in_create, STOPPED, RUNS_ON),
+)
+
+
+def play(scenario: Scenario, kind: Kind, world: World) -> tuple[Outcome, list[str]]:
+    """Play a scenario, and count; return also what the task and the log said."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in world.local.environment().items():
+            patch.setenv(name, value)
+        patch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", ENVIRONMENT)
+        task = Task(kind, world, patch)
+        clock = SimpleNamespace(sleep=task.sleep, monotonic=time.monotonic, time=time.time)
+        for module in (waiting, submission, stopping, botocore.waiter):
+            patch.setattr(module, "time", clock)
+        patch.setattr(stopping, "_TRY_AGAIN_SECONDS", 0.05)
+
+        def states(*, run_ids: list[str], task_ids: list[str], **_: object) -> dict[str, dict[str, str]]:
+            return {run_ids[0]: {task_ids[0]: task.state}}
+
+        patch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(states))
+        try:
+            scenario.play(task)
+            world.pass_time()
+            return task.outcome(), task.said
+        finally:
+            world.local.faults.clear()
+            with suppress(Exception):
+                _clean_up(task)
+
+
+def _clean_up(task: Task) -> None:
+    """Delete what is billed by the hour, so that quotas hold."""
+    if task.kind.deletes:
+        with task.world.client() as bedrock:
+            for arn in task.kind.made(task.world, task.name):
+                bedrock.delete_provisioned_model_throughput(provisionedModelId=arn)
