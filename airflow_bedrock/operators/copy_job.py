@@ -115,7 +115,7 @@ class BedrockModelCopyOperator(PaidJobOperator):
     def _source(self) -> BedrockHook:
         region = self.source_model_arn.split(":")[3]
         where = {**self._hook_parameters, "aws_conn_id": self.source_aws_conn_id, "region_name": region}
-        return jobs.connection.BedrockHook(**where)
+        return jobs.connection.Connection.of(**where).bedrock()
 
     def _finish(self, found: Seen, context: Context) -> Any:
         try:

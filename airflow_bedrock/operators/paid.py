@@ -355,9 +355,16 @@ class PaidJobOperator(PaidOperator):
         return []
 
     def _identity(self, asker: Asker, data: Sequence[Mapping[str, Any]] = ()) -> Identity:
-        resource, exact = self._resource, not adds_digest(self.ensure_unique_name)
-        names = {"name": resource.name, "model_name": resource.model_name}
-        return identify(self._request(), data, asker, reuse_choice(self.reuse), exact=exact, **names)
+        resource = self._resource
+        return identify(
+            self._request(),
+            data,
+            asker,
+            reuse_choice(self.reuse),
+            exact=not adds_digest(self.ensure_unique_name),
+            name=resource.name,
+            model_name=resource.model_name,
+        )
 
     def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
         resource, tags = self._resource, self._tagged(arguments["tags"], asker)
