@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from airflow_bedrock.customization.decision import Decision, decide
+from airflow_bedrock.customization.decision import Decision, decide, decide_by_model
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse
-from airflow_bedrock.customization.job import Job
+from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.jobs.resources import Thing
 
 ASKER = Asker(dag_id="d", task_id="t", run_id="r")
 OURS = Identity(asker=ASKER, what="same", reuse="run", job_prefix="router", model_prefix="router")
@@ -88,3 +89,36 @@ def test_another_asker_s_job_is_taken_only_where_it_counts_and_what_is_equal(oth
 def test_no_job_is_created() -> None:
     """A free name is taken."""
     assert decide(None, OURS) is Decision.CREATE
+
+
+@pytest.mark.parametrize(
+    ("status", "decision"),
+    [
+        ("InProgress", Decision.ADOPT),
+        ("Completed", Decision.REUSE),
+        ("Failed", Decision.FAIL),
+        ("Stopping", Decision.NEXT_GENERATION),
+        ("Stopped", Decision.NEXT_GENERATION),
+    ],
+)
+def test_a_retry_takes_what_its_ask_has_adopted_unless_that_was_stopped(status: str, decision: Decision) -> None:
+    """Whatever came out differently; one that another stopped is asked for anew."""
+    adopted = replace(SIBLING, what="other")
+    assert decide(job(status, adopted, "Unable to parse Amazon S3 file"), OURS, adopted=True) is decision
+
+
+@pytest.mark.parametrize(
+    ("outcome", "decision"),
+    [
+        (Outcome.RUNNING, Decision.ADOPT),
+        (Outcome.SUCCEEDED, Decision.REUSE),
+        (Outcome.FAILED, Decision.FAIL),
+        (Outcome.STOPPED, Decision.FAIL),
+        (Outcome.UNKNOWN, Decision.UNKNOWN),
+    ],
+)
+def test_what_serves_a_model_is_known_by_that_model_alone(outcome: Outcome, decision: Decision) -> None:
+    """Whoever made it; one that serves another model is in the way, whatever its state."""
+    found = Thing(arn="arn", name="name", status="any", outcome=outcome)
+    assert decide_by_model(found, same=True) is decision
+    assert decide_by_model(found, same=False) is Decision.CLASH

@@ -53,6 +53,12 @@ def test_ids_that_are_longer_than_a_tag_take_several(dag: str, task: str, run: s
         assert waiters(dict([*tags.items()][1:])) == [None], "a part alone stands for someone"
 
 
+@pytest.mark.parametrize(("index", "mapped"), [(-1, ""), (0, "[0]"), (3, "[3]")])
+def test_a_log_names_the_map_index_of_a_mapped_task_alone(index: int, mapped: str) -> None:
+    """The first one is 0."""
+    assert Waiter.of(replace(ASKER, map_index=index), waits=True).name == f"dag.t{mapped} in run run"
+
+
 def test_a_waiter_is_one_for_all_its_asks() -> None:
     """Whatever it has asked for since; another index is another waiter."""
     assert is_waiter(tags_of(ASKER), replace(ASKER, ask=9))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,21 @@ def test_what_is_known_to_exist_is_missing_only_after_long_and_many_looks(pauses
         believed = absence.missed(now)
         since = now - pauses[0]
         assert believed == (looks >= POLLS_UNTIL_MISSING and since >= SECONDS_UNTIL_MISSING)
+
+
+@pytest.mark.parametrize(
+    ("looks", "seconds", "missing"),
+    [
+        (LOOKS_UNTIL_MISSING, SECONDS_UNTIL_MISSING, True),
+        (LOOKS_UNTIL_MISSING - 1, SECONDS_UNTIL_MISSING, False),
+        (LOOKS_UNTIL_MISSING, SECONDS_UNTIL_MISSING - 0.1, False),
+    ],
+)
+def test_it_is_missing_at_the_very_limits(looks: int, seconds: float, missing: bool) -> None:
+    """Not a look, nor a moment, before; and from a clock that began at any time."""
+    absence = Absence(known=True)
+    moments = [1000.0 + seconds * number / (looks - 1) for number in range(looks)]
+    assert [absence.missed(now) for now in moments] == [*[False] * (looks - 1), missing]
 
 
 def test_what_nobody_has_seen_is_missing_at_once_until_it_is_seen() -> None:

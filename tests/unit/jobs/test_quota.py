@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.jobs.planner import Ask, ListJobs, Pace, Trouble
-from airflow_bedrock.jobs.quota import QuotaQueue, Refusal, Turn, is_zero
+from airflow_bedrock.jobs.planner import GATHER_SECONDS, Ask, ListJobs, Pace, Trouble
+from airflow_bedrock.jobs.quota import ACTIVE_STATUSES, QuotaQueue, Refusal, Turn, is_zero
 
 PACE = Pace(interval=60.0, ceiling=600.0)
 WORKER_SECONDS = 10.0  # from its waking until a task asks
@@ -366,3 +366,19 @@ def test_nobody_waits_while_there_is_room_and_nobody_overtakes(
 def test_a_quota_of_zero_is_read_from_the_services_words(error: str, zero: bool) -> None:
     """A quota that has been reached is another thing."""
     assert is_zero(error) is zero
+
+
+def test_tasks_that_join_are_counted_for_together_and_not_each_for_itself() -> None:
+    """The first count comes a moment after the first task, the next one not before five seconds."""
+    queue = QuotaQueue()
+
+    def join(task: str, now: float) -> float:
+        queue.join(Refusal(task, now, now, 1), PACE, now)
+        return queue.wakes_at()
+
+    assert join("first", 100.0) == 100.0 + GATHER_SECONDS == join("second", 100.0)
+    for status in ACTIVE_STATUSES:
+        assert queue.next(100.0 + GATHER_SECONDS) == ListJobs(None, None, status=status)
+        queue.listed([], None, 100.0 + GATHER_SECONDS)
+    assert join("third", 101.0) == 100.0 + GATHER_SECONDS + 5.0
+    assert join("fourth", 120.0) == 100.0 + GATHER_SECONDS + 5.0

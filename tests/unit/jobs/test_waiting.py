@@ -90,6 +90,25 @@ def test_an_end_that_the_triggerer_has_told_costs_one_look(slept: list[float]) -
         assert bedrock.looks == len(answers)
 
 
+def test_an_end_that_is_not_to_be_seen_is_said_after_five_looks(slept: list[float]) -> None:
+    """The triggerer and the worker are told differently: what became of the job is not known. It is not stopped."""
+    event = {"kind": "ended", "job_identifier": ARN, "message": "job router is Completed"}
+    bedrock: Any = Bedrock(None)
+    with pytest.raises(BedrockError, match=r"job router is Completed, the worker that it is InProgress.*not stopped"):
+        waiting.job_of_event(bedrock, event, 3600)
+    assert bedrock.looks == 6
+    assert slept == [1.0, 2.0, 4.0, 8.0, 8.0]
+
+
+@pytest.mark.parametrize(("code", "forgets"), [("ExpiredTokenException", 1), ("ThrottlingException", 0)])
+def test_credentials_that_were_refused_are_taken_anew(slept: list[float], code: str, forgets: int) -> None:
+    """The connection may have better ones by now; an error that passes by itself costs no new client."""
+    bedrock, forgotten = Bedrock(ClientError({"Error": {"Code": code}}, "Get"), "Completed"), []
+    bedrock.hook = SimpleNamespace(conn_region_name="us-east-1", forget_client=lambda: forgotten.append(1))
+    assert wait(bedrock, None).status == "Completed"
+    assert len(forgotten) == forgets
+
+
 @pytest.mark.parametrize("cancels", [1, 2, 20])
 async def test_work_that_must_be_done_outlasts_repeated_cancelling(cancels: int) -> None:
     """Airflow cancels a trigger again at each turn of its loop while on_kill runs."""
