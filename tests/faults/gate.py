@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ class Gate:
         self.reached = threading.Event()
         """Set when a call that is held has come as far as it may."""
         self._released = threading.Event()
+        self._polls: Counter[str] = Counter()
         gate = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -101,6 +103,15 @@ class Gate:
         finally:
             self.open()
 
+    @property
+    def polls(self) -> int:
+        """How often one and the same look at jobs has passed: who waits looks again and again."""
+        return max(self._polls.values(), default=0)
+
+    def forget_polls(self) -> None:
+        """Count the looks anew."""
+        self._polls = Counter()
+
     def open(self) -> None:
         """Take every rule away, and let go what is held."""
         self._rules.clear()
@@ -122,7 +133,10 @@ class Gate:
         for (of_method, prefix), rule in list(self._rules.items()):
             if method == of_method and (path.startswith(prefix) if prefix.endswith("/") else path == prefix):
                 return rule(exchange)
-        return exchange.forward()
+        answer = exchange.forward()
+        if method == "GET" and path.startswith(CREATE[1]) and answer[0] == http.client.OK:
+            self._polls[path] += 1
+        return answer
 
     def _forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         connection = http.client.HTTPConnection(self._target.hostname or "", self._target.port, timeout=30)

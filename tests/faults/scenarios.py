@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import multiprocessing
+import os
+import signal
 import tempfile
 import threading
 import time
@@ -12,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -23,17 +26,12 @@ from tests.faults.gate import CREATE, GET, Answer, Exchange, Gate, error, failed
 TRIES = 1 + worker.RETRIES
 PACKAGES = ("ours", "upstream")
 _ZERO = "The number of scheduled customization jobs exceeds the quota of 0."
+JOB_SECONDS = 60.0
 _SECONDS = 300.0  # after which a worker that should have come to some point has not
 
 # Workers are forked from a server that has imported Airflow once; each is a process of its own, and is really killed.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
-    [
-        "airflow_bedrock.operators.customization",
-        "airflow_bedrock.triggers.customization",
-        "airflow.providers.amazon.aws.operators.bedrock",
-    ]
-)
+_PROCESSES.set_forkserver_preload(["tests.faults.preloaded"])
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,15 @@ class Outcome:
 
 
 class Task:
-    """One task instance of one package, with a service and a gate of its own."""
+    """One task instance of one package, with a service and a gate of its own.
 
-    def __init__(self, package: str, local: LocalBedrock, gate: Gate, home: Path) -> None:
-        self.package, self.local, self.gate = package, local, gate
+    The service's clock stands still: a job runs until a try waits for it, and then ends.
+
+    :param endless: no job ends by itself.
+    """
+
+    def __init__(self, package: str, local: LocalBedrock, gate: Gate, home: Path, *, endless: bool = False) -> None:
+        self.package, self.local, self.gate, self._endless = package, local, gate, endless
         self.prefix = f"fault-{uuid.uuid4().hex[:8]}"
         self.arguments: dict[str, Any] = {
             "job_name": self.prefix,
@@ -64,10 +67,11 @@ class Task:
             "training_data_uri": self._put(_records()),
             "output_data_uri": f"s3://{local.bucket}/{self.prefix}/output",
             "hyperparameters": {"epochCount": "1"},
-            "waiter_delay": 1,
-            "waiter_max_attempts": 75,
+            "waiter_delay": 0.1,
+            "waiter_max_attempts": 3000,
         }
         environment = {name: value.replace(local.endpoint_url, gate.url) for name, value in local.environment().items()}
+        environment["AWS_MAX_ATTEMPTS"] = "2"  # the client's own retries come soon to their end
         self._try = worker.Try(package, self.arguments, environment, home, number=0)
         self.end = "running"
         self._tries = 0
@@ -79,6 +83,7 @@ class Task:
 
     def start(self, **changes: Any) -> BaseProcess:
         """Start the next try."""
+        self.end = "running"
         self._tries += 1
         self._try = replace(self._try, number=self._try.number + 1)
         return self._start(**changes)
@@ -114,10 +119,41 @@ class Task:
         """Mark the task failed, as a person does; Airflow tells its worker to end, and kills it seconds later."""
         self.state("failed")
         process.terminate()
-        time.sleep(3)
+        deadline = time.monotonic() + 3
+        while self.outcome().running and time.monotonic() < deadline:
+            time.sleep(0.1)
         process.kill()
         process.join()
         self.end = "failed"
+
+    def until_it_waits(self) -> None:
+        """Wait until the try that was started last waits for a job."""
+        _until(lambda: self.gate.polls > 1)
+
+    def time_out(self, process: BaseProcess) -> None:
+        """Let execution_timeout strike a try, and let the tries that are left take their course."""
+        if process.is_alive():
+            os.kill(process.pid or 0, signal.SIGALRM)  # by which Airflow's own timeout strikes
+        process.join(_SECONDS)
+        self.gate.open()
+        self.finish(process)
+
+    def exit_code(self, process: BaseProcess) -> int | None:
+        """Return how a try ended; the jobs end when it waits for one."""
+        deadline = time.monotonic() + _SECONDS
+        while process.is_alive():
+            process.join(0.05)
+            if self.gate.polls > 1 and not self._endless:
+                self.end_jobs()
+            if time.monotonic() > deadline:
+                process.kill()
+                process.join()
+                raise TimeoutError("a worker did not end")
+        return process.exitcode
+
+    def end_jobs(self) -> None:
+        """Let the time pass in which all jobs end that run."""
+        self.local.clock.advance(2 * JOB_SECONDS)
 
     def adopted(self) -> bool:
         """Whether a second task instance has said on the job that it waits, where it is one that does."""
@@ -146,9 +182,9 @@ class Task:
     def finish(self, process: BaseProcess | None = None, **changes: Any) -> None:
         """Let the tries that are left take their course."""
         while True:
-            code = _exit_code(process or self.start(**changes))
+            code = self.exit_code(process or self.start(**changes))
             if code == worker.DEFERRED:
-                code = _exit_code(self._start(resume=True, **changes))
+                code = self.exit_code(self._start(resume=True, **changes))
             if code == worker.SUCCESS:
                 self.end = "success"
                 return
@@ -156,6 +192,18 @@ class Task:
                 self.end = "failed"
                 return
             process = None
+
+    def start_index(self, index: int, **changes: Any) -> BaseProcess:
+        """Start a map index, which asks for a model of its own."""
+        self.become(index=index)
+        name = f"{self.prefix}-{index}"
+        hyperparameters = {"epochCount": str(1 + index)}
+        self.arguments |= {"job_name": name, "custom_model_name": name, "hyperparameters": hyperparameters}
+        return self.start(**changes)
+
+    def until_held(self, process: BaseProcess) -> None:
+        """Wait until the gate holds a call of a try, or the try has ended without one."""
+        _until(lambda: self.gate.reached.is_set() or not process.is_alive())
 
     def resume(self) -> BaseProcess:
         """Take up the trigger's event in a new worker."""
@@ -191,6 +239,7 @@ class Task:
         return Outcome(len(jobs), sum(job["status"] == "InProgress" for job in jobs), self.end)
 
     def _start(self, **changes: Any) -> BaseProcess:
+        self.gate.forget_polls()
         process = _PROCESSES.Process(target=worker.run, args=(replace(self._try, **changes),))
         process.start()
         return process
@@ -226,18 +275,10 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def _exit_code(process: BaseProcess) -> int | None:
-    process.join(_SECONDS)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        raise TimeoutError("a worker did not end")
-    return process.exitcode
-
-
 def _kill(task: Task, process: BaseProcess) -> None:
-    if not task.gate.reached.wait(_SECONDS):
-        raise TimeoutError("a worker did not come to where it was to be killed")
+    task.until_held(process)
+    if not task.gate.reached.is_set():
+        raise RuntimeError("a worker did not come to where it was to be killed")
     process.kill()
     process.join()
 
@@ -250,7 +291,7 @@ def nothing(task: Task) -> None:
 def throttled_for_a_whole_try(task: Task) -> None:
     """The first try is throttled, retries of its client included."""
     with task.gate.rule(CREATE, throttled):
-        _exit_code(task.start())
+        task.exit_code(task.start())
     task.finish()
 
 
@@ -271,14 +312,14 @@ def killed_after_accept(task: Task) -> None:
 def response_lost(task: Task) -> None:
     """The service accepts the job; every answer of the first try is lost."""
     with task.gate.rule(CREATE, lost):
-        _exit_code(task.start())
+        task.exit_code(task.start())
     task.finish()
 
 
 def fault_after_accept(task: Task) -> None:
     """The service accepts the job, and answers HTTP 500 for the whole first try."""
     with task.gate.rule(CREATE, failed_after_accept):
-        _exit_code(task.start())
+        task.exit_code(task.start())
     task.finish()
 
 
@@ -290,7 +331,7 @@ def killed_while_waiting(task: Task) -> None:
 
 def killed_while_resuming(task: Task) -> None:
     """The task waited in the triggerer; the worker that takes it up again is killed."""
-    if _exit_code(task.start()) != worker.DEFERRED:
+    if task.exit_code(task.start()) != worker.DEFERRED:
         raise RuntimeError("the task was not deferred")
     with task.gate.rule(GET, task.gate.hold_before):
         _kill(task, task.resume())
@@ -308,7 +349,7 @@ def two_workers_at_once(task: Task) -> None:
 
     with task.gate.rule(CREATE, together):
         first, second = task.start(), task.start()
-        codes = _exit_code(first), _exit_code(second)
+        codes = task.exit_code(first), task.exit_code(second)
     task.end = "success" if codes == (worker.SUCCESS, worker.SUCCESS) else "failed"
 
 
@@ -337,7 +378,7 @@ def data_replaced_between_tries(task: Task) -> None:
 def answer_lost_and_request_changed(task: Task) -> None:
     """Every answer of the first try is lost, and the next try's request comes out differently."""
     with task.gate.rule(CREATE, lost):
-        _exit_code(task.start())
+        task.exit_code(task.start())
     task.change_request()
     task.finish()
 
@@ -359,18 +400,14 @@ def bad_data(task: Task) -> None:
 def marked_failed_while_waiting(task: Task) -> None:
     """A person marks the task failed while the job runs."""
     process = task.start()
-    task.wait_for_job()
-    with task.gate.rule(GET, _seen(task)):
-        task.gate.reached.wait(_SECONDS)
+    task.until_it_waits()
     task.mark_failed(process)
 
 
 def evicted_while_waiting(task: Task) -> None:
     """The worker is told to end, and the task goes on in another one."""
     process = task.start()
-    task.wait_for_job()
-    with task.gate.rule(GET, _seen(task)):
-        task.gate.reached.wait(_SECONDS)
+    task.until_it_waits()
     process.terminate()
     time.sleep(1)
     process.kill()
@@ -380,7 +417,64 @@ def evicted_while_waiting(task: Task) -> None:
 
 def execution_timeout(task: Task) -> None:
     """The job takes longer than the task's execution_timeout; the task has three tries."""
-    task.finish(timeout=4.0)
+    process = task.start(timeout=_SECONDS)
+    task.until_it_waits()
+    task.time_out(process)
+
+
+def timeout_inside_create(task: Task) -> None:
+    """execution_timeout strikes when the service has accepted the job, and before the worker hears of it."""
+    with task.gate.rule(CREATE, task.gate.hold_after):
+        process = task.start(timeout=_SECONDS)
+        task.until_held(process)
+        task.time_out(process)
+
+
+def timeout_in_mapped_tasks(task: Task) -> None:
+    """Three mapped tasks run out of execution_timeout in their workers."""
+    for index in range(3):
+        process = task.start_index(index, timeout=_SECONDS)
+        task.until_it_waits()
+        task.time_out(process)
+
+
+def timeout_in_mapped_tasks_in_the_triggerer(task: Task) -> None:
+    """Three mapped tasks run out of execution_timeout in the triggerer. Upstream's wait on, until their jobs end."""
+    task.arguments |= {"deferrable": True, "execution_timeout": timedelta(seconds=1)}
+    for index in range(3):
+        process = task.start_index(index)
+        # Airflow ends a deferral only where the operator has asked for that; upstream's has not.
+        process.join(_SECONDS if task.package == "ours" else 10)
+        if process.is_alive():
+            task.end_jobs()
+        task.finish(process)
+
+
+def cleared_with_another_request_and_kept(task: Task) -> None:
+    """superseded="keep". The request is edited, and the task cleared while its job runs; it waits for no job."""
+    task.ours(superseded="keep")
+    task.lose_the_worker()
+    task.change_request()
+    task.clear()
+    task.arguments["wait_for_completion"] = False
+    task.finish()
+
+
+def cleared_with_another_request_and_failed(task: Task) -> None:
+    """superseded="fail". The request is edited, and the task cleared while its job runs."""
+    task.ours(superseded="fail")
+    task.lose_the_worker()
+    task.change_request()
+    task.clear()
+    task.finish()
+
+
+def never_cleared_while_the_job_runs(task: Task) -> None:
+    """reuse="never". The task is cleared while its job runs; request and data are the same."""
+    task.ours(reuse="never")
+    task.lose_the_worker()
+    task.clear()
+    task.finish()
 
 
 def cleared_while_the_job_runs(task: Task) -> None:
@@ -449,10 +543,10 @@ def answer_lost_job_hidden_and_request_changed(task: Task) -> None:
     """Every answer of the first try is lost, the service hides the job for a while, and the request changes."""
     task.local.faults.hide_new_jobs(6)
     with task.gate.rule(CREATE, lost):
-        _exit_code(task.start())
+        task.exit_code(task.start())
     task.change_request()
-    _exit_code(task.start())
-    time.sleep(6)
+    task.exit_code(task.start())
+    task.local.clock.advance(6)
     task.finish()
 
 
@@ -528,15 +622,12 @@ def timeout_before_the_job_is_known(task: Task) -> None:
     """The worker is lost, and execution_timeout strikes while the next try reads what the first has made."""
     task.lose_the_worker()
     left = [True]
-
-    def slow(exchange: Exchange) -> Answer:
-        if left:
-            left.clear()
-            time.sleep(6)
-        return exchange.forward()
-
-    with task.gate.rule(GET, slow):
-        task.finish(timeout=4.0)
+    with task.gate.rule(
+        GET, lambda exchange: task.gate.hold_before(exchange) if left and left.pop() else exchange.forward()
+    ):
+        process = task.start(timeout=_SECONDS)
+        task.until_held(process)
+        task.time_out(process)
 
 
 def two_runs_share_and_one_is_marked_failed(task: Task) -> None:
@@ -581,8 +672,7 @@ def sensor_marked_failed(task: Task) -> None:
     task.arguments["wait_for_completion"] = False
     task.finish()
     sensor = task.start(sensor=task.jobs()[0]["jobArn"])
-    with task.gate.rule(GET, _seen(task)):
-        task.gate.reached.wait(_SECONDS)
+    task.until_it_waits()
     task.mark_failed(sensor)
 
 
@@ -616,31 +706,25 @@ def failure_that_only_speaks_of_trying_again(task: Task) -> None:
 def credentials_expired(task: Task) -> None:
     """The credentials have expired for the whole first try."""
     with task.gate.rule(CREATE, lambda _: error(403, "ExpiredTokenException")):
-        _exit_code(task.start())
+        task.exit_code(task.start())
     task.finish()
-
-
-def _seen(task: Task) -> Callable[[Exchange], Answer]:
-    def rule(exchange: Exchange) -> Answer:
-        task.gate.reached.set()
-        return exchange.forward()
-
-    return rule
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A fault, and how long the job takes under it.
+    """A fault, and what comes of it.
 
-    :param job_seconds: how long the job takes; long where it must not end by itself.
+    :param endless: no job ends by itself.
     :param paid: how many jobs are paid for.
+    :param left: how many run on, since the task asks for that.
     :param end: the task's last state.
     """
 
     play: Callable[[Task], None]
-    job_seconds: float = 1.0
+    endless: bool = False
     deferrable: bool = False
     paid: int = 1
+    left: int = 0
     end: str = "success"
 
     @property
@@ -656,39 +740,45 @@ SCENARIOS = (
     Scenario(killed_after_accept),
     Scenario(response_lost),
     Scenario(fault_after_accept),
-    Scenario(killed_while_waiting, job_seconds=4.0),
+    Scenario(killed_while_waiting),
     Scenario(killed_while_resuming, deferrable=True),
-    Scenario(evicted_while_waiting, job_seconds=6.0),
+    Scenario(evicted_while_waiting),
     Scenario(two_workers_at_once),
     Scenario(cleared_with_nothing_changed),
     Scenario(request_changed_between_tries),
-    Scenario(data_replaced_between_tries, job_seconds=4.0),
+    Scenario(data_replaced_between_tries),
     Scenario(answer_lost_and_request_changed),
-    Scenario(cleared_with_other_data_while_the_job_runs, job_seconds=8.0, paid=2),
+    Scenario(cleared_with_other_data_while_the_job_runs, paid=2),
     Scenario(bad_data, end="failed"),
-    Scenario(marked_failed_while_waiting, job_seconds=120.0, end="failed"),
-    Scenario(execution_timeout, job_seconds=120.0, end="failed"),
-    Scenario(cleared_while_the_job_runs, job_seconds=6.0),
+    Scenario(marked_failed_while_waiting, endless=True, end="failed"),
+    Scenario(execution_timeout, endless=True, end="failed"),
+    Scenario(timeout_inside_create, endless=True, end="failed"),
+    Scenario(timeout_in_mapped_tasks, endless=True, paid=3, end="failed"),
+    Scenario(timeout_in_mapped_tasks_in_the_triggerer, endless=True, paid=3, end="failed"),
+    Scenario(cleared_with_another_request_and_kept, endless=True, paid=2, left=2),
+    Scenario(cleared_with_another_request_and_failed, endless=True, left=1, end="failed"),
+    Scenario(never_cleared_while_the_job_runs, paid=2),
+    Scenario(cleared_while_the_job_runs),
     Scenario(cleared_after_a_failure, paid=2),
-    Scenario(never_retried_with_other_data, job_seconds=6.0),
-    Scenario(a_clear_that_cannot_be_recognised, job_seconds=6.0),
+    Scenario(never_retried_with_other_data),
+    Scenario(a_clear_that_cannot_be_recognised),
     Scenario(expand_reordered, paid=2),
     Scenario(partition_backfilled_again),
     Scenario(another_region, paid=0, end="failed"),
     Scenario(another_account, paid=0, end="failed"),
     Scenario(answer_lost_job_hidden_and_request_changed),
-    Scenario(head_denied_once, job_seconds=6.0),
+    Scenario(head_denied_once),
     Scenario(head_denied_for_good, paid=0, end="failed"),
     Scenario(head_denied_and_content_ignored),
     Scenario(model_not_found_once),
     Scenario(model_arn_missing_once),
     Scenario(same_bytes_encrypted_and_in_parts),
     Scenario(one_number_in_two_spellings),
-    Scenario(timeout_before_the_job_is_known, job_seconds=120.0, end="failed"),
-    Scenario(two_runs_share_and_one_is_marked_failed, job_seconds=15.0),
-    Scenario(two_runs_share_and_both_are_marked_failed, job_seconds=120.0, end="failed"),
-    Scenario(adopted_job_is_stopped, job_seconds=8.0, paid=2),
-    Scenario(sensor_marked_failed, job_seconds=120.0, end="failed"),
+    Scenario(timeout_before_the_job_is_known, endless=True, end="failed"),
+    Scenario(two_runs_share_and_one_is_marked_failed),
+    Scenario(two_runs_share_and_both_are_marked_failed, endless=True, end="failed"),
+    Scenario(adopted_job_is_stopped, paid=2),
+    Scenario(sensor_marked_failed, endless=True, end="failed"),
     Scenario(metrics_of_another_form),
     Scenario(quota_of_zero, paid=0, end="failed"),
     Scenario(failure_that_a_retry_may_fix, paid=2),
@@ -699,8 +789,8 @@ SCENARIOS = (
 
 def play(scenario: Scenario, package: str) -> Outcome:
     """Play a scenario with an operator of the package, and count."""
-    with _service(scenario.job_seconds) as (local, gate, home):
-        task = Task(package, local, gate, home)
+    with _service() as (local, gate, home):
+        task = Task(package, local, gate, home, endless=scenario.endless)
         if scenario.deferrable:
             task.arguments["deferrable"] = True
         scenario.play(task)
@@ -708,10 +798,10 @@ def play(scenario: Scenario, package: str) -> Outcome:
 
 
 @contextmanager
-def _service(job_seconds: float) -> Iterator[tuple[LocalBedrock, Gate, Path]]:
+def _service() -> Iterator[tuple[LocalBedrock, Gate, Path]]:
     with (
         tempfile.TemporaryDirectory(prefix="airflow-bedrock-faults-") as home,
-        LocalBedrock(job_seconds=job_seconds) as local,
+        LocalBedrock(job_seconds=JOB_SECONDS, clock="manual") as local,
         Gate(local.endpoint_url) as gate,
     ):
         yield local, gate, Path(home)

@@ -58,7 +58,11 @@ class Try:
     @property
     def event(self) -> Path:
         """Where the trigger's event stands."""
-        return self.home / "event"
+        return self.home / f"event-{self.index}"
+
+    def xcom(self, key: str, index: int) -> Path:
+        """Where an XCom of the task stands, of one map index."""
+        return self.home / f"xcom-{key}-{self.run}-{index}"
 
 
 def run(this: Try) -> None:
@@ -77,11 +81,11 @@ def _run(this: Try) -> int:
     signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())  # as Airflow's task runner does
     try:
         if this.resume:
-            operator.execute_complete(context, event=json.loads(this.event.read_text()))
+            _resume(this, operator, context)
         else:
             _with_timeout(this, operator, context)
     except TaskDeferred as deferred:
-        this.event.write_text(json.dumps(asyncio.run(_first_event(deferred.trigger))))
+        this.event.write_text(json.dumps(asyncio.run(_first_event(deferred))))
         return DEFERRED
     except AirflowFailException:
         return FATAL
@@ -106,10 +110,24 @@ def _with_timeout(this: Try, operator: Any, context: Any) -> None:
         raise
 
 
-async def _first_event(trigger: Any) -> Any:
-    async for event in trigger.run():
-        return event.payload
+async def _first_event(deferred: Any) -> Any:
+    """Return what the trigger tells; None where the deferral has run out of time."""
+    try:
+        async with asyncio.timeout(deferred.timeout and deferred.timeout.total_seconds()):
+            async for event in deferred.trigger.run():
+                return event.payload
+    except TimeoutError:
+        return None
     raise RuntimeError("the trigger ended without an event")
+
+
+def _resume(this: Try, operator: Any, context: Any) -> None:
+    from airflow.sdk.bases.operator import TriggerFailureReason
+
+    event = json.loads(this.event.read_text())
+    if event is None:
+        operator.resume_execution("__fail__", {"error": TriggerFailureReason.TRIGGER_TIMEOUT}, context)
+    operator.execute_complete(context, event=event)
 
 
 def _operator(this: Try) -> Any:
@@ -131,6 +149,14 @@ def _operator(this: Try) -> Any:
     return sensors[this.package](task_id="wait", job_name=this.sensor, poke_interval=1, deferrable=False)
 
 
+def _pulled(this: Try, key: str, map_indexes: int | None = None, default: Any = None, **_: object) -> Any:
+    """Return an XCom as Airflow does: of a mapped task, without a map index, everybody's."""
+    if map_indexes is None and this.index >= 0:
+        return [json.loads(path.read_text()) for path in this.home.glob(f"xcom-{key}-{this.run}-*")]
+    path = this.xcom(key, -1 if map_indexes is None else map_indexes)
+    return json.loads(path.read_text()) if path.exists() else default
+
+
 def _context(this: Try) -> Any:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -148,8 +174,8 @@ def _context(this: Try) -> Any:
         max_tries=this.ask,
         try_number=this.number,
         task=SimpleNamespace(retries=RETRIES),
-        xcom_push=lambda key, value: None,
-        xcom_pull=lambda **_: None,
+        xcom_push=lambda key, value: this.xcom(key, this.index).write_text(json.dumps(value)),
+        xcom_pull=lambda **asked: _pulled(this, **asked),
     )
     events: dict[Any, Any] = defaultdict(lambda: SimpleNamespace(extra={}))
     dag_run = SimpleNamespace(partition_key=this.partition)
