@@ -31,6 +31,7 @@ __all__ = [
     "invocation_job",
     "provisioned_throughput",
     "s3",
+    "second_witness",
     "service",
     "sharing",
     "stopping",
@@ -40,7 +41,17 @@ __all__ = [
 
 if TYPE_CHECKING:
     from airflow_bedrock import aws_errors
-    from airflow_bedrock.jobs import account, connection, s3, service, sharing, stopping, submission, waiting
+    from airflow_bedrock.jobs import (
+        account,
+        connection,
+        s3,
+        second_witness,
+        service,
+        sharing,
+        stopping,
+        submission,
+        waiting,
+    )
     from airflow_bedrock.jobs.resources import (
         copy_job,
         created_model,

@@ -30,6 +30,7 @@ from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.resources import NEW, Resource, Thing
+from airflow_bedrock.jobs.second_witness import SecondWitness
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 
@@ -105,6 +106,7 @@ class Submission:
     :param before_paying: called right before Create; what it raises keeps the money too.
     :param budget: what a job may cost is reserved there before anything is stopped for it.
     :param dry_run: change nothing: neither create, nor stop, nor tag.
+    :param witness: what an earlier try wrote down.
     """
 
     service: Service
@@ -118,6 +120,7 @@ class Submission:
     before_paying: Callable[[], None] = _nobody_cares
     budget: Budget = NO_BUDGET
     dry_run: bool = False
+    witness: SecondWitness = field(default_factory=SecondWitness)
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
     _settled: set[str] = field(default_factory=set, init=False)
@@ -226,9 +229,14 @@ class Submission:
         return decide(found, self.identity, listed=listed, adopted=adopted, remedy=remedy)
 
     @property
+    def _is_retry(self) -> bool:
+        """Whether an earlier try of this ask may have asked."""
+        return self.identity.asker.is_retry or self.witness.name_before is not None
+
+    @property
     def _looks_back(self) -> bool:
         """Whether an earlier try of this ask may have adopted a job, which its tags say."""
-        return self.identity.asker.is_retry and self._tags_tell
+        return self._is_retry and self._tags_tell
 
     @property
     def _tags_tell(self) -> bool:
@@ -309,6 +317,7 @@ class Submission:
                 f"Tagging {self._word} {found.arn} as waited for by this task (allow bedrock:TagResource)"
             ):
                 self.service.tag(found.arn, self.waiter.tags(self.identity.asker, for_good=in_service))
+            self.witness.note(found.name)
 
     def _reuse(self, found: Seen) -> Seen | None:
         if self._resource.lasts:
@@ -489,16 +498,20 @@ class Submission:
             return None
         return self._take(found, decision)
 
-    def _shown_late(self) -> Seen | None:
-        """Look for what an earlier try of this ask has made, where it may have a name that is not known now.
+    def _shown_late(self, name: str) -> Seen | None:
+        """Look for what an earlier try of this ask has made, where it has another name than ``name``.
 
-        With ``dag`` the name holds what was asked for, which may have come out differently: only List finds the job
-        then, and shows a new one after a while. Where the response to Create was lost, no task knows of it.
+        The name holds ``job_name``, and with ``dag`` what was asked for, which may have come out differently. Where
+        the response to Create was lost, List finds the job, which it shows after a while, or the second witness.
         """
-        if self.identity.reuse != "dag" or self.identity.exact or not self.identity.asker.is_retry:
+        before = self.witness.name_before
+        if self.identity.exact or not self._is_retry or name == before or not (before or self.identity.reuse == "dag"):
             return None
-        log.info("An earlier try may have made a %s that List does not show yet; waiting up to 2 minutes", self._word)
+        log.info("An earlier try may have made a %s that is not shown yet; waiting up to 2 minutes", self._word)
         for _ in range(_LISTS):
+            if before and (found := self._find(before)) and self._is_of_ask(found):
+                decision = self._decide(found)
+                return None if decision is Decision.NEXT_GENERATION else self._take(found, decision)
             time.sleep(SECONDS_UNTIL_MISSING / _LISTS)
             vars(self).pop("_listed", None)
             if (own := self._by_list(own_only=True)) is not None:
@@ -507,7 +520,7 @@ class Submission:
 
     def _create(self, name: str, generation: int) -> Seen:
         self._check_account()
-        if generation == 1 and (own := self._shown_late()) is not None:
+        if generation == 1 and (own := self._shown_late(name)) is not None:
             return own
         if self.dry_run:
             self._stop_superseded()
@@ -536,6 +549,7 @@ class Submission:
             if tags := [*tags, *request.get(resource.tags, [])]:
                 request[resource.tags] = tags
         log.info("Creating %s %s", resource.noun, name)
+        self.witness.note(name)
         self.in_flight = name
         try:
             arn = self._call(request)
@@ -574,6 +588,7 @@ class Submission:
         one, remedy = f"{self._word} {name}", self._resource.remedy(error)
         if remedy not in (Remedy.LOOK, Remedy.RETRY):
             self.in_flight = None  # it was refused
+            self.witness.forget()
         match remedy:
             case Remedy.LOOK:
                 return self._made_by_another_try(name, str(error))

@@ -393,6 +393,9 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         asked = self.asked
         try:
             request = job_request.checked_request(asked, asker)
+            place = f"account {request['roleArn'].split(':')[4]}, region {self.hook.conn_region_name}"
+            witness = jobs.second_witness.SecondWitness(context.get("task_state_store"), asker, place)
+            witness.check_place()
             identity = job_request.identity_of(asked, request, asker, self._s3)
         except BedrockError as error:
             job = self._of_earlier_try(asked, asker)
@@ -400,7 +403,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
                 raise
             self.log.warning("%s An earlier try of this task has made job %s: taking that up.", error, job.arn)
         else:
-            job = self._ask(request, identity, kill, context)
+            job = self._ask(request, identity, witness, kill, context)
         self._job_arn = job.arn
         if self.stop_on_kill:
             stop = partial(jobs.stopping.stop_unless_others_wait, self._service, job.arn, self._waiter(asker))
@@ -417,7 +420,12 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         return job.arn
 
     def _ask(
-        self, request: Mapping[str, Any], identity: Identity, kill: jobs.stopping.KillSwitch, context: Context
+        self,
+        request: Mapping[str, Any],
+        identity: Identity,
+        witness: jobs.second_witness.SecondWitness,
+        kill: jobs.stopping.KillSwitch,
+        context: Context,
     ) -> Seen:
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
@@ -440,6 +448,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             check_cost=partial(self._check_cost, estimate),
             before_paying=kill.before_paying,
             budget=budget or jobs.submission.NO_BUDGET,
+            witness=witness,
         )
         try:
             with self._within(budget):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 
 from airflow_bedrock.compat import AirflowTaskTimeout
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import submission, task_state
+from airflow_bedrock.jobs import account, submission, task_state
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_for
@@ -28,6 +29,12 @@ pytestmark = pytest.mark.local_bedrock(clock="manual")
 _numbers = itertools.count()
 
 
+class Store(dict[str, Any]):
+    """Airflow's task_state_store of a task instance, which a retry and a Clear keep: since 3.3."""
+
+    set, delete = dict.__setitem__, dict.__delitem__
+
+
 class Airflow:
     """One task of a DAG, asked again and again; and what Airflow says of task instances and runs."""
 
@@ -37,6 +44,7 @@ class Airflow:
         self.folder = f"asks-{next(_numbers)}"
         self.ended: set[tuple[str, int]] = set()
         self.ended_runs: set[str] = set()
+        self.stores: defaultdict[tuple[str, int], Store] | None = None
         monkeypatch.setattr(task_state, "state_of", self._state_of)
         monkeypatch.setattr(task_state, "run_state", lambda _, run: "failed" if run in self.ended_runs else "running")
         monkeypatch.setattr(submission, "_PAUSE", 0.0)
@@ -46,11 +54,13 @@ class Airflow:
     def _state_of(self, ti: Any) -> str:
         return "failed" if (ti.run_id, ti.map_index) in self.ended else "running"
 
-    def put(self, name: str, colour: str) -> None:
+    def put(self, name: str, colour: str, records: int = 20) -> None:
         turns = [("user", "which colour?"), ("assistant", colour)]
         messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
         line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages})
-        self.s3.put_object(Bucket=self.local.bucket, Key=f"{self.folder}/{name}", Body=((line + "\n") * 20).encode())
+        self.s3.put_object(
+            Bucket=self.local.bucket, Key=f"{self.folder}/{name}", Body=((line + "\n") * records).encode()
+        )
 
     def task(self, data: str = "train.jsonl", **more: Any) -> BedrockModelCustomizationOperator:
         arguments: dict[str, Any] = {
@@ -66,7 +76,14 @@ class Airflow:
         return BedrockModelCustomizationOperator(**{**arguments, **more})
 
     def context(
-        self, run: str = "run-1", *, retry: int = 0, clear: int = 0, index: int = -1, partition: str | None = None
+        self,
+        run: str = "run-1",
+        *,
+        retry: int = 0,
+        clear: int = 0,
+        index: int = -1,
+        partition: str | None = None,
+        retries: int = 3,
     ) -> Any:
         ti = SimpleNamespace(
             dag_id=self.folder,
@@ -75,11 +92,29 @@ class Airflow:
             map_index=index,
             max_tries=3 + clear,
             try_number=1 + retry + clear,
-            task=SimpleNamespace(retries=3),
+            task=SimpleNamespace(retries=retries),
             xcom_push=lambda key, value: None,
             xcom_pull=lambda **_: None,
         )
-        return {"ti": ti, "dag_run": SimpleNamespace(partition_key=partition), "outlet_events": {}}
+        context = {"ti": ti, "dag_run": SimpleNamespace(partition_key=partition), "outlet_events": {}}
+        return context if self.stores is None else {**context, "task_state_store": self.stores[run, index]}
+
+    def keep_state(self) -> None:
+        """Give the task instances a store, as Airflow does since 3.3."""
+        self.stores = defaultdict(Store)
+
+    def edit_connection(self, monkeypatch: pytest.MonkeyPatch, **extra: Any) -> None:
+        """Edit the connection, as a person does in the UI."""
+        connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+        connection["extra"] |= extra
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+
+    def move(self, region: str) -> dict[str, str]:
+        """Copy the data to a bucket in another region, and return the arguments that name it."""
+        bucket = f"{self.folder}-{region}"
+        self.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
+        self.s3.copy({"Bucket": self.local.bucket, "Key": f"{self.folder}/train.jsonl"}, bucket, "train.jsonl")
+        return {"training_data_uri": f"s3://{bucket}/train.jsonl", "output_data_uri": f"s3://{bucket}/output"}
 
     def ask(self, when: dict[str, Any] | None = None, **more: Any) -> str:
         """Let the task ask, and return the job's ARN."""
@@ -565,3 +600,180 @@ def test_an_account_that_cannot_be_learnt_is_no_obstacle(
         arn = airflow.ask()
     assert list(airflow.statuses()) == [arn]
     assert sum("Could not learn the connection's account" in message for message in caplog.messages) == 1
+
+
+@pytest.fixture(params=[False, True], ids=["no store", "a store"])
+def stored(airflow: Airflow, request: pytest.FixtureRequest) -> bool:
+    """Whether Airflow keeps what a try has written down: since 3.3."""
+    if request.param:
+        airflow.keep_state()
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("where", ["the connection", "region_name"])
+def test_a_retry_in_another_region_makes_no_other_job(
+    airflow: Airflow, stored: bool, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection was edited between two tries: it fails before Create; edited back, it adopts."""
+    arn = airflow.ask()
+    before, more = os.environ["AIRFLOW_CONN_AWS_DEFAULT"], {"region_name": "eu-west-1"}
+    if where == "the connection":
+        airflow.edit_connection(monkeypatch, **more)
+        more = {}
+    said = (
+        "asked for job .* region us-east-1, but .* region eu-west-1.* may run on"
+        if stored
+        else "would run in eu-west-1"
+    )
+    with pytest.raises(BedrockFatalError, match=said):
+        airflow.ask(RETRY, **more)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", before)
+    assert airflow.ask(RETRY) == arn
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+def test_a_retry_that_has_moved_with_its_data_makes_no_other_job(airflow: Airflow) -> None:
+    """Region and buckets were edited between two tries: only what the first try wrote down tells of its job."""
+    airflow.keep_state()
+    arn = airflow.ask()
+    moved = {"region_name": "eu-west-1", **airflow.move("eu-west-1")}
+    with pytest.raises(BedrockFatalError, match=r"may run on and be billed; this try made none and spent nothing"):
+        airflow.ask(RETRY, **moved)
+    there = airflow.local.client("bedrock", "eu-west-1")
+    assert there.list_model_customization_jobs()["modelCustomizationJobSummaries"] == []
+    there.close()
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+def test_a_clear_that_has_moved_makes_a_job_there_and_stops_none_here(
+    airflow: Airflow, stored: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Region and buckets were edited, and a person cleared the task: what the earlier ask left is said, where known."""
+    airflow.put("train.jsonl", "red", 100)  # as many as Llama takes at the least
+    arn = airflow.ask()
+    moved = {
+        "region_name": "us-west-2",
+        "base_model_id": "meta.llama3-2-1b-instruct-v1:0:128k",
+        **airflow.move("us-west-2"),
+    }
+    other = airflow.ask(CLEAR, **moved)
+    assert ":us-west-2:" in other
+    assert airflow.ask({"clear": 1, "retry": 1}, **moved) == other
+    assert airflow.statuses() == {arn: "InProgress"}
+    assert any("region us-east-1" in message and "may run on" in message for message in caplog.messages) == stored
+
+
+@pytest.mark.parametrize("role_too", [False, True])
+def test_a_retry_in_another_account_makes_no_other_job(
+    airflow: Airflow, role_too: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another region stands for another account, whose jobs are others: it fails before Create, and stops nothing."""
+    if role_too:
+        airflow.keep_state()
+    arn = airflow.ask()
+    monkeypatch.setattr(account, "caller_arn", lambda _: "arn:aws:iam::210987654321:root")
+    moved = {"region_name": "eu-west-1", **airflow.move("eu-west-1")}
+    if role_too:
+        with pytest.raises(BedrockFatalError, match=r"asked for job .* account 123456789012, .* account 210987654321"):
+            airflow.ask(RETRY, role_arn="arn:aws:iam::210987654321:role/bedrock", **moved)
+    else:
+        with pytest.raises(BedrockFatalError, match=r"leads to account 210987654321, but role .*nothing was spent"):
+            airflow.ask(RETRY, **moved)
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+def test_a_retry_with_another_role_adopts(airflow: Airflow, stored: bool) -> None:
+    """Of the same account: a request that came out differently."""
+    arn = airflow.ask()
+    assert airflow.ask(RETRY, role_arn=f"{airflow.local.role_arn}-2") == arn
+    assert list(airflow.statuses()) == [arn]
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_a_retry_whose_connection_was_deleted_makes_no_other_job(
+    airflow: Airflow, stored: bool, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3's own credentials take its place: where they lead to the same place, the retry adopts."""
+    arn = airflow.ask()
+    monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    if region == "us-east-1":
+        assert airflow.ask(RETRY) == arn
+    else:
+        with pytest.raises(BedrockFatalError, match="eu-west-1"):
+            airflow.ask(RETRY)
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+def test_a_lost_job_under_another_name_is_waited_for(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is in job_name, every answer was lost, and List shows nothing yet: what was written down tells."""
+    airflow.keep_state()
+    monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=airflow.local.clock.advance))
+    airflow.local.faults.drop("CreateModelCustomizationJob", times=None)
+    airflow.local.faults.hide_new_jobs(60)
+    with pytest.raises(BedrockError, match="finds that job by its name"):
+        airflow.ask(job_name=f"{airflow.folder}-10-15")
+    arn = airflow.ask(RETRY, job_name=f"{airflow.folder}-10-16")
+    assert list(airflow.statuses()) == [arn]
+
+
+def test_a_refusal_leaves_nothing_to_wait_for(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was written down before it is taken back: the next try asks at once, under another name."""
+    airflow.keep_state()
+    monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=lambda _: pytest.fail("it waits")))
+    airflow.local.faults.fail("CreateModelCustomizationJob", "ValidationException")
+    with pytest.raises(BedrockFatalError, match="nothing was created or spent"):
+        airflow.ask(job_name=f"{airflow.folder}-10-15")
+    assert airflow.ask(RETRY, job_name=f"{airflow.folder}-10-16") in airflow.statuses()
+
+
+@pytest.mark.parametrize("written", [{"ask": 1}, "text", 7, RuntimeError("the API server is down")])
+def test_a_store_that_tells_nothing_changes_nothing(airflow: Airflow, written: Any) -> None:
+    """The names decide alone."""
+    airflow.keep_state()
+    arn = airflow.ask()
+
+    def get(_: str) -> Any:
+        if isinstance(written, Exception):
+            raise written
+        return written
+
+    assert airflow.stores is not None
+    airflow.stores["run-1", -1].get = get  # type: ignore[method-assign,assignment]  # it is another one now
+    assert airflow.ask(RETRY, hyperparameters={"epochCount": "3"}) == arn
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+def test_a_retry_whose_retries_were_lowered_adopts(airflow: Airflow, reuse: str) -> None:
+    """It looks like a Clear's first try; its ask is the same."""
+    arn = airflow.ask(reuse=reuse)
+    changed = {"reuse": reuse, "hyperparameters": {"epochCount": "3"}}
+    assert airflow.ask({"retry": 1, "retries": 2}, **changed) == arn
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+def test_a_retry_whose_retries_were_lowered_takes_up_what_its_first_try_has_adopted(airflow: Airflow) -> None:
+    """What that wrote down tells it from a Clear."""
+    airflow.keep_state()
+    arn = airflow.ask({"index": 0})
+    assert airflow.ask({"index": 1}) == arn
+    again = {"index": 1, "retry": 1, "retries": 2}
+    assert airflow.ask(again, hyperparameters={"epochCount": "3"}) == arn
+    assert airflow.statuses() == {arn: "InProgress"}
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+def test_a_sibling_s_clear_is_none_of_a_retry_s(airflow: Airflow, stored: bool, reuse: str) -> None:
+    """The sibling makes another job for what it asks for now; the retry adopts its own, and stops nothing."""
+    own, sibling = (airflow.ask({"index": index}, reuse=reuse, data=f"{index}.jsonl") for index in put_two(airflow))
+    changed = {"reuse": reuse, "hyperparameters": {"epochCount": "3"}}
+    other = airflow.ask({"index": 1, **CLEAR}, data="1.jsonl", **changed)
+    assert airflow.ask({"index": 0, **RETRY}, data="0.jsonl", **changed) == own
+    assert airflow.statuses() == {own: "InProgress", sibling: "Stopping", other: "InProgress"}
+
+
+def put_two(airflow: Airflow) -> tuple[int, int]:
+    """Put the data of two map indexes."""
+    airflow.put("0.jsonl", "red")
+    airflow.put("1.jsonl", "blue")
+    return 0, 1

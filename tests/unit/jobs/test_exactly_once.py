@@ -40,6 +40,12 @@ ENDED = ("failed", "success")
 RETRIES = 2
 
 
+class Store(dict[str, Any]):
+    """What a task instance keeps through retries and Clears."""
+
+    set, delete = dict.__setitem__, dict.__delitem__
+
+
 @dataclass(eq=False, repr=False)
 class Instance:
     """A task instance, and the processes of ours that have it.
@@ -47,6 +53,7 @@ class Instance:
     :param number: its map index in what is expanded: the request is for this one's data.
     :param ask: its ``max_tries``.
     :param seen: jobs that this ask was told of.
+    :param store: Airflow's task_state_store; None before 3.3.
     """
 
     environment: str = ""
@@ -60,6 +67,7 @@ class Instance:
     seen: list[PaidJob] = field(default_factory=list)
     held: list[tuple[Task, PaidJob]] = field(default_factory=list)
     former: list[Task] = field(default_factory=list)
+    store: Store | None = None
 
     def __repr__(self) -> str:
         return f"{self.environment}{self.run}[{self.index}], {self.state}"
@@ -84,7 +92,8 @@ class Instance:
 
     @property
     def context(self) -> Any:
-        return {"ti": self.ti, "dag_run": SimpleNamespace(partition_key=self.partition), "outlet_events": {}}
+        dag_run = SimpleNamespace(partition_key=self.partition)
+        return {"ti": self.ti, "dag_run": dag_run, "outlet_events": {}, "task_state_store": self.store}
 
 
 class World:
@@ -195,6 +204,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         hidden=st.integers(0, 2),
         unlisted=st.integers(0, 2),
         asked=st.integers(0, 3),
+        stored=st.booleans(),
     )
     def begin(
         self,
@@ -204,12 +214,15 @@ class ExactlyOnce(RuleBasedStateMachine):
         hidden: int = 0,
         unlisted: int = 0,
         asked: int = 0,
+        stored: bool = False,
     ) -> None:
         """Begin where so many have asked, and nothing has disturbed them: most of what can happen comes then."""
         World.service = self.service = PaidJobs()
         World.instances = tuple(LAYOUTS[layout]())
         self.instances = list(World.instances)
         self.arguments = {"reuse": reuse, "superseded": superseded}
+        for one in self.instances if stored else ():
+            one.store = Store()
         for one in self.instances[:asked]:
             self.attempt(one)
         self.service.looks_until_shown, self.service.lists_until_shown = hidden, unlisted
