@@ -49,9 +49,9 @@ def test_what_is_known_to_exist_is_missing_only_after_long_and_many_looks(pauses
 @pytest.mark.parametrize(
     ("looks", "seconds", "missing"),
     [
-        (LOOKS_UNTIL_MISSING, SECONDS_UNTIL_MISSING, True),
-        (LOOKS_UNTIL_MISSING - 1, SECONDS_UNTIL_MISSING, False),
-        (LOOKS_UNTIL_MISSING, SECONDS_UNTIL_MISSING - 0.1, False),
+        (POLLS_UNTIL_MISSING, SECONDS_UNTIL_MISSING, True),
+        (POLLS_UNTIL_MISSING - 1, SECONDS_UNTIL_MISSING, False),
+        (POLLS_UNTIL_MISSING, SECONDS_UNTIL_MISSING - 0.1, False),
     ],
 )
 def test_it_is_missing_at_the_very_limits(looks: int, seconds: float, missing: bool) -> None:
