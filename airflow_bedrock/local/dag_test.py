@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ def prepare(patch: pytest.MonkeyPatch) -> None:
         if own:
             _make_database(patch)
         _make_bundle(patch, dag)
+        _activate_assets(dag)
         return test(dag, *args, **kwargs)
 
     patch.setattr(DAG, "test", prepared)
@@ -76,6 +78,20 @@ def _make_bundle(patch: pytest.MonkeyPatch, dag: Any) -> None:
     patch.setenv(name, json.dumps([tested, *(one for one in configured if one["name"] != "tested")]))
     # Airflow passes over files that do not hold the words "dag" and "airflow", such as those that use a factory.
     patch.setenv("AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE", "False")
+
+
+def _activate_assets(dag: Any) -> None:
+    """Write the DAG to the database, as ``DAG.test`` itself does since Airflow 3.1: before, its assets are inactive."""
+    from airflow import __version__
+    from packaging.version import Version
+
+    if Version(__version__) < Version("3.1"):
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+        DagBundlesManager().sync_bundles_to_db()
+        serialization: Any = import_module("airflow.serialization.serialized_objects").SerializedDAG  # 3.0's
+        scheduler_dag = serialization.deserialize_dag(serialization.serialize_dag(dag))
+        scheduler_dag.bulk_write_to_db("tested", None, [scheduler_dag])
 
 
 @functools.cache

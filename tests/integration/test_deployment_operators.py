@@ -23,11 +23,11 @@ from airflow_bedrock.operators.deployment import (
     BedrockDeleteCustomModelDeploymentOperator,
 )
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+from airflow_bedrock.shapes import missing_in_botocore
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 ON_DEMAND = "amazon.nova-micro-v1:0"  # with its context length it is for customization and provisioned throughput only
-
-
+updates = pytest.mark.skipif(bool(missing_in_botocore("UpdateCustomModelDeployment")), reason="not in this botocore")
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.5)
 
 
@@ -152,6 +152,7 @@ def test_a_name_is_not_taken_from_another_model(train: Any, model_arn: str, name
         deploy(train(), name).execute(context())
 
 
+@updates
 def test_another_model_comes_behind_the_name_where_it_is_asked_for(
     local: LocalBedrock, bedrock: Any, train: Any, model_arn: str, name: str
 ) -> None:

@@ -26,8 +26,14 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockBatchAnswersOperator, BedrockModelEvaluationOperator
+from airflow_bedrock.shapes import missing_in_botocore
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.3, deployment_seconds=0.2)
+
+updates, batches = (
+    pytest.mark.skipif(bool(missing_in_botocore(name)), reason=f"this botocore does not know {name}")
+    for name in ("UpdateCustomModelDeployment", "CreateModelInvocationJob.modelInvocationType")
+)
 
 MICRO, LITE = "amazon.nova-micro-v1:0", "amazon.nova-lite-v1:0"
 QUESTIONS = 120
@@ -212,6 +218,7 @@ def deployed(local: LocalBedrock, model_arn: str) -> str:
     return arn
 
 
+@updates
 def test_answers_belong_to_the_model_behind_the_deployment(local: LocalBedrock, models: tuple[str, str]) -> None:
     """Another deployment of the same model asks nothing; the same deployment with another model asks everything."""
     one, other = models
@@ -233,6 +240,7 @@ def test_answers_belong_to_the_model_behind_the_deployment(local: LocalBedrock, 
     assert len(local.calls.of("Converse", modelId=deployment)) == 12
 
 
+@updates
 def test_a_model_that_changes_while_it_is_asked(local: LocalBedrock, models: tuple[str, str]) -> None:
     """The task fails, and what is kept is the first model's alone: none that was answered after the change began."""
     one, other = models
@@ -290,6 +298,7 @@ def batch(local: LocalBedrock, given: dict[str, Any], **more: Any) -> BedrockBat
     )
 
 
+@batches
 def test_large_sets_by_batch_inference(local: LocalBedrock, models: tuple[str, str]) -> None:
     """Jobs of 150 records answer by the model behind the deployment; a retry adopts; the evaluation asks the rest."""
     given = arguments(local, count=309, candidate_model_id=deployed(local, models[0]))
@@ -322,6 +331,7 @@ def test_large_sets_by_batch_inference(local: LocalBedrock, models: tuple[str, s
     assert len(asked(local, given["candidate_model_id"])) <= 11
 
 
+@batches
 def test_a_batch_job_is_waited_for_in_the_triggerer(local: LocalBedrock, models: tuple[str, str]) -> None:
     """The task defers with the trigger of any kind of resource, and goes on when that has said that the job ended."""
     given = arguments(local, count=100, candidate_model_id=models[1])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from airflow_bedrock import __version__
+from airflow_bedrock import __version__, operators, sensors
 from airflow_bedrock.get_provider_info import get_provider_info
 
 if TYPE_CHECKING:
@@ -94,6 +94,13 @@ def test_nothing_but_publishing_has_rights(workflow: dict[Any, Any], checkout: P
     assert not [step for step in workflow["jobs"]["publish"]["steps"] if "checkout" in step.get("uses", "")]
 
 
+def test_each_action_is_named_by_its_commit(workflow: dict[Any, Any]) -> None:
+    """A tag can be moved to other code, a commit cannot."""
+    used = [step["uses"] for job in workflow["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert len(used) >= 5
+    assert [one for one in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", one)] == []
+
+
 def test_the_registry_is_told_what_is_there(checkout: Path) -> None:
     """Each operator and sensor that the provider registry is told of exists, and says what it does."""
     registry: dict[str, Any] = yaml.safe_load((checkout / ".airflow-registry.yaml").read_text())
@@ -102,4 +109,5 @@ def test_the_registry_is_told_what_is_there(checkout: Path) -> None:
     for entry in [*registry["operators"], *registry["other"]]:
         assert resolve_name(entry["module"].replace(".Bedrock", ":Bedrock")).__doc__
         assert entry["description"]
-    assert len(registry["operators"]) >= 9
+    told = {entry["module"].rpartition(".")[2] for entry in [*registry["operators"], *registry["other"]]}
+    assert told == {*operators.__all__, *sensors.__all__}
