@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+from airflow_bedrock.local.elsewhere import LocalBedrock
 from scripts.live.page import commit
 from scripts.stack import BIN, PROJECT
 
@@ -50,6 +51,7 @@ class Row:
     :param python: the version of Python, such as ``3.12``.
     :param pins: the constraints file, for an image whose packages are pinned.
     :param lock: what it resolves to, with hashes, where that is kept: then nothing is resolved when it is made.
+    :param alone: pip makes it, of the wheel and its extras alone; the example DAG runs in it against its Local Bedrock.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Row:
     python: str
     pins: Path | None = None
     lock: Path | None = None
+    alone: bool = False
 
     @property
     def folder(self) -> Path:
@@ -82,6 +85,7 @@ ROWS = (
         for minor in ("3.1", "3.3")
         for python in ("3.11", "3.12", "3.13")
     ),
+    Row("alone-py3.12", "apache-airflow", "3.12", alone=True),
 )
 
 
@@ -147,7 +151,7 @@ def try_row(row: Row, wheel: Path, suites: list[str]) -> Result:
     step = "resolved"
     try:
         make_environment(row, wheel)
-        if not os.environ.get("CI"):  # where what is locked is tested, and nothing else is downloaded
+        if not row.alone and not os.environ.get("CI"):  # where what is locked is tested, and nothing else is downloaded
             resolve_as_pip_does(row, wheel)
         result.cells |= {"resolved": "yes", COLUMNS[2]: _versions(row)}
         step = "imported"
@@ -155,8 +159,11 @@ def try_row(row: Row, wheel: Path, suites: list[str]) -> Result:
         step = "parsed"
         result.cells[step] = parse_dags(row)
         step = "failed"
-        result.cells["tests"] = ", ".join(suites)
-        result.cells |= run_tests(row, suites)
+        if row.alone:
+            result.cells |= run_example(row)
+        else:
+            result.cells["tests"] = ", ".join(suites)
+            result.cells |= run_tests(row, suites)
         result.ok = result.cells["failed"] == "0"
     except Failed as error:
         result.cells[step] = f"NO: {error}"
@@ -180,6 +187,11 @@ def _from_pyenv(version: str) -> Iterator[str]:
 
 def make_environment(row: Row, wheel: Path) -> None:
     """Make the environment, unless it is there, and install the wheel into it."""
+    if row.alone:
+        shutil.rmtree(row.folder, ignore_errors=True)
+        _run(interpreter(row.python), "-m", "venv", row.folder)
+        _run(row.bin / "python", "-m", "pip", "install", "--quiet", f"{wheel}[{','.join([*user_extras(), 'local'])}]")
+        return
     made = row.folder / ".made"
     recipe = sha256()
     for file in (row.lock or row.pins, HERE / "requirements.in", PROJECT / "pyproject.toml"):
@@ -299,6 +311,24 @@ def run_tests(row: Row, suites: list[str]) -> dict[str, str]:
     }
 
 
+def run_example(row: Row) -> dict[str, str]:
+    """Let Airflow list the provider, and run the example DAG to its end, by the commands that a user has.
+
+    :raises Failed: a command failed, or the provider is not listed.
+    """
+    os.environ["AIRFLOW_BEDROCK_LOCAL"] = f"{row.bin / 'airflow-bedrock'} local"
+    with tempfile.TemporaryDirectory() as folder, LocalBedrock(job_seconds=2, deployment_seconds=0.5) as local:
+        os.environ |= {**local.environment(), "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags")}
+        airflow, home = row.bin / "airflow", Path(folder)
+        _run(airflow, "db", "migrate", home=home)
+        if "airflow-bedrock" not in _run(airflow, "providers", "list", home=home):
+            raise Failed("`airflow providers list` does not have it")
+        conf = json.dumps({"services": 5, "test_records": 60})
+        _run(airflow, "dags", "test", "finetune_support_router", "--conf", conf, home=home)
+    steps = ("airflow providers list", "airflow dags test")
+    return {"tests": ", ".join(steps), "passed": str(len(steps)), "failed": "0", "skipped": "0"}
+
+
 def _versions(row: Row) -> str:
     names = ("apache-airflow", "apache-airflow-providers-amazon", "boto3")
     program = f"from importlib.metadata import version; print(*map(version, {names}), sep=', ')"
@@ -335,8 +365,12 @@ def _run(*command: object, home: Path | None = None) -> str:
 
     :raises Failed: it did not exit 0.
     """
-    environment = os.environ | ({"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"} if home else {})
-    ran = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, check=False)
+    environment = dict(os.environ)
+    if home:  # what is installed is tried: this checkout is neither the place nor on the path
+        environment |= {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        environment.pop("PYTHONPATH", None)
+    parts = [str(part) for part in command]
+    ran = subprocess.run(parts, env=environment, cwd=home, capture_output=True, text=True, check=False)
     if ran.returncode:
         lines = (ran.stderr.strip() or ran.stdout.strip()).splitlines()
         raise Failed(" ".join(lines[-3:]))

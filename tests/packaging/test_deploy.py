@@ -183,8 +183,8 @@ def test_helm_installs_the_image_that_compose_builds() -> None:
     compose = yaml.safe_load((DEPLOY.parent / "docker-compose.yaml").read_text())
     assert compose["x-airflow-common"]["image"] == f"airflow-bedrock:{values['defaultAirflowTag']}"
     assert values["defaultAirflowTag"].startswith(f"{values['airflowVersion']}-")
-    for component in ("workers", "triggerer"):
-        assert "eks.amazonaws.com/role-arn" in values[component]["serviceAccount"]["annotations"]
+    for component in (values["workers"]["celery"], values["triggerer"]):
+        assert "eks.amazonaws.com/role-arn" in component["serviceAccount"]["annotations"]
 
 
 def test_no_path_of_a_file_is_wrong() -> None:
