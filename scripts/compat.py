@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from unittest.mock import patch
 
 from airflow_bedrock.local.elsewhere import LocalBedrock
 from scripts.live.page import commit
@@ -316,8 +317,12 @@ def run_example(row: Row) -> dict[str, str]:
 
     :raises Failed: a command failed, or the provider is not listed.
     """
-    os.environ["AIRFLOW_BEDROCK_LOCAL"] = f"{row.bin / 'airflow-bedrock'} local"
-    with tempfile.TemporaryDirectory() as folder, LocalBedrock(job_seconds=2, deployment_seconds=0.5) as local:
+    command = f"{row.bin / 'airflow-bedrock'} local"
+    with (
+        patch.dict(os.environ, AIRFLOW_BEDROCK_LOCAL=command),
+        tempfile.TemporaryDirectory() as folder,
+        LocalBedrock(job_seconds=2, deployment_seconds=0.5) as local,
+    ):
         os.environ |= {**local.environment(), "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags")}
         airflow, home = row.bin / "airflow", Path(folder)
         _run(airflow, "db", "migrate", home=home)
