@@ -94,7 +94,7 @@ def test_a_few_years(local: LocalBedrock) -> None:
     assert tasks["retire"] == "success"
     assert deployments(local) == {LINE: second.model_arn}
 
-    state, tasks = run("retrain_support_router", period="2008", **conf)
+    state, tasks = run("retrain_support_router", period="2007", **conf)
     assert (state, jobs(local), tasks["customize"]) == ("success", paid, "skipped")
 
     state, _ = run("rollback_model", line=LINE)
