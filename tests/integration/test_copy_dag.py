@@ -1,0 +1,97 @@
+"""dags/copy_to_production.py, through Airflow's own ``dag.test()``, from one account of Local Bedrock to another."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockModelCopyOperator
+
+DAG = Path(__file__).parents[2] / "dags" / "copy_to_production.py"
+THEIRS = "210987654321"
+pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.2)
+
+
+@pytest.fixture(scope="module")
+def model(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterator[str]:
+    """A model in us-east-1 of one account, and a connection aws_production to another one."""
+    local = local_bedrock_module
+    turns = [{"role": role, "content": [{"text": text}]} for role, text in (("user", "objects?"), ("assistant", "s3"))]
+    line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns})
+    with closing(local.client("s3")) as s3, closing(local.client("bedrock")) as bedrock:
+        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=f"{line}\n".encode() * 20)
+        arn = bedrock.create_model_customization_job(
+            jobName="router",
+            customModelName="router",
+            roleArn=local.role_arn,
+            baseModelIdentifier="amazon.nova-micro-v1:0:128k",
+            trainingDataConfig={"s3Uri": f"s3://{local.bucket}/train.jsonl"},
+            outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
+            hyperParameters={},
+        )["jobArn"]
+        while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
+            pass
+    connection = json.loads(local.environment()["AIRFLOW_CONN_AWS_DEFAULT"])
+    extra = connection["extra"]
+    extra = {**(json.loads(extra) if isinstance(extra, str) else extra), "role_arn": f"arn:aws:iam::{THEIRS}:role/air"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_AWS_PRODUCTION", json.dumps({**connection, "extra": extra}))
+        yield job["outputModelArn"]
+
+
+def run(**conf: Any) -> tuple[str, dict[str, str]]:
+    """Run the DAG; return the state of its run and those of its tasks."""
+    spec = importlib.util.spec_from_file_location("copy_to_production", DAG)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for one in module.dag.tasks:
+        if hasattr(one, "waiter_delay"):
+            one.waiter_delay = 0.2  # seconds; on AWS a deployment takes minutes
+        one.retries = 0
+    found = module.dag.test(run_conf=conf)
+    return str(found.state), {one.task_id: str(one.state) for one in found.get_task_instances()}
+
+
+def test_a_model_serves_in_another_account(model: str, local_bedrock_module: LocalBedrock) -> None:
+    """Copied and deployed there, asked, and shared no longer; a run again makes no other copy."""
+    calls = local_bedrock_module.calls
+    for _ in range(2):
+        state, tasks = run(model_arn=model, target="production")
+        assert state == "success", tasks
+    created = calls.of("CreateModelCopyJob")
+    assert [(one.status, one.region) for one in created] == [(201, "us-west-2")]
+    assert created[0].parameters["modelKmsKeyId"] == "alias/bedrock-models"
+    deployed = calls.of("CreateCustomModelDeployment")
+    assert [one.parameters["modelArn"].split(":")[3:5] for one in deployed] == [["us-west-2", THEIRS]]
+    assert len(calls.of("Converse")) == 2
+    with closing(local_bedrock_module.client("ram")) as ram:
+        shares = ram.get_resource_shares(resourceOwner="SELF")["resourceShares"]
+    assert [one["status"] for one in shares] == ["DELETED"]
+
+
+@pytest.mark.parametrize("conf", [{"target": "production", "account": "111122223333"}])
+def test_an_account_that_is_not_on_the_list_is_refused(
+    model: str, local_bedrock_module: LocalBedrock, conf: dict[str, str]
+) -> None:
+    """In the task, whatever has asked for the run; nothing is shared, copied or deployed."""
+    before = len(local_bedrock_module.calls.of("CreateModelCopyJob"))
+    state, tasks = run(model_arn=model.replace("123456789012", conf["account"]), target=conf["target"])
+    assert (state, tasks["allowed"], tasks["copy"]) == ("failed", "failed", "upstream_failed")
+    assert len(local_bedrock_module.calls.of("CreateModelCopyJob")) == before
+
+
+def test_the_copy_is_templated_by_what_was_allowed() -> None:
+    """No parameter of the form goes past the task that checks it."""
+    assert {"source_model_arn", "source_aws_conn_id", "model_kms_key_id", "aws_conn_id", "region_name"} <= set(
+        BedrockModelCopyOperator.template_fields
+    )
+    assert "params.model_arn" not in DAG.read_text().replace('given["model_arn"]', "")

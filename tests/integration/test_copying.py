@@ -1,0 +1,101 @@
+"""Copies from account to account on Local Bedrock: shared, copied, and shared no longer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs import sharing, waiting
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockModelCopyOperator
+from tests.faults.paid import QUICK, World
+
+OURS, THEIRS = "123456789012", "210987654321"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def local(world: World, monkeypatch: pytest.MonkeyPatch) -> LocalBedrock:
+    """Lead the connection aws_default to the account of the model, aws_production to another one."""
+    environment = world.local.environment()
+    connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])
+    extra = connection["extra"]
+    extra = {**(json.loads(extra) if isinstance(extra, str) else extra), "role_arn": f"arn:aws:iam::{THEIRS}:role/air"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_PRODUCTION", json.dumps({**connection, "extra": extra}))
+    clock = SimpleNamespace(sleep=lambda seconds: world.pass_time(), monotonic=time.monotonic)
+    monkeypatch.setattr(waiting, "time", clock)
+    return world.local
+
+
+def copy(context: Any, **arguments: Any) -> Any:
+    """Run a task that copies the model to production."""
+    given = {"source_aws_conn_id": "aws_default", "aws_conn_id": "aws_production", "region_name": "us-west-2"}
+    operator = BedrockModelCopyOperator(
+        task_id="copy", target_model_name="router", botocore_config=QUICK, **{**given, **arguments}
+    )
+    with closing(operator.hook.conn):
+        return operator.execute(context)
+
+
+def shares(local: LocalBedrock) -> list[tuple[str, str]]:
+    """The resource shares of the model's account: name and status."""
+    with closing(local.client("ram")) as ram:
+        return [(one["name"], one["status"]) for one in ram.get_resource_shares(resourceOwner="SELF")["resourceShares"]]
+
+
+def context(run: str, pushed: dict[str, Any]) -> Any:
+    """What a task of the run is given."""
+    ids = {"dag_id": "dag", "task_id": "copy", "run_id": run, "map_index": -1, "max_tries": 0, "try_number": 1}
+    ti = SimpleNamespace(**ids, xcom_push=lambda key, value: pushed.update({key: value}))
+    return {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
+
+
+def test_a_model_goes_to_another_account(world: World, local: LocalBedrock) -> None:
+    """It is shared for as long as it takes, and encrypted there by the key that was asked for."""
+    pushed: dict[str, Any] = {}
+    key = f"arn:aws:kms:us-west-2:{THEIRS}:key/12345678-1234-1234-1234-123456789012"
+    arn = copy(context("a", pushed), source_model_arn=world.models[0], model_kms_key_id=key)
+    assert arn.startswith(f"arn:aws:bedrock:us-west-2:{THEIRS}:custom-model/")
+    assert pushed["result"]["custom_model_arn"] == arn
+    assert pushed["result"]["source_model_arn"] == world.models[0]
+    [(name, status)] = shares(local)
+    assert name.startswith("copy-router-")
+    assert status == "DELETED"
+    with closing(local.client("bedrock", "us-west-2")) as ours:
+        assert ours.list_custom_models(nameContains="router")["modelSummaries"] == [], "it is in the other account"
+
+
+def test_what_is_not_shared_is_not_copied(world: World, local: LocalBedrock) -> None:
+    """No model is found; nothing was made."""
+    with pytest.raises(BedrockFatalError, match=r"refused the request for copy job.*nothing was created or spent"):
+        copy(context("b", {}), source_model_arn=world.models[0], source_aws_conn_id=None)
+
+
+def test_a_copy_within_the_account_is_not_shared(world: World, local: LocalBedrock) -> None:
+    """The author has taken one connection for two."""
+    with pytest.raises(BedrockFatalError, match="leads to the very account"):
+        copy(context("c", {}), source_model_arn=world.models[0], aws_conn_id="aws_default")
+
+
+def test_a_share_that_is_refused_makes_no_copy(
+    world: World, local: LocalBedrock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what was tried, and that nothing was made."""
+    monkeypatch.setattr(sharing, "_associations", lambda *_: [{"status": "FAILED", "statusMessage": "no organization"}])
+    with pytest.raises(BedrockError, match=r"Sharing model .* failed: no organization.* No copy was made"):
+        copy(context("d", {}), source_model_arn=world.models[1])
