@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_bedrock import configuration, jobs, triggers
+from airflow_bedrock import __version__, configuration, jobs, triggers
 from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.identity import identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.model_rules import life_warning
+from airflow_bedrock.customization.tags import MAX_USER_TAGS, automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, given, member, named, real, whole
@@ -52,6 +53,8 @@ _DEPLOYMENT = member(
 
 def _tags(value: Any) -> Any:
     """Return the tags as the service takes them."""
+    if isinstance(value, Mapping) and len(value) > MAX_USER_TAGS:
+        raise ValueError(f"must be at most {MAX_USER_TAGS}, since the service takes 50")
     return _TAGS([{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None)
 
 
@@ -91,6 +94,8 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
     :param description: a text for people. (templated)
     :param tags: tags of the deployment: key → value. (templated)
+    :param tag_resources: tag it with DAG, run, task, map index and package version too, by which
+        :class:`~airflow_bedrock.operators.BedrockRetireModelsOperator` knows it. (default: True)
     :param replace_model: give a deployment of that name which serves another model this one: its ARN stays, and the
         former model answers until then. Waits in a worker. (default: fail)
     :param wait_for_completion: wait until it is Active; with False, return as soon as it is being created, and do not
@@ -119,6 +124,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         deployment_name: str,
         description: str | None = None,
         tags: Mapping[str, str] | None = None,
+        tag_resources: bool = True,
         replace_model: bool = False,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -131,6 +137,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         self.deployment_name = deployment_name
         self.description = description
         self.tags = tags
+        self.tag_resources = tag_resources
         self.replace_model = replace_model
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
@@ -173,13 +180,14 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         return self._finish(jobs.waiting.job_of_event(self._service, event, configuration.no_response_timeout()))
 
     def _submission(self, context: Context, tags: list[TagTypeDef] | None) -> jobs.submission.Submission:
+        asker, named = asker_of(context), {"name": self.deployment_name}  # which is part of what is asked for
+        all_tags = with_tags(tags or [], automatic_tags(asker, __version__) if self.tag_resources else {})
         request = {
             "modelDeploymentName": self.deployment_name,
             "modelArn": self.model_arn,
             **({"description": self.description} if self.description else {}),
-            **({"tags": tags} if tags else {}),
+            **({"tags": all_tags} if all_tags else {}),
         }
-        asker, named = asker_of(context), {"name": self.deployment_name}  # which is part of what is asked for
         return jobs.submission.Submission(
             service=self._service,
             request=request,

@@ -15,8 +15,11 @@ from botocore.stub import ANY, Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_bedrock import __version__, configuration
 from airflow_bedrock.compat import TaskDeferred
+from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.operators import deployment as operators
@@ -31,6 +34,7 @@ updates = pytest.mark.skipif(bool(missing_in_botocore("UpdateCustomModelDeployme
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 OTHER_MODEL = MODEL.replace("abcdefghijkl", "mnopqrstuvwx")
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/abcdefghijkl"
+ASKER = Asker(dag_id="dag", task_id="deploy", run_id="run", environment=configuration.environment())
 GET, CREATE, UPDATE, DELETE = (f"{verb}_custom_model_deployment" for verb in ("get", "create", "update", "delete"))
 
 
@@ -96,13 +100,16 @@ def delete(stubbed: Any, **kwargs: Any) -> Stubbed:
 
 
 def test_create_and_wait(stubbed: Any) -> None:
-    """Where there is no such deployment it is created, and waited for through a fault that passes."""
+    """Where there is no such deployment it is created, with the tags of its task, and waited for through a fault."""
     task = deploy(stubbed, description="for the router", tags={"team": "a"})
     expected = {
         "modelDeploymentName": "router",
         "modelArn": MODEL,
         "description": "for the router",
-        "tags": [{"key": "team", "value": "a"}],
+        "tags": [
+            {"key": "team", "value": "a"},
+            *({"key": key, "value": value} for key, value in automatic_tags(ASKER, __version__).items()),
+        ],
         "clientRequestToken": ANY,
     }
     task.refuse(GET, "ResourceNotFoundException", status=404)
@@ -378,6 +385,7 @@ def test_delete_not_in_time(stubbed: Any) -> None:
         ({"description": 5}, "description must be text of at most 2048 characters.*; got 5"),
         ({"tags": [{"key": "team", "value": "a"}]}, "tags must be a mapping of keys to values.*; got a list"),
         ({"tags": {"cost": 5}}, "tags must be a mapping of keys to values.*; got a dict"),
+        ({"tags": {f"key{number}": "a" for number in range(41)}}, "tags must be at most 40"),
         ({"waiter_delay": 0, "deferrable": True}, "waiter_delay must be a number, more than 0; got 0"),
         ({"waiter_delay": "30"}, "waiter_delay must be a number, more than 0; got '30'"),
         ({"waiter_max_attempts": 0}, "waiter_max_attempts must be a whole number, 1 or more; got 0"),
