@@ -15,6 +15,7 @@ from airflow_bedrock import __version__
 
 _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 _COMMANDS = {
+    "approve": ("airflow_bedrock.registry.approve", "approve a promotion that a gate asks about, before Airflow 3.1"),
     "check": ("airflow_bedrock.datasets.command", "check training data for a base model before a job is paid for"),
     "estimate": ("airflow_bedrock.datasets.estimate_command", "estimate what a customization job will cost"),
     "prepare": (

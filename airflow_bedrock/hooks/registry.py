@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.providers.amazon.aws.hooks.sts import StsHook
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
@@ -17,10 +18,11 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook, BedrockRuntimeHook
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.registry.approval import Approvals
 from airflow_bedrock.registry.promotion import Promoter
 from airflow_bedrock.registry.register import ModelVersion, Register
 from airflow_bedrock.registry.retirement import Plan, Retirer
-from airflow_bedrock.registry.serving import Deployments
+from airflow_bedrock.registry.serving import Deployments, explained
 from airflow_bedrock.registry.store import RegisterStore
 
 if TYPE_CHECKING:
@@ -41,9 +43,10 @@ class BedrockModelRegistryHook(BedrockHook):
         self, *args: Any, registry_uri: str | None = None, kms_key_id: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._store = RegisterStore(
-            registry_uri or configuration.registry_uri(), lambda: self._beside(S3Hook).conn, kms_key_id
-        )
+        uri = registry_uri or configuration.registry_uri()
+        self._store = RegisterStore(uri, self._s3, kms_key_id)
+        self.approvals = Approvals(uri, self._s3, kms_key_id)
+        """The questions to persons about promotions, on an Airflow that cannot ask itself."""
 
     def names(self) -> list[str]:
         """Return the names of all lines of models, sorted."""
@@ -56,6 +59,15 @@ class BedrockModelRegistryHook(BedrockHook):
     def serving(self, register: Register) -> str | None:
         """Return the ARN of the model that the line's deployment serves by now; None where there is none."""
         return self._deployments(delay=0, max_polls=1).serving(register)
+
+    def caller(self) -> str:
+        """Return the ARN of the AWS caller.
+
+        :raises BedrockError: AWS does not take the credentials, or does not answer.
+        """
+        with explained("ask who the caller is"):
+            arn: str = self._beside(StsHook).conn.get_caller_identity()["Arn"]
+        return arn
 
     def promote(
         self,
@@ -142,6 +154,9 @@ class BedrockModelRegistryHook(BedrockHook):
                 name,
                 error,
             )
+
+    def _s3(self) -> Any:
+        return self._beside(S3Hook).conn
 
     def _beside(self, hook_class: type[Any]) -> Any:
         """Return a hook for another service over the same connection."""

@@ -22,7 +22,6 @@ from airflow_bedrock.shapes import UnknownOperationError, input_shape
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from mypy_boto3_bedrock.type_defs import TagTypeDef
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
@@ -179,7 +178,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         """Take up the trigger's event."""
         return self._finish(jobs.waiting.job_of_event(self._service, event, configuration.no_response_timeout()))
 
-    def _submission(self, context: Context, tags: list[TagTypeDef] | None) -> jobs.submission.Submission:
+    def _submission(self, context: Context, tags: list[Mapping[str, str]] | None) -> jobs.submission.Submission:
         asker, named = asker_of(context), {"name": self.deployment_name}  # which is part of what is asked for
         all_tags = with_tags(tags or [], automatic_tags(asker, __version__) if self.tag_resources else {})
         request = {

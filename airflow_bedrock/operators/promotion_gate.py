@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, named, optional, real, rendered, text
+from airflow_bedrock.operators.arguments import Rule, given, named, optional, real, rendered, text
 from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri
 
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.registry.approval import Question
     from airflow_bedrock.registry.gate import PromotionRule
 
 APPROVE, REJECT = "Approve", "Reject"
+_LOOK_EACH = timedelta(minutes=1)
 
 
 def _approvers(value: Any) -> list[dict[str, str]]:
@@ -50,6 +54,7 @@ _RULES: Mapping[str, Rule] = {
     "approvers": _approvers,
     "approval_timeout": real(0, between=True),
     "on_timeout": _decision,
+    "registry_uri": given(REGISTRY_RULES["registry_uri"]),
 }
 
 
@@ -60,8 +65,8 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
     known. A challenger that does not pass is no error: the task is skipped, and what follows with it.
 
     With ``ask_approval``, Airflow asks a person (3.1 and later: Required Actions in the UI, with the report's figures);
-    who is not among ``approvers`` cannot answer, and nobody in time is ``on_timeout``. On Airflow before 3.1 such a
-    gate fails when the DAG is parsed.
+    who is not among ``approvers`` cannot answer, and nobody in time is ``on_timeout``. On Airflow before 3.1 the task
+    waits in the triggerer for ``airflow-bedrock approve``, and looks for the answer each minute.
 
     Returns (XCom) a mapping: ``approved_by``, the person's name or None, and ``report_uri``.
 
@@ -76,10 +81,13 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
     :param base_model_id: the candidate's base model; needed for ``max_cost``. (templated)
     :param ask_approval: ask a person after the rule.
     :param approvers: who may answer: ids of Airflow's users, or mappings with ``id`` and ``name``; empty for all who
-        may edit the DAG's runs. (templated)
+        may edit the DAG's runs. Before 3.1: ARNs of AWS callers or names of IAM users; empty for all who may write
+        answers below the registry. (templated)
     :param approval_timeout: seconds to wait for an answer.
     :param on_timeout: ``Reject`` or ``Approve``, where nobody has answered in time.
     :param notifiers: Airflow notifiers that are called when the question is asked.
+    :param registry_uri: the S3 prefix of the registry, where question and answer are kept before Airflow 3.1.
+        (templated; default: ``[bedrock] registry_uri``)
     :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
@@ -95,6 +103,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         "max_cost",
         "base_model_id",
         "approvers",
+        "registry_uri",
     )
 
     def __init__(
@@ -112,6 +121,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         approval_timeout: float = 3 * 24 * 60 * 60,
         on_timeout: str = REJECT,
         notifiers: Sequence[Any] = (),
+        registry_uri: str | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -128,12 +138,8 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         self.approval_timeout = approval_timeout
         self.on_timeout = on_timeout
         self.notifiers = notifiers
+        self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
         self._arguments(_RULES, _conflicts).check_literals()
-        if ask_approval and not can_ask():
-            raise ValueError(
-                f"Task {self.task_id} cannot ask a person: that needs Airflow 3.1 or later. Set ask_approval=False, or "
-                "upgrade Airflow."
-            )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Apply the rule, and ask the person if wanted.
@@ -146,9 +152,15 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         if reasons := self._rule(given).reasons_against(report, lambda *tokens: self._cost(given, *tokens)):
             raise AirflowSkipException(f"The candidate is not promoted: {'; '.join(reasons)}")
         self.log.info("The candidate passes: %s", report.get("reason"))
-        if self.ask_approval:
+        if self.ask_approval and can_ask():
             self._ask(context, given, report)  # which ends this try; execute_complete goes on
+        elif self.ask_approval:
+            return self._passed(self._approver(context, given, report))
         return self._passed(None)
+
+    def look_again(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Begin again where nobody had answered: a report that has changed meanwhile is another question."""
+        return self.execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Take up the person's answer; whatever is not an approval by one who may give it is none.
@@ -216,6 +228,48 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
             response_timeout=timedelta(seconds=given["approval_timeout"]),
             notifiers=list(self.notifiers),
         ).execute(context)
+
+    def _approver(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> str | None:
+        """Return who has approved by the command; None where the time limit did. Defer while there is no answer.
+
+        :raises AirflowSkipException: the promotion was rejected.
+        """
+        from airflow_bedrock.hooks import BedrockModelRegistryHook
+
+        uri = given["registry_uri"]
+        approvals = BedrockModelRegistryHook(**self._hook_parameters, registry_uri=uri).approvals
+        question = self._question(context, given, report)
+        if (asked := approvals.question(question.id)) is None:
+            asked = approvals.ask(question)
+            self.log.info("Waiting until %s for: airflow-bedrock approve %s --registry %s", asked.until, asked.id, uri)
+            for notifier in self.notifiers:
+                notifier(context)
+        answer, left = approvals.answered(asked), asked.until - datetime.now(UTC)
+        if answer is None and left > timedelta(0):
+            from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+
+            self.defer(trigger=TimeDeltaTrigger(min(left, _LOOK_EACH)), method_name=self.look_again.__name__)
+        if not (answer.approved if answer else given["on_timeout"] == APPROVE):
+            raise AirflowSkipException(
+                f"The candidate is not promoted: {answer.by if answer else 'the time limit'} rejected it"
+            )
+        return answer.by if answer else None
+
+    def _question(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> Question:
+        from airflow_bedrock.operators.job_request import asker_of
+        from airflow_bedrock.registry.approval import Question
+        from airflow_bedrock.registry.gate import figures
+
+        ti: Any = context["ti"]
+        ask = f"{asker_of(context).asking} {json.dumps(report, sort_keys=True)}"
+        return Question(
+            id=hashlib.sha256(ask.encode()).hexdigest()[:12],
+            asked_by=f"{ti.dag_id}.{ti.task_id} in run {ti.run_id}",
+            report_uri=self.report_uri,
+            body=figures(report),
+            until=datetime.now(UTC) + timedelta(seconds=given["approval_timeout"]),
+            approvers=tuple(user["id"] for user in given["approvers"]),
+        )
 
 
 def can_ask() -> bool:

@@ -1,0 +1,128 @@
+"""Questions to a person about a promotion, and their answers, below the registry: for an Airflow that cannot ask.
+
+A question is an object that the gate writes; its answer is another one, which ``airflow-bedrock approve`` writes, once.
+A caller who may write answers may approve: an IAM policy says who (docs/retraining.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.json_store import ConflictError, JsonStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# What is not said is never in time.
+_PAST, _FUTURE = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a person is asked.
+
+    :param id: what it is known by: one ask of one task about one report.
+    :param asked_by: the gate's task instance.
+    :param report_uri: of the evaluation.
+    :param body: the report's figures, as Markdown.
+    :param until: an answer after this moment does not count.
+    :param approvers: who may answer: ARNs of AWS callers, or names of IAM users; empty for all who may write answers.
+    """
+
+    id: str
+    asked_by: str = ""
+    report_uri: str = ""
+    body: str = ""
+    until: datetime = _PAST
+    approvers: tuple[str, ...] = ()
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person said.
+
+    :param by: the ARN of the AWS caller.
+    :param at: when, by the caller's clock.
+    """
+
+    approved: bool = False
+    by: str = ""
+    at: datetime = _FUTURE
+
+
+def may_answer(arn: str, approvers: Collection[str]) -> bool:
+    """Whether an AWS caller is among the approvers, or all may answer.
+
+    An approver is an ARN, the name of an IAM user, or the ARN of an assumed role without the name of its session, which
+    each caller chooses.
+    """
+    user = re.fullmatch(r"arn:[^:]+:iam::\d+:user/(?:.*/)?([^/]+)", arn)
+    role = re.fullmatch(r"(arn:[^:]+:sts::\d+:assumed-role/[^/]+)/[^/]+", arn)
+    names = {arn, *(found[1] for found in (user, role) if found)}
+    return not approvers or not names.isdisjoint(approvers)
+
+
+class Approvals:
+    """The questions below a registry, and their answers.
+
+    :param registry_uri: the registry's prefix.
+    """
+
+    def __init__(self, registry_uri: str, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
+        at, more = registry_uri.rstrip("/"), ("registry_uri",)
+        self._questions = JsonStore(
+            Question, "question", lambda name: Question(id=name), *more, f"{at}/questions", s3, kms_key_id
+        )
+        self._answers = JsonStore(Answer, "answer", lambda name: Answer(), *more, f"{at}/answers", s3, kms_key_id)
+
+    def open(self) -> list[Question]:
+        """Return the questions without an answer."""
+        asked = sorted(set(self._questions.names()) - set(self._answers.names()))
+        return [self._questions.read(name)[0] for name in asked]
+
+    def question(self, identifier: str) -> Question | None:
+        """Return the question; None where there is none."""
+        question, etag = self._questions.read(identifier)
+        return question if etag else None
+
+    def ask(self, question: Question) -> Question:
+        """Write the question unless it is there; return what is there."""
+        try:
+            self._questions.put(question.id, question, None)
+        except ConflictError:
+            return self._questions.read(question.id)[0]
+        return question
+
+    def answer(self, question: Question, answer: Answer) -> None:
+        """Write the answer.
+
+        :raises BedrockFatalError: it is too late, the caller may not answer, or another one has answered.
+        """
+        if not _in_time(question, answer):
+            raise BedrockFatalError(
+                f"The time to answer {question.id} ended at {question.until:%Y-%m-%d %H:%M} UTC. Clear the gate's task "
+                "to ask again."
+            )
+        if not may_answer(answer.by, question.approvers):
+            raise BedrockFatalError(
+                f"{answer.by} may not answer {question.id}: ask one of {', '.join(question.approvers)}. Nothing was "
+                "changed."
+            )
+        try:
+            self._answers.put(question.id, answer, None)
+        except ConflictError as error:
+            raise BedrockFatalError(f"{question.id} has an answer already. Nothing was changed.") from error
+
+    def answered(self, question: Question) -> Answer | None:
+        """Return the answer that counts: given in time, by one who may."""
+        answer, etag = self._answers.read(question.id)
+        counts = etag and _in_time(question, answer) and may_answer(answer.by, question.approvers)
+        return answer if counts else None
+
+
+def _in_time(question: Question, answer: Answer) -> bool:
+    return answer.at <= question.until
