@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry import register as registers
 from airflow_bedrock.registry.register import ModelVersion, NotPromotedError, Register
@@ -47,8 +49,7 @@ class Promoter:
         """
         register, etag = self._read(name)
         if register.promotion is None and register.champion and register.champion.model_arn == version.model_arn:
-            self._settle(register)
-            return register
+            return self._settle(register)
         try:
             intent = registers.proposed(register, version, self.now(), lease=self.lease)
         except NotPromotedError:
@@ -106,9 +107,13 @@ class Promoter:
             left = f"The champion {champion.model_arn} serves."
         return BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {why} {left}")
 
-    def _settle(self, register: Register) -> None:
-        """Let the model serve that the register says is to serve, even where that changes meanwhile."""
+    def _settle(self, register: Register) -> Register:
+        """Let the model serve that the register says is to serve, even where that changes meanwhile; return it."""
         while (due := self.deployments.due(register)) and due != self.deployments.serving(register):
             log.warning("%s is to serve as %s: putting it behind its deployment", due, register.name)
-            self.deployments.put(register, due)
-            register, _ = self.store.read(register.name)
+            deployment_arn = self.deployments.put(register, due)
+            register, etag = self.store.read(register.name)
+            if register.deployment_arn != deployment_arn and due == self.deployments.due(register):
+                register = msgspec.structs.replace(register, deployment_arn=deployment_arn)  # it had been deleted
+                self.store.write(register, etag)
+        return register

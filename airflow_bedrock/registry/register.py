@@ -224,11 +224,19 @@ def _reason_against(register: Register, version: ModelVersion) -> str | None:
         return "it was rolled back, or failed its smoke test, before"
     if version.model_arn in register.retired:
         return "it was retired, so it is deleted or about to be"
-    champion = register.champion
-    if version.period is None or champion is None or champion.period is None:
+    latest = _latest_period(register)
+    if version.period is None or latest is None:
         return None
-    if start_of(version.period) < start_of(champion.period):
-        return f"its period {version.period} is older than the champion's, {champion.period}"
+    if start_of(version.period) < start_of(latest):
+        return f"its period {version.period} is older than the champion's, {latest}"
+    return None
+
+
+def _latest_period(register: Register) -> str | None:
+    """Return the champion's period; of one that was deployed by hand, that of the champion before it."""
+    for version in (register.champion, *register.previous):
+        if version and version.promoted_by != BY_HAND and version.model_arn not in register.rejected:
+            return version.period
     return None
 
 

@@ -42,9 +42,7 @@ class Deployments:
 
     def serving(self, register: Register) -> str | None:
         """Return the ARN of the model that callers of the line reach; None where there is no deployment yet."""
-        identifier = register.deployment_arn or (register.name if self.in_place else None)
-        found = self._settled(identifier) if identifier else None
-        return getattr(found, "model", None)
+        return getattr(self._of_line(register), "model", None)
 
     def due(self, register: Register) -> str | None:
         """Return the ARN of the model that is to serve, by the register; None where there is none yet."""
@@ -59,20 +57,13 @@ class Deployments:
         :raises BedrockError: it does not serve in time, or a fault that may pass came between.
         """
         name = register.name if self.in_place else name_for(register.name, model_arn)
-        identifier = (register.deployment_arn if self.in_place else None) or name
-        found = self._settled(identifier)
+        found = self._of_line(register) if self.in_place else self._settled(name)
+        identifier = found.arn if found else name
         if found is None:
             with explained(f"deploy {model_arn} as {name}"):
-                identifier = (
-                    self.service.create(
-                        {
-                            "modelDeploymentName": name,
-                            "modelArn": model_arn,
-                            "clientRequestToken": _token(name, model_arn),
-                        }
-                    )
-                    or name
-                )
+                # With a clientRequestToken by botocore, new each time: the service ignores one that it has seen, also
+                # where a deployment is made again that was deleted. The name keeps two from being made.
+                identifier = self.service.create({"modelDeploymentName": name, "modelArn": model_arn}) or name
         elif getattr(found, "model", None) != model_arn:
             with explained(f"let deployment {found.arn} serve {model_arn}"):
                 self.service.update(found.arn, {"modelArn": model_arn})
@@ -92,6 +83,13 @@ class Deployments:
         if found is not None and getattr(found, "model", None) == model_arn:
             with explained(f"delete deployment {found.arn}"):
                 self.service.delete(found.arn)
+
+    def _of_line(self, register: Register) -> Seen | None:
+        """Return the line's deployment; by its name, where the one in the register was deleted by hand."""
+        for identifier in (register.deployment_arn, register.name if self.in_place else None):
+            if identifier and (found := self._settled(identifier)):
+                return found
+        return None
 
     def _settled(self, identifier: str) -> Seen | None:
         """Return the deployment when it is neither being made nor updated; None where there is none."""
@@ -118,8 +116,4 @@ def explained(doing: str) -> Iterator[None]:
 
 def name_for(name: str, model_arn: str) -> str:
     """Return the name of a model's own deployment, where the model behind one cannot be changed."""
-    return f"{name[:54]}-{_token(name, model_arn)[:8]}"
-
-
-def _token(name: str, model_arn: str) -> str:
-    return hashlib.sha256(f"{name} {model_arn}".encode()).hexdigest()[:32]
+    return f"{name[:54]}-{hashlib.sha256(f'{name} {model_arn}'.encode()).hexdigest()[:8]}"

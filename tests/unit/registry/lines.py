@@ -39,6 +39,7 @@ class Line:
     def __init__(self, *, in_place: bool) -> None:
         self.world = World(in_place=in_place)
         self.minutes = count()
+        self.folder = "registry"
 
     def now(self) -> datetime:
         return START + timedelta(minutes=next(self.minutes))
@@ -79,7 +80,7 @@ class Line:
 
     @property
     def register(self) -> Register:
-        return msgspec.json.decode(self.world.objects[f"registry/{NAME}.json"][1], type=Register)
+        return msgspec.json.decode(self.world.objects[f"{self.folder}/{NAME}.json"][1], type=Register)
 
     @property
     def serving(self) -> str:
@@ -88,7 +89,7 @@ class Line:
 
     def _store(self) -> RegisterStore:
         world: Any = self.world
-        return RegisterStore("s3://bucket/registry", lambda: world)
+        return RegisterStore(f"s3://bucket/{self.folder}", lambda: world)
 
     def deployments(self) -> Deployments:
         return Deployments(self.world.service(), delay=0, max_polls=3)

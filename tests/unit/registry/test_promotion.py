@@ -113,6 +113,82 @@ def test_what_a_person_has_deployed_by_hand_is_the_champion() -> None:
     assert [one.model_arn for one in line.register.previous] == ["by hand", "m1"]
 
 
+def test_what_was_deployed_by_hand_lets_no_older_model_in() -> None:
+    """Its period is unknown; that of the champion before it counts."""
+    line = Line(in_place=True)
+    line.promote("m4", 4)
+    line.world.deployments[NAME]["modelArn"] = "by hand"
+    with pytest.raises(NotPromotedError, match="older than the champion's, 2004"):
+        line.promote("m3", 3)
+    assert line.serving == "by hand"
+    line.promote("m5", 5)
+    assert line.serving == "m5"
+
+
+def test_a_deployment_that_was_deleted_by_hand_is_made_again(line: Line) -> None:
+    """By the champion's own promotion, by the next one, and by a rollback."""
+    line.promote("m1", 1)
+    line.world.deployments.clear()
+    found = line.promote("m1", 1)
+    assert line.world.model_of(str(found.deployment_arn)) == line.serving == "m1"
+    line.world.deployments.clear()
+    line.promote("m2", 2)
+    assert line.serving == "m2"
+    line.world.deployments.clear()
+    line.promoter().roll_back(NAME, "ann")
+    assert line.serving == "m1"
+
+
+def test_a_champion_that_was_deleted_is_replaced_and_is_nothing_to_roll_back_to(line: Line) -> None:
+    """The rollback fails and says so; what serves goes on serving, and the next promotion is not in its way."""
+    line.promote("m1", 1)
+    line.world.deployments.clear()
+    del line.world.models["m1"]
+    line.promote("m2", 2)
+    with pytest.raises(BedrockFatalError, match="ResourceNotFound"):
+        line.promoter().roll_back(NAME, "ann")
+    assert line.serving == "m2"
+    line.promote("m3", 3)
+    assert line.serving == "m3"
+
+
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by pointer"])
+def test_a_promotion_beyond_its_lease_gives_way_to_another_at_any_call(in_place: bool) -> None:
+    """It was thought dead, and wakes up after the other one has ended, or is killed then: that one's model serves."""
+    for number in range(1, 1 + calls_of_a_promotion(in_place=in_place, model="m2")):
+        for killed_then in (False, True):
+            line = Line(in_place=in_place)
+            line.promote("m1", 1)
+
+            def overtaken(line: Line = line, killed_then: bool = killed_then) -> None:
+                line.minutes = count(next(line.minutes) + 120)
+                line.promote("m3", 3, run="another")
+                if killed_then:
+                    raise Killed
+
+            line.world.changed = lambda line=line: assert_one_serves(line)  # type: ignore[misc]  # the line of this round
+            line.world.before[line.world.calls + number] = overtaken
+            for _ in range(2):  # and its retry
+                with suppress(BedrockError, NotPromotedError, Killed):
+                    line.promote("m2", 2)
+            assert (line.serving, line.register.promotion) == ("m3", None), (number, killed_then)
+
+
+def test_two_registries_with_a_line_of_one_name() -> None:
+    """Each takes the other's promotions for changes by hand: one model serves, and neither lets an older one in."""
+    line = Line(in_place=True)
+    line.promote("m2", 2)
+    other = Line(in_place=True)
+    other.world, other.minutes, other.folder = line.world, line.minutes, "other"
+    other.promote("n3", 3)
+    with pytest.raises(NotPromotedError):
+        line.promote("m1", 1)
+    assert (line.serving, len(line.world.deployments)) == ("n3", 1)
+    line.promote("m4", 4)
+    other.retire()
+    assert (line.serving, other.serving) == ("m4", "m4")
+
+
 def test_a_rollback_lets_the_earlier_model_serve_and_rejects_the_later(line: Line) -> None:
     """A retrain of the same period may be promoted; the model that was rolled back may not."""
     line.promote("m1", 1)

@@ -38,6 +38,7 @@ class World:
         self.models: dict[str, dict[str, Any]] = {}
         self.throughputs: dict[str, dict[str, Any]] = {}
         self.tags: dict[str, dict[str, str]] = {}
+        self.tokens: set[str] = set()
         self.calls = 0
         self.before: dict[int, Callable[[], None]] = {}
         self.after: dict[int, Callable[[], None]] = {}
@@ -96,6 +97,9 @@ class World:
         with self._call():
             name = request["modelDeploymentName"]
             self._model(request["modelArn"], "CreateCustomModelDeployment")
+            if (token := request.get("clientRequestToken")) in self.tokens:
+                return {}  # as the service does, whatever became of what it made then
+            self.tokens |= {token} if token else set()
             if name in self.deployments:
                 raise refused("ConflictException", "CreateCustomModelDeployment")
             arn = f"arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/{next(self._etags):012}"
