@@ -1,0 +1,167 @@
+"""Retrain when the data has changed, not when the clock strikes: each content that has settled trains one model, once.
+
+S3 tells EventBridge of each object, EventBridge an SQS queue, and a watcher of an asset the scheduler. Without a queue
+(the environment variable BEDROCK_NEW_DATA_QUEUE), and on an Airflow without watchers, the DAG reads the folder itself
+every quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Asset, Param, task
+
+from airflow_bedrock.operators import BedrockDatasetPreparationOperator, BedrockModelCustomizationOperator
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+
+BUCKET = "{{ var.value.bedrock_bucket }}"
+DATA = "new-data/"  # people and programs write here
+STATE = "retrain-on-new-data/"  # and this DAG here
+NEW_DATA = Asset("support-router-data")
+SCHEDULE: Any = timedelta(minutes=15)
+
+if QUEUE := os.environ.get("BEDROCK_NEW_DATA_QUEUE"):  # its URL; a watcher takes no template
+    from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
+    from airflow.sdk import AssetWatcher
+
+    # A message stays in the queue until a run has taken it: one that a killed triggerer had received comes again.
+    watching = SqsSensorTrigger(
+        QUEUE, max_messages=10, visibility_timeout=300, waiter_delay=20, delete_message_on_reception=False
+    )
+    NEW_DATA = Asset("support-router-data", watchers=[AssetWatcher(name="new-data", trigger=watching)])
+    SCHEDULE = [NEW_DATA]
+
+
+def content(bucket: str) -> str:
+    """Return a digest of what lies in the folder: the same objects give the same one, whenever they were written."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    pages = S3Hook().conn.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=DATA)
+    objects = sorted((one["Key"], one["ETag"]) for page in pages for one in page.get("Contents", ()) if one["Size"])
+    return hashlib.sha256(json.dumps(objects).encode()).hexdigest()[:16] if objects else ""
+
+
+with DAG(
+    dag_id="retrain_on_new_data",
+    description="Retrain the support router when its data has changed and then been left alone for a while.",
+    schedule=SCHEDULE,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    tags=["bedrock", "fine-tuning", "example"],
+    params={
+        "window": Param(
+            15.0,
+            type="number",
+            exclusiveMinimum=0,
+            title="Minutes without a change",
+            description_md="after which the data counts as settled",
+        ),
+        "base_model": Param("amazon.nova-micro-v1:0:128k", type="string", title="Base model"),
+    },
+    doc_md="""
+### Retrain on new data
+
+take the messages → wait until the data has settled → prepare → claim this content, if it is still this → customize →
+wait. Of several runs for one content one goes on, the others are skipped. **Each content that has settled costs one
+customization job on AWS.**
+
+What follows (evaluate against the champion, gate, promote) is that of `retrain_support_router`. It needs the variables
+`bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_default`. docs/retraining.md has more.
+""",
+) as dag:
+
+    @task
+    def take_messages(triggering_asset_events: Any = None) -> int:
+        """Delete the messages that have triggered this run from the queue, and return how many there were."""
+        from airflow.providers.amazon.aws.hooks.sqs import SqsHook
+
+        events = [event for found in (triggering_asset_events or {}).values() for event in found]
+        batches = [event.extra["payload"]["message_batch"] for event in events if event.extra.get("from_trigger")]
+        for batch in batches:
+            entries = [{"Id": str(number), "ReceiptHandle": one["ReceiptHandle"]} for number, one in enumerate(batch)]
+            SqsHook().conn.delete_message_batch(QueueUrl=QUEUE, Entries=entries)
+        return sum(map(len, batches))
+
+    @task.sensor(poke_interval=20, timeout=24 * 60 * 60, mode="reschedule")
+    def settled(bucket: str, params: dict[str, Any] | None = None) -> Any:
+        """Wait until the content has stayed the same for the window; return its digest.
+
+        What was there when, an object says: so that all runs, and a worker after another one was killed, know it.
+        """
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+        from airflow.sdk import PokeReturnValue
+
+        from airflow_bedrock.compat import AirflowSkipException
+
+        now, s3 = content(bucket), S3Hook()
+        if not now:
+            raise AirflowSkipException("There is no data: nothing to learn, nothing was spent.")
+        try:
+            seen = s3.conn.get_object(Bucket=bucket, Key=f"{STATE}seen")
+            before, since = seen["Body"].read().decode(), seen["LastModified"]
+        except s3.conn.exceptions.NoSuchKey:
+            before = None
+        if before != now:
+            s3.load_string(now, f"{STATE}seen", bucket, replace=True)
+            return PokeReturnValue(is_done=False)
+        left = timedelta(minutes=(params or {})["window"]) - (datetime.now(UTC) - since)
+        return PokeReturnValue(is_done=left <= timedelta(0), xcom_value=now)
+
+    @task
+    def claim(digest: str, bucket: str, dag_run: Any = None) -> None:
+        """Skip where another run trains this content, and where it has changed meanwhile, which is another run's."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+        from botocore.exceptions import ClientError
+
+        from airflow_bedrock.compat import AirflowSkipException
+
+        if content(bucket) != digest:
+            raise AirflowSkipException("The data has changed since it had settled: nothing was spent.")
+        s3, place = S3Hook().conn, {"Bucket": bucket, "Key": f"{STATE}claims/{digest}"}
+        try:
+            s3.put_object(**place, Body=dag_run.run_id.encode(), IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise
+            claimed_by = s3.get_object(**place)["Body"].read().decode()
+            if claimed_by != dag_run.run_id:  # else by an earlier try, or before a Clear
+                raise AirflowSkipException(f"Run {claimed_by} trains this content: nothing was spent here.") from error
+
+    digest = settled(BUCKET)
+
+    prepare = BedrockDatasetPreparationOperator(
+        task_id="prepare_data",
+        source_uri=f"s3://{BUCKET}/{DATA}",
+        output_uri=f"s3://{BUCKET}/{STATE}datasets/{{{{ ti.xcom_pull('settled') }}}}",
+        base_model_id="{{ params.base_model }}",
+        validation_fraction=0.1,
+        test_fraction=0.2,
+    )
+
+    customize = BedrockModelCustomizationOperator(
+        task_id="customize",
+        job_name="support-router-data",
+        custom_model_name="support-router-data",
+        role_arn="{{ var.value.bedrock_role_arn }}",
+        base_model_id="{{ params.base_model }}",
+        training_data_uri=prepare.output["training_data_uri"],
+        validation_data_uri=prepare.output["validation_data_uri"],
+        output_data_uri=f"s3://{BUCKET}/{STATE}output",
+        reuse="dag",
+        wait_for_completion=False,
+    )
+
+    wait = BedrockModelCustomizationSensor(
+        task_id="wait_for_model",
+        job_identifier=customize.output,
+        timeout=24 * 60 * 60,
+        outlets=[Asset("support-router-model")],
+    )
+
+    take_messages() >> digest >> prepare >> claim(digest, BUCKET) >> customize >> wait
