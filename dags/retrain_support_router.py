@@ -107,6 +107,12 @@ with DAG(
         "services_a_year": Param(4, type="integer", minimum=1, maximum=100, title="Services a year"),
         "epochs": Param(2, type="integer", minimum=1, maximum=5, title="Epochs"),
         "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
+        "approver": Param(
+            "",
+            type="string",
+            title="Who approves",
+            description_md="An id of Airflow's users, who is asked after the rule. Empty: nobody is asked.",
+        ),
         "delete_models": Param(
             False,
             type="boolean",
@@ -223,7 +229,13 @@ one customization job on AWS**, and its model's storage by the month until it is
         task_id="delete_deployment", deployment_arn=wait.output["custom_model_name"]
     )
 
-    gate = BedrockPromotionGate(task_id="gate", report_uri=evaluate.output["report_uri"])
+    gate = BedrockPromotionGate(
+        task_id="gate",
+        report_uri=evaluate.output["report_uri"],
+        ask_approval="{{ params.approver != '' }}",
+        approvers="{{ params.approver or 'nobody' }}",
+        registry_uri=REGISTRY,
+    )
 
     promote = BedrockPromoteModelOperator(
         task_id="promote",

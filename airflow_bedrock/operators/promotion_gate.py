@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, given, named, optional, real, rendered, text
+from airflow_bedrock.operators.arguments import Rule, flag, given, named, optional, real, rendered, text
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES
 from airflow_bedrock.storage import Storage
@@ -51,6 +51,7 @@ _RULES: Mapping[str, Rule] = {
     "max_latency_ms": optional(rendered(real(0))),
     "max_cost": optional(rendered(real(0))),
     "base_model_id": optional(named(text)),
+    "ask_approval": flag,
     "approvers": _approvers,
     "approval_timeout": real(0, between=True),
     "on_timeout": _decision,
@@ -79,7 +80,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
     :param max_cost: US dollars for 1,000 answers of the candidate, by the evaluation's tokens and the price of custom
         models of ``base_model_id`` on demand. (templated)
     :param base_model_id: the candidate's base model; needed for ``max_cost``. (templated)
-    :param ask_approval: ask a person after the rule.
+    :param ask_approval: ask a person after the rule. (templated)
     :param approvers: who may answer: ids of Airflow's users, or mappings with ``id`` and ``name``; empty for all who
         may edit the DAG's runs. Before 3.1: ARNs of AWS callers or names of IAM users; empty for all who may write
         answers below the registry. (templated)
@@ -102,6 +103,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         "max_latency_ms",
         "max_cost",
         "base_model_id",
+        "ask_approval",
         "approvers",
         "registry_uri",
     )
@@ -116,7 +118,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         max_latency_ms: float | str | None = None,
         max_cost: float | str | None = None,
         base_model_id: str | None = None,
-        ask_approval: bool = False,
+        ask_approval: bool | str = False,
         approvers: Sequence[str | Mapping[str, str]] = (),
         approval_timeout: float = 3 * 24 * 60 * 60,
         on_timeout: str = REJECT,
@@ -152,9 +154,9 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         if reasons := self._rule(given).reasons_against(report, lambda *tokens: self._cost(given, *tokens)):
             raise AirflowSkipException(f"The candidate is not promoted: {'; '.join(reasons)}")
         self.log.info("The candidate passes: %s", report.get("reason"))
-        if self.ask_approval and can_ask():
+        if given["ask_approval"] and can_ask():
             self._ask(context, given, report)  # which ends this try; execute_complete goes on
-        elif self.ask_approval:
+        elif given["ask_approval"]:
             return self._passed(self._approver(context, given, report))
         return self._passed(None)
 

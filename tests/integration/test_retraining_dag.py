@@ -6,14 +6,21 @@ The DAGs may do what deploy/policies/airflow.json allows, and nothing else.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import airflow.sdk
+import pendulum
 import pytest
 
 from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockDatasetPreparationOperator
 from airflow_bedrock.shapes import missing_in_botocore
 from tests.deployed import Deployed
 
@@ -30,16 +37,22 @@ def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterato
         yield local_bedrock_module
 
 
-def run(name: str, **conf: Any) -> tuple[str, dict[str, str]]:
-    """Run a DAG; return the state of its run and those of its tasks."""
+def load(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, DAGS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def run(name: str, **conf: Any) -> tuple[str, dict[str, str]]:
+    """Run a DAG; return the state of its run and those of its tasks."""
+    module = load(name)
     for task in module.dag.tasks:
         if hasattr(task, "waiter_delay"):
             task.waiter_delay = 0.2  # seconds; on AWS a deployment takes minutes
+        task.retries = 0
     found = module.dag.test(run_conf=conf)
     return str(found.state), {one.task_id: str(one.state) for one in found.get_task_instances()}
 
@@ -66,14 +79,15 @@ def jobs(local: LocalBedrock) -> int:
 
 
 def test_a_few_years(local: LocalBedrock) -> None:
-    """The first model beats its base model, a later one the champion; a year without data costs nothing.
+    """The first model beats its base model; a later one the champion, from which it starts. No data, no job.
 
-    A year again costs no job; after each run one deployment is left, which serves the champion; a rollback undoes it.
+    A year again costs no job. After each run, also where its evaluation failed, one deployment is left and serves
+    the champion. A rollback undoes it.
     """
-    conf = {"services_a_year": 3, "test_records": 60}
+    conf: dict[str, Any] = {"services_a_year": 3, "test_records": 60}
     hook = BedrockModelRegistryHook(registry_uri=f"s3://{local.bucket}/registry")
 
-    state, tasks = run("retrain_support_router", period="2012", **conf)
+    state, tasks = run("retrain_support_router", period="2012", training_set="this period", **conf)
     assert (state, tasks["promote"], tasks["retire"]) == ("success", "success", "success")
     first = hook.get(LINE).champion
     assert first is not None
@@ -81,8 +95,17 @@ def test_a_few_years(local: LocalBedrock) -> None:
     assert first.job_arn
     assert first.evaluation
 
+    conf |= {"training_set": "the last 3", "start_from": "champion"}
+    local.faults.fail("Converse", "AccessDeniedException")
     state, tasks = run("retrain_support_router", period="2014", **conf)
-    assert (state, tasks["promote"]) == ("success", "success")
+    local.faults.clear()
+    assert (state, tasks["evaluate"], tasks["delete_deployment"]) == ("failed", "failed", "success")
+    assert deployments(local) == {LINE: first.model_arn}
+
+    state, tasks = run("retrain_support_router", period="2014", **conf)
+    assert (state, tasks["promote"], jobs(local)) == ("success", "success", 2)
+    asked = local.calls.of("CreateModelCustomizationJob")[-1].parameters
+    assert asked["baseModelIdentifier"] == first.model_arn
     second = hook.get(LINE).champion
     assert second is not None
     assert (second.period, deployments(local)) == ("2014", {LINE: second.model_arn})
@@ -99,4 +122,74 @@ def test_a_few_years(local: LocalBedrock) -> None:
 
     state, _ = run("rollback_model", line=LINE)
     assert (state, deployments(local)) == ("success", {LINE: first.model_arn})
-    assert [call for call in local.calls if call.status == 403] == []
+    assert {call.operation for call in local.calls if call.status == 403} == {"Converse"}  # by the fault
+
+
+@pytest.mark.parametrize(
+    ("training_set", "years"),
+    [
+        ("this period", {"2014"}),
+        ("the last 3", {"2012", "2013", "2014"}),
+        ("everything up to here", {str(year) for year in range(2006, 2015)}),
+    ],
+)
+def test_a_training_set_is_of_the_periods_that_count(local: LocalBedrock, training_set: str, years: set[str]) -> None:
+    """A file for each of them that has data; a record that several have is in the dataset once."""
+    module = load("retrain_support_router")
+    folder = module.dag.get_task("collect_training_set").python_callable(
+        "2014", local.bucket, {"training_set": training_set, "services_a_year": 1}
+    )
+    prefix = folder.removeprefix(f"s3://{local.bucket}/")
+    with closing(local.client("s3")) as s3:
+        listed = s3.list_objects_v2(Bucket=local.bucket, Prefix=prefix)["Contents"]
+        found = {one["Key"].removeprefix(prefix) for one in listed}
+        assert found <= {f"{year}.jsonl" for year in years}
+        assert "2014.jsonl" in found
+        assert (len(found) > 1) is (len(years) > 1)
+        s3.copy_object(  # an earlier period that has all of this one's records
+            Bucket=local.bucket, Key=f"{prefix}2001.jsonl", CopySource=f"{local.bucket}/{prefix}2014.jsonl"
+        )
+        prepared = BedrockDatasetPreparationOperator(
+            task_id="prepare",
+            source_uri=folder,
+            output_uri=f"s3://{local.bucket}/prepared/{len(years)}",
+            base_model_id="amazon.nova-micro-v1:0:128k",
+            test_fraction=0.2,
+        ).execute({})
+        s3.delete_object(Bucket=local.bucket, Key=f"{prefix}2001.jsonl")
+    counts = prepared["counts"]
+    assert counts["duplicates"] >= sum(1 for _ in module.support_requests("2014", 1)) > 0
+    assert counts["read"] == sum(counts[name] for name in ("train", "test", "duplicates", "dropped", "conflicts"))
+
+
+def test_a_period_is_that_of_the_partition_of_the_interval_or_as_given() -> None:
+    """What a run has depends on Airflow and on who started it; a run without one fails before it costs anything."""
+    find = load("retrain_support_router").dag.get_task("find_period").python_callable
+    year = datetime(2014, 1, 1, tzinfo=UTC)
+    assert find({"period": None}, SimpleNamespace(partition_key="2013")) == "2013"
+    assert find({"period": None}, SimpleNamespace(), data_interval_start=year) == "2014"
+    assert find({"period": "2012"}, SimpleNamespace(partition_key="2013"), data_interval_start=year) == "2012"
+    with pytest.raises(ValueError, match="needs a period"):
+        find({"period": None}, SimpleNamespace(partition_key=None))
+
+
+def test_on_an_airflow_without_partitions_a_run_is_of_the_interval_that_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run of 1 January 2015 is that of 2014, in both forms."""
+    monkeypatch.setitem(sys.modules, "airflow.sdk", without(airflow.sdk, "CronPartitionTimetable"))
+    timetable = load("retrain_support_router").YEARLY
+    interval = timetable.infer_manual_data_interval(run_after=pendulum.datetime(2015, 1, 1, tz="UTC"))
+    assert (interval.start.year, interval.end.year) == (2014, 2015)
+
+
+def without(module: Any, name: str) -> Any:
+    """Return what a module has beside a name that an older release does not know."""
+
+    class Older:
+        def __getattr__(self, wanted: str) -> Any:
+            if wanted == name:
+                raise AttributeError(name)
+            return getattr(module, wanted)
+
+    return Older()
