@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,19 @@ class Airflow:
     :param home: the Airflow home; everything that Airflow writes lies below it.
     :param environment: what the tasks need to reach AWS or Local Bedrock.
     :param dags: the folder with the DAG files.
+    :param people: the ids of its users, of whom the first one is this program; without any, all may do everything.
     """
 
     def __init__(
-        self, home: Path, environment: Mapping[str, str], *, port: int | None = None, dags: Path = PROJECT / "dags"
+        self,
+        home: Path,
+        environment: Mapping[str, str],
+        *,
+        port: int | None = None,
+        dags: Path = PROJECT / "dags",
+        people: Sequence[str] = (),
     ) -> None:
-        self.home = home
+        self.home, self._people = home, people
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -144,7 +152,9 @@ class Airflow:
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
             # The default forks 32 workers.
             "AIRFLOW__CORE__PARALLELISM": "8",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": str(not people),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:admin" for name in people),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             # The default is every interface.
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -169,6 +179,7 @@ class Airflow:
     def migrate(self) -> None:
         """Make the database, or bring it up to this version of Airflow."""
         self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "passwords.json").write_text(json.dumps({name: name for name in self._people}))
         done = subprocess.run(
             [BIN / "airflow", "db", "migrate"], env=self.environment, capture_output=True, text=True, check=False
         )
@@ -190,9 +201,21 @@ class Airflow:
         """
         wait_for(f"{self.url}/api/v2/monitor/health", api_server, log)
         with httpx.Client(base_url=self.url, timeout=START_SECONDS) as self._client:
-            self.token: str = self._client.get("/auth/token").raise_for_status().json()["access_token"]
+            self.token = self.token_of(*self._people[:1])
             self._client.headers["Authorization"] = f"Bearer {self.token}"
             yield
+
+    def token_of(self, name: str | None = None) -> str:
+        """Return a token for the API; of a person, where Airflow has people.
+
+        :raises RuntimeError: Airflow does not run.
+        """
+        if self._client is None:
+            raise RuntimeError("Airflow does not run")
+        secret = {"username": name, "password": name}
+        asked = self._client.post("/auth/token", json=secret) if name else self._client.get("/auth/token")
+        token: str = asked.raise_for_status().json()["access_token"]
+        return token
 
     def api(self, method: str, path: str, **arguments: Any) -> Any:
         """Call Airflow's REST API (``/api/v2``) and return the decoded answer."""

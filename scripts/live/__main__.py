@@ -15,13 +15,13 @@ from scripts.live.scenarios import SCENARIOS
 from scripts.postgres import postgres
 from scripts.stack import exit_code, home_or_temporary
 
-DISTRIBUTED = "distributed"
-"""Not a scenario of one Airflow: docker-compose.yaml's services, in namespaces of their own."""
+OF_THEIR_OWN = ("retraining", "year", "distributed")
+"""Not scenarios of that Airflow: the retraining DAGs, and docker-compose.yaml's services in namespaces of their own."""
 
 
 def main() -> int:
     """Play what was asked for; return 0 where all was as it should be."""
-    names = [*(one.name for one in SCENARIOS), DISTRIBUTED]
+    names = [*(one.name for one in SCENARIOS), *OF_THEIR_OWN]
     parser = argparse.ArgumentParser(prog="make live", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="SCENARIO", help=f"any of: {', '.join(names)} (default: all)")
     parser.add_argument("--write", action="store_true", help="write the rows into docs/live.md")
@@ -29,10 +29,12 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names):
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}")
-    wrong = exit_code(partial(_play, arguments)) if arguments.names != [DISTRIBUTED] else 0
-    if not wrong and (not arguments.names or DISTRIBUTED in arguments.names):
-        program = [sys.executable, "-m", "scripts.live.distributed", *(["--write"] if arguments.write else [])]
-        wrong = subprocess.run(program, check=False).returncode
+    of_one = not arguments.names or set(arguments.names) - set(OF_THEIR_OWN)
+    wrong = exit_code(partial(_play, arguments)) if of_one else 0
+    for name in OF_THEIR_OWN:
+        if not wrong and (not arguments.names or name in arguments.names):
+            program = [sys.executable, "-m", f"scripts.live.{name}", *(["--write"] if arguments.write else [])]
+            wrong = subprocess.run(program, check=False).returncode
     return wrong
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -43,17 +43,29 @@ class Cluster:
 
     :param home: the Airflow home.
     :param database: SQLAlchemy's URL.
+    :param dags: the folder with the DAG files.
+    :param more: of the processes' environment.
+    :param people: the ids of its users, of whom the first one is this program; without any, all may do everything.
     """
 
-    def __init__(self, home: Path, database: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        database: str,
+        *,
+        dags: Path = DAGS,
+        more: Mapping[str, str] | None = None,
+        people: Sequence[str] = (),
+    ) -> None:
         environment = {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__BEDROCK__POLL_INTERVAL": "1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "PYTHONPATH": str(PROJECT),
+            **(more or {}),
         }
-        self.airflow = Airflow(home, environment, dags=DAGS)
+        self.airflow = Airflow(home, environment, dags=dags, people=people)
         self.components: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = ExitStack()
 

@@ -17,6 +17,13 @@ KILLED = (
     *("killed", "runs / jobs in progress then", "seconds", "runs that succeeded", "jobs accepted / asked for"),
     *("left running", "verdict", "commit, date"),
 )
+RETRAINING = "<!-- begin: made by make live ARGS=retraining -->"
+PLAYED = ("what is done", "jobs made / asked for", "left running", "verdict", "seconds", "commit, date")
+YEAR = "<!-- begin: made by make live ARGS=year -->"
+A_YEAR = (
+    *("runs", "jobs paid", "models reused", "promoted", "approved by", "would have cost at most", "left over"),
+    *("verdict", "seconds", "commit, date"),
+)
 COLUMNS = ("scenario", "what is done", "jobs made / asked for", "left running", "verdict", "seconds", "commit, date")
 
 
@@ -54,6 +61,16 @@ def write(scenarios: Iterable[Scenario], played: dict[str, str], page: Path = PA
 def write_distributed(played: Iterable[str], page: Path = PAGE) -> None:
     """Write the rows of the stack whose components were killed."""
     _write(page, DISTRIBUTED, KILLED, played)
+
+
+def write_retraining(played: Iterable[str], page: Path = PAGE) -> None:
+    """Write the rows of the retraining DAG's backfills."""
+    _write(page, RETRAINING, PLAYED, played)
+
+
+def write_year(played: Iterable[str], page: Path = PAGE) -> None:
+    """Write the row of a year of retraining."""
+    _write(page, YEAR, A_YEAR, played)
 
 
 def _write(page: Path, begin: str, columns: Sequence[str], played: Iterable[str]) -> None:

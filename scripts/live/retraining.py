@@ -1,0 +1,387 @@
+"""``make live ARGS=retraining``: the retraining DAGs backfilled, killed in the middle, woken by data, and approved."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.registry.register import Register
+from scripts.live import page
+from scripts.live.cluster import Cluster, until
+from scripts.live.scenario import AS_IT_SHOULD
+from scripts.postgres import postgres
+from scripts.stack import BIN, StartError, exit_code, home_or_temporary
+
+DAG, CREATE = "retrain_support_router", "CreateModelCustomizationJob"
+FIRST, LAST = 2013, 2022
+CONF = {"training_set": "this period", "services_a_year": 2, "test_records": 20, "epochs": 1}
+RECORD = {"prompt": "Turns the lights of house number %d on, or off again, by a message.", "completion": "lights"}
+SECONDS = 3600.0
+QUICK = {
+    # What a killed scheduler's tasks wait for, before they are tried again.
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "30",
+}
+
+
+class Retraining:
+    """An Airflow with the example DAG, and its account on Local Bedrock."""
+
+    def __init__(self, cluster: Cluster, local: LocalBedrock) -> None:
+        self.cluster, self.local = cluster, local
+        self.airflow = cluster.airflow
+
+    def jobs(self) -> Counter[str]:
+        """Count the statuses of the jobs that the account has accepted."""
+        with closing(self.local.client("bedrock")) as bedrock:
+            pages = bedrock.get_paginator("list_model_customization_jobs").paginate()
+            return Counter(job["status"] for one in pages for job in one["modelCustomizationJobSummaries"])
+
+    def deployments(self) -> dict[str, str]:
+        """Return the model of each deployment, by name."""
+        with closing(self.local.client("bedrock")) as bedrock:
+            found = bedrock.list_custom_model_deployments()["modelDeploymentSummaries"]
+        return {one["customModelDeploymentName"]: one["modelArn"] for one in found}
+
+    def register(self) -> Register:
+        """Return what the registry says."""
+        import msgspec
+
+        with closing(self.local.client("s3")) as s3:
+            found = s3.get_object(Bucket=self.local.bucket, Key="registry/support-router.json")
+            return msgspec.json.decode(found["Body"].read(), type=Register)
+
+    def backfill(self, *more: str, conf: dict[str, Any] = CONF, first: int = FIRST, last: int = LAST) -> None:
+        """Backfill periods by the command line."""
+        until(lambda: self._no_backfill(), "the earlier backfill is complete", SECONDS)
+        command = ["airflow", "backfill", "create", "--dag-id", DAG, "--max-active-runs", "4"]
+        period = ["--from-date", f"{first}-01-01", "--to-date", f"{last}-01-01"]
+        given = ["--dag-run-conf", json.dumps(conf), *more]
+        program = [str(BIN / command[0]), *command[1:], *period, *given]
+        done = subprocess.run(program, env=self.airflow.environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StartError(f"airflow backfill create failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+    def runs(self, dag: str = DAG) -> list[dict[str, Any]]:
+        """Return the DAG's runs."""
+        found: list[dict[str, Any]] = self._api(f"/dags/{dag}/dagRuns", {"limit": 1000})["dag_runs"]
+        return found
+
+    def states(self, dag: str = DAG) -> Counter[str]:
+        """Count the states of the DAG's runs."""
+        return Counter(run["state"] for run in self.runs(dag))
+
+    def idle(self, dag: str = DAG) -> bool:
+        """Whether all runs of the DAG have ended."""
+        return not self.states(dag).keys() & {"queued", "running"}
+
+    def until_ended(self, runs: int) -> None:
+        """Wait until so many runs have ended."""
+        until(lambda: self._ended() >= runs, f"{runs} runs have ended: {self.states()}", SECONDS)
+
+    def running_tasks(self) -> list[dict[str, Any]]:
+        """Return the task instances that a process of a worker has now."""
+        asked = {"state": "running", "limit": 100}
+        found = self._api(f"/dags/{DAG}/dagRuns/~/taskInstances", asked)["task_instances"]
+        return [one for one in found if one["pid"]]
+
+    def start(self, dag: str, conf: dict[str, Any] | None = None) -> str:
+        """Trigger a run, and return its id."""
+        body = {"logical_date": None, "conf": conf or {}}
+        run: str = self.airflow.api("POST", f"/dags/{dag}/dagRuns", json=body)["dag_run_id"]
+        return run
+
+    def task_states(self, dag: str, run: str) -> dict[str, str | None]:
+        """Return the state of each task of a run."""
+        found = self._api(f"/dags/{dag}/dagRuns/{run}/taskInstances", {"limit": 100})["task_instances"]
+        return {one["task_id"]: one["state"] for one in found}
+
+    def answer(self, name: str, dag: str, run: str, task: str) -> int:
+        """Approve as that person; return the HTTP status of what Airflow says."""
+        headers = {"Authorization": f"Bearer {self.airflow.token_of(name)}"}
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
+        body = {"chosen_options": ["Approve"], "params_input": {}}
+        try:
+            self.airflow.api("PATCH", path, headers=headers, json=body)
+        except httpx.HTTPStatusError as error:
+            return error.response.status_code
+        return 200
+
+    def _ended(self) -> int:
+        return sum(self.states().values()) if self.idle() else 0
+
+    def _no_backfill(self) -> bool:
+        return all(one["completed_at"] for one in self._api("/backfills", {"dag_id": DAG})["backfills"])
+
+    def _api(self, path: str, asked: dict[str, Any]) -> Any:
+        """Ask Airflow's API until it answers: on a busy machine it may not do so at once."""
+        for _ in range(5):
+            try:
+                return self.airflow.api("GET", path, params=asked)
+            except httpx.HTTPError:
+                time.sleep(2)
+        return self.airflow.api("GET", path, params=asked)
+
+
+@contextmanager
+def row(said: str, retraining: Retraining, asked_for: int) -> Iterator[list[str]]:
+    """Count the jobs that the block makes; append the row of the table to what it yields."""
+    began, before = time.monotonic(), sum(retraining.jobs().values())
+    rows: list[str] = []
+    yield rows
+    made, left = sum(retraining.jobs().values()) - before, retraining.jobs()["InProgress"]
+    wrong = list(rows)
+    right = made == asked_for and not left and not wrong
+    verdict = AS_IT_SHOULD if right else f"WRONG: {', '.join(wrong)}"
+    cells = (said, f"{made} / {asked_for}", str(left), verdict, f"{time.monotonic() - began:.0f}")
+    rows[:] = [f"| {' | '.join((*cells, f'{page.commit()}, {datetime.now(UTC):%Y-%m-%d}'))} |"]
+
+
+def kill(retraining: Retraining) -> str:
+    """Kill the scheduler with its workers, the triggerer, and a task's process; start what was killed."""
+    cluster, killed = retraining.cluster, []
+    for name in random.sample(["scheduler", "triggerer", "a worker"], 3):
+        if name == "a worker":
+            until(retraining.running_tasks, "a task runs", SECONDS)
+            for one in retraining.running_tasks()[:1]:
+                os.kill(one["pid"], signal.SIGKILL)
+        else:
+            cluster.kill(name)
+            time.sleep(5)
+            cluster.start(name)
+        killed.append(name)
+        time.sleep(20)
+    return ", ".join(killed)
+
+
+def backfilled(retraining: Retraining) -> Iterator[str]:
+    """Backfill; again; again with one period's data changed. Yield the rows of the table."""
+    periods = LAST - FIRST + 1
+    with row("", retraining, periods) as rows:
+        retraining.backfill("--run-backwards")
+        until(lambda: sum(retraining.jobs().values()) >= 3, "some jobs are made", SECONDS)
+        killed = kill(retraining)
+        retraining.until_ended(periods)
+        rows += problems(retraining)
+    yield rows[0].replace("|  |", f"| `airflow backfill create --run-backwards` over {periods} periods, four at once; "
+                          f"killed in the middle, and started again: {killed} |", 1)  # fmt: skip
+    with row(f"the same {periods} again, `--reprocess-behavior completed`", retraining, 0) as rows:
+        retraining.backfill("--reprocess-behavior", "completed")
+        retraining.until_ended(2 * periods)
+        rows += problems(retraining)
+    yield rows[0]
+    with row("the same again, one period's data changed", retraining, 1) as rows:
+        change(retraining, FIRST + 3)
+        retraining.backfill("--reprocess-behavior", "completed")
+        retraining.until_ended(3 * periods)
+        rows += problems(retraining)
+    yield rows[0]
+
+
+def problems(retraining: Retraining) -> list[str]:
+    """Return what is wrong: a run that failed, or another deployment than the line's with its champion."""
+    found, champion = retraining.deployments(), retraining.register().champion
+    wrong = ["a run failed"] if retraining.states()["failed"] else []
+    if champion is None or found != {"support-router": champion.model_arn}:
+        wrong.append(f"deployments {found}, champion {champion and champion.model_arn}")
+    return wrong
+
+
+def change(retraining: Retraining, year: int) -> None:
+    """Put more records to those of a period."""
+    folder = f"retrain/sources/{year}-{year}-{CONF['services_a_year']}"
+    lines = "".join(f"{json.dumps({**RECORD, 'prompt': RECORD['prompt'] % number})}\n" for number in range(40))
+    with closing(retraining.local.client("s3")) as s3:
+        s3.put_object(Bucket=retraining.local.bucket, Key=f"{folder}/more.jsonl", Body=lines.encode())
+
+
+def marked_failed(retraining: Retraining) -> Iterator[str]:
+    """Mark a run failed while it evaluates; yield the row."""
+    said = "a run is marked failed while it evaluates: the deployment of its evaluation goes all the same"
+    with row(said, retraining, 1) as rows:
+        slow = retraining.local.faults.delay("Converse", 5, times=None)
+        run = retraining.start(DAG, {**CONF, "period": "2011"})
+        until(lambda: retraining.task_states(DAG, run)["evaluate"] == "running", "it evaluates", SECONDS)
+        if len(retraining.deployments()) < 2:
+            rows.append("there was no deployment")
+        retraining.airflow.api("PATCH", f"/dags/{DAG}/dagRuns/{run}", json={"state": "failed"})
+        until(lambda: len(retraining.deployments()) < 2, "the deployment is deleted", SECONDS)
+        retraining.local.faults.remove(slow)
+    yield rows[0]
+
+
+def approved(retraining: Retraining) -> Iterator[str]:
+    """Ask two questions; yield the row."""
+    dag, report = "approval", {"verdict": "better", "metric": "f1", "differences": {"baseline": {"f1": {"low": 0.1}}}}
+    said = (
+        "a gate asks ann by Airflow's form: bob's answer is refused, hers counts and names her; nobody in time rejects"
+    )
+    with row(said, retraining, 0) as rows:
+        with closing(retraining.local.client("s3")) as s3:
+            s3.put_object(Bucket=retraining.local.bucket, Key="approval/report.json", Body=json.dumps(report).encode())
+        run = retraining.start(dag)
+        asked = ("awaiting_input", "deferred")
+        until(lambda: retraining.task_states(dag, run)["ann_decides"] in asked, "ann is asked", SECONDS)
+        refused, taken = (retraining.answer(name, dag, run, "ann_decides") for name in ("bob", "ann"))
+        until(lambda: set(retraining.task_states(dag, run).values()) <= {"success", "skipped"}, "both end", SECONDS)
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/ann_decides/xcomEntries/approved_by"
+        by, states = retraining.airflow.api("GET", path)["value"], retraining.task_states(dag, run)
+        if (refused, taken, by.strip('"'), states) != (
+            403,
+            200,
+            "ann",
+            {"ann_decides": "success", "nobody_in_time": "skipped"},
+        ):
+            rows.append(f"bob {refused}, ann {taken}, approved by {by}, {states}")
+    yield rows[0]
+
+
+def new_data(retraining: Retraining) -> Iterator[str]:
+    """Replace data within the window, deliver a message twice, and kill the triggerer; yield the row."""
+    said = (
+        "data is put, and replaced within the window; its message comes twice; data is put again, and the triggerer "
+        "killed: each content that has settled trains once"
+    )
+    dag = "retrain_on_new_data"
+    with row(said, retraining, 2) as rows:
+        before = sum(retraining.jobs().values())
+        for answer in ("first", "second"):
+            put(retraining, answer)
+            time.sleep(5)
+        repeat(retraining)
+        until(lambda: sum(retraining.jobs().values()) > before, "the second content trains", SECONDS)
+        put(retraining, "third")
+        retraining.cluster.kill("triggerer")
+        time.sleep(5)
+        retraining.cluster.start("triggerer")
+        until(lambda: sum(retraining.jobs().values()) > before + 1, "the third content trains", SECONDS)
+        until(lambda: retraining.idle(dag), "its runs have ended", SECONDS)
+        trained = [call for call in retraining.local.calls.of(CREATE) if call.status == 201][-2:]
+        answers = [sample(retraining, call.parameters["trainingDataConfig"]["s3Uri"]) for call in trained]
+        if answers != ["second", "third"]:
+            rows.append(f"trained on {answers}")
+        if retraining.states(dag)["failed"]:
+            rows.append("a run failed")
+    yield rows[0]
+
+
+def put(retraining: Retraining, answer: str) -> None:
+    """Write new data, in the place of what was there."""
+    lines = [json.dumps({"prompt": f"Request {number} about {answer}", "completion": answer}) for number in range(60)]
+    with closing(retraining.local.client("s3")) as s3:
+        s3.put_object(Bucket=retraining.local.bucket, Key="new-data/a.jsonl", Body="\n".join(lines).encode())
+
+
+def repeat(retraining: Retraining) -> None:
+    """Deliver the message once more, as SQS may."""
+    event = {"source": "aws.s3", "detail": {"object": {"key": "new-data/a.jsonl"}}}
+    with closing(retraining.local.client("sqs")) as sqs:
+        sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName="new-data")["QueueUrl"], MessageBody=json.dumps(event))
+
+
+def sample(retraining: Retraining, uri: str) -> str:
+    """Return the completion of the first record of a training file."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    with closing(retraining.local.client("s3")) as s3:
+        record = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read().splitlines()[0])
+    return str(record["messages"][-1]["content"][0]["text"])
+
+
+@contextmanager
+def airflow(home: Path, **settings: Any) -> Iterator[Retraining]:
+    """Run Local Bedrock and an Airflow with the DAGs."""
+    dags = Path(__file__).parent / "retraining_dags"
+    with postgres() as database, LocalBedrock(**settings) as local:
+        more = {**local.environment(), **QUICK, "BEDROCK_NEW_DATA_QUEUE": queue(local)}
+        cluster = Cluster(home, database, dags=dags, more=more, people=("admin", "ann", "bob"))
+        with cluster.running([DAG, "approval", "retrain_on_new_data"]):
+            yield Retraining(cluster, local)
+
+
+def queue(local: LocalBedrock) -> str:
+    """Let the bucket tell a queue of its new data, as docs/retraining.md says; return the queue's URL."""
+    detail = {"bucket": {"name": [local.bucket]}, "object": {"key": [{"prefix": "new-data/"}]}}
+    rule = {"source": ["aws.s3"], "detail-type": ["Object Created", "Object Deleted"], "detail": detail}
+    with (
+        closing(local.client("sqs")) as sqs,
+        closing(local.client("events")) as events,
+        closing(local.client("s3")) as s3,
+    ):
+        url: str = sqs.create_queue(QueueName="new-data")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        events.put_rule(Name="new-data", EventPattern=json.dumps(rule))
+        events.put_targets(Rule="new-data", Targets=[{"Id": "queue", "Arn": arn}])
+        s3.put_bucket_notification_configuration(
+            Bucket=local.bucket, NotificationConfiguration={"EventBridgeConfiguration": {}}
+        )
+    return url
+
+
+PLAYS = (approved, new_data, backfilled, marked_failed)
+
+
+def program(
+    name: str,
+    told: str,
+    columns: Sequence[str],
+    play: Callable[[Retraining], Iterable[str]],
+    write: Callable[[Sequence[str]], None],
+    **settings: Any,
+) -> int:
+    """Play, and print or write the rows of the table; return 0 where nothing was wrong."""
+    parser = argparse.ArgumentParser(prog=f"make live ARGS={name}", description=told)
+    parser.add_argument("--write", action="store_true", help="write the table into docs/live.md")
+    parser.add_argument("--home", type=Path, help="keep all logs in this new directory")
+    return exit_code(partial(_program, parser.parse_args(), name, columns, play, write, settings))
+
+
+def _program(
+    arguments: argparse.Namespace,
+    name: str,
+    columns: Sequence[str],
+    play: Callable[[Retraining], Iterable[str]],
+    write: Callable[[Sequence[str]], None],
+    settings: Mapping[str, Any],
+) -> int:
+    rows: list[str] = []
+    print(f"| {' | '.join(columns)} |")
+    with home_or_temporary(arguments.home, f"airflow-bedrock-{name}-") as home, airflow(home, **settings) as retraining:
+        for one in play(retraining):
+            print(one, flush=True)
+            rows.append(one)
+    if arguments.write:
+        write(rows)
+    return int(any("WRONG" in one for one in rows))
+
+
+def main() -> int:
+    """Play it; return 0 where nothing was wrong."""
+
+    def play(retraining: Retraining) -> Iterator[str]:
+        return itertools.chain.from_iterable(one(retraining) for one in PLAYS)
+
+    settings = {"job_seconds": 5, "deployment_seconds": 0.5}
+    return program("retraining", str(__doc__), page.PLAYED, play, page.write_retraining, **settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
