@@ -101,7 +101,7 @@ with DAG(
             type="string",
             enum=["base model", "champion"],
             title="Start from",
-            description_md="The base model, or the model that serves (continued training).",
+            description_md="The base model, or the latest of an earlier period that has served (continued training).",
         ),
         "base_model": Param("amazon.nova-micro-v1:0:128k", type="string", title="Base model"),
         "services_a_year": Param(4, type="integer", minimum=1, maximum=100, title="Services a year"),
@@ -163,8 +163,8 @@ one customization job on AWS**, and its model's storage by the month until it is
         return f"s3://{bucket}/{folder}"
 
     @task(multiple_outputs=True)
-    def find_champion(registry_uri: str, params: dict[str, Any] | None = None) -> dict[str, str]:
-        """Return what to compare with, and what to start from: the champion, or the base model where there is none."""
+    def find_champion(period: str, registry_uri: str, params: dict[str, Any] | None = None) -> dict[str, str]:
+        """Return what to compare with, the champion, and what to start from; the base model where there is none."""
         from airflow_bedrock.hooks import BedrockModelRegistryHook
 
         given = params or {}
@@ -173,12 +173,19 @@ one customization job on AWS**, and its model's storage by the month until it is
         champion, deployment = register.champion, register.deployment_arn
         # A model is called without the context length that it is trained with: amazon.nova-micro-v1:0.
         baseline = deployment if champion and deployment else ":".join(base.split(":")[:2])
-        start = champion.model_arn if champion and given["start_from"] == "champion" else base
+        # The period's own model is no start for it: the same period again would be another request, and be paid again.
+        served = [one for one in (champion, *register.previous) if one and (one.period or "") < period]
+        earlier = max(
+            (one for one in served if one.model_arn not in {*register.rejected, *register.retired}),
+            key=lambda one: one.period or "",
+            default=None,
+        )
+        start = earlier.model_arn if earlier and given["start_from"] == "champion" else base
         return {"baseline": baseline, "start": start}
 
     period = find_period()
     sources = collect_training_set(period, bucket="{{ var.value.bedrock_bucket }}")
-    champion = find_champion(registry_uri=REGISTRY)
+    champion = find_champion(period, registry_uri=REGISTRY)
 
     prepare = BedrockDatasetPreparationOperator(
         task_id="prepare_data",

@@ -31,7 +31,7 @@ def play(retraining: Retraining) -> Iterator[str]:
     """Train the periods, and the latest ones again; yield the row of the table."""
     began = time.monotonic()
     conf = {**CONF, "services_a_year": 3, "test_records": 60, "approver": "ann", "training_set": "the last 3"}
-    retraining.backfill(conf=conf, first=FIRST, last=LAST)
+    retraining.backfill("--max-active-runs", "2", conf=conf, first=FIRST, last=LAST)
     approve(retraining, LAST - FIRST + 1)
     paid = len(made(retraining))
     retraining.backfill("--reprocess-behavior", "completed", conf=conf, first=LAST - AGAIN + 1, last=LAST)

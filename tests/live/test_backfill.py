@@ -1,4 +1,7 @@
-"""docs/backfill.md, word by word: its DAG and its commands, in a real Airflow against Local Bedrock."""
+"""docs/backfill.md, word by word: its DAG and its commands, in a real Airflow against Local Bedrock.
+
+Beside it, where Airflow has partitions, the same DAG by partitions: there the same again makes new runs.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import airflow.sdk
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
@@ -23,6 +27,14 @@ PAGE = (Path(__file__).parents[2] / "docs" / "backfill.md").read_text()
 DRY_RUN, UNPAUSE, CREATE = (shlex.split(line) for line in COMMANDS.splitlines())
 END = "end_date=pendulum.datetime(2026, 3, 1)"
 MONTHS = ("2026-01-01", "2026-02-01", "2026-03-01")
+PARTITIONED = (
+    DAG.replace('"retrain"', '"by_partition"')
+    .replace('"@monthly"', 'CronPartitionTimetable("0 0 1 * *", timezone="UTC", key_format="%Y-%m-%d")')
+    .replace("{{ ds }}", "{{ dag_run.partition_key }}")
+    .replace("from airflow.sdk import DAG", "from airflow.sdk import DAG, CronPartitionTimetable")
+)
+BY_PARTITION = 2 if hasattr(airflow.sdk, "CronPartitionTimetable") else 0
+"""So many of the months."""
 RECORD = """{"schemaVersion": "bedrock-conversation-2024", "messages": [
 {"role": "user", "content": [{"text": "hello"}]}, {"role": "assistant", "content": [{"text": "MONTH"}]}]}"""
 
@@ -49,13 +61,20 @@ class Backfills:
     def backfill(self, *more: str) -> int:
         """Backfill until all of its runs have succeeded; return how many jobs were made."""
         before = len(self.local.calls.of("CreateModelCustomizationJob"))
+        if BY_PARTITION:
+            asked = {"dag_id": "by_partition", "from_date": f"{MONTHS[0]}T00:00:00Z", "max_active_runs": 2}
+            asked |= {"to_date": f"{MONTHS[BY_PARTITION - 1]}T00:00:00Z", "reprocess_behavior": (more or ("none",))[-1]}
+            self.airflow.api("POST", "/backfills", json=asked)
         self.command([*CREATE, *more])
         until(self._is_done, "the backfill's runs have succeeded", logs=self.airflow.home)
         return len(self.local.calls.of("CreateModelCustomizationJob")) - before
 
     def _is_done(self) -> bool:
-        backfills = self.airflow.api("GET", "/backfills?dag_id=retrain")["backfills"]
-        runs = self.airflow.api("GET", "/dags/retrain/dagRuns?run_type=backfill")["dag_runs"]
+        return all(self._has_ended(dag) for dag in ("retrain", "by_partition")[: 2 if BY_PARTITION else 1])
+
+    def _has_ended(self, dag: str) -> bool:
+        backfills = self.airflow.api("GET", f"/backfills?dag_id={dag}")["backfills"]
+        runs = self.airflow.api("GET", f"/dags/{dag}/dagRuns?run_type=backfill")["dag_runs"]
         assert "failed" not in {run["state"] for run in runs}
         return all(one["completed_at"] for one in backfills) and {run["state"] for run in runs} == {"success"}
 
@@ -64,13 +83,15 @@ class Backfills:
 def backfills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backfills]:
     home, dags = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
     # Unpausing starts the latest scheduled run too, as the page says; the end date is its advice.
-    (dags / "retrain.py").write_text(DAG.replace("max_active_runs=2", f"max_active_runs=2, {END}"))
+    for name, text in (("retrain", DAG), ("by_partition", PARTITIONED))[: 2 if BY_PARTITION else 1]:
+        (dags / f"{name}.py").write_text(text.replace("max_active_runs=2", f"max_active_runs=2, {END}"))
     with LocalBedrock(job_seconds=2) as local, postgres() as database:
         environment = {**local.environment(), **SHORT_DEFERRALS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
         airflow = Airflow(home, environment, dags=dags)
         airflow.migrate()
         with airflow.standalone():
-            until(lambda: airflow.api("GET", "/dags")["total_entries"] == 1, "Airflow knows the DAG", logs=home)
+            known = 2 if BY_PARTITION else 1
+            until(lambda: airflow.api("GET", "/dags")["total_entries"] == known, "Airflow knows the DAGs", logs=home)
             yield Backfills(airflow, local)
 
 
@@ -84,7 +105,9 @@ def test_a_backfill_makes_one_job_for_each_period_and_pays_again_only_for_what_h
     assert all(month in printed for month in MONTHS)
     assert backfills.airflow.api("GET", "/dags/retrain/dagRuns")["total_entries"] == 0
     backfills.command(UNPAUSE)
-    assert backfills.backfill() == 3
+    if BY_PARTITION:
+        backfills.airflow.api("PATCH", "/dags/by_partition", json={"is_paused": False})
+    assert backfills.backfill() == 3 + BY_PARTITION
     assert backfills.backfill("--reprocess-behavior", "completed") == 0
     backfills.write(MONTHS[1], "other")
-    assert backfills.backfill("--reprocess-behavior", "completed") == 1
+    assert backfills.backfill("--reprocess-behavior", "completed") == (2 if BY_PARTITION else 1)

@@ -7,4 +7,5 @@ from airflow.sdk import DAG  # noqa: F401 - Airflow reads files that hold both w
 from scripts.live.example import example
 
 dag = example("retrain_on_new_data")
-dag.params["window"] = 0.5
+for task in dag.tasks:  # each has taken the DAG's params when it was made
+    task.params["window"] = 0.5
