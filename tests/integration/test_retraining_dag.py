@@ -157,9 +157,7 @@ def test_a_training_set_is_of_the_periods_that_count(local: LocalBedrock, traini
             test_fraction=0.2,
         ).execute({})
         s3.delete_object(Bucket=local.bucket, Key=f"{prefix}2001.jsonl")
-    counts = prepared["counts"]
-    assert counts["duplicates"] >= sum(1 for _ in module.support_requests("2014", 1)) > 0
-    assert counts["read"] == sum(counts[name] for name in ("train", "test", "duplicates", "dropped", "conflicts"))
+    assert prepared["counts"]["duplicates"] >= sum(1 for _ in module.support_requests("2014", 1)) > 0
 
 
 def test_a_period_is_that_of_the_partition_of_the_interval_or_as_given() -> None:
