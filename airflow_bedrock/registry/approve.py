@@ -13,7 +13,7 @@ from airflow_bedrock.cli import results, table
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry.approval import Answer, Approvals
-from airflow_bedrock.registry.models import add_connection, connect
+from airflow_bedrock.registry.models import add_registry, connect
 
 _HEADER = ("ID", "UNTIL", "ASKED BY", "REPORT")
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("id", nargs="?", help="of the question (default: list those without an answer)")
     parser.add_argument("--reject", action="store_true", help="reject the promotion")
-    add_connection(parser)
+    add_registry(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ COMPONENTS = {
 }
 
 
-class LateError(RuntimeError):
+class LateError(StartError):
     """Something that was waited for did not come true."""
 
 

@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,8 +105,8 @@ def test_one_who_may_approves_and_is_named(gate: Gate, approve: Command) -> None
     code, said = approve("bob", question)
     assert (code, "user/bob may not answer" in said) == (1, True)
     folder = gate.registry.removeprefix(f"s3://{gate.local.bucket}/")
-    forged = f"{folder}/approvals/{question}-answer.json"
-    gate.put(forged, {"approved": True, "by": "arn:aws:iam::123456789012:user/bob"})
+    forged = f"{folder}/answers/{question}.json"
+    gate.put(forged, {"approved": True, "by": "arn:aws:iam::123456789012:user/bob", "at": "2026-01-01T00:00:00Z"})
     assert asked_again(gate)
     with closing(gate.local.client("s3")) as s3:
         s3.delete_object(Bucket=gate.local.bucket, Key=forged)
@@ -154,9 +155,8 @@ def test_nobody_in_time(gate: Gate, approve: Command, registry: str) -> None:
     question = found["Key"].rpartition("/")[2].removesuffix(".json")
     code, said = approve("ann", question)
     assert (code, "ended at" in said) == (1, True)
-    gate.put(
-        f"{folder}/approvals/{question}-answer.json", {"approved": True, "by": "arn:aws:iam::123456789012:user/ann"}
-    )
+    late = {"approved": True, "by": "arn:aws:iam::123456789012:user/ann", "at": f"{datetime.now(UTC).isoformat()}"}
+    gate.put(f"{folder}/answers/{question}.json", late)
     with pytest.raises(AirflowSkipException, match="the time limit rejected it"):
         gate.run(**soon)
 

@@ -78,7 +78,7 @@ class World:
             if Key not in self.objects:
                 raise refused("NoSuchKey", "GetObject")
             etag, body = self.objects[Key]
-            return {"ETag": etag, "Body": io.BytesIO(body), "LastModified": self.created}
+            return {"ETag": etag, "Body": io.BytesIO(body)}
 
     def put_object(self, *, Key: str, Body: bytes, **given: Any) -> dict[str, Any]:
         with self._call():
