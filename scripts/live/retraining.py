@@ -83,7 +83,7 @@ class Retraining:
 
     def runs(self, dag: str = DAG) -> list[dict[str, Any]]:
         """Return the DAG's runs."""
-        found: list[dict[str, Any]] = self._api(f"/dags/{dag}/dagRuns", {"limit": 1000})["dag_runs"]
+        found: list[dict[str, Any]] = self.read(f"/dags/{dag}/dagRuns", {"limit": 1000})["dag_runs"]
         return found
 
     def states(self, dag: str = DAG) -> Counter[str]:
@@ -101,7 +101,7 @@ class Retraining:
     def running_tasks(self) -> list[dict[str, Any]]:
         """Return the task instances that a process of a worker has now."""
         asked = {"state": "running", "limit": 100}
-        found = self._api(f"/dags/{DAG}/dagRuns/~/taskInstances", asked)["task_instances"]
+        found = self.read(f"/dags/{DAG}/dagRuns/~/taskInstances", asked)["task_instances"]
         return [one for one in found if one["pid"]]
 
     def start(self, dag: str, conf: dict[str, Any] | None = None) -> str:
@@ -112,7 +112,7 @@ class Retraining:
 
     def task_states(self, dag: str, run: str) -> dict[str, str | None]:
         """Return the state of each task of a run."""
-        found = self._api(f"/dags/{dag}/dagRuns/{run}/taskInstances", {"limit": 100})["task_instances"]
+        found = self.read(f"/dags/{dag}/dagRuns/{run}/taskInstances", {"limit": 100})["task_instances"]
         return {one["task_id"]: one["state"] for one in found}
 
     def answer(self, name: str, dag: str, run: str, task: str) -> int:
@@ -130,9 +130,9 @@ class Retraining:
         return sum(self.states().values()) if self.idle() else 0
 
     def _no_backfill(self) -> bool:
-        return all(one["completed_at"] for one in self._api("/backfills", {"dag_id": DAG})["backfills"])
+        return all(one["completed_at"] for one in self.read("/backfills", {"dag_id": DAG})["backfills"])
 
-    def _api(self, path: str, asked: dict[str, Any]) -> Any:
+    def read(self, path: str, asked: dict[str, Any]) -> Any:
         """Ask Airflow's API until it answers: on a busy machine it may not do so at once."""
         for _ in range(5):
             try:

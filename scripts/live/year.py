@@ -65,7 +65,7 @@ def approve(retraining: Retraining, runs: int) -> None:
 
     def ended() -> bool:
         asked = {"response_received": False, "limit": 100}
-        for one in retraining.airflow.api("GET", f"/dags/{DAG}/dagRuns/~/hitlDetails", params=asked)["hitl_details"]:
+        for one in retraining.read(f"/dags/{DAG}/dagRuns/~/hitlDetails", asked)["hitl_details"]:
             retraining.answer("ann", DAG, one["task_instance"]["dag_run_id"], one["task_instance"]["task_id"])
         return len(retraining.runs()) >= runs and retraining.idle()
 
