@@ -46,6 +46,17 @@ def content(bucket: str) -> str:
     return hashlib.sha256(json.dumps(objects).encode()).hexdigest()[:16] if objects else ""
 
 
+def claimed_by(bucket: str, digest: str) -> str | None:
+    """Return the id of the run that trains, or has trained, this content; None where none does."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    s3 = S3Hook().conn
+    try:
+        return str(s3.get_object(Bucket=bucket, Key=f"{STATE}claims/{digest}")["Body"].read().decode())
+    except s3.exceptions.NoSuchKey:
+        return None
+
+
 with DAG(
     dag_id="retrain_on_new_data",
     description="Retrain the support router when its data has changed and then been left alone for a while.",
@@ -89,8 +100,8 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
         return sum(map(len, batches))
 
     @task.sensor(poke_interval=20, timeout=24 * 60 * 60, mode="reschedule")
-    def settled(bucket: str, params: dict[str, Any] | None = None) -> Any:
-        """Wait until the content has stayed the same for the window; return its digest.
+    def settled(bucket: str, params: dict[str, Any] | None = None, dag_run: Any = None) -> Any:
+        """Wait until the content has stayed the same for the window; return its digest. Skip what is claimed already.
 
         What was there when, an object says: so that all runs, and a worker after another one was killed, know it.
         """
@@ -109,6 +120,9 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
             before = None
         if before != now:
             s3.load_string(now, f"{STATE}seen", bucket, replace=True)
+        if (run := claimed_by(bucket, now)) not in (None, dag_run.run_id):
+            raise AirflowSkipException(f"Run {run} trains this content: nothing was spent here.")
+        if before != now:
             return PokeReturnValue(is_done=False)
         left = timedelta(minutes=(params or {})["window"]) - (datetime.now(UTC) - since)
         return PokeReturnValue(is_done=left <= timedelta(0), xcom_value=now)
@@ -123,15 +137,14 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
 
         if content(bucket) != digest:
             raise AirflowSkipException("The data has changed since it had settled: nothing was spent.")
-        s3, place = S3Hook().conn, {"Bucket": bucket, "Key": f"{STATE}claims/{digest}"}
+        place = {"Bucket": bucket, "Key": f"{STATE}claims/{digest}"}
         try:
-            s3.put_object(**place, Body=dag_run.run_id.encode(), IfNoneMatch="*")
+            S3Hook().conn.put_object(**place, Body=dag_run.run_id.encode(), IfNoneMatch="*")
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise
-            claimed_by = s3.get_object(**place)["Body"].read().decode()
-            if claimed_by != dag_run.run_id:  # else by an earlier try, or before a Clear
-                raise AirflowSkipException(f"Run {claimed_by} trains this content: nothing was spent here.") from error
+            if (run := claimed_by(bucket, digest)) != dag_run.run_id:  # else by an earlier try, or before a Clear
+                raise AirflowSkipException(f"Run {run} trains this content: nothing was spent here.") from error
 
     digest = settled(BUCKET)
 
