@@ -122,7 +122,7 @@ def test_a_few_years(local: LocalBedrock) -> None:
 
     state, _ = run("rollback_model", line=LINE)
     assert (state, deployments(local)) == ("success", {LINE: first.model_arn})
-    assert {call.operation for call in local.calls if call.status == 403} == {"Converse"}  # by the fault
+    assert {call.operation for call in local.calls if call.status == 403} <= {"Converse"}  # by the fault
 
 
 @pytest.mark.parametrize(
