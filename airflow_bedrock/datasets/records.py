@@ -30,6 +30,10 @@ class Example:
 _ASCII = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\t\n\v\f\r\x1c\x1d\x1e\x1f", b"abcdefghijklmnopqrstuvwxyz         "
 )
+# The bytes of characters that NFKC leaves as they are, whatever stands beside them: ASCII, and in UTF-8 what begins so,
+# À to ÿ (C3), Cyrillic (D0, D1), Chinese characters (E4 to E9).
+_INERT = bytes([*range(0xC0), 0xC3, 0xD0, 0xD1, *range(0xE4, 0xEA)])
+_SPACES = tuple(one.encode() for one in "\x85\u1680\u2028\u2029")  # beyond ASCII, those that NFKC makes no space
 # Punctuation of Chinese and Japanese texts, which NFKC makes narrow, slowly.
 _WIDE = tuple(zip("\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u3000", ",!?:;() ", strict=True))
 
@@ -54,26 +58,29 @@ def text_digest(text: str) -> bytes:
 
 def normalised_pair(first: str, second: str) -> tuple[bytes, bytes]:
     """Return two normalised texts for the price of one."""
-    if (first.isascii() and second.isascii()) or "|~|" in first:
+    if "\x01" in first:
         return normalised(first), normalised(second)
-    one, _, other = normalised(f"{first} |~| {second}").partition(b"|~|")
-    return one.rstrip(), other.lstrip()
+    one, _, other = normalised(f"{first}\x01{second}").partition(b"\x01")
+    return one.rstrip(b" "), other.lstrip(b" ")
 
 
 def normalised(text: str) -> bytes:
     """Return the normalised text in UTF-8."""
     if text.isascii():
-        data = text.encode().translate(_ASCII)
-        while b"  " in data:
-            data = data.replace(b"  ", b" ")
-        return data.strip()
-    if "\uff0c" in text or "\uff01" in text or "\uff1f" in text:
-        for wide, narrow in _WIDE:
-            text = text.replace(wide, narrow)
-    text = normalize("NFKC", normalize("NFKC", text).casefold()).replace("\n", " ")
-    # Only a space of all white space can be printed.
-    text = text.strip(" ") if "  " not in text and text.isprintable() else " ".join(text.split())
-    return text.encode("utf-8", "surrogatepass")
+        data = text.encode()
+    else:
+        if "\uff0c" in text or "\uff01" in text or "\uff1f" in text:
+            for wide, narrow in _WIDE:
+                text = text.replace(wide, narrow)
+        data = text.casefold().encode("utf-8", "surrogatepass")
+        if data.translate(None, _INERT):
+            data = normalize("NFKC", normalize("NFKC", text).casefold()).encode("utf-8", "surrogatepass")
+            for space in _SPACES:
+                data = data.replace(space, b" ")
+    data = data.translate(_ASCII)
+    while b"  " in data:
+        data = data.replace(b"  ", b" ")
+    return data.strip(b" ")
 
 
 def text_field(record: Mapping[str, object], field: str) -> str:

@@ -49,11 +49,15 @@ class Kind(NamedTuple):
 
 
 def kind_of(name: str) -> Kind | None:
-    """Return what a file is, JSON Lines where the name does not say; None for one of a kind that is not read."""
+    """Return what a file is, JSON Lines where the name does not say; None for one of a kind that is not read.
+
+    Athena calls what it unloads ``20261121_….gz``.
+    """
     base = name.rpartition("/")[2]
     parts = base.lower().split(".")
-    packing = _PACKED.get(parts[-1], "") if len(parts) > 2 else ""
-    kind = _KINDS.get(parts[-2 if packing else -1]) if len(parts) > 1 else "jsonl"
+    packing = _PACKED.get(parts[-1], "") if len(parts) > 1 else ""
+    parts = parts[:-1] if packing else parts
+    kind = _KINDS.get(parts[-1]) if len(parts) > 1 else "jsonl"
     return Kind(kind, packing) if kind else None
 
 
@@ -88,6 +92,8 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
             return Source(name, write_records(_READERS[kind.kind](file), folder))
     except (UnicodeDecodeError, csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DatasetError(f"{name} is no {kind.kind}: {type(error).__name__}") from error
+    except DatasetError as error:
+        raise DatasetError(f"{name}: {error}") from error
 
 
 def write_records(records: Iterable[Mapping[str, Any]], folder: Path) -> Path:
@@ -164,7 +170,7 @@ def _unpacked(path: Path, packing: str) -> Iterator[BinaryIO]:
                 try:
                     yield unpacked
                 except zstandard.ZstdError as error:
-                    raise DatasetError(f"{path.name} cannot be unpacked") from error
+                    raise DatasetError("it cannot be unpacked") from error
         else:
             yield file
 

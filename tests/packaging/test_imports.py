@@ -60,11 +60,15 @@ def test_importing_is_light(run: Run, package: str) -> None:
     assert not heavy_of(loaded)
 
 
-def test_parsing_is_light(run: Run, checkout: Path) -> None:
-    """The example DAG is made, and its literals are checked, with no more."""
+def test_parsing_is_light(run: Run, checkout: Path, tmp_path: Path) -> None:
+    """The example DAGs are made, and their literals are checked, with no more, but for AWS's own operators."""
     program = f"""
+from pathlib import Path
 from airflow.dag_processing.dagbag import DagBag
-bag = DagBag({str(checkout / "dags")!r}, safe_mode=False)
+bag = DagBag({str(tmp_path)!r})
+for file in Path({str(checkout / "dags")!r}).glob("*.py"):
+    if "airflow.providers.amazon.aws.operators" not in file.read_text():
+        bag.process_file(str(file), safe_mode=False)
 assert not bag.import_errors, bag.import_errors
 assert [task for dag in bag.dags.values() for task in dag.tasks if task.task_type.startswith("Bedrock")]
 """

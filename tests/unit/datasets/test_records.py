@@ -13,7 +13,7 @@ from airflow_bedrock.base_models import by_script, document
 from airflow_bedrock.datasets.records import normalise, normalised_pair, text_digest
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
-_ODD = "aA \t\n\x1c\x85\u00a0\u2028\u3000\uff0c\uff1f\ufb01\u0345\u0130\xdf\u0435\u0301|~"
+_ODD = "aA \t\n\x1c\x85\u00a0\u2028\u3000\uff0c\uff1f\ufb01\u0345\u0130\xdf\u0435\u0301\x01\u1680\u2029"
 ODD = st.text(alphabet=st.sampled_from(_ODD))
 
 
@@ -37,8 +37,22 @@ def test_normalise_each_character() -> None:
             assert normalise(text) == definition(text), hex(code)
 
 
+def test_normalise_characters_that_are_inert() -> None:
+    """Every character among those that need no NFKC, and each of those beside some that they could join."""
+    inert = [chr(code) for code in [*range(0x80), *range(0xC0, 0x100), *range(0x400, 0x480), *range(0x4000, 0xA000)]]
+    known = set(inert)
+    for code in range(0x30000):
+        if not 0xD800 <= code < 0xE000 and known.issuperset(chr(code).casefold()):
+            text = f"Aß{chr(code)}Й字"
+            assert normalise(text) == definition(text), hex(code)
+    for one in inert:
+        text = f"{one}{one}a{one}\n {one}e\xe9{one}"
+        assert normalise(text) == definition(text), hex(ord(one))
+
+
 @given(TEXT | ODD, TEXT | ODD)
-@example("a |~| b", "c")
+@example("a \x01 b", "c")
+@example("a \x01", "\x01")
 def test_two_texts_for_the_price_of_one(first: str, second: str) -> None:
     """They are what each text has alone."""
     assert normalised_pair(first, second) == (definition(first).encode(), definition(second).encode())

@@ -87,6 +87,7 @@ def test_plain_text(tmp_path: Path) -> None:
         ("a/b.JSONL", Kind("jsonl", "")),
         ("b.jsonl.gz", Kind("jsonl", "gzip")),
         ("c.tar.gz", None),
+        ("20261121_000000_00001_abcde.gz", Kind("jsonl", "gzip")),  # as Athena calls what it unloads
         ("gz", Kind("jsonl", "")),
         ("part-00000", Kind("jsonl", "")),
         ("d.md", None),

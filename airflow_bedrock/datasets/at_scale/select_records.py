@@ -1,0 +1,208 @@
+r"""Select training records with Spark, where the data is: one of those that ask the same, a sample, and splits.
+
+It reads what Spark reads, and writes JSON Lines with ``prompt``, ``completion`` and ``split``, and the group where
+there is one, packed by gzip: a source of BedrockDatasetPreparationOperator. Questions are compared, sampled and split
+as the operator does it, so that both come to the same records and splits. The rules of a base model are the operator's.
+
+It needs pyspark 3.5 or later and Python 3.9 or later, and nothing else. Copy it to S3 for EMR Serverless or Glue.
+
+    select_records.py --source s3://bucket/tickets/ --source-format parquet --prompt-field question \
+        --completion-field answer --order-by created_at --max-records 20000 --output s3://bucket/selected/
+
+The exit code is 1 where more records than ``--max-dropped-fraction`` are empty, or answer a question in another way
+than the record that is kept; then nothing is written. It prints how many were read, left out and written, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from hashlib import blake2b
+from string import Formatter
+from typing import Optional
+from unicodedata import normalize
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+from pyspark.sql.types import BinaryType, IntegralType, StringType, StructField, StructType
+
+_KEYS = StructType(
+    [StructField(name, BinaryType()) for name in ("asked", "said", "sample")] + [StructField("split", StringType())]
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Read the options, select, write, and return the exit code."""
+    options, _ = _parser().parse_known_args(arguments)  # Glue adds options of its own
+    spark = SparkSession.builder.appName("select training records").getOrCreate()
+    found, counts = select(source(spark, options), options)
+    lost = counts["empty"] + counts["conflicts"]
+    print(json.dumps(counts))  # noqa: T201 - the job's log
+    if lost > options.max_dropped_fraction * counts["read"]:
+        sys.stderr.write(f"{lost} of {counts['read']} records cannot be used. Nothing was written.\n")
+        return 1
+    found.write.mode("overwrite").json(options.output, compression="gzip")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="select_records.py", description=__doc__)
+    parser.add_argument("--source", required=True, help="a file or a folder, or with --source-format table its name")
+    parser.add_argument("--source-format", default="json", choices=["json", "csv", "parquet", "orc", "table"])
+    parser.add_argument("--source-sql", help="a query of Spark SQL over the source, which is its table source")
+    parser.add_argument("--output", required=True, help="a folder; what is there is replaced")
+    parser.add_argument("--prompt-field", default="prompt", help="a field, or a template over fields: {title}: {text}")
+    parser.add_argument("--completion-field", default="completion")
+    parser.add_argument("--group-field", help="records that agree in it stay in one split")
+    parser.add_argument("--order-by", default="", help="fields, with commas between: which record is the first")
+    parser.add_argument("--on-conflict", default="first", choices=["first", "last", "majority", "drop"])
+    parser.add_argument("--max-records", type=int)
+    parser.add_argument("--max-records-per-class", type=int)
+    parser.add_argument("--validation-fraction", type=float, default=0.1)
+    parser.add_argument("--test-fraction", type=float, default=0.1)
+    parser.add_argument("--seed", default="")
+    parser.add_argument("--max-dropped-fraction", type=float, default=0.05)
+    return parser
+
+
+def source(spark: SparkSession, options: argparse.Namespace) -> DataFrame:
+    """Return the source's records."""
+    if options.source_format == "table":
+        frame = spark.table(options.source)
+    else:
+        reader = spark.read.format(options.source_format)
+        if options.source_format == "csv":
+            reader = reader.options(header=True, multiLine=True, escape='"')
+        frame = reader.load(options.source)
+    if options.source_sql:
+        frame.createOrReplaceTempView("source")
+        frame = spark.sql(options.source_sql)
+    return frame
+
+
+def select(records: DataFrame, options: argparse.Namespace) -> tuple[DataFrame, dict[str, int]]:
+    """Return the selected records, and how many were read, left out and selected."""
+    group = [_text(records, options.group_field).alias("of_group")] if options.group_field else []
+    order = [F.col(name.strip()).alias(f"order_{name.strip()}") for name in options.order_by.split(",") if name.strip()]
+    texts = records.select(
+        _text(records, options.prompt_field).alias("prompt"),
+        _text(records, options.completion_field).alias("completion"),
+        *group,
+        *order,
+    )
+    seed, test, validation = blake2b(options.seed.encode()).digest(), options.test_fraction, options.validation_fraction
+
+    @F.udf(_KEYS)
+    def keys(prompt: Optional[str], completion: Optional[str], group: Optional[str]) -> Optional[tuple[object, ...]]:
+        return record_keys(prompt, completion, group, seed, test, validation)
+
+    of_group = "of_group" if group else "prompt"
+    keyed = texts.withColumn("keys", keys.asNondeterministic()("prompt", "completion", of_group)).cache()
+    usable = keyed.where("keys IS NOT NULL").select("*", "keys.*")
+    resolved = _resolved(usable, [F.col(one) for one in keyed.columns if one.startswith("order_")], options.on_conflict)
+    resolved = resolved.cache()
+    kept = resolved.where("n = chosen")
+    wanted = _sampled(kept, options).cache()
+    read = keyed.count()
+    tally = resolved.agg(
+        F.count("*").alias("usable"),
+        F.count(F.when(F.col("n") == F.col("chosen"), 1)).alias("kept"),
+        F.count(F.when((F.col("n") != F.col("chosen")) & (F.col("said") == F.col("answer")), 1)).alias("duplicates"),
+    ).first()
+    assert tally is not None  # noqa: S101 - an aggregate has a row
+    written = wanted.count()
+    counts = {
+        "read": read,
+        "empty": read - tally["usable"],
+        "duplicates": tally["duplicates"],
+        "conflicts": tally["usable"] - tally["kept"] - tally["duplicates"],
+        "not_chosen": tally["kept"] - written,
+        "written": written,
+    }
+    named = [F.col("of_group").alias(options.group_field)] if group else []
+    return wanted.orderBy("sample").select("prompt", "completion", *named, "split"), counts
+
+
+def _resolved(usable: DataFrame, order: list[Column], on_conflict: str) -> DataFrame:
+    """Number the records that ask the same, and say which of them is kept, if one is, and what it answers."""
+    same = Window.partitionBy("asked")
+    in_order = same.orderBy(*order, "prompt", "completion")
+    alike = Window.partitionBy("asked", "said")
+    votes = (
+        usable.withColumn("n", F.row_number().over(in_order))
+        .withColumn("first_n", F.min("n").over(alike))
+        .withColumn("last_n", F.max("n").over(alike))
+        .withColumn("votes", F.count("*").over(alike))
+    )
+    rank = {"last": -F.col("last_n"), "majority": -F.col("votes")}.get(on_conflict, F.col("first_n"))
+    best = F.min(F.struct(rank.alias("rank"), F.col("first_n"), F.col("said"))).over(same)
+    found = votes.withColumn("best", best).withColumn("answer", F.col("best.said"))
+    chosen = F.col("best.first_n")
+    if on_conflict == "drop":
+        disputed = F.min("said").over(same) != F.max("said").over(same)
+        found = found.withColumn("disputed", disputed)
+        found = found.withColumn("answer", F.when(~F.col("disputed"), F.col("answer")))
+        chosen = F.when(F.col("disputed"), F.lit(0)).otherwise(chosen)
+    return found.withColumn("chosen", chosen)
+
+
+def _sampled(kept: DataFrame, options: argparse.Namespace) -> DataFrame:
+    """Take the first by their hashes: the same data gives the same sample, and a smaller one lies in a larger one."""
+    if options.max_records_per_class:
+        of_class = Window.partitionBy("said").orderBy("sample")
+        kept = kept.withColumn("place", F.row_number().over(of_class)).where(
+            F.col("place") <= options.max_records_per_class
+        )
+    return kept.orderBy("sample").limit(options.max_records) if options.max_records else kept
+
+
+def _text(records: DataFrame, name: str) -> Column:
+    """Return a field as text, or a template filled with several; a field is text, or a whole number."""
+    if "{" not in name:
+        kind = records.schema[name].dataType
+        if not isinstance(kind, (StringType, IntegralType)):
+            raise SystemExit(
+                f"{name} is {kind.simpleString()}, neither text nor a whole number. Cast it in --source-sql"
+            )
+        return F.col(name).cast("string")
+    parts = []
+    for literal, field, _, _ in Formatter().parse(name):
+        parts += [F.lit(literal), *([_text(records, field)] if field else [])]
+    return F.concat(*parts)
+
+
+def record_keys(
+    prompt: Optional[str],
+    completion: Optional[str],
+    group: Optional[str],
+    seed: bytes,
+    test: float,
+    validation: float,
+) -> Optional[tuple[object, ...]]:
+    """Return by what a record is compared: digests of question and answer, its place in the sample, and its split.
+
+    None is for a record without a question, an answer or a group. The hashes are those of ``airflow_bedrock.datasets``.
+
+    :param seed: the key of the hashes.
+    :param test, validation: fractions.
+    """
+    if not all(one is not None and one.strip() for one in (prompt, completion, group)):
+        return None
+    asked, said, grouped = (normalised(str(one)) for one in (prompt, completion, group))
+    sample = blake2b(asked, digest_size=8, key=seed, person=b"dataset sample").digest()
+    place = blake2b(grouped, digest_size=8, key=seed, person=b"dataset split").digest()
+    where = int.from_bytes(place, "big") / 2**64
+    split = "test" if where < test else "validation" if where < test + validation else "train"
+    return blake2b(asked, digest_size=16).digest(), blake2b(said, digest_size=16).digest(), sample, split
+
+
+def normalised(text: str) -> bytes:
+    """Return the text as it is compared: Unicode NFKC, case folded, each run of white space one space."""
+    folded = normalize("NFKC", normalize("NFKC", text).casefold())
+    return " ".join(folded.split()).encode("utf-8", "surrogatepass")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""Prepare training data from a source that is too large for a worker: select where the data is, prepare what is left.
+
+The amazon provider's operators run the selection; copy this file and delete the engine that you do not use.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.providers.amazon.aws.operators.athena import AthenaOperator
+from airflow.providers.amazon.aws.operators.emr import EmrServerlessStartJobOperator
+from airflow.providers.amazon.aws.operators.s3 import S3DeleteObjectsOperator
+from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemToS3Operator
+from airflow.sdk import DAG, Param, task
+
+from airflow_bedrock.datasets.at_scale import SPARK_JOB, athena_query
+from airflow_bedrock.operators import BedrockDatasetPreparationOperator
+
+BUCKET = "{{ var.value.bedrock_bucket }}"
+FOLDER = "at_scale/{{ params.name }}"
+SELECTED = f"s3://{BUCKET}/{FOLDER}/selected/"
+JOB = f"{FOLDER}/select_records.py"
+
+with DAG(
+    dag_id="prepare_at_scale",
+    description="Select training records with Athena or Spark, then prepare them for a base model.",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,  # each run replaces what the one before has selected
+    tags=["bedrock", "fine-tuning", "example"],
+    params={
+        "name": Param("tickets", type="string", pattern="^[a-z0-9-]+$", title="Name of the dataset"),
+        "engine": Param("athena", type="string", enum=["athena", "spark"], title="Engine"),
+        "records": Param(
+            "SELECT question AS prompt, answer AS completion FROM tickets WHERE stars > 3",
+            type="string",
+            title="Records (Athena)",
+            description_md="A query that finds the columns `prompt` and `completion`.",
+        ),
+        "database": Param("default", type="string", title="Database (Athena)"),
+        "fraction": Param(
+            1.0,
+            type="number",
+            exclusiveMinimum=0,
+            maximum=1,
+            title="Fraction of the questions (Athena)",
+            description_md="The same data gives the same sample, and a smaller one lies in a larger one.",
+        ),
+        "source": Param("s3://bucket/tickets/", type="string", title="Source (Spark)", description_md="Parquet files."),
+        "prompt_field": Param("question", type="string", title="Field of the prompt (Spark)"),
+        "completion_field": Param("answer", type="string", title="Field of the completion (Spark)"),
+        "max_records": Param(18_000, type="integer", minimum=10, title="Most records that are written"),
+        "base_model": Param("amazon.nova-micro-v1:0:128k", type="string", title="Base model"),
+    },
+    doc_md="""
+### Prepare at scale
+
+```
+            ┌─ select_with_athena ─┐
+clear ─ engine                     ├─ prepare ─ s3://…/prepared/train.jsonl, validation.jsonl, test.jsonl, manifest.json
+            └─ copy_job ─ select_with_spark ─┘
+                 │
+     warehouse (Glue catalog, S3) → s3://…/selected/*.gz: JSON Lines with prompt and completion
+```
+
+Terabytes stay where they are: Athena (UNLOAD) or Spark (EMR Serverless) reads them, and writes the records that are
+wanted to a folder on S3. The worker then drops what the base model would not take, keeps one of those that ask the
+same, and splits. The Spark job's splits and samples are those of the worker, record by record.
+
+**What it costs**: no customization job is made. Athena bills the bytes that its query scans, EMR Serverless the vCPU,
+memory and storage of its workers by the second: [Athena](https://aws.amazon.com/athena/pricing/),
+[EMR Serverless](https://aws.amazon.com/emr/pricing/). The worker needs three times the size of what was selected as
+disk.
+
+It needs the variables `bedrock_bucket` and, for Spark, `emr_application_id` and `emr_role_arn`, and the connection
+`aws_default`. docs/datasets.md has more.
+""",
+) as dag:
+    # Athena writes to an empty folder only, and what an earlier run selected must not be prepared again.
+    clear = S3DeleteObjectsOperator(task_id="clear", bucket=BUCKET, prefix=f"{FOLDER}/selected/")
+
+    @task.branch
+    def engine(params: dict[str, Any] | None = None) -> str:
+        """Return the first task of the engine that was asked for."""
+        return "select_with_athena" if (params or {})["engine"] == "athena" else "copy_job"
+
+    athena = AthenaOperator(
+        task_id="select_with_athena",
+        query=athena_query(SELECTED),
+        database="{{ params.database }}",
+        output_location=f"s3://{BUCKET}/{FOLDER}/athena/",
+        sleep_time=5,
+        retries=0,  # a second try would find the files of the first: clear the task `clear` with it
+    )
+
+    copy_job = LocalFilesystemToS3Operator(
+        task_id="copy_job", filename=str(SPARK_JOB), dest_bucket=BUCKET, dest_key=JOB, replace=True
+    )
+
+    spark = EmrServerlessStartJobOperator(
+        task_id="select_with_spark",
+        application_id="{{ var.value.get('emr_application_id', '') }}",
+        execution_role_arn="{{ var.value.get('emr_role_arn', '') }}",
+        job_driver={
+            "sparkSubmit": {
+                "entryPoint": f"s3://{BUCKET}/{JOB}",
+                "entryPointArguments": [
+                    "--source={{ params.source }}",
+                    "--source-format=parquet",
+                    "--prompt-field={{ params.prompt_field }}",
+                    "--completion-field={{ params.completion_field }}",
+                    "--max-records={{ params.max_records }}",
+                    f"--output={SELECTED}",
+                ],
+            }
+        },
+        deferrable=True,
+    )
+
+    prepare = BedrockDatasetPreparationOperator(
+        task_id="prepare",
+        source_uri=SELECTED,
+        output_uri=f"s3://{BUCKET}/{FOLDER}/prepared",
+        base_model_id="{{ params.base_model }}",
+        max_records="{{ params.max_records }}",
+        trigger_rule="none_failed_min_one_success",
+    )
+
+    clear >> engine() >> [athena, copy_job]
+    copy_job >> spark
+    [athena, spark] >> prepare

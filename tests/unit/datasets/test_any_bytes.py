@@ -1,0 +1,149 @@
+"""Whatever bytes a file has: preparation, check and estimate say what is wrong, and never fail in another way."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_bedrock.cli import main
+from airflow_bedrock.datasets import DatasetError, RecordFormat, Settings, Split, prepare, rules_for
+from airflow_bedrock.datasets.sources import as_source
+
+MICRO = "amazon.nova-micro-v1:0"
+LINE = b'{"prompt": "Where?", "completion": "Here."}'
+CSV = b'prompt,completion\n"Where\nis it?","a ""b"""\n'
+KINDS = ("jsonl", "json", "csv", "tsv", "txt", "parquet", "jsonl.gz", "json.gz", "csv.gz", "jsonl.zst", "parquet.gz")
+
+
+def read(folder: Path, name: str, content: bytes) -> int | None:
+    """Prepare a file; return how many records were read, or None where it is refused."""
+    (folder / "made").mkdir(exist_ok=True)
+    file = folder / "file"
+    file.write_bytes(content)
+    out = {split: io.BytesIO() for split in Split}
+    try:
+        source = as_source(name, file, folder / "made")
+        report = prepare([source], out, Settings(record_format=RecordFormat.CONVERSE, rules=rules_for(MICRO)))
+    except DatasetError as error:
+        told = str(error)
+    else:
+        written = sum(report.records(split) for split in Split)
+        assert report.read == written + report.duplicates + report.conflicts + sum(report.dropped.values())
+        return report.read
+    assert told.startswith(name)
+    return None
+
+
+PIECES = st.sampled_from(
+    [
+        LINE,
+        CSV,
+        b"[",
+        b"]",
+        b",",
+        b"{",
+        b"}",
+        b'"',
+        b"\n",
+        b"\r",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\x00",
+        b"\x1f\x8b",
+        b"PAR1",
+    ]
+)
+BYTES = st.binary(max_size=100) | st.lists(PIECES, max_size=12).map(b"".join)
+PACKED = BYTES | BYTES.map(gzip.compress) | BYTES.map(lambda content: gzip.compress(content)[:-5])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=PACKED)
+def test_preparation_reads_or_refuses(tmp_path: Path, kind: str, content: bytes) -> None:
+    """Each record is accounted for."""
+    for package in {"zst": "zstandard", "parquet": "duckdb"}.items():
+        if package[0] in kind:
+            pytest.importorskip(package[1])
+    read(tmp_path, f"data.{kind}", content)
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.jsonl", content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "records"),
+    [
+        ("bom.jsonl", b"\xef\xbb\xbf" + LINE, 1),
+        ("crlf.jsonl", LINE + b"\r\n" + LINE + b"\r\n", 2),
+        ("cr.jsonl", LINE + b"\r" + LINE, 1),  # a line is ended by a newline
+        ("utf-16.jsonl", LINE.decode().encode("utf-16"), 1),  # read, and dropped
+        ("utf-16.csv", CSV.decode().encode("utf-16"), None),
+        ("latin-1.csv", "prompt,completion\nOù?,là\n".encode("latin-1"), None),
+        ("newlines.csv", CSV * 2, 3),  # the second header is a record
+        ("bom.csv", b"\xef\xbb\xbf" + CSV, 1),
+        ("quotes.csv", b'prompt,completion\n"Where,Here\n', 1),  # a quote that nothing ends
+        ("empty.jsonl", b"", 0),
+        ("empty.json", b"", 0),
+        ("empty.csv", b"", 0),
+        ("empty.jsonl.gz", b"", 0),
+        ("blank.jsonl", b"\n \n\r\n", 0),
+        ("none.json", b"[]", 0),
+        ("nested.json", b"[" * 100_000, None),
+        ("zip.jsonl", zipped(LINE), None),
+        ("twice.jsonl.gz", gzip.compress(gzip.compress(LINE)), None),
+        ("members.jsonl.gz", gzip.compress(LINE + b"\n") * 2, 2),
+        ("truncated.jsonl.gz", gzip.compress(LINE * 100)[:-9], None),
+        ("huge.jsonl", b'{"prompt": "' + b"a" * 5_000_000 + b'", "completion": "b"}\n' + LINE, 2),
+        ("null.jsonl", b"\x00" * 1000, 1),
+        ("large.json", b"[" + b",".join([LINE] * 20_000) + b"]", 20_000),
+    ],
+)
+def test_real_world_shapes(tmp_path: Path, name: str, content: bytes, records: int | None) -> None:
+    """So many records are read, whether they can be used or not; or the file is refused."""
+    found = read(tmp_path, name, content)
+    if name in ("zip.jsonl", "twice.jsonl.gz"):  # lines that are no records
+        assert found is not None
+    else:
+        assert found == records
+
+
+COMMANDS: dict[str, Callable[[str, str], list[str]]] = {
+    "check": lambda file, _: ["check", file, "--model", MICRO],
+    "estimate": lambda file, _: ["estimate", file, "--model", MICRO],
+    "prepare": lambda file, out: ["prepare", file, "--output", out, "--model", MICRO],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=PACKED, suffix=st.sampled_from(["jsonl", "csv", "json.gz", "md"]))
+def test_commands_have_an_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, content: bytes, suffix: str
+) -> None:
+    """Never a traceback: 0, 1 or 2, and where it is 2 a line that says why."""
+    file = tmp_path / f"data.{suffix}"
+    file.write_bytes(content)
+    code = main(COMMANDS[command](str(file), str(tmp_path / "out")))
+    assert code in (0, 1, 2)
+    assert code != 2 or str(file) in capsys.readouterr().err
+
+
+def test_lines_of_a_check_are_those_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """UTF-16 is told as what it is not: JSON."""
+    file = tmp_path / "train.jsonl"
+    file.write_bytes((LINE + b"\n" + LINE).decode().encode("utf-16"))
+    assert main(["check", str(file), "--model", MICRO, "--format", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["problems"] == {"json": 2}
