@@ -28,8 +28,8 @@ _COMMANDS = {
     ),
     "watch": ("airflow_bedrock.jobs.watch_command", "follow a customization job to its end"),
     "report": ("airflow_bedrock.jobs.report_command", "print a customization job's phases, losses and model"),
-    "models": ("airflow_bedrock.registry.models", "list which models serve, since when, and by whose word"),
-    "rollback": ("airflow_bedrock.registry.rollback", "let an earlier model serve again"),
+    "models": ("airflow_bedrock.registry.models", "list which models serve, since when, and who promoted them"),
+    "rollback": ("airflow_bedrock.registry.rollback", "put an earlier model back"),
     "skeleton": ("airflow_bedrock.customization.skeleton", "print a customization request to fill in"),
     "local": ("airflow_bedrock.local.command", "run Local Bedrock, the offline service, until it is stopped"),
 }

@@ -64,8 +64,8 @@ def decide(
             return Decision.ADOPT if answers else Decision.SUPERSEDE
         case Outcome.SUCCEEDED:
             return Decision.REUSE if answers else Decision.NEXT_GENERATION
-    mendable = found.outcome is Outcome.FAILED and remedy(found.failure_message) is Remedy.RETRY
-    return Decision.FAIL if same_ask and not mendable else Decision.NEXT_GENERATION
+    fixable = found.outcome is Outcome.FAILED and remedy(found.failure_message) is Remedy.RETRY
+    return Decision.FAIL if same_ask and not fixable else Decision.NEXT_GENERATION
 
 
 def _may_be_taken(token: Token | None, identity: Identity, *, listed: bool) -> bool:

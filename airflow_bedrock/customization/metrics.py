@@ -29,7 +29,7 @@ def losses_by_epoch(
 
     :param training: the lines of ``step_wise_training_metrics.csv``; no lines where there is no such file.
     :param validation: the lines of ``validation_metrics.csv``; likewise.
-    :param warn: is told of what cannot be read.
+    :param warn: called with what cannot be read.
     :return: ``[{"epoch": 1, "training_loss": 0.7, "validation_loss": 0.9}, …]``, by epoch; a loss that no file
         has, or that cannot be read, is None.
     """

@@ -53,7 +53,7 @@ _OF_THE_MODEL = "model name"
 _ROLE_NOT_KNOWN = "Could not assume provided IAM role"
 
 # What the service's failure messages say when the data, the permissions and the request are not at fault.
-_MENDABLE_FAILURES = (
+_FIXABLE_FAILURES = (
     "internal error",
     "internal server error",
     "service unavailable",
@@ -82,5 +82,5 @@ def remedy_for_error(error: BaseException) -> Remedy:
 def remedy_for_failure(failure_message: str | None) -> Remedy:
     """Say what helps against a job that has failed, by its failureMessage."""
     said = (failure_message or "").lower()
-    mendable = any(words in said for words in _MENDABLE_FAILURES) or _TRY_AGAIN.search(said)
-    return Remedy.RETRY if mendable else Remedy.NONE
+    fixable = any(words in said for words in _FIXABLE_FAILURES) or _TRY_AGAIN.search(said)
+    return Remedy.RETRY if fixable else Remedy.NONE

@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_fraction,
         metavar="X",
         help="count questions of the validation and test data that are as alike as this, 0 to 1, to one of the "
-        "training data; 0.8 is a good beginning",
+        "training data; start with 0.8",
     )
     parser.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="default: %(default)s")
     parser.add_argument("--show-text", action="store_true", help="show the beginning of a record with its problem")

@@ -1,4 +1,4 @@
-"""The registry's hook: which model serves, and by whose word, over an AWS connection of Airflow."""
+"""The registry's hook: which model serves, and who promoted it, over an AWS connection of Airflow."""
 
 from __future__ import annotations
 

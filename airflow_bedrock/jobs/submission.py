@@ -277,7 +277,7 @@ class Submission:
         return None
 
     def _update(self, found: Seen) -> Seen:
-        """Change one that serves another model; whoever asked before keeps its name and ARN."""
+        """Change one that serves another model; it keeps its name and ARN for those who asked before."""
         resource = self._resource
         self.before_paying()
         log.info("%s %s serves another model: giving it the one that is asked for", *self._known(found)[:2])

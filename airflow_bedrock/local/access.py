@@ -23,7 +23,7 @@ _LOADER = botocore.loaders.create_loader()
 
 
 class Access:
-    """What a Local Bedrock is to whoever uses it. It runs within the ``with`` statement.
+    """A Local Bedrock, as its users see it. It runs within the ``with`` statement.
 
     :param settings: those that it was started with.
     """

@@ -84,8 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     account.add_argument(
         "--allow-graders",
         action="store_true",
-        help="let reinforcement fine-tuning run the Lambda function that is its grader: a program of whoever can reach "
-        "this, with your rights",
+        help="let reinforcement fine-tuning run the Lambda function that is its grader: a program of anybody "
+        "who can reach this, with your rights",
     )
     account.add_argument(
         "--quota",
@@ -165,8 +165,8 @@ def _warning(host: str) -> str:
     if _is_loopback(host):
         return ""
     return (
-        f"Local Bedrock listens on {host}, and asks nobody for credentials: whoever reaches this computer can read and "
-        "change all that is in it. Put nothing confidential there, or leave --host out.\n"
+        f"Local Bedrock listens on {host}, and asks nobody for credentials: anybody who reaches this computer "
+        "can read and change all that is in it. Put nothing confidential there, or leave --host out.\n"
     )
 
 

@@ -91,11 +91,11 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
     """Let a model answer held-out records by batch inference; the answers are kept where the evaluation finds them.
 
     Run it for each model, with the ``test_data_uri``, ``answers_uri`` and parameters that
-    :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator` has; that one then asks what is missing alone:
-    records that failed, and what is too little for a job of its own (100 records).
+    :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator` has, which then asks only the missing ones:
+    records that failed, and sets of fewer than 100 records, the minimum of a job.
 
-    A job is made once, and adopted by a retry; what has been answered before is not asked unless its job has too few
-    answers.
+    A job is made once, and a retry adopts it. Records that have an answer are not asked again unless their job has too
+    few answers.
 
     Returns (XCom) ``{model, records, answered, missing, errors, job_arns}``; errors by the service's codes.
 

@@ -118,7 +118,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         (``airflow-bedrock skeleton`` prints one). (templated)
     :param reuse: how far the same request finds the same job: ``run`` (default), ``dag`` (across the runs of the
         DAG), or ``never`` (each run and each Clear of the task pays for a new job; retries still do not). It decides
-        which jobs count, whatever they were made under: ``dag`` takes a model that ``run`` or ``never`` has paid for.
+        which jobs count, also those of another value: ``dag`` takes a model that ``run`` or ``never`` has paid for.
         Needs ListModelCustomizationJobs, except for the first try of a task with ``run`` that is not mapped.
         (templated)
     :param superseded: what becomes of a job that runs for an earlier ask of this task, where what is asked for has
@@ -630,8 +630,8 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
             return self.execute(context)
         helps = customization.remedy.remedy_for_failure(job.failure_message)
-        mendable = job.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
-        if mendable and not self.asked.exact:
+        fixable = job.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
+        if fixable and not self.asked.exact:
             why = customization.failure.failure_message(job)
             raise BedrockError(f"{why} A retry of this task makes a new job by itself.")
         result = jobs.waiting.result_of(job, self._s3)

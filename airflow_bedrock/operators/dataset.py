@@ -102,12 +102,11 @@ class UnfitDataError(BedrockFatalError):
 class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     """Make training, validation and test files from what people have, in the record format of the base model.
 
-    Reads any shape of record, drops what the base model would not take, keeps one of those that ask the same, takes
-    as many as are wanted, and splits. Writes ``train.jsonl``, ``validation.jsonl``, ``test.jsonl``, ``report.json`` and
-    at last ``manifest.json`` under ``output_uri``. The same source and settings give byte for byte the same files;
-    files that are already there are left untouched, so that their ETags stay and a customization job that was made
-    from them is recognised. Data that the base model would not take fails the task before anything is written, and
-    before anything that comes after it costs money.
+    Reads any shape of record, drops records that the base model would reject, deduplicates, samples and splits them.
+    Writes ``train.jsonl``, ``validation.jsonl``, ``test.jsonl``, ``report.json`` and at last ``manifest.json`` under
+    ``output_uri``. The same source and settings give byte for byte the same files; files that are there already are
+    left untouched, so that their ETags stay and a customization job that was made from them is recognised. Data that
+    the base model would reject fails the task before anything is written, and before a later task costs money.
 
     The split follows from a hash of the prompt: a record stays in its split when others come and go.
 
@@ -120,8 +119,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     Every parameter is templated, but for ``redact``, the flags and the last two.
 
     :param source_uri: one file, on S3 or local, or with a slash at its end every file under it: JSON Lines, a JSON
-        array, CSV, TSV or Parquet, and by its own name a plain text; each also ``.gz`` and ``.zst``. What lies there
-        and is not read is named in the log and in the manifest.
+        array, CSV, TSV or Parquet, and by its own name a plain text; each also ``.gz`` and ``.zst``. Files that
+        are not read are listed in the log and in the manifest.
     :param source_sql: with ``source_uri``: a query of DuckDB over the files, which are its table ``source``; with
         ``source_conn_id``: a query of that database.
     :param source_conn_id: the Airflow connection of a database; its rows are streamed.
@@ -142,17 +141,17 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     :param test_fraction: fraction of the records held out for evaluation, 0 to 1; 0 writes no such file.
     :param seed: another seed, a text or a whole number, is another split, and another sample.
     :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
-    :param test_after: records of this time and later are held out, and none before it; ``test_fraction`` must be 0.
+    :param test_after: hold out the records of this time and later, and none before it; ``test_fraction`` must be 0.
     :param on_conflict: which of the records that ask the same and answer differently is kept: ``first``, ``last``,
         ``majority``, ``drop`` for none, ``fail``.
-    :param near_duplicate_threshold: of two questions that are as alike, 0 to 1, by MinHash over their words, only the
-        first is kept; 0.8 is a good beginning. None keeps both. Needs ``airflow-bedrock[prep]``.
-    :param max_records: take a sample of so many, by a hash of the prompt: the same data gives the same sample.
-    :param max_records_per_class: no more with the same completion.
-    :param max_records_per_group: no more of the same group.
-    :param balance_classes: as many of each completion as of the rarest.
-    :param min_characters: of prompt and completion together.
-    :param max_characters: of prompt and completion together.
+    :param near_duplicate_threshold: similarity, 0 to 1, from which only the first of two questions is kept, by
+        MinHash over their words; start with 0.8. None keeps both. Needs ``airflow-bedrock[prep]``.
+    :param max_records: size of the sample, drawn by a hash of the prompt: the same data gives the same sample.
+    :param max_records_per_class: maximum number of records with the same completion.
+    :param max_records_per_group: maximum number of records of the same group.
+    :param balance_classes: take as many records of each completion as of the rarest.
+    :param min_characters: minimum length of prompt and completion together.
+    :param max_characters: maximum length of prompt and completion together.
     :param redact: a function that is given each text and returns what to write, such as
         :func:`~airflow_bedrock.datasets.redaction.redact_common_patterns`.
     :param max_dropped_fraction: more records than this fraction of the source, 0 to 1, that cannot be used or answer

@@ -77,7 +77,7 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
     :param invocation_logs_config: of invocation logs: ``usePromptResponse`` and ``requestMetadataFilters``, as in the
         request.
     :param near_overlap_threshold: count the questions of validation and test data that are as alike, 0 to 1, to one of
-        the training data; 0.8 is a good beginning. None counts none. Needs ``airflow-bedrock[prep]``.
+        the training data; start with 0.8. None counts none. Needs ``airflow-bedrock[prep]``.
     :param media_sizes: ask S3 for the size of each image, video and document. (default: False)
     :param fail_on_problems: False only reports.
     :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)

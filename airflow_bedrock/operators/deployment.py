@@ -240,7 +240,7 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
     :param deployment_arn: the deployment's ARN or name. One whose name is None goes by its ARN alone: None is what a
         template that finds nothing renders. (templated)
     :param waiter_delay: seconds between two tries or polls, more than 0.
-    :param waiter_max_attempts: so many of them, at least 1, both while it cannot be deleted yet and until it is gone.
+    :param waiter_max_attempts: maximum number of polls, both while it cannot be deleted yet and until it is gone.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """

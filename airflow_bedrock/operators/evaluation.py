@@ -139,8 +139,8 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     :param output_uri: the folder to write to, on S3 or local; checked before the first question. (templated)
     :param answers_uri: the folder in which answers are kept, best one for all evaluations. (default: ``answers`` in
         ``output_uri``) (templated)
-    :param answers_days: after so many days an answer is not used any more, and is deleted.
-    :param max_records: ask no more than so many records, drawn by their hash: the same file gives the same ones. None
+    :param answers_days: days after which an answer is not used any more, and is deleted.
+    :param max_records: maximum number of records to ask, drawn by their hash: the same file gives the same ones. None
         asks all. (templated)
     :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
         (templated)

@@ -50,11 +50,11 @@ _RULES: Mapping[str, Rule] = {
 
 
 class BedrockPromoteModelOperator(RegistryOperator):
-    """Let a custom model serve behind a stable deployment, in the place of the champion.
+    """Put a custom model behind a stable deployment, in place of the champion.
 
     The task writes its intent into the registry, lets the deployment serve the model (UpdateCustomModelDeployment; a
     new deployment where botocore does not know that), asks it the smoke test, and writes the fact into the registry.
-    A model that fails its smoke test gives its place back to the champion. A task that is killed at any point leaves
+    A model that fails its smoke test is replaced by the champion. A task that is killed at any point leaves
     one model serving; its next try goes on. The task is skipped where the champion's period is newer, or where the
     model was rolled back or has failed its smoke test before.
 
@@ -72,7 +72,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
     :param job_arn: the customization job that made the model, for the registry. (templated)
     :param dataset: the URI or digest of its dataset's manifest, for the registry. (templated)
     :param evaluation: the URI of its evaluation, for the registry. (templated)
-    :param approved_by: who approved the promotion, for the registry and the model's tags. (templated)
+    :param approved_by: the approver of the promotion, for the registry and the model's tags. (templated)
     :param lease: seconds after which a promotion that has not ended counts as abandoned.
     :param kms_key_id: the KMS key that encrypts the registry. (templated)
     :param waiter_delay: seconds between two polls of the deployment.

@@ -62,30 +62,30 @@ _RULES: Mapping[str, Rule] = {
 class BedrockPromotionGate(AwsOperator["BedrockHook"]):
     """Let a challenger pass by the report of its evaluation; where wanted, a person decides then.
 
-    What the rule asks for and the report does not say is a reason against the promotion, as is a price that is not
-    known. A challenger that does not pass is no error: the task is skipped, and what follows with it.
+    A figure that a rule needs and the report does not have counts against the promotion, as does an unknown price. A
+    challenger that does not pass is no error: the task and its downstream tasks are skipped.
 
     With ``ask_approval``, Airflow asks a person (3.1 and later: Required Actions in the UI, with the report's figures);
-    who is not among ``approvers`` cannot answer, and nobody in time is ``on_timeout``. On Airflow before 3.1 the task
-    waits in the triggerer for ``airflow-bedrock approve``, and looks for the answer each minute.
+    only ``approvers`` can answer, and ``on_timeout`` decides if nobody answers in time. Before Airflow 3.1, the task
+    waits in the triggerer for ``airflow-bedrock approve``, and polls for the answer each minute.
 
     Returns (XCom) a mapping: ``approved_by``, the person's name or None, and ``report_uri``.
 
     :param report_uri: ``report.json`` of :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator`:
         ``evaluate.output["report_uri"]``. (templated)
-    :param metric: whose difference counts; None takes the one that the evaluation decided by.
-    :param minimum_gain: the whole interval of the difference lies above it. (templated)
-    :param max_slice_loss: by how much the candidate may be worse on any slice. (templated)
-    :param max_latency_ms: milliseconds in which the service gave 9 of 10 of the candidate's answers. (templated)
-    :param max_cost: US dollars for 1,000 answers of the candidate, by the evaluation's tokens and the price of custom
-        models of ``base_model_id`` on demand. (templated)
+    :param metric: the metric whose difference counts; None takes the one that decided the evaluation.
+    :param minimum_gain: the whole interval of the difference must lie above it. (templated)
+    :param max_slice_loss: the greatest loss of the candidate on any slice. (templated)
+    :param max_latency_ms: the greatest latency of 9 of 10 of the candidate's answers, in milliseconds. (templated)
+    :param max_cost: the greatest cost of 1,000 answers of the candidate, in US dollars, by the evaluation's tokens and
+        the on-demand price of custom models of ``base_model_id``. (templated)
     :param base_model_id: the candidate's base model; needed for ``max_cost``. (templated)
     :param ask_approval: ask a person after the rule. (templated)
     :param approvers: who may answer: ids of Airflow's users, or mappings with ``id`` and ``name``; empty for all who
         may edit the DAG's runs. Before 3.1: ARNs of AWS callers or names of IAM users; empty for all who may write
         answers below the registry. (templated)
     :param approval_timeout: seconds to wait for an answer.
-    :param on_timeout: ``Reject`` or ``Approve``, where nobody has answered in time.
+    :param on_timeout: the decision if nobody answers in time: ``Reject`` or ``Approve``.
     :param notifiers: Airflow notifiers that are called when the question is asked.
     :param registry_uri: the S3 prefix of the registry, where question and answer are kept before Airflow 3.1.
         (templated; default: ``[bedrock] registry_uri``)
@@ -165,7 +165,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         return self.execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take up the person's answer; whatever is not an approval by one who may give it is none.
+        """Take up the person's answer; only an approval by an approver counts.
 
         :raises AirflowSkipException: the promotion was rejected.
         """

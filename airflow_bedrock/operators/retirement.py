@@ -28,16 +28,17 @@ _RULES: Mapping[str, Rule] = {
 
 
 class BedrockRetireModelsOperator(RegistryOperator):
-    """Say which custom models of a line nobody needs and what they cost a month; with ``delete``, delete them.
+    """List the custom models of a line that nobody needs and their monthly cost; with ``delete``, delete them.
 
-    Only models count that a task of the DAG has made, by their tags (``tag_resources=True``), under the name. Of them
-    stay: the champion, the promotion under way, what a rollback needs, the newest, young ones, those with the tag
+    It considers only models that a task of the DAG has made under the name, by their tags (``tag_resources=True``). It
+    keeps: the champion, the promotion under way, what a rollback needs, the newest, young ones, those with the tag
     ``airflow-bedrock/keep``, and those that a deployment or provisioned throughput refers to which was not made for
-    them. The others go, each after its own deployments and provisioned throughput. Where no model has been promoted,
-    none goes.
+    them. It deletes the others, each after its own deployments and provisioned throughput. If no model has been
+    promoted, it deletes none.
 
-    Returns (XCom) a mapping: ``retired``, the models that went, or would go: each ``{model_arn, name}``; ``kept``: each
-    ``{model_arn, reason}``; ``usd_a_month``: what that saves; ``without_price``: what it saves besides; ``dry_run``.
+    Returns (XCom) a mapping: ``retired``, the models that were, or would be, deleted: each ``{model_arn, name}``;
+    ``kept``: each ``{model_arn, reason}``; ``usd_a_month``: what that saves; ``without_price``: what has no price;
+    ``dry_run``.
 
     It needs bedrock:ListCustomModels, ListCustomModelDeployments, ListProvisionedModelThroughputs, ListTagsForResource,
     and DeleteCustomModel, DeleteCustomModelDeployment, DeleteProvisionedModelThroughput.
@@ -49,11 +50,11 @@ class BedrockRetireModelsOperator(RegistryOperator):
         ``deployment_name``)
     :param models_dag_id: the DAG that makes the models. (templated; default: this DAG)
     :param registry_uri: the S3 prefix of the registry. (templated; default: ``[bedrock] registry_uri``)
-    :param keep_last: keep so many of the newest models.
-    :param keep_rollbacks: keep so many models that served before, at least 1.
-    :param keep_younger_than: keep models, and models whose deployment is, younger than so many seconds: another run may
-        be evaluating them. (default: a day)
-    :param delete: delete them; False is a dry run, which only says what it would do. (templated; default: False)
+    :param keep_last: number of the newest models to keep.
+    :param keep_rollbacks: number of models that served before to keep, at least 1.
+    :param keep_younger_than: keep models that are, or whose deployment is, younger than this, in seconds: another run
+        may be evaluating them. (default: a day)
+    :param delete: delete them; False is a dry run, which only lists them. (templated; default: False)
     :param kms_key_id: the KMS key that encrypts the registry. (templated)
     :param waiter_delay: seconds between two polls of a deployment that is being deleted.
     :param waiter_max_attempts: maximum number of polls of each.

@@ -1,4 +1,4 @@
-"""List the lines of models in the registry: which model serves, since when, by whose word, and what served before.
+"""List the lines of models in the registry: which model serves, since when, who promoted it, and what served before.
 
 Which model serves, the deployment itself says; the registry says why.
 """

@@ -1,4 +1,4 @@
-"""Let an earlier model of a line serve again, in the place of the one that serves; that one is not promoted again."""
+"""Put an earlier model of a line back in place of the one that serves, which is not promoted again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Roll back, say what serves, and return the exit code."""
+    """Roll back, print what serves, and return the exit code."""
     try:
         register = connect(arguments).roll_back(
             arguments.name, by=arguments.by, model_arn=arguments.to, delay=arguments.delay

@@ -51,9 +51,9 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         With ``mode="reschedule"``, which remembers nothing between two polls, only ``timeout`` limits the wait.
         (default: ``[bedrock] no_response_timeout``)
     :param soft_fail: skip instead of failing where no retry can help, and on ``timeout``; in the triggerer, as Airflow
-        has it, whatever ended the wait.
-    :param never_fail: skip instead of failing, whatever went wrong; in a worker, as Airflow has it, not on ``timeout``.
-    :param silent_fail: go on waiting until ``timeout`` whatever a poll raises: no permission, no response.
+        has it, however the wait ended.
+    :param never_fail: skip instead of failing, on any error; in a worker, as Airflow has it, not on ``timeout``.
+    :param silent_fail: go on waiting until ``timeout`` on any error of a poll, e.g. no permission or no response.
         A job that failed, was stopped or does not exist still fails the task.
     :param stop_on_kill: stop the job when a person marks this task failed or success, or its run is failed or times
         out; not when it is cleared or its worker evicted, nor while others may wait for the job, which its tags say.

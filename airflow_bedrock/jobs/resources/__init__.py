@@ -53,7 +53,7 @@ class Resource:
     :param updates: the members of Create's request that can be changed so, each by its name in the request of that.
     :param delete_operation: the operation that deletes one; None where it cannot be deleted.
     :param model_operation: the operation that describes the model that one has made, which may be deleted since.
-    :param serves: whether one that was found serves what a request asks for. Any is taken, whoever made it; its name
+    :param serves: whether one that was found serves what a request asks for. Any is taken, of any maker; its name
         is used as it is given. None for what is done once: a job's token says whose it is.
     :param read: reads the response of Get, and each summary in that of List.
     :param read_page: reads the body of a response of List: what is on the page, and what continues after it.

@@ -29,7 +29,7 @@ _USED: dict[str, tuple[str, Callable[[Bedrock], int]]] = {
 
 
 def check_quotas(bedrock: Bedrock, *names: str, wanted: int = 1) -> None:
-    """Check that one more, or so many more, may be had.
+    """Check that the quota allows one more, or so many more.
 
     :raises ServiceError: ServiceQuotaExceededException.
     """

@@ -1,6 +1,6 @@
 """Training: cross-entropy over every token of every completion, in small batches, by Adagrad.
 
-It is a generator that does one step at a time, so that whoever drives it decides the pace and can stop between steps.
+It is a generator that does one step at a time, so that its caller decides the pace and can stop between steps.
 """
 
 from __future__ import annotations

@@ -27,13 +27,13 @@ class Clients(Protocol):
 
 
 class Persistence:
-    """What is told of every change, so that state can be kept between runs; this one keeps nothing."""
+    """Keeps state between runs; this one keeps nothing."""
 
     def touched(self, key: str) -> None:
         """Take note that work on the resource with this ARN has gone on."""
 
     def write(self, *, everything: bool = True) -> None:
-        """Write what has changed in Bedrock, or of that only what work has; called before anybody is told of it."""
+        """Write what has changed in Bedrock, or of that only what work has; called before the response is sent."""
 
     def write_objects(self, bucket: str, key: str = "") -> None:
         """Write an object that was put or deleted; without a key, whatever has changed in the bucket."""

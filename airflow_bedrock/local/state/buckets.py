@@ -31,7 +31,7 @@ _DETAILS = (
 
 
 class _Object(msgspec.Struct):
-    """What a file does not tell of its object.
+    """What a file does not say about its object.
 
     :param part_size: bytes of the first part of a multipart upload.
     :param checksum: algorithm and type of its checksum.

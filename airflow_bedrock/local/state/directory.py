@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/state.sqlite          jobs, models, deployments and all else of Bedrock; what files do not tell of objects; IAM
+    DIR/state.sqlite          jobs, models, deployments and all else of Bedrock; what files do not say of objects; IAM
     DIR/models/<id>.npz       the weights of each custom model
     DIR/s3/<bucket>/<key>     every object, as a plain file
 

@@ -287,7 +287,7 @@ class Counts:
 
     @property
     def described(self) -> dict[str, int]:
-        """What the job and its manifest tell of them."""
+        """What the job and its manifest say about them."""
         return {
             "totalRecordCount": self.total,
             "processedRecordCount": self.processed,

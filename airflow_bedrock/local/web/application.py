@@ -282,7 +282,7 @@ def _is_for_s3(environ: WSGIEnvironment, path: str) -> bool:
 
 
 def _told(error: Exception, operation: str) -> ServiceError:
-    """Return what the client is told of an error; one of Local Bedrock's own is logged. In an ``except`` clause."""
+    """Return the response to an error; one of Local Bedrock's own is logged. In an ``except`` clause."""
     if isinstance(error, ServiceError):
         return error
     log.exception("Local Bedrock: %s failed for a reason of Local Bedrock's own", operation)

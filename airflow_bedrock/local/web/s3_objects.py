@@ -216,7 +216,7 @@ def _usual_type(algorithm: str) -> str:
 
 
 def _keep(request: S3Request, algorithm: str) -> dict[str, str]:
-    """Keep the checksum of an object that is new, and return what to tell of it."""
+    """Keep the checksum of an object that is new, and return what to say of it."""
     key = _find(request)
     if key is None:  # a lifecycle of moto's has been faster
         return {}

@@ -67,14 +67,14 @@ def end(bedrock: Bedrock, job: InvocationJob, status: str, message: str | None =
 
 
 def change(bedrock: Bedrock, job: InvocationJob, status: str) -> None:
-    """Put a job into another status, and tell of it."""
+    """Put a job into another status, and emit an event."""
     with bedrock.world.lock:
         job.status, job.last_modified_time = status, bedrock.world.clock.now()
         tell_of_batch(bedrock, job)
 
 
 def tell_of_batch(bedrock: Bedrock, job: InvocationJob) -> None:
-    """Tell of a job's present status."""
+    """Emit an event with a job's present status."""
     detail = {
         "version": "0.0",
         "accountId": bedrock.account,

@@ -24,7 +24,7 @@ BATCH = "Batch Inference Job State Change"
 
 
 def tell_of_job(bedrock: Bedrock, job: Job) -> None:
-    """Tell of a customization job's present status."""
+    """Emit an event with a customization job's present status."""
     detail = {"version": "0.0", **described(job), "jobStatus": job.status, "baseModelArn": job.base_model_arn}
     tell(bedrock, CUSTOMIZATION, job.arn, detail)
 
