@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.literals import is_literal
 from airflow_bedrock.shapes import input_shape, problems
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -72,6 +71,17 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
                 f"Task {self.task_id} cannot run: {'. '.join(wrong)}. Nothing was done and nothing was spent."
             )
         return found
+
+
+def is_literal(value: object) -> bool:
+    """Whether an argument is final when the DAG is parsed: no template, no output of another task."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, Mapping):
+        return all(map(is_literal, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(is_literal, value))
+    return value is None or isinstance(value, (bool, int, float))
 
 
 def _shown(value: object) -> str:

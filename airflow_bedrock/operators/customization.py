@@ -19,7 +19,7 @@ from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
 from airflow_bedrock.operators import job_request, pricing
-from airflow_bedrock.operators.literals import is_literal
+from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.spending import SpendingOperator
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from airflow_bedrock.customization.request import (
     request_problems,
 )
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.literals import is_literal
+from airflow_bedrock.operators.arguments import is_literal
 
 if TYPE_CHECKING:
     import jinja2

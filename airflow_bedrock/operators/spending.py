@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_bedrock import configuration, jobs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import pricing
+from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.base import AwsOperator, Hook
-from airflow_bedrock.operators.literals import is_literal
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

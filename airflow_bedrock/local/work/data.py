@@ -10,10 +10,9 @@ from airflow_bedrock.datasets.rules import Record, Rules
 from airflow_bedrock.local.catalog import known
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.state.resources import Job
-from airflow_bedrock.local.work.invocation_logs import read_logs
 from airflow_bedrock.local.work.media import MediaCheck
 from airflow_bedrock.local.work.permissions import Role
-from airflow_bedrock.local.work.records import DataError, read_records
+from airflow_bedrock.local.work.records import DataError, read_logs, read_records
 from airflow_bedrock.local.work.s3 import (
     check_writable,
     read_folder,

@@ -5,9 +5,11 @@ Where the service's own message is known it is used word for word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from airflow_bedrock.datasets.rules import OF_THE_FORM, Problem, Record, Rules
+from airflow_bedrock.datasets.rules.logs import read_log
 from airflow_bedrock.uris import bucket_and_key
 
 
@@ -31,6 +33,25 @@ def read_records(
         if problem := check(record):
             raise DataError(_told(problem, rules, file, number))
         yield record
+
+
+def read_logs(lines: Iterable[bytes], file: str, config: Mapping[str, Any]) -> Iterator[Record]:
+    """Read the logs of conversations that the filters let through; those of other kinds are passed over.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
+
+    :param config: the request's ``invocationLogsConfig``.
+    :raises DataError: at a line that is no log.
+    """
+    for number, line in enumerate(lines, start=1):
+        record, problems = read_log(line, config)
+        for problem in problems:
+            raise DataError(
+                f"Invalid invocation log in Amazon S3 file: {file}, line {number}: {problem.message} - at "
+                f"`{problem.where}`"
+            )
+        if record:
+            yield record
 
 
 def _told(problem: Problem, rules: Rules, file: str, number: int) -> str:

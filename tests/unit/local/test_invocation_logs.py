@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.datasets.rules.logs import passes
-from airflow_bedrock.local.work.invocation_logs import read_logs
-from airflow_bedrock.local.work.records import DataError
+from airflow_bedrock.local.work.records import DataError, read_logs
 
 EQUALS = {"equals": {"team": "a"}}
 NOT_EQUALS = {"notEquals": {"stage": "test"}}

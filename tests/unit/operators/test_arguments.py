@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import ArgumentError, Arguments, optional, real, rendered, text, whole
-from airflow_bedrock.operators.literals import is_literal
+from airflow_bedrock.operators.arguments import (
+    ArgumentError,
+    Arguments,
+    is_literal,
+    optional,
+    real,
+    rendered,
+    text,
+    whole,
+)
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet="ab }%")
 
