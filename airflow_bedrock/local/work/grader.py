@@ -78,6 +78,11 @@ def _find(arn: str) -> Any:
     function = lambda_function(arn)
     if function is None:
         raise DataError(f"The Lambda grader {arn} was not found")
-    if not str(function.run_time).startswith("python") or not function.code_bytes:
+    if not runnable(function):
         raise DataError(f"The Lambda grader {arn} cannot be run here: only zipped Python functions can")
     return function
+
+
+def runnable(function: Any) -> bool:
+    """Whether a function is a zipped Python one."""
+    return str(function.run_time).startswith("python") and bool(function.code_bytes)

@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from airflow_bedrock.compat import AirflowSkipException
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from tests.integration.test_customization_operator import context
 
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
@@ -204,6 +208,33 @@ def graded(service: Service, arn: str) -> dict[str, Any]:
             }
         },
     }
+
+
+def test_a_dry_run_calls_the_reward_function(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the first records, with their reference answers and with nothing; what it returned is shown."""
+    for name, value in service.local.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def said(code: str) -> tuple[str, str]:
+        now = context()
+        task = BedrockModelCustomizationOperator(
+            task_id="customize",
+            job_name="graded",
+            custom_model_name="graded",
+            role_arn=service.local.role_arn,
+            output_data_uri=f"s3://{service.local.bucket}/output",
+            dry_run=True,
+            request=graded(service, grader(service, code)),
+        )
+        with pytest.raises((AirflowSkipException, BedrockFatalError)):
+            task.execute(now)
+        [line] = [one for one in now["ti"].pushed["dry_run"]["lines"] if one["check"] == "reward function"]
+        return line["verdict"], line["said"]
+
+    verdict, told = said(GRADER)
+    assert (verdict, "record 3: 1 and 0" in told) == ("ok", True)
+    verdict, told = said("def handler(event, context):\n    raise ValueError('broken')\n")
+    assert (verdict, "ValueError: broken" in told) == ("problem", True)
 
 
 def test_model_learns_what_the_grader_rewards(service: Service) -> None:
