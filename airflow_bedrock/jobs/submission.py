@@ -26,7 +26,7 @@ from airflow_bedrock.customization.identity import Identity, Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy
 from airflow_bedrock.customization.tags import token_tag
-from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter
+from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.resources import NEW, Resource, Thing
@@ -266,7 +266,7 @@ class Submission:
             case Decision.FAIL:
                 raise BedrockFatalError(self._resource.failure_message(found))
             # What an earlier try of this very ask has made nobody else has been given.
-            case Decision.CLASH if self.update or (self._resource.update_operation and self._is_of_ask(found)):
+            case Decision.CLASH if self.update or (self._is_of_ask(found) and self._is_alone(found)):
                 return self._update(found)
             case Decision.CLASH | Decision.UNKNOWN:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
@@ -275,6 +275,13 @@ class Submission:
                 _ = self._listed
                 self._supersede(found)
         return None
+
+    def _is_alone(self, found: Seen) -> bool:
+        """Whether what this asker has made can be changed, and no other task has asked for it since."""
+        if self._resource.update_operation is None:
+            return False
+        with self._reading(f"Reading who waits for {self._word} {found.arn} (allow bedrock:ListTagsForResource)"):
+            return waiters(self.service.tags_of(found.arn)) == [self.waiter]
 
     def _update(self, found: Seen) -> Seen:
         """Change one that serves another model; it keeps its name and ARN for those who asked before."""

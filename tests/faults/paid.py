@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -503,6 +503,15 @@ class Scenario:
     def expected(self, kind: Kind) -> Outcome:
         """Return what has to come of it."""
         return self.ours if kind.stops or self.unstoppable is None else self.unstoppable
+
+    def concerns(self, kind: Kind) -> bool:
+        """Whether it can be played: the amazon provider's triggers need a library that is not here."""
+        return kind is not UPSTREAM or self.play is not marked_failed_while_deferred
+
+
+def row(scenario: Scenario, cells: Iterable[str]) -> str:
+    """Return the scenario's row in the documentation."""
+    return f"| {' | '.join([scenario.name, *cells])} |"
 
 
 SCENARIOS = (

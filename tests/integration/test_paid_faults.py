@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.faults.paid import KINDS, SCENARIOS, Kind, Scenario, World, play
+from tests.faults.paid import KINDS, SCENARIOS, Kind, Scenario, World, play, row
+
+PAGE = Path(__file__).parents[2] / "docs" / "throughput-and-copies.md"
 
 
 @pytest.fixture(scope="module")
@@ -25,5 +28,6 @@ def test_one_is_made_and_none_is_left(
     with caplog.at_level("INFO"):
         outcome, said = play(scenario, kind, world)
     assert outcome == scenario.expected(kind)
+    assert row(scenario, [str(scenario.expected(each)) for each in KINDS])[:-2] in PAGE.read_text()
     if outcome.left:
         assert "no operation that stops" in "\n".join((*said, caplog.text))

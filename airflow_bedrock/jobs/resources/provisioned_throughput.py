@@ -41,7 +41,7 @@ class Throughput(Thing):
 
     def hours(self, now: datetime) -> float:
         """Return for how many hours it has been billed."""
-        return (now - self.created).total_seconds() / 3600 if self.created else 0.0
+        return max(0.0, (now - self.created).total_seconds() / 3600) if self.created else 0.0
 
 
 _read = reads(

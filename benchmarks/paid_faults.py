@@ -1,0 +1,39 @@
+"""What each fault leaves of everything else that is paid for: the same faults for each kind, and under upstream.
+
+Prints the table; with ``--write FILE`` puts it into the documentation. It is played in one process; the service is
+Local Bedrock over HTTP, and what was made is counted on its side (tests/faults/paid.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from tests.faults.paid import KINDS, SCENARIOS, UPSTREAM, World, play, row
+
+BEGIN, END = "<!-- begin: made by python -m benchmarks.paid_faults -->", "<!-- end -->"
+
+
+def main(page: Path | None = None) -> None:
+    """Play, print, write."""
+    logging.disable()
+    kinds = (*KINDS, UPSTREAM)
+    head = ["fault", *(kind.word for kind in kinds)]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    world = World()
+    for scenario in SCENARIOS:
+        played = [str(play(scenario, kind, world)[0]) if scenario.concerns(kind) else "not played" for kind in kinds]
+        lines.append(row(scenario, played))
+    world.close()
+    made = "\n".join(lines)
+    print(made)
+    if page is not None:
+        before, _, rest = page.read_text().partition(BEGIN)
+        page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.paid_faults", description=__doc__)
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a page with a place for the table")
+    main(parser.parse_args().write)

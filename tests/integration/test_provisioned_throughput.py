@@ -1,0 +1,184 @@
+"""Provisioned throughput by its operators: its life, its bill, and who may delete it."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs import stopping, waiting
+from airflow_bedrock.jobs.orphans import running_jobs
+from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.local.dag_test import prepare
+from airflow_bedrock.operators import (
+    BedrockDeleteProvisionedModelThroughputOperator,
+    BedrockProvisionedModelThroughputOperator,
+)
+from tests.faults.paid import QUICK, World
+
+PAGE = Path(__file__).parents[2] / "docs" / "throughput-and-copies.md"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.fixture(autouse=True)
+def airflow(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lead Airflow to Local Bedrock, whose time passes between two polls; and leave no throughput behind."""
+    for name, value in world.local.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", "ours")
+    clock = SimpleNamespace(sleep=lambda _: world.pass_time(), monotonic=time.monotonic)
+    for module in (waiting, stopping):
+        monkeypatch.setattr(module, "time", clock)
+    yield
+    world.pass_time()
+    with world.client() as bedrock:
+        for one in bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"]:
+            bedrock.delete_provisioned_model_throughput(provisionedModelId=one["provisionedModelArn"])
+
+
+def context(run: str = "run") -> Any:
+    ids = {"dag_id": "dag", "task_id": "ask", "run_id": run, "map_index": -1, "max_tries": 0, "try_number": 1}
+    return {"ti": SimpleNamespace(**ids, xcom_push=lambda **_: None), "dag_run": SimpleNamespace(partition_key=None)}
+
+
+def provide(world: World, run: str = "run", *, model: int = 0, **more: Any) -> str:
+    arguments = {"model_units": 1, "provisioned_model_name": "t", "model_id": world.models[model], **more}
+    operator = BedrockProvisionedModelThroughputOperator(task_id="ask", botocore_config=QUICK, **arguments)
+    with closing(operator.hook.conn):
+        arn: str = operator.execute(context(run))
+        return arn
+
+
+def delete(**more: Any) -> Any:
+    operator = BedrockDeleteProvisionedModelThroughputOperator(
+        task_id="delete", provisioned_model_id="t", waiter_delay=1, **more
+    )
+    with closing(operator.hook.conn):
+        return operator.execute(context())
+
+
+def described(world: World) -> dict[str, Any]:
+    with world.client() as bedrock:
+        found: dict[str, Any] = bedrock.get_provisioned_model_throughput(provisionedModelId="t")
+        return found
+
+
+def test_a_life(world: World) -> None:
+    """Made once, without a commitment; given another model, under its ARN; deleted, with what it has cost."""
+    arn = provide(world)
+    assert "commitmentDuration" not in described(world)
+    assert provide(world, "another run") == arn
+    with pytest.raises(BedrockFatalError, match=r"serves another model.* is billed by the hour"):
+        provide(world, model=1)
+    with pytest.raises(BedrockFatalError, match=r"has 1 model units .* asked for are 2"):
+        provide(world, model_units="2")
+    assert provide(world, model=1, replace_model=True) == arn
+    assert described(world)["modelArn"] == world.models[1]
+    world.local.clock.advance(3600)
+    cost = delete()
+    assert cost["model_units"] == 1
+    assert cost.keys() == {"hours", "model_units", "usd"}
+    assert delete() is None
+
+
+def test_a_commitment_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing deletes it before it ends; the task says until when it is billed."""
+    provide(world, "committed")
+    until = datetime.now(UTC) + timedelta(days=30)
+    get = Service.get
+    monkeypatch.setattr(Service, "get", lambda *asked: replace(cast("Throughput", get(*asked)), committed_until=until))
+    with pytest.raises(BedrockFatalError, match=r"cannot be deleted before its commitment ends, at .* is billed until"):
+        delete()
+
+
+@pytest.mark.parametrize("made_by", ["somebody else", "an earlier run"])
+def test_what_serves_is_left(world: World, monkeypatch: pytest.MonkeyPatch, made_by: str) -> None:
+    """A task that is ended while it looks at throughput that is there deletes nothing."""
+    if made_by == "somebody else":
+        with world.client() as bedrock:
+            bedrock.create_provisioned_model_throughput(provisionedModelName="t", modelId=world.models[0], modelUnits=1)
+    else:
+        provide(world, "earlier")
+        with world.client() as bedrock:
+            bedrock.update_provisioned_model_throughput(provisionedModelId="t", desiredModelId=world.models[1])
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: {"later": {"ask": "failed"}}))
+    model = 0 if made_by == "somebody else" else 1
+    operator = BedrockProvisionedModelThroughputOperator(
+        task_id="ask", model_units=1, provisioned_model_name="t", model_id=world.models[model], botocore_config=QUICK
+    )
+
+    def end(_: float) -> None:
+        operator.on_kill()
+        raise BedrockError("ended")
+
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(sleep=end, monotonic=time.monotonic))
+    with closing(operator.hook.conn), pytest.raises(BedrockError, match="ended"):
+        operator.execute(context("later"))
+    assert described(world)["status"] in ("Creating", "Updating")
+    assert world.local.calls[-1].operation != "DeleteProvisionedModelThroughput"
+
+
+def test_what_a_task_has_succeeded_with_is_no_orphan(world: World) -> None:
+    """Throughput is wanted on after its task; where all who asked for it have failed, it is an orphan."""
+    provide(world, "first")
+    states = {"first": "success"}
+    hook = BedrockHook()
+    with closing(hook.conn):
+
+        def kept() -> list[bool]:
+            found = running_jobs(hook, "ours", lambda waiter: states[waiter.run_id])
+            return [bool(one.kept) for one in found if one.job.name == "t"]
+
+        assert kept() == [True]
+        states["first"] = "failed"
+        assert kept() == [False]
+        provide(world, "later")  # another run takes it up, and succeeds
+        states["later"] = "success"
+        assert kept() == [True]
+
+
+def test_a_custom_models_name_is_no_model() -> None:
+    """Nothing tells what a name means when another model has it."""
+    with pytest.raises(BedrockFatalError, match="must be the id of a base model, or the ARN of a custom model"):
+        BedrockProvisionedModelThroughputOperator(
+            task_id="t", model_units=1, provisioned_model_name="t", model_id="router"
+        )
+
+
+def test_the_dag_of_the_page(
+    airflow_database: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands there: provided, asked, and released."""
+    prepare(monkeypatch)
+    [snippet] = re.findall(r"```python\n(import pendulum.*?)```", PAGE.read_text(), re.DOTALL)
+    file = tmp_path / "page.py"
+    file.write_text(snippet)
+    names = runpy.run_path(str(file))
+    for task in names["dag"].tasks:
+        if hasattr(task, "waiter_delay"):
+            task.waiter_delay = 0.2
+    names["dag"].get_task("provide").deferrable = False  # whose time is this test's
+    run = names["dag"].test()
+    assert str(run.state) == "success"
+    with world.client() as bedrock:
+        assert bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"] == []
+    assert len(world.local.calls.of("Converse")) == 1
