@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _MAY_QUOTE_THE_PROMPT = frozenset({"ModelErrorException", "ValidationException"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries to ask a model that is not ready
+_NOT_ON_DEMAND = (
+    "It does not answer on demand: name an inference profile (us.…), or the ARN of provisioned throughput for it."
+)
 _ANY_MODEL = (":prompt-router/", ":default-prompt-router/", ":prompt/", ":endpoint/")
 """In ARNs of what may answer by one model today and by another one tomorrow, without saying so."""
 
@@ -136,7 +139,9 @@ class ConverseModel:
         advice = {
             "AccessDeniedException": "Allow bedrock:InvokeModel on it.",
             "ResourceNotFoundException": "It does not exist: check the id and the region.",
-            "ValidationException": "The model id is not right, or the model does not take such a question.",
+            "ValidationException": _NOT_ON_DEMAND
+            if "on-demand throughput" in str(error)
+            else "The model id is not right, or the model does not take such a question.",
         }.get(code, "")
         return kind_of(error)(f"Model {self.model_id} did not answer: {code} ({text}). {advice}".rstrip())
 

@@ -215,9 +215,14 @@ class Folder:
                 yield from (item["Key"].removeprefix(folder) for item in page.get("Contents", ()))
 
     def read(self, name: str) -> bytes:
-        """Return a file's content."""
-        with self._storage.read(f"{self._uri}/{name}") as file:
-            return file.read()
+        """Return a file's content; nothing where it is gone since it was listed: it has expired."""
+        try:
+            with self._storage.read(f"{self._uri}/{name}") as file:
+                return file.read()
+        except BedrockFatalError as error:
+            if _is_missing(error.__cause__):
+                return b""
+            raise
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
@@ -264,6 +269,10 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
         raise BedrockFatalError(f"{what}: it does not exist. Check the URI.") from error
     except OSError as error:
         raise (BedrockFatalError if isinstance(error, _OF_THE_PATH) else BedrockError)(f"{what}: {error}") from error
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    return isinstance(error, FileNotFoundError) or (isinstance(error, ClientError) and error_code(error) in _MISSING)
 
 
 def _missing(error: ClientError, uri: str) -> str:

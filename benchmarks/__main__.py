@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import dag_parse, datasets, faults, imports, local_bedrock, triggers
+from benchmarks import dag_parse, datasets, evaluation, faults, imports, local_bedrock, triggers
 
 BENCHMARKS = {
     "imports": imports,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "triggers": triggers,
     "local_bedrock": local_bedrock,
     "datasets": datasets,
+    "evaluation": evaluation,
     "faults": faults,
 }
 

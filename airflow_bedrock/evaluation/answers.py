@@ -16,6 +16,7 @@ import hashlib
 import logging
 import sqlite3
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -111,7 +112,7 @@ class Objects(Protocol):
         """List those whose names begin so."""
 
     def read(self, name: str) -> bytes:
-        """Return an object."""
+        """Return an object; nothing where it is gone."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write an object, whole or not at all."""
@@ -160,7 +161,7 @@ class Store:
     def _read(self, name: str) -> list[Entry]:
         try:
             return [_ENTRY.decode(line) for line in gzip.decompress(self._objects.read(name)).splitlines()]
-        except (OSError, EOFError, msgspec.MsgspecError) as error:
+        except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:
             log.warning("Cannot read the answers in %s, will ask again: %s", name, type(error).__name__)
             return []
 

@@ -10,7 +10,7 @@ import msgspec
 
 from airflow_bedrock.evaluation.answers import Answer
 
-_CHARACTERS_PER_TOKEN = 3
+CHARACTERS_PER_TOKEN = 3
 """For what a question may cost at most, few; AWS's rule of thumb says six."""
 
 
@@ -18,7 +18,7 @@ class Rate(NamedTuple):
     """US dollars a token."""
 
     input: float
-    output: float
+    output: float = 0.0
 
     def cost(self, input_tokens: float, output_tokens: float) -> float:
         """Return what so many tokens cost, in US dollars."""
@@ -52,7 +52,7 @@ class Bill:
         rate = self._rates(model_id)
         if rate is None:
             return 0.0
-        asked = len(msgspec.json.encode(request)) / _CHARACTERS_PER_TOKEN
+        asked = len(msgspec.json.encode(request)) / CHARACTERS_PER_TOKEN
         return rate.cost(asked, request.get("inferenceConfig", {}).get("maxTokens", 0))
 
     def reserve(self, model_id: str, request: Mapping[str, Any]) -> float:
@@ -72,12 +72,15 @@ class Bill:
 
     def settle(self, model_id: str, reserved: float, answer: Answer | None) -> None:
         """Replace what was set aside by what the answer cost; nothing for None."""
-        rate = self._rates(model_id)
+        cost = 0.0 if answer is None else self.cost(model_id, answer)
         with self._lock:
             self._reserved -= reserved
-            if answer is not None and rate is not None:
-                cost = rate.cost(answer.input_tokens, answer.output_tokens)
-                self._spent[model_id] = self._spent.get(model_id, 0.0) + cost
+            self._spent[model_id] = self._spent.get(model_id, 0.0) + cost
+
+    def cost(self, model_id: str, answer: Answer) -> float:
+        """Return what an answer has cost, in US dollars; 0 where the price is not known."""
+        rate = self._rates(model_id)
+        return 0.0 if rate is None else rate.cost(answer.input_tokens, answer.output_tokens)
 
     def spent(self, model_id: str) -> float | None:
         """Return what a model has cost so far; None where its price is not known."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from statistics import NormalDist
 
 _EXACT = 1000  # up to here whole-number arithmetic is fast
@@ -110,7 +113,11 @@ def wilson_interval(correct: int, total: int, alpha: float = 0.05) -> tuple[floa
     return max(0.0, (centre - half) / (1 + weight)), min(1.0, (centre + half) / (1 + weight))
 
 
-def percentiles(values: Sequence[float], shares: Sequence[float] = (0.5, 0.9, 0.99)) -> list[float]:
-    """Return the values below which these shares of them lie (nearest rank)."""
+def percentiles(values: Counter[int], shares: Sequence[float] = (0.5, 0.9, 0.99)) -> list[int]:
+    """Return the values below which these shares of them lie (nearest rank).
+
+    :param values: how often each occurs.
+    """
     ordered = sorted(values)
-    return [ordered[max(0, math.ceil(share * len(ordered)) - 1)] for share in shares]
+    ranks = list(accumulate(values[value] for value in ordered))
+    return [ordered[bisect_left(ranks, math.ceil(share * ranks[-1]))] for share in shares]

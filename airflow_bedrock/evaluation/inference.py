@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 KEEP_ANSWERS = 100
 KEEP_SECONDS = 10.0
 _TELL_SECONDS = 30.0
+_FETCH_SECONDS = 60.0  # between two looks at what other workers have kept, which lists all that is kept of a model
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two looks at which model answers
 
 
@@ -202,7 +203,7 @@ class Inference:
         :raises Exception: whatever the model raised.
         """
         self.progress = Progress(total)
-        self._began = self._kept_at = self._told_at = self._clock()
+        self._began = self._kept_at = self._told_at = self._fetched_at = self._clock()
         with ThreadPoolExecutor(self._most) as pool:
             try:
                 more = True
@@ -317,7 +318,9 @@ class Inference:
             raise ModelChangedError(self.model.model_id)
         self._store.keep(served.model, self._unkept, self._answers)
         self._unkept.clear()
-        self._store.fetch(served.model, self._answers)
+        if self._kept_at - self._fetched_at >= _FETCH_SECONDS:
+            self._fetched_at = self._kept_at
+            self._store.fetch(served.model, self._answers)
 
     def _who_answers(self) -> ServedModel | None:
         """Return which model answers now, however long the service takes to say so."""

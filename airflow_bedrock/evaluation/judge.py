@@ -109,7 +109,7 @@ def _shown(record: Record, **answers: str) -> dict[str, str]:
     return {"question": record.prompt, **reference, **answers}
 
 
-_SCORE = re.compile(r'"score"\s*:\s*([1-5])\b')
+_SCORE = re.compile(r'"score"\s*:\s*"?([1-5])(?:\.0+)?(?![\w.])')  # 4.5 and 10 are no grades
 
 
 class RubricJudge(Judge):

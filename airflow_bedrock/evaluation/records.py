@@ -68,7 +68,9 @@ def said(content: Any) -> str:
         return content
     texts = [block["text"] for block in content if isinstance(block.get("text"), str)]
     calls = [call for block in content if (call := block.get("toolUse"))]
-    return "".join(texts) or "\n".join(_json({"name": call["name"], "input": call["input"]}) for call in calls)
+    # Half of a surrogate pair, which an answer that is cut off may end with, is no text.
+    text = "".join(texts).encode(errors="replace").decode()
+    return text or "\n".join(_json({"name": call["name"], "input": call["input"]}) for call in calls)
 
 
 def read(lines: Iterator[bytes]) -> Iterator[Record]:

@@ -7,7 +7,6 @@ side; then the answers are scored in the order of the file.
 from __future__ import annotations
 
 import heapq
-from array import array
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -15,7 +14,7 @@ from typing import Any
 
 from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.bars import bars
-from airflow_bedrock.evaluation.bill import Bill
+from airflow_bedrock.evaluation.bill import CHARACTERS_PER_TOKEN, Bill
 from airflow_bedrock.evaluation.comparison import percentiles
 from airflow_bedrock.evaluation.inference import Inference, Question
 from airflow_bedrock.evaluation.judge import AskingMetric
@@ -107,15 +106,33 @@ class Evaluation:
             inference.begin()
 
     def estimate(self, lines: Lines) -> tuple[int, float]:
-        """Return how many questions have no answer yet, and what they may cost at most, about, in US dollars."""
+        """Return how many questions have no answer yet, and what they may cost at most, about, in US dollars.
+
+        Those to a judge and for embeddings count too: of an answer that nobody has given yet, as of a longest one.
+        """
         missing, most = 0, 0.0
         for record in self._records(lines):
-            question = self._question(record)
-            for inference in set(self._models.values()):
+            for inference, question in self._asked_for(record):
                 if inference.answer(question) is None:
                     missing += 1
                     most += self._bill.most(inference.model.model_id, question.request)
         return missing, most
+
+    def _asked_for(self, record: Record) -> Iterator[tuple[Inference, Question]]:
+        """Return what each model is asked for a record."""
+        question = self._question(record)
+        yield from ((inference, question) for inference in set(self._models.values()))
+        longest = "x" * (CHARACTERS_PER_TOKEN * self._parameters.get("inferenceConfig", {}).get("maxTokens", 0))
+        answers = {role: inference.answer(question) for role, inference in self._models.items()}
+        texts = {role: longest if answer is None else answer.text for role, answer in answers.items()}
+        for inference, metric in self._judging():
+            yield from ((inference, Question(record.number, request)) for request in metric.requests(record, texts))
+
+    def _judging(self) -> Iterator[tuple[Inference, AskingMetric]]:
+        """Return the metrics that ask another model, each with that model."""
+        for metric in self._metrics:
+            if isinstance(metric, AskingMetric):
+                yield self._asked_about[metric.name], metric
 
     def questions(self, lines: Lines) -> Iterator[Question]:
         """Return what each model is asked, in the order of the file."""
@@ -142,11 +159,9 @@ class Evaluation:
                     inference.stop()
         for one in running:
             one.result()
-        for metric in self._metrics:
-            if isinstance(metric, AskingMetric):
-                inference = self._asked_about[metric.name]
-                with bars([inference]):
-                    inference.run(self._about(metric, lines), self.count * metric.replies(len(self._models)))
+        for inference, metric in self._judging():
+            with bars([inference]):
+                inference.run(self._about(metric, lines), self.count * metric.replies(len(self._models)))
 
     def _about(self, metric: AskingMetric, lines: Lines) -> Iterator[Question]:
         for record in self._records(lines):
@@ -188,12 +203,11 @@ class Evaluation:
         asked_about = {
             metric.name: {
                 "model": metric.model_id,
-                "asked": self._asked_about[metric.name].progress.asked,
+                "asked": inference.progress.asked,
                 "cost": self._bill.spent(metric.model_id),
                 **metric.result(),
             }
-            for metric in self._metrics
-            if isinstance(metric, AskingMetric)
+            for inference, metric in self._judging()
         }
         return {
             **result,
@@ -210,12 +224,10 @@ class Evaluation:
     def _given(self, record: Record, texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
         """Return the scores of those metrics that ask another model."""
         given = {}
-        for metric in self._metrics:
-            if isinstance(metric, AskingMetric):
-                inference = self._asked_about[metric.name]
-                questions = [Question(record.number, request) for request in metric.requests(record, texts)]
-                replies = [self._answered(inference, question).text for question in questions]
-                given[metric.name] = metric.scores(record, texts, replies)
+        for inference, metric in self._judging():
+            questions = [Question(record.number, request) for request in metric.requests(record, texts)]
+            replies = [self._answered(inference, question).text for question in questions]
+            given[metric.name] = metric.scores(record, texts, replies)
         return given
 
     def texts(self, lines: Lines, numbers: Container[int]) -> dict[int, dict[str, str]]:
@@ -250,21 +262,21 @@ class Evaluation:
 
 
 class _Tally:
-    """What one model's answers took, in a few bytes an answer."""
+    """What one model's answers took: how many took how much, so that memory does not grow with them."""
 
     def __init__(self) -> None:
         self._stop_reasons: Counter[str] = Counter()
         self._tokens = [0, 0]
-        self._latencies = array("I")
-        self._lengths = array("I")
+        self._latencies: Counter[int] = Counter()
+        self._lengths: Counter[int] = Counter()
 
     def add(self, answer: Answer) -> None:
         self._stop_reasons[answer.stop_reason] += 1
         self._tokens[0] += answer.input_tokens
         self._tokens[1] += answer.output_tokens
-        self._lengths.append(answer.output_tokens)
+        self._lengths[answer.output_tokens] += 1
         if answer.latency_ms is not None:
-            self._latencies.append(answer.latency_ms)
+            self._latencies[answer.latency_ms] += 1
 
     def result(self) -> dict[str, Any]:
         names = ("p50", "p90", "p99")
@@ -279,11 +291,13 @@ class _Tally:
         }
 
 
-def histogram(values: Sequence[int], bins: int = 24) -> list[tuple[float, float, int]]:
+def histogram(values: Counter[int], bins: int = 24) -> list[tuple[float, float, int]]:
     """Return where each bin begins and ends, and how many values it has; the last one has all that are greater."""
     if not values:
         return []
     low, high = min(values), percentiles(values, (0.99,))[0] + 1
     width = (high - low) / bins
-    counts = Counter(min(bins - 1, int((value - low) / width)) for value in values)
+    counts: Counter[int] = Counter()
+    for value, count in values.items():
+        counts[min(bins - 1, int((value - low) / width))] += count
     return [(low + place * width, low + (place + 1) * width, counts[place]) for place in range(bins)]

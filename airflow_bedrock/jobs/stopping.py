@@ -152,6 +152,18 @@ def stop_unless_others_wait(
     return stop_job(service, job_arn, patient=patient)
 
 
+def stop_all_of(service: Service, me: Waiter) -> str:
+    """Stop those running jobs whose tags name ``me``, as :func:`stop_unless_others_wait` does, and return what became
+    of them: for a task that ends before it knows which jobs its earlier tries have made.
+
+    :raises BotoCoreError: the service did not tell which there are.
+    :raises ClientError: the same.
+    """
+    running = [job.arn for status in service.resource.running for job in service.list_all(status=status)]
+    mine = [arn for arn in running if any(one and _is_same(one, me) for one in waiters(service.tags_of(arn)))]
+    return " ".join(stop_unless_others_wait(service, arn, me) for arn in mine)
+
+
 def _arn(service: Service, job_identifier: str) -> str:
     """Return the job's ARN, by which alone its tags are found."""
     if job_identifier.startswith("arn:"):

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from airflow_bedrock import __version__, configuration, jobs
-from airflow_bedrock.compat import conf
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
 from airflow_bedrock.customization.identity import identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
-from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, member, named, optional, real, rendered, text, whole
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, told
+from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, rate_of, told
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.storage import Storage
@@ -31,12 +33,21 @@ from airflow_bedrock.uris import file_uri, join, s3_uri
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.evaluation.inference import Inference
+    from airflow_bedrock.evaluation.answers import Answer
+    from airflow_bedrock.evaluation.bill import Bill
+    from airflow_bedrock.evaluation.inference import Inference, Question
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.jobs.stopping import KillSwitch
+    from airflow_bedrock.jobs.submission import Submission
 
 _CREATE = "CreateModelInvocationJob"
+MIN_RECORDS = 100
+"""Of one job, by the service's default quota."""
 _KEPT_AT_ONCE = 5000
+_KEPT = "What the jobs have answered is kept."
+_NAMED = 20
+"""Of the records with one error, so many are named."""
 
 
 _TAKEN = named(member("bedrock", _CREATE, "modelId", "the id of a model, or the ARN of a custom model or deployment"))
@@ -63,8 +74,11 @@ _RULES: Mapping[str, Rule] = {
     "temperature": optional(real(0, 1)),
     "inference_config": mapping,
     "additional_model_request_fields": optional(mapping),
-    "records_per_job": whole(1),
+    "max_cost": optional(rendered(real(0))),
+    "records_per_job": whole(MIN_RECORDS),
     "kms_key_id": optional(named(text)),
+    "stop_on_kill": flag,
+    "stop_on_timeout": flag,
     "waiter_delay": real(0, between=True),
 }
 
@@ -81,10 +95,31 @@ class _Work:
 
     evaluation: Evaluation
     inference: Inference
+    bill: Bill
     lines: Lines
     storage: Storage
     folder: Path
     content: str
+    max_cost: float | None
+
+    def questions(self, chunk: int, size: int) -> Iterator[Question]:
+        """Return those of one job: each has so many records, in the order of the file."""
+        return islice(self.evaluation.questions(self.lines), chunk * size, (chunk + 1) * size)
+
+    def unanswered(self, questions: Iterable[Question]) -> Iterator[Question]:
+        """Return those that have no answer yet."""
+        return (question for question in questions if self.inference.answer(question) is None)
+
+
+@dataclass
+class _SoFar:
+    """What a task knows of its jobs; it goes with the task through the triggerer."""
+
+    chunk: int = 0
+    job_arns: list[str] = field(default_factory=list)
+    errors: dict[str, int] = field(default_factory=dict)
+    failed_records: dict[str, list[int]] = field(default_factory=dict)
+    cost: float = 0.0
 
 
 class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
@@ -94,10 +129,12 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
     :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator` has, which then asks only the missing ones:
     records that failed, and sets of fewer than 100 records, the minimum of a job.
 
-    A job is made once, and a retry adopts it. Records that have an answer are not asked again unless their job has too
-    few answers.
+    A job is made once, and a retry adopts it. Records that have an answer are not asked again. A task that ends for good
+    while it waits stops its job, unless others wait for it.
 
-    Returns (XCom) ``{model, records, answered, missing, errors, job_arns}``; errors by the service's codes.
+    Returns (XCom) ``{model, records, answered, missing, errors, failed_records, job_arns, cost}``: errors by the
+    service's codes, and the numbers of the first records with each; the cost in US dollars, None where no price is
+    known.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelInvocationJob.html
 
@@ -114,8 +151,13 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
     :param temperature: as for the evaluation.
     :param inference_config: as for the evaluation.
     :param additional_model_request_fields: as for the evaluation.
-    :param records_per_job: records of one job, at most; AWS's default quota is 50,000.
+    :param max_cost: US dollars: where the records without an answer may cost more, or no price is known, the task fails
+        before it makes a job. Prices are those of the package and of ``[bedrock] prices``. (templated)
+    :param records_per_job: records of one job, at most, and 100 at least; AWS's default quota is 50,000.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts questions and answers. (templated)
+    :param stop_on_kill: stop the job when the task ends for good while it waits: marked failed or success, or its run
+        timed out.
+    :param stop_on_timeout: stop the job when ``execution_timeout`` runs out.
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
     :param waiter_delay: seconds between two polls. (default: ``[bedrock] poll_interval``)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
@@ -133,8 +175,14 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
         "job_name",
         "max_records",
         "max_tokens",
+        "max_cost",
         "kms_key_id",
     )
+    # Of one try, in a worker.
+    _kill: KillSwitch | None = None
+    _killed = False
+    _submission: Submission | None = None
+    _job_arn: str | None = None
 
     def __init__(
         self,
@@ -151,8 +199,11 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
         temperature: float | None = 0.0,
         inference_config: Mapping[str, Any] | None = None,
         additional_model_request_fields: Mapping[str, Any] | None = None,
+        max_cost: float | str | None = None,
         records_per_job: int = 50_000,
         kms_key_id: str | None = None,
+        stop_on_kill: bool = True,
+        stop_on_timeout: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         waiter_delay: float | None = None,
         **kwargs: Any,
@@ -170,8 +221,11 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
         self.temperature = temperature
         self.inference_config = inference_config or {}
         self.additional_model_request_fields = additional_model_request_fields
+        self.max_cost = max_cost
         self.records_per_job = records_per_job
         self.kms_key_id = kms_key_id
+        self.stop_on_kill = stop_on_kill
+        self.stop_on_timeout = stop_on_timeout
         self.deferrable = deferrable
         self.waiter_delay = waiter_delay if waiter_delay is not None else configuration.poll_interval()
         self._arguments(_RULES, _conflicts).check_literals()
@@ -179,73 +233,116 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
     def execute(self, context: Context) -> dict[str, Any]:
         """Find or make the jobs, one after the other, wait for them, and keep their answers.
 
-        :raises BedrockFatalError: a record, a setting or a model is such that no retry can help, or a job failed.
+        :raises BedrockFatalError: a record, a setting or a model is such that no retry can help, a job failed, or
+            ``execution_timeout`` ran out and the job was stopped.
         :raises BedrockError: the service did not take or tell something now.
         """
-        return self._go_on(context, 0, [], {})
+        with self._stopping(context):
+            return self._go_on(context, _SoFar())
 
-    def execute_complete(
-        self,
-        context: Context,
-        event: dict[str, Any] | None = None,
-        chunk: int = 0,
-        job_arns: Sequence[str] = (),
-        errors: Mapping[str, int] | None = None,
-    ) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **so_far: Any) -> dict[str, Any]:
         """Take up the trigger's event, and go on with the next job."""
-        ended = jobs.waiting.job_of_event(self._service, event, configuration.no_response_timeout())
-        return self._go_on(context, chunk, list(job_arns), dict(errors or {}), ended)
+        with self._stopping(context):
+            ended = jobs.waiting.job_of_event(self._service, event, configuration.no_response_timeout())
+            return self._go_on(context, _SoFar(**so_far), ended)
 
-    def _go_on(
-        self, context: Context, chunk: int, job_arns: list[str], errors: dict[str, int], ended: Seen | None = None
-    ) -> dict[str, Any]:
-        from airflow_bedrock.evaluation import batch
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take up a deferred task; stop the job if it was deferred for too long."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as error:
+            raise self._timed_out(context) from error
 
+    def on_kill(self) -> None:
+        """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
+        self._killed = True
+        if self._kill is not None:
+            self._kill.pull()
+
+    @contextmanager
+    def _stopping(self, context: Context) -> Iterator[None]:
+        """Stop the job of the task, if it has one, when the task is killed for good or runs out of time."""
+        self._kill = kill = jobs.stopping.KillSwitch()
+        kill.arm(context["ti"])
+        if self.stop_on_kill:
+            kill.aim("of an earlier try, if any,", partial(self._stop, context))
+        if self._killed:  # while the modules were loaded
+            kill.pull()
+        try:
+            yield
+        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
+            raise self._timed_out(context) from error
+        finally:
+            kill.wait()
+
+    def _stop(self, context: Context) -> str:
+        """Stop what this task waits for, wherever it is; return what became of it."""
+        me = Waiter.of(asker_of(context), waits=True)
+        job_arn, in_flight = self._job_arn, self._submission.in_flight if self._submission else None
+        if job_arn is None and in_flight:
+            job_arn = jobs.submission.job_made_under(self._service, in_flight)
+            if job_arn is None:
+                raise BedrockError(f"Bedrock does not show batch job {in_flight}, which it may have made")
+        if job_arn is not None:
+            return jobs.stopping.stop_unless_others_wait(self._service, job_arn, me)
+        return jobs.stopping.stop_all_of(self._service, me) or "It had no batch job that runs."
+
+    def _timed_out(self, context: Context) -> BedrockError:
+        """Return the error of a task that ran out of ``execution_timeout``; stop its job if that was asked for."""
+        after = f"The task took longer than execution_timeout, {self.execution_timeout}."
+        if not self.stop_on_timeout:
+            return BedrockError(
+                f"{after} Its batch job, if it has one, was left running, as asked for, and is billed for each record "
+                "that it answers; a retry adopts it."
+            )
+        try:
+            said = self._stop(context)
+        except (*jobs.aws_errors.CALL_ERRORS, BedrockError) as error:
+            said = f"A batch job of this task may run on and be billed. Stop it in the AWS console: {error}."
+        return BedrockFatalError(f"{after} {said} {_KEPT} To go on, raise execution_timeout and clear this task.")
+
+    def _go_on(self, context: Context, so_far: _SoFar, ended: Seen | None = None) -> dict[str, Any]:
         with self._work() as work:
             size = self.records_per_job
-            for number in range(chunk, -(-work.evaluation.count // size)):
+            for chunk in range(so_far.chunk, -(-work.evaluation.count // size)):
+                so_far.chunk = chunk
                 if ended is None:
-                    questions = batch.chunk_of(work.evaluation.questions(work.lines), number, size)
-                    if sum(work.inference.answer(question) is None for question in questions) < batch.MIN_RECORDS:
+                    missing = sum(1 for _ in work.unanswered(work.questions(chunk, size)))
+                    if missing < MIN_RECORDS:
+                        if missing:
+                            self.log.info("%d records are too few for a job: the evaluation asks them", missing)
                         continue
-                    ended = self._ended(context, work, number, job_arns, errors)
-                job_arns.append(ended.arn)
-                self._keep(work, ended, number, errors)
+                    ended = self._ended(context, work, so_far)
+                so_far.job_arns.append(ended.arn)
+                self._keep(work, ended, so_far)
                 ended = None
-            missing = sum(work.inference.answer(one) is None for one in work.evaluation.questions(work.lines))
             records = work.evaluation.count
+            missing = sum(1 for _ in work.unanswered(work.evaluation.questions(work.lines)))
             self.log.info("%s has answered %d of %d records", work.inference.itself, records - missing, records)
             return {
                 "model": work.inference.itself,
                 "records": records,
                 "answered": records - missing,
                 "missing": missing,
-                "errors": errors,
-                "job_arns": job_arns,
+                "errors": so_far.errors,
+                "failed_records": so_far.failed_records,
+                "job_arns": so_far.job_arns,
+                "cost": None if work.bill.unpriced([self.model_id]) else so_far.cost,
             }
 
-    def _ended(self, context: Context, work: _Work, chunk: int, job_arns: list[str], errors: Mapping[str, int]) -> Seen:
+    def _ended(self, context: Context, work: _Work, so_far: _SoFar) -> Seen:
         """Return the job of a chunk when it has ended; in the triggerer's hands it is waited for there."""
-        found = self._submission(context, work, chunk).find_or_create()
+        kill = self._kill or jobs.stopping.KillSwitch()
+        self._job_arn, self._submission = None, self._submission_of(context, work, so_far, kill)
+        found = self._submission.find_or_create()
+        self._job_arn = found.arn
+        if self.stop_on_kill:
+            kill.aim(found.arn, partial(self._stop, context))
         if found.outcome is not Outcome.RUNNING:
             return found
         if self.deferrable:
-            from airflow_bedrock.triggers.resource import BedrockResourceTrigger
-
-            self.log.info("Waiting in the triggerer for batch job %s", found.arn)
-            self.defer(
-                trigger=BedrockResourceTrigger(
-                    declaration="airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB",
-                    job_identifier=found.arn,
-                    poll_interval=self.waiter_delay,
-                    created=found.created or datetime.now(UTC),
-                    stop_on_kill=True,
-                    **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
-                ),
-                method_name=self.execute_complete.__name__,
-                kwargs={"chunk": chunk, "job_arns": job_arns, "errors": dict(errors)},
-                timeout=self.execution_timeout,
-            )
+            kill.last_check()
+            self._defer(found, so_far)
         return jobs.waiting.wait_for(
             self._service,
             found.arn,
@@ -254,9 +351,31 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             no_response_timeout=configuration.no_response_timeout(),
         )
 
-    def _submission(self, context: Context, work: _Work, chunk: int) -> jobs.submission.Submission:
-        asker = asker_of(context)
-        uri = join(self.output_uri, f"{work.content[:16]}-{chunk}.jsonl")
+    def _defer(self, job: Seen, so_far: _SoFar) -> None:
+        from airflow_bedrock.triggers.resource import BedrockResourceTrigger
+
+        self.log.info("Waiting in the triggerer for batch job %s", job.arn)
+        self.defer(
+            trigger=BedrockResourceTrigger(
+                declaration="airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB",
+                job_identifier=job.arn,
+                poll_interval=self.waiter_delay,
+                created=job.created or datetime.now(UTC),
+                stop_on_kill=self.stop_on_kill,
+                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
+            ),
+            method_name=self.execute_complete.__name__,
+            kwargs=asdict(so_far),
+            # Airflow does not enforce execution_timeout while a task is deferred.
+            timeout=self.execution_timeout,
+        )
+
+    def _submission_of(self, context: Context, work: _Work, so_far: _SoFar, kill: KillSwitch) -> Submission:
+        asker, chunk = asker_of(context), so_far.chunk
+        # Each chunk is asked for by itself: none is taken for the earlier try of another.
+        of_chunk = msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")
+        # Another task may ask the same records at the same time, of which others may be answered by then.
+        uri = join(self.output_uri, f"{work.content[:16]}-{of_chunk.who}.jsonl")
         request: dict[str, Any] = {
             "jobName": self.job_name,
             "roleArn": self.role_arn,
@@ -269,53 +388,106 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             # By which an orphan is found, and Airflow's role may stop it.
             "tags": with_tags([], automatic_tags(asker, __version__)),
         }
-        # Each chunk is asked for by itself: none is taken for the earlier try of another.
-        of_chunk = msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")
+
+        def write() -> None:
+            self._write(work, chunk, uri)
+            kill.before_paying()
+
         return jobs.submission.Submission(
             service=self._service,
             request=request,
             identity=identify(request, [{"content": work.content, "chunk": chunk}], of_chunk, "run", model_name=None),
             waiter=Waiter.of(asker, waits=True),
-            before_paying=lambda: self._write(work, chunk, uri),
+            check_cost=lambda: self._check_cost(work, so_far),
+            before_paying=write,
         )
 
     @property
     def _encryption(self) -> dict[str, str]:
         return {"s3EncryptionKeyId": self.kms_key_id} if self.kms_key_id else {}
 
+    def _check_cost(self, work: _Work, so_far: _SoFar) -> None:
+        """Say what this job and those after it may cost.
+
+        :raises BedrockFatalError: with what is spent, that is more than ``max_cost``, or it is not known.
+        """
+        rest = work.unanswered(islice(work.evaluation.questions(work.lines), so_far.chunk * self.records_per_job, None))
+        costs = [work.bill.most(self.model_id, question.request) for question in rest]
+        unknown = work.bill.unpriced([self.model_id])
+        if unknown:
+            self.log.info("No price is known for batch inference of %s", work.inference.itself)
+        else:
+            self.log.info("Records without an answer: %d, for at most about %.4f USD", len(costs), sum(costs))
+        if work.max_cost is None:
+            return
+        if unknown:
+            from airflow_bedrock.prices import HOW_TO_GIVE_ONE
+
+            raise BedrockFatalError(
+                f"max_cost cannot be kept: no price is known for batch inference of {work.inference.itself}. "
+                f"{HOW_TO_GIVE_ONE} This job was not made."
+            )
+        if so_far.cost + sum(costs) > work.max_cost:
+            spent = f", and {so_far.cost:.4f} USD are spent" if so_far.cost else ""
+            raise BedrockFatalError(
+                f"{len(costs)} records may cost up to about {sum(costs):.4f} USD{spent}: more than max_cost, "
+                f"{work.max_cost:g} USD. This job was not made. Raise max_cost, or lower max_records or max_tokens."
+            )
+
     def _write(self, work: _Work, chunk: int, uri: str) -> None:
-        """Write the questions of a chunk, right before their job is made."""
+        """Write the questions of a chunk that have no answer, right before their job is made."""
         from airflow_bedrock.evaluation import batch
 
         file = work.folder / "questions.jsonl"
         with file.open("wb") as output:
-            for question in batch.chunk_of(work.evaluation.questions(work.lines), chunk, self.records_per_job):
-                output.write(batch.line(question))
+            output.writelines(map(batch.line, work.unanswered(work.questions(chunk, self.records_per_job))))
         work.storage.write(file, uri)
 
-    def _keep(self, work: _Work, ended: Seen, chunk: int, errors: dict[str, int]) -> None:
-        """Keep what a job has answered, and count what it has not."""
-        if ended.outcome is not Outcome.SUCCEEDED:
-            raise BedrockFatalError(jobs.invocation_job.INVOCATION_JOB.failure_message(ended))
+    def _keep(self, work: _Work, ended: Seen, so_far: _SoFar) -> None:
+        """Keep what a job has answered, and count what it has not.
+
+        :raises BedrockFatalError: it has not completed; what it had answered, if it says so, is kept all the same.
+        """
         from airflow_bedrock.evaluation import batch
 
-        found = batch.Answered(errors=errors)
-        description = self.hook.conn.get_model_invocation_job(jobIdentifier=ended.arn)
-        source = description["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
-        folder = description["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
-        job_id, name = ended.arn.rpartition("/")[2], source.rpartition("/")[2]
-        with work.storage.read(f"{folder}/{job_id}/{name}.out") as lines:
-            found.take(lines)
-        pending: list[Any] = []
-        for question in batch.chunk_of(work.evaluation.questions(work.lines), chunk, self.records_per_job):
+        completed = ended.outcome is Outcome.SUCCEEDED
+        found = batch.Answered()
+        try:
+            with work.storage.read(self._output_of(ended)) as lines:
+                found.take(lines)
+        except BedrockFatalError:
+            if completed:
+                raise
+        pending: list[tuple[Question, Answer]] = []
+        for question in work.questions(so_far.chunk, self.records_per_job):
             if (answer := found.to(question)) is not None:
                 pending.append((question, answer))
+                so_far.cost += work.bill.cost(self.model_id, answer)
+            elif work.inference.answer(question) is None:
+                found.missing(question)
             if len(pending) == _KEPT_AT_ONCE:
                 work.inference.keep(pending)
                 pending.clear()
         work.inference.keep(pending)
-        if errors:
-            self.log.warning("Records without an answer, by error: %s", errors)
+        if not completed:
+            raise BedrockFatalError(jobs.invocation_job.INVOCATION_JOB.failure_message(ended))
+        for number, code in sorted(found.failed.items()):
+            so_far.errors[code] = so_far.errors.get(code, 0) + 1
+            named = so_far.failed_records.setdefault(code, [])
+            named += [number] if len(named) < _NAMED else []
+        if so_far.errors:
+            self.log.warning(
+                "Records without an answer, by error: %s. The first of them, by their numbers: %s",
+                so_far.errors,
+                so_far.failed_records,
+            )
+
+    def _output_of(self, ended: Seen) -> str:
+        """Return where a job writes what it answers: below its id, under the name of its input."""
+        description = self.hook.conn.get_model_invocation_job(jobIdentifier=ended.arn)
+        source = description["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+        folder = description["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
+        return f"{folder}/{ended.arn.rpartition('/')[2]}/{source.rpartition('/')[2]}.out"
 
     @contextmanager
     def _work(self) -> Iterator[_Work]:
@@ -332,10 +504,11 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
         storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            bill = Bill(lambda model_id: None)
+            bill = Bill(cache(lambda _: rate_of(inference.itself, self.hook.conn_region_name, batch=True)))
             runtime = BedrockRuntimeHook(**self._hook_parameters).conn
+            timeout = configuration.no_response_timeout()
             inference = inferences(
-                arguments, storage, folder, stack, bill=bill, most=1, no_response_timeout=0, ready_timeout=0
+                arguments, storage, folder, stack, bill=bill, most=1, no_response_timeout=timeout, ready_timeout=0
             )("answers", ConverseModel(runtime, self.hook.conn, arguments["model_id"]))
             evaluation = Evaluation(
                 {"candidate": inference},
@@ -345,14 +518,15 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
                 parameters=parameters_of(arguments),
                 max_records=arguments["max_records"],
             )
-            with told("What the jobs have answered is kept.", self.test_data_uri):
+            with told(_KEPT, self.test_data_uri):
                 lines = copied(storage, self.test_data_uri, folder / "test")
                 evaluation.check(lines)
                 evaluation.begin()
                 content = hashlib.sha256(b"".join((arguments["model_id"].encode(), _parameters_digest(arguments))))
                 for line in lines():
                     content.update(line)
-                yield _Work(evaluation, inference, lines, storage, folder, content.hexdigest())
+                digest, limit = content.hexdigest(), arguments["max_cost"]
+                yield _Work(evaluation, inference, bill, lines, storage, folder, digest, limit)
 
     @property
     def _service(self) -> jobs.service.Service:

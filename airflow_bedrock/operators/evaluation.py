@@ -6,9 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.records import Record
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.prices import Figure
 
 CANDIDATE, BASELINE = "candidate", "baseline"
 _REPORTS = ("report.html", "report.md", "report.json")
@@ -293,12 +292,19 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
                 f"Task {self.task_id} needs {error.name or error}: install airflow-bedrock[evaluation]."
             ) from error
         from airflow_bedrock.converse import ConverseModel, EmbeddingModel
-        from airflow_bedrock.evaluation.bill import Bill
+        from airflow_bedrock.evaluation.bill import Bill, Rate
         from airflow_bedrock.hooks import BedrockHook
 
-        bill = Bill(lambda model_id: rates[model_id], arguments["max_cost"])
-        priced: dict[str, Inference] = {}
-        rates = _Rates(priced, self.hook.conn_region_name)
+        priced: list[Inference] = []
+
+        @cache
+        def rate(model_id: str) -> Rate | None:
+            if ":provisioned-model/" in model_id:
+                return Rate(0.0, 0.0)  # it is paid by the hour, asked or not
+            one = next(one for one in priced if one.model.model_id == model_id)
+            return rate_of(one.itself, self.hook.conn_region_name, embeds=isinstance(one.model, EmbeddingModel))
+
+        bill = Bill(rate, arguments["max_cost"])
         runtime = stack.enter_context(closing(self._client(len(_roles(arguments)))))
         bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
         timeout = arguments["no_response_timeout"]
@@ -322,7 +328,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
             if isinstance(one, AskingMetric):
                 kind = EmbeddingModel if one.embeds else ConverseModel
                 asked_about[one.name] = inference(f"metric {one.name}", kind(runtime, bedrock, one.model_id))
-        priced.update(models, **asked_about)
+        priced += [*models.values(), *asked_about.values()]
         return Evaluation(
             models,
             metrics,
@@ -410,28 +416,21 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         return returned
 
 
-class _Rates(dict[str, "Rate | None"]):
-    """What a token of each model costs, by what the model is asked by; looked up once."""
+def rate_of(itself: str, region: str, *, batch: bool = False, embeds: bool = False) -> Rate | None:
+    """Return what a token costs; None where no price is known.
 
-    def __init__(self, models: Mapping[str, Inference], region: str) -> None:
-        from airflow_bedrock.prices import prices
+    :param itself: the model that answers, not what it is asked by.
+    :param batch: whether it is asked in a batch inference job.
+    :param embeds: whether it embeds texts, for which nothing but the input is billed.
+    """
+    from airflow_bedrock.evaluation.bill import Rate
+    from airflow_bedrock.prices import Figure, prices
 
-        self._models = models
-        self._region = region
-        self._prices = prices(configuration.prices())
-
-    def __missing__(self, model_id: str) -> Rate | None:
-        from airflow_bedrock.evaluation.bill import Rate
-
-        if ":provisioned-model/" in model_id:
-            return self.setdefault(model_id, Rate(0.0, 0.0))  # it is paid by the hour, asked or not
-        itself = next(inference.itself for inference in self._models.values() if inference.model.model_id == model_id)
-        figures: tuple[Figure, Figure] = (
-            ("custom_input", "custom_output") if ":custom-model/" in itself else ("input", "output")
-        )
-        found = [self._prices.find(itself, figure, self._region) for figure in figures]
-        rate = Rate(*(float(price.cost(1)) for price in found if price)) if all(found) else None
-        return self.setdefault(model_id, rate)
+    kind = ("custom_" if ":custom-model/" in itself else "") + ("batch_" if batch else "")
+    figures = cast("list[Figure]", [f"{kind}{part}" for part in (("input",) if embeds else ("input", "output"))])
+    table = prices(configuration.prices())
+    found = [price for figure in figures if (price := table.find(itself, figure, region))]
+    return Rate(*(float(price.cost(1)) for price in found)) if len(found) == len(figures) else None
 
 
 def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:
@@ -521,7 +520,7 @@ def copied(storage: Storage, uri: str, target: Path) -> Lines:
 def _media_of(request: Any) -> Iterator[str]:
     """Find what a request names by its S3 URI."""
     if isinstance(request, Mapping):
-        if isinstance(location := request.get("s3Location"), Mapping):
+        if isinstance(location := request.get("s3Location"), Mapping) and isinstance(location.get("uri"), str):
             yield location["uri"]
         for value in request.values():
             yield from _media_of(value)

@@ -263,6 +263,89 @@ def test_max_cost_is_kept(service: Any, tmp_path: Path) -> None:
     assert evaluate(tmp_path, count=10, max_cost=0, **models)["cost"] == 0
 
 
+def test_max_cost_counts_the_judge_and_the_embeddings(service: Any, tmp_path: Path) -> None:
+    """Before the first question, of answers that nobody has given yet; afterwards too, when the judge alone is left."""
+    service.answers(answer('{"score": 3}'))
+    models = {"candidate_model_id": MICRO, "baseline_model_id": MICRO, "count": 10}
+    evaluate(tmp_path, max_cost=0.01, **models)
+    service.requests.clear()
+    judge = {"name": "judge", "model_id": "amazon.nova-premier-v1:0"}
+    with pytest.raises(BedrockFatalError, match=r"20 questions may cost up to about 0\.\d+ USD, .* No question was"):
+        evaluate(tmp_path, max_cost=0.01, metrics=[judge], **models)
+    with pytest.raises(BedrockFatalError, match=r"20 questions may cost up to about 0\.0000\d USD"):
+        evaluate(tmp_path, max_cost=0.000001, metrics="embedding_similarity", **models)
+    with pytest.raises(BedrockFatalError, match="no price is known for cohere"):
+        evaluate(
+            tmp_path, max_cost=9, metrics={"name": "embedding_similarity", "model_id": "cohere.embed-v4:0"}, **models
+        )
+    assert service.requests == []
+    evaluate(tmp_path, max_cost=1, metrics=[judge], **models)
+    assert evaluate(tmp_path, max_cost=0, metrics=[judge], **models)["cost"] == 0
+
+
+def test_a_metric_that_fails_loses_nothing(service: Any, tmp_path: Path) -> None:
+    """A function that raises at record 70 of 100: the record is named, and all answers are kept."""
+    service.answers(answer("yes"))
+    seen = 0
+
+    def fragile(said: str, reference: str) -> float:
+        nonlocal seen
+        seen += 1
+        if seen == 2 * 70:
+            raise RuntimeError(said)
+        return 1.0
+
+    with pytest.raises(BedrockFatalError, match=r"Record 70: metric fragile failed: RuntimeError.* billed and kept"):
+        evaluate(tmp_path, count=100, metrics=[fragile])
+    assert len(service.requests) == 200
+    service.requests.clear()
+    assert evaluate(tmp_path, count=100)["candidate"]["n"] == 100
+    assert service.requests == []
+
+
+def test_answers_of_any_length_and_script(service: Any, tmp_path: Path) -> None:
+    """200 kB of an answer, what is cut off within a letter, and markup: all is kept, scored and shown as text."""
+    said = ["wort " * 40_000, "half of an emoji \ud83d", "</td><script>document.title='run'</script>", "\u202e\0ßİ"]
+
+    def script(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        return answer(said[int(request["messages"][0]["content"][0]["text"].split()[1]) % 4])
+
+    service.script = script
+    metrics = ["token_f1", "exact_match", "rouge_l", "chrf", "corpus_bleu", "json_valid"]
+    result = evaluate(tmp_path, count=4, metrics=metrics, show_texts=True)
+    assert result["difference"]["value"] == 0
+    lines = (tmp_path / "out/candidate.jsonl").read_bytes().splitlines()
+    answers = [json.loads(line)["modelResponses"][0]["response"] for line in lines]
+    assert [len(one) for one in answers] == [len(one) for one in said]
+    assert "<script" not in (tmp_path / "out/report.html").read_text()
+    service.requests.clear()
+    evaluate(tmp_path, count=4, metrics=metrics)
+    assert service.requests == []
+
+
+def test_an_image_that_is_replaced_is_asked_about_again(service: Any, tmp_path: Path) -> None:
+    """Its URI is the same; its content counts."""
+    service.answers(answer("a cat"))
+    image = tmp_path / "cat.png"
+    image.write_bytes(b"one")
+    block = {"image": {"format": "png", "source": {"s3Location": {"uri": str(image)}}}}
+    record = {"messages": [{"role": "user", "content": [{"text": "what?"}, block]}], "reference_answer": "a cat"}
+    (tmp_path / "records.jsonl").write_text(json.dumps(record))
+    given = {"test_data_uri": str(tmp_path / "records.jsonl")}
+    for content, questions in ((b"one", 2), (b"one", 2), (b"two", 4), (b"one", 4)):
+        image.write_bytes(content)
+        evaluate(tmp_path, **given)
+        assert len(service.requests) == questions
+
+
+def test_a_model_that_does_not_answer_on_demand(service: Any, refused: Any, tmp_path: Path) -> None:
+    """The error says how it can be asked."""
+    said = "Invocation of model ID x with on-demand throughput isn\u2019t supported."
+    service.answers(refused(400, "ValidationException", said))
+    with pytest.raises(BedrockFatalError, match="does not answer on demand: name an inference profile"):
+        evaluate(tmp_path, count=1)
+
+
 def test_the_report_is_written_for_people(service: Any, tmp_path: Path) -> None:
     """As HTML and as Markdown, with the losses of the training job; with texts only if allowed."""
     service.answers(answer("no"), answer("yes"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,19 @@ def test_what_is_kept_is_what_is_found(given_answers: list[Answer]) -> None:
             assert [answers.get(entry.key) for entry in entries] == given_answers
         for answers in (one, other, third):
             answers.close()
+
+
+def test_a_batch_with_any_byte_changed_is_asked_again(tmp_path: Path) -> None:
+    """Whichever it is: an answer that was changed is never taken for one that was given."""
+    memory, kept = Memory(), Answer("yes " * 20, "end_turn", 3, 1)
+    with closing(Answers(tmp_path / "kept")) as answers:
+        Store(memory, "dev", 1).keep("m", [Entry("0", kept)], answers)
+    (name, content), *_ = memory.items()
+    for place in range(len(content)):
+        memory[name] = content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :]
+        with closing(Answers(tmp_path / str(place))) as answers:
+            Store(memory, "dev", 1).fetch("m", answers)
+            assert answers.get("0") in (None, kept), place
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from sklearn.metrics import f1_score  # type: ignore[import-untyped]  # noqa: TI
 
 from airflow_bedrock.evaluation import METRICS, Metric, exact_match, metric
 from airflow_bedrock.evaluation.metrics import check
+from airflow_bedrock.evaluation.records import record_of
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,26 @@ def test_what_is_no_metric(given_metric: Any, message: str) -> None:
     """It is told before any library is loaded."""
     with pytest.raises(ValueError, match=message):
         check(given_metric)
+
+
+@pytest.mark.parametrize(
+    ("said", "grade"),
+    [
+        ('{"score": 4}', 0.75),
+        ('Sure! ```json\n{ "score" : "4" }\n```', 0.75),
+        ('{"score": 4.0}', 0.75),
+        ('I was told {"score": 5}, but: {"score": 2}', 0.25),
+        *[(text, 0.5) for text in ("", "4", "score: 4", '{"score": 4.5}', '{"score": 10}', '{"score": 0}', "ß")],
+        ('{"score": ' + "[" * 10_000, 0.5),
+    ],
+)
+def test_what_a_judge_says(said: str, grade: float) -> None:
+    """A grade is a whole number from 1 to 5; where there is none for one of the answers, all get the same."""
+    one: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0"})
+    record = record_of(1, {"prompt": "hi"})
+    found = one.scores(record, {"candidate": "a", "baseline": "b"}, [said, '{"score": 3}'])
+    assert found["candidate"] == grade
+    assert one.result()["unreadable"] == (grade == 0.5)
 
 
 def test_a_function_that_fails_is_named_without_the_text() -> None:

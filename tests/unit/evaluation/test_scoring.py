@@ -178,6 +178,15 @@ def test_three_models_and_every_metric_with_its_interval() -> None:
     assert result["labels"]["base"]["by_label"][0]["recall"] == 0
 
 
+def test_slices_of_one_record() -> None:
+    """They have an interval, forbid nothing, and are told."""
+    pairs = [(1.0, 0.0)] * 40 + [(0.0, 1.0)] * 2
+    result = scored(pairs, ["many"] * 40 + ["one", "other"], max_slice_loss=0.0)
+    assert result["verdict"] == "better"
+    assert {name: one["records"] for name, one in result["slices"].items()} == {"many": 40, "one": 1, "other": 1}
+    assert (result["slices"]["one"]["low"], result["slices"]["one"]["high"]) == (-1, -1)
+
+
 def test_too_many_slices() -> None:
     """A field with a value for each record makes no slices."""
     with pytest.raises(ValueError, match="more than 100 slices"):

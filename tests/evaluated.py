@@ -1,0 +1,101 @@
+"""An evaluation in memory, from its file to its result: models that answer at once, and a store that keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from airflow_bedrock.evaluation import Rules, metric
+from airflow_bedrock.evaluation.answers import Answer, Answers, Store, key_of
+from airflow_bedrock.evaluation.bill import Bill, Rate
+from airflow_bedrock.evaluation.inference import Inference, ServedModel
+from airflow_bedrock.evaluation.run import Evaluation
+
+Lines = Callable[[], Iterator[bytes]]
+RIGHT = {"candidate": 9, "baseline": 5, "base": 0}
+"""By role, how many of ten records are answered rightly."""
+
+
+class Model:
+    """A model that answers at once.
+
+    :param wrong: what it says where it is not right.
+    """
+
+    def __init__(self, role: str, wrong: str) -> None:
+        self.model_id = f"model-{role}"
+        self._right = RIGHT[role]
+        self._wrong = wrong
+
+    def served(self) -> ServedModel:
+        return ServedModel(self.model_id, "")
+
+    def ask(self, request: Mapping[str, Any], key: str) -> Answer:
+        number = int(request["messages"][0]["content"][0]["text"].split()[0])
+        text = "abc"[number % 3] if number % 10 < self._right else self._wrong
+        return Answer(text, "end_turn", 20, number % 7 + 1, 100 + number % 50)
+
+
+class Nowhere:
+    """A folder that keeps nothing."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        return iter(())
+
+    def read(self, name: str) -> bytes:
+        raise AssertionError
+
+    def write(self, name: str, content: bytes) -> None:
+        assert content
+
+    def delete(self, name: str) -> bool:
+        return True
+
+
+def records(count: int) -> Lines:
+    """Return what reads so many records with the labels a, b and c, one half of each kind."""
+
+    def lines() -> Iterator[bytes]:
+        for n in range(count):
+            yield f'{{"prompt": "{n} question", "completion": "{"abc"[n % 3]}", "half": "h{n % 2}"}}\n'.encode()
+
+    return lines
+
+
+def evaluate(
+    folder: Path, lines: Lines, *, wrong: str = "d", roles: tuple[str, ...] = tuple(RIGHT), **more: Any
+) -> tuple[dict[str, Any], dict[int, dict[str, str]]]:
+    """Check, price, ask and score; return the result, and the texts that a report may show."""
+    bill = Bill(lambda model_id: Rate(1e-6, 2e-6))
+    with ExitStack() as stack:
+        models = {
+            role: Inference(
+                Model(role, wrong),
+                stack.enter_context(closing(Answers(folder / role))),
+                Store(Nowhere(), "test", 1),
+                keys=key_of,
+                bill=bill,
+                most=4,
+                no_response_timeout=0,
+                ready_timeout=0,
+            )
+            for role in roles
+        }
+        evaluation = Evaluation(
+            models,
+            [metric(name) for name in more.pop("metrics", ("exact_match", "macro_f1", "chrf"))],
+            Rules(max_slice_loss=0.1),
+            bill,
+            parameters={"inferenceConfig": {"maxTokens": 64, "temperature": 0.0}},
+            slice_by="half",
+            **more,
+        )
+        evaluation.check(lines)
+        evaluation.begin()
+        assert evaluation.estimate(lines)[0] == len(models) * evaluation.count
+        evaluation.ask(lines)
+        result = evaluation.score(lines)
+        numbers = {entry["record"] for entries in result["most"].values() for entry in entries}
+        return result, evaluation.texts(lines, numbers)

@@ -1,0 +1,289 @@
+"""Answers by batch inference: a job is paid for once, within the limit, stopped when nobody waits, and what it leaves
+out is counted and named.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
+from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs import submission, task_state, waiting
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.operators import BedrockBatchAnswersOperator, batch_answers
+
+pytestmark = pytest.mark.local_bedrock(clock="manual")
+
+MICRO = "amazon.nova-micro-v1:0"
+Told = Callable[[], None]
+
+
+class Airflow:
+    """A batch task, what Airflow says of it, and what happens while its worker waits."""
+
+    def __init__(self, local: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.local, self.name = local, f"b{uuid.uuid4().hex[:8]}"
+        self.bedrock, self.s3 = local.client("bedrock"), local.client("s3")
+        self.state = "running"
+        self.while_waiting: Told = lambda: local.clock.advance(600)
+        monkeypatch.setattr(task_state, "state_of", lambda ti: self.state if ti.run_id == "run" else "running")
+        monkeypatch.setattr(submission, "_PAUSE", 0.0)
+        monkeypatch.setattr(waiting, "time", SimpleNamespace(sleep=lambda _: self.while_waiting(), monotonic=lambda: 0))
+        self.put(120)
+
+    def put(self, count: int) -> None:
+        lines = (json.dumps({"prompt": f"{self.name} question {n}", "completion": "yes"}) for n in range(1, count + 1))
+        self.s3.put_object(Bucket=self.local.bucket, Key=f"{self.name}/test.jsonl", Body="\n".join(lines).encode())
+
+    def task(self, **more: Any) -> BedrockBatchAnswersOperator:
+        arguments: dict[str, Any] = {
+            "task_id": "batch",
+            "test_data_uri": f"s3://{self.local.bucket}/{self.name}/test.jsonl",
+            "model_id": MICRO,
+            "role_arn": self.local.role_arn,
+            "output_uri": f"s3://{self.local.bucket}/{self.name}/batch",
+            "answers_uri": f"s3://{self.local.bucket}/{self.name}/answers",
+            "waiter_delay": 0.1,
+        }
+        return BedrockBatchAnswersOperator(**{**arguments, **more})
+
+    def context(self, try_number: int = 1, run: str = "run") -> Any:
+        ti = SimpleNamespace(
+            dag_id=self.name, task_id="batch", run_id=run, map_index=-1, max_tries=3, try_number=try_number, task=None
+        )
+        return {"ti": ti, "dag_run": SimpleNamespace()}
+
+    def jobs(self) -> dict[str, str]:
+        """The status of each job that was paid for, by its ARN."""
+        listed = self.bedrock.list_model_invocation_jobs()["invocationJobSummaries"]
+        return {
+            job["jobArn"]: job["status"]
+            for job in listed
+            if f"/{self.name}/" in job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
+        }
+
+    def asked(self) -> list[int]:
+        """Which records the jobs were asked, all together."""
+        folder = self.s3.list_objects_v2(Bucket=self.local.bucket, Prefix=f"{self.name}/batch/")["Contents"]
+        files = [item["Key"] for item in folder if item["Key"].endswith(".jsonl")]
+        lines = [line for key in files for line in self.read(key).splitlines()]
+        return sorted(int(json.loads(line)["recordId"]) for line in lines)
+
+    def read(self, key: str) -> bytes:
+        with self.s3.get_object(Bucket=self.local.bucket, Key=key)["Body"] as body:
+            return body.read()
+
+    def change_output(self, change: Callable[[list[bytes]], list[bytes]]) -> None:
+        """Change what the job has answered, before the task reads it."""
+        for item in self.s3.list_objects_v2(Bucket=self.local.bucket, Prefix=f"{self.name}/batch/")["Contents"]:
+            if item["Key"].endswith(".jsonl.out"):
+                content = b"\n".join(change(self.read(item["Key"]).splitlines()))
+                self.s3.put_object(Bucket=self.local.bucket, Key=item["Key"], Body=content)
+
+
+@pytest.fixture
+def airflow(local_bedrock_module: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
+    airflow = Airflow(local_bedrock_module, monkeypatch)
+    yield airflow
+    airflow.bedrock.close()
+    airflow.s3.close()
+    local_bedrock_module.faults.clear()
+    local_bedrock_module.clock.advance(600)
+
+
+class Ended(BaseException):
+    """Airflow ends the worker's process."""
+
+
+def killed(task: BedrockBatchAnswersOperator) -> Told:
+    def kill() -> None:
+        task.on_kill()
+        raise Ended
+
+    return kill
+
+
+def too_long(*_: object) -> Any:
+    raise AirflowTaskTimeout
+
+
+@pytest.mark.parametrize(("state", "status"), [("failed", "Stopping"), ("success", "Stopping"), (None, "Submitted")])
+def test_a_worker_that_is_killed_stops_its_job_if_the_task_has_ended(airflow: Airflow, state: Any, status: str) -> None:
+    """Marked failed or success: it is stopped. Cleared, or an evicted pod: the next try adopts it."""
+    airflow.state, task = state, airflow.task()
+    airflow.while_waiting = killed(task)
+    with pytest.raises(Ended):
+        task.execute(airflow.context())
+    assert list(airflow.jobs().values()) == [status]
+    if state is None:
+        airflow.state, airflow.while_waiting = "running", lambda: airflow.local.clock.advance(600)
+        result = airflow.task().execute(airflow.context(2))
+        assert (result["job_arns"], result["answered"]) == (list(airflow.jobs()), 120)
+
+
+def test_a_kill_before_the_job_is_known_keeps_the_money(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the questions are being written; no job is made."""
+    airflow.state, task = "failed", airflow.task()
+    monkeypatch.setattr(task, "_write", lambda *_: task.on_kill())
+    with pytest.raises(BedrockError, match="no job was made, nothing was spent"):
+        task.execute(airflow.context())
+    assert airflow.jobs() == {}
+
+
+def test_a_job_for_which_another_task_waits_runs_on(airflow: Airflow) -> None:
+    """Its tags say who waits."""
+    airflow.state, task = "failed", airflow.task()
+    other = Asker(dag_id="other", task_id="batch", run_id="another")
+
+    def adopted_and_killed() -> None:
+        (arn,) = airflow.jobs()
+        airflow.bedrock.tag_resource(resourceARN=arn, tags=Waiter.of(other, waits=True).tags(other))  # type: ignore[arg-type]
+        killed(task)()
+
+    airflow.while_waiting = adopted_and_killed
+    with pytest.raises(Ended):
+        task.execute(airflow.context())
+    assert list(airflow.jobs().values()) == ["Submitted"]
+
+
+@pytest.mark.parametrize("where", ["waiting", "inside create", "before it knows", "deferred"])
+def test_a_task_that_takes_too_long_stops_its_job(
+    airflow: Airflow, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever execution_timeout strikes; no retry, which would pay for another job that takes as long."""
+    task, context, create = airflow.task(deferrable=where == "deferred"), airflow.context(2), Service.create
+
+    def made_and_too_long(service: Service, request: Any) -> None:
+        create(service, request)
+        raise AirflowTaskTimeout
+
+    airflow.while_waiting = too_long
+    if where == "inside create":
+        monkeypatch.setattr(Service, "create", made_and_too_long)
+    if where in ("deferred", "before it knows"):
+        with pytest.raises(TaskDeferred):
+            airflow.task(deferrable=True).execute(airflow.context())
+    if where == "before it knows":
+        monkeypatch.setattr(batch_answers, "copied", too_long)
+    goes_on = partial(task.resume_execution, "__fail__", {"error": "Trigger timeout"}) if where == "deferred" else None
+    with pytest.raises(BedrockFatalError, match="is being stopped; the records answered until then are billed"):
+        (goes_on or task.execute)(context)
+    assert list(airflow.jobs().values()) == ["Stopping"]
+
+
+def test_a_time_out_that_leaves_the_job(airflow: Airflow) -> None:
+    """With stop_on_timeout=False it runs on, and a retry adopts it."""
+    airflow.while_waiting = too_long
+    with pytest.raises(BedrockError, match=r"left running, as asked for, .* a retry adopts it") as caught:
+        airflow.task(stop_on_timeout=False).execute(airflow.context())
+    assert not isinstance(caught.value, BedrockFatalError)
+    assert list(airflow.jobs().values()) == ["Submitted"]
+
+
+def test_a_time_out_says_when_it_cannot_stop(airflow: Airflow) -> None:
+    """The error does not say that nothing is billed."""
+    with pytest.raises(TaskDeferred):
+        airflow.task(deferrable=True).execute(airflow.context())
+    airflow.local.faults.fail("ListModelInvocationJobs", "AccessDeniedException", times=None)
+    with pytest.raises(BedrockFatalError, match=r"may run on and be billed\. Stop it in the AWS console"):
+        airflow.task().resume_execution("__fail__", {"error": "Trigger timeout"}, airflow.context())
+
+
+def test_max_cost_is_held_before_the_job_is_made(airflow: Airflow) -> None:
+    """At the price of a batch; what is answered already costs nothing, and the result says what was paid."""
+    with pytest.raises(BedrockFatalError, match=r"120 records may cost up to about 0\.00\d+ USD: more than max_cost"):
+        airflow.task(max_cost=0.0001).execute(airflow.context())
+    assert airflow.jobs() == {}
+    result = airflow.task(max_cost="0.01").execute(airflow.context())
+    assert 0 < result["cost"] < 0.01
+    assert airflow.task(max_cost=0).execute(airflow.context(run="another"))["cost"] == 0
+    assert len(airflow.jobs()) == 1
+
+
+def test_what_has_no_price_is_not_free(airflow: Airflow, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package knows no price of batches of that model: without a limit the cost is unknown, with one it fails."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text("only = true\nprices = []\nsources = {}\n")
+    monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", str(prices))
+    with pytest.raises(BedrockFatalError, match="no price is known for batch inference of amazon"):
+        airflow.task(max_cost=100).execute(airflow.context())
+    assert airflow.jobs() == {}
+    assert airflow.task().execute(airflow.context())["cost"] is None
+
+
+def test_only_what_is_missing_is_asked_and_what_fails_is_named(airflow: Airflow) -> None:
+    """A record without output, one whose output cannot be read, one that was refused, and lines of nobody."""
+
+    def change(lines: list[bytes]) -> list[bytes]:
+        kept = [line for line in lines if int(json.loads(line)["recordId"]) not in (5, 6, 7)]
+        unreadable = {"recordId": "6", "modelInput": {}, "modelOutput": {"output": 7}}
+        refused = {"recordId": "7", "modelInput": {}, "error": {"errorCode": 429, "errorMessage": "secret"}}
+        return [*kept, json.dumps(unreadable).encode(), json.dumps(refused).encode(), b"{", b'{"recordId": "x"}']
+
+    def finish() -> None:
+        airflow.local.clock.advance(600)
+        if set(airflow.jobs().values()) == {"Completed"}:
+            airflow.change_output(change)
+
+    airflow.while_waiting = finish
+    result = airflow.task().execute(airflow.context())
+    assert (result["answered"], result["missing"]) == (117, 3)
+    assert result["errors"] == {"429": 1, "no output": 1, "unreadable": 1}
+    assert result["failed_records"] == {"no output": [5], "unreadable": [6], "429": [7]}
+    assert airflow.asked() == list(range(1, 121))
+    airflow.put(300)  # 183 of which have no answer
+    airflow.while_waiting = lambda: airflow.local.clock.advance(600)
+    assert airflow.task().execute(airflow.context(run="another"))["missing"] == 0
+    assert airflow.asked() == sorted([*range(1, 121), 5, 6, 7, *range(121, 301)])
+
+
+def test_what_a_job_answered_before_it_ended_badly_is_kept(airflow: Airflow) -> None:
+    """It has expired, or was stopped: what it has written is paid for."""
+
+    def stopped() -> None:
+        (arn,) = airflow.jobs()
+        job = airflow.bedrock.get_model_invocation_job(jobIdentifier=arn)
+        name = job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"].rpartition("/")[2]
+        key = f"{airflow.name}/batch/{name}"
+        answer = {"message": {"role": "assistant", "content": [{"text": "yes"}]}}
+        output = {
+            "output": answer,
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": 3, "outputTokens": 1, "totalTokens": 4},
+        }
+        lines = [{**json.loads(line), "modelOutput": output} for line in airflow.read(key).splitlines()[:50]]
+        airflow.s3.put_object(
+            Bucket=airflow.local.bucket,
+            Key=f"{airflow.name}/batch/{arn.rpartition('/')[2]}/{name}.out",
+            Body="\n".join(map(json.dumps, lines)).encode(),
+        )
+        if job["status"] == "Submitted":
+            airflow.bedrock.stop_model_invocation_job(jobIdentifier=arn)
+        airflow.local.clock.advance(600)
+
+    airflow.while_waiting = stopped
+    with pytest.raises(BedrockFatalError, match=r"is Stopped: .* What the jobs have answered is kept"):
+        airflow.task().execute(airflow.context())
+    airflow.put(160)
+    airflow.while_waiting = lambda: airflow.local.clock.advance(600)
+    assert airflow.task().execute(airflow.context(run="another"))["answered"] == 160
+    assert airflow.asked() == sorted([*range(1, 121), *range(51, 161)])
+
+
+def test_too_few_records_for_a_job(airflow: Airflow) -> None:
+    """The service takes no fewer than 100: they are left to the evaluation."""
+    with pytest.raises(BedrockFatalError, match="records_per_job must be a whole number, 100 or more"):
+        airflow.task(records_per_job=99)
+    airflow.put(99)
+    result = airflow.task().execute(airflow.context())
+    assert (result["missing"], result["job_arns"], airflow.jobs()) == (99, [], {})
