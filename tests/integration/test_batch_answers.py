@@ -21,8 +21,15 @@ from airflow_bedrock.jobs import submission, task_state, waiting
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockBatchAnswersOperator, batch_answers
+from airflow_bedrock.shapes import missing_in_botocore
 
-pytestmark = pytest.mark.local_bedrock(clock="manual")
+pytestmark = [
+    pytest.mark.local_bedrock(clock="manual"),
+    pytest.mark.skipif(
+        bool(missing_in_botocore("CreateModelInvocationJob.modelInvocationType")),
+        reason="this botocore does not know CreateModelInvocationJob.modelInvocationType",
+    ),
+]
 
 MICRO = "amazon.nova-micro-v1:0"
 Told = Callable[[], None]
