@@ -88,7 +88,8 @@ class Airflow:
 
     def read(self, key: str) -> bytes:
         with self.s3.get_object(Bucket=self.local.bucket, Key=key)["Body"] as body:
-            return body.read()
+            content: bytes = body.read()
+            return content
 
     def change_output(self, change: Callable[[list[bytes]], list[bytes]]) -> None:
         """Change what the job has answered, before the task reads it."""
@@ -154,7 +155,7 @@ def test_a_job_for_which_another_task_waits_runs_on(airflow: Airflow) -> None:
 
     def adopted_and_killed() -> None:
         (arn,) = airflow.jobs()
-        airflow.bedrock.tag_resource(resourceARN=arn, tags=Waiter.of(other, waits=True).tags(other))  # type: ignore[arg-type]
+        airflow.bedrock.tag_resource(resourceARN=arn, tags=Waiter.of(other, waits=True).tags(other))
         killed(task)()
 
     airflow.while_waiting = adopted_and_killed

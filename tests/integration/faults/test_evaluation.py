@@ -266,7 +266,7 @@ def test_max_cost_is_kept(service: Any, tmp_path: Path) -> None:
 def test_max_cost_counts_the_judge_and_the_embeddings(service: Any, tmp_path: Path) -> None:
     """Before the first question, of answers that nobody has given yet; afterwards too, when the judge alone is left."""
     service.answers(answer('{"score": 3}'))
-    models = {"candidate_model_id": MICRO, "baseline_model_id": MICRO, "count": 10}
+    models: dict[str, Any] = {"candidate_model_id": MICRO, "baseline_model_id": MICRO, "count": 10}
     evaluate(tmp_path, max_cost=0.01, **models)
     service.requests.clear()
     judge = {"name": "judge", "model_id": "amazon.nova-premier-v1:0"}
@@ -331,7 +331,7 @@ def test_an_image_that_is_replaced_is_asked_about_again(service: Any, tmp_path: 
     block = {"image": {"format": "png", "source": {"s3Location": {"uri": str(image)}}}}
     record = {"messages": [{"role": "user", "content": [{"text": "what?"}, block]}], "reference_answer": "a cat"}
     (tmp_path / "records.jsonl").write_text(json.dumps(record))
-    given = {"test_data_uri": str(tmp_path / "records.jsonl")}
+    given: dict[str, Any] = {"test_data_uri": str(tmp_path / "records.jsonl")}
     for content, questions in ((b"one", 2), (b"one", 2), (b"two", 4), (b"one", 4)):
         image.write_bytes(content)
         evaluate(tmp_path, **given)
