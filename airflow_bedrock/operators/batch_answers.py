@@ -129,8 +129,8 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
     :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator` has, which then asks only the missing ones:
     records that failed, and sets of fewer than 100 records, the minimum of a job.
 
-    A job is made once, and a retry adopts it. Records that have an answer are not asked again. A task that ends for good
-    while it waits stops its job, unless others wait for it.
+    A job is made once, and a retry adopts it. Records that have an answer are not asked again. A task that ends for
+    good while it waits stops its job, unless others wait for it.
 
     Returns (XCom) ``{model, records, answered, missing, errors, failed_records, job_arns, cost}``: errors by the
     service's codes, and the numbers of the first records with each; the cost in US dollars, None where no price is
