@@ -1,0 +1,64 @@
+"""What a try writes into Airflow's task state store for the next one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.jobs.second_witness import SecondWitness
+
+ASKER = Asker(dag_id="dag", task_id="t", run_id="run", map_index=3, environment="prod", ask=4, try_number=2, retries=3)
+HERE, THERE = "account 123456789012, region us-east-1", "account 123456789012, region eu-west-1"
+NOTE = {"airflow_bedrock_job": {"ask": "3e18d0ad2122d8588374", "place": HERE, "name": "router-1"}}
+
+
+class Store(dict[str, Any]):
+    """Airflow's task_state_store."""
+
+    set, delete = dict.__setitem__, dict.__delitem__
+
+
+def test_what_is_written_down_never_changes() -> None:
+    """A task that waits meanwhile is taken up by a later release, which must read it."""
+    store = Store()
+    SecondWitness(store, ASKER, HERE).note("router-1")
+    assert store == NOTE
+    store["airflow_bedrock_job"]["more"] = "of a later release"
+    assert SecondWitness(store, replace(ASKER, try_number=3), HERE).name_before == "router-1"
+
+
+def test_only_the_same_ask_is_told_of_its_name() -> None:
+    """A Clear asks anew."""
+    store = Store(NOTE)
+    assert SecondWitness(store, ASKER, HERE).name_before == "router-1"
+    assert SecondWitness(store, replace(ASKER, ask=5), HERE).name_before is None
+    SecondWitness(store, ASKER, HERE).forget()
+    assert SecondWitness(store, ASKER, HERE).name_before is None
+
+
+def test_another_place_fails_a_retry_and_is_told_to_a_clear(caplog: pytest.LogCaptureFixture) -> None:
+    """The job there cannot be seen from here."""
+    store = Store(NOTE)
+    SecondWitness(store, ASKER, HERE).check_place()
+    with pytest.raises(
+        BedrockFatalError, match=f"router-1 in {HERE}, but .* lead to {THERE}.*may run on and be billed"
+    ):
+        SecondWitness(store, ASKER, THERE).check_place()
+    assert not caplog.messages
+    with caplog.at_level(logging.WARNING):
+        SecondWitness(store, replace(ASKER, ask=5), THERE).check_place()
+    assert [f"router-1 in {HERE}" in message for message in caplog.messages] == [True]
+
+
+def test_without_a_store_nothing_is_known_and_nothing_fails() -> None:
+    """Before Airflow 3.3."""
+    witness = SecondWitness(None, ASKER, HERE)
+    witness.note("router-1")
+    witness.forget()
+    witness.check_place()
+    assert witness.name_before is None
