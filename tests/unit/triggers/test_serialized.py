@@ -15,6 +15,7 @@ import pytest
 
 from airflow_bedrock.triggers import BedrockCustomModelDeploymentTrigger, BedrockModelCustomizationTrigger
 from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
+from airflow_bedrock.triggers.resource import BedrockResourceTrigger
 
 GOLDEN: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "serialized.json").read_text())
 RENAMED = {"silence_limit": "no_response_timeout"}
@@ -44,6 +45,15 @@ MADE = {
     "deployment, by default": BedrockCustomModelDeploymentTrigger(deployment_arn=DEPLOYMENT, deadline=1767268800.5),
     "deployment": BedrockCustomModelDeploymentTrigger(
         deployment_arn=DEPLOYMENT, deadline=1767268800.5, waiter_delay=7, **CONNECTION
+    ),
+    "any kind": BedrockResourceTrigger(
+        declaration="airflow_bedrock.jobs.resources.provisioned_throughput:PROVISIONED_THROUGHPUT",
+        job_identifier="load-test",
+        poll_interval=7,
+        created="2026-01-01T12:00:00+00:00",
+        waiting_since="2026-01-01T12:30:00+00:00",
+        stop_on_kill=True,
+        **CONNECTION,
     ),
     "quota": BedrockQuotaTrigger(
         task="0123456789abcdef",
