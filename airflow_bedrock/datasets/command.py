@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,8 @@ def _report(arguments: argparse.Namespace, folder: Path) -> CheckReport:
     if data.endswith("/"):
         rules = LogRules(rules, arguments.logs_config)
         files["training"] = folder / "training"
-        names["training"] = join_files(data, _listed(data), fetched, files["training"])
+        fetch = partial(fetched, s3=_s3() if is_s3(data) else None)  # one client for all threads
+        names["training"] = join_files(data, _listed(data), fetch, files["training"])
     files |= {part: fetched(name, folder / part) for part, name in names.items() if isinstance(name, str)}
     with _explained():
         return check(
@@ -167,7 +168,6 @@ def _listed(folder: str) -> list[str]:
     return [f"s3://{bucket}/{key}" for key in keys if not key.endswith("/")]
 
 
-@cache
 def _s3() -> S3Client:
     import boto3
 
@@ -184,9 +184,10 @@ def _explained() -> Iterator[None]:
         raise OSError(str(error)) from error
 
 
-def fetched(uri: str, copy: Path) -> Path:
+def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
     """Return the file; what is on S3 is copied first, so that it can be read by several processes.
 
+    :param s3: a client; None makes one where it is needed.
     :raises OSError: it is not there, or cannot be read.
     """
     if not is_s3(uri):
@@ -197,5 +198,5 @@ def fetched(uri: str, copy: Path) -> Path:
             )
         return Path(uri)
     with _explained():
-        _s3().download_file(*bucket_and_key(uri), str(copy))
+        (s3 or _s3()).download_file(*bucket_and_key(uri), str(copy))
     return copy
