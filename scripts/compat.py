@@ -35,7 +35,7 @@ COLUMNS = (
     *("row", "Python", "Airflow, amazon provider, boto3", "resolved", "imported", "parsed"),
     *("tests", "passed", "failed", "skipped", "when, commit"),
 )
-UNIT = ("customization", "jobs", "operators", "sensors", "triggers", "test_compat.py", "test_shapes.py")
+UNIT = ("customization", "evaluation", "jobs", "operators", "sensors", "triggers", "test_compat.py", "test_shapes.py")
 SUITES = {
     "unit": [f"tests/unit/{name}" for name in UNIT],
     "integration": ["tests/integration", "--ignore=tests/integration/local"],
