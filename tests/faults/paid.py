@@ -435,7 +435,8 @@ def marked_failed_without_a_process(task: Task) -> None:
     """The worker is lost after Create, a person marks the task failed, and orphans are stopped."""
     task.attempt(kill="after")
     task.state = task.end = "failed"
-    task.world.pass_time()
+    if task.kind.stops:
+        task.world.pass_time()  # it is in service by then; what nothing stops is still on its way
     region = "us-west-2" if task.kind is COPY else "us-east-1"
     with closing(BedrockHook(region_name=region).conn) as client:
         hook = BedrockHook(region_name=region)
