@@ -55,3 +55,15 @@ def test_every_component_was_killed_and_nothing_was_wrong() -> None:
     for cells in (rows[0], rows[-1]):
         assert cells[page.KILLED.index("left running")] == "0"
         assert cells[page.KILLED.index("verdict")].startswith(AS_IT_SHOULD)
+
+
+def test_retraining_was_as_it_should_be() -> None:
+    """Nothing was left over, and nothing was wrong."""
+    table = page.PAGE.read_text().partition(page.RETRAINING)[2].partition(page.END)[0]
+    columns, *rows = (
+        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines() if "| " in line
+    )
+    assert rows
+    for cells in rows:
+        told = dict(zip(columns, cells, strict=True))
+        assert (told["left running"], told["verdict"]) == ("0", AS_IT_SHOULD)
