@@ -156,6 +156,19 @@ def test_what_a_task_has_succeeded_with_is_no_orphan(world: World) -> None:
         assert kept() == [True]
 
 
+@pytest.mark.parametrize(("quota", "kind"), [("0", BedrockFatalError), ("2", BedrockError)])
+def test_a_quota_is_told(world: World, quota: str, kind: type[BedrockError]) -> None:
+    """No retry helps where it is zero, which is AWS's default for many models."""
+    message = f"You have reached the quota of {quota} model units."
+    fault = world.local.faults.fail(
+        "CreateProvisionedModelThroughput", "ServiceQuotaExceededException", message=message
+    )
+    with pytest.raises(BedrockError, match="was not created") as raised:
+        provide(world, f"quota {quota}")
+    assert type(raised.value) is kind
+    world.local.faults.remove(fault)
+
+
 def test_a_custom_models_name_is_no_model() -> None:
     """Nothing tells what a name means when another model has it."""
     with pytest.raises(BedrockFatalError, match="must be the id of a base model, or the ARN of a custom model"):
