@@ -75,7 +75,7 @@ def test_a_model_serves_in_another_account(model: str, local_bedrock_module: Loc
     assert len(calls.of("Converse")) == 2
     with closing(local_bedrock_module.client("ram")) as ram:
         shares = ram.get_resource_shares(resourceOwner="SELF")["resourceShares"]
-    assert [one["status"] for one in shares] == ["DELETED"]
+    assert {one["status"] for one in shares if one["name"].startswith("copy-support-router-")} == {"DELETED"}
 
 
 @pytest.mark.parametrize("conf", [{"target": "production", "account": "111122223333"}])
