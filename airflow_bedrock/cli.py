@@ -30,6 +30,7 @@ _COMMANDS = {
     "report": ("airflow_bedrock.jobs.report_command", "print a customization job's phases, losses and model"),
     "models": ("airflow_bedrock.registry.models", "list which models serve, since when, and who promoted them"),
     "rollback": ("airflow_bedrock.registry.rollback", "put an earlier model back"),
+    "spend": ("airflow_bedrock.spend.command", "show what Bedrock has cost this month, and what is reserved"),
     "skeleton": ("airflow_bedrock.customization.skeleton", "print a customization request to fill in"),
     "local": ("airflow_bedrock.local.command", "run Local Bedrock, the offline service, until it is stopped"),
 }

@@ -37,6 +37,7 @@ def get_provider_info() -> dict[str, Any]:
                 "dataset_check",
                 "deployment",
                 "evaluation",
+                "idle_cost",
                 "import_job",
                 "orphans",
                 "promotion",

@@ -142,6 +142,11 @@ class Evaluation:
         """Return those models whose price is not known."""
         return self._bill.unpriced({inference.model.model_id for inference in self._all()})
 
+    @property
+    def asks_metrics(self) -> bool:
+        """Whether a metric asks a model, whose questions are not known before the answers."""
+        return bool(self._asked_about)
+
     def ask(self, lines: Lines) -> None:
         """Ask all models, each in a thread of its own.
 

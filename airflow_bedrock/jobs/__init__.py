@@ -36,6 +36,7 @@ __all__ = [
     "sharing",
     "stopping",
     "submission",
+    "task_state",
     "waiting",
 ]
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         sharing,
         stopping,
         submission,
+        task_state,
         waiting,
     )
     from airflow_bedrock.jobs.resources import (

@@ -37,3 +37,19 @@ def run_state(dag_id: str, run_id: str) -> str:
 def state_of_waiter(waiter: Waiter) -> str | None:
     """Ask for the state of what a waiter waits in: its DAG run, or its task instance."""
     return run_state(waiter.dag_id, waiter.run_id) if waiter.until == "run" else state_of(waiter)
+
+
+def backfill_to_go(dag_id: str, task_id: str) -> list[str]:
+    """Ask for the runs of a DAG's backfills in which the task has not ended, in their order.
+
+    Airflow makes all runs of a backfill at its beginning, and a DAG has one backfill at a time.
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=[task_id])
+    return sorted(
+        run_id
+        for run_id, of_run in states.items()
+        if run_id.startswith("backfill__")
+        and any(str(getattr(state, "value", state)) not in TERMINAL_STATES for state in of_run.values())
+    )

@@ -15,6 +15,7 @@ __all__ = [
     "BedrockDeleteCustomModelDeploymentOperator",
     "BedrockDeleteCustomModelOperator",
     "BedrockDeleteProvisionedModelThroughputOperator",
+    "BedrockIdleCostOperator",
     "BedrockModelCopyOperator",
     "BedrockModelCustomizationOperator",
     "BedrockModelEvaluationOperator",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         BedrockDeleteCustomModelDeploymentOperator,
     )
     from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+    from airflow_bedrock.operators.idle_cost import BedrockIdleCostOperator
     from airflow_bedrock.operators.import_job import BedrockCustomModelOperator, BedrockModelImportOperator
     from airflow_bedrock.operators.orphans import BedrockStopOrphanedJobsOperator
     from airflow_bedrock.operators.promotion import BedrockPromoteModelOperator
@@ -59,6 +61,7 @@ else:
             "BedrockDeleteCustomModelDeploymentOperator": ".deployment",
             "BedrockDeleteCustomModelOperator": ".custom_model",
             "BedrockDeleteProvisionedModelThroughputOperator": ".provisioned_throughput",
+            "BedrockIdleCostOperator": ".idle_cost",
             "BedrockModelCopyOperator": ".copy_job",
             "BedrockModelCustomizationOperator": ".customization",
             "BedrockModelEvaluationOperator": ".evaluation",

@@ -437,6 +437,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             model,
             partial(pricing.cost_of, estimate, model),
             account=request["roleArn"].split(":")[4],
+            dag_run=context["dag_run"],
         )
         self._submission = jobs.submission.Submission(
             service=self._service,

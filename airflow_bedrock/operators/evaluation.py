@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from decimal import Decimal
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -18,7 +19,8 @@ from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.evaluation import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
-from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.spending import SpendingOperator, is_limited
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, same
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.records import Record
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.spend.ledger import Cost
 
 CANDIDATE, BASELINE = "candidate", "baseline"
 _REPORTS = ("report.html", "report.md", "report.json")
@@ -108,7 +111,7 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
+class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
     """Ask models the same held-out questions, and say which one answers better, by how much, and how surely.
 
     Every question is paid for, by tokens, once: answers are kept under ``answers_uri`` as they come, by the model
@@ -176,7 +179,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
     aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"
     operator_extra_links = (EvaluationReportLink(),)
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
+        *SpendingOperator.template_fields,
         "test_data_uri",
         "candidate_model_id",
         "baseline_model_id",
@@ -269,13 +272,15 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
                 evaluation = self._evaluation(arguments, storage, folder, stack)
                 evaluation.check(lines)
                 evaluation.begin()
-                self._say_what_it_costs(evaluation, lines, arguments)
+                missing, most = self._say_what_it_costs(evaluation, lines, arguments)
+                settle = self._reserve(context, evaluation, partial(_cost, evaluation, most, arguments), missing)
             with told("What was answered is billed and kept: another try asks only the rest.", self.test_data_uri):
                 evaluation.ask(lines)
                 with ExitStack() as files:
                     roles = _roles(arguments)
                     output = {role: files.enter_context((folder / f"{role}.jsonl").open("wb")) for role in roles}
                     result = evaluation.score(lines, [partial(_write, output, roles)])
+                settle(Decimal(str(result["cost"])))
                 self._report(evaluation, lines, result, arguments, folder)
                 return outputs(self._publish(storage, result, folder))
 
@@ -340,8 +345,27 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
             slice_by=arguments["slice_by"],
         )
 
-    def _say_what_it_costs(self, evaluation: Evaluation, lines: Lines, arguments: Mapping[str, Any]) -> None:
-        """Say what the questions may cost, before the first one.
+    def _reserve(
+        self, context: Context, evaluation: Evaluation, cost: Callable[[], Cost], missing: int
+    ) -> Callable[[Decimal], None]:
+        """Reserve what the questions may cost, where a budget is set, and return what settles it."""
+        if not (is_limited() and (missing or evaluation.asks_metrics)):
+            return lambda usd: None
+        from airflow_bedrock.hooks import BedrockHook
+
+        asker = asker_of(context)
+        budget = self._budget_of(asker, "evaluation", BedrockHook(**self._hook_parameters), cost=cost)
+        if budget is None:
+            return lambda usd: None
+        name = f"{asker.task_id} {asker.asking}"
+        with self._within(budget):
+            budget.reserve(name)
+        return lambda usd: budget.settle_rest(name, usd, "its tokens")
+
+    def _say_what_it_costs(
+        self, evaluation: Evaluation, lines: Lines, arguments: Mapping[str, Any]
+    ) -> tuple[int, float]:
+        """Say what the questions may cost, before the first one; return how many they are, and that.
 
         :raises BedrockFatalError: that is more than ``max_cost``, or is not known.
         """
@@ -351,7 +375,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
         if unknown:
             self.log.info("No price is known for %s", ", ".join(unknown))
         if (limit := arguments["max_cost"]) is None or not missing:
-            return
+            return missing, most
         if unknown:
             from airflow_bedrock.prices import HOW_TO_GIVE_ONE
 
@@ -361,6 +385,7 @@ class BedrockModelEvaluationOperator(AwsOperator["BedrockRuntimeHook"]):
                 f"{missing} questions may cost up to about {most:.4f} USD, more than max_cost, {limit:g} USD. "
                 "Raise max_cost, or lower max_records or max_tokens."
             )
+        return missing, most
 
     def _report(
         self,
@@ -431,6 +456,18 @@ def rate_of(itself: str, region: str, *, batch: bool = False, embeds: bool = Fal
     table = prices(configuration.prices())
     found = [price for figure in figures if (price := table.find(itself, figure, region))]
     return Rate(*(float(price.cost(1)) for price in found)) if len(found) == len(figures) else None
+
+
+def _cost(evaluation: Evaluation, most: float, arguments: Mapping[str, Any]) -> Cost:
+    """Return what the questions may cost; with a metric that asks a model, ``max_cost``, which is kept."""
+    from airflow_bedrock.spend.ledger import Cost
+
+    if unknown := evaluation.unpriced():
+        return Cost(usd=None, unknown=f"No price is known for {unknown[0]}.")
+    usd = arguments["max_cost"] if evaluation.asks_metrics else most
+    if usd is None:
+        return Cost(usd=None, unknown="What a metric asks a model is not known before the answers. Give max_cost.")
+    return Cost(usd=Decimal(str(usd)))
 
 
 def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_bedrock import configuration, jobs
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.identity import Asker
     from airflow_bedrock.customization.job import Seen
+    from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost, Limits
 
@@ -50,14 +52,28 @@ class SpendingOperator(AwsOperator[Hook]):
         model: str = "",
         cost: Callable[[], Cost] | None = None,
         account: str = "",
+        dag_run: Any = None,
     ) -> Budget | None:
         """Return the budget for what the task makes; None where none is set.
 
         :param model: the base model's id.
         :param cost: returns what that may cost; called when it is to be made.
         :param account: the AWS account, where it is known.
+        :param dag_run: the run, by which a backfill is known.
         :raises BedrockFatalError: the configuration of the budget is wrong.
         """
+        return self._budget_of(asker, service.resource.noun, service.hook, model, cost, account, dag_run)
+
+    def _budget_of(
+        self,
+        asker: Asker,
+        kind: str,
+        hook: BedrockHook,
+        model: str = "",
+        cost: Callable[[], Cost] | None = None,
+        account: str = "",
+        dag_run: Any = None,
+    ) -> Budget | None:
         if (limits := _limits(asker.dag_id)) is None:
             return None
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -68,13 +84,16 @@ class SpendingOperator(AwsOperator[Hook]):
 
         expected = pricing.limit(self.expected_cost, "expected_cost")
         s3 = S3Hook(**self._hook_parameters)
+        backfill = str(getattr(dag_run, "run_type", "")).rpartition(".")[2].lower() == "backfill"
         return Budget(
             books=Books(configuration.ledger_uri(), lambda: s3.conn),
             limits=limits,
             asker=asker,
-            service=service,
+            kind=kind,
+            hook=hook,
             s3=s3,
             cost=(lambda: Cost(usd=expected, model=model)) if expected is not None or cost is None else cost,
+            backfill=partial(jobs.task_state.backfill_to_go, asker.dag_id, asker.task_id) if backfill else None,
             account=account,
         )
 
@@ -110,14 +129,29 @@ class SpendingOperator(AwsOperator[Hook]):
     def _settle(self, asker: Asker, service: jobs.service.Service, seen: Seen) -> None:
         """Settle what a thing has cost, once it has ended."""
         if (budget := self._budget(asker, service)) is not None:
-            budget.settle(seen)
+            budget.settle(service, seen)
+
+
+def is_limited() -> bool:
+    """Whether any budget is set.
+
+    :raises BedrockFatalError: the configuration of the budget is wrong.
+    """
+    with _told():
+        return configuration.monthly_budget() is not None or bool(configuration.dag_budgets())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise BedrockFatalError(f"{error}. Nothing was created and nothing was spent.") from error
 
 
 def _limits(dag_id: str) -> Limits | None:
-    try:
+    with _told():
         limits = (configuration.monthly_budget(), configuration.dag_budgets().get(dag_id))
-    except ValueError as error:
-        raise BedrockFatalError(f"{error}. Nothing was created and nothing was spent.") from error
     if limits == (None, None):
         return None
     from airflow_bedrock.spend.ledger import Limits

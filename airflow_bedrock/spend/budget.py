@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from airflow_bedrock.spend.ledger import (
     dollars,
     made,
     next_month,
+    reach,
     released,
     reserved,
     settled,
@@ -67,9 +69,11 @@ def key_of(region: str, account: str, kind: str, name: str) -> str:
 class Budget:
     """The budget, for the things of one kind that one task asks for.
 
-    :param service: what is to be made, and where.
+    :param kind: of what is to be made: a resource's noun.
+    :param hook: leads to where it is made.
     :param s3: the connection to S3 of the task, which may read what a job has written.
     :param cost: returns what the thing may cost; called when it is to be made.
+    :param backfill: returns the runs of the backfill that have not ended; None outside of one.
     :param account: the AWS account; by default asked of AWS STS.
     :param now: the clock.
     """
@@ -77,9 +81,11 @@ class Budget:
     books: Books
     limits: Limits
     asker: Asker
-    service: Service
+    kind: str
+    hook: BedrockHook
     s3: S3Hook
     cost: Callable[[], Cost]
+    backfill: Callable[[], list[str]] | None = None
     account: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     retry_at: datetime | None = field(default=None, init=False)
@@ -94,11 +100,13 @@ class Budget:
         :raises BedrockError: the ledger could not be read or written.
         """
         entry = self._entries[name] = self._entry(name)
+        if self.backfill is not None:
+            log.info("%s", self._about_backfill(entry, self.backfill))
         change = partial(reserved, entry=entry, limits=self.limits)
         try:
             ledger = self._change(change)
         except OverBudgetError:
-            settle_open(self.books, self.service.hook, self._account, self.s3, self.now(), besides=entry.key)
+            settle_open(self.books, self.hook, self._account, self.s3, self.now(), besides=entry.key)
             try:
                 ledger = self._change(change)
             except OverBudgetError as error:
@@ -117,36 +125,64 @@ class Budget:
         """Give up the reservation of what was not made. Where that cannot be written, it is found dead later."""
         self._note(partial(released, key=self._entries[name].key, holder=self.asker.instance))
 
-    def settle(self, seen: Seen) -> None:
+    def settle(self, service: Service, seen: Seen) -> None:
         """Settle what a thing has cost, if it has ended and something was reserved for it."""
         _, _, _, region, account, *_ = seen.arn.split(":")
-        key = key_of(region, account, self.service.resource.noun, seen.name)
+        key = key_of(region, account, service.resource.noun, seen.name)
         try:
             entry = self.books.read().entries.get(key)
             if entry is None or entry.settled is not None:
                 return
-            if (bill := bill_of(entry, seen, self.service, self.s3)) is not None:
+            if (bill := bill_of(entry, seen, service, self.s3)) is not None:
                 self.settle_at(key, *bill)
         except (BedrockError, BotoCoreError, ClientError) as error:
             log.warning("The bill of %s was not settled: %s. Run airflow-bedrock spend --settle.", seen.arn, error)
 
-    def settle_at(self, key: str, usd: object, basis: str) -> None:
+    def settle_at(self, key: str, usd: Decimal, basis: str) -> None:
         """Settle an entry at an amount that the caller knows."""
-        self._change(lambda ledger: settled(ledger, key, usd, basis))  # type: ignore[arg-type]  # Decimal
-        log.info("Settled at %s USD, by %s: %s", dollars(usd), basis, key)  # type: ignore[arg-type]  # Decimal
+        self._change(partial(settled, key=key, usd=usd, basis=basis))
+        log.info("Settled at %s USD, by %s: %s", dollars(usd), basis, key)
+
+    def settle_rest(self, name: str, usd: Decimal, basis: str) -> None:
+        """Settle what this try has reserved or taken over: what it spent, and all that earlier tries may have spent."""
+        mine = self._entries[name]
+        known = self.books.read().entries.get(mine.key, mine)
+        try:
+            self.settle_at(mine.key, usd + max(known.reserved - mine.reserved, Decimal()), basis)
+        except BedrockError as error:
+            log.warning("%s was not settled: %s", mine.key, error)
+
+    def _about_backfill(self, entry: Entry, runs_to_go: Callable[[], list[str]]) -> str:
+        """Say what the rest of the backfill will cost, and how far the budget reaches."""
+        try:
+            runs = runs_to_go()
+        except Exception as error:  # Airflow's; the reservation of this run is what counts
+            return f"What this backfill will cost is not known, since Airflow did not tell its runs: {error}"
+        ledger = self.books.read()
+        done = {(one.dag_id, one.task_id, one.run_id) for one in ledger.entries.values()}
+        runs = [run for run in runs if (entry.dag_id, entry.task_id, run) not in done]
+        whole = (
+            f"This backfill has {len(runs)} runs without a {entry.kind} yet. If each costs what this one may cost, "
+            f"{dollars(entry.reserved)} USD, they cost {dollars(entry.reserved * len(runs))} USD."
+        )
+        far = reach(ledger, entry, self.limits)
+        if far is None or far >= len(runs):
+            return f"{whole} The budget reaches for all of them."
+        to = f", up to {runs[far - 1]}" if far else ""
+        return f"{whole} The budget of {entry.month} reaches for {far} of them{to}."
 
     def _entry(self, name: str) -> Entry:
-        cost, resource, asker = self.cost(), self.service.resource, self.asker
+        cost, asker = self.cost(), self.asker
         if cost.usd is None:
             raise BedrockFatalError(
-                f"A budget is set, but what {resource.noun} {name} may cost is not known. {cost.unknown} "
+                f"A budget is set, but what {self.kind} {name} may cost is not known. {cost.unknown} "
                 f"{HOW_TO_GIVE_ONE if HOW_TO_GIVE_ONE not in cost.unknown else ''} Or give expected_cost, the US "
                 f"dollars that it may cost. {_KEPT}".replace("  ", " ")
             )
-        region = str(self.service.hook.conn.meta.region_name)
+        region = str(self.hook.conn.meta.region_name)
         return Entry(
-            key=key_of(region, self._account, resource.noun, name),
-            kind=resource.noun,
+            key=key_of(region, self._account, self.kind, name),
+            kind=self.kind,
             name=name,
             region=region,
             account=self._account,
@@ -164,7 +200,7 @@ class Budget:
     @property
     def _account(self) -> str:
         if not self.account:
-            self.account = account_of(self.service.hook)
+            self.account = account_of(self.hook)
         return self.account
 
     def _change(self, change: Callable[[Ledger], Ledger]) -> Ledger:

@@ -161,6 +161,16 @@ def _check(ledger: Ledger, entry: Entry, limit: Decimal | None, dag_id: str | No
         )
 
 
+def reach(ledger: Ledger, entry: Entry, limits: Limits) -> int | None:
+    """Return for how many such things the budget reaches; None where it has no end."""
+    left = [
+        limit - committed(ledger, entry.month, dag_id)
+        for limit, dag_id in ((limits.all, None), (limits.dag, entry.dag_id))
+        if limit is not None
+    ]
+    return max(0, int(min(left) // entry.reserved)) if left and entry.reserved else None
+
+
 def made(ledger: Ledger, entry: Entry, arn: str) -> Ledger:
     """Note that the thing exists. What was released meanwhile counts again: it is paid for, whatever the limit."""
     known = ledger.entries.get(entry.key, entry)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from configparser import ConfigParser
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_bedrock import configuration
+from airflow_bedrock.cli import main
 from airflow_bedrock.compat import AirflowFailException, TaskDeferred
 from airflow_bedrock.customization.identity import Asker, identify
 from airflow_bedrock.customization.waiters import Waiter
@@ -21,10 +26,21 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import Submission
 from airflow_bedrock.local import LocalBedrock, Quotas
+from airflow_bedrock.operators import BedrockModelEvaluationOperator
 from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.budget import PATIENCE, Budget, BudgetError
 from airflow_bedrock.spend.ledger import Cost, Ledger, Limits, committed, month_of
-from tests.integration.test_customization_operator import BASE_MODEL, Account, context, name, operator, records
+from tests.integration.test_customization_operator import (
+    BASE_MODEL,
+    Account,
+    context,
+    name,
+    operator,
+    records,
+    time_passes,
+)
+from tests.integration.test_evaluation_answers import MICRO, arguments, batch
+from tests.integration.test_evaluation_answers import context as of_batch
 
 __all__ = ["name"]
 
@@ -167,7 +183,6 @@ def later(account: Account, local: LocalBedrock, ledger: Callable[[], Ledger], b
     """Look what became of what is reserved, as a task does after a while that is over the budget."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    from airflow_bedrock import configuration
     from airflow_bedrock.spend.budget import settle_open
 
     books = Books(configuration.ledger_uri(), lambda: account.s3)
@@ -193,8 +208,6 @@ def submission(
     """One of those that ask at once, each for a job of one dollar."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    from airflow_bedrock import configuration
-
     asker = Asker(dag_id="dag", task_id="customize", run_id=job_name, retries=2, ask=2, **more)
     service = Service(CUSTOMIZATION_JOB, hook or BedrockHook())
     request = {
@@ -215,7 +228,8 @@ def submission(
             books=Books(configuration.ledger_uri(), lambda: account.s3),
             limits=Limits(Decimal(limit)),
             asker=asker,
-            service=service,
+            kind=CUSTOMIZATION_JOB.noun,
+            hook=service.hook,
             s3=S3Hook(),
             cost=lambda: Cost(usd=Decimal(1)),
             account=local.role_arn.split(":")[4],
@@ -261,6 +275,38 @@ def kill_in(one: Submission, when: str, monkeypatch: pytest.MonkeyPatch) -> None
         one.before_paying = killed
     else:
         monkeypatch.setattr(one.budget, "made", killed)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_backfill_says_before_its_first_job_what_all_of_it_costs(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    budget: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    told: bool,
+) -> None:
+    """And how far the budget reaches; of runs that have ended, and of others than backfills, it says nothing."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    def states(**_: object) -> dict[str, dict[str, str | None]]:
+        if not told:
+            raise RuntimeError("no answer")
+        runs = {f"backfill__2026-{month:02}": {"customize": None} for month in range(1, 13)}
+        return {**runs, "backfill__2025-12": {"customize": "success"}, "manual__now": {"customize": None}}
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(states))
+    caplog.set_level("INFO", "airflow_bedrock.spend.budget")
+    budget(8)
+    now = context("backfill__2026-01")
+    now["dag_run"].run_type = "backfill"
+    task = operator(account, local, account.put("train.jsonl", records()), job_name=name, expected_cost=1)
+    task.wait_for_completion = False
+    task.execute(now)
+    assert ("12 runs" in caplog.text and "they cost 12.00 USD" in caplog.text) is told
+    assert ("reaches for 8 of them, up to backfill__2026-08" in caplog.text) is told
+    assert ("Airflow did not tell its runs: no answer" in caplog.text) is not told
 
 
 @pytest.mark.parametrize("when", ["before Create", "after Create"])
@@ -327,6 +373,19 @@ def test_without_a_budget_nothing_is_asked(
     assert "Contents" not in account.s3.list_objects_v2(Bucket=local.bucket, Prefix="never")
 
 
+def test_the_configuration_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/cost.md, as Airflow reads it."""
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
+    [text] = [one for one in re.findall(r"```ini\n(.*?)```", page, flags=re.DOTALL) if "monthly_budget" in one]
+    parser = ConfigParser(interpolation=None)
+    parser.read_string(text)
+    for option, value in parser["bedrock"].items():
+        monkeypatch.setenv(f"AIRFLOW__BEDROCK__{option.upper()}", value)
+    assert configuration.monthly_budget() == 500
+    assert configuration.dag_budgets() == {"retrain": 100, "sweep": 250}
+    assert (configuration.over_budget(), configuration.ledger_uri()) == ("fail", "s3://my-bucket/spend")
+
+
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
@@ -364,3 +423,84 @@ def test_a_ledger_that_cannot_be_read_makes_no_job(
     with pytest.raises(BedrockError, match="Could not read the ledger"):
         operator(account, local, account.put("train.jsonl", records()), job_name=name).execute(context())
     assert account.jobs(name) == []
+
+
+def test_an_evaluation_reserves_what_it_may_ask_and_settles_what_it_has_asked(
+    local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """Over the budget it asks nothing; asked again, what is kept costs nothing."""
+    pytest.importorskip("altair")
+    given, before = arguments(local, 10), len(local.calls.of("Converse"))
+    budget("0.0000001")
+    with pytest.raises(BudgetError, match="more than is left"):
+        BedrockModelEvaluationOperator(**given).execute(context())
+    assert (len(local.calls.of("Converse")), ledger()) == (before, Ledger())
+    budget(1)
+    result = BedrockModelEvaluationOperator(**given).execute(context())
+    entry = only(ledger())
+    assert entry.settled == Decimal(str(result["cost"])) < entry.reserved
+    assert BedrockModelEvaluationOperator(**given).execute(context("run-2"))["cost"] == 0
+    assert len(ledger().entries) == 1
+
+
+def test_a_killed_evaluation_counts_what_it_may_have_asked(
+    local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its retry reserves nothing more, and asks the rest."""
+    pytest.importorskip("altair")
+    given = arguments(local, 10)
+    budget(1)
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_bedrock.evaluation.run.Evaluation.score", killed)
+        with pytest.raises(Killed):
+            BedrockModelEvaluationOperator(**given).execute(context())
+    first = only(ledger())
+    result = BedrockModelEvaluationOperator(**given).execute(context())
+    assert (result["cost"], first.settled) == (0, None)
+    assert only(ledger()).reserved == first.reserved
+
+
+def test_a_batch_job_is_settled_by_the_tokens_in_its_manifest(
+    account: Account, local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """At the price of a batch."""
+    budget("0.0000001")
+    given = arguments(local, 100)
+    with pytest.raises(BudgetError, match="batch inference job"):
+        batch(local, given).execute(of_batch("run"))
+    budget(1)
+    with time_passes(local):
+        batch(local, given).execute(of_batch("run"))
+    entry = only(ledger())
+    assert (entry.basis, entry.model) == ("the tokens in its manifest", MICRO)
+    assert 0 < entry.settled < entry.reserved
+
+
+def test_spend_says_what_a_month_has_cost(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By DAG, model or run; ``--settle`` finds out what became of what is reserved."""
+    budget(5)
+    data = account.put("train.jsonl", records())
+    for run in ("run-1", "run-2"):
+        task = operator(account, local, data, job_name=name, wait_for_completion=False, expected_cost="1.5")
+        task.execute(context(run))
+    assert main(["spend"]) == 0
+    assert "2.00 of 5.00 USD are left" in capsys.readouterr().out
+    assert main(["spend", "--by", "run", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [line["run"] for line in found["lines"]] == ["dag run-1", "dag run-2"]
+    assert (found["reserved_usd"], found["settled_usd"]) == ("3.0", "0")
+    assert main(["spend", "--month", "2020-01", "--by", "model"]) == 0
+    assert "5.00 of 5.00 USD are left in 2020-01" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["spend", "--month", "November"])

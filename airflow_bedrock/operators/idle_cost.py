@@ -1,0 +1,124 @@
+"""What is paid for and used by nobody, in all regions, told to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock import configuration
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators.arguments import Rule, rendered, whole
+from airflow_bedrock.operators.base import AwsOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseNotifier, Context
+
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+
+
+def _regions(value: Any) -> list[str]:
+    given = [value] if isinstance(value, str) and value else value
+    if not isinstance(given, (list, tuple)) or not given or not all(isinstance(one, str) and one for one in given):
+        raise ValueError("must be a region or a list of regions")
+    return list(given)
+
+
+_RULES: Mapping[str, Rule] = {
+    "regions": lambda value: None if value is None else _regions(value),
+    "days": rendered(whole(1)),
+}
+
+
+class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
+    """Find what costs money, or keeps a model, and is used by nobody; nothing is changed.
+
+    That is provisioned throughput without calls, deployments without calls, and custom models that neither serves. The
+    calls are Amazon CloudWatch's metric ``Invocations``. What is younger than ``days`` is not looked at.
+
+    Returns (XCom) a mapping: ``idle``: each ``{kind, name, arn, region, created, why, usd_a_month, price, advice}``,
+    the dearest first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those whose price is not known.
+
+    Where something is found, each notifier is called, with ``idle_cost``, that mapping, and ``idle_cost_text``, a text
+    for people, in its context: ``SlackNotifier(text="{{ idle_cost_text }}")``.
+
+    It needs bedrock:ListProvisionedModelThroughputs, ListCustomModelDeployments and ListCustomModels, and
+    cloudwatch:GetMetricData.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
+
+    :param regions: a region or several. (default: that of the connection) (templated)
+    :param days: so many days without a call make a thing idle. (templated)
+    :param notifiers: are called where something is idle: any of Airflow's.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
+        ``botocore_config`` as in every operator of the amazon provider.
+    """
+
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "regions", "days")
+
+    def __init__(
+        self,
+        *,
+        regions: str | Sequence[str] | None = None,
+        days: int | str = 14,
+        notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.regions = regions
+        self.days = days
+        self.notifiers = notifiers
+        self._arguments(_RULES).check_literals()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Find it, write it into the log, and notify.
+
+        :raises BedrockError: Bedrock or CloudWatch did not tell.
+        """
+        from airflow_bedrock.hooks import BedrockHook
+        from airflow_bedrock.prices import PriceFileError, prices
+        from airflow_bedrock.spend.idle import as_dict, idle
+
+        given, now = self._arguments(_RULES).checked(), datetime.now(UTC)
+        try:
+            known = prices(configuration.prices())
+        except PriceFileError as error:
+            raise BedrockFatalError(f"{error}. Nothing was looked at.") from error
+        hooks = [
+            BedrockHook(**{**self._hook_parameters, "region_name": region})
+            for region in given["regions"] or [self.region_name]
+        ]
+        found = [one for hook in hooks for one in idle(hook, known, given["days"], now)]
+        found.sort(key=lambda one: (-(one.usd_a_month or 0), one.name))
+        result = {
+            "idle": [as_dict(one) for one in found],
+            "usd_a_month": float(sum(one.usd_a_month or 0 for one in found)),
+            "without_price": [one.arn for one in found if one.usd_a_month is None],
+        }
+        said = text(result)
+        self.log.info("%s", said)
+        if found:
+            self._notify(context, {"idle_cost": result, "idle_cost_text": said})
+        return result
+
+    def _notify(self, context: Context, more: Mapping[str, Any]) -> None:
+        notifiers = self.notifiers if isinstance(self.notifiers, Sequence) else [self.notifiers]
+        for notifier in notifiers:
+            notifier({**context, **more})
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """Return what was found as a text for people."""
+    if not result["idle"]:
+        return "Nothing that costs money is unused."
+    lines = [_line(one) for one in result["idle"]]
+    unknown = len(result["without_price"])
+    besides = f", besides {unknown} without a known price" if unknown else ""
+    return "\n".join([f"Unused: {result['usd_a_month']:.2f} USD a month{besides}.", *lines])
+
+
+def _line(one: Mapping[str, Any]) -> str:
+    usd = "an unknown sum" if one["usd_a_month"] is None else f"{one['usd_a_month']:.2f} USD"
+    price = f" at {one['price']}" if one["price"] else ""
+    return f"- {one['kind']} {one['name']} in {one['region']}: {usd} a month{price}. {one['why']}. {one['advice']}"

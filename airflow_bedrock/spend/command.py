@@ -1,0 +1,115 @@
+"""Show what Bedrock has cost and what is reserved, by month, from the ledger of the budget.
+
+The exit code is 1 where the ledger could not be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock import configuration
+from airflow_bedrock.cli import results, table
+from airflow_bedrock.compat import AirflowException
+from airflow_bedrock.spend.ledger import Entry, dollars, month_of
+
+if TYPE_CHECKING:
+    from airflow_bedrock.spend.books import Books
+
+_BY: dict[str, Callable[[Entry], str]] = {
+    "dag": lambda entry: entry.dag_id,
+    "model": lambda entry: entry.model or "(unknown)",
+    "run": lambda entry: f"{entry.dag_id} {entry.run_id}",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--month", type=_month, help="e.g. 2026-11, by UTC (default: the present one)")
+    parser.add_argument("--by", choices=_BY, default="dag", help="one line for each (default: %(default)s)")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
+    parser.add_argument(
+        "--settle", action="store_true", help="ask Bedrock first what became of what is reserved, and settle it"
+    )
+    parser.add_argument("--ledger", metavar="S3_URI", help="the ledger's S3 prefix (default: [bedrock] ledger_uri)")
+    parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
+    parser.add_argument("--region", help="of what is settled (default: that of the connection, or boto3's)")
+
+
+def _month(text: str) -> str:
+    try:
+        return month_of(datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a month, e.g. 2026-11; got {text!r}") from None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the lines, and return the exit code."""
+    month = arguments.month or month_of(datetime.now(UTC))
+    try:
+        entries = _books(arguments).month(month).entries.values()
+        found = described(month, arguments.by, entries, configuration.monthly_budget())
+    except (AirflowException, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    results().write(f"{json.dumps(found, indent=2)}\n" if arguments.format == "json" else _text(found))
+    return 0
+
+
+def _books(arguments: argparse.Namespace) -> Books:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_bedrock.hooks.bedrock import BedrockHook
+    from airflow_bedrock.spend.books import Books
+    from airflow_bedrock.spend.budget import account_of, settle_open
+
+    where = {"aws_conn_id": arguments.aws_conn_id, "region_name": arguments.region}
+    s3 = S3Hook(**where)
+    books = Books(arguments.ledger or configuration.ledger_uri(), lambda: s3.conn)
+    if arguments.settle:
+        hook = BedrockHook(**where)
+        for said in settle_open(books, hook, account_of(hook), s3, datetime.now(UTC)):
+            sys.stderr.write(f"{said}\n")
+    return books
+
+
+def described(month: str, by: str, entries: Iterable[Entry], budget: Decimal | None) -> dict[str, Any]:
+    """Return what a month has cost, in what JSON can say; US dollars are texts, exact."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(_BY[by](entry), []).append(entry)
+    every = [entry for group in groups.values() for entry in group]
+    return {
+        "month": month,
+        "by": by,
+        **_sums(every),
+        "budget_usd": None if budget is None else f"{budget:f}",
+        "lines": [{by: name, **_sums(group)} for name, group in sorted(groups.items())],
+    }
+
+
+def _sums(entries: list[Entry]) -> dict[str, Any]:
+    settled = sum((one.settled for one in entries if one.settled is not None), Decimal())
+    open_ = sum((one.reserved for one in entries if one.settled is None), Decimal())
+    return {"things": len(entries), "settled_usd": f"{settled:f}", "reserved_usd": f"{open_:f}"}
+
+
+def _text(found: dict[str, Any]) -> str:
+    by: str = found["by"]
+    rows = [_row(line[by], line) for line in found["lines"]]
+    left = ""
+    if found["budget_usd"] is not None:
+        budget = Decimal(found["budget_usd"])
+        free = budget - Decimal(found["settled_usd"]) - Decimal(found["reserved_usd"])
+        left = f"{dollars(free)} of {dollars(budget)} USD are left in {found['month']}.\n"
+    return table((by.upper(), "THINGS", "SETTLED USD", "RESERVED USD"), [*rows, _row("all", found)]) + left
+
+
+def _row(name: str, sums: dict[str, Any]) -> tuple[str, ...]:
+    usd = (dollars(Decimal(sums[one])) for one in ("settled_usd", "reserved_usd"))
+    return (name, str(sums["things"]), *usd)

@@ -1,0 +1,180 @@
+"""What is paid for, or kept, and used by nobody: provisioned throughput and deployments without calls, unserved models.
+
+Whether something was called, Amazon CloudWatch says: ``Invocations`` of ``AWS/Bedrock``, by ``ModelId``.
+https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.exceptions import kind_of
+from airflow_bedrock.jobs.account import client_of
+
+if TYPE_CHECKING:
+    from airflow_bedrock.hooks.bedrock import BedrockHook
+    from airflow_bedrock.prices import Figure, Price, Prices
+
+_HOURS = 730  # of a month, as AWS's price calculator has it
+_QUERIES = 500  # of one GetMetricData
+_COMMITTED: Mapping[str | None, Figure] = {
+    None: "model_unit",
+    "OneMonth": "model_unit_1_month",
+    "SixMonths": "model_unit_6_months",
+}
+
+
+class Idle(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that nobody uses.
+
+    :param usd_a_month: US dollars; None where its price is not known.
+    :param price: the price, its date and its source.
+    :param advice: how to be rid of it.
+    """
+
+    kind: str
+    name: str
+    arn: str
+    region: str
+    created: datetime
+    why: str
+    usd_a_month: Decimal | None
+    price: str
+    advice: str
+
+
+def idle(hook: BedrockHook, prices: Prices, days: int, now: datetime) -> list[Idle]:
+    """Return what nobody has used in a region for so many days; what is younger is not looked at.
+
+    :raises BedrockError: Bedrock or CloudWatch did not tell.
+    """
+    try:
+        return list(_Region(hook, prices, days, now).found())
+    except (BotoCoreError, ClientError) as error:
+        raise kind_of(error)(
+            f"What is idle in {hook.conn_region_name} is not known: {error}. The task lists models, deployments and "
+            "provisioned throughput, and calls cloudwatch:GetMetricData."
+        ) from error
+
+
+class _Region:
+    def __init__(self, hook: BedrockHook, prices: Prices, days: int, now: datetime) -> None:
+        self._hook, self._prices, self._days, self._now = hook, prices, days, now
+        self._region = str(hook.conn.meta.region_name)
+
+    def found(self) -> Iterator[Idle]:
+        throughputs = self._list("list_provisioned_model_throughputs", "provisionedModelSummaries")
+        deployments = self._list("list_custom_model_deployments", "modelDeploymentSummaries")
+        models = self._list("list_custom_models", "modelSummaries", isOwned=True)
+        served = {one["modelArn"] for one in (*throughputs, *deployments)}
+        served |= {one["desiredModelArn"] for one in throughputs}
+        old = [one for one in throughputs if self._old(one["creationTime"])]
+        old_deployments = [one for one in deployments if self._old(one["createdAt"])]
+        arns = [one["provisionedModelArn"] for one in old]
+        calls = self._calls([*arns, *(one["customModelDeploymentArn"] for one in old_deployments)])
+        yield from (self._throughput(one) for one in old if not calls[one["provisionedModelArn"]])
+        yield from (self._deployment(one) for one in old_deployments if not calls[one["customModelDeploymentArn"]])
+        yield from (
+            self._model(one) for one in models if one["modelArn"] not in served and self._old(one["creationTime"])
+        )
+
+    def _throughput(self, one: Mapping[str, Any]) -> Idle:
+        until = one.get("commitmentExpirationTime")
+        price = self._prices.find(one["foundationModelArn"], _COMMITTED[one.get("commitmentDuration")], self._region)
+        return self._idle(
+            "provisioned throughput",
+            one["provisionedModelName"],
+            one["provisionedModelArn"],
+            one["creationTime"],
+            f"{one['modelUnits']} model units, not called for {self._days} days",
+            price,
+            _HOURS * one["modelUnits"],
+            f"It cannot be deleted before {until:%Y-%m-%d}." if until else "Delete it, if nobody needs it.",
+        )
+
+    def _deployment(self, one: Mapping[str, Any]) -> Idle:
+        return self._idle(
+            "deployment",
+            one["customModelDeploymentName"],
+            one["customModelDeploymentArn"],
+            one["createdAt"],
+            f"not called for {self._days} days; it costs nothing itself, its model is billed for storage",
+            None,
+            0,
+            "Delete it, and its model, if nobody needs them.",
+        )
+
+    def _model(self, one: Mapping[str, Any]) -> Idle:
+        return self._idle(
+            "custom model",
+            one["modelName"],
+            one["modelArn"],
+            one["creationTime"],
+            "nothing serves it",
+            self._prices.find(one["baseModelArn"], "storage", self._region),
+            1,
+            "Retire it, if no rollback needs it (BedrockRetireModelsOperator).",
+        )
+
+    def _idle(
+        self, kind: str, name: str, arn: str, created: datetime, why: str, price: Price | None, units: int, advice: str
+    ) -> Idle:
+        return Idle(
+            kind=kind,
+            name=name,
+            arn=arn,
+            region=self._region,
+            created=created,
+            why=why,
+            usd_a_month=price.cost(units) if price else (None if units else Decimal()),
+            price=str(price) if price else ("no price is known" if units else ""),
+            advice=advice,
+        )
+
+    def _old(self, created: datetime) -> bool:
+        return self._now - created >= timedelta(days=self._days)
+
+    def _list(self, operation: str, member: str, **filters: Any) -> list[dict[str, Any]]:
+        pages = self._hook.conn.get_paginator(operation).paginate(**filters)  # type: ignore[call-overload]  # of three
+        return [one for page in pages for one in page[member]]
+
+    def _calls(self, arns: Iterable[str]) -> dict[str, float]:
+        """Return how often each was called: by its ARN or, where CloudWatch has that, by the id at its end."""
+        calls = dict.fromkeys(arns, 0.0)
+        asked = [(arn, model_id) for arn in calls for model_id in (arn, arn.rpartition("/")[2])]
+        with closing(client_of(self._hook, "cloudwatch")) as client:
+            for start in range(0, len(asked), _QUERIES):
+                chunk = asked[start : start + _QUERIES]
+                queries = [_query(number, model_id) for number, (_, model_id) in enumerate(chunk)]
+                pages = client.get_paginator("get_metric_data").paginate(
+                    MetricDataQueries=queries, StartTime=self._now - timedelta(days=self._days), EndTime=self._now
+                )
+                for result in (result for page in pages for result in page["MetricDataResults"]):
+                    calls[chunk[int(result["Id"][1:])][0]] += sum(result["Values"])
+        return calls
+
+
+def _query(number: int, model_id: str) -> dict[str, Any]:
+    metric = {
+        "Namespace": "AWS/Bedrock",
+        "MetricName": "Invocations",
+        "Dimensions": [{"Name": "ModelId", "Value": model_id}],
+    }
+    return {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": 86400, "Stat": "Sum"}}
+
+
+def as_dict(one: Idle) -> dict[str, Any]:
+    """Return it as JSON takes it."""
+    usd = one.usd_a_month
+    return {
+        **msgspec.to_builtins(one),
+        "created": one.created.isoformat(),
+        "usd_a_month": None if usd is None else float(usd),
+    }

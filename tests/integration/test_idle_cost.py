@@ -1,0 +1,152 @@
+"""What costs money and is used by nobody: found with its price and told to people, on Local Bedrock and CloudWatch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import BaseNotifier
+
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.hooks import BedrockHook
+from airflow_bedrock.local import LocalBedrock, Quotas
+from airflow_bedrock.operators import BedrockIdleCostOperator
+from airflow_bedrock.operators.arguments import ArgumentError
+from airflow_bedrock.prices import prices
+from airflow_bedrock.spend.idle import idle
+from tests.integration.test_customization_operator import Account, context, operator, records, time_passes
+
+pytestmark = pytest.mark.local_bedrock(
+    clock="manual", job_seconds=100, deployment_seconds=1, quotas=Quotas(model_units=5)
+)
+
+CANVAS = "amazon.nova-canvas-v1:0"
+
+
+class Telling(BaseNotifier):
+    """A notifier as any channel has one."""
+
+    template_fields = ("text",)
+    told: list[str] = []  # noqa: RUF012  # of the class, as a channel is
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def notify(self, context: Any) -> None:
+        self.told.append(self.text)
+
+
+@pytest.fixture(scope="module")
+def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
+    return local_bedrock_module
+
+
+@pytest.fixture(scope="module")
+def served(local: LocalBedrock) -> Iterator[dict[str, str]]:
+    """Two models; one has provisioned throughput and two deployments, one of which is called."""
+    account, found = Account(local), {}
+    with time_passes(local):
+        for number in range(2):
+            data = account.put(f"train-{number}.jsonl", records(20 + number))
+            now = context(f"run-{number}")
+            operator(account, local, data, job_name=f"idle-{number}").execute(now)
+            found[f"model {number}"] = now["ti"].pushed["result"]["custom_model_arn"]
+        client = account.bedrock
+        found["throughput"] = client.create_provisioned_model_throughput(
+            modelUnits=2, provisionedModelName="forgotten", modelId=found["model 0"]
+        )["provisionedModelArn"]
+        for name in ("called", "uncalled"):
+            found[name] = client.create_custom_model_deployment(modelDeploymentName=name, modelArn=found["model 0"])[
+                "customModelDeploymentArn"
+            ]
+    metrics = local.client("cloudwatch")
+    metrics.put_metric_data(
+        Namespace="AWS/Bedrock",
+        MetricData=[
+            {
+                "MetricName": "Invocations",
+                "Dimensions": [{"Name": "ModelId", "Value": found["called"]}],
+                "Timestamp": datetime.now(UTC) - timedelta(hours=1),
+                "Value": 3,
+            }
+        ],
+    )
+    metrics.close()
+    yield found
+    account.close()
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is old enough."""
+    monkeypatch.setattr("airflow_bedrock.spend.idle._Region._old", lambda self, created: True)
+
+
+def test_what_nobody_uses_is_told_with_its_price_and_date(
+    local: LocalBedrock, served: dict[str, str], later: None
+) -> None:
+    """The dearest first; what is called is not in it."""
+    Telling.told.clear()
+    task = BedrockIdleCostOperator(task_id="idle", notifiers=Telling(text="{{ idle_cost_text }}"))
+    result = task.execute(context())
+    assert result["idle"][0]["arn"] == served["throughput"]
+    assert {one["arn"] for one in result["idle"]} == {served["throughput"], served["uncalled"], served["model 1"]}
+    assert result["usd_a_month"] == pytest.approx(2 * 60.50 * 730)
+    assert result["without_price"] == [served["model 1"]]
+    [told] = Telling.told
+    for part in ("forgotten in us-east-1: 88330.00 USD a month", "2026-09-01", "an unknown sum", "besides 1 without"):
+        assert part in told
+
+
+def test_what_is_young_is_not_looked_at_and_nobody_is_told(local: LocalBedrock, served: dict[str, str]) -> None:
+    """A deployment of yesterday may be on its way."""
+    Telling.told.clear()
+    result = BedrockIdleCostOperator(task_id="idle", regions=["us-east-1"], notifiers=[Telling(text="x")]).execute(
+        context()
+    )
+    assert (result["idle"], Telling.told) == ([], [])
+
+
+def test_every_region_is_asked(local: LocalBedrock, served: dict[str, str], later: None) -> None:
+    """Each has things and prices of its own."""
+    result = BedrockIdleCostOperator(task_id="idle", regions="us-west-2").execute(context())
+    assert result == {"idle": [], "usd_a_month": 0.0, "without_price": []}
+
+
+def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
+    local: LocalBedrock, served: dict[str, str], later: None
+) -> None:
+    """Nobody deletes a deployment for a missing permission."""
+    hook = BedrockHook()
+    local.faults.fail("GetMetricData", "AccessDenied", times=None)
+    try:
+        with pytest.raises(BedrockError, match="calls cloudwatch:GetMetricData"):
+            idle(hook, prices(), 14, datetime.now(UTC))
+    finally:
+        local.faults.clear()
+
+
+@pytest.mark.parametrize("wrong", [{"regions": []}, {"days": 0}, {"regions": [1]}])
+def test_a_wrong_argument_breaks_the_dag_file(wrong: dict[str, Any]) -> None:
+    """Not its run on Monday."""
+    with pytest.raises(ArgumentError):
+        BedrockIdleCostOperator(task_id="idle", **wrong)
+
+
+def test_the_dag_of_the_gallery_runs_end_to_end(
+    local: LocalBedrock, served: dict[str, str], later: None, airflow_database: Path
+) -> None:
+    """By its form's defaults."""
+    spec = importlib.util.spec_from_file_location(
+        "idle_cost_report", Path(__file__).parents[2] / "dags" / "idle_cost_report.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.dag.test().state == "success"
