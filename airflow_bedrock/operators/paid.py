@@ -21,14 +21,15 @@ from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, given, member, optional, real, whole
-from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.spending import SpendingOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.jobs.resources import Resource
+    from airflow_bedrock.spend.budget import Budget
 
 _CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; signatures allow no more
 
@@ -55,7 +56,7 @@ def tags_rule(operation: str, name: str) -> Rule:
     return given(rule)
 
 
-class PaidOperator(AwsOperator["BedrockHook"]):
+class PaidOperator(SpendingOperator["BedrockHook"]):
     """Ask for one paid resource, once; wait for it; stop it where nobody is left to wait.
 
     :param tags: tags of what is made: key → value. (templated)
@@ -72,7 +73,7 @@ class PaidOperator(AwsOperator["BedrockHook"]):
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "tags")
+    template_fields: Sequence[str] = (*SpendingOperator.template_fields, "tags")
 
     kind: ClassVar[str]
     """Where it is declared: ``module:name``."""
@@ -151,8 +152,16 @@ class PaidOperator(AwsOperator["BedrockHook"]):
         if self._killed:  # while the modules were loaded
             kill.pull()
         arguments = self._arguments({**self.rules, **WAITING}).checked()
-        self._submission = self._ask(arguments, asker, before_paying=kill.before_paying, waiter=self._waiter(asker))
-        found = self._found(self._submission)
+        budget = self._reserving(asker, arguments)
+        self._submission = self._ask(
+            arguments,
+            asker,
+            before_paying=kill.before_paying,
+            waiter=self._waiter(asker),
+            budget=budget or jobs.submission.NO_BUDGET,
+        )
+        with self._within(budget):
+            found = self._found(self._submission)
         self._arn = found.arn
         # What serves is left to those who use it, once it does; and so is what somebody else has made.
         by_us = self._submission.identity.is_of_task(Token.read(found.token))
@@ -173,6 +182,10 @@ class PaidOperator(AwsOperator["BedrockHook"]):
         return self._finish(
             jobs.waiting.wait_for(self._service, found.arn, max_polls=self.waiter_max_attempts, **wait), context
         )
+
+    def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> Budget | None:
+        """Return the budget for what is billed as soon as it is made; None for what is not, or where none is set."""
+        return None
 
     def _found(self, submission: jobs.submission.Submission) -> Seen:
         from airflow_bedrock.jobs.quota import is_zero

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, jobs
@@ -12,8 +13,9 @@ from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.operators.arguments import Rule, given, member, named, real, rendered, whole
-from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.paid import WAITING, PaidOperator, tags_rule
+from airflow_bedrock.operators.spending import SpendingOperator, is_limited
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
+    from airflow_bedrock.spend.budget import Budget
+    from airflow_bedrock.spend.ledger import Cost
 
 _CREATE = "CreateProvisionedModelThroughput"
 _FIGURES = {None: "model_unit", "OneMonth": "model_unit_1_month", "SixMonths": "model_unit_6_months"}
@@ -134,6 +138,24 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
             service=self._service, request=request, identity=self._identity(asker), update=self.replace_model, **how
         )
 
+    def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> Budget | None:
+        return self._budget(asker, self._service, self.model_id, partial(self._cost, arguments))
+
+    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
+        """Return what it may cost until the month ends: it is billed until somebody deletes it."""
+        from airflow_bedrock import prices as priced
+        from airflow_bedrock.spend.ledger import Cost, next_month
+
+        figure: Any = _FIGURES[arguments["commitment_duration"] or None]
+        units, now = arguments["model_units"], datetime.now(UTC)
+        region = str(self.hook.conn.meta.region_name)
+        try:
+            price = priced.prices(self.prices or configuration.prices()).price(self.model_id, figure, region)
+        except (priced.NoPriceError, priced.PriceFileError) as error:
+            return Cost(usd=None, model=self.model_id, unknown=str(error))
+        hours = -(-int((next_month(now) - now).total_seconds()) // 3600)
+        return Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)})
+
     def _result(self, found: Seen, context: Context) -> str:
         if not jobs.provisioned_throughput.serves_model(found, self.model_id):
             raise BedrockFatalError(
@@ -145,7 +167,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         return found.arn
 
 
-class BedrockDeleteProvisionedModelThroughputOperator(AwsOperator["BedrockHook"]):
+class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockHook"]):
     """Delete provisioned throughput, and wait until it is gone. What is not there is deleted already.
 
     The model behind it stays, and is billed for its storage until it is deleted. The log says what the throughput has
@@ -166,7 +188,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(AwsOperator["BedrockHook"]
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "provisioned_model_id")
+    template_fields: Sequence[str] = (*SpendingOperator.template_fields, "provisioned_model_id")
 
     def __init__(
         self,
@@ -212,6 +234,8 @@ class BedrockDeleteProvisionedModelThroughputOperator(AwsOperator["BedrockHook"]
         self.log.info("%s", bill(found, self.prices))
         cost = _cost(found, datetime.now(UTC), self.prices)
         hours = round(found.hours(datetime.now(UTC)), 2)
+        if cost and is_limited() and (budget := self._budget(asker_of(context), service)):
+            budget.settle(service, found, (cost[0], f"{hours} hours"))
         return {"hours": hours, "model_units": found.units, "usd": cost and float(round(cost[0], 2))}
 
 

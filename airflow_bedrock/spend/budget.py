@@ -125,15 +125,18 @@ class Budget:
         """Give up the reservation of what was not made. Where that cannot be written, it is found dead later."""
         self._note(partial(released, key=self._entries[name].key, holder=self.asker.instance))
 
-    def settle(self, service: Service, seen: Seen) -> None:
-        """Settle what a thing has cost, if it has ended and something was reserved for it."""
+    def settle(self, service: Service, seen: Seen, known: tuple[Decimal, str] | None = None) -> None:
+        """Settle what a thing has cost, if it has ended and something was reserved for it.
+
+        :param known: US dollars and what they rest on, where the caller knows them.
+        """
         _, _, _, region, account, *_ = seen.arn.split(":")
         key = key_of(region, account, service.resource.noun, seen.name)
         try:
             entry = self.books.read().entries.get(key)
             if entry is None or entry.settled is not None:
                 return
-            if (bill := bill_of(entry, seen, service, self.s3)) is not None:
+            if (bill := known or bill_of(entry, seen, service, self.s3)) is not None:
                 self.settle_at(key, *bill)
         except (BedrockError, BotoCoreError, ClientError) as error:
             log.warning("The bill of %s was not settled: %s. Run airflow-bedrock spend --settle.", seen.arn, error)
@@ -262,8 +265,8 @@ def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Ca
         if entry.arn is None and seen.outcome is not Outcome.UNKNOWN:
             return partial(made, entry=entry, arn=seen.arn), "it exists"
     elif entry.arn is not None and "hour" in entry.rates:
-        bill = by_the_hour(entry, None, now)
-        return partial(settled, key=entry.key, usd=bill.usd, basis=bill.basis), f"deleted; {dollars(bill.usd)} USD"
+        usd = min(by_the_hour(entry, None, now).usd, entry.reserved)  # when it was deleted is not known
+        return partial(settled, key=entry.key, usd=usd, basis="its hours"), f"deleted; {dollars(usd)} USD"
     elif entry.arn is None:
         return partial(abandoned, entry=entry), "released, since it was never made"
     return None, ""

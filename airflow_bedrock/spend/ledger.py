@@ -130,11 +130,15 @@ def of_month(ledger: Ledger, month: str, dag_id: str | None = None) -> list[Entr
 def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
     """Reserve for what is about to be made, or take over what was reserved for it.
 
-    A reservation of an earlier month for what has not been made since is made anew in the present one.
+    A reservation of an earlier month for what has not been made since is made anew in the present one. What was deleted
+    and settled, and is made again under its name, is another thing that is paid for.
 
     :raises OverBudgetError: with what is settled and reserved that would be more than a limit.
     """
     known = ledger.entries.get(entry.key)
+    if known is not None and known.settled is not None and "hour" in known.rates:
+        former = msgspec.structs.replace(known, key=f"{known.key}/{known.at.isoformat()}")
+        return reserved(_with(_without(ledger, {known.key}), former), entry, limits)
     if known is not None and (known.settled is not None or known.arn is not None or known.month == entry.month):
         holders = tuple(dict.fromkeys((*known.holders, *entry.holders)))
         at = entry.at if known.month == entry.month else known.at

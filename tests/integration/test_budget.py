@@ -26,7 +26,11 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import Submission
 from airflow_bedrock.local import LocalBedrock, Quotas
-from airflow_bedrock.operators import BedrockModelEvaluationOperator
+from airflow_bedrock.operators import (
+    BedrockDeleteProvisionedModelThroughputOperator,
+    BedrockModelEvaluationOperator,
+    BedrockProvisionedModelThroughputOperator,
+)
 from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.budget import PATIENCE, Budget, BudgetError
 from airflow_bedrock.spend.ledger import Cost, Ledger, Limits, committed, month_of
@@ -44,7 +48,9 @@ from tests.integration.test_evaluation_answers import context as of_batch
 
 __all__ = ["name"]
 
-pytestmark = pytest.mark.local_bedrock(clock="manual", job_seconds=100, quotas=Quotas(scheduled_jobs=100))
+pytestmark = pytest.mark.local_bedrock(
+    clock="manual", job_seconds=100, quotas=Quotas(scheduled_jobs=100, model_units=5)
+)
 
 
 @pytest.fixture(scope="module")
@@ -478,6 +484,26 @@ def test_a_batch_job_is_settled_by_the_tokens_in_its_manifest(
     entry = only(ledger())
     assert (entry.basis, entry.model) == ("the tokens in its manifest", MICRO)
     assert 0 < entry.settled < entry.reserved
+
+
+def test_provisioned_throughput_reserves_its_hours_and_is_settled_when_it_is_deleted(
+    local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """Until the month ends, at the price of its base model."""
+    given: dict[str, Any] = {"model_units": 1, "provisioned_model_name": "budgeted", "model_id": MICRO}
+    budget(1)
+    with pytest.raises(BudgetError, match="provisioned throughput budgeted may cost"):
+        BedrockProvisionedModelThroughputOperator(task_id="provide", **given).execute(context())
+    budget(100_000)
+    with time_passes(local):
+        arn = BedrockProvisionedModelThroughputOperator(task_id="provide", **given).execute(context())
+        assert only(ledger()).reserved % Decimal("60.5") == 0
+        bill = BedrockDeleteProvisionedModelThroughputOperator(
+            task_id="delete", provisioned_model_id=arn, waiter_delay=0.1
+        ).execute(context())
+    entry = only(ledger())
+    assert bill is not None
+    assert (float(round(entry.settled, 2)), entry.basis) == (bill["usd"], f"{bill['hours']} hours")
 
 
 def test_spend_says_what_a_month_has_cost(

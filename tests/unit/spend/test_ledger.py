@@ -149,6 +149,14 @@ def test_a_reservation_of_last_month_for_what_was_not_made_counts_in_this_one() 
     assert (books.committed(ledger, "2026-11"), books.committed(ledger, "2026-12")) == (Decimal(10), Decimal(10))
 
 
+def test_what_is_made_again_under_its_name_is_paid_for_again() -> None:
+    """Provisioned throughput of the same name: each counts, and both together."""
+    asked = msgspec.structs.replace(entry("throughput"), rates={"hour": Decimal(1)})
+    ledger = books.settled(books.reserved(Ledger(), asked, LIMITS), asked.key, Decimal(3), "3 hours")
+    again = books.reserved(ledger, msgspec.structs.replace(asked, at=NOW + timedelta(days=1)), LIMITS)
+    assert (books.committed(again, "2026-11"), again.entries[asked.key].settled) == (Decimal(13), None)
+
+
 def test_a_reservation_stays_while_another_task_is_about_to_make_the_same() -> None:
     """Two runs that share a job reserve once; one of them being refused takes nothing from the other."""
     ledger = books.reserved(books.reserved(Ledger(), entry("a"), LIMITS), entry("a", holder="two"), LIMITS)
