@@ -626,7 +626,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         )
 
     def _finish(self, job: Seen, context: Context) -> str:
-        self._settle(job_request.asker_of(context), self._service, job)
+        self._settle(context, self._service, job)
         if job.outcome is customization.job.Outcome.STOPPED and self._is_of_another(job, context):
             self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
             return self.execute(context)

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_bedrock import configuration, jobs
-from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators import pricing
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.base import AwsOperator, Hook
 
@@ -105,10 +105,12 @@ class SpendingOperator(AwsOperator[Hook]):
             return
         from airflow_bedrock.spend.budget import BudgetError
 
+        with _told():
+            choice = configuration.over_budget_choice(self.over_budget or configuration.over_budget())
         try:
             yield
         except BudgetError as error:
-            if (self.over_budget or configuration.over_budget()) == "fail" or budget.retry_at is None:
+            if choice == "fail" or budget.retry_at is None:
                 raise type(error)(
                     f"{error} Raise the budget, train on less, or set over_budget='wait', and clear this task."
                 ) from error
@@ -126,10 +128,13 @@ class SpendingOperator(AwsOperator[Hook]):
         """Ask again, after a wait for the budget."""
         return self.execute(context)
 
-    def _settle(self, asker: Asker, service: jobs.service.Service, seen: Seen) -> None:
-        """Settle what a thing has cost, once it has ended."""
-        if (budget := self._budget(asker, service)) is not None:
-            budget.settle(service, seen)
+    def _settle(self, context: Context, service: jobs.service.Service, seen: Seen) -> None:
+        """Settle what a thing has cost, once it has ended. Nothing here fails a task whose thing is paid for."""
+        try:
+            if is_limited() and (budget := self._budget(job_request.asker_of(context), service)) is not None:
+                budget.settle(service, seen)
+        except BedrockError as error:
+            self.log.warning("What %s has cost was not settled: %s", seen.arn, error)
 
 
 def is_limited() -> bool:
