@@ -6,10 +6,12 @@ import importlib.util
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import BaseNotifier
+from botocore.exceptions import ClientError
 
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks import BedrockHook
@@ -23,8 +25,6 @@ from tests.integration.test_customization_operator import Account, context, oper
 pytestmark = pytest.mark.local_bedrock(
     clock="manual", job_seconds=100, deployment_seconds=1, quotas=Quotas(model_units=5)
 )
-
-CANVAS = "amazon.nova-canvas-v1:0"
 
 
 class Telling(BaseNotifier):
@@ -119,16 +119,17 @@ def test_every_region_is_asked(local: LocalBedrock, served: dict[str, str], late
 
 
 def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
-    local: LocalBedrock, served: dict[str, str], later: None
+    local: LocalBedrock, served: dict[str, str], later: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody deletes a deployment for a missing permission."""
-    hook = BedrockHook()
-    local.faults.fail("GetMetricData", "AccessDenied", times=None)
-    try:
-        with pytest.raises(BedrockError, match="calls cloudwatch:GetMetricData"):
-            idle(hook, prices(), 14, datetime.now(UTC))
-    finally:
-        local.faults.clear()
+
+    def denied(operation: str) -> None:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, operation)
+
+    client = SimpleNamespace(get_paginator=denied, close=lambda: None)
+    monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: client)
+    with pytest.raises(BedrockError, match="calls cloudwatch:GetMetricData"):
+        idle(BedrockHook(), prices(), 14, datetime.now(UTC))
 
 
 @pytest.mark.parametrize("wrong", [{"regions": []}, {"days": 0}, {"regions": [1]}])
