@@ -70,9 +70,12 @@ class Books:
             else:
                 return changed
 
-    def archive(self) -> None:
-        """Move what was settled long ago to the archive of its month. A kill in between leaves it in both places."""
-        _, archives = closed(self.read(), datetime.now(UTC))
+    def archive(self, ledger: Ledger) -> None:
+        """Move what was settled long ago to the archive of its month. A kill in between leaves it in both places.
+
+        :param ledger: as it was read or written last; where nothing in it is old, nothing is read or written.
+        """
+        _, archives = closed(ledger, datetime.now(UTC))
         for month, old in archives.items():
             self.change(lambda ledger, old=old: Ledger({**ledger.entries, **old.entries}), month)  # type: ignore[misc]  # old is bound
         if archives:

@@ -115,7 +115,10 @@ class Budget:
                     self.retry_at = min(self.retry_at, self.now() + RECHECK)
                 raise BudgetError(f"{error} {_KEPT}") from error
         log.info("Reserved %s USD for %s %s", dollars(ledger.entries[entry.key].counts), entry.kind, name)
-        self.books.archive()
+        try:
+            self.books.archive(ledger)
+        except BedrockError as error:
+            log.warning("Old months stay in the ledger: %s", error)
 
     def made(self, name: str, arn: str) -> None:
         """Note that the thing exists. Where that cannot be written, its reservation stands all the same."""
@@ -149,8 +152,8 @@ class Budget:
     def settle_rest(self, name: str, usd: Decimal, basis: str) -> None:
         """Settle what this try has reserved or taken over: what it spent, and all that earlier tries may have spent."""
         mine = self._entries[name]
-        known = self.books.read().entries.get(mine.key, mine)
         try:
+            known = self.books.read().entries.get(mine.key, mine)
             self.settle_at(mine.key, usd + max(known.reserved - mine.reserved, Decimal()), basis)
         except BedrockError as error:
             log.warning("%s was not settled: %s", mine.key, error)

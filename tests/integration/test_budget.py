@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from airflow_bedrock import configuration
@@ -504,6 +505,20 @@ def test_provisioned_throughput_reserves_its_hours_and_is_settled_when_it_is_del
     entry = only(ledger())
     assert bill is not None
     assert (float(round(entry.settled, 2)), entry.basis) == (bill["usd"], f"{bill['hours']} hours")
+
+
+def test_what_was_settled_long_ago_is_in_the_archive_of_its_month(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """Where ``spend --month`` finds it."""
+    budget(5)
+    data = account.put("train.jsonl", records())
+    operator(account, local, data, job_name=name, wait_for_completion=False, expected_cost=1).execute(context())
+    books = Books(configuration.ledger_uri(), lambda: account.s3)
+    old = msgspec.structs.replace(only(ledger()), at=datetime(2020, 3, 5, tzinfo=UTC), settled=Decimal(2))
+    books.archive(books.change(lambda now: Ledger({**now.entries, old.key: old})))
+    assert ledger() == Ledger()
+    assert only(books.month("2020-03")) == old
 
 
 def test_spend_says_what_a_month_has_cost(
