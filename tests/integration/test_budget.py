@@ -44,8 +44,7 @@ from tests.integration.test_customization_operator import (
     records,
     time_passes,
 )
-from tests.integration.test_evaluation_answers import MICRO, arguments, batch
-from tests.integration.test_evaluation_answers import context as of_batch
+from tests.integration.test_evaluation_answers import MICRO, arguments
 
 __all__ = ["name"]
 
@@ -300,7 +299,9 @@ def test_a_backfill_says_before_its_first_job_what_all_of_it_costs(
     def states(**_: object) -> dict[str, dict[str, str | None]]:
         if not told:
             raise RuntimeError("no answer")
-        runs = {f"backfill__2026-{month:02}": {"customize": None} for month in range(1, 13)}
+        runs: dict[str, dict[str, str | None]] = {
+            f"backfill__2026-{month:02}": {"customize": None} for month in range(1, 13)
+        }
         return {**runs, "backfill__2025-12": {"customize": "success"}, "manual__now": {"customize": None}}
 
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(states))
@@ -469,22 +470,6 @@ def test_a_killed_evaluation_counts_what_it_may_have_asked(
     result = BedrockModelEvaluationOperator(**given).execute(context())
     assert (result["cost"], first.settled) == (0, None)
     assert only(ledger()).reserved == first.reserved
-
-
-def test_a_batch_job_is_settled_by_the_tokens_in_its_manifest(
-    account: Account, local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
-) -> None:
-    """At the price of a batch."""
-    budget("0.0000001")
-    given = arguments(local, 100)
-    with pytest.raises(BudgetError, match="batch inference job"):
-        batch(local, given).execute(of_batch("run"))
-    budget(1)
-    with time_passes(local):
-        batch(local, given).execute(of_batch("run"))
-    entry = only(ledger())
-    assert (entry.basis, entry.model) == ("the tokens in its manifest", MICRO)
-    assert 0 < entry.settled < entry.reserved
 
 
 def test_provisioned_throughput_reserves_its_hours_and_is_settled_when_it_is_deleted(
