@@ -37,20 +37,15 @@ if QUEUE := os.environ.get("BEDROCK_NEW_DATA_QUEUE"):  # its URL; a watcher take
     SCHEDULE = [NEW_DATA]
 
 
-def content(bucket: str) -> str:
+def content(s3: Any, bucket: str) -> str:
     """Return a digest of what lies in the folder: the same objects give the same one, whenever they were written."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    pages = S3Hook().conn.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=DATA)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=DATA)
     objects = sorted((one["Key"], one["ETag"]) for page in pages for one in page.get("Contents", ()) if one["Size"])
     return hashlib.sha256(json.dumps(objects).encode()).hexdigest()[:16] if objects else ""
 
 
-def claimed_by(bucket: str, digest: str) -> str | None:
+def claimed_by(s3: Any, bucket: str, digest: str) -> str | None:
     """Return the id of the run that trains, or has trained, this content; None where none does."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    s3 = S3Hook().conn
     try:
         return str(s3.get_object(Bucket=bucket, Key=f"{STATE}claims/{digest}")["Body"].read().decode())
     except s3.exceptions.NoSuchKey:
@@ -110,17 +105,17 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
 
         from airflow_bedrock.compat import AirflowSkipException
 
-        now, s3 = content(bucket), S3Hook()
-        if not now:
+        s3 = S3Hook().conn
+        if not (now := content(s3, bucket)):
             raise AirflowSkipException("There is no data: nothing to learn, nothing was spent.")
         try:
-            seen = s3.conn.get_object(Bucket=bucket, Key=f"{STATE}seen")
+            seen = s3.get_object(Bucket=bucket, Key=f"{STATE}seen")
             before, since = seen["Body"].read().decode(), seen["LastModified"]
-        except s3.conn.exceptions.NoSuchKey:
+        except s3.exceptions.NoSuchKey:
             before = None
         if before != now:
-            s3.load_string(now, f"{STATE}seen", bucket, replace=True)
-        if (run := claimed_by(bucket, now)) not in (None, dag_run.run_id):
+            s3.put_object(Bucket=bucket, Key=f"{STATE}seen", Body=now.encode())
+        if (run := claimed_by(s3, bucket, now)) not in (None, dag_run.run_id):
             raise AirflowSkipException(f"Run {run} trains this content: nothing was spent here.")
         if before != now:
             return PokeReturnValue(is_done=False)
@@ -135,15 +130,16 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
 
         from airflow_bedrock.compat import AirflowSkipException
 
-        if content(bucket) != digest:
+        s3 = S3Hook().conn
+        if content(s3, bucket) != digest:
             raise AirflowSkipException("The data has changed since it had settled: nothing was spent.")
         place = {"Bucket": bucket, "Key": f"{STATE}claims/{digest}"}
         try:
-            S3Hook().conn.put_object(**place, Body=dag_run.run_id.encode(), IfNoneMatch="*")
+            s3.put_object(**place, Body=dag_run.run_id.encode(), IfNoneMatch="*")
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise
-            if (run := claimed_by(bucket, digest)) != dag_run.run_id:  # else by an earlier try, or before a Clear
+            if (run := claimed_by(s3, bucket, digest)) != dag_run.run_id:  # else by an earlier try, or before a Clear
                 raise AirflowSkipException(f"Run {run} trains this content: nothing was spent here.") from error
 
     digest = settled(BUCKET)

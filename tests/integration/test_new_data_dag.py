@@ -156,7 +156,7 @@ def test_a_content_that_is_replaced_within_the_window_never_trains(account: Acco
 
 def test_a_claim_is_of_one_run(account: Account, watched: Any) -> None:
     """A retry or a Clear of it goes on; a run beside it does not."""
-    digest = watched.content(account.bucket)
+    digest = watched.content(account.s3, account.bucket)
     for run_id in (uuid.uuid4().hex,) * 2:
         task(watched, "claim")(digest, account.bucket, SimpleNamespace(run_id=run_id))
     with pytest.raises(AirflowSkipException, match=f"Run {run_id} trains this content"):
