@@ -411,6 +411,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         context["ti"].xcom_push(key="job_arn", value=job.arn)
         if job.outcome is customization.job.Outcome.SUCCEEDED:
             return self._finish(job, context)
+        self._show(job, context)
         if self.deferrable or not self.wait_for_completion:
             kill.last_check()
         if self.deferrable:
@@ -635,13 +636,22 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         if fixable and not self.asked.exact:
             why = customization.failure.failure_message(job)
             raise BedrockError(f"{why} A retry of this task makes a new job by itself.")
+        if job.outcome is not customization.job.Outcome.SUCCEEDED:
+            self._show(job, context)
         result = jobs.waiting.result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
+        self._show(job, context, result)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(result)
         self._result = result
         return job.arn
+
+    def _show(self, job: Seen, context: Context, result: Mapping[str, Any] | None = None) -> None:
+        """Tell the views in Airflow's UI what is known of the job."""
+        from airflow_bedrock import shown
+
+        shown.tell(context, shown.JOB, shown.job_shown(job, result, job_request.request_of(self.asked)))
 
     def _is_of_another(self, job: Seen, context: Context) -> bool:
         token = Token.read(job.token)

@@ -262,6 +262,8 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         arguments = self._arguments(_RULES, _conflicts).checked()
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+        from airflow_bedrock import shown
+
         s3 = S3Hook(**self._hook_parameters)
         storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
@@ -282,7 +284,9 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
                     result = evaluation.score(lines, [partial(_write, output, roles)])
                 settle(Decimal(str(result["cost"])))
                 self._report(evaluation, lines, result, arguments, folder)
-                return outputs(self._publish(storage, result, folder))
+                returned = self._publish(storage, result, folder)
+                shown.tell(context, shown.EVALUATION, shown.evaluation_shown(result, returned))
+                return outputs(returned)
 
     def _evaluation(self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack) -> Evaluation:
         """Put together what evaluates; nothing is asked yet."""

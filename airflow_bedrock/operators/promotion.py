@@ -172,4 +172,8 @@ class BedrockPromoteModelOperator(RegistryOperator):
         events: Any = context.get("outlet_events")  # which is empty, and so false, until an asset is looked up
         for outlet in self.outlets or ():
             events[outlet].extra = {name: value for name, value in result.items() if value is not None}
+        from airflow_bedrock import shown
+
+        by = {"promoted_by": champion.promoted_by, "approved_by": champion.approved_by}
+        shown.tell(context, shown.PROMOTION, {"name": after.name, **result, **by})
         return outputs(result)

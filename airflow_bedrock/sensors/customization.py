@@ -146,16 +146,20 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             self._poller = jobs.waiting.Poller(
                 self._service, self._identifier, self.no_response_timeout, goes_on=first is not None
             )
+        news = self._poller.seen is None
         job = self._poller.poll()
         if job is None or job.outcome is Outcome.RUNNING:
+            if job is not None and news:
+                self._show(job, context)
             return False
         self.log.info("Waited for %s", duration((datetime.now(UTC) - self._since).total_seconds()))
-        return PokeReturnValue(is_done=True, xcom_value=self._result(job))
+        return PokeReturnValue(is_done=True, xcom_value=self._result(job, context))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Take up the trigger's event."""
         try:
-            return self._result(jobs.waiting.job_of_event(self._service, event, self.no_response_timeout))
+            job = jobs.waiting.job_of_event(self._service, event, self.no_response_timeout)
+            return self._result(job, context)
         except jobs.aws_errors.CALL_ERRORS as error:  # so that never_fail and soft_fail apply
             raise BedrockError(f"Could not read the job that has ended: {error}") from error
 
@@ -222,10 +226,20 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     def _service(self) -> jobs.service.Service:
         return jobs.service.Service(jobs.customization_job.CUSTOMIZATION_JOB, self.hook)
 
-    def _result(self, job: Seen) -> dict[str, Any]:
+    def _result(self, job: Seen, context: Context) -> dict[str, Any]:
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        return outputs(jobs.waiting.result_of(job, S3Hook(**self._hook_parameters)))
+        if job.outcome is not Outcome.SUCCEEDED:
+            self._show(job, context)
+        result = jobs.waiting.result_of(job, S3Hook(**self._hook_parameters))
+        self._show(job, context, result)
+        return outputs(result)
+
+    def _show(self, job: Seen, context: Context, result: dict[str, Any] | None = None) -> None:
+        """Tell the views in Airflow's UI what is known of the job."""
+        from airflow_bedrock import shown
+
+        shown.tell(context, shown.JOB, shown.job_shown(job, result))
 
     @property
     def _identifier(self) -> str:

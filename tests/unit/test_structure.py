@@ -19,7 +19,7 @@ PACKAGE = "airflow_bedrock"
 
 # What all may know; "" is the version.
 FACTS = {"_lazy", "aws_errors", "base_models", "cli", "prices", "shapes", "uris", ""}
-FOR_TASKS = {*FACTS, "compat", "configuration", "exceptions"}
+FOR_TASKS = {*FACTS, "compat", "configuration", "exceptions", "shown"}
 CORE = {"customization", *FOR_TASKS}
 ENGINE = {"jobs", *CORE}
 FACE = {"hooks", "operators", "sensors", "triggers", "links"}
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "exceptions": {*FACTS, "compat"},
     "get_provider_info": FACTS,
     "configuration": {"compat", "get_provider_info"},
+    "shown": {*FACTS, "customization"},
     "customization": FACTS,
     "datasets": FACTS,
     "evaluation": {*FACTS, "datasets", "jobs.patience"},
