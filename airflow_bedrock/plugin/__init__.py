@@ -1,0 +1,60 @@
+"""The views in Airflow's own UI, on Airflow 3.1 and later: a job, the jobs of a DAG, models and what runs now.
+
+Airflow decides who sees what: each view asks Airflow's REST API with the credential of the person who looks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__ as airflow_version
+from airflow.plugins_manager import AirflowPlugin
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+_PREFIX = "bedrock"
+_HAS_VIEWS = Version(airflow_version) >= Version("3.1")
+
+
+class Views:
+    """The web application. It is imported when somebody first looks, since each process of Airflow loads plugins."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; ``scope["app"]`` is Airflow's own application, by which this one is mounted."""
+        from airflow_bedrock.plugin.web import application
+
+        scope["airflow"] = scope["app"]
+        await application(scope, receive, send)
+
+
+def _view(name: str, destination: str, path: str, **more: Any) -> dict[str, Any]:
+    # The address is relative to Airflow's own, which may have a path in front.
+    return {
+        "name": name,
+        "destination": destination,
+        "href": f"{_PREFIX}/{path}",
+        "url_route": f"bedrock-{destination.replace('_', '-')}",
+        **more,
+    }
+
+
+class BedrockPlugin(AirflowPlugin):
+    """Adds the views, where Airflow has a place for them."""
+
+    name = "airflow_bedrock"
+    fastapi_apps = [{"app": Views(), "url_prefix": f"/{_PREFIX}", "name": "Amazon Bedrock"}] if _HAS_VIEWS else []
+    external_views = (
+        [
+            _view("Bedrock", "nav", "models", category="browse"),
+            _view("Bedrock jobs", "dag", "jobs?dag_id={DAG_ID}"),
+            _view(
+                "Bedrock job",
+                "task_instance",
+                "job?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}",
+            ),
+        ]
+        if _HAS_VIEWS
+        else []
+    )
