@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote
 
 import httpx
 from starlette.requests import Request
+
+from airflow_bedrock.plugin.shapes import checked
 
 _CREDENTIALS = ("authorization", "cookie")
 _PAGE = 100  # entries; Airflow's own limit by default
@@ -79,8 +80,8 @@ class AirflowApi:
 
     async def xcoms(
         self, key: str, *, dag_id: str = "~", run_id: str = "~", task_id: str = "~", limit: int = _PAGE
-    ) -> list[tuple[Entry, Any]]:
-        """Return the latest XComs with the key, newest first, with their values.
+    ) -> list[tuple[Entry, dict[str, Any]]]:
+        """Return the latest XComs with the key, newest first, with their values; those of the right shape.
 
         :raises RefusedError: the caller may not see them.
         """
@@ -96,7 +97,8 @@ class AirflowApi:
                 break
         entries.sort(key=lambda entry: entry.timestamp, reverse=True)  # Airflow before 3.3 does not order them
         values = await asyncio.gather(*map(self._value, entries))
-        return [(entry, value) for entry, value in zip(entries, values, strict=True) if isinstance(value, Mapping)]
+        known = ((entry, checked(key, value)) for entry, value in zip(entries, values, strict=True))
+        return [(entry, value) for entry, value in known if value is not None]
 
     async def _value(self, entry: Entry) -> Any:
         if entry in self._values:

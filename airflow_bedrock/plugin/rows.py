@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from airflow_bedrock.customization.console import resource_url, s3_url
@@ -14,7 +15,7 @@ from airflow_bedrock.plugin.charts import curve
 NONE = "-"
 """Stands where nothing is known."""
 
-Found = list[tuple[Entry, Any]]
+Found = list[tuple[Entry, dict[str, Any]]]
 """XComs with their values, newest first."""
 
 
@@ -89,7 +90,7 @@ def running(found: Found, tasks: set[tuple[str, str, str, int]]) -> list[dict[st
 def month(found: Found) -> dict[str, Any]:
     """Return how many jobs were made this month, and what those cost whose bill is known."""
     this = f"{datetime.now(UTC):%Y-%m}"
-    made = [value for _, value in latest(found, "job_arn") if str(value.get("created", "")).startswith(this)]
+    made = [value for _, value in latest(found, "job_arn") if (at := value.get("created")) and f"{at:%Y-%m}" == this]
     bills = [float(value["bill"]["usd"]) for value in made if value.get("bill")]
     return {"name": this, "jobs": len(made), "billed": len(bills), "usd": sum(bills)}
 
@@ -135,7 +136,7 @@ def timeline(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     phases = [one for one in job.get("phases", []) if one.get("started")]
     if not phases:
         return []
-    times = [(_time(one["started"]), _time(one.get("changed") or one["started"])) for one in phases]
+    times = [(one["started"], one.get("changed") or one["started"]) for one in phases]
     begin, end = min(start for start, _ in times), max(stop for _, stop in times)
     whole = max((end - begin).total_seconds(), 1.0)
     return [
@@ -152,19 +153,25 @@ def timeline(job: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _took(row: Mapping[str, Any]) -> str | None:
     if not row.get("created") or not row.get("ended"):
         return None
-    return duration((_time(row["ended"]) - _time(row["created"])).total_seconds())
+    return duration((row["ended"] - row["created"]).total_seconds())
 
 
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+def _address(page: Callable[..., str], *arguments: Any) -> str:
+    """Return the page of an ARN; empty for what is none."""
+    try:
+        return page(*arguments) if all(arguments) else ""
+    except ValueError:
+        return ""
 
 
 def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, (int, float)) else NONE
 
 
-def _moment(text: Any) -> str:
-    return f"{_time(text):%Y-%m-%d %H:%M}" if isinstance(text, str) and text else NONE
+def _moment(time: datetime | str | None) -> str:
+    if isinstance(time, str):  # of Airflow's own
+        time = datetime.fromisoformat(time)
+    return f"{time:%Y-%m-%d %H:%M}" if time else NONE
 
 
 FILTERS = {
@@ -173,7 +180,7 @@ FILTERS = {
     "took": lambda row: _took(row) or NONE,
     "losses": losses,
     "timeline": timeline,
-    "console": lambda arn: resource_url(arn) if arn else "",
-    "folder": lambda uri, arn: s3_url(uri, arn) if uri and arn else "",
+    "console": partial(_address, resource_url),
+    "folder": partial(_address, s3_url),
 }
 """What the templates call."""

@@ -1,0 +1,96 @@
+"""The shapes of what tasks push. Whoever writes a DAG can push anything: what has another shape is not shown."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypedDict
+
+import msgspec
+
+from airflow_bedrock import shown
+
+
+class _Phase(TypedDict, total=False):
+    name: str
+    status: str
+    started: datetime | None
+    changed: datetime | None
+
+
+class _Epoch(TypedDict, total=False):
+    epoch: int
+    training_loss: float | None
+    validation_loss: float | None
+
+
+class _Data(TypedDict, total=False):
+    s3Uri: str  # as in the request
+
+
+class _Asked(TypedDict, total=False):
+    customization_type: str
+    base_model_id: str
+    hyperparameters: dict[str, str]
+    training_data: _Data
+
+
+class _Bill(TypedDict):
+    usd: float
+    basis: str
+
+
+class _JobArn(TypedDict):
+    job_arn: str
+
+
+class _Job(_JobArn, total=False):
+    job_name: str
+    status: str
+    base_model_arn: str | None
+    custom_model_arn: str | None
+    artifacts_uri: str | None
+    training_loss: float | None
+    validation_loss: float | None
+    created: datetime | None
+    ended: datetime | None
+    phases: list[_Phase]
+    losses_by_step: list[tuple[int, float]]
+    losses_by_epoch: list[_Epoch]
+    failure_message: str | None
+    asked: _Asked
+    bill: _Bill | None
+
+
+class _Score(TypedDict, total=False):
+    value: float | None
+
+
+class _Evaluation(TypedDict):
+    verdict: str
+    metric: str
+    models: dict[str, _Score]
+
+
+class _PromotionOf(TypedDict):
+    name: str
+    model_arn: str
+
+
+class _Promotion(_PromotionOf, total=False):
+    period: str | None
+    promoted_by: str | None
+    approved_by: str | None
+
+
+_SHAPES = {shown.JOB: _Job, shown.EVALUATION: _Evaluation, shown.PROMOTION: _Promotion}
+
+
+def checked(key: str, value: Any) -> dict[str, Any] | None:
+    """Return what the views know of a value, times as such; None where it has another shape.
+
+    :param key: of the XCom.
+    """
+    try:
+        return dict(msgspec.convert(value, _SHAPES[key]))
+    except msgspec.ValidationError:
+        return None

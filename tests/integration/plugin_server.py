@@ -1,0 +1,69 @@
+"""Runs two DAGs and asks the views as several people, in a process of its own; prints what each was given, as JSON.
+
+Airflow's API server, its auth manager and its plugins are made once a process: none of pytest's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import httpx
+
+from tests.integration.plugin_dags.two_dags import ARN, retrain, secret
+
+CALLERS = {"anonymous": None, "nobody": "", "reader": "retrain", "stranger": "secret", "admin": "admin"}
+
+
+async def answers(app: Any, runs: dict[str, list[str]]) -> dict[str, dict[str, tuple[int, str, str]]]:
+    """Ask each view as each person, once by a header and once by the cookie of the UI."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    views: dict[str, tuple[str, dict[str, str | list[str]]]] = {
+        "job": ("job", {"dag_id": "retrain", "run_id": runs["retrain"][1], "task_id": "train", "map_index": "-1"}),
+        "jobs": ("jobs", {"dag_id": "retrain"}),
+        "compare": ("jobs", {"dag_id": "retrain", "job": [f"{ARN}retrain1", f"{ARN}retrain2"]}),
+        "models": ("models", {}),
+        "unknown": ("jobs", {"dag_id": "no such"}),
+        "every": ("jobs", {"dag_id": "~"}),
+    }
+    found: dict[str, dict[str, tuple[int, str, str]]] = {}
+    for name, role in CALLERS.items():
+        token = None
+        if role is not None:
+            token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=name, role=role))
+        found[name] = {}
+        for view, (path, parameters) in views.items():
+            for headers in ({"Authorization": f"Bearer {token}"}, {"Cookie": f"_token={token}"}):
+                client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://airflow")
+                response = await client.get(
+                    f"/bedrock/{path}", params=parameters, headers=headers if token else {}, follow_redirects=False
+                )
+                await client.aclose()
+                got = (response.status_code, response.text, response.headers.get("content-security-policy", ""))
+                assert found[name].setdefault(view, got)[0] == got[0], (name, view, headers, got)
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://airflow")
+    for path in ("static/style.css", "static/view.js", "static/../__init__.py", "static/%2e%2e/web.py"):
+        response = await client.get(f"/bedrock/{path}")
+        found["anonymous"][path] = (response.status_code, response.text[:40], "")
+    posted = await client.post("/bedrock/jobs")
+    found["anonymous"]["POST"] = (posted.status_code, "", "")
+    await client.aclose()
+    return found
+
+
+def main() -> None:
+    """Run, ask, print."""
+    runs = {
+        dag.dag_id: [dag.test(run_conf={"number": number}).run_id for number in (1, 2)] for dag in (retrain, secret)
+    }
+    from airflow.api_fastapi.app import create_app
+
+    sys.stdout.write(json.dumps(asyncio.run(answers(create_app(apps="core"), runs))))
+
+
+if __name__ == "__main__":
+    main()

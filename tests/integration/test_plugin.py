@@ -1,0 +1,96 @@
+"""The views in Airflow's UI: who sees what, by Airflow's own rules, and what a page shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow import __version__ as airflow_version
+from packaging.version import Version
+
+pytestmark = pytest.mark.skipif(Version(airflow_version) < Version("3.1"), reason="Airflow < 3.1 has no views")
+PROJECT = Path(__file__).parents[2]
+Answers = dict[str, dict[str, tuple[int, str, str]]]
+
+
+@pytest.fixture(scope="module")
+def answers(airflow_database: Path) -> Answers:
+    """What each person was given by each view: status, page, content security policy."""
+    environment = {
+        **os.environ,
+        "AIRFLOW__CORE__AUTH_MANAGER": "tests.integration.plugin_auth.PerDagAuthManager",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "plugin_dags"),
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.plugin_server"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found: Answers = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("caller", "view", "status", "shows"),
+    [
+        *(("anonymous", view, 401, False) for view in ("job", "jobs", "compare", "models", "every")),
+        *(("nobody", view, 403, False) for view in ("job", "jobs", "compare", "models", "every")),
+        *(("stranger", view, 403, False) for view in ("job", "jobs", "compare")),
+        ("stranger", "models", 200, False),
+        ("stranger", "every", 200, False),
+        *((caller, view, 200, True) for caller in ("reader", "admin") for view in ("job", "jobs", "compare", "models")),
+        ("reader", "unknown", 403, False),
+        ("admin", "unknown", 200, False),
+    ],
+)
+def test_airflow_decides_who_sees_what(answers: Answers, caller: str, view: str, status: int, shows: bool) -> None:
+    got, page, policy = answers[caller][view]
+    assert got == status
+    assert ("retrain-job-2" in page or "retrain-line" in page) is shows
+    assert "default-src 'none'" in policy
+    assert "<script>alert" not in page
+
+
+def test_rows_of_dags_that_the_caller_may_not_read_are_not_there(answers: Answers) -> None:
+    assert "secret-line" not in answers["reader"]["models"][1]
+    assert "secret-line" in answers["stranger"]["models"][1]
+    assert "secret-job" not in answers["reader"]["every"][1]
+    everything = answers["admin"]["every"][1]
+    assert "secret-job" in everything
+    assert "retrain-job" in everything
+
+
+def test_a_job_is_shown_with_what_the_tasks_of_its_run_know(answers: Answers) -> None:
+    """The operator says what was asked for, the sensor behind it what came out."""
+    page = answers["reader"]["job"][1]
+    assert "retrain-job-2&lt;script&gt;" in page
+    assert "<polyline" in page
+    assert "epochCount" in page
+    assert "1 h 0 min" in page
+    assert "custom-model/2" in page
+
+
+def test_the_jobs_of_a_dag_are_rows_and_two_are_side_by_side(answers: Answers) -> None:
+    rows = answers["reader"]["jobs"][1]
+    assert rows.count("<tr>") == 3
+    assert "0.7500 against 0.5000" in rows
+    assert "retrain-line, by ada" in rows
+    pair = answers["reader"]["compare"][1]
+    assert "hyperparameter epochCount" in pair
+    assert "training data" not in pair
+
+
+def test_the_views_change_nothing_and_serve_no_other_file(answers: Answers) -> None:
+    of = answers["anonymous"]
+    assert of["POST"][0] == 405
+    assert of["static/style.css"][0] == of["static/view.js"][0] == 200
+    assert of["static/../__init__.py"][0] == of["static/%2e%2e/web.py"][0] == 404
