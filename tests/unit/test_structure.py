@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "hooks": {*CORE, "registry", "converse", "jobs"},
     "jobs": {*CORE, "hooks.bedrock"},
     "links": CORE,
+    "plugin": {*FACTS, "customization", "shown"},
     "registry": {*ENGINE, "hooks", "json_store"},
     "spend": {*ENGINE, "hooks", "json_store"},
     "storage": FOR_TASKS,
