@@ -5,10 +5,12 @@ Who may name what stands in this file, and is checked in the task: an API call p
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Param, task
+from packaging.version import Version
 
 from airflow_bedrock.operators import BedrockCustomModelDeploymentOperator, BedrockModelCopyOperator
 
@@ -24,6 +26,9 @@ TARGETS: dict[str, dict[str, str]] = {
         "kms_key_id": "alias/bedrock-models",
     },
 }
+
+# Older ones of boto3 cannot give a deployment another model: there, each model needs a deployment's name of its own.
+REPLACES = Version(version("boto3")) >= Version("1.42.2")
 
 with DAG(
     dag_id="copy_to_production",
@@ -124,7 +129,7 @@ model makes no other copy (`reuse="dag"`).
         task_id="deploy",
         model_arn=copy.output,
         deployment_name="{{ params.name }}",
-        replace_model=True,
+        replace_model=REPLACES,
         **there,
     )
     ask(deploy.output, place, "{{ params.question }}")
