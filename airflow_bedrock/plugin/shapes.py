@@ -1,4 +1,4 @@
-"""The shapes of what tasks push. Whoever writes a DAG can push anything: what has another shape is not shown."""
+"""The shapes of what tasks push. The author of a DAG can push anything: what has another shape is not shown."""
 
 from __future__ import annotations
 
