@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from airflow_bedrock.compat import outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockDatasetCheckOperator
 
@@ -35,17 +36,19 @@ def test_good_data(tmp_path: Path) -> None:
     """The summary is returned, and the report pushed."""
     validation = write(tmp_path / "validation.jsonl", 50, 7)
     result, task_instance = run(write(tmp_path / "train.jsonl", *range(40)), validation_data_uri=validation)
-    assert result == {
-        "ok": True,
-        "records": 40,
-        "problems": {},
-        "tokens_low": 65,
-        "tokens_high": 130,
-        "duplicates": 0,
-        "conflicts": 0,
-        "overlaps": 1,
-        "near_overlaps": None,
-    }
+    assert result == outputs(
+        {
+            "ok": True,
+            "records": 40,
+            "problems": {},
+            "tokens_low": 65,
+            "tokens_high": 130,
+            "duplicates": 0,
+            "conflicts": 0,
+            "overlaps": 1,
+            "near_overlaps": None,
+        }
+    )
     report = task_instance.xcom_push.call_args.kwargs
     assert report["key"] == "report"
     assert report["value"].startswith("## No problem found.")
