@@ -6,6 +6,7 @@ import gzip
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Store, key_of
 
+packed = partial(gzip.compress, mtime=0)  # the time would stand in the names of tests, another in each process
 REQUEST = {"messages": [{"role": "user", "content": [{"text": "hi"}]}], "inferenceConfig": {"maxTokens": 9}}
 
 
@@ -90,7 +92,7 @@ def test_a_batch_with_any_byte_changed_is_asked_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not gzip", gzip.compress(b"[1, 2"), gzip.compress(b'["key", {"text": 7}]'), gzip.compress(b"x")[:9]],
+    [b"", b"not gzip", packed(b"[1, 2"), packed(b'["key", {"text": 7}]'), packed(b"x")[:9]],
 )
 def test_a_batch_that_cannot_be_read_is_asked_again(
     content: bytes, answers: Answers, caplog: pytest.LogCaptureFixture
