@@ -1,0 +1,91 @@
+"""Say each month which custom models nobody needs, and what they cost; delete them where the form says so.
+
+The lines of models that a run may retire stand in this file, and are checked in the task: an API call passes by the
+form.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Param, task
+
+from airflow_bedrock.operators import BedrockRetireModelsOperator
+
+# The line → the DAG that makes its models. Models of other DAGs are never looked at.
+LINES = {"support-router": "retrain_support_router"}
+
+with DAG(
+    dag_id="retire_models",
+    description="List the models of a line that nobody needs, with their monthly cost; delete them if told to.",
+    schedule="0 6 1 * *",  # with the form's defaults: it lists, and deletes nothing
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    tags=["bedrock", "cost", "example"],
+    params={
+        "line": Param(
+            next(iter(LINES)),
+            type="string",
+            enum=list(LINES),
+            title="Line of models",
+            description_md="A name in `LINES` in the DAG file, which says what DAG makes its models.",
+        ),
+        "delete": Param(
+            False,
+            type="boolean",
+            title="Delete the models",
+            description_md="Else the run only says which models it would delete, and what that saves a month. "
+            "A deleted model cannot be restored.",
+        ),
+    },
+    doc_md="""
+### Retire models
+
+```
+ registry: champion, rollbacks ─┐
+ Bedrock: models, deployments,  ├──▶ allowed ──▶ retire ──▶ log, XCom: deleted (or would be), kept and why,
+   provisioned throughput, tags ─┘                            US dollars a month
+```
+
+It keeps the model that serves, the champion, what a rollback needs, the last three, those younger than a day, those
+with the tag `airflow-bedrock/keep`, and those that something refers to which was not made for them. Where no model
+has been promoted, it deletes none.
+
+| what it needs | where it is set |
+|---|---|
+| the lines that a form may name | `LINES` in this file |
+| a bucket with the registry | variable `bedrock_bucket` |
+| AWS credentials and region | connection `aws_default` |
+
+**What it costs on AWS**: nothing. It ends what is billed: a custom model's storage, by the month, and its provisioned
+throughput, by the hour. The log shows the sum, and names what has no known price. docs/cost.md says
+where prices come from.
+""",
+) as dag:
+
+    @task(multiple_outputs=True)
+    def allowed(params: dict[str, Any] | None = None) -> dict[str, str]:
+        """Return the line and the DAG that makes its models, if this file allows it."""
+        from airflow_bedrock.exceptions import BedrockFatalError
+
+        line = str((params or {})["line"])
+        if line not in LINES:
+            raise BedrockFatalError(
+                f"Models of {line} may not be retired: allowed are {', '.join(LINES)}. Nothing was deleted. Choose "
+                "another line, or edit LINES in this DAG's file."
+            )
+        return {"line": line, "dag_id": LINES[line]}
+
+    line: Any = allowed()
+    BedrockRetireModelsOperator(
+        task_id="retire",
+        deployment_name=line["line"],
+        models_dag_id=line["dag_id"],
+        registry_uri="s3://{{ var.value.bedrock_bucket }}/registry",
+        keep_last=3,
+        keep_younger_than=24 * 60 * 60,  # seconds: a run may be evaluating them
+        delete="{{ params.delete }}",
+    )

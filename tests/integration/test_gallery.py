@@ -1,0 +1,114 @@
+"""The DAGs of the gallery that have no module of their own, through Airflow's own ``dag.test()``, on Local Bedrock.
+
+One Local Bedrock serves them all, so what a DAG leaves behind must not matter to the others.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_bedrock import configuration
+from airflow_bedrock.customization.identity import Asker, Identity
+from airflow_bedrock.customization.tags import automatic_tags
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.hooks import BedrockModelRegistryHook
+from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.registry.register import ModelVersion
+
+DAGS = Path(__file__).parents[2] / "dags"
+NOVA = "amazon.nova-micro-v1:0:128k"
+pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.1)
+
+
+@pytest.fixture(scope="module")
+def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> LocalBedrock:
+    return local_bedrock_module
+
+
+@pytest.fixture(scope="module")
+def bedrock(local: LocalBedrock) -> Iterator[Any]:
+    with closing(local.client("bedrock")) as client:
+        yield client
+
+
+def load(name: str) -> Any:
+    """Load a DAG's file; its tasks do not wait as long as they do on AWS."""
+    spec = importlib.util.spec_from_file_location(name, DAGS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for one in module.dag.tasks:
+        if hasattr(one, "waiter_delay"):
+            one.waiter_delay = 0.2  # seconds
+        if not one.is_mapped:
+            one.retries = 0
+    return module
+
+
+def run(module: Any, **conf: Any) -> tuple[str, dict[str, str]]:
+    """Run a DAG; return the state of its run and those of its tasks."""
+    found = module.dag.test(run_conf=conf)
+    return str(found.state), {one.task_id: str(one.state) for one in found.get_task_instances()}
+
+
+def put(local: LocalBedrock, key: str, records: list[dict[str, Any]]) -> str:
+    """Write records to the bucket; return their URI."""
+    with closing(local.client("s3")) as s3:
+        s3.put_object(Bucket=local.bucket, Key=key, Body="".join(f"{json.dumps(one)}\n" for one in records).encode())
+    return f"s3://{local.bucket}/{key}"
+
+
+def test_models_that_nobody_needs_are_named_and_then_deleted(local: LocalBedrock, bedrock: Any) -> None:
+    """By default none is deleted; then all but the one that serves, and none of another DAG's."""
+    turns = [{"role": role, "content": [{"text": text}]} for role, text in (("user", "objects?"), ("assistant", "s3"))]
+    data = put(local, "line.jsonl", [{"schemaVersion": "bedrock-conversation-2024", "messages": turns}] * 20)
+
+    def model(number: int, dag_id: str) -> str:
+        asker = Asker(environment=configuration.environment(), dag_id=dag_id, task_id="customize", run_id=f"{number}")
+        named = Identity(
+            asker=asker, what="0" * 16, reuse="run", job_prefix="support-router", model_prefix="support-router"
+        )
+        arn = bedrock.create_model_customization_job(
+            jobName=named.job_name(),
+            customModelName=named.model_name(),
+            roleArn=local.role_arn,
+            baseModelIdentifier=NOVA,
+            trainingDataConfig={"s3Uri": data},
+            outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
+            hyperParameters={"epochCount": "1"},
+            customModelTags=[{"key": key, "value": value} for key, value in automatic_tags(asker, "1").items()],
+        )["jobArn"]
+        while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
+            pass
+        return str(job["outputModelArn"])
+
+    ours, theirs = [model(number, "retrain_support_router") for number in range(2)], model(2, "other")
+    hook = BedrockModelRegistryHook(registry_uri=f"s3://{local.bucket}/registry")
+    hook.promote("support-router", ModelVersion(model_arn=ours[1]), delay=0.1)
+
+    module = load("retire_models")
+    retire = module.dag.get_task("retire")
+    retire.keep_last, retire.keep_younger_than = 0, 0  # they were made just now
+    for conf, left in (({}, {*ours, theirs}), ({"delete": True}, {ours[1], theirs})):
+        state, tasks = run(module, **conf)
+        found = {one["modelArn"] for one in bedrock.list_custom_models()["modelSummaries"]}
+        assert (state, found & {*ours, theirs}) == ("success", left), tasks
+
+
+def refused(module: Any, task_id: str, **params: Any) -> None:
+    """Assert that a task refuses what the form does not offer."""
+    with pytest.raises(BedrockFatalError, match="in this DAG's file"):
+        module.dag.get_task(task_id).python_callable(params=params)
+
+
+def test_a_line_that_is_not_on_the_list_is_not_retired() -> None:
+    """In the task, whatever has asked for the run."""
+    refused(load("retire_models"), "allowed", line="somebody-else-s")
