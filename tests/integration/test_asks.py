@@ -777,3 +777,36 @@ def put_two(airflow: Airflow) -> tuple[int, int]:
     airflow.put("0.jsonl", "red")
     airflow.put("1.jsonl", "blue")
     return 0, 1
+
+
+def test_a_model_name_that_is_in_use_is_said_to_be_that(airflow: Airflow) -> None:
+    """By another job's model: not that the job exists, nor that it is not shown yet."""
+    exact: dict[str, Any] = {"custom_model_name": airflow.folder, "ensure_unique_job_name": False}
+    arn = airflow.ask(job_name=f"{airflow.folder}-1", **exact)
+    airflow.local.clock.advance(600)
+    with pytest.raises(BedrockFatalError, match=r"The custom model name for job .* is in use, by another model"):
+        airflow.ask({"run": "run-2"}, job_name=f"{airflow.folder}-2", **exact)
+    assert list(airflow.statuses()) == [arn]
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "InvalidSignatureException", "UnrecognizedClientException"])
+@pytest.mark.parametrize("operation", ["GetModelCustomizationJob", "CreateModelCustomizationJob"])
+def test_refused_credentials_are_no_verdict_before_or_in_create(airflow: Airflow, code: str, operation: str) -> None:
+    """A retry takes those that the connection has by then."""
+    airflow.local.faults.fail(operation, code, status=403)
+    with pytest.raises(BedrockError, match="spent") as caught:
+        airflow.ask()
+    assert not isinstance(caught.value, BedrockFatalError)
+    assert airflow.statuses() == {}
+
+
+@pytest.mark.parametrize(("given", "stops"), [({}, True), ({"cancel_on_kill": False}, False)])
+def test_the_amazon_provider_s_cancel_on_kill_is_stop_on_kill(
+    airflow: Airflow, given: dict[str, bool], stops: bool
+) -> None:
+    """The same decision by either name; the provider's wins."""
+    task = airflow.task(stop_on_kill=True, **given)
+    arn = task.execute(airflow.context())
+    airflow.ended.add(("run-1", -1))
+    task.on_kill()
+    assert airflow.statuses() == {arn: "Stopping" if stops else "InProgress"}

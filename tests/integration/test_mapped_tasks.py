@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
 
@@ -72,6 +73,16 @@ def made(local: LocalBedrock) -> list[dict[str, Any]]:
         client.close()
 
 
+def written_down() -> list[str]:
+    """The names of the jobs that Airflow's task state store has, since 3.3, of all map indexes."""
+    from airflow.models.task_state_store import TaskStateStoreModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows = session.query(TaskStateStoreModel).filter_by(dag_id="mapped", key="airflow_bedrock_job").all()
+        return [json.loads(row.value)["name"] for row in rows]
+
+
 @pytest.mark.parametrize("waiting", [{"wait_for_completion": False}, {"deferrable": True}], ids=["not", "deferred"])
 def test_each_mapped_task_pays_for_its_own_job_and_has_its_own_wait(
     local: LocalBedrock, dags_folder: Path, waiting: dict[str, bool]
@@ -92,3 +103,5 @@ def test_each_mapped_task_pays_for_its_own_job_and_has_its_own_wait(
     jobs = made(local)
     assert {job["status"] for job in jobs} == {"Completed"}
     assert sorted((job["trainingDataConfig"]["s3Uri"], job["hyperParameters"]["epochCount"]) for job in jobs) == wanted
+    if hasattr(BaseTrigger, "on_kill"):  # Airflow 3.3
+        assert {job["jobName"] for job in jobs} <= set(written_down())
