@@ -21,10 +21,11 @@ from airflow_bedrock.jobs import account, submission, task_state
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_for
-from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, job_request
 
-pytestmark = pytest.mark.local_bedrock(clock="manual")
+# One process may run all of them on one Local Bedrock, and each leaves its models there.
+pytestmark = pytest.mark.local_bedrock(clock="manual", quotas=Quotas(custom_models=1000))
 
 _numbers = itertools.count()
 
