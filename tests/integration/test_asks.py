@@ -803,7 +803,7 @@ def test_refused_credentials_are_no_verdict_before_or_in_create(airflow: Airflow
 
 @pytest.mark.parametrize(("given", "stops"), [({}, True), ({"cancel_on_kill": False}, False)])
 def test_the_amazon_provider_s_cancel_on_kill_is_stop_on_kill(
-    airflow: Airflow, given: dict[str, bool], stops: bool
+    airflow: Airflow, given: dict[str, Any], stops: bool
 ) -> None:
     """The same decision by either name; the provider's wins."""
     task = airflow.task(stop_on_kill=True, **given)
