@@ -16,7 +16,7 @@ LIVE := .live/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test quick test-compat live lint bench lock wheel release clean
+.PHONY: help demo ui test quick test-compat live lint docs bench lock wheel release clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ lint: $(READY) ## Check style, format, words and types.
 	$(BIN)/ruff format --check .
 	$(BIN)/python scripts/prose.py README.md CONTRIBUTING.md docs airflow_bedrock dags
 	$(BIN)/mypy
+
+docs: $(READY) ## Build the documentation's site into build/site/, and check its links; ARGS=serve shows it while you write.
+	@NO_MKDOCS_2_WARNING=1 exec $(BIN)/python -m mkdocs $(or $(ARGS),build --strict)
 
 bench: $(READY) ## Run all benchmarks; the figures go to benchmarks/results/.
 	@exec $(BIN)/python -m benchmarks $(ARGS)

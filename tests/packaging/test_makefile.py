@@ -23,6 +23,7 @@ TARGETS = [
     "test-compat",
     "live",
     "lint",
+    "docs",
     "bench",
     "lock",
     "wheel",

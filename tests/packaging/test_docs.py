@@ -1,0 +1,55 @@
+"""The documentation's site: it builds without a warning, its reference is whole, its shorter DAGs parse."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_bedrock import exceptions, hooks, local, operators, sensors, triggers
+
+if TYPE_CHECKING:
+    from tests.packaging.conftest import Run
+
+
+def test_the_site_builds_strictly(run: Run, checkout: Path, tmp_path: Path) -> None:
+    """Each link leads to a page and an anchor that are there, and each page of docs/ is in the navigation."""
+    site = tmp_path / "site"
+    run(sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", site, cwd=checkout)
+    built = {page.stem for page in site.glob("*.html")} - {"404"}
+    assert built == {page.stem for page in (checkout / "docs").glob("*.md")}
+    for loaded in re.findall(
+        r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)', (site / "index.html").read_text()
+    ):
+        pytest.fail(f"a reader's browser asks another site: {loaded}")
+
+
+@pytest.mark.parametrize("module", [operators, sensors, hooks, triggers, local], ids=lambda module: module.__name__)
+def test_the_reference_has_every_public_name(checkout: Path, module: ModuleType) -> None:
+    """And none that is not there, by the strict build."""
+    told = re.findall(rf"^::: {re.escape(module.__name__)}\.(\w+)$", (checkout / "docs/reference.md").read_text(), re.M)
+    assert sorted(told) == sorted(module.__all__)
+
+
+def test_the_reference_has_the_exceptions(checkout: Path) -> None:
+    """Both kinds that a task raises."""
+    reference = (checkout / "docs/reference.md").read_text()
+    for name in (exceptions.BedrockError.__name__, exceptions.BedrockFatalError.__name__):
+        assert f"::: {exceptions.__name__}.{name}\n" in reference
+
+
+def test_the_dags_of_each_method_parse(checkout: Path) -> None:
+    """As Airflow parses them: what the service would refuse fails there."""
+    found = {}
+    for code in re.findall(r"^```python\n(.*?)^```", (checkout / "docs/methods.md").read_text(), re.M | re.S):
+        names: dict[str, object] = {}
+        exec(compile(code, "docs/methods.md", "exec"), names)  # noqa: S102 - this project's own page
+        dag = names["dag"]
+        assert isinstance(dag, DAG)
+        found[dag.dag_id] = len(dag.tasks)
+    assert found == {"sweep": 1, "distil": 1, "reinforce": 1}
