@@ -112,3 +112,67 @@ def refused(module: Any, task_id: str, **params: Any) -> None:
 def test_a_line_that_is_not_on_the_list_is_not_retired() -> None:
     """In the task, whatever has asked for the run."""
     refused(load("retire_models"), "allowed", line="somebody-else-s")
+
+
+SERVICES = {"s3": "bucket object upload", "sqs": "queue message receipt", "kms": "key cipher secret"}
+
+
+def requests(count: int) -> list[dict[str, str]]:
+    """Return so many questions, each with the service that it belongs to."""
+    labels = list(SERVICES)
+    return [
+        {
+            "prompt": f"Number {number}: please rotate the {SERVICES[labels[number % 3]].split()[number % 7 % 3]}.",
+            "completion": labels[number % 3],
+        }
+        for number in range(count)
+    ]
+
+
+def created(local: LocalBedrock, task_id: str) -> list[dict[str, Any]]:
+    """Return the requests of the customization jobs that tasks of this name have made."""
+    asked = [one.parameters for one in local.calls.of("CreateModelCustomizationJob") if one.status == 201]
+    return [one for one in asked if one["jobName"].startswith(task_id)]
+
+
+def test_a_sweep_trains_the_better_half_to_the_end_and_evaluates_the_best(local: LocalBedrock, bedrock: Any) -> None:
+    """Two points are tried and one is trained, not the one that learns slowly. No deployment is left."""
+    put(local, "sweep/requests.jsonl", requests(120))
+    conf = {"data": "sweep/requests.jsonl", "learning_rates": [1e-6, 5e-5], "epochs": 2, "test_records": 20}
+    state, tasks = run(load("sweep_hyperparameters"), **conf)
+    assert state == "success", tasks
+    tried, trained = (
+        [(one["hyperParameters"]["epochCount"], one["hyperParameters"]["learningRate"]) for one in created(local, name)]
+        for name in ("try-out", "train")
+    )
+    assert (tried, trained) == ([("1", "1e-06"), ("1", "5e-05")], [("2", "5e-05")])
+    deployed = [one.parameters["modelDeploymentName"] for one in local.calls.of("CreateCustomModelDeployment")]
+    assert sum(name.startswith("train-") for name in deployed) == 1
+    assert bedrock.list_custom_model_deployments(nameContains="train")["modelDeploymentSummaries"] == []
+
+
+def test_points_are_compared_by_their_validation_loss() -> None:
+    """The better half of three is two; a job that tells no such loss is no winner by chance."""
+    module = load("sweep_hyperparameters")
+    points = [{"learningRate": str(rate)} for rate in range(3)]
+    results = [
+        {
+            "job_arn": "arn",
+            "validation_loss": one,
+            "losses_by_epoch": [],
+            "custom_model_arn": f"{one}",
+            "custom_model_name": "",
+        }
+        for one in (0.3, 0.1, 0.2)
+    ]
+    half = module.dag.get_task("better_half").python_callable(points, results, {"epochs": 4})
+    assert [(one["learningRate"], one["epochCount"]) for one in half] == [("1", "4"), ("2", "4")]
+    best = module.dag.get_task("best").python_callable
+    assert best(points, results)["hyperparameters"] == points[1]
+    with pytest.raises(BedrockFatalError, match="no validation loss"):
+        best(points, [*results, {**results[0], "validation_loss": None}])
+
+
+def test_a_grid_that_is_too_large_is_refused() -> None:
+    """Each list is within the form, and their product is not."""
+    refused(load("sweep_hyperparameters"), "grid", learning_rates=[1e-5] * 4, warmup_steps=[1] * 4)

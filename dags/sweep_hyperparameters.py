@@ -1,0 +1,216 @@
+"""Sweep hyperparameters: train each point of a grid for one epoch, the better half to the end, and evaluate the best.
+
+Bedrock tells no losses of a job that runs, so there is none to stop for its losses. What cannot win is stopped between
+two jobs instead (successive halving): a point that is among the worse half after one epoch gets no job of all epochs.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Param, task
+
+from airflow_bedrock.operators import (
+    BedrockCustomModelDeploymentOperator,
+    BedrockDatasetPreparationOperator,
+    BedrockDeleteCustomModelDeploymentOperator,
+    BedrockModelCustomizationOperator,
+    BedrockModelEvaluationOperator,
+)
+
+FOLDER = "s3://{{ var.value.bedrock_bucket }}/sweep"
+MOST_POINTS = 12  # each is a paid job; checked in the task, since the form limits each list, not their product
+POOL = "bedrock_training_jobs"
+
+
+def loss(result: dict[str, Any]) -> float:
+    """Return what points are compared by: the loss on records that the model was not trained on."""
+    from airflow_bedrock.exceptions import BedrockFatalError
+
+    if result["validation_loss"] is None:
+        raise BedrockFatalError(
+            f"Job {result['job_arn']} has no validation loss to compare by. Its model is stored and billed until it "
+            "is deleted. Look into the job's output folder."
+        )
+    return float(result["validation_loss"])
+
+
+with DAG(
+    dag_id="sweep_hyperparameters",
+    description="Train a grid of hyperparameters for one epoch, the better half to the end, and evaluate the best.",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    tags=["bedrock", "fine-tuning", "example"],
+    params={
+        "data": Param(
+            "support-requests/",
+            type="string",
+            pattern=r"^[\w-][\w./-]*$",
+            title="Data",
+            description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
+            "`bedrock_bucket`: records with `prompt` and `completion`.",
+        ),
+        "base_model": Param(
+            "amazon.nova-micro-v1:0:128k",
+            type="string",
+            enum=["amazon.nova-micro-v1:0:128k", "amazon.nova-lite-v1:0:300k", "amazon.nova-pro-v1:0:300k"],
+            title="Base model",
+        ),
+        "learning_rates": Param(
+            [5e-6, 1e-5, 5e-5],
+            type="array",
+            items={"type": "number", "minimum": 1e-6, "maximum": 1e-4},
+            minItems=1,
+            uniqueItems=True,
+            title="Learning rates",
+        ),
+        "warmup_steps": Param(
+            [10],
+            type="array",
+            items={"type": "integer", "minimum": 0, "maximum": 100},
+            minItems=1,
+            uniqueItems=True,
+            title="Learning rate warm-up steps",
+        ),
+        "epochs": Param(3, type="integer", minimum=2, maximum=5, title="Epochs of the better half"),
+        "max_cost": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            title="Most that each job may cost, in US dollars",
+            description_md="The upper end of the estimate counts. Empty for no limit.",
+        ),
+        "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
+    },
+    doc_md="""
+### Sweep hyperparameters
+
+```
+ grid ─▶ prepare ─▶ try_out [n] ─▶ better_half ─▶ train [n/2] ─▶ best ─▶ deploy ─▶ evaluate ─▶ delete_deployment
+                    one epoch      by validation  all epochs             against the base model
+                    each           loss
+```
+
+**What is stopped early**: Bedrock tells no losses while a job runs, so no job is stopped for its losses. A point that
+is among the worse half after one epoch gets no further job. That is a guess: a low learning rate can lose after one
+epoch and win after five.
+
+| what it needs | where it is set |
+|---|---|
+| AWS credentials and region | connection `aws_default` |
+| a bucket, and a role that Bedrock can assume | variables `bedrock_bucket`, `bedrock_role_arn` |
+| a pool with as many slots as your quota of training jobs | the command below |
+
+```
+airflow pools set --include-deferred bedrock_training_jobs 2 "Training jobs of Bedrock"
+```
+
+A form names no bucket, role or account. Without the pool, Airflow schedules none of the jobs.
+
+**What it costs on AWS**: for n points, n jobs of one epoch and n/2 of all epochs; the storage of each model, by the
+month, until it is deleted; and the calls of the evaluation. `airflow-bedrock estimate` says what a job on your data
+costs, with the date of the price (docs/cost.md). A run with nothing changed reuses the models, and costs
+nothing more but their storage.
+""",
+) as dag:
+
+    @task
+    def grid(params: dict[str, Any] | None = None) -> list[dict[str, str]]:
+        """Return the points of the grid, each with one epoch."""
+        from airflow_bedrock.exceptions import BedrockFatalError
+
+        given = params or {}
+        points = list(product(given["learning_rates"], given["warmup_steps"]))
+        if len(points) > MOST_POINTS:
+            raise BedrockFatalError(
+                f"{len(points)} points are more than the {MOST_POINTS} that are allowed. Nothing was spent. Sweep "
+                "fewer, or edit MOST_POINTS in this DAG's file."
+            )
+        return [
+            {"epochCount": "1", "learningRate": str(rate), "learningRateWarmupSteps": str(steps)}
+            for rate, steps in points
+        ]
+
+    @task
+    def better_half(
+        points: list[dict[str, str]], results: Any, params: dict[str, Any] | None = None
+    ) -> list[dict[str, str]]:
+        """Return the points that go on, each with all epochs: half of them, by their validation loss."""
+        tried = sorted(zip(map(loss, results), range(len(points)), points, strict=True))
+        epochs = str((params or {})["epochs"])
+        return [{**point, "epochCount": epochs} for _, _, point in tried[: (len(tried) + 1) // 2]]
+
+    @task(multiple_outputs=True)
+    def best(points: list[dict[str, str]], results: Any) -> dict[str, Any]:
+        """Return the model with the least validation loss, and its hyperparameters."""
+        least, place, won = min((loss(one), place, one) for place, one in enumerate(results))
+        return {
+            "custom_model_arn": won["custom_model_arn"],
+            "custom_model_name": won["custom_model_name"],
+            "losses_by_epoch": won["losses_by_epoch"],
+            "validation_loss": least,
+            "hyperparameters": points[place],
+        }
+
+    prepare = BedrockDatasetPreparationOperator(
+        task_id="prepare",
+        source_uri="s3://{{ var.value.bedrock_bucket }}/{{ params.data }}",
+        output_uri=FOLDER + "/datasets/{{ params.data }}",
+        base_model_id="{{ params.base_model }}",
+        validation_fraction=0.1,
+        test_fraction=0.2,
+    )
+
+    def trained(task_id: str, points: Any) -> Any:
+        """Train each of the points, no more at once than the pool has slots; return the operator."""
+        return BedrockModelCustomizationOperator.partial(
+            task_id=task_id,
+            job_name=task_id.replace("_", "-"),
+            custom_model_name=task_id.replace("_", "-"),
+            role_arn="{{ var.value.bedrock_role_arn }}",
+            base_model_id="{{ params.base_model }}",
+            training_data_uri=prepare.output["training_data_uri"],
+            validation_data_uri=prepare.output["validation_data_uri"],
+            output_data_uri=FOLDER + "/output",
+            max_cost="{{ params.max_cost }}",
+            reuse="dag",
+            deferrable=True,
+            pool=POOL,
+        ).expand(hyperparameters=points)
+
+    points: Any = grid()
+    try_out = trained("try_out", points)
+    finalists: Any = better_half(points, try_out.output["result"])
+    train = trained("train", finalists)
+    won: Any = best(finalists, train.output["result"])
+    points >> prepare
+
+    deploy = BedrockCustomModelDeploymentOperator(
+        task_id="deploy",
+        model_arn=won["custom_model_arn"],
+        deployment_name=won["custom_model_name"],
+        deferrable=True,
+    )
+
+    evaluate = BedrockModelEvaluationOperator(
+        task_id="evaluate",
+        test_data_uri=prepare.output["test_data_uri"],
+        candidate_model_id=deploy.output,
+        # A model is called without the context length that it is trained with: amazon.nova-micro-v1:0.
+        baseline_model_id="{{ ':'.join(params.base_model.split(':')[:2]) }}",
+        output_uri=FOLDER + "/evaluations/{{ ti.xcom_pull('best')['custom_model_name'] }}",
+        answers_uri=FOLDER + "/answers",
+        max_records="{{ params.test_records }}",
+        losses_by_epoch=won["losses_by_epoch"],
+    )
+
+    delete_deployment = BedrockDeleteCustomModelDeploymentOperator(
+        task_id="delete_deployment", deployment_arn=won["custom_model_name"]
+    )
+    # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.
+    [deploy, evaluate] >> delete_deployment.as_teardown(setups=[won, deploy])
