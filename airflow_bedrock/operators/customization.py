@@ -79,8 +79,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
     :class:`~airflow_bedrock.sensors.BedrockModelCustomizationSensor`). An Asset among ``outlets`` gets the result as
     the extra of its event.
 
-    .. seealso:: `CreateModelCustomizationJob
-        <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCustomizationJob.html>`__
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCustomizationJob.html
 
     :param job_name: how the job's name begins; a digest follows it. (templated)
     :param custom_model_name: how the custom model's name begins; a digest follows it. (templated)

@@ -33,8 +33,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     ``output_data_uri``, ``artifacts_uri``, ``created``, ``ended``, ``phase_seconds``. Each of them is an XCom of its
     own too, so that a next task can take ``wait.output["custom_model_arn"]``.
 
-    .. seealso:: `GetModelCustomizationJob
-        <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_GetModelCustomizationJob.html>`__
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_GetModelCustomizationJob.html
 
     :param job_identifier: the job's ARN or name, or the output of
         :class:`~airflow_bedrock.operators.BedrockModelCustomizationOperator`. (templated)

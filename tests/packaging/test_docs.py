@@ -23,6 +23,9 @@ def test_the_site_builds_strictly(run: Run, checkout: Path, tmp_path: Path) -> N
     run(sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", site, cwd=checkout)
     built = {page.stem for page in site.glob("*.html")} - {"404"}
     assert built == {page.stem for page in (checkout / "docs").glob("*.md")}
+    reference = (site / "reference.html").read_text()
+    assert ":class:" not in reference
+    assert "BedrockHook._" not in reference, "a private name is in the reference"
     for loaded in re.findall(
         r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)', (site / "index.html").read_text()
     ):

@@ -1,4 +1,4 @@
-"""The tests that the documentation names are there."""
+"""The tests and the metrics that the documentation names are there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from airflow_bedrock.jobs.planner import Trouble
 
 ROOT = Path(__file__).parents[2]
 NAMED = sorted(
@@ -31,3 +34,40 @@ def test_a_named_test_exists(page: str, file: str, name: str) -> None:
         node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     ]
     assert name in defined if name else any(one.startswith("test_") for one in defined)
+
+
+def _emitted() -> set[str]:
+    """The names of the metrics, as the package's code has them."""
+    return {
+        str(call.args[0].value)
+        for file in (ROOT / "airflow_bedrock").rglob("*.py")
+        if (text := file.read_text()).count("Stats.")
+        for call in ast.walk(ast.parse(text))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "Stats"
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+
+def test_the_metrics_page_names_what_is_emitted() -> None:
+    """No more and no less; and its alerts ask for nothing else."""
+    page = (ROOT / "docs/metrics.md").read_text()
+    emitted = _emitted()
+    assert emitted
+    assert set(re.findall(r"^\| `(bedrock\.\w+)`", page, re.M)) == emitted
+    (rules,) = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    asked = {
+        name
+        for group in yaml.safe_load(rules)["groups"]
+        for rule in group["rules"]
+        for name in re.findall(r"airflow_\w+", rule["expr"])
+    }
+    assert asked == {f"airflow_{name.replace('.', '_')}" for name in emitted}
+
+
+def test_the_metrics_page_names_each_kind_of_error() -> None:
+    """As the tag ``kind`` has them."""
+    (kinds,) = re.findall(r"`kind` \(([^)]*)\)", (ROOT / "docs/metrics.md").read_text())
+    assert set(re.findall(r"`(\w+)`", kinds)) == {trouble.name.lower() for trouble in Trouble}
