@@ -8,12 +8,18 @@ which name, where the name renders another time in each try.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.jobs.account import caller_arn
+
+if TYPE_CHECKING:
+    from airflow_bedrock.jobs.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +39,20 @@ class SecondWitness:
 
     :param store: Airflow's ``task_state_store``; None where there is none.
     :param place: account and region that this try asks in.
+    :param part: which of several that the task asks for, one after the other.
+    :param word: what is asked for, in a sentence.
     """
 
-    def __init__(self, store: Any = None, asker: Asker | None = None, place: str = "") -> None:
+    def __init__(
+        self, store: Any = None, asker: Asker | None = None, place: str = "", part: str = "", word: str = "job"
+    ) -> None:
         self._store, self._ask, self._place = store, asker.asking if asker else "", place
+        self._key, self._word = f"{_KEY}_{part}" if part else _KEY, word
         self._before = self._read()
 
     @property
     def name_before(self) -> str | None:
-        """The name of the job that an earlier try of this very ask has asked for, or adopted; None where not known."""
+        """The name that an earlier try of this very ask has asked for, or adopted; None where not known."""
         return self._before.name if self._before and self._before.ask == self._ask else None
 
     def check_place(self) -> None:
@@ -53,26 +64,26 @@ class SecondWitness:
             return
         elsewhere = f"{self._before.name} in {self._before.place}, but the connection and the role now lead to "
         if self._before.ask != self._ask:
-            log.warning("An earlier ask made job %s%s. That job may run on and be billed", elsewhere, self._place)
+            log.warning("An earlier ask made %s %s%s. It may run on and be billed", self._word, elsewhere, self._place)
             return
         raise BedrockFatalError(
-            f"An earlier try of this task asked for job {elsewhere}{self._place}. That job may run on and be billed; "
-            "this try made none and spent nothing. Change the connection back and clear this task to take that job "
-            "up, or stop it there, and clear this task to make another one here."
+            f"An earlier try of this task asked for {self._word} {elsewhere}{self._place}. It may run on and be "
+            "billed; this try made none and spent nothing. Change the connection back and clear this task to take that "
+            f"{self._word} up, or end it there, and clear this task to make another one here."
         )
 
     def note(self, name: str) -> None:
-        """Write down that this try asks for, or adopts, the job with this name."""
+        """Write down that this try asks for, or adopts, what has this name."""
         if self._store is not None:
-            self._try(lambda: self._store.set(_KEY, msgspec.to_builtins(_Note(self._ask, self._place, name))))
+            self._try(lambda: self._store.set(self._key, msgspec.to_builtins(_Note(self._ask, self._place, name))))
 
     def forget(self) -> None:
         """Note that the service has refused what was asked for."""
         if self._store is not None:
-            self._try(lambda: self._store.delete(_KEY))
+            self._try(lambda: self._store.delete(self._key))
 
     def _read(self) -> _Note | None:
-        found = None if self._store is None else self._try(lambda: self._store.get(_KEY))
+        found = None if self._store is None else self._try(lambda: self._store.get(self._key))
         try:
             return None if found is None else msgspec.convert(found, _Note)
         except msgspec.ValidationError:
@@ -84,3 +95,27 @@ class SecondWitness:
         except Exception as error:
             log.info("Airflow's task state store did not answer; the jobs' names decide alone: %s", error)
             return None
+
+
+def witness_of(
+    context: Mapping[str, Any], asker: Asker, service: Service, role_arn: str | None = None, part: str = ""
+) -> SecondWitness:
+    """Return what an earlier try wrote down, and check that it has asked nowhere else.
+
+    :param context: Airflow's, of the task.
+    :param role_arn: a role of the account that is asked in; without one, AWS STS tells the account.
+    :param part: which of several that the task asks for.
+    :raises BedrockFatalError: it asked elsewhere.
+    """
+    store = context.get("task_state_store")
+    try:
+        arn = store is not None and (role_arn or caller_arn(service.hook))
+    except (BotoCoreError, ClientError) as error:
+        log.info("Could not learn the connection's account; the names decide alone: %s", error)
+        return SecondWitness()
+    if not arn:
+        return SecondWitness()
+    place = f"account {arn.split(':')[4]}, region {service.hook.conn_region_name}"
+    witness = SecondWitness(store, asker, place, part, service.resource.word)
+    witness.check_place()
+    return witness

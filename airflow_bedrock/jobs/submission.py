@@ -512,7 +512,8 @@ class Submission:
         the response to Create was lost, List finds the job, which it shows after a while, or the second witness.
         """
         before = self.witness.name_before
-        if self.identity.exact or not self._is_retry or name == before or not (before or self.identity.reuse == "dag"):
+        listed = self.identity.reuse == "dag" and not self.identity.exact
+        if not self._is_retry or name == before or not (before or listed):
             return None
         log.info("An earlier try may have made a %s that is not shown yet; waiting up to 2 minutes", self._word)
         for _ in range(_LISTS):

@@ -400,6 +400,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             waiter=Waiter.of(asker, waits=True),
             check_cost=lambda: self._check_cost(work, so_far),
             before_paying=write,
+            witness=jobs.second_witness.witness_of(context, of_chunk, self._service, self.role_arn, str(chunk)),
         )
 
     @property

@@ -392,9 +392,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         asked = self.asked
         try:
             request = job_request.checked_request(asked, asker)
-            place = f"account {request['roleArn'].split(':')[4]}, region {self.hook.conn_region_name}"
-            witness = jobs.second_witness.SecondWitness(context.get("task_state_store"), asker, place)
-            witness.check_place()
+            witness = jobs.second_witness.witness_of(context, asker, self._service, request["roleArn"])
             identity = job_request.identity_of(asked, request, asker, self._s3)
         except BedrockError as error:
             job = self._of_earlier_try(asked, asker)

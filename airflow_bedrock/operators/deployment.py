@@ -195,6 +195,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
             identity=identify(request, [named], asker, "dag", exact=True, name="modelDeploymentName", model_name=None),
             waiter=Waiter.of(asker, waits=self.wait_for_completion),
             update=self.replace_model,
+            witness=jobs.second_witness.witness_of(context, asker, self._service),
         )
 
     @property

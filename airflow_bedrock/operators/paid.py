@@ -159,6 +159,7 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
             before_paying=kill.before_paying,
             waiter=self._waiter(asker),
             budget=budget or jobs.submission.NO_BUDGET,
+            witness=jobs.second_witness.witness_of(context, asker, self._service, arguments.get("role_arn")),
         )
         with self._within(budget):
             found = self._found(self._submission)

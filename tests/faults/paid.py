@@ -27,6 +27,7 @@ from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators.copy_job import BedrockModelCopyOperator
 from airflow_bedrock.operators.import_job import BedrockCustomModelOperator, BedrockModelImportOperator
 from airflow_bedrock.operators.provisioned_throughput import BedrockProvisionedModelThroughputOperator
+from tests.state_store import Store
 
 RETRIES = 2
 ENVIRONMENT = "faults"
@@ -131,9 +132,8 @@ def _copy(world: World, name: str, *, other: bool, **more: Any) -> Any:
         task_id="ask",
         source_model_arn=world.models[other],
         target_model_name=name,
-        region_name="us-west-2",
         waiter_delay=1,
-        **more,
+        **{"region_name": "us-west-2", **more},
     )
 
 
@@ -232,11 +232,12 @@ class Task:
     tries: int = 0
 
     def __post_init__(self) -> None:
-        self.name = f"fault{next(_numbers)}x"
+        self.name = self.run = f"fault{next(_numbers)}x"
         self.said: list[str] = []
         self.xcoms: dict[str, Any] = {}
         self.at_poll: list[Callable[[], None]] = []
         self.operator: Any = None
+        self.store: Store | None = None
 
     @property
     def context(self) -> Any:
@@ -244,7 +245,7 @@ class Task:
         ti = SimpleNamespace(
             dag_id="dag",
             task_id="ask",
-            run_id=self.name,
+            run_id=self.run,
             map_index=-1,
             max_tries=self.ask,
             try_number=self.number,
@@ -252,7 +253,8 @@ class Task:
             xcom_push=lambda key, value: self.xcoms.update({key: value}),
             xcom_pull=lambda key, **_: self.xcoms.get(key),
         )
-        return {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
+        context = {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
+        return context if self.store is None else {**context, "task_state_store": self.store}
 
     def sleep(self, seconds: float) -> None:
         """Stand in for the time between two polls."""

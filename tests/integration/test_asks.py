@@ -23,17 +23,12 @@ from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_for
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, job_request
+from tests.state_store import Store
 
 # One process may run all of them on one Local Bedrock, and each leaves its models there.
 pytestmark = pytest.mark.local_bedrock(clock="manual", quotas=Quotas(custom_models=1000))
 
 _numbers = itertools.count()
-
-
-class Store(dict[str, Any]):
-    """Airflow's task_state_store of a task instance, which a retry and a Clear keep: since 3.3."""
-
-    set, delete = dict.__setitem__, dict.__delitem__
 
 
 class Airflow:
@@ -726,6 +721,19 @@ def test_a_refusal_leaves_nothing_to_wait_for(airflow: Airflow, monkeypatch: pyt
     with pytest.raises(BedrockFatalError, match="nothing was created or spent"):
         airflow.ask(job_name=f"{airflow.folder}-10-15")
     assert airflow.ask(RETRY, job_name=f"{airflow.folder}-10-16") in airflow.statuses()
+
+
+def test_a_lost_job_under_another_exact_name_is_waited_for(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a digest nothing but what was written down tells of a name that has come out differently."""
+    airflow.keep_state()
+    monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=airflow.local.clock.advance))
+    names = [f"{airflow.folder}-10-15", f"{airflow.folder}-10-16"]
+    first, second = (
+        dict[str, Any](job_name=name, custom_model_name=name, ensure_unique_job_name=False) for name in names
+    )
+    arn = airflow.ask(**first)
+    assert airflow.ask(RETRY, **second) == arn
+    assert list(airflow.statuses()) == [arn]
 
 
 @pytest.mark.parametrize("written", [{"ask": 1}, "text", 7, RuntimeError("the API server is down")])

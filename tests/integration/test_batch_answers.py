@@ -22,6 +22,7 @@ from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockBatchAnswersOperator, batch_answers
 from airflow_bedrock.shapes import missing_in_botocore
+from tests.state_store import Store
 
 pytestmark = [
     pytest.mark.local_bedrock(clock="manual"),
@@ -146,6 +147,17 @@ def test_a_kill_before_the_job_is_known_keeps_the_money(airflow: Airflow, monkey
     with pytest.raises(BedrockError, match="no job was made, nothing was spent"):
         task.execute(airflow.context())
     assert airflow.jobs() == {}
+
+
+def test_a_retry_that_has_moved_makes_no_other_job(airflow: Airflow) -> None:
+    """Only what the first try wrote down tells of its job, since Airflow 3.3; it is of its own for each chunk."""
+    airflow.while_waiting, state = partial(pytest.fail, "the worker is lost"), {"task_state_store": Store()}
+    with pytest.raises(pytest.fail.Exception):
+        airflow.task().execute(airflow.context() | state)
+    assert list(state["task_state_store"]) == ["airflow_bedrock_job_0"]
+    with pytest.raises(BedrockFatalError, match=r"asked for batch job .* region us-east-1, .* region eu-west-1"):
+        airflow.task(region_name="eu-west-1").execute(airflow.context(2) | state)
+    assert list(airflow.jobs().values()) == ["Submitted"]
 
 
 def test_a_job_for_which_another_task_waits_runs_on(airflow: Airflow) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.faults.paid import KINDS, SCENARIOS, Kind, Scenario, World, play, row
+from tests.faults.paid import KINDS, ONE, SCENARIOS, Kind, Outcome, Scenario, Task, World, play, row
+from tests.state_store import Store
 
 PAGE = Path(__file__).parents[2] / "docs" / "throughput-and-copies.md"
 
@@ -31,3 +33,31 @@ def test_one_is_made_and_none_is_left(
     assert row(scenario, [str(scenario.expected(each)) for each in KINDS])[:-2] in PAGE.read_text()
     if outcome.left:
         assert "no operation that stops" in "\n".join((*said, caplog.text))
+
+
+def moved(task: Task) -> None:
+    """The worker is lost, and the connection leads to another region by the next try: it fails before Create."""
+    task.store = Store()
+    task.attempt(kill="after")
+    task.arguments |= {"region_name": "eu-west-1"}
+    task.finish()
+
+
+def renamed(task: Task) -> None:
+    """The worker is lost, and the name comes out differently in the next try: it takes what its first try has made."""
+    task.store = Store()
+    task.attempt(kill="after")
+    task.name = f"{task.run}other"
+    task.finish()
+    task.name = task.run
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)
+@pytest.mark.parametrize(("fault", "ours"), [(moved, Outcome(1, 1, "failed")), (renamed, ONE)])
+def test_what_an_earlier_try_wrote_down_tells_of_its_own(world: World, kind: Kind, fault: Any, ours: Outcome) -> None:
+    """Since Airflow 3.3: what no name tells."""
+    outcome, said = play(Scenario(fault), kind, world)
+    assert outcome == ours
+    if fault is moved:
+        assert "An earlier try of this task asked for" in said[-1]
+        assert "lead to account 123456789012, region eu-west-1" in said[-1]

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from msgspec.structs import replace
 
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.jobs.second_witness import SecondWitness
+from airflow_bedrock.jobs import second_witness
+from airflow_bedrock.jobs.second_witness import SecondWitness, witness_of
+from tests.state_store import Store
 
 ASKER = Asker(dag_id="dag", task_id="t", run_id="run", map_index=3, environment="prod", ask=4, try_number=2, retries=3)
 HERE, THERE = "account 123456789012, region us-east-1", "account 123456789012, region eu-west-1"
 NOTE = {"airflow_bedrock_job": {"ask": "3e18d0ad2122d8588374", "place": HERE, "name": "router-1"}}
-
-
-class Store(dict[str, Any]):
-    """Airflow's task_state_store."""
-
-    set, delete = dict.__setitem__, dict.__delitem__
 
 
 def test_what_is_written_down_never_changes() -> None:
@@ -62,3 +60,45 @@ def test_without_a_store_nothing_is_known_and_nothing_fails() -> None:
     witness.forget()
     witness.check_place()
     assert witness.name_before is None
+
+
+def test_each_of_several_has_a_note_of_its_own() -> None:
+    """A task that asks for one after the other."""
+    store = Store()
+    for part in ("0", "1"):
+        SecondWitness(store, ASKER, HERE, part).note(f"answers-{part}")
+    assert [SecondWitness(store, ASKER, HERE, part).name_before for part in ("0", "1", "2")] == [
+        "answers-0",
+        "answers-1",
+        None,
+    ]
+
+
+SERVICE: Any = SimpleNamespace(
+    hook=SimpleNamespace(conn_region_name="us-east-1"), resource=SimpleNamespace(word="provisioned throughput")
+)
+
+
+def test_without_a_role_sts_tells_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked only where there is a store."""
+    store = Store()
+    monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
+    witness_of({"task_state_store": store}, ASKER, SERVICE).note("router-1")
+    assert store == NOTE
+    monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::210987654321:root")
+    with pytest.raises(BedrockFatalError, match=r"asked for provisioned throughput router-1 in .* account 2109"):
+        witness_of({"task_state_store": store}, ASKER, SERVICE)
+    monkeypatch.setattr(second_witness, "caller_arn", lambda _: pytest.fail("nobody needs it"))
+    assert witness_of({}, ASKER, SERVICE).name_before is None
+
+
+def test_an_account_that_is_not_told_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STS may be out of reach; what is written down stays as it is."""
+
+    def lost(_: Any) -> str:
+        raise EndpointConnectionError(endpoint_url="https://sts")
+
+    store = Store(NOTE)
+    monkeypatch.setattr(second_witness, "caller_arn", lost)
+    witness_of({"task_state_store": store}, ASKER, SERVICE).note("router-2")
+    assert store == NOTE
