@@ -50,7 +50,7 @@ with DAG(
         "data": Param(
             "support-requests/",
             type="string",
-            pattern=r"^[\w-][\w./-]*$",
+            pattern="^[A-Za-z0-9_-][A-Za-z0-9_./-]*$",
             title="Data",
             description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
             "`bedrock_bucket`: records with `prompt` and `completion`.",

@@ -6,7 +6,9 @@ One Local Bedrock serves them all, so what a DAG leaves behind must not matter t
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,10 +23,11 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.registry.register import ModelVersion
+from airflow_bedrock.shapes import missing_in_botocore
 
 DAGS = Path(__file__).parents[2] / "dags"
 NOVA = "amazon.nova-micro-v1:0:128k"
-pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.1)
+pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.1, allow_graders=True)
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +106,23 @@ def test_models_that_nobody_needs_are_named_and_then_deleted(local: LocalBedrock
         assert (state, found & {*ours, theirs}) == ("success", left), tasks
 
 
-def refused(module: Any, task_id: str, **params: Any) -> None:
+def refused(module: Any, task_id: str, *arguments: str, **params: Any) -> None:
     """Assert that a task refuses what the form does not offer."""
     with pytest.raises(BedrockFatalError, match="in this DAG's file"):
-        module.dag.get_task(task_id).python_callable(params=params)
+        module.dag.get_task(task_id).python_callable(*arguments, params=params)
 
 
 def test_a_line_that_is_not_on_the_list_is_not_retired() -> None:
     """In the task, whatever has asked for the run."""
     refused(load("retire_models"), "allowed", line="somebody-else-s")
+
+
+def verdict(local: LocalBedrock, folder: str) -> str:
+    """Return what the evaluation of a DAG has come to, by its report in S3."""
+    with closing(local.client("s3")) as s3:
+        found = s3.list_objects_v2(Bucket=local.bucket, Prefix=f"{folder}/evaluations/")["Contents"]
+        [key] = [one["Key"] for one in found if one["Key"].endswith("/report.json")]
+        return str(json.loads(s3.get_object(Bucket=local.bucket, Key=key)["Body"].read())["verdict"])
 
 
 SERVICES = {"s3": "bucket object upload", "sqs": "queue message receipt", "kms": "key cipher secret"}
@@ -148,6 +159,7 @@ def test_a_sweep_trains_the_better_half_to_the_end_and_evaluates_the_best(local:
     assert (tried, trained) == ([("1", "1e-06"), ("1", "5e-05")], [("2", "5e-05")])
     deployed = [one.parameters["modelDeploymentName"] for one in local.calls.of("CreateCustomModelDeployment")]
     assert sum(name.startswith("train-") for name in deployed) == 1
+    assert verdict(local, "sweep") == "better"
     assert bedrock.list_custom_model_deployments(nameContains="train")["modelDeploymentSummaries"] == []
 
 
@@ -176,3 +188,104 @@ def test_points_are_compared_by_their_validation_loss() -> None:
 def test_a_grid_that_is_too_large_is_refused() -> None:
     """Each list is within the form, and their product is not."""
     refused(load("sweep_hyperparameters"), "grid", learning_rates=[1e-5] * 4, warmup_steps=[1] * 4)
+
+
+def test_a_student_is_distilled_from_what_its_teacher_has_answered(local: LocalBedrock, bedrock: Any) -> None:
+    """Not from another model's answers nor from an evaluation's questions; then it is evaluated."""
+    teacher, other = "amazon.nova-pro-v1:0", "amazon.nova-lite-v1:0"
+
+    def ask(model_id: str, question: str, **metadata: str) -> None:
+        messages: Any = [{"role": "user", "content": [{"text": question}]}]
+        runtime.converse(modelId=model_id, messages=messages, requestMetadata=metadata)
+
+    with closing(local.client("bedrock-runtime")) as runtime:
+        bedrock.put_model_invocation_logging_configuration(
+            loggingConfig={"s3Config": {"bucketName": local.bucket, "keyPrefix": "invocation-logs"}}
+        )
+        for one in requests(150):
+            ask(teacher, one["prompt"], team="support")
+        ask(other, "What has another model been asked?", team="support")
+        ask(teacher, "What has an evaluation asked?", **{"airflow-bedrock": "evaluation"})
+    state, tasks = run(load("distill_from_logs"), test_records=20)
+    bedrock.delete_model_invocation_logging_configuration()
+    assert state == "success", tasks
+    assert verdict(local, "distill") in ("better", "undecided")  # Local Bedrock's teacher says an arbitrary word
+    [job] = created(local, "student")
+    assert job["customizationType"] == "DISTILLATION"
+    uri = job["trainingDataConfig"]["s3Uri"].removeprefix(f"s3://{local.bucket}/")
+    with closing(local.client("s3")) as s3:
+        trained = s3.get_object(Bucket=local.bucket, Key=uri)["Body"].read().decode()
+    assert 100 <= trained.count("\n") < 150
+    assert "assistant" in trained
+    assert "What has" not in trained
+    assert bedrock.list_custom_model_deployments(nameContains="student")["modelDeploymentSummaries"] == []
+
+
+@pytest.mark.parametrize("params", [{"logs": "personnel"}, {"teacher": "amazon.titan-text-premier-v1:0"}])
+def test_logs_that_are_not_on_the_list_are_not_read(params: dict[str, str]) -> None:
+    """In the task, whatever has asked for the run."""
+    refused(
+        load("distill_from_logs"),
+        "pick",
+        "my-bucket",
+        **{"logs": "production", "teacher": "amazon.nova-pro-v1:0", **params},
+    )
+
+
+GRADER = """
+def handler(event, context):
+    return [
+        {"id": one["id"], "aggregate_reward_score": float(one["messages"][-1]["content"] == one["reference_answer"])}
+        for one in event
+    ]
+"""
+
+
+def grader(local: LocalBedrock) -> str:
+    """Make a Lambda function that rewards the reference answer; return its ARN."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("grader.py", GRADER)
+    with closing(local.client("lambda")) as client:
+        return str(
+            client.create_function(
+                FunctionName="grade-support-router",
+                Runtime="python3.11",
+                Role=local.role_arn,
+                Handler="grader.handler",
+                Code={"ZipFile": packed.getvalue()},
+            )["FunctionArn"]
+        )
+
+
+RFT = "CreateModelCustomizationJob.customizationConfig.rftConfig"
+
+
+@pytest.mark.skipif(bool(missing_in_botocore(RFT)), reason="this botocore does not know reinforcement fine-tuning")
+def test_a_model_learns_what_its_grader_rewards(local: LocalBedrock, bedrock: Any) -> None:
+    """By the Lambda function of the list, which is the one of the form's default; no deployment is left."""
+    records = [{"prompt": one["prompt"], "reference_answer": one["completion"]} for one in requests(150)]
+    put(local, "graded-requests/requests.jsonl", records)
+    module = load("reinforce_with_a_grader")
+    assert grader(local) == module.GRADERS["support-router"]
+    state, tasks = run(module, test_records=20)
+    assert state == "success", tasks
+    assert verdict(local, "reinforce") == "better"
+    [job] = created(local, "reinforced")
+    settings = job["customizationConfig"]["rftConfig"]
+    assert settings["graderConfig"]["lambdaGrader"]["lambdaArn"] == module.GRADERS["support-router"]
+    assert settings["hyperParameters"] == {"epochCount": 2, "trainingSamplePerPrompt": 4}
+    assert bedrock.list_custom_model_deployments(nameContains="reinforced")["modelDeploymentSummaries"] == []
+
+
+def test_a_grader_that_is_not_on_the_list_is_refused() -> None:
+    """In the task, whatever has asked for the run."""
+    refused(load("reinforce_with_a_grader"), "allowed", grader="arn:aws:lambda:us-east-1:111122223333:function:any")
+
+
+def test_where_boto3_is_too_old_the_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is spent; the DAG itself is there all the same."""
+    monkeypatch.setattr("botocore.__version__", "1.39.11")
+    module = load("reinforce_with_a_grader")
+    with pytest.raises(BedrockFatalError, match=r"upgrade boto3 to 1\.42\.2 .* Nothing was spent"):
+        module.dag.get_task("allowed").python_callable(params={"grader": "support-router"})

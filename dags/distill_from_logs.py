@@ -1,0 +1,186 @@
+"""Teach a small model what a large one has answered: from the log of a teacher's calls to a student that serves.
+
+Bedrock logs each call where model invocation logging is on. Which logs a form may name stands in this file, and is
+checked in the task: an API call passes by the form.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Param, task
+
+from airflow_bedrock.datasets.redaction import redact_common_patterns
+from airflow_bedrock.operators import (
+    BedrockCustomModelDeploymentOperator,
+    BedrockDatasetPreparationOperator,
+    BedrockDeleteCustomModelDeploymentOperator,
+    BedrockModelCustomizationOperator,
+    BedrockModelEvaluationOperator,
+)
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+
+BUCKET = "{{ var.value.bedrock_bucket }}"
+FOLDER = f"s3://{BUCKET}/distill"
+# Where logs may be read: name → bucket ("" for that of the variable bedrock_bucket) and prefix.
+LOGS = {"production": ("", "invocation-logs/AWSLogs/")}
+# Who may teach whom is Amazon Bedrock's to say; these are pairs of us-east-1.
+TEACHERS = ["amazon.nova-pro-v1:0", "amazon.nova-premier-v1:0"]
+MOST_CALLS = 18_000  # a job takes 15,000 prompts, and some are held out
+STUDENTS = ["amazon.nova-micro-v1:0:128k", "amazon.nova-lite-v1:0:300k"]
+
+
+def calls(s3: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Read the logged calls, a file after the other."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for one in page.get("Contents", ()):
+            if one["Key"].endswith(".json.gz") and "/data/" not in one["Key"]:  # there lie long texts and images
+                packed = s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
+                yield from map(json.loads, gzip.decompress(packed).splitlines())
+
+
+def is_lesson(call: dict[str, Any], teacher: str) -> bool:
+    """Whether the teacher has answered, and not to the questions of an evaluation."""
+    asked = str(call.get("modelId", "")).endswith(teacher)  # an id, an ARN, or an inference profile
+    return asked and "airflow-bedrock" not in call.get("requestMetadata", {}) and not call.get("errorCode")
+
+
+with DAG(
+    dag_id="distill_from_logs",
+    description="Distill what a teacher has answered, by its logs, into a student; compare it with its base model.",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    tags=["bedrock", "fine-tuning", "example"],
+    params={
+        "logs": Param(
+            next(iter(LOGS)),
+            type="string",
+            enum=list(LOGS),
+            title="Logs",
+            description_md="A name in `LOGS` in the DAG file, which says bucket and prefix.",
+        ),
+        "teacher": Param(TEACHERS[0], type="string", enum=TEACHERS, title="Teacher"),
+        "student": Param(STUDENTS[0], type="string", enum=STUDENTS, title="Student"),
+        "epochs": Param(2, type="integer", minimum=1, maximum=5, title="Epochs"),
+        "max_cost": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            title="Most that the job may cost, in US dollars",
+            description_md="The upper end of the estimate counts, the teacher's answers included. Empty for no limit.",
+        ),
+        "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out questions to ask"),
+    },
+    doc_md="""
+### Distill from logs
+
+```
+ invocation logs ─▶ pick ─▶ prepare ─▶ customize ─▶ wait ─▶ deploy ─▶ evaluate ─▶ delete_deployment
+ (S3, gzip)         the     redact,    DISTILLATION                   the student and its base model,
+                    teacher hold out                                  against the teacher's answers
+```
+
+The student is trained on the answers that the teacher gave, where common personal data (mail addresses, numbers of
+cards and phones) is replaced. The questions of evaluations are left out, by their metadata. Of more than 18,000 calls,
+the first count, by the names of their files, which hold the time: name a month's prefix in `LOGS` for another part.
+
+| what it needs | where it is set |
+|---|---|
+| logs that a form may name | `LOGS` in this file |
+| model invocation logging to S3, with texts | Amazon Bedrock, Settings |
+| a bucket, and a role that Bedrock can assume | variables `bedrock_bucket`, `bedrock_role_arn` |
+| AWS credentials and region | connection `aws_default` |
+
+**What it costs on AWS**: one customization job, in which Bedrock may let the teacher answer more prompts, up to
+15,000; the storage of the model, by the month, until it is deleted; and the calls of the evaluation.
+`airflow-bedrock estimate … --method DISTILLATION --teacher …` says how much, with the dates of the prices
+(docs/cost.md). A run on the same logs makes no other job.
+""",
+) as dag:
+
+    @task
+    def pick(bucket: str, params: dict[str, Any] | None = None) -> str:
+        """Write the calls that the teacher has answered into one file, if this file allows their place; return it."""
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        from airflow_bedrock.exceptions import BedrockFatalError
+
+        given = params or {}
+        if given["logs"] not in LOGS or given["teacher"] not in TEACHERS:
+            raise BedrockFatalError(
+                f"The logs {given['logs']} of {given['teacher']} may not be read: allowed are {', '.join(LOGS)}, of "
+                f"{', '.join(TEACHERS)}. Nothing was spent. Choose others, or edit the lists in this DAG's file."
+            )
+        source, prefix = LOGS[given["logs"]]
+        hook = S3Hook()
+        found = calls(hook.conn, source or bucket, prefix)
+        lessons = islice((one for one in found if is_lesson(one, given["teacher"])), MOST_CALLS)
+        key = f"distill/calls/{given['logs']}/{given['teacher']}.jsonl"
+        hook.load_string("".join(f"{json.dumps(one)}\n" for one in lessons), key, bucket, replace=True)
+        return f"s3://{bucket}/{key}"
+
+    prepare = BedrockDatasetPreparationOperator(
+        task_id="prepare",
+        source_uri=pick(bucket=BUCKET),
+        output_uri=FOLDER + "/datasets/{{ params.logs }}/{{ params.teacher.split(':')[0] }}",
+        base_model_id="{{ params.student }}",
+        customization_type="DISTILLATION",
+        test_fraction=0.2,
+        redact=redact_common_patterns,
+    )
+
+    customize = BedrockModelCustomizationOperator(
+        task_id="customize",
+        job_name="student",
+        custom_model_name="student",
+        role_arn="{{ var.value.bedrock_role_arn }}",
+        base_model_id="{{ params.student }}",
+        customization_type="DISTILLATION",
+        customization_config={
+            "distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": "{{ params.teacher }}"}}
+        },
+        training_data_uri=prepare.output["training_data_uri"],
+        output_data_uri=FOLDER + "/output",
+        hyperparameters={"epochCount": "{{ params.epochs }}"},
+        max_cost="{{ params.max_cost }}",
+        reuse="dag",
+        wait_for_completion=False,
+    )
+
+    wait = BedrockModelCustomizationSensor(
+        task_id="wait_for_student", job_identifier=customize.output, timeout=24 * 60 * 60
+    )
+
+    deploy = BedrockCustomModelDeploymentOperator(
+        task_id="deploy",
+        model_arn=wait.output["custom_model_arn"],
+        deployment_name=wait.output["custom_model_name"],
+        deferrable=True,
+    )
+
+    evaluate = BedrockModelEvaluationOperator(
+        task_id="evaluate",
+        test_data_uri=prepare.output["test_data_uri"],
+        candidate_model_id=deploy.output,
+        # A model is called without the context length that it is trained with: amazon.nova-micro-v1:0.
+        baseline_model_id="{{ ':'.join(params.student.split(':')[:2]) }}",
+        output_uri=FOLDER + "/evaluations/{{ ti.xcom_pull('wait_for_student')['custom_model_name'] }}",
+        answers_uri=FOLDER + "/answers",
+        max_records="{{ params.test_records }}",
+        max_tokens=512,
+        metrics="token_f1",  # of free text, hardly any answer is the teacher's to the letter
+    )
+
+    delete_deployment = BedrockDeleteCustomModelDeploymentOperator(
+        task_id="delete_deployment", deployment_arn=wait.output["custom_model_name"]
+    )
+    # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.
+    [deploy, evaluate] >> delete_deployment.as_teardown(setups=[wait, deploy])
