@@ -1,0 +1,179 @@
+"""Reinforcement fine-tuning: a Lambda function grades what the model answers, and the model learns to be graded well.
+
+Which graders a form may name stands in this file, and is checked in the task: an API call passes by the form.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import DAG, Param, task
+
+from airflow_bedrock.operators import (
+    BedrockCustomModelDeploymentOperator,
+    BedrockDatasetPreparationOperator,
+    BedrockDeleteCustomModelDeploymentOperator,
+    BedrockModelCustomizationOperator,
+    BedrockModelEvaluationOperator,
+)
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+
+BUCKET = "{{ var.value.bedrock_bucket }}"
+FOLDER = f"s3://{BUCKET}/reinforce"
+BASE_MODEL = "amazon.nova-2-lite-v1:0:256k"  # takes reinforcement fine-tuning
+# The Lambda functions that may grade: name → ARN.
+GRADERS = {"support-router": "arn:aws:lambda:us-east-1:123456789012:function:grade-support-router"}
+
+with DAG(
+    dag_id="reinforce_with_a_grader",
+    description="Fine-tune a model by what a Lambda function thinks of its answers; compare it with its base model.",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    tags=["bedrock", "fine-tuning", "example"],
+    params={
+        "grader": Param(
+            next(iter(GRADERS)),
+            type="string",
+            enum=list(GRADERS),
+            title="Grader",
+            description_md="A name in `GRADERS` in the DAG file, which says the Lambda function.",
+        ),
+        "data": Param(
+            "graded-requests/",
+            type="string",
+            pattern="^[A-Za-z0-9_-][A-Za-z0-9_./-]*$",
+            title="Data",
+            description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
+            "`bedrock_bucket`: records with `prompt`, `reference_answer`, and what else the grader wants.",
+        ),
+        "epochs": Param(2, type="integer", minimum=1, maximum=50, title="Epochs"),
+        "answers": Param(4, type="integer", minimum=2, maximum=16, title="Answers to each prompt that are graded"),
+        "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
+        "expected_cost": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            title="What the job may cost, in US dollars",
+            description_md="Needed under a budget: the job is billed by the hour, and how many is not known before.",
+            section="Cost",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description_md="Call the grader on three records, say in the log of `customize` what it returned and what "
+            "would be done, and stop there.",
+            section="Cost",
+        ),
+    },
+    doc_md="""
+### Reinforcement fine-tuning with a grader
+
+```
+ allowed ─▶ prepare ─▶ customize ─▶ wait ─▶ deploy ─▶ evaluate ─▶ delete_deployment
+                        │     ▲                       against the base model, by the reference answers
+                answers ▼     │ rewards
+                     Lambda function
+```
+
+Start with a dry run: a grader that gives a right answer no more than an empty one teaches nothing.
+
+| what it needs | where it is set |
+|---|---|
+| graders that a form may name | `GRADERS` in this file |
+| a bucket | variable `bedrock_bucket` |
+| a role that Bedrock can assume, with `lambda:InvokeFunction` on the grader | variable `bedrock_role_arn` |
+| AWS credentials and region | connection `aws_default` |
+| boto3 1.42.2 or later: older ones do not know the method, and the run fails at once | your environment |
+
+**What it costs on AWS**: the hours of one customization job, the grader's calls, the storage of the model, by the
+month, until it is deleted, and the calls of the evaluation. The package has no dated price of the hours: docs/cost.md
+says how to give yours. A run with nothing changed reuses the model.
+""",
+) as dag:
+
+    @task(multiple_outputs=True)
+    def allowed(params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return how to customize, if this file allows the grader, and this environment can ask for it."""
+        from airflow_bedrock.exceptions import BedrockFatalError
+        from airflow_bedrock.shapes import missing_in_botocore
+
+        given = params or {}
+        if given["grader"] not in GRADERS:
+            raise BedrockFatalError(
+                f"{given['grader']} may not grade: allowed are {', '.join(GRADERS)}. Nothing was spent. Choose "
+                "another grader, or edit GRADERS in this DAG's file."
+            )
+        if missing := missing_in_botocore("CreateModelCustomizationJob.customizationConfig.rftConfig"):
+            raise BedrockFatalError(f"{missing}. Nothing was spent.")
+        return {
+            "customization_type": "REINFORCEMENT_FINE_TUNING",
+            "customization_config": {
+                "rftConfig": {
+                    "graderConfig": {"lambdaGrader": {"lambdaArn": GRADERS[given["grader"]]}},
+                    "hyperParameters": {
+                        "epochCount": given["epochs"],
+                        "trainingSamplePerPrompt": given["answers"],
+                    },
+                }
+            },
+        }
+
+    method: Any = allowed()
+
+    prepare = BedrockDatasetPreparationOperator(
+        task_id="prepare",
+        source_uri=f"s3://{BUCKET}/{{{{ params.data }}}}",
+        output_uri=FOLDER + "/datasets/{{ params.data }}",
+        base_model_id=BASE_MODEL,
+        customization_type=method["customization_type"],
+        test_fraction=0.2,
+    )
+
+    customize = BedrockModelCustomizationOperator(
+        task_id="customize",
+        job_name="reinforced",
+        custom_model_name="reinforced",
+        role_arn="{{ var.value.bedrock_role_arn }}",
+        base_model_id=BASE_MODEL,
+        customization_type=method["customization_type"],
+        customization_config=method["customization_config"],
+        training_data_uri=prepare.output["training_data_uri"],
+        output_data_uri=FOLDER + "/output",
+        expected_cost="{{ params.expected_cost }}",
+        dry_run="{{ params.dry_run }}",
+        reuse="dag",
+        wait_for_completion=False,
+    )
+
+    wait = BedrockModelCustomizationSensor(
+        task_id="wait_for_model", job_identifier=customize.output, timeout=72 * 60 * 60
+    )
+
+    deploy = BedrockCustomModelDeploymentOperator(
+        task_id="deploy",
+        model_arn=wait.output["custom_model_arn"],
+        deployment_name=wait.output["custom_model_name"],
+        deferrable=True,
+    )
+
+    evaluate = BedrockModelEvaluationOperator(
+        task_id="evaluate",
+        test_data_uri=prepare.output["test_data_uri"],
+        candidate_model_id=deploy.output,
+        # On demand, Nova 2 Lite answers by an inference profile; a model is called without its context length.
+        baseline_model_id="us.amazon.nova-2-lite-v1:0",
+        output_uri=FOLDER + "/evaluations/{{ ti.xcom_pull('wait_for_model')['custom_model_name'] }}",
+        answers_uri=FOLDER + "/answers",
+        max_records="{{ params.test_records }}",
+    )
+
+    delete_deployment = BedrockDeleteCustomModelDeploymentOperator(
+        task_id="delete_deployment", deployment_arn=wait.output["custom_model_name"]
+    )
+    # The deployment goes whatever becomes of the evaluation, and also where deploying itself has failed.
+    [deploy, evaluate] >> delete_deployment.as_teardown(setups=[wait, deploy])
