@@ -51,7 +51,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             *(
                 f"airflow_bedrock.links.customization.{name}"
-                for name in ("CustomizationJobLink", "CustomModelLink", "OutputDataLink")
+                for name in ("CustomizationJobLink", "CustomModelLink", "OutputDataLink", "TrainingDataLink")
             ),
             "airflow_bedrock.links.evaluation.EvaluationReportLink",
         ],

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from airflow_bedrock.customization.job import Job, Seen
+import msgspec
+
+from airflow_bedrock.customization.console import local_page
+from airflow_bedrock.customization.job import Job, Seen, artifacts_uri
 
 JOB = "bedrock_job"
 EVALUATION = "bedrock_evaluation"
@@ -32,22 +36,38 @@ def tell(context: Mapping[str, Any], key: str, value: Mapping[str, Any]) -> None
     :param key: one of this module's.
     """
     try:
-        context["ti"].xcom_push(key=key, value=value)
+        # As plain JSON: Airflow would keep a tuple as what only Python reads.
+        context["ti"].xcom_push(key=key, value=msgspec.json.decode(msgspec.json.encode(value)))
     except Exception as error:
         log.warning("The views in Airflow's UI do not show %s of this task: %s", key, error)
 
 
 def job_shown(
-    job: Seen, result: Mapping[str, Any] | None = None, request: Mapping[str, Any] | None = None
+    job: Seen,
+    endpoint_url: str,
+    result: Mapping[str, Any] | None = None,
+    request: Mapping[str, Any] | None = None,
+    bill: tuple[Decimal, str] | None = None,
 ) -> dict[str, Any]:
     """Return what the views show of a customization job.
 
+    :param endpoint_url: of the client that has seen it, by which Local Bedrock is known.
     :param result: what its task returns of a job that has completed, with its losses.
     :param request: what was asked for; None where that is not known, as to a sensor.
+    :param bill: US dollars, and what they rest on; None where that is not counted.
     """
-    known = result or (job.result() if isinstance(job, Job) else {"job_arn": job.arn, "status": job.status})
+    told: dict[str, Any] = dict(
+        result or (job.result() if isinstance(job, Job) else {"job_arn": job.arn, "status": job.status})
+    )
     asked = {name: request[member] for member, name in _ASKED.items() if request.get(member)} if request else {}
-    return {**known, "failure_message": job.failure_message, "asked": asked}
+    output = ((request or {}).get("outputDataConfig") or {}).get("s3Uri")
+    if output and not told.get("artifacts_uri"):
+        told["artifacts_uri"] = artifacts_uri(output, job.arn)
+    if page := local_page(endpoint_url, job.arn):
+        told["local_page"] = page
+    if bill is not None:
+        told["bill"] = {"usd": float(bill[0]), "basis": bill[1]}
+    return {**told, "failure_message": job.failure_message, "asked": asked}
 
 
 def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any]) -> dict[str, Any]:

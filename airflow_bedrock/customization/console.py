@@ -19,6 +19,25 @@ def _home(arn: str, service: str) -> str | None:
     return f"https://{region}.{domain}/{service}/home?region={region}" if domain else None
 
 
+def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
+    """Return Local Bedrock's page, at the job where one is given; empty for an endpoint of AWS.
+
+    :param endpoint_url: of the client of Amazon Bedrock. AWS serves HTTPS alone, Local Bedrock HTTP alone.
+    """
+    if not endpoint_url.startswith("http://"):
+        return ""
+    place = f"#{quote(job_arn, safe=':/')}" if job_arn else ""
+    return f"{endpoint_url.rstrip('/')}/_local/{place}"
+
+
+def local_object(endpoint_url: str, uri: str) -> str:
+    """Return an S3 object on Local Bedrock; empty for an endpoint of AWS, and for what is not on S3."""
+    if not is_s3(uri) or not local_page(endpoint_url):
+        return ""
+    bucket, key = bucket_and_key(uri)
+    return f"{endpoint_url.rstrip('/')}/{bucket}/{quote(key)}"
+
+
 def resource_url(arn: str) -> str:
     """Return the page of a customization job or a custom model; empty where the partition's console is not known."""
     home = _home(arn, "bedrock")

@@ -178,9 +178,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def artifacts_uri(self) -> str | None:
         """Where the job writes its metrics files: a folder of its own below the output location."""
-        if self.output_data_uri is None:
-            return None
-        return f"{self.output_data_uri.rstrip('/')}/model-customization-job-{self.arn.rsplit('/', 1)[-1]}/"
+        return artifacts_uri(self.output_data_uri, self.arn) if self.output_data_uri is not None else None
 
     def result(self) -> dict[str, Any]:
         """What the next task needs to know of the job, as plain JSON types (for XCom). Times are ISO 8601, UTC."""
@@ -201,6 +199,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "phase_seconds": {phase.name: phase.seconds for phase in self.phases},
             "phases": [phase.result() for phase in self.phases],
         }
+
+
+def artifacts_uri(output_data_uri: str, job_arn: str) -> str:
+    """Return where a job writes its metrics files: known from the moment it exists."""
+    return f"{output_data_uri.rstrip('/')}/model-customization-job-{job_arn.rsplit('/', 1)[-1]}/"
 
 
 def _phases(details: Mapping[str, Mapping[str, Any]]) -> Iterator[Phase]:

@@ -1,53 +1,95 @@
-"""Links to a task's job, model and output. They read XComs, so they show while the task is deferred and after it."""
+"""Links to a job, its model, its data and its output, on the tasks that ask for a job, wait for it and use its model.
+
+Airflow asks for them when a try of a task ends, and when it is deferred.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_bedrock import customization
+from airflow_bedrock import shown
+from airflow_bedrock.customization.console import local_page, resource_url, s3_url
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
 
-class CustomizationJobLink(BaseOperatorLink):
+class _JobLink(BaseOperatorLink):
+    """A page about the job that the task has asked for or waited for, or that has made the model which it uses."""
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty while there is nothing to lead to. Local Bedrock has one page for all of it."""
+        model = getattr(operator, "model_arn", None)  # of those that use one
+        known = _own(ti_key) or _of_run(ti_key, operator.get_flat_relative_ids(upstream=True), model)
+        known = known or ({"custom_model_arn": model} if model else {})
+        page = self._page(known)
+        hook: Any = getattr(operator, "hook", None)
+        return (local_page(hook.conn.meta.endpoint_url, known.get("job_arn")) or page) if page and hook else page
+
+    def _page(self, known: Mapping[str, Any]) -> str:
+        raise NotImplementedError
+
+
+class CustomizationJobLink(_JobLink):
     """The job in the AWS console, from the moment it exists."""
 
     name = "Bedrock job"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty while there is no job."""
-        job_arn = _xcom(ti_key, "job_arn")
-        return customization.console.resource_url(job_arn) if job_arn else ""
+    def _page(self, known: Mapping[str, Any]) -> str:
+        return resource_url(known["job_arn"]) if known.get("job_arn") else ""
 
 
-class CustomModelLink(BaseOperatorLink):
-    """The custom model in the AWS console, once it exists."""
+class CustomModelLink(_JobLink):
+    """The custom model in the AWS console; where no task knew it yet, the page of its job, which leads to it."""
 
     name = "Custom model"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty while there is no model."""
-        result: Mapping[str, Any] = _xcom(ti_key, "result") or {}
-        return customization.console.resource_url(result["custom_model_arn"]) if result.get("custom_model_arn") else ""
+    def _page(self, known: Mapping[str, Any]) -> str:
+        arn = known.get("custom_model_arn") or known.get("job_arn")
+        return resource_url(arn) if arn else ""
 
 
-class OutputDataLink(BaseOperatorLink):
-    """The job's metrics files in the AWS console, once they exist."""
+class OutputDataLink(_JobLink):
+    """The folder of the job's metrics files in the AWS console."""
 
     name = "Output in S3"
 
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty while there is no output."""
-        result: Mapping[str, Any] = _xcom(ti_key, "result") or {}
-        uri = result.get("artifacts_uri")
-        return customization.console.s3_url(uri, result["job_arn"]) if uri else ""
+    def _page(self, known: Mapping[str, Any]) -> str:
+        return s3_url(known["artifacts_uri"], known["job_arn"]) if known.get("artifacts_uri") else ""
 
 
-def _xcom(ti_key: TaskInstanceKey, key: str) -> Any:
-    return XCom.get_value(ti_key=ti_key, key=key)
+class TrainingDataLink(_JobLink):
+    """The training data in the AWS console."""
+
+    name = "Training data in S3"
+
+    def _page(self, known: Mapping[str, Any]) -> str:
+        uri = ((known.get("asked") or {}).get("training_data") or {}).get("s3Uri")
+        return s3_url(uri, known["job_arn"]) if uri else ""
+
+
+JOB_LINKS = (CustomizationJobLink(), CustomModelLink(), OutputDataLink(), TrainingDataLink())
+"""What leads to a job, alike on each task that has to do with it."""
+
+
+def _own(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
+    own = XCom.get_value(ti_key=ti_key, key=shown.JOB) or XCom.get_value(ti_key=ti_key, key="result")
+    return own if isinstance(own, Mapping) else {}
+
+
+def _of_run(ti_key: TaskInstanceKey, upstream: Iterable[str], model: str | None) -> Mapping[str, Any]:
+    """Return what tasks of the run tell of the job that has made the model, or, without a model, of their only job."""
+    jobs: dict[str, dict[str, Any]] = {}
+    for name in sorted(upstream):
+        told = XCom.get_all(key=shown.JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()
+        for value in told:
+            known = {member: one for member, one in value.items() if one}
+            jobs.setdefault(value["job_arn"], {}).update(known)
+    if model:
+        return next((job for job in jobs.values() if job.get("custom_model_arn") == model), {})
+    return next(iter(jobs.values())) if len(jobs) == 1 else {}

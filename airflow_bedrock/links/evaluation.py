@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_bedrock.customization.console import object_url
+from airflow_bedrock.customization.console import local_object, object_url
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EvaluationReportLink(BaseOperatorLink):
-    """The report, in the AWS console, which opens it for who may read the bucket."""
+    """The report, in the AWS console, which opens it for who may read the bucket; on Local Bedrock the file itself."""
 
     name = "Evaluation report"
 
@@ -23,4 +23,7 @@ class EvaluationReportLink(BaseOperatorLink):
         """Return the address; empty while there is no report, and for one that is not on S3."""
         uri = XCom.get_value(ti_key=ti_key, key="report_html_uri")
         region = XCom.get_value(ti_key=ti_key, key="region_name")
-        return object_url(uri, region) if uri and region else ""
+        hook: Any = getattr(operator, "hook", None)
+        if not uri or not region or hook is None:
+            return ""
+        return local_object(hook.conn.meta.endpoint_url, uri) or object_url(uri, region)

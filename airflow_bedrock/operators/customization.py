@@ -17,10 +17,11 @@ from airflow_bedrock.customization.identity import Asker, Identity, Superseded, 
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.links.customization import CustomizationJobLink, CustomModelLink, OutputDataLink
+from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.spending import SpendingOperator
+from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     import jinja2
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.spend.bill import Bill
     from airflow_bedrock.storage import Storage
 
 # The arguments that are members of the request.
@@ -173,7 +175,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         "validation_data_config": "json",
         "vpc_config": "json",
     }
-    operator_extra_links = (CustomizationJobLink(), CustomModelLink(), OutputDataLink())
+    operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
 
     def __init__(
@@ -624,7 +626,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         )
 
     def _finish(self, job: Seen, context: Context) -> str:
-        self._settle(context, self._service, job)
+        bill = settled(self._service, job, self._s3)
         if job.outcome is customization.job.Outcome.STOPPED and self._is_of_another(job, context):
             self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
             return self.execute(context)
@@ -634,21 +636,24 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             why = customization.failure.failure_message(job)
             raise BedrockError(f"{why} A retry of this task makes a new job by itself.")
         if job.outcome is not customization.job.Outcome.SUCCEEDED:
-            self._show(job, context)
+            self._show(job, context, bill=bill)
         result = jobs.waiting.result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
-        self._show(job, context, result)
+        self._show(job, context, result, bill)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(result)
         self._result = result
         return job.arn
 
-    def _show(self, job: Seen, context: Context, result: Mapping[str, Any] | None = None) -> None:
+    def _show(
+        self, job: Seen, context: Context, result: Mapping[str, Any] | None = None, bill: Bill | None = None
+    ) -> None:
         """Tell the views in Airflow's UI what is known of the job."""
         from airflow_bedrock import shown
 
-        shown.tell(context, shown.JOB, shown.job_shown(job, result, job_request.request_of(self.asked)))
+        request = job_request.request_of(self.asked)
+        shown.tell(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, result, request, bill))
 
     def _is_of_another(self, job: Seen, context: Context) -> bool:
         token = Token.read(job.token)

@@ -15,6 +15,7 @@ from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.customization.tags import MAX_USER_TAGS, automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators.arguments import Rule, given, member, named, real, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.job_request import asker_of
@@ -115,6 +116,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         "description",
         "tags",
     )
+    operator_extra_links = JOB_LINKS
 
     def __init__(
         self,

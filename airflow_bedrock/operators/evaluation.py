@@ -17,6 +17,7 @@ from airflow_bedrock import configuration
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.links.evaluation import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.job_request import asker_of
@@ -177,7 +178,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"
-    operator_extra_links = (EvaluationReportLink(),)
+    operator_extra_links = (EvaluationReportLink(), *JOB_LINKS)
     template_fields: Sequence[str] = (
         *SpendingOperator.template_fields,
         "test_data_uri",

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_bedrock import configuration, jobs
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators import job_request, pricing
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.operators import pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.base import AwsOperator, Hook
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.customization.identity import Asker
-    from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost, Limits
@@ -127,14 +126,6 @@ class SpendingOperator(AwsOperator[Hook]):
     def execute_again(self, context: Context, event: Any = None) -> Any:
         """Ask again, after a wait for the budget."""
         return self.execute(context)
-
-    def _settle(self, context: Context, service: jobs.service.Service, seen: Seen) -> None:
-        """Settle what a thing has cost, once it has ended. Nothing here fails a task whose thing is paid for."""
-        try:
-            if is_limited() and (budget := self._budget(job_request.asker_of(context), service)) is not None:
-                budget.settle(service, seen)
-        except BedrockError as error:
-            self.log.warning("What %s has cost was not settled: %s", seen.arn, error)
 
 
 def is_limited() -> bool:

@@ -24,7 +24,7 @@ def merged(about: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     The operator knows what was asked for, the sensor behind it what came out.
     """
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"asked": {}}
     for value in reversed(list(about)):
         known |= {name: member for name, member in value.items() if member not in (None, [], {})}
     return known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 
@@ -59,6 +59,7 @@ class _Job(_JobArn, total=False):
     failure_message: str | None
     asked: _Asked
     bill: _Bill | None
+    local_page: Annotated[str, msgspec.Meta(pattern="^https?://")]
 
 
 class _Score(TypedDict, total=False):

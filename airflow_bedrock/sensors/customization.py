@@ -14,12 +14,15 @@ from airflow_bedrock.compat import AirflowException, AirflowFailException, Airfl
 from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.spend.bill import Bill
 
 
 class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOperator):
@@ -65,6 +68,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
     template_fields: Sequence[str] = (*AwsOperator.template_fields, "job_identifier")
+    operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
 
     def __init__(
@@ -228,17 +232,21 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
     def _result(self, job: Seen, context: Context) -> dict[str, Any]:
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+        s3 = S3Hook(**self._hook_parameters)
+        bill = settled(self._service, job, s3)
         if job.outcome is not Outcome.SUCCEEDED:
-            self._show(job, context)
-        result = jobs.waiting.result_of(job, S3Hook(**self._hook_parameters))
-        self._show(job, context, result)
+            self._show(job, context, bill=bill)
+        result = jobs.waiting.result_of(job, s3)
+        self._show(job, context, result, bill)
         return outputs(result)
 
-    def _show(self, job: Seen, context: Context, result: dict[str, Any] | None = None) -> None:
+    def _show(
+        self, job: Seen, context: Context, result: dict[str, Any] | None = None, bill: Bill | None = None
+    ) -> None:
         """Tell the views in Airflow's UI what is known of the job."""
         from airflow_bedrock import shown
 
-        shown.tell(context, shown.JOB, shown.job_shown(job, result))
+        shown.tell(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, result, bill=bill))
 
     @property
     def _identifier(self) -> str:

@@ -19,7 +19,7 @@ from airflow_bedrock.jobs.account import caller_arn
 from airflow_bedrock.jobs.resources import declared
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.prices import HOW_TO_GIVE_ONE
-from airflow_bedrock.spend.bill import bill_of, by_the_hour
+from airflow_bedrock.spend.bill import Bill, bill_of, by_the_hour
 from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.ledger import (
     Cost,
@@ -133,21 +133,11 @@ class Budget:
 
         :param known: US dollars and what they rest on, where the caller knows them.
         """
-        _, _, _, region, account, *_ = seen.arn.split(":")
-        key = key_of(region, account, service.resource.noun, seen.name)
-        try:
-            entry = self.books.read().entries.get(key)
-            if entry is None or entry.settled is not None:
-                return
-            if (bill := known or bill_of(entry, seen, service, self.s3)) is not None:
-                self.settle_at(key, *bill)
-        except (BedrockError, BotoCoreError, ClientError) as error:
-            log.warning("The bill of %s was not settled: %s. Run airflow-bedrock spend --settle.", seen.arn, error)
+        settle(self.books, service, seen, self.s3, known)
 
     def settle_at(self, key: str, usd: Decimal, basis: str) -> None:
         """Settle an entry at an amount that the caller knows."""
-        self._change(partial(settled, key=key, usd=usd, basis=basis))
-        log.info("Settled at %s USD, by %s: %s", dollars(usd), basis, key)
+        _settle_at(self.books, key, Bill(usd, basis))
 
     def settle_rest(self, name: str, usd: Decimal, basis: str) -> None:
         """Settle what this try has reserved or taken over: what it spent, and all that earlier tries may have spent."""
@@ -228,6 +218,35 @@ def account_of(hook: BedrockHook) -> str:
         return caller_arn(hook).split(":")[4]
     except (BotoCoreError, ClientError) as error:
         raise BedrockError(f"AWS STS did not tell the connection's account, which the budget needs: {error}") from error
+
+
+def settle(
+    books: Books, service: Service, seen: Seen, s3: S3Hook, known: tuple[Decimal, str] | None = None
+) -> Bill | None:
+    """Settle what a thing has cost, if it has ended and something was reserved for it; return it, if it is known.
+
+    :param known: US dollars and what they rest on, where the caller knows them.
+    """
+    _, _, _, region, account, *_ = seen.arn.split(":")
+    key = key_of(region, account, service.resource.noun, seen.name)
+    try:
+        entry = books.read().entries.get(key)
+        if entry is None:
+            return None
+        if entry.settled is not None:
+            return Bill(entry.settled, entry.basis)
+        bill = Bill(*known) if known else bill_of(entry, seen, service, s3)
+        if bill is not None:
+            _settle_at(books, key, bill)
+    except (BedrockError, BotoCoreError, ClientError) as error:
+        log.warning("The bill of %s was not settled: %s. Run airflow-bedrock spend --settle.", seen.arn, error)
+        return None
+    return bill
+
+
+def _settle_at(books: Books, key: str, bill: Bill) -> None:
+    books.change(partial(settled, key=key, usd=bill.usd, basis=bill.basis))
+    log.info("Settled at %s USD, by %s: %s", dollars(bill.usd), bill.basis, key)
 
 
 def settle_open(

@@ -77,6 +77,9 @@ def test_a_job_is_shown_with_what_the_tasks_of_its_run_know(answers: Answers) ->
     assert "epochCount" in page
     assert "1 h 0 min" in page
     assert "custom-model/2" in page
+    assert "1.5 USD, by 2 epochs" in page
+    assert 'href="http://127.0.0.1/_local/#2"' in page
+    assert "console.aws" not in page
 
 
 def test_the_jobs_of_a_dag_are_rows_and_two_are_side_by_side(answers: Answers) -> None:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
-from itertools import chain
+from itertools import chain, repeat
 
 from airflow_bedrock import __version__
 from airflow_bedrock.local.state.bedrock import Bedrock, World
@@ -43,6 +43,7 @@ _STYLE = """
 }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; }
 h2 { margin-top: 2rem; }
+tr:target { outline: 2px solid var(--training); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left; vertical-align: top; }
@@ -80,7 +81,7 @@ def page(world: World, journal: Journal) -> HttpResponse:
         running = any(job.active for _, job in jobs)
         drawn = [job for _, job in jobs if job.progress.training_losses or job.curves[0]][:CURVES]
         sections = [
-            _section("Jobs", _JOBS, (_job(*one) for one in jobs)),
+            _section("Jobs", _JOBS, (_job(*one) for one in jobs), ids=(job.arn for _, job in jobs)),
             f"<h2>Losses</h2>\n{''.join(map(_figure, drawn)) or '<p>None yet.</p>'}\n",
             _section("Models", _MODELS, chain.from_iterable(map(_models, everything))),
             _section("Deployments", _DEPLOYMENTS, chain.from_iterable(map(_deployments, everything))),
@@ -200,12 +201,15 @@ def _time(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
 
 
-def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> str:
-    """Return a heading and a table, whose first column names the row."""
+def _section(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "", ids: Iterable[str] = ()
+) -> str:
+    """Return a heading and a table, whose first column names the row.
+
+    :param ids: of the rows, by which links lead to them.
+    """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    body = "".join(
-        f'<tr><th scope="row">{escape(row[0])}</th>{"".join(map(_cell, columns[1:], row[1:]))}</tr>\n' for row in rows
-    )
+    body = "".join(_row(columns, *one) for one in zip(rows, chain(ids, repeat("")), strict=False))
     said = f"<p>{escape(note)}</p>\n" if note else ""
     if not body:
         return f"<h2>{escape(title)}</h2>\n<p>None yet.</p>\n"
@@ -213,6 +217,12 @@ def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], 
     # With the keyboard, too, one can scroll to what does not fit.
     wide = f'<div class="wide" role="region" aria-label="{escape(title)}" tabindex="0">\n{table}\n</div>'
     return f"<h2>{escape(title)}</h2>\n{said}{wide}\n"
+
+
+def _row(columns: Sequence[str], row: Sequence[str], id_: str) -> str:
+    anchor = f' id="{escape(id_)}"' if id_ else ""
+    cells = "".join(map(_cell, columns[1:], row[1:]))
+    return f'<tr{anchor}><th scope="row">{escape(row[0])}</th>{cells}</tr>\n'
 
 
 def _cell(column: str, text: str) -> str:

@@ -44,11 +44,12 @@ def dag_of(dag_id: str) -> DAG:
             number = int(dag_run.conf["number"])
             if number > 1:
                 losses = {
-                    "losses_by_step": [[1, 2.5], [2, 1.25]],
+                    "losses_by_step": [(1, 2.5), (2, 1.25)],  # as the tasks have them
                     "losses_by_epoch": [{"epoch": 1, "training_loss": 1.75, "validation_loss": 1.5}],
                 }
                 model = {"custom_model_arn": f"arn:{dag_id}:custom-model/{number}", "training_loss": 1.25}
-                ti.xcom_push(shown.JOB, {**job(dag_id, number), "asked": {}, **losses, **model})
+                bill = {"bill": {"usd": 1.5, "basis": "2 epochs"}, "local_page": f"http://127.0.0.1/_local/#{number}"}
+                shown.tell({"ti": ti}, shown.JOB, {**job(dag_id, number), "asked": {}, **losses, **model, **bill})
             scores = {role: {"value": value} for role, value in (("candidate", 0.75), ("baseline", 0.5))}
             ti.xcom_push(shown.EVALUATION, {"verdict": "better", "metric": "accuracy", "models": scores})
             promoted = {"name": f"{dag_id}-line", "model_arn": f"arn:{dag_id}:custom-model/{number}"}

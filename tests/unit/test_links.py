@@ -1,0 +1,106 @@
+"""Links on the tasks that have to do with a job: alike, whichever of them waited, and none to a console of no use."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.links import customization, evaluation
+from airflow_bedrock.operators import (
+    BedrockCustomModelDeploymentOperator,
+    BedrockModelCustomizationOperator,
+    BedrockModelEvaluationOperator,
+)
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
+from airflow_bedrock.shown import JOB, job_shown
+
+ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abc123"
+MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/def456"
+AWS, LOCAL = "https://bedrock.us-east-1.amazonaws.com", "http://127.0.0.1:5000"
+REQUEST = {
+    "trainingDataConfig": {"s3Uri": "s3://bucket/train.jsonl"},
+    "outputDataConfig": {"s3Uri": "s3://bucket/output"},
+}
+TI = SimpleNamespace(dag_id="dag", task_id="mine", run_id="run", map_index=-1)
+Told = dict[str, list[dict[str, Any]]]
+
+
+def asked(arn: str = ARN) -> dict[str, Any]:
+    """What the operator tells that does not wait: a job that it has seen in a list, which shows no folder."""
+    return job_shown(Job(arn=arn, name="job", status="InProgress"), AWS, request=REQUEST)
+
+
+def done(arn: str = ARN, model: str = MODEL) -> dict[str, Any]:
+    """What the sensor tells behind it, which knows no request."""
+    return job_shown(Job(arn=arn, name="job", status="Completed", model_arn=model), AWS)
+
+
+def links(monkeypatch: pytest.MonkeyPatch, told: Told, upstream: set[str], endpoint: str = AWS, **operator: Any) -> Any:
+    """Return the addresses by the links' names."""
+    xcom = SimpleNamespace(
+        get_value=lambda ti_key, key: next(iter(told.get(ti_key.task_id, ())), None) if key == JOB else None,
+        get_all=lambda key, dag_id, task_id, run_id: told.get(task_id),
+    )
+    monkeypatch.setattr(customization, "XCom", xcom)
+    hook = SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
+    before: set[str] = upstream
+    task: Any = SimpleNamespace(hook=hook, get_flat_relative_ids=lambda upstream: before, **operator)
+    key: Any = TI
+    return {link.name: link.get_link(task, ti_key=key) for link in customization.JOB_LINKS}
+
+
+def test_each_task_that_has_to_do_with_a_job_has_them() -> None:
+    for operator in (
+        BedrockModelCustomizationOperator,
+        BedrockModelCustomizationSensor,
+        BedrockCustomModelDeploymentOperator,
+        BedrockModelEvaluationOperator,
+    ):
+        assert all(link in operator.operator_extra_links for link in customization.JOB_LINKS)
+
+
+def test_none_is_empty_on_the_operator_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = links(monkeypatch, {"mine": [asked()]}, set())
+    assert "abc123" in found["Bedrock job"]
+    assert found["Custom model"] == found["Bedrock job"]
+    assert "output/model-customization-job-abc123/" in found["Output in S3"]
+    assert "train.jsonl" in found["Training data in S3"]
+
+
+@pytest.mark.parametrize("operator", [{"model_arn": MODEL}, {"candidate_model_id": "a deployment"}, {}])
+def test_what_comes_after_is_told_by_the_run(monkeypatch: pytest.MonkeyPatch, operator: dict[str, str]) -> None:
+    """The operator knows the data, the sensor the model; deploy, evaluate and the sensor's own lead to both."""
+    found = links(monkeypatch, {"train": [asked()], "wait": [done()]}, {"train", "wait", "prepare"}, **operator)
+    assert "abc123" in found["Bedrock job"]
+    assert "def456" in found["Custom model"]
+    assert "output" in found["Output in S3"]
+    assert "train.jsonl" in found["Training data in S3"]
+
+
+def test_of_several_jobs_the_one_that_made_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"wait": [done(f"{ARN}1", f"{MODEL}1"), done(f"{ARN}2", f"{MODEL}2")]}
+    assert "abc1232" in links(monkeypatch, told, {"wait"}, model_arn=f"{MODEL}2")["Bedrock job"]
+    assert not any(links(monkeypatch, told, {"wait"}, candidate_model_id="a deployment").values())
+    of_another = links(monkeypatch, told, {"wait"}, model_arn=MODEL)
+    assert of_another.pop("Custom model").endswith("def456")
+    assert not any(of_another.values())
+
+
+def test_local_bedrock_has_one_page_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = links(monkeypatch, {"mine": [asked()]}, set(), LOCAL)
+    assert set(found.values()) == {f"{LOCAL}/_local/#{ARN}"}
+    assert job_shown(Job(arn=ARN, name="job", status="InProgress"), LOCAL)["local_page"] == f"{LOCAL}/_local/#{ARN}"
+    assert not any(links(monkeypatch, {}, set(), LOCAL).values())
+
+
+@pytest.mark.parametrize(("endpoint", "page"), [(AWS, "https://console.aws"), (LOCAL, f"{LOCAL}/bucket/report.html")])
+def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -> None:
+    told = {"report_html_uri": "s3://bucket/report.html", "region_name": "us-east-1"}
+    monkeypatch.setattr(evaluation, "XCom", SimpleNamespace(get_value=lambda ti_key, key: told[key]))
+    hook = SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
+    task: Any = SimpleNamespace(hook=hook)
+    key: Any = TI
+    assert evaluation.EvaluationReportLink().get_link(task, ti_key=key).startswith(page)
