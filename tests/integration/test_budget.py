@@ -107,9 +107,14 @@ def test_a_job_is_reserved_before_it_is_made_and_settled_when_it_has_ended(
     assert (entry.arn, entry.settled, entry.dag_id, entry.model) == (arn, None, "dag", "amazon.nova-micro-v1:0")
     assert 0 < entry.reserved < 1
     local.clock.advance(1000)
-    assert operator(account, local, data, **more).execute(context()) == arn
+    after = context()
+    assert operator(account, local, data, **more).execute(after) == arn
     entry = only(ledger())
     assert (entry.settled, entry.basis) == (entry.reserved, "2 epochs of the estimate")
+    shown = after["ti"].pushed["bedrock_job"]
+    assert shown["bill"] == {"usd": float(entry.settled), "basis": entry.basis}
+    assert shown["local_page"].endswith(f"/_local/#{arn}")
+    assert all(isinstance(point, list) for point in shown["losses_by_step"])  # as plain JSON
 
 
 def test_over_the_budget_no_job_is_made_and_the_message_says_by_how_much(
