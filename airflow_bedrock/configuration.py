@@ -75,6 +75,11 @@ def ledger_uri() -> str:
     return configured or (f"{registry_uri().rstrip('/')}/spend" if registry_uri() else "")
 
 
+def ledger_kms_key_id() -> str | None:
+    """Return the KMS key of the budget's ledger: ``[bedrock] ledger_kms_key_id``; None, the default: the bucket's."""
+    return conf.get("bedrock", "ledger_kms_key_id", fallback="").strip() or None
+
+
 def over_budget() -> str:
     """Return what a task does that is over a budget, ``fail`` or ``wait``: ``[bedrock] over_budget``."""
     value: str = conf.get("bedrock", "over_budget", fallback="fail").strip()

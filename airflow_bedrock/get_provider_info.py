@@ -141,6 +141,14 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "s3://my-bucket/spend",
                         "default": "",
                     },
+                    "ledger_kms_key_id": {
+                        "description": "Id, ARN or alias of the KMS key that encrypts the budget's ledger. Default: as "
+                        "the bucket says.",
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": "alias/ledger",
+                        "default": "",
+                    },
                 },
             }
         },

@@ -85,7 +85,7 @@ class SpendingOperator(AwsOperator[Hook]):
         s3 = S3Hook(**self._hook_parameters)
         backfill = str(getattr(dag_run, "run_type", "")).rpartition(".")[2].lower() == "backfill"
         return Budget(
-            books=Books(configuration.ledger_uri(), lambda: s3.conn),
+            books=Books(configuration.ledger_uri(), lambda: s3.conn, configuration.ledger_kms_key_id()),
             limits=limits,
             asker=asker,
             kind=kind,

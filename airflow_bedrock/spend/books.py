@@ -25,15 +25,17 @@ class Books:
 
     :param uri: the prefix, e.g. ``s3://bucket/spend``.
     :param s3: gives the S3 client; called when first needed.
+    :param kms_key_id: the KMS key that encrypts it; None leaves it to the bucket.
     """
 
-    def __init__(self, uri: str, s3: Callable[[], S3Client]) -> None:
+    def __init__(self, uri: str, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
         if not uri:
             raise BedrockFatalError(
                 "A budget needs a ledger: set [bedrock] ledger_uri in Airflow's configuration to an S3 prefix, e.g. "
                 "s3://bucket/spend. Nothing was created and nothing was spent."
             )
-        self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "[bedrock] ledger_uri", uri, s3)
+        more = (uri, s3, kms_key_id)
+        self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "[bedrock] ledger_uri", *more)
 
     def read(self) -> Ledger:
         """Return the ledger as it is now; empty where there is none yet.

@@ -70,7 +70,8 @@ def _books(arguments: argparse.Namespace) -> Books:
 
     where = {"aws_conn_id": arguments.aws_conn_id, "region_name": arguments.region}
     s3 = S3Hook(**where)
-    books = Books(arguments.ledger or configuration.ledger_uri(), lambda: s3.conn)
+    uri = arguments.ledger or configuration.ledger_uri()
+    books = Books(uri, lambda: s3.conn, configuration.ledger_kms_key_id())
     if arguments.settle:
         hook = BedrockHook(**where)
         for said in settle_open(books, hook, account_of(hook), s3, datetime.now(UTC)):

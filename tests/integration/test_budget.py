@@ -190,6 +190,24 @@ def test_a_job_that_fails_before_it_trains_costs_nothing(
     assert settled == 0
 
 
+def test_the_ledger_is_encrypted_by_a_key_of_ones_own(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    budget: Callable[..., None],
+    ledger_uri: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As everything that is written to S3 can be."""
+    budget(1)
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_KMS_KEY_ID", "alias/ledger")
+    data = account.put("train.jsonl", records())
+    operator(account, local, data, job_name=name, wait_for_completion=False).execute(context())
+    bucket, _, key = ledger_uri.removeprefix("s3://").partition("/")
+    written = account.s3.head_object(Bucket=bucket, Key=f"{key}/ledger.json")
+    assert (written["ServerSideEncryption"], written["SSEKMSKeyId"]) == ("aws:kms", "alias/ledger")
+
+
 def later(account: Account, local: LocalBedrock, ledger: Callable[[], Ledger], by: timedelta) -> Ledger:
     """Look what became of what is reserved, as a task does after a while that is over the budget."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
