@@ -21,6 +21,7 @@ BUCKET = "{{ var.value.bedrock_bucket }}"
 FOLDER = "at_scale/{{ params.name }}"
 SELECTED = f"s3://{BUCKET}/{FOLDER}/selected/"
 JOB = f"{FOLDER}/select_records.py"
+SOURCE_BUCKETS = ["bucket"]  # that a form may name; checked in the task too, since an API call passes by the form
 
 with DAG(
     dag_id="prepare_at_scale",
@@ -48,7 +49,13 @@ with DAG(
             title="Fraction of the questions (Athena)",
             description_md="The same data gives the same sample, and a smaller one lies in a larger one.",
         ),
-        "source": Param("s3://bucket/tickets/", type="string", title="Source (Spark)", description_md="Parquet files."),
+        "source": Param(
+            "s3://bucket/tickets/",
+            type="string",
+            pattern="^s3://",
+            title="Source (Spark)",
+            description_md="Parquet files, in a bucket of `SOURCE_BUCKETS` in the DAG file.",
+        ),
         "prompt_field": Param("question", type="string", title="Field of the prompt (Spark)"),
         "completion_field": Param("answer", type="string", title="Field of the completion (Spark)"),
         "max_records": Param(18_000, type="integer", minimum=10, title="Most records that are written"),
@@ -75,7 +82,8 @@ memory and storage of its workers by the second: [Athena](https://aws.amazon.com
 disk.
 
 It needs the variables `bedrock_bucket` and, for Spark, `emr_application_id` and `emr_role_arn`, and the connection
-`aws_default`. docs/datasets.md has more.
+`aws_default`. Spark reads buckets of `SOURCE_BUCKETS` in this file; Athena's query reads what the connection may.
+docs/datasets.md has more.
 """,
 ) as dag:
     # Athena writes to an empty folder only, and what an earlier run selected must not be prepared again.
@@ -83,8 +91,18 @@ It needs the variables `bedrock_bucket` and, for Spark, `emr_application_id` and
 
     @task.branch
     def engine(params: dict[str, Any] | None = None) -> str:
-        """Return the first task of the engine that was asked for."""
-        return "select_with_athena" if (params or {})["engine"] == "athena" else "copy_job"
+        """Return the first task of the engine that was asked for, if this file allows Spark's source."""
+        from airflow_bedrock.exceptions import BedrockFatalError
+
+        given = params or {}
+        if given["engine"] == "athena":
+            return "select_with_athena"
+        if not given["source"].startswith(tuple(f"s3://{bucket}/" for bucket in SOURCE_BUCKETS)):
+            raise BedrockFatalError(
+                f"{given['source']} may not be read: allowed buckets are {', '.join(SOURCE_BUCKETS)}. Nothing was "
+                "selected. Choose another source, or edit SOURCE_BUCKETS in this DAG's file."
+            )
+        return "copy_job"
 
     athena = AthenaOperator(
         task_id="select_with_athena",

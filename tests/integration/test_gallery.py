@@ -289,3 +289,11 @@ def test_where_boto3_is_too_old_the_run_says_so(monkeypatch: pytest.MonkeyPatch)
     module = load("reinforce_with_a_grader")
     with pytest.raises(BedrockFatalError, match=r"upgrade boto3 to 1\.42\.2 .* Nothing was spent"):
         module.dag.get_task("allowed").python_callable(params={"grader": "support-router"})
+
+
+@pytest.mark.parametrize("source", ["s3://theirs/tickets/", "s3://bucket-of-theirs/tickets/", "s3a://bucket/tickets/"])
+def test_a_bucket_that_is_not_on_the_list_is_not_prepared(source: str) -> None:
+    """In the task, whatever has asked for the run."""
+    module = load("prepare_at_scale")
+    refused(module, "engine", engine="spark", source=source)
+    assert module.dag.get_task("engine").python_callable({"engine": "spark", "source": "s3://bucket/a/"}) == "copy_job"
