@@ -56,6 +56,7 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_bedrock.links.evaluation.EvaluationReportLink",
         ],
         "triggers": _modules("triggers", ("customization", "deployment")),
+        "notifications": ["airflow_bedrock.notifications.BedrockNotifier"],
         "config": {
             "bedrock": {
                 "description": "The identity of this Airflow towards Amazon Bedrock, and how its tasks wait for jobs.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow.sdk import DAG
 
-from airflow_bedrock import exceptions, hooks, local, operators, sensors, triggers
+from airflow_bedrock import exceptions, hooks, local, notifications, operators, sensors, triggers
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Run
@@ -39,20 +39,23 @@ def test_the_reference_has_every_public_name(checkout: Path, module: ModuleType)
     assert sorted(told) == sorted(module.__all__)
 
 
-def test_the_reference_has_the_exceptions(checkout: Path) -> None:
-    """Both kinds that a task raises."""
+def test_the_reference_has_the_exceptions_and_the_notifier(checkout: Path) -> None:
+    """Both kinds that a task raises, and what tells people of them."""
     reference = (checkout / "docs/reference.md").read_text()
-    for name in (exceptions.BedrockError.__name__, exceptions.BedrockFatalError.__name__):
-        assert f"::: {exceptions.__name__}.{name}\n" in reference
+    for one in (exceptions.BedrockError, exceptions.BedrockFatalError, notifications.BedrockNotifier):
+        assert f"::: {one.__module__}.{one.__name__}\n" in reference
 
 
-def test_the_dags_of_each_method_parse(checkout: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "dags"), [("methods.md", {"sweep": 1, "distil": 1, "reinforce": 1}), ("metrics.md", {"told": 1})]
+)
+def test_the_dags_of_a_page_parse(checkout: Path, page: str, dags: dict[str, int]) -> None:
     """As Airflow parses them: what the service would refuse fails there."""
     found = {}
-    for code in re.findall(r"^```python\n(.*?)^```", (checkout / "docs/methods.md").read_text(), re.M | re.S):
+    for code in re.findall(r"^```python\n(.*?)^```", (checkout / "docs" / page).read_text(), re.M | re.S):
         names: dict[str, object] = {}
-        exec(compile(code, "docs/methods.md", "exec"), names)  # noqa: S102 - this project's own page
+        exec(compile(code, page, "exec"), names)  # noqa: S102 - this project's own page
         dag = names["dag"]
         assert isinstance(dag, DAG)
         found[dag.dag_id] = len(dag.tasks)
-    assert found == {"sweep": 1, "distil": 1, "reinforce": 1}
+    assert found == dags

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "hooks": {*CORE, "registry", "converse", "jobs"},
     "jobs": {*CORE, "hooks.bedrock"},
     "links": CORE,
+    "notifications": {*FACTS, "customization", "shown"},
     "plugin": {*FACTS, "customization", "shown"},
     "registry": {*ENGINE, "hooks", "json_store"},
     "spend": {*ENGINE, "hooks", "json_store"},

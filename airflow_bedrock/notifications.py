@@ -1,0 +1,155 @@
+"""The messages about a task: what happened, why, the bill and where to look; any notifier carries it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from copy import copy
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow.sdk import BaseNotifier
+
+from airflow_bedrock.base_models import base_model
+from airflow_bedrock.customization.console import resource_url
+from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_NEAR = timedelta(days=180)
+_GATE = "BedrockPromotionGate"
+
+log = logging.getLogger(__name__)
+
+
+class Message(NamedTuple):
+    """What a notifier says: a line, and the whole text; neither has the text of a record."""
+
+    subject: str
+    text: str
+
+
+class BedrockNotifier(BaseNotifier):
+    """Tell people what became of a task of this package, by any of Airflow's notifiers.
+
+    It is a callback of a task (``on_success_callback``, ``on_failure_callback``, ``on_retry_callback``) or of all tasks
+    in ``default_args``, and one of the ``notifiers`` of :class:`~airflow_bedrock.operators.BedrockPromotionGate`. Each
+    of its notifiers is called with ``bedrock_subject`` and ``bedrock_text`` in its context besides Airflow's own::
+
+        BedrockNotifier(SlackNotifier(text="{{ bedrock_text }}", channel="#models"))
+
+    A notifier that fails does not keep the others from being called.
+
+    :param notifiers: what carries the text, such as Airflow's notifiers for Slack, e-mail and Amazon SNS.
+    """
+
+    def __init__(self, *notifiers: BaseNotifier) -> None:
+        super().__init__()
+        self.notifiers = notifiers
+
+    def notify(self, context: Context) -> None:
+        """Call each notifier.
+
+        :raises Exception: the first that a notifier raised, after all were called.
+        """
+        said = message(context)
+        more: Any = {**context, "bedrock_subject": said.subject, "bedrock_text": said.text}
+        errors = []
+        for notifier in self.notifiers:
+            try:
+                copy(notifier)(dict(more))  # a copy, since a notifier renders its own attributes, once and for all
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+def message(context: Mapping[str, Any]) -> Message:
+    """Return what to say of a task, by what it has pushed and by how it has failed.
+
+    :param context: the one of a callback or of a notifier.
+    """
+    ti = context["ti"]
+    mapped = getattr(ti, "map_index", None)
+    where = f"{ti.dag_id}.{ti.task_id}" + (f"[{mapped}]" if mapped is not None and mapped >= 0 else "")
+    subject, lines = _said(context, where)
+    log_url = getattr(ti, "log_url", None)
+    lines += [f"Task: {where} in run {ti.run_id}", *([f"Log: {log_url}"] if log_url else [])]
+    return Message(subject, "\n".join([subject, *lines]))
+
+
+def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
+    error = context.get("exception")
+    if error is not None:  # which says of a job what happened, its bill and what to do
+        return f"{where} failed", [str(error) or type(error).__name__]
+    ti = context["ti"]
+    for key, say in ((JOB, _ended), (EVALUATION, _evaluated), (PROMOTION, _promoted)):
+        if isinstance(known := _pushed(ti, key), Mapping):
+            subject, *lines = say(known)
+            return subject, lines
+    if getattr(context.get("task"), "task_type", None) == _GATE and _pushed(ti, "return_value") is None:
+        report = getattr(context["task"], "report_uri", None)
+        return f"{where} waits for a person's approval", [f"Report: {report}"]
+    return f"{where} has ended", []  # its worker may have been lost, and then nothing is known
+
+
+def _promoted(known: Mapping[str, Any]) -> Iterator[str]:
+    yield f"A promotion: {_name(known['model_arn'])} serves as {known['name']}"
+    if replaced := known.get("replaced"):
+        yield f"It replaced {_name(replaced)}, whose storage is billed until it is deleted."
+    if by := known.get("approved_by"):
+        yield f"Approved by {by}."
+    yield from _link("Model", known["model_arn"])
+    yield from _end_of_life(known["model_arn"])
+
+
+def _evaluated(known: Mapping[str, Any]) -> Iterator[str]:
+    yield f"An evaluation: candidate against baseline: {known['verdict']}"
+    yield str(known["reason"])
+    cost = known.get("cost")
+    yield "Bill: not known, since a price is missing." if cost is None else f"Bill: {float(cost):.2f} USD."
+    yield f"Report: {known['report_uri']}"
+
+
+def _ended(known: Mapping[str, Any]) -> Iterator[str]:
+    job, model = known["job_arn"], known.get("custom_model_arn")
+    yield f"Customization job {known.get('job_name') or _name(job)}: {known['status']}"
+    if why := known.get("failure_message"):
+        yield f"Why: {why}"
+    losses = [(name, known.get(f"{name}_loss")) for name in ("training", "validation")]
+    if told := ", ".join(f"{name} {loss:.4g}" for name, loss in losses if loss is not None):
+        yield f"Loss: {told}."
+    if (bill := known.get("bill")) and bill.get("usd") is not None:
+        yield f"Bill: {float(bill['usd']):.2f} USD."
+    page = known.get("local_page")  # of Local Bedrock, whose jobs no console knows
+    if model:
+        yield "The model's storage is billed until it is deleted."
+        yield from _link("Model", model, page)
+    yield from _link("Job", job, page)
+    yield from _end_of_life(model or known.get("base_model_arn") or "")
+
+
+def _end_of_life(identifier: str) -> Iterator[str]:
+    base = base_model(identifier)
+    if base is not None and base.ends is not None and base.ends - datetime.now(UTC).date() <= _NEAR:
+        yield f"The end of life of its base model {base.name} is {base.ends}; from then on neither can be used."
+
+
+def _link(what: str, arn: str, page: str | None = None) -> Iterator[str]:
+    yield f"{what}: {arn} {page or resource_url(arn)}".rstrip()
+
+
+def _name(arn: str) -> str:
+    return arn.rpartition("/")[2]
+
+
+def _pushed(ti: Any, key: str) -> Any:
+    """Return what the task has pushed; nothing where that cannot be read, as after the loss of its worker."""
+    try:
+        return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=-1 if ti.map_index is None else ti.map_index)
+    except Exception as error:
+        log.warning(
+            "The notification of %s.%s does not say all: its XComs cannot be read: %s", ti.dag_id, ti.task_id, error
+        )
+        return None

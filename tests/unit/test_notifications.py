@@ -1,0 +1,152 @@
+"""What people are told of a task: by what it has pushed, by how it failed, through any of Airflow's notifiers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from airflow.sdk import BaseNotifier
+
+from airflow_bedrock import notifications
+from airflow_bedrock.base_models import base_model
+from airflow_bedrock.customization.failure import failure_message
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.notifications import BedrockNotifier, message
+from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, job_shown
+
+AWS = "https://bedrock.us-east-1.amazonaws.com"
+JOB_ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/mnopqrstuvwx"
+COMPLETED = Job(arn=JOB_ARN, name="router-1", status="Completed", model_arn=MODEL, training_loss=0.51234)
+
+
+class Telling(BaseNotifier):
+    """A notifier as any channel has one."""
+
+    template_fields = ("text",)
+
+    def __init__(self, text: str, told: list[str]) -> None:
+        super().__init__()
+        self.text = text
+        self.told = told
+
+    def notify(self, context: Any) -> None:
+        self.told.append(self.text)
+
+
+class Broken(BaseNotifier):
+    def notify(self, context: Any) -> None:
+        raise ConnectionError("the channel is down")
+
+
+def context(pushed: dict[str, Any] | None = None, *, map_index: int = -1, **more: Any) -> dict[str, Any]:
+    def xcom_pull(*, task_ids: str, key: str, map_indexes: int) -> Any:
+        assert (task_ids, map_indexes) == ("customize", map_index)
+        return (pushed or {}).get(key)
+
+    ti = SimpleNamespace(
+        dag_id="retrain",
+        task_id="customize",
+        run_id="run-1",
+        map_index=map_index,
+        xcom_pull=xcom_pull,
+        log_url="http://af/log",
+    )
+    return {"ti": ti, "dag": None, **more}
+
+
+def test_a_job_that_has_ended() -> None:
+    """What, the loss, the bill, and where to look."""
+    shown = job_shown(COMPLETED, AWS, bill=(Decimal("2.034"), "3 epochs"))
+    said = message(context({JOB: shown}))
+    assert said.subject == "Customization job router-1: Completed"
+    for part in (
+        "Loss: training 0.5123.",
+        "Bill: 2.03 USD.",
+        MODEL,
+        JOB_ARN,
+        "retrain.customize in run run-1",
+        "http://af/log",
+    ):
+        assert part in said.text
+    assert "https://us-east-1.console.aws.amazon.com/bedrock/" in said.text
+    assert "end of life" not in said.text
+    local = message(context({JOB: job_shown(COMPLETED, "http://127.0.0.1:4566")})).text
+    assert "http://127.0.0.1:4566" in local
+    assert "console" not in local
+
+
+def test_a_task_that_failed_says_its_error() -> None:
+    """Which has the service's reason, the bill and what to do; whatever was pushed before."""
+    failed = msgspec.structs.replace(COMPLETED, status="Failed", failure_message="too few records", model_arn=None)
+    error = BedrockFatalError(failure_message(failed))
+    said = message(context({JOB: job_shown(failed, AWS)}, exception=error, map_index=2))
+    assert said.subject == "retrain.customize[2] failed"
+    assert "too few records" in said.text
+    assert "runs up no further cost" in said.text
+    assert JOB_ARN in said.text
+
+
+def test_an_evaluation() -> None:
+    shown = {"verdict": "better", "reason": "It wins 9 of 10.", "cost": None, "report_uri": "s3://b/report.json"}
+    said = message(context({EVALUATION: shown}))
+    assert said.subject.endswith("better")
+    assert "It wins 9 of 10.\nBill: not known" in said.text
+    assert "Bill: 0.12 USD." in message(context({EVALUATION: shown | {"cost": 0.123}})).text
+
+
+def test_a_promotion_near_the_end_of_its_base_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what serves, people are told in time."""
+    shown = {"name": "router", "model_arn": MODEL, "replaced": f"{MODEL}-old", "approved_by": "Ada"}
+    said = message(context({PROMOTION: shown}))
+    assert said.subject == "A promotion: mnopqrstuvwx serves as router"
+    assert "It replaced mnopqrstuvwx-old" in said.text
+    assert "Approved by Ada." in said.text
+    assert "end of life" not in said.text
+    known = base_model(MODEL)
+    assert known is not None
+    ends = datetime.now(UTC).date() + timedelta(days=90)
+    monkeypatch.setattr(notifications, "base_model", lambda identifier: msgspec.structs.replace(known, ends=ends))
+    assert f"end of life of its base model Nova Micro is {ends}" in message(context({PROMOTION: shown})).text
+
+
+def test_a_gate_that_waits() -> None:
+    """Until it has passed; then it has ended."""
+    gate = SimpleNamespace(task_type="BedrockPromotionGate", report_uri="s3://b/report.json")
+    said = message(context(task=gate))
+    assert said.subject == "retrain.customize waits for a person's approval"
+    assert "s3://b/report.json" in said.text
+    assert (
+        message(context({"return_value": {"approved_by": "Ada"}}, task=gate)).subject == "retrain.customize has ended"
+    )
+
+
+def test_where_nothing_can_be_read_nothing_is_claimed() -> None:
+    """After the loss of a worker Airflow calls from elsewhere, where there are no XComs and no address of the log."""
+
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("no XComs here")
+
+    ti = SimpleNamespace(dag_id="retrain", task_id="customize", run_id="run-1", map_index=None, xcom_pull=refuse)
+    assert message({"ti": ti}) == (
+        "retrain.customize has ended",
+        "retrain.customize has ended\nTask: retrain.customize in run run-1",
+    )
+
+
+def test_each_notifier_is_called_with_the_text_each_time() -> None:
+    """A notifier renders itself once and for all; a second task is told its own. One that fails keeps none from it."""
+    told: list[str] = []
+    telling = Telling("{{ bedrock_subject }}: {{ ti.run_id }}", told)
+    notifier = BedrockNotifier(Broken(), telling)
+    for name in ("router-1", "router-2"):
+        shown = job_shown(msgspec.structs.replace(COMPLETED, name=name), AWS)
+        with suppress(ConnectionError):  # Airflow 3.0 logs it instead
+            notifier(context({JOB: shown}))
+    assert told == [f"Customization job {name}: Completed: run-1" for name in ("router-1", "router-2")]
