@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_bedrock import __version__, configuration, jobs
+from airflow_bedrock.base_models import model_id as base_model_of
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
 from airflow_bedrock.customization.identity import identify
 from airflow_bedrock.customization.job import Outcome, Seen
@@ -23,14 +25,16 @@ from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
-from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, rate_of, told
 from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.spending import SpendingOperator
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
+from airflow_bedrock.spend.settling import settled
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
 if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
 
     from airflow_bedrock.evaluation.answers import Answer
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.jobs.stopping import KillSwitch
     from airflow_bedrock.jobs.submission import Submission
+    from airflow_bedrock.spend.budget import Budget
+    from airflow_bedrock.spend.ledger import Cost
 
 _CREATE = "CreateModelInvocationJob"
 MIN_RECORDS = 100
@@ -97,6 +103,7 @@ class _Work:
     inference: Inference
     bill: Bill
     lines: Lines
+    s3: S3Hook
     storage: Storage
     folder: Path
     content: str
@@ -122,7 +129,7 @@ class _SoFar:
     cost: float = 0.0
 
 
-class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
+class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
     """Let a model answer held-out records by batch inference; the answers are kept where the evaluation finds them.
 
     Run it for each model, with the ``test_data_uri``, ``answers_uri`` and parameters that
@@ -166,7 +173,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
+        *SpendingOperator.template_fields,
         "test_data_uri",
         "model_id",
         "role_arn",
@@ -246,6 +253,11 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             ended = jobs.waiting.job_of_event(self._service, event, configuration.no_response_timeout())
             return self._go_on(context, _SoFar(**so_far), ended)
 
+    def execute_again(self, context: Context, event: Any = None, **so_far: Any) -> dict[str, Any]:
+        """Ask again for the next job, after a wait for the budget."""
+        with self._stopping(context):
+            return self._go_on(context, _SoFar(**so_far))
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take up a deferred task; stop the job if it was deferred for too long."""
         try:
@@ -313,6 +325,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
                             self.log.info("%d records are too few for a job: the evaluation asks them", missing)
                         continue
                     ended = self._ended(context, work, so_far)
+                settled(self._service, ended, work.s3)
                 so_far.job_arns.append(ended.arn)
                 self._keep(work, ended, so_far)
                 ended = None
@@ -333,8 +346,15 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
     def _ended(self, context: Context, work: _Work, so_far: _SoFar) -> Seen:
         """Return the job of a chunk when it has ended; in the triggerer's hands it is waited for there."""
         kill = self._kill or jobs.stopping.KillSwitch()
-        self._job_arn, self._submission = None, self._submission_of(context, work, so_far, kill)
-        found = self._submission.find_or_create()
+        budget = self._budget(
+            asker_of(context),
+            self._service,
+            cost=partial(self._cost, work, so_far.chunk),
+            account=self.role_arn.split(":")[4],
+        )
+        self._job_arn, self._submission = None, self._submission_of(context, work, so_far, kill, budget)
+        with self._within(budget, asdict(so_far)):
+            found = self._submission.find_or_create()
         self._job_arn = found.arn
         if self.stop_on_kill:
             kill.aim(found.arn, partial(self._stop, context))
@@ -370,7 +390,22 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             timeout=self.execution_timeout,
         )
 
-    def _submission_of(self, context: Context, work: _Work, so_far: _SoFar, kill: KillSwitch) -> Submission:
+    def _cost(self, work: _Work, chunk: int) -> Cost:
+        """Return what the job of a chunk may cost: each question that has no answer, with its longest one."""
+        from airflow_bedrock.spend.ledger import Cost
+
+        itself = work.inference.itself
+        rate = rate_of(itself, self.hook.conn_region_name, batch=True)
+        if rate is None:
+            return Cost(usd=None, unknown=f"No price is known for batch inference of {itself}.")
+        questions = work.unanswered(work.questions(chunk, self.records_per_job))
+        usd = sum(work.bill.most(self.model_id, question.request) for question in questions)
+        rates = {name: Decimal(str(price)) for name, price in rate._asdict().items()}
+        return Cost(usd=Decimal(str(usd)), model=base_model_of(itself), rates=rates)
+
+    def _submission_of(
+        self, context: Context, work: _Work, so_far: _SoFar, kill: KillSwitch, budget: Budget | None
+    ) -> Submission:
         asker, chunk = asker_of(context), so_far.chunk
         # Each chunk is asked for by itself: none is taken for the earlier try of another.
         of_chunk = msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")
@@ -401,6 +436,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
             check_cost=lambda: self._check_cost(work, so_far),
             before_paying=write,
             witness=jobs.second_witness.witness_of(context, of_chunk, self._service, self.role_arn, str(chunk)),
+            budget=budget or jobs.submission.NO_BUDGET,
         )
 
     @property
@@ -527,7 +563,7 @@ class BedrockBatchAnswersOperator(AwsOperator["BedrockHook"]):
                 for line in lines():
                     content.update(line)
                 digest, limit = content.hexdigest(), arguments["max_cost"]
-                yield _Work(evaluation, inference, bill, lines, storage, folder, digest, limit)
+                yield _Work(evaluation, inference, bill, lines, s3, storage, folder, digest, limit)
 
     @property
     def _service(self) -> jobs.service.Service:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -97,8 +97,11 @@ class SpendingOperator(AwsOperator[Hook]):
         )
 
     @contextmanager
-    def _within(self, budget: Budget | None) -> Iterator[None]:
-        """Do what may reserve; where the budget is used up, fail or wait, as told."""
+    def _within(self, budget: Budget | None, so_far: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """Do what may reserve; where the budget is used up, fail or wait, as told.
+
+        :param so_far: what ``execute_again`` is to know after a wait.
+        """
         if budget is None:
             yield
             return
@@ -114,13 +117,13 @@ class SpendingOperator(AwsOperator[Hook]):
                     f"{error} Raise the budget, train on less, or set over_budget='wait', and clear this task."
                 ) from error
             self.log.warning("%s Waiting in the triggerer until %s.", error, f"{budget.retry_at:%Y-%m-%d %H:%M} UTC")
-            self._defer_until(budget)
+            self._defer_until(budget, dict(so_far or {}))
 
-    def _defer_until(self, budget: Budget) -> NoReturn:
+    def _defer_until(self, budget: Budget, so_far: dict[str, Any]) -> NoReturn:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
         assert budget.retry_at is not None  # noqa: S101  # it was asked before
-        self.defer(trigger=DateTimeTrigger(moment=budget.retry_at), method_name="execute_again")
+        self.defer(trigger=DateTimeTrigger(moment=budget.retry_at), method_name="execute_again", kwargs=so_far)
         raise AssertionError("defer() raises")
 
     def execute_again(self, context: Context, event: Any = None) -> Any:

@@ -80,6 +80,8 @@ def _customization(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bi
 
 def _batch(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
     """By the counts in ``manifest.json.out``, which a job writes that has completed."""
+    if not entry.rates:  # expected_cost was given
+        return Bill(entry.reserved, "the estimate")
     request: dict[str, Any] = service.hook.conn.get_model_invocation_job(jobIdentifier=seen.arn)  # type: ignore[assignment]  # its members are looked up
     folder = request["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
     try:

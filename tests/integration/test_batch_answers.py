@@ -22,6 +22,8 @@ from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockBatchAnswersOperator, batch_answers
 from airflow_bedrock.shapes import missing_in_botocore
+from airflow_bedrock.spend.books import Books
+from airflow_bedrock.spend.budget import BudgetError
 from tests.state_store import Store
 
 pytestmark = [
@@ -239,6 +241,30 @@ def test_what_has_no_price_is_not_free(airflow: Airflow, tmp_path: Any, monkeypa
         airflow.task(max_cost=100).execute(airflow.context())
     assert airflow.jobs() == {}
     assert airflow.task().execute(airflow.context())["cost"] is None
+
+
+def test_each_job_is_held_against_the_budget(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reservation is settled by its tokens; over the budget a task waits, and goes on from there."""
+    ledger_uri = f"s3://{airflow.local.bucket}/{airflow.name}/spend"
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_URI", ledger_uri)
+    monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "0.0000001")
+    with pytest.raises(BudgetError, match=r"batch inference job .* more than is left"):
+        airflow.task().execute(airflow.context())
+    assert airflow.jobs() == {}
+    airflow.put(200)
+    monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "0.00053")  # for one job and less than another
+    task = airflow.task(records_per_job=100, over_budget="wait")
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(airflow.context())
+    ledger = Books(ledger_uri, lambda: airflow.s3).read
+    [first] = ledger().entries.values()
+    assert (first.arn, first.basis) == (*airflow.jobs(), "the tokens in its manifest")
+    assert first.settled is not None
+    assert 0 < first.settled < first.reserved
+    monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "1")
+    result = task.execute_again(airflow.context(), **(deferred.value.kwargs or {}))
+    assert sorted(result["job_arns"]) == sorted(airflow.jobs())
+    assert result["cost"] == pytest.approx(sum(float(one.settled or 0) for one in ledger().entries.values()))
 
 
 def test_only_what_is_missing_is_asked_and_what_fails_is_named(airflow: Airflow) -> None:
