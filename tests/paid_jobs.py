@@ -9,7 +9,8 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
@@ -100,6 +101,7 @@ class PaidJobs:
     caller: Any = None
     strikes: dict[int, Callable[[str, Callable[[], Any]], Any]] = field(default_factory=dict)
     calls: int = 0
+    meta: ClassVar[Any] = SimpleNamespace(endpoint_url="https://bedrock.us-east-1.amazonaws.com")
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         work = getattr(type(self), f"_{operation}", None)
