@@ -166,7 +166,8 @@ def test_an_automatic_retry_adopts_whatever_came_out_differently(
         airflow.put("train.jsonl", "blue")
     assert airflow.ask(RETRY, reuse=reuse, **more) == arn
     assert list(airflow.statuses()) == [arn]
-    assert sum("differs" in message for message in caplog.messages) == 1
+    [said] = [message for message in caplog.messages if "differs" in message]
+    assert "clear this task (once more, if you have)" in said
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -259,6 +260,15 @@ def test_an_automatic_retry_adopts_whatever_reuse_says_now(airflow: Airflow, fir
     """The DAG was edited between two tries: its names are others, its ask is the same."""
     arn = airflow.ask(reuse=first)
     assert airflow.ask(RETRY, reuse=then) == arn
+
+
+@pytest.mark.parametrize("first", ["run", "never"])
+def test_dag_takes_what_another_reuse_has_paid_for(airflow: Airflow, first: str) -> None:
+    """It decides which jobs count, not which can be seen; the other way round a run makes its own."""
+    arn = airflow.ask(reuse=first)
+    airflow.local.clock.advance(600)
+    assert airflow.ask({"run": "run-2"}, reuse="dag") == arn
+    assert airflow.ask({"run": "run-3"}, reuse=first) != arn
 
 
 def test_a_lost_job_that_is_listed_late_is_waited_for(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,18 @@ def test_a_kill_before_the_job_is_known_keeps_the_money(airflow: Airflow, monkey
     assert airflow.jobs() == {}
 
 
+def test_a_key_of_ones_own_encrypts_questions_and_answers(airflow: Airflow) -> None:
+    """What the task writes, and what it asks the job to write."""
+    airflow.while_waiting = partial(pytest.fail, "the worker is lost")
+    with pytest.raises(pytest.fail.Exception):
+        airflow.task(kms_key_id="alias/mine").execute(airflow.context())
+    [arn] = airflow.jobs()
+    job = airflow.bedrock.get_model_invocation_job(jobIdentifier=arn)
+    assert job["outputDataConfig"]["s3OutputDataConfig"]["s3EncryptionKeyId"] == "alias/mine"
+    bucket, _, key = job["inputDataConfig"]["s3InputDataConfig"]["s3Uri"].removeprefix("s3://").partition("/")
+    assert airflow.s3.head_object(Bucket=bucket, Key=key)["SSEKMSKeyId"] == "alias/mine"
+
+
 def test_a_retry_that_has_moved_makes_no_other_job(airflow: Airflow) -> None:
     """Only what the first try wrote down tells of its job, since Airflow 3.3; it is of its own for each chunk."""
     airflow.while_waiting, state = partial(pytest.fail, "the worker is lost"), {"task_state_store": Store()}

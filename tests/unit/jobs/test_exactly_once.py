@@ -626,13 +626,17 @@ def test_a_timeout_when_the_wait_is_over_says_what_became_of_the_job() -> None:
 
 
 def test_a_retry_does_not_look_at_the_tags_of_its_siblings_jobs_for_nothing() -> None:
-    """Of 200 mapped tasks that are tried again, most find their job by its name; who adopted looks at few."""
+    """Of 200 mapped tasks that are tried again, most find their job by its name; who adopted looks at few.
+
+    So do the first tries, for one that is their own what: List shows it in the model's name.
+    """
     machine = ExactlyOnce()
     calls: list[int] = []
     machine.instances = [Instance(index=number, number=number % 100) for number in range(200)]
     World.instances = tuple(machine.instances)
     for one in machine.instances:
         machine.attempt(one)
+        calls.append(machine.service.calls)
     assert len(machine.service.jobs) == 100
     for one in machine.instances:
         machine.attempt(one)
