@@ -36,6 +36,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_taken(port: int) -> bool:
+    """Whether somebody listens on a loopback port at this moment."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextlib.contextmanager
 def process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a process group of its own, its output in ``log``; leave nothing of the group behind."""
@@ -94,9 +100,9 @@ def wait_for(url: str, child: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextlib.contextmanager
-def local_bedrock(home: Path, *arguments: str) -> Iterator[tuple[str, dict[str, str]]]:
+def local_bedrock(home: Path, *arguments: str, port: int | None = None) -> Iterator[tuple[str, dict[str, str]]]:
     """Run Local Bedrock with its state below ``home``; yield its URL and the environment that it says to export."""
-    port = free_port()
+    port = port or free_port()
     log = home / "local-bedrock.log"
     program = os.environ.get("AIRFLOW_BEDROCK_LOCAL", f"{BIN / 'airflow-bedrock'} local")
     command = [*shlex.split(program), "--port", str(port), "--state", str(home / "state"), *arguments]

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
 
-from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, exit_code, local_bedrock
+from scripts.stack import BIN, PROJECT, SHORT_DEFERRALS, Airflow, exit_code, free_port, is_taken, local_bedrock
 
 PORT = 8080
+BEDROCK_PORT = 4599
 
 
 def main() -> int:
     """Start both, say where, wait for Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make ui", description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help="where Airflow's UI listens (default: %(default)s)")
+    parser.add_argument(
+        "--bedrock-port", type=int, default=BEDROCK_PORT, help="where Local Bedrock listens (default: %(default)s)"
+    )
+    parser.add_argument("--dags", type=Path, default=PROJECT / "dags", help="the folder of the DAGs")
+    parser.add_argument(
+        "--quota", action="append", default=[], metavar="NAME=NUMBER", help="change a quota, e.g. training_jobs=1"
+    )
     parser.add_argument("--job-seconds", default="30", help="how long a customization job takes (default: %(default)s)")
     parser.add_argument("--home", type=Path, default=PROJECT / ".ui", help="where everything is kept")
     arguments = parser.parse_args()
@@ -23,8 +33,15 @@ def main() -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    with local_bedrock(arguments.home, "--job-seconds", arguments.job_seconds) as (bedrock, environment):
-        airflow = Airflow(arguments.home / "airflow", environment | SHORT_DEFERRALS, port=arguments.port)
+    port, bedrock_port = (_free(wished) for wished in (arguments.port, arguments.bedrock_port))
+    quotas = [word for quota in arguments.quota for word in ("--quota", quota)]
+    more = ("--job-seconds", arguments.job_seconds, *quotas)
+    with local_bedrock(arguments.home, *more, port=bedrock_port) as (bedrock, environment):
+        airflow = Airflow(
+            arguments.home / "airflow", environment | SHORT_DEFERRALS, port=port, dags=arguments.dags.resolve()
+        )
+        exports = arguments.home / "exports.sh"
+        exports.write_text(_exports(airflow))
         print("Starting Airflow, half a minute …", flush=True)
         airflow.migrate()
         with airflow.standalone() as child:
@@ -33,11 +50,32 @@ def _show(arguments: argparse.Namespace) -> int:
   Airflow        {airflow.url}   (no sign-in is asked for: whoever reaches this loopback address is an admin)
   Local Bedrock  {bedrock}
   logs           {airflow.home}/standalone.log
+  second shell   . {exports}   (airflow, airflow-bedrock and the AWS CLI then lead to both)
 
 Open the DAG finetune_support_router, press Trigger, fill in the form. Ctrl-C ends everything.""",
                 flush=True,
             )
             return child.wait()
+
+
+def _free(wished: int) -> int:
+    """Return the port, or a free one where somebody listens there already."""
+    if not is_taken(wished):
+        return wished
+    other = free_port()
+    print(f"Port {wished} is taken: using {other} instead.", flush=True)
+    return other
+
+
+def _exports(airflow: Airflow) -> str:
+    """Return what a second shell needs: whatever is not in this one's environment."""
+    own = {name: value for name, value in airflow.environment.items() if os.environ.get(name) != value}
+    own["PATH"] = f"{BIN}:$PATH"
+    return "".join(f"export {name}={_quoted(name, value)}\n" for name, value in sorted(own.items()))
+
+
+def _quoted(name: str, value: str) -> str:
+    return f'"{value}"' if name == "PATH" else shlex.quote(value)
 
 
 if __name__ == "__main__":
