@@ -61,6 +61,9 @@ class Cluster:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__BEDROCK__POLL_INTERVAL": "1",
+            # Of one scenario; the others have none, and nothing is asked of a ledger.
+            "AIRFLOW__BEDROCK__DAG_BUDGETS": '{"a_year_under_a_budget": 8}',
+            "AIRFLOW__BEDROCK__LEDGER_URI": "s3://a-year-under-a-budget/spend",
             "AWS_EC2_METADATA_DISABLED": "true",
             "PYTHONPATH": str(PROJECT),
             **(more or {}),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from airflow_bedrock.local import Quotas
 from airflow_bedrock.local.faults import Drop
 from scripts.live.cluster import until
 from scripts.live.scenario import scenario
-from scripts.live.stage import Stage, check
+from scripts.live.stage import Run, Stage, check
 
 DIFFERS = "request or data differs"
 CREATE = "CreateModelCustomizationJob"
@@ -143,6 +144,25 @@ def backfilled_again(stage: Stage) -> None:
         run.until_success()
 
 
+@scenario(asked_for=8, quotas=Quotas(training_jobs=8))
+def a_year_under_a_budget(stage: Stage) -> str:
+    """Twelve months are backfilled under a budget for eight: four tasks fail, say why not, and are not retried."""
+    runs = stage.backfill(2025, months=12, max_active_runs=12)
+    until(lambda: _states(runs) == ["deferred"] * 8 + ["failed"] * 4, f"8 jobs, 4 failed: {runs[0]}", 900)
+    refused = [run for run in runs if run.states() == ["failed"]]
+    for run in refused:
+        run.until_says("customize", 1, "1.00 more than is left")
+        check(run.instances()[0]["try_number"] == 1, f"the task is not retried: {run}")
+    stage.end_jobs()
+    check(sorted(run.until_ended() for run in runs) == ["failed"] * 4 + ["success"] * 8, "8 runs succeed")
+    told = [run for run in runs if run.says("customize", 1, "12 runs without a model customization job yet")]
+    return f"{len(told)} tasks said before the first job what all twelve cost"
+
+
+def _states(runs: list[Run]) -> list[str]:
+    return sorted(str(state) for run in runs for state in run.states())
+
+
 @scenario(asked_for=0)
 def another_region(stage: Stage) -> None:
     """The bucket is in another region than the connection's: the task fails before it pays, and is not retried."""
@@ -194,6 +214,7 @@ SCENARIOS = (
     reordered_expand,
     reordered_expand_while_the_jobs_run,
     backfilled_again,
+    a_year_under_a_budget,
     another_region,
     another_account,
     answer_lost_and_job_hidden,

@@ -73,13 +73,13 @@ class Stage:
         run: str = self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
         return Run(self, dag_id, run)
 
-    def backfill(self, year: int, **more: Any) -> list[Run]:
-        """Backfill the months of a year's first quarter, and return the runs when all have been made."""
+    def backfill(self, year: int, months: int = 3, **more: Any) -> list[Run]:
+        """Backfill the first months of a year, and return the runs when all have been made."""
         until(self._no_backfill, "the scheduler has seen that the earlier backfill is complete")
         before = {run.run_id for run in self.runs()}
-        period = {"from_date": f"{year}-01-01T00:00:00Z", "to_date": f"{year}-03-01T00:00:00Z"}
+        period = {"from_date": f"{year}-01-01T00:00:00Z", "to_date": f"{year}-{months:02}-01T00:00:00Z"}
         self.api("POST", "/backfills", json={"dag_id": self.name, **period, **more})
-        until(lambda: len(self.runs()) == len(before) + 3, "the backfill has made its runs")
+        until(lambda: len(self.runs()) == len(before) + months, "the backfill has made its runs")
         return [run for run in self.runs() if run.run_id not in before]
 
     def _no_backfill(self) -> bool:
@@ -209,9 +209,13 @@ class Run:
         logs = self.stage.cluster.airflow.home / "logs" / f"dag_id={self.dag}" / f"run_id={self.run_id}"
         return logs.joinpath(f"task_id={task}", f"attempt={tries}.log").read_text(errors="replace")
 
+    def says(self, task: str, tries: int, words: str) -> bool:
+        """Whether the log of a try holds the words."""
+        return words in self._log(task, tries)
+
     def until_says(self, task: str, tries: int, words: str) -> None:
         """Wait until the log of a try holds the words."""
-        until(lambda: words in self._log(task, tries), f"the log of {task}, try {tries}, says «{words}»", 60)
+        until(lambda: self.says(task, tries, words), f"the log of {task}, try {tries}, says «{words}»", 60)
 
     def __str__(self) -> str:
         """Return what a message says of the run."""

@@ -60,6 +60,9 @@ MONTHLY = CronPartitionTimetable("0 0 1 * *", timezone="UTC", key_format="%Y-%m"
 with DAG("backfilled_again", schedule=MONTHLY, end_date=datetime(2026, 4, 1, tzinfo=UTC)):
     Customize(task_id="customize", **job_arguments("backfilled_again", deferrable=True))
 
+with DAG("a_year_under_a_budget", schedule=MONTHLY, end_date=datetime(2026, 1, 1, tzinfo=UTC)):
+    Customize(task_id="customize", **job_arguments("a_year_under_a_budget", deferrable=True, expected_cost=1))
+
 with DAG("another_region", schedule=None):
     Customize(task_id="customize", **job_arguments("another_region", deferrable=True))
 
