@@ -25,8 +25,9 @@ class _JobLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while there is nothing to lead to. Local Bedrock has one page for all of it."""
         model = getattr(operator, "model_arn", None)  # of those that use one
-        known = _own(ti_key) or _of_run(ti_key, operator.get_flat_relative_ids(upstream=True), model)
-        known = known or ({"custom_model_arn": model} if model else {})
+        known = _own(ti_key)
+        if not known.get("asked"):  # which the operator alone knows
+            known = _of_run(ti_key, operator.get_flat_relative_ids(upstream=True), model, known)
         page = self._page(known)
         hook: Any = getattr(operator, "hook", None)
         return (local_page(hook.conn.meta.endpoint_url, known.get("job_arn")) or page) if page and hook else page
@@ -82,14 +83,19 @@ def _own(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
     return own if isinstance(own, Mapping) else {}
 
 
-def _of_run(ti_key: TaskInstanceKey, upstream: Iterable[str], model: str | None) -> Mapping[str, Any]:
-    """Return what tasks of the run tell of the job that has made the model, or, without a model, of their only job."""
+def _of_run(
+    ti_key: TaskInstanceKey, upstream: Iterable[str], model: str | None, own: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return what tasks of the run tell of the same job, of the one that has made the model, or of their only one."""
     jobs: dict[str, dict[str, Any]] = {}
     for name in sorted(upstream):
         told = XCom.get_all(key=shown.JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()
         for value in told:
             known = {member: one for member, one in value.items() if one}
             jobs.setdefault(value["job_arn"], {}).update(known)
+    if own:
+        return {**jobs.get(own.get("job_arn", ""), {}), **{member: one for member, one in own.items() if one}}
     if model:
-        return next((job for job in jobs.values() if job.get("custom_model_arn") == model), {})
+        made = (job for job in jobs.values() if job.get("custom_model_arn") == model)
+        return next(made, {"custom_model_arn": model})
     return next(iter(jobs.values())) if len(jobs) == 1 else {}

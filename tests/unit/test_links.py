@@ -73,7 +73,8 @@ def test_none_is_empty_on_the_operator_that_does_not_wait(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("operator", [{"model_arn": MODEL}, {"candidate_model_id": "a deployment"}, {}])
 def test_what_comes_after_is_told_by_the_run(monkeypatch: pytest.MonkeyPatch, operator: dict[str, str]) -> None:
     """The operator knows the data, the sensor the model; deploy, evaluate and the sensor's own lead to both."""
-    found = links(monkeypatch, {"train": [asked()], "wait": [done()]}, {"train", "wait", "prepare"}, **operator)
+    told = {"train": [asked()], "wait": [done()]} if operator else {"train": [asked()], "mine": [done()]}
+    found = links(monkeypatch, told, {"train", "wait", "prepare"}, **operator)
     assert "abc123" in found["Bedrock job"]
     assert "def456" in found["Custom model"]
     assert "output" in found["Output in S3"]
