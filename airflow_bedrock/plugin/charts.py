@@ -57,7 +57,7 @@ def curve(title: str, lines: Mapping[str, Points], x_axis: str) -> Markup:
         first=_MARGIN + 10,
         base=base,
         foot=_HEIGHT - 8,
-        low=f"{low_y:.4g}",
+        low=f"{low_y:.2g}",
         high=f"{high_y:.4g}",
         x_low=f"{low_x:g}",
         x_high=f"{high_x:g}",
