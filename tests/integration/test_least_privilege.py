@@ -297,17 +297,20 @@ def test_each_allowed_action_has_its_call() -> None:
 
 
 def test_each_declared_operation_is_allowed() -> None:
-    """Of every kind of resource that is waited for, stopped or retired; provisioned throughput is made by others."""
+    """Of every kind of resource; those that few DAGs make by a policy of their own, to be attached too."""
     operations = {
         operation
         for kind in declared()
         for operation in (
-            *(kind.get_operation, kind.list_operation, kind.model_operation),
+            *(kind.create_operation, kind.get_operation, kind.list_operation, kind.model_operation),
             *(kind.stop_operation, kind.update_operation, kind.delete_operation),
         )
         if operation
     }
-    assert {f"bedrock:{operation}" for operation in operations} <= set(NEEDS)
+    assert {f"bedrock:{operation}" for operation in operations} <= {
+        *NEEDS,
+        *actions(policy("throughput-and-copies")),
+    }
 
 
 OPERATIONS = {  # that an older botocore does not know, or not all of
