@@ -347,6 +347,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             waiter=self._waiter(asker),
             max_cost=self.max_cost,
             prices=self.prices,
+            budget=lambda cost: self._budget(asker, self._service, cost=cost),
         )
         finish(dry_run, partial(context["ti"].xcom_push, "dry_run"))
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.waiters import Waiter
     from airflow_bedrock.datasets.checking import CheckReport
     from airflow_bedrock.datasets.estimate import Estimate
+    from airflow_bedrock.spend.budget import Budget
+    from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class DryRun:
     :param waiter: who would wait for the job.
     :param max_cost: the operator's, as it was rendered.
     :param prices: the task's own file of prices.
+    :param budget: returns the budget for a job that may cost so much; None where none is set.
     """
 
     asked: job_request.Asked
@@ -73,6 +76,7 @@ class DryRun:
     waiter: Waiter
     max_cost: object
     prices: str | None
+    budget: Callable[[Callable[[], Cost]], Budget | None]
     estimate: Estimate | None = field(default=None, init=False)
     _creates: bool | None = field(default=None, init=False)
     """Whether a job would be created; None where that is not known."""
@@ -94,6 +98,7 @@ class DryRun:
                 ("quota", self._quota),
                 ("reward function", self._reward),
                 ("price", self._price),
+                ("budget", self._budget),
             ):
                 self._check(name, lambda check=check: check(request))  # type: ignore[misc]  # mypy cannot infer it
         return self._lines
@@ -245,6 +250,27 @@ class DryRun:
                 yield "ok", f"{item.what}: {dollars(item.cost)} USD at {item.price}"
             elif item is made.storage:
                 yield "unknown", item.unknown
+
+    def _budget(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+        budget = self.budget(lambda: pricing.cost_of(self._estimated, request["baseModelIdentifier"]))
+        if budget is None or (left := budget.left()) is None:
+            return
+        from airflow_bedrock.spend.ledger import dollars
+
+        said, cost = f"{dollars(left)} USD are left this month", budget.cost()
+        if self._creates is False:
+            yield "ok", f"{said}; the job would cost nothing"
+        elif cost.usd is None:
+            yield "problem", f"{said}, but what the job may cost is not known: give expected_cost. {cost.unknown}"
+        elif cost.usd > left:
+            yield "problem", f"{said}; the job may cost {dollars(cost.usd)}, {dollars(cost.usd - left)} more"
+        else:
+            yield "ok", f"{said}; the job may cost {dollars(cost.usd)}"
+
+    def _estimated(self) -> Estimate:
+        if self.estimate is None:
+            raise BedrockFatalError("The data was not read, or has no price.")
+        return self.estimate
 
     @property
     def _conn(self) -> Any:

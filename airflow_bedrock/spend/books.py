@@ -31,8 +31,9 @@ class Books:
     def __init__(self, uri: str, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
         if not uri:
             raise BedrockFatalError(
-                "A budget needs a ledger: set [bedrock] ledger_uri in Airflow's configuration to an S3 prefix, e.g. "
-                "s3://bucket/spend. Nothing was created and nothing was spent."
+                "A budget needs a ledger, and neither [bedrock] ledger_uri nor [bedrock] registry_uri is set. Set "
+                "ledger_uri in Airflow's configuration (AIRFLOW__BEDROCK__LEDGER_URI) to an S3 prefix that the tasks' "
+                "role may read and write, e.g. s3://my-bucket/spend. Nothing was created and nothing was spent."
             )
         more = (uri, s3, kms_key_id)
         self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "[bedrock] ledger_uri", *more)

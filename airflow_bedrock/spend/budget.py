@@ -29,7 +29,9 @@ from airflow_bedrock.spend.ledger import (
     OverBudgetError,
     abandoned,
     dollars,
+    left,
     made,
+    month_of,
     next_month,
     reach,
     released,
@@ -119,6 +121,13 @@ class Budget:
             self.books.archive(ledger)
         except BedrockError as error:
             log.warning("Old months stay in the ledger: %s", error)
+
+    def left(self) -> Decimal | None:
+        """Return the US dollars that are left this month; nothing is reserved.
+
+        :raises BedrockError: the ledger could not be read.
+        """
+        return left(self.books.read(), month_of(self.now()), self.asker.dag_id, self.limits)
 
     def made(self, name: str, arn: str) -> None:
         """Note that the thing exists. Where that cannot be written, its reservation stands all the same."""

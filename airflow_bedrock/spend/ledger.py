@@ -167,12 +167,14 @@ def _check(ledger: Ledger, entry: Entry, limit: Decimal | None, dag_id: str | No
 
 def reach(ledger: Ledger, entry: Entry, limits: Limits) -> int | None:
     """Return for how many such things the budget reaches; None where it has no end."""
-    left = [
-        limit - committed(ledger, entry.month, dag_id)
-        for limit, dag_id in ((limits.all, None), (limits.dag, entry.dag_id))
-        if limit is not None
-    ]
-    return max(0, int(min(left) // entry.reserved)) if left and entry.reserved else None
+    usd = left(ledger, entry.month, entry.dag_id, limits)
+    return max(0, int(usd // entry.reserved)) if usd is not None and entry.reserved else None
+
+
+def left(ledger: Ledger, month: str, dag_id: str, limits: Limits) -> Decimal | None:
+    """Return the US dollars of a month that a DAG may still reserve; None for no limit."""
+    both = ((limits.all, None), (limits.dag, dag_id))
+    return min((limit - committed(ledger, month, of) for limit, of in both if limit is not None), default=None)
 
 
 def made(ledger: Ledger, entry: Entry, arn: str) -> Ledger:
