@@ -18,7 +18,7 @@ import pytest
 
 from airflow_bedrock import configuration
 from airflow_bedrock.cli import main
-from airflow_bedrock.compat import AirflowFailException, TaskDeferred
+from airflow_bedrock.compat import AirflowFailException, AirflowSkipException, TaskDeferred
 from airflow_bedrock.customization.identity import Asker, identify
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -422,7 +422,7 @@ def test_the_configuration_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("MONTHLY_BUDGET", "much", "monthly_budget must be a number of US dollars"),
         ("DAG_BUDGETS", "[1]", "must be a JSON object of DAG ids"),
-        ("LEDGER_URI", "", "A budget needs a ledger"),
+        ("LEDGER_URI", "", r"A budget needs a ledger.*Set ledger_uri .*AIRFLOW__BEDROCK__LEDGER_URI.* s3://my-bucket"),
         ("LEDGER_URI", "/tmp/ledger", "ledger_uri must be s3://bucket/prefix"),  # noqa: S108  # no file is made
     ],
 )
@@ -445,6 +445,33 @@ def test_a_budget_that_cannot_be_kept_makes_no_job(
     assert account.jobs(name) == []
 
 
+@pytest.mark.parametrize(
+    ("usd", "kind", "said"),
+    [
+        (3, AirflowSkipException, ("ok", "3.00 USD are left this month; the job may cost 2.00")),
+        (1, BedrockFatalError, ("problem", "1.00 USD are left this month; the job may cost 2.00, 1.00 more")),
+    ],
+)
+def test_a_dry_run_says_what_is_left_and_reserves_nothing(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    usd: int,
+    kind: type[Exception],
+    said: tuple[str, str],
+) -> None:
+    """And whether it reaches for the job."""
+    budget(usd)
+    data, now = account.put("train.jsonl", records()), context()
+    with pytest.raises(kind):
+        operator(account, local, data, job_name=name, dry_run=True, expected_cost=2).execute(now)
+    lines = now["ti"].pushed["dry_run"]["lines"]
+    assert [(one["verdict"], one["said"]) for one in lines if one["check"] == "budget"] == [said]
+    assert ledger() == Ledger()
+
+
 def test_a_ledger_that_cannot_be_read_makes_no_job(
     account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -456,8 +483,19 @@ def test_a_ledger_that_cannot_be_read_makes_no_job(
     assert account.jobs(name) == []
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluate without its plots, which take most of the time."""
+
+    def empty(*arguments: Any) -> None:
+        for file in ("report.md", "report.html"):
+            (arguments[-1] / file).touch()
+
+    monkeypatch.setattr(BedrockModelEvaluationOperator, "_report", empty)
+
+
 def test_an_evaluation_reserves_what_it_may_ask_and_settles_what_it_has_asked(
-    local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
+    local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger], no_report: None
 ) -> None:
     """Over the budget it asks nothing; asked again, what is kept costs nothing."""
     pytest.importorskip("altair")
@@ -475,7 +513,11 @@ def test_an_evaluation_reserves_what_it_may_ask_and_settles_what_it_has_asked(
 
 
 def test_a_killed_evaluation_counts_what_it_may_have_asked(
-    local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger], monkeypatch: pytest.MonkeyPatch
+    local: LocalBedrock,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    no_report: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its retry reserves nothing more, and asks the rest."""
     pytest.importorskip("altair")
