@@ -24,6 +24,15 @@ with DAG(
             description_md="The ARN of a model that has served. Empty: the latest one that was not rejected.",
         ),
     },
+    doc_md="""
+### One button: the model that served before serves again
+
+```
+ registry on S3 ──▶ the latest model that was not rejected ──▶ deployment ──▶ it serves; the other is promoted no more
+```
+
+**What it costs on AWS**: nothing. The model that served goes on being billed for its storage until it is deleted.
+""",
 ) as dag:
 
     @task(retries=3, retry_delay=pendulum.duration(seconds=30))
