@@ -146,7 +146,7 @@ def test_a_task_that_a_person_ends_stops_its_job(killing: Killing, state: str) -
     for task in TASKS:
         path = f"/dags/killing/dagRuns/{killing.run}/taskInstances/{task}"
         if TASKS[task] == "deferred":
-            assert "custom-models/item" in killing.airflow.api("GET", f"{path}/links")["extra_links"]["Bedrock job"]
+            assert "/_local/#arn:" in killing.airflow.api("GET", f"{path}/links")["extra_links"]["Bedrock job"]
         killing.airflow.api("PATCH", path, json={"new_state": state})
     killing.until(killing.stopped, "the jobs are stopped")
 
