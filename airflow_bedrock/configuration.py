@@ -69,6 +69,11 @@ def dag_budgets() -> dict[str, Decimal]:
     return {dag_id: usd for dag_id, usd in found.items() if usd is not None}
 
 
+def has_budget() -> bool:
+    """Whether any budget is set, for all DAGs or for one."""
+    return monthly_budget() is not None or bool(dag_budgets())
+
+
 def ledger_uri() -> str:
     """Return the S3 prefix of the budget's ledger: ``[bedrock] ledger_uri``, or else ``spend`` in the registry's."""
     configured: str = conf.get("bedrock", "ledger_uri", fallback="").strip()

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.cli import add_connection, add_format, results, sparkline
 from airflow_bedrock.compat import AirflowException
+from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.report_command import described
@@ -88,11 +89,11 @@ def _line(said: str) -> None:
 
 def _steps(hook: BedrockHook, job: Job) -> dict[str, Any]:
     """Return step, steps and loss of a job that trains on Local Bedrock; nothing of one on AWS, which does not tell."""
-    endpoint = str(hook.conn.meta.endpoint_url)
-    if job.outcome is not Outcome.RUNNING or ".amazonaws." in endpoint:
+    page = local_page(hook.conn.meta.endpoint_url)
+    if job.outcome is not Outcome.RUNNING or not page:
         return {}
     try:
-        jobs = httpx.get(f"{endpoint}/_local/jobs", timeout=10).raise_for_status().json()
+        jobs = httpx.get(f"{page}jobs", timeout=10).raise_for_status().json()
         found = next(one for one in jobs if one["name"] == job.name and one["trainingLoss"] is not None)
         return {"step": found["step"], "steps": found["steps"], "loss": found["trainingLoss"]}
     except (httpx.HTTPError, ValueError, StopIteration):

@@ -111,16 +111,21 @@ def flag(value: Any) -> bool:
     return known
 
 
-def choice(kind: type[Choice]) -> Callable[[Any], Choice]:
-    """Take a value of an enumeration, and return its member."""
+def one_of(*choices: str) -> Rule:
+    """Take one of these texts."""
 
-    def check(value: Any) -> Choice:
-        known = [member.value for member in kind]
-        if value not in known:
-            raise ValueError(f"must be one of {', '.join(known)}")
-        return kind(value)
+    def check(value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
 
     return check
+
+
+def choice(kind: type[Choice]) -> Callable[[Any], Choice]:
+    """Take a value of an enumeration, and return its member."""
+    check = one_of(*(member.value for member in kind))
+    return lambda value: kind(check(value))
 
 
 def given(rule: Rule) -> Rule:
@@ -180,6 +185,21 @@ def _number(value: Any) -> Any:
         except ValueError:
             return value  # the rule refuses it
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def tags_rule(operation: str, name: str) -> Rule:
+    """Take a mapping of tags, and return them as that member of that operation's request; None where there are none."""
+    what = (
+        "a mapping of keys to values, such as {'team': 'support'}: text of letters, digits, spaces and . _ : / = + @ -"
+    )
+    check = member("bedrock", operation, name, what)
+
+    def rule(value: Any) -> Any:
+        return check(
+            [{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None
+        )
+
+    return given(rule)
 
 
 def member(service: str, operation: str, name: str, what: str) -> Rule:

@@ -10,9 +10,9 @@ from airflow_bedrock import jobs
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.customization import CustomModelLink
-from airflow_bedrock.operators.arguments import Rule, given, member, named, text
+from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import asker_of
-from airflow_bedrock.operators.paid import WAITING, PaidJobOperator, reuse_rule, tags_rule
+from airflow_bedrock.operators.paid import REUSE, WAITING, PaidJobOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,7 +60,7 @@ class BedrockModelCopyOperator(PaidJobOperator):
         ),
         "source_aws_conn_id": given(text),
         "tags": tags_rule(_CREATE, "targetModelTags"),
-        "reuse": reuse_rule,
+        "reuse": REUSE,
     }
     template_fields: Sequence[str] = (
         *PaidJobOperator.template_fields,

@@ -16,7 +16,7 @@ from airflow_bedrock.customization.tags import MAX_USER_TAGS, automatic_tags, wi
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
-from airflow_bedrock.operators.arguments import Rule, given, member, named, real, whole
+from airflow_bedrock.operators.arguments import Rule, given, member, named, real, tags_rule, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
@@ -37,12 +37,7 @@ _NAME = member(
     "1 to 63 letters and digits, with single dashes or underscores between them",
 )
 _DESCRIPTION = member("bedrock", _CREATE, "description", "text of at most 2048 characters, in one line")
-_TAGS = member(
-    "bedrock",
-    _CREATE,
-    "tags",
-    "a mapping of keys to values, such as {'team': 'support'}: text of letters, digits, spaces and . _ : / = + @ -",
-)
+_TAGS = tags_rule(_CREATE, "tags")
 _DEPLOYMENT = member(
     "bedrock",
     "DeleteCustomModelDeployment",
@@ -55,7 +50,7 @@ def _tags(value: Any) -> Any:
     """Return the tags as the service takes them."""
     if isinstance(value, Mapping) and len(value) > MAX_USER_TAGS:
         raise ValueError(f"must be at most {MAX_USER_TAGS}, since the service takes 50")
-    return _TAGS([{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None)
+    return _TAGS(value)
 
 
 def _replacing(value: Any) -> bool:
@@ -73,7 +68,7 @@ _CREATION_RULES: Mapping[str, Rule] = {
     "model_arn": _MODEL,
     "deployment_name": named(_NAME),
     "description": given(_DESCRIPTION),
-    "tags": given(_tags),
+    "tags": _tags,
     "replace_model": _replacing,
     **_WAITING,
 }

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock.links.customization import CustomModelLink
-from airflow_bedrock.operators.arguments import Rule, given, member, named, text
-from airflow_bedrock.operators.paid import WAITING, PaidJobOperator, content_of, known_by, reuse_rule, tags_rule
+from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
+from airflow_bedrock.operators.paid import CONTENT, REUSE, WAITING, PaidJobOperator, content_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,8 +25,8 @@ def _folder(value: Any) -> str:
 
 _COMMON: Mapping[str, Rule] = {
     "model_data_uri": named(_folder),
-    "content": known_by,
-    "reuse": reuse_rule,
+    "content": CONTENT,
+    "reuse": REUSE,
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from airflow_bedrock import __version__, configuration, jobs
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
@@ -20,7 +20,7 @@ from airflow_bedrock.customization.remedy import Remedy
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, given, member, optional, real, whole
+from airflow_bedrock.operators.arguments import Rule, one_of, optional, real, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.spending import SpendingOperator
 
@@ -40,20 +40,8 @@ WAITING: Mapping[str, Rule] = {
 }
 """The rules of the arguments that all of them have."""
 
-
-def tags_rule(operation: str, name: str) -> Rule:
-    """Take a mapping of tags, and return them as that member of that operation's request."""
-    what = (
-        "a mapping of keys to values, such as {'team': 'support'}: text of letters, digits, spaces and . _ : / = + @ -"
-    )
-    check = member("bedrock", operation, name, what)
-
-    def rule(value: Any) -> Any:
-        return check(
-            [{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None
-        )
-
-    return given(rule)
+REUSE = one_of(*get_args(Reuse))
+CONTENT = one_of("identify", "ignore")
 
 
 class PaidOperator(SpendingOperator["BedrockHook"]):
@@ -300,8 +288,8 @@ class PaidOperator(SpendingOperator["BedrockHook"]):
         if found.outcome is Outcome.SUCCEEDED:
             return self._result(found, context)
         said = resource.failure_message(found)
-        mendable = found.outcome is Outcome.FAILED and resource.failure_remedy(found.failure_message) is Remedy.RETRY
-        if mendable and not resource.lasts and not self._identity(asker_of(context)).exact:
+        fixable = found.outcome is Outcome.FAILED and resource.failure_remedy(found.failure_message) is Remedy.RETRY
+        if fixable and not resource.lasts and not self._identity(asker_of(context)).exact:
             raise BedrockError(f"{said} A retry of this task makes a new one by itself.")
         raise BedrockFatalError(said)
 
@@ -389,14 +377,6 @@ class PaidJobOperator(PaidOperator):
         return jobs.submission.Submission(service=self._service, request=request, identity=identity, **how)
 
 
-def reuse_rule(value: Any) -> Reuse:
-    """Take a choice of ``reuse``."""
-    try:
-        return reuse_choice(value)
-    except ValueError as error:
-        raise ValueError("must be one of run, dag, never") from error
-
-
 def content_of(folder: str, hook: dict[str, Any], *, known_by: str) -> list[dict[str, Any]]:
     """Return what tells the content of a folder on S3 apart from another content.
 
@@ -414,13 +394,6 @@ def content_of(folder: str, hook: dict[str, Any], *, known_by: str) -> list[dict
             return jobs.s3.describe_data(S3Hook(**hook), [folder], folders=[folder])
     except jobs.s3.LocationError as error:
         raise BedrockFatalError(f"{error}. This try made nothing, and nothing was spent for it.") from error
-
-
-def known_by(value: Any) -> str:
-    """Take a choice of ``content``."""
-    if value not in ("identify", "ignore"):
-        raise ValueError("must be identify or ignore")
-    return str(value)
 
 
 def _pushed(ti: Any, key: str) -> Any:

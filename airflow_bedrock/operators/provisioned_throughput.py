@@ -12,9 +12,9 @@ from airflow_bedrock import configuration, jobs
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
-from airflow_bedrock.operators.arguments import Rule, given, member, named, real, rendered, whole
+from airflow_bedrock.operators.arguments import Rule, given, member, named, real, rendered, tags_rule, whole
 from airflow_bedrock.operators.job_request import asker_of
-from airflow_bedrock.operators.paid import WAITING, PaidOperator, tags_rule
+from airflow_bedrock.operators.paid import WAITING, PaidOperator
 from airflow_bedrock.operators.spending import SpendingOperator, is_limited
 
 if TYPE_CHECKING:

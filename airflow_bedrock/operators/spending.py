@@ -137,7 +137,7 @@ def is_limited() -> bool:
     :raises BedrockFatalError: the configuration of the budget is wrong.
     """
     with _told():
-        return configuration.monthly_budget() is not None or bool(configuration.dag_budgets())
+        return configuration.has_budget()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
-from airflow_bedrock.cli import results, table
+from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.spend.ledger import Entry, dollars, month_of
 
@@ -32,13 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--month", type=_month, help="e.g. 2026-11, by UTC (default: the present one)")
     parser.add_argument("--by", choices=_BY, default="dag", help="one line for each (default: %(default)s)")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
+    add_format(parser)
     parser.add_argument(
         "--settle", action="store_true", help="ask Bedrock first what became of what is reserved, and settle it"
     )
     parser.add_argument("--ledger", metavar="S3_URI", help="the ledger's S3 prefix (default: [bedrock] ledger_uri)")
-    parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
-    parser.add_argument("--region", help="of what is settled (default: that of the connection, or boto3's)")
+    add_connection(parser, "what is settled")
 
 
 def _month(text: str) -> str:

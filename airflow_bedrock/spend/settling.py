@@ -24,7 +24,7 @@ def settled(service: Service, seen: Seen, s3: S3Hook) -> Bill | None:
     Nothing here fails a task whose thing is paid for.
     """
     try:
-        if configuration.monthly_budget() is None and not configuration.dag_budgets():
+        if not configuration.has_budget():
             return None
         from airflow_bedrock.spend.books import Books
         from airflow_bedrock.spend.budget import settle
