@@ -12,18 +12,20 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.customization import CustomModelLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import asker_of
-from airflow_bedrock.operators.paid import REUSE, WAITING, PaidJobOperator
+from airflow_bedrock.operators.paid import REUSE, WAITING
+from airflow_bedrock.operators.stored_model import StoredModelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook
+    from airflow_bedrock.prices import Figure
 
 _CREATE = "CreateModelCopyJob"
 
 
-class BedrockModelCopyOperator(PaidJobOperator):
+class BedrockModelCopyOperator(StoredModelOperator):
     """Copy a custom model into the region, and the account, of ``region_name`` and ``aws_conn_id``; once.
 
     From another account, give ``source_aws_conn_id``: the model is shared with the account of ``aws_conn_id`` (AWS
@@ -46,6 +48,8 @@ class BedrockModelCopyOperator(PaidJobOperator):
     :param source_aws_conn_id: the Airflow connection to the account in which the model is, where it is another one.
         (templated)
     :param tags: tags of the copy: key → value. (templated)
+    :param prices: a file of prices of the task's own: a budget reserves a month of the copy's storage. (default:
+        ``[bedrock] prices``)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
         ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
         ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.paid.PaidJobOperator`.
@@ -63,7 +67,7 @@ class BedrockModelCopyOperator(PaidJobOperator):
         "reuse": REUSE,
     }
     template_fields: Sequence[str] = (
-        *PaidJobOperator.template_fields,
+        *StoredModelOperator.template_fields,
         "source_model_arn",
         "target_model_name",
         "model_kms_key_id",
@@ -90,6 +94,9 @@ class BedrockModelCopyOperator(PaidJobOperator):
     def _request(self) -> dict[str, Any]:
         key = {"modelKmsKeyId": self.model_kms_key_id} if self.model_kms_key_id else {}
         return {"sourceModelArn": self.source_model_arn, "targetModelName": self.target_model_name, **key}
+
+    def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
+        return self.source_model_arn, "storage", 1
 
     def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
         if self.source_aws_conn_id:

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock.links.customization import CustomModelLink
-from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
-from airflow_bedrock.operators.paid import CONTENT, REUSE, WAITING, PaidJobOperator, content_of
+from airflow_bedrock.operators.arguments import Rule, given, member, named, optional, rendered, tags_rule, text, whole
+from airflow_bedrock.operators.paid import CONTENT, REUSE, WAITING, content_of
+from airflow_bedrock.operators.stored_model import StoredModelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.customization.job import Seen
+    from airflow_bedrock.prices import Figure
 
 _IMPORT, _CREATE = "CreateModelImportJob", "CreateCustomModel"
 _SOURCE = member("bedrock", _IMPORT, "modelDataSource", "s3://bucket/folder")
@@ -30,7 +32,7 @@ _COMMON: Mapping[str, Rule] = {
 }
 
 
-class BedrockModelImportOperator(PaidJobOperator):
+class BedrockModelImportOperator(StoredModelOperator):
     """Import a model whose files lie in S3 (Custom Model Import); once.
 
     An import job costs nothing, and cannot be stopped: where the task is ended meanwhile, the log says that it goes on.
@@ -50,6 +52,9 @@ class BedrockModelImportOperator(PaidJobOperator):
     :param vpc_config: ``{"subnetIds": [...], "securityGroupIds": [...]}``. (templated)
     :param content: ``identify`` the model by the content of its files, so that other files at the same place are
         another model, or ``ignore`` that: then the connection need not read them.
+    :param custom_model_units: how many custom model units a copy of the model takes, at most: under a budget a month of
+        their storage is reserved. Bedrock says how many when it has imported the model. (templated)
+    :param prices: a file of prices of the task's own, for that. (default: ``[bedrock] prices``)
     :param tags: tags of the job and of the model: key → value. (templated)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
         ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
@@ -66,16 +71,18 @@ class BedrockModelImportOperator(PaidJobOperator):
             member("bedrock", _IMPORT, "importedModelKmsKeyId", "the id, ARN or alias (alias/name) of a KMS key")
         ),
         "vpc_config": given(member("bedrock", _IMPORT, "vpcConfig", "a mapping with subnetIds and securityGroupIds")),
+        "custom_model_units": optional(rendered(whole(1))),
         "tags": tags_rule(_IMPORT, "jobTags"),
     }
     template_fields: Sequence[str] = (
-        *PaidJobOperator.template_fields,
+        *StoredModelOperator.template_fields,
         "job_name",
         "imported_model_name",
         "role_arn",
         "model_data_uri",
         "kms_key_id",
         "vpc_config",
+        "custom_model_units",
     )
 
     def __init__(
@@ -88,6 +95,7 @@ class BedrockModelImportOperator(PaidJobOperator):
         kms_key_id: str | None = None,
         vpc_config: Mapping[str, Any] | None = None,
         content: str = "identify",
+        custom_model_units: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -98,6 +106,7 @@ class BedrockModelImportOperator(PaidJobOperator):
         self.kms_key_id = kms_key_id
         self.vpc_config = vpc_config
         self.content = content
+        self.custom_model_units = custom_model_units
         self._arguments({**self.rules, **WAITING}).check_literals()
 
     def _request(self) -> dict[str, Any]:
@@ -113,6 +122,11 @@ class BedrockModelImportOperator(PaidJobOperator):
     def _data(self) -> list[dict[str, Any]]:
         return content_of(self.model_data_uri, self._hook_parameters, known_by=self.content)
 
+    def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
+        if not (units := arguments["custom_model_units"]):
+            raise LookupError("How many custom model units it takes is not known before. Give custom_model_units.")
+        return "imported-model", "imported_storage", units
+
     def _result(self, found: Seen, context: Context) -> str | None:
         self.log.info("Imported %s as model %s", self.model_data_uri, found.model_arn)
         result = {
@@ -124,7 +138,7 @@ class BedrockModelImportOperator(PaidJobOperator):
         return found.model_arn
 
 
-class BedrockCustomModelOperator(PaidJobOperator):
+class BedrockCustomModelOperator(StoredModelOperator):
     """Make a custom model of a Nova checkpoint in S3, such as SageMaker AI leaves (CreateCustomModel); once.
 
     Nothing stops it while it is being created: where the task is ended meanwhile, the log says that it goes on. The
@@ -140,6 +154,9 @@ class BedrockCustomModelOperator(PaidJobOperator):
     :param role_arn: the role that Bedrock assumes, to read the files. (templated)
     :param kms_key_arn: the ARN of the KMS key that encrypts the model. (templated)
     :param content: as for :class:`BedrockModelImportOperator`.
+    :param base_model_id: the base model of the checkpoint: under a budget a month of its storage is reserved.
+        (templated)
+    :param prices: a file of prices of the task's own, for that. (default: ``[bedrock] prices``)
     :param tags: tags of the model: key → value. (templated)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
         ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
@@ -152,14 +169,16 @@ class BedrockCustomModelOperator(PaidJobOperator):
         "model_name": named(text),
         "role_arn": given(member("bedrock", _CREATE, "roleArn", "the ARN of a role")),
         "kms_key_arn": given(member("bedrock", _CREATE, "modelKmsKeyArn", "the ARN of a KMS key")),
+        "base_model_id": given(text),
         "tags": tags_rule(_CREATE, "modelTags"),
     }
     template_fields: Sequence[str] = (
-        *PaidJobOperator.template_fields,
+        *StoredModelOperator.template_fields,
         "model_name",
         "model_data_uri",
         "role_arn",
         "kms_key_arn",
+        "base_model_id",
     )
     operator_extra_links = (CustomModelLink(),)
 
@@ -171,6 +190,7 @@ class BedrockCustomModelOperator(PaidJobOperator):
         role_arn: str | None = None,
         kms_key_arn: str | None = None,
         content: str = "identify",
+        base_model_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -179,6 +199,7 @@ class BedrockCustomModelOperator(PaidJobOperator):
         self.role_arn = role_arn
         self.kms_key_arn = kms_key_arn
         self.content = content
+        self.base_model_id = base_model_id
         self._arguments({**self.rules, **WAITING}).check_literals()
 
     def _request(self) -> dict[str, Any]:
@@ -191,6 +212,11 @@ class BedrockCustomModelOperator(PaidJobOperator):
 
     def _data(self) -> list[dict[str, Any]]:
         return content_of(self.model_data_uri, self._hook_parameters, known_by=self.content)
+
+    def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
+        if not (base := arguments["base_model_id"]):
+            raise LookupError("Of which base model the checkpoint is, is not known before. Give base_model_id.")
+        return base, "storage", 1
 
     def _result(self, found: Seen, context: Context) -> str:
         self.log.info("Custom model %s is Active; it %s", found.arn, self._resource.billed)

@@ -156,6 +156,10 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         hours = -(-int((next_month(now) - now).total_seconds()) // 3600)
         return Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)})
 
+    def _finish(self, found: Seen, context: Context) -> Any:
+        self._settle(self._service, found)  # where it was not made; else when it is deleted
+        return super()._finish(found, context)
+
     def _result(self, found: Seen, context: Context) -> str:
         if not jobs.provisioned_throughput.serves_model(found, self.model_id):
             raise BedrockFatalError(

@@ -12,11 +12,13 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.base import AwsOperator, Hook
+from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.customization.identity import Asker
+    from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost, Limits
@@ -125,6 +127,13 @@ class SpendingOperator(AwsOperator[Hook]):
         assert budget.retry_at is not None  # noqa: S101  # it was asked before
         self.defer(trigger=DateTimeTrigger(moment=budget.retry_at), method_name="execute_again", kwargs=so_far)
         raise AssertionError("defer() raises")
+
+    def _settle(self, service: jobs.service.Service, seen: Seen) -> None:
+        """Settle what a thing has cost that may have ended, where a budget is set."""
+        if configuration.ledger_uri():
+            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+            settled(service, seen, S3Hook(**self._hook_parameters))
 
     def execute_again(self, context: Context, event: Any = None) -> Any:
         """Ask again, after a wait for the budget."""

@@ -14,9 +14,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.customization.job import Job, Outcome, Seen
+from airflow_bedrock.jobs.resources.copy_job import COPY_JOB
+from airflow_bedrock.jobs.resources.created_model import CREATED_MODEL
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.import_job import IMPORT_JOB
 from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
 from airflow_bedrock.jobs.s3 import read_rounds
 
@@ -95,7 +99,29 @@ def _batch(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
     return Bill(usd, "the tokens in its manifest")
 
 
+def _storage(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
+    if seen.outcome is not Outcome.SUCCEEDED:
+        return Bill(Decimal(), "it was not made")
+    return Bill(entry.reserved, "a month of its storage" if entry.rates else "the estimate")
+
+
+def _imported(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
+    """By the custom model units, which Bedrock says of the model."""
+    if seen.outcome is not Outcome.SUCCEEDED or not entry.rates:
+        return _storage(entry, seen, service, s3)
+    try:
+        model: Any = service.hook.conn.get_imported_model(modelIdentifier=str(seen.model_arn))
+        units = int(model["customModelUnits"]["customModelUnitsPerModelCopy"])
+    except (BotoCoreError, ClientError, KeyError) as error:
+        log.warning("The bill of %s is taken as reserved: Bedrock did not tell its units: %s", seen.arn, error)
+        return _storage(entry, seen, service, s3)
+    return Bill(entry.rates["month"] * units, f"a month of its storage, {units} custom model units")
+
+
 _MEASURES: dict[str, Callable[[Entry, Seen, Service, S3Hook], Bill]] = {
     CUSTOMIZATION_JOB.noun: _customization,
     INVOCATION_JOB.noun: _batch,
+    COPY_JOB.noun: _storage,
+    CREATED_MODEL.noun: _storage,
+    IMPORT_JOB.noun: _imported,
 }

@@ -298,6 +298,9 @@ def _fate(entry: Entry, service: Service, s3: S3Hook, now: datetime) -> tuple[Ca
     elif entry.arn is not None and "hour" in entry.rates:
         usd = min(by_the_hour(entry, None, now).usd, entry.reserved)  # when it was deleted is not known
         return partial(settled, key=entry.key, usd=usd, basis="its hours"), f"deleted; {dollars(usd)} USD"
+    elif entry.arn is not None and "month" in entry.rates:
+        usd = entry.reserved
+        return partial(settled, key=entry.key, usd=usd, basis="its storage"), f"deleted; {dollars(usd)} USD"
     elif entry.arn is None:
         return partial(abandoned, entry=entry), "released, since it was never made"
     return None, ""

@@ -23,8 +23,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     :param usd: US dollars, at most; None where that is not known.
     :param model: the base model's id.
-    :param rates: US dollars for one of each thing that is counted at the end: ``epoch``, ``step``, ``hour``, ``input``
-        and ``output`` (tokens), and ``once``, for what is paid however the rest ends.
+    :param rates: US dollars for one of each thing that is counted at the end: ``epoch``, ``step``, ``hour``, ``month``
+        (of storage), ``input`` and ``output`` (tokens), and ``once``, for what is paid however the rest ends.
     :param unknown: why it is not known.
     """
 
@@ -136,7 +136,7 @@ def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
     :raises OverBudgetError: with what is settled and reserved that would be more than a limit.
     """
     known = ledger.entries.get(entry.key)
-    if known is not None and known.settled is not None and "hour" in known.rates:
+    if known is not None and known.settled is not None and {"hour", "month"} & known.rates.keys():
         former = msgspec.structs.replace(known, key=f"{known.key}/{known.at.isoformat()}")
         return reserved(_with(_without(ledger, {known.key}), former), entry, limits)
     if known is not None and (known.settled is not None or known.arn is not None or known.month == entry.month):

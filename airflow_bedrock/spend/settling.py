@@ -29,7 +29,8 @@ def settled(service: Service, seen: Seen, s3: S3Hook) -> Bill | None:
         from airflow_bedrock.spend.books import Books
         from airflow_bedrock.spend.budget import settle
 
-        return settle(Books(configuration.ledger_uri(), lambda: s3.conn), service, seen, s3)
+        books = Books(configuration.ledger_uri(), lambda: s3.conn, configuration.ledger_kms_key_id())
+        return settle(books, service, seen, s3)
     except (BedrockError, ValueError) as error:
         log.warning("What %s has cost was not settled: %s", seen.arn, error)
         return None

@@ -143,9 +143,8 @@ def _import(world: World, name: str, *, other: bool, **more: Any) -> Any:
         job_name=name,
         imported_model_name=name,
         role_arn=world.local.role_arn,
-        model_data_uri=world.folders[other],
         waiter_delay=1,
-        **more,
+        **{"model_data_uri": world.folders[other], **more},
     )
 
 
