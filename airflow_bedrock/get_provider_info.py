@@ -54,6 +54,7 @@ def get_provider_info() -> dict[str, Any]:
                 for name in ("CustomizationJobLink", "CustomModelLink", "OutputDataLink", "TrainingDataLink")
             ),
             "airflow_bedrock.links.evaluation.EvaluationReportLink",
+            "airflow_bedrock.links.paid.PaidResourceLink",
         ],
         "triggers": _modules("triggers", ("customization", "deployment")),
         "notifications": ["airflow_bedrock.notifications.BedrockNotifier"],

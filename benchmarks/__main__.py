@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import dag_parse, datasets, evaluation, faults, imports, local_bedrock, triggers
+from benchmarks import dag_parse, datasets, evaluation, faults, imports, local_bedrock, paid_faults, triggers
 
 BENCHMARKS = {
     "imports": imports,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "datasets": datasets,
     "evaluation": evaluation,
     "faults": faults,
+    "paid_faults": paid_faults,
 }
 
 

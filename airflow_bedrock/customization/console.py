@@ -13,6 +13,15 @@ _DOMAINS = {
 }
 
 
+# By the kind of an ARN. What has no page of its own, or none that is documented, leads to the list which shows it.
+_PAGES = {
+    "provisioned-model": "/provisioned-throughput/details?arn={arn}",
+    "model-copy-job": "/custom-models",
+    "model-import-job": "/import-models",
+    "model-invocation-job": "/batch-inference",
+}
+
+
 def _home(arn: str, service: str) -> str | None:
     _, partition, _, region, *_ = arn.split(":")
     domain = _DOMAINS.get(partition)
@@ -39,9 +48,10 @@ def local_object(endpoint_url: str, uri: str) -> str:
 
 
 def resource_url(arn: str) -> str:
-    """Return the page of a customization job or a custom model; empty where the partition's console is not known."""
-    home = _home(arn, "bedrock")
-    return f"{home}#/custom-models/item/?arn={quote(arn, safe='')}" if home else ""
+    """Return the page of what is paid for, such as a customization job; empty where the partition has no known one."""
+    home, kind = _home(arn, "bedrock"), arn.split(":", 5)[5].partition("/")[0]
+    page = _PAGES.get(kind, "/custom-models/item/?arn={arn}").format(arn=quote(arn, safe=""))
+    return f"{home}#{page}" if home else ""
 
 
 def s3_url(uri: str, job_arn: str) -> str:

@@ -24,6 +24,7 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, rate_of, told
 from airflow_bedrock.operators.job_request import asker_of
@@ -185,6 +186,7 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
         "max_cost",
         "kms_key_id",
     )
+    operator_extra_links = (PaidResourceLink(),)
     # Of one try, in a worker.
     _kill: KillSwitch | None = None
     _killed = False

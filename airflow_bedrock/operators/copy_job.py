@@ -10,6 +10,7 @@ from airflow_bedrock import jobs
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.customization import CustomModelLink
+from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.paid import REUSE, WAITING
@@ -73,7 +74,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
         "model_kms_key_id",
         "source_aws_conn_id",
     )
-    operator_extra_links = (CustomModelLink(),)
+    operator_extra_links = (PaidResourceLink(), CustomModelLink())
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock.links.customization import CustomModelLink
+from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, optional, rendered, tags_rule, text, whole
 from airflow_bedrock.operators.paid import CONTENT, REUSE, WAITING, content_of
 from airflow_bedrock.operators.stored_model import StoredModelOperator
@@ -84,6 +85,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         "vpc_config",
         "custom_model_units",
     )
+    operator_extra_links = (PaidResourceLink(),)
 
     def __init__(
         self,
@@ -180,7 +182,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
         "kms_key_arn",
         "base_model_id",
     )
-    operator_extra_links = (CustomModelLink(),)
+    operator_extra_links = (PaidResourceLink(), CustomModelLink())
 
     def __init__(
         self,

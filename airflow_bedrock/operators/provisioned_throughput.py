@@ -12,6 +12,7 @@ from airflow_bedrock import configuration, jobs
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
+from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, real, rendered, tags_rule, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.paid import WAITING, PaidOperator
@@ -97,6 +98,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         "model_id",
         "commitment_duration",
     )
+    operator_extra_links = (PaidResourceLink(),)
 
     def __init__(
         self,

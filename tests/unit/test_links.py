@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.links import customization, evaluation
+from airflow_bedrock.links import customization, evaluation, paid
 from airflow_bedrock.operators import (
+    BedrockBatchAnswersOperator,
     BedrockCustomModelDeploymentOperator,
+    BedrockModelCopyOperator,
     BedrockModelCustomizationOperator,
     BedrockModelEvaluationOperator,
+    BedrockModelImportOperator,
+    BedrockProvisionedModelThroughputOperator,
 )
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.shown import JOB, job_shown
@@ -105,3 +109,31 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -
     task: Any = SimpleNamespace(hook=hook)
     key: Any = TI
     assert evaluation.EvaluationReportLink().get_link(task, ti_key=key).startswith(page)
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind", "page"),
+    [
+        (BedrockProvisionedModelThroughputOperator, "provisioned-model", "#/provisioned-throughput/details?arn=arn%3A"),
+        (BedrockModelCopyOperator, "model-copy-job", "#/custom-models"),
+        (BedrockModelImportOperator, "model-import-job", "#/import-models"),
+        (BedrockBatchAnswersOperator, "model-invocation-job", "#/batch-inference"),
+    ],
+)
+def test_what_is_paid_for_has_a_link(monkeypatch: pytest.MonkeyPatch, operator: Any, kind: str, page: str) -> None:
+    """From the moment it exists, in the console of its region, or on Local Bedrock's page."""
+    [link] = [one for one in operator.operator_extra_links if isinstance(one, paid.PaidResourceLink)]
+    arn = f"arn:aws:bedrock:us-west-2:123456789012:{kind}/abcdefghijkl"
+    batch = operator is BedrockBatchAnswersOperator  # it makes several, and returns them
+    made: dict[str, Any] = {"return_value": {"job_arns": ["first", arn]}} if batch else {"arn": arn}
+    for told, endpoint, expected in (
+        (made, AWS, f"https://us-west-2.console.aws.amazon.com/bedrock/home?region=us-west-2{page}"),
+        (made, LOCAL, f"{LOCAL}/_local/#{arn}"),
+        ({}, AWS, ""),
+    ):
+        monkeypatch.setattr(paid, "XCom", SimpleNamespace(get_value=lambda ti_key, key, told=told: told.get(key)))
+        task: Any = SimpleNamespace(
+            hook=SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
+        )
+        key: Any = TI
+        assert link.get_link(task, ti_key=key)[: len(expected) or None] == expected

@@ -85,9 +85,24 @@ def page(world: World, journal: Journal) -> HttpResponse:
             f"<h2>Losses</h2>\n{''.join(map(_figure, drawn)) or '<p>None yet.</p>'}\n",
             _section("Models", _MODELS, chain.from_iterable(map(_models, everything))),
             _section("Deployments", _DEPLOYMENTS, chain.from_iterable(map(_deployments, everything))),
-            _section("Provisioned throughput", _THROUGHPUT, chain.from_iterable(map(_throughput, everything))),
-            _section("Batch inference jobs", _BATCH, chain.from_iterable(map(_batch, everything))),
-            _section("Copies and imports", _COMING, chain.from_iterable(map(_coming, everything))),
+            _section(
+                "Provisioned throughput",
+                _THROUGHPUT,
+                chain.from_iterable(map(_throughput, everything)),
+                ids=(arn for one in everything for arn in one.throughputs),
+            ),
+            _section(
+                "Batch inference jobs",
+                _BATCH,
+                chain.from_iterable(map(_batch, everything)),
+                ids=(arn for one in everything for arn in one.invocations),
+            ),
+            _section(
+                "Copies and imports",
+                _COMING,
+                chain.from_iterable(map(_coming, everything)),
+                ids=(arn for one in everything for arn in (*one.copies, *one.imports)),
+            ),
         ]
     calls = journal[-CALLS:][::-1]
     sections.append(_section("Journal", _CALLS, map(_call, calls), f"The latest {len(calls)} of {len(journal)} calls."))

@@ -154,12 +154,12 @@ def test_it_shows_what_serves_and_what_comes(fresh: Service) -> None:
         **wanted, inputDataConfig={"s3InputDataConfig": place}, outputDataConfig={"s3OutputDataConfig": place}
     )["jobArn"]
     source = {"s3DataSource": place}
-    fresh.bedrock.create_model_import_job(
+    coming = fresh.bedrock.create_model_import_job(
         jobName=fresh.name("import"), importedModelName="coming", roleArn=wanted["roleArn"], modelDataSource=source
-    )
+    )["jobArn"]
     model = fresh.model()
     west = fresh.local.client("bedrock", "us-west-2")
-    west.create_model_copy_job(sourceModelArn=model, targetModelName="copied")
+    copied = west.create_model_copy_job(sourceModelArn=model, targetModelName="copied")["jobArn"]
     wait(lambda: dict(fresh.bedrock.get_model_invocation_job(jobIdentifier=batch)), *STATUSES)
     shown = show(fresh.local)
     row = shown.row("Provisioned throughput", name)
@@ -170,6 +170,7 @@ def test_it_shows_what_serves_and_what_comes(fresh: Service) -> None:
     assert shown.row("Copies and imports", "coming")["From"] == place["s3Uri"]
     row = shown.row("Copies and imports", "copied")
     assert (row["From"], row["Region"]) == (model, "us-west-2")
+    assert {throughput, batch, coming, copied} <= {one.get("id") for _, one in shown.elements}, "links lead to them"
 
 
 def test_losses_are_there_after_a_restart(service: Service, tmp_path: Path) -> None:
