@@ -40,6 +40,12 @@ REGISTRY = "s3://{{ var.value.bedrock_bucket }}/registry"
 SYSTEM_PROMPT = "Name the AWS service that this request belongs to. Answer with the service's name alone."
 PERIOD = "{{ ti.xcom_pull('find_period') }}"
 MOST_OF_A_SERVICE = 40  # operations
+PREPARATION: dict[str, Any] = {  # of each period, and of those together
+    "base_model_id": "{{ params.base_model }}",
+    "system_prompt": SYSTEM_PROMPT,
+    "validation_fraction": 0.1,
+    "test_fraction": 0.2,
+}
 
 
 class _Text(HTMLParser):
@@ -123,8 +129,9 @@ with DAG(
     doc_md="""
 ### Retrain by period
 
-find period → prepare its training set → customize → wait → deploy → evaluate against the champion → gate → promote;
-then retire what nobody needs. The deployment of the evaluation is deleted however the run ends.
+find period → prepare each period that counts, then the training set of them → customize → wait → deploy → evaluate
+against the champion → gate → promote; then retire what nobody needs. The deployment of the evaluation is deleted
+however the run ends.
 
 It needs the variables `bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_default`. **Each period costs
 one customization job on AWS**, and its model's storage by the month until it is retired. docs/retraining.md has more.
@@ -144,23 +151,27 @@ one customization job on AWS**, and its model's storage by the month until it is
         return f"{start.year}"
 
     @task
-    def collect_training_set(period: str, bucket: str, params: dict[str, Any] | None = None) -> str:
-        """Write the requests of each period that counts to a folder, one file a period; return the folder."""
+    def collect_periods(period: str, bucket: str, params: dict[str, Any] | None = None) -> list[dict[str, str]]:
+        """Write the requests of each period that counts to a folder of its own; return where each is and goes."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from airflow_bedrock.compat import AirflowSkipException
 
         given = params or {}
-        last = int(period)
-        first = {"this period": last, "the last 3": last - 2, "everything up to here": 2006}[given["training_set"]]
-        folder = f"retrain/sources/{first}-{last}-{given['services_a_year']}/"
-        for year in range(first, last + 1):
-            records = [json.dumps(record) for record in support_requests(str(year), given["services_a_year"])]
-            if records:
-                S3Hook().load_string("\n".join(records) + "\n", f"{folder}{year}.jsonl", bucket, replace=True)
+        most_services, last = given["services_a_year"], int(period)
         if not any(support_requests(period, 1)):
             raise AirflowSkipException(f"No API is of {period}: nothing to learn, nothing was spent.")
-        return f"s3://{bucket}/{folder}"
+        first = {"this period": last, "the last 3": last - 2, "everything up to here": 2006}[given["training_set"]]
+        found = []
+        for year in range(first, last + 1):
+            records = [json.dumps(record) for record in support_requests(str(year), most_services)]
+            if records:
+                name = f"{year}-{most_services}"
+                key = f"retrain/sources/{name}/requests.jsonl"
+                S3Hook().load_string("\n".join(records) + "\n", key, bucket, replace=True)
+                places = {"source_uri": "sources", "output_uri": "periods"}
+                found.append({what: f"s3://{bucket}/retrain/{place}/{name}/" for what, place in places.items()})
+        return found
 
     @task(multiple_outputs=True)
     def find_champion(period: str, registry_uri: str, params: dict[str, Any] | None = None) -> dict[str, str]:
@@ -184,17 +195,19 @@ one customization job on AWS**, and its model's storage by the month until it is
         return {"baseline": baseline, "start": start}
 
     period = find_period()
-    sources = collect_training_set(period, bucket="{{ var.value.bedrock_bucket }}")
+    periods = collect_periods(period, bucket="{{ var.value.bedrock_bucket }}")
     champion = find_champion(period, registry_uri=REGISTRY)
+
+    prepare_period = BedrockDatasetPreparationOperator.partial(
+        task_id="prepare_period", part=True, **PREPARATION
+    ).expand_kwargs(periods)
 
     prepare = BedrockDatasetPreparationOperator(
         task_id="prepare_data",
-        source_uri=sources,  # records that several periods have are kept once
-        output_uri=FOLDER + "/datasets/{{ ti.xcom_pull('collect_training_set').split('/')[-2] }}",
-        base_model_id="{{ params.base_model }}",
-        system_prompt=SYSTEM_PROMPT,
-        validation_fraction=0.1,
-        test_fraction=0.2,
+        source_manifests=prepare_period.output["manifest_uri"],  # records that several periods have are kept once
+        output_uri=FOLDER + "/datasets/" + PERIOD + "-{{ ti.xcom_pull('collect_periods') | length }}"
+        "-{{ params.services_a_year }}",
+        **PREPARATION,
     )
 
     customize = BedrockModelCustomizationOperator(
@@ -251,6 +264,7 @@ one customization job on AWS**, and its model's storage by the month until it is
         period=PERIOD,
         registry_uri=REGISTRY,
         job_arn=customize.output,
+        dataset=prepare.output["manifest_uri"],
         evaluation=evaluate.output["report_uri"],
         approved_by=gate.output["approved_by"],
         outlets=[Asset("support-router-champion")],

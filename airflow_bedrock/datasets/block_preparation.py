@@ -50,6 +50,8 @@ class Settings:
     :param min_characters, max_characters: of prompt and completion together.
     :param redact: is given each text, and returns what to write; one that another process finds by its name is run
         in as many processes as there are CPUs.
+    :param part: of a dataset that is put together later: a split may be empty, and the number of records is not held
+        against the base model's.
     """
 
     record_format: RecordFormat
@@ -66,6 +68,7 @@ class Settings:
     min_characters: int = 0
     max_characters: int | None = None
     redact: Callable[[str], str] | None = None
+    part: bool = False
 
     @property
     def form(self) -> str:
@@ -87,6 +90,10 @@ class Part(NamedTuple):
     labels: tuple[list[str], bytes] | None
     leavings: dict[int, bytes]
     bands: dict[int, bytes]
+
+    def moved(self, split: Split) -> Part:
+        """Return it with all records in one split, but those that are left out."""
+        return self._replace(splits=self.splits.translate(bytes([0, *[_NUMBERS[split]] * 255])))
 
 
 def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
@@ -150,6 +157,10 @@ class _Work:
         conversation = self._read(record)
         if settings.redact is not None:
             conversation = _redacted(conversation, settings.redact)
+        if (
+            settings.system_prompt is not None and conversation.system == settings.system_prompt
+        ):  # the same, written out
+            conversation = msgspec.structs.replace(conversation, system=None)
         key, answer = conversation.key
         self._check_length(len(key) + len(answer))
         if settings.system_prompt is not None and conversation.system is None:

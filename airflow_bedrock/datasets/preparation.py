@@ -46,10 +46,13 @@ class Source(NamedTuple):
     """A file of the source, JSON Lines.
 
     :param name: what to call it.
+    :param split: in which all of its records are, since an earlier preparation has put them there; None where the
+        splitter decides.
     """
 
     name: str
     path: Path
+    split: Split | None = None
 
 
 class SplitReport(msgspec.Struct, kw_only=True):
@@ -114,11 +117,17 @@ class PreparationReport(msgspec.Struct, kw_only=True):
         if self.conflicts and settings.on_conflict is OnConflict.FAIL:
             found.append(f"{self.conflicts} records answer a question in another way than an earlier record")
         train, validation = self.records(Split.TRAIN), self.records(Split.VALIDATION)
-        if settings.rules is not None and (volume := settings.rules.method.count_problem(train, validation)):
+        if (
+            settings.rules is not None
+            and not settings.part
+            and (volume := settings.rules.method.count_problem(train, validation))
+        ):
             more = train + validation > (settings.rules.method.max_records or train + validation)
             found.append(
                 f"{volume} ({settings.rules.name}){'; set max_records to take a sample of them' if more else ''}"
             )
+        if settings.part:
+            return found
         fractions = {
             Split.TRAIN: 1.0,
             Split.VALIDATION: settings.splitter.validation,
@@ -170,14 +179,14 @@ class _Preparation:
         self._labels: list[tuple[list[str], bytes] | None] = []
 
     def run(self, sources: Sequence[Source], writers: Mapping[Split, BinaryIO], workers: int) -> PreparationReport:
-        todo = list(chain.from_iterable(((one.name, block) for block in blocks(one.path)) for one in sources))
-        numbered = [(name, block._replace(number=number)) for number, (name, block) in enumerate(todo)]
+        todo = list(chain.from_iterable(((one, block) for block in blocks(one.path)) for one in sources))
+        numbered = [(source, block._replace(number=number)) for number, (source, block) in enumerate(todo)]
         work = partial(prepare_block, self._settings, str(self._spool))
         line, last = 1, ""
-        for (name, _), part in zip(numbered, mapped(work, (block for _, block in numbered), workers), strict=True):
-            line = line if name == last else 1
-            self._add(name, line, part)
-            line, last = line + len(part.splits), name
+        for (source, _), part in zip(numbered, mapped(work, (block for _, block in numbered), workers), strict=True):
+            line = line if source.name == last else 1
+            self._add(source.name, line, part if source.split is None else part.moved(source.split))
+            line, last = line + len(part.splits), source.name
         self._resolve()
         if self._settings.near_duplicates is not None:
             self._thin_out(self._settings.near_duplicates)

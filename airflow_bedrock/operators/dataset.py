@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ from airflow_bedrock.datasets import (
     prepare,
     rules_for,
 )
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.datasets.manifest import Manifest
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, choice, flag, given, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage
@@ -47,6 +49,14 @@ def _text_or_empty(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be text")
     return value
+
+
+def _manifests(value: Any) -> list[str]:
+    """Take the URI of a manifest, or what yields several; the same one twice is one."""
+    uris = [value] if isinstance(value, str) else list(value)
+    if not uris:
+        raise ValueError("must name a manifest")
+    return list(dict.fromkeys(map(named(file_uri), uris)))
 
 
 def _seed(value: Any) -> str:
@@ -68,6 +78,7 @@ _RULES: Mapping[str, Rule] = {
     "source_uri": optional(file_uri),
     "source_sql": optional(text),
     "source_conn_id": optional(named(text)),
+    "source_manifests": optional(_manifests),
     "customization_type": text,
     "time_field": optional(text),
     "test_after": optional(text),
@@ -91,6 +102,7 @@ _RULES: Mapping[str, Rule] = {
     "test_fraction": _FRACTION,
     "seed": _seed,
     "max_dropped_fraction": _FRACTION,
+    "part": flag,
     "kms_key_id": optional(named(text)),
 }
 
@@ -110,6 +122,10 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
 
     The split follows from a hash of the prompt: a record stays in its split when others come and go.
 
+    A training set of several periods is put together from their manifests: prepare each period with ``part=True``, and
+    give ``source_manifests`` to another task with the same parameters. It deduplicates the records across the periods;
+    each stays in its split. A manifest of other parameters, or a file that is not as its manifest says, fails the task.
+
     Returns (XCom) a mapping: ``training_data_uri``, ``validation_data_uri`` and ``test_data_uri`` (None for a split
     whose fraction is 0), ``report_uri``, ``manifest_uri``, ``counts`` (records by split, and read, duplicates,
     conflicts, near_duplicates, dropped, not_chosen) and ``digest`` (SHA-256 of the content).
@@ -124,6 +140,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     :param source_sql: with ``source_uri``: a query of DuckDB over the files, which are its table ``source``; with
         ``source_conn_id``: a query of that database.
     :param source_conn_id: the Airflow connection of a database; its rows are streamed.
+    :param source_manifests: URIs of ``manifest.json`` of datasets that were prepared earlier, the oldest first; such as
+        ``prepare_period.output["manifest_uri"]`` of a mapped task.
     :param output_uri: the folder to write to, on S3 or local; not under ``source_uri``, and not such that a file
         written there would replace the source.
     :param base_model_id: id or ARN of the base model; says the record format, and the limits to check.
@@ -156,6 +174,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         :func:`~airflow_bedrock.datasets.redaction.redact_common_patterns`.
     :param max_dropped_fraction: more records than this fraction of the source, 0 to 1, that cannot be used or answer
         a question in another way than the record that is kept, fail the task.
+    :param part: the dataset is a part of a training set, such as one period's: a split may be empty, and the number of
+        its records is not held against the base model's.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
         ``task.output["training_data_uri"]`` is found. (default: True)
@@ -169,6 +189,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         "source_uri",
         "source_sql",
         "source_conn_id",
+        "source_manifests",
         "output_uri",
         "base_model_id",
         "customization_type",
@@ -200,6 +221,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         source_uri: str | None = None,
         source_sql: str | None = None,
         source_conn_id: str | None = None,
+        source_manifests: str | Iterable[str] | None = None,
         base_model_id: str | None = None,
         customization_type: str = FINE_TUNING,
         record_format: str | None = None,
@@ -222,6 +244,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         max_characters: int | str | None = None,
         redact: Callable[[str], str] | None = None,
         max_dropped_fraction: float | str = 0.05,
+        part: bool = False,
         kms_key_id: str | None = None,
         multiple_outputs: bool = True,
         **kwargs: Any,
@@ -230,6 +253,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         self.source_uri = source_uri
         self.source_sql = source_sql
         self.source_conn_id = source_conn_id
+        self.source_manifests = source_manifests
         self.customization_type = customization_type
         self.time_field = time_field
         self.test_after = test_after
@@ -253,6 +277,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         self.test_fraction = test_fraction
         self.seed = seed
         self.max_dropped_fraction = max_dropped_fraction
+        self.part = part
         self.kms_key_id = kms_key_id
         self._arguments(_RULES, _conflicts).check_literals()
 
@@ -278,6 +303,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
             folder = Path(scratch)
             try:
                 settings = _settings(arguments)
+                if arguments["source_manifests"]:
+                    settings = _of_prepared(settings)
                 sources, described = self._sources(storage, arguments, folder)
                 report = _prepared(sources, folder, settings)
             except DatasetError as error:
@@ -297,6 +324,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         fetched, made = folder / "fetched", folder / "made"
         fetched.mkdir()
         made.mkdir()
+        if arguments["source_manifests"]:
+            return _parts(storage, arguments, fetched)
         sql = arguments["source_sql"]
         if arguments["source_conn_id"]:
             path = self._rows(arguments["source_conn_id"], sql, made)
@@ -397,9 +426,18 @@ def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
             )
         if any(same(source, join(output, name)) for name in _FILES):
             yield f"source_uri {source} would be replaced by a file written to output_uri. Name another place"
-    if {"source_uri", "source_conn_id", "source_sql"} <= found.keys():
-        if bool(found["source_uri"]) == bool(found["source_conn_id"]):
-            yield "source_uri or source_conn_id must say where the records are"
+    if {"source_manifests", "output_uri"} <= found.keys():
+        manifest = join(found["output_uri"], "manifest.json")
+        if any(same(uri, manifest) for uri in found["source_manifests"] or ()):
+            yield f"{manifest} would be replaced by a file written to output_uri. Name another place"
+    sources = ("source_uri", "source_conn_id", "source_manifests")
+    if {*sources, "source_sql"} <= found.keys():
+        if sum(found[name] is not None for name in sources) != 1:
+            yield "one of source_uri, source_conn_id and source_manifests must say where the records are"
+        if found["source_manifests"] and found["source_sql"]:
+            yield "source_sql queries files or a database, not manifests"
+        if found["source_manifests"] and found.get("max_records_per_group"):
+            yield "max_records_per_group needs the groups, which prepared records do not have: set it for each part"
         if found["source_conn_id"] and not found["source_sql"]:
             yield "source_conn_id needs source_sql"
 
@@ -442,7 +480,49 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         min_characters=arguments["min_characters"],
         max_characters=arguments["max_characters"],
         redact=arguments["redact"],
+        part=arguments["part"],
     )
+
+
+def _of_prepared(settings: Settings) -> Settings:
+    """Return what is left to do with records that were prepared before: their fields are the format's by now."""
+    nothing: dict[str, Any] = dict.fromkeys(("group_field", "time_field", "test_after", "redact"))
+    return replace(settings, fields=Fields(), **nothing)
+
+
+def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tuple[list[Source], dict[str, Any]]:
+    """Fetch the files that the manifests name, in their order; return them, and what the manifest says of them.
+
+    :raises DatasetError: a manifest is none, or of a preparation with other parameters.
+    :raises BedrockFatalError: there is no such manifest, or it may not be read.
+    :raises BedrockError: a file is not as its manifest says: it is being prepared again.
+    """
+    parameters, files, facts = _parameters(arguments), [], []
+    for uri in arguments["source_manifests"]:
+        with storage.read(uri) as content:
+            raw = content.read()
+        try:
+            manifest = Manifest.of(raw)
+        except DatasetError as error:
+            raise DatasetError(f"{uri}: {error}") from error
+        if different := manifest.differences(parameters):
+            raise DatasetError(
+                f"{uri} was prepared with another {', '.join(different)} than this task has: prepare it again with the "
+                "same"
+            )
+        facts.append({"uri": uri, "digest": manifest.digest, "sha256": hashlib.sha256(raw).hexdigest()})
+        files += [(uri, split, manifest.files[split]) for split in Split if split in manifest.files]
+    if not files:
+        raise DatasetError("no manifest names a file: there is no record to learn from")
+    paths = _fetched(storage, [file.uri for _, _, file in files], folder)
+    for (uri, _, file), path in zip(files, paths, strict=True):
+        if _described(path) != {"bytes": file.bytes, "sha256": file.sha256}:
+            raise BedrockError(
+                f"{file.uri} is not what {uri} says. Nothing was written. Its period was being prepared again, or "
+                "somebody changed the file: another try reads both anew; prepare the period again if it fails as well."
+            )
+    found = [Source(file.uri, path, split) for (_, split, file), path in zip(files, paths, strict=True)]
+    return found, {"sources": facts, "not_read": []}
 
 
 def _fetched(storage: Storage, uris: Sequence[str], folder: Path) -> list[Path]:
@@ -462,6 +542,8 @@ def _prepared(sources: Sequence[Source], folder: Path, settings: Settings) -> Pr
 
 
 def _named(arguments: Mapping[str, Any]) -> str:
+    if manifests := arguments["source_manifests"]:
+        return f"{len(manifests)} manifests" if len(manifests) > 1 else manifests[0]
     return arguments["source_uri"] or f"connection {arguments['source_conn_id']}"
 
 

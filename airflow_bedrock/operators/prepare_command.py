@@ -55,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("source_uri", metavar="PATH|s3://…", help="one file, or a folder with a slash at its end")
+    parser.add_argument(
+        "source_uri", nargs="?", metavar="PATH|s3://…", help="one file, or a folder with a slash at its end"
+    )
+    parser.add_argument(
+        "--source-manifests", nargs="+", metavar="URI", help="instead: manifests of datasets that were prepared earlier"
+    )
     parser.add_argument("--output", required=True, dest="output_uri", metavar="PATH|s3://…", help="a folder")
     parser.add_argument("--model", dest="base_model_id", metavar="ID", help="id or ARN of the base model")
     parser.add_argument(
@@ -75,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=[one.value for one in OnConflict],
         help="which of the records that ask the same and answer differently is kept (default: first)",
     )
+    parser.add_argument("--part", action="store_true", help="of a training set: it may be small (--source-manifests)")
     parser.add_argument("--balance-classes", action="store_true", help="as many of each completion as of the rarest")
     parser.add_argument(
         "--redact",

@@ -29,7 +29,7 @@ from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import postgres
 from scripts.stack import BIN, StartError, exit_code, home_or_temporary
 
-DAG, CREATE = "retrain_support_router", "CreateModelCustomizationJob"
+DAG, LINE, CREATE = "retrain_support_router", "support-router", "CreateModelCustomizationJob"
 FIRST, LAST = 2013, 2022
 CONF = {"training_set": "this period", "services_a_year": 2, "test_records": 20, "epochs": 1}
 RECORD = {"prompt": "Turns the lights of house number %d on, or off again, by a message.", "completion": "lights"}
@@ -67,7 +67,7 @@ class Retraining:
         import msgspec
 
         with closing(self.local.client("s3")) as s3:
-            found = s3.get_object(Bucket=self.local.bucket, Key="registry/support-router.json")
+            found = s3.get_object(Bucket=self.local.bucket, Key=f"registry/{LINE}.json")
             return msgspec.json.decode(found["Body"].read(), type=Register)
 
     def backfill(self, *more: str, conf: dict[str, Any] = CONF, first: int = FIRST, last: int = LAST) -> None:
@@ -201,14 +201,14 @@ def problems(retraining: Retraining) -> list[str]:
     """Return what is wrong: a run that failed, or another deployment than the line's with its champion."""
     found, champion = retraining.deployments(), retraining.register().champion
     wrong = ["a run failed"] if retraining.states()["failed"] else []
-    if champion is None or found != {"support-router": champion.model_arn}:
+    if champion is None or found != {LINE: champion.model_arn}:
         wrong.append(f"deployments {found}, champion {champion and champion.model_arn}")
     return wrong
 
 
 def change(retraining: Retraining, year: int) -> None:
     """Put more records to those of a period."""
-    folder = f"retrain/sources/{year}-{year}-{CONF['services_a_year']}"
+    folder = f"retrain/sources/{year}-{CONF['services_a_year']}"
     lines = "".join(f"{json.dumps({**RECORD, 'prompt': RECORD['prompt'] % number})}\n" for number in range(40))
     with closing(retraining.local.client("s3")) as s3:
         s3.put_object(Bucket=retraining.local.bucket, Key=f"{folder}/more.jsonl", Body=lines.encode())
@@ -221,10 +221,10 @@ def marked_failed(retraining: Retraining) -> Iterator[str]:
         slow = retraining.local.faults.delay("Converse", 5, times=None)
         run = retraining.start(DAG, {**CONF, "period": "2011"})
         until(lambda: retraining.task_states(DAG, run)["evaluate"] == "running", "it evaluates", SECONDS)
-        if len(retraining.deployments()) < 2:
+        if not retraining.deployments().keys() - {LINE}:
             rows.append("there was no deployment")
         retraining.airflow.api("PATCH", f"/dags/{DAG}/dagRuns/{run}", json={"state": "failed"})
-        until(lambda: len(retraining.deployments()) < 2, "the deployment is deleted", SECONDS)
+        until(lambda: not retraining.deployments().keys() - {LINE}, "the deployment is deleted", SECONDS)
         retraining.local.faults.remove(slow)
     yield rows[0]
 

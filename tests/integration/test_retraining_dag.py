@@ -6,6 +6,7 @@ The DAGs may do what deploy/policies/airflow.json allows, and nothing else.
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +21,6 @@ import pytest
 
 from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.operators import BedrockDatasetPreparationOperator
 from airflow_bedrock.shapes import missing_in_botocore
 from tests.deployed import Deployed
 
@@ -78,6 +78,12 @@ def jobs(local: LocalBedrock) -> int:
         client.close()
 
 
+def read(local: LocalBedrock, uri: str) -> Any:
+    with closing(local.client("s3")) as s3:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return json.load(s3.get_object(Bucket=bucket, Key=key)["Body"])
+
+
 def test_a_few_years(local: LocalBedrock) -> None:
     """The first model beats its base model; a later one the champion, from which it starts. No data, no job.
 
@@ -109,6 +115,8 @@ def test_a_few_years(local: LocalBedrock) -> None:
     second = hook.get(LINE).champion
     assert second is not None
     assert (second.period, deployments(local)) == ("2014", {LINE: second.model_arn})
+    manifest = read(local, second.dataset or "")
+    assert {one["uri"].split("/")[-2] for one in manifest["sources"]} == {"2012-3", "2013-3", "2014-3"}
 
     paid = jobs(local)
     state, tasks = run("retrain_support_router", period="2014", **conf)
@@ -134,30 +142,14 @@ def test_a_few_years(local: LocalBedrock) -> None:
     ],
 )
 def test_a_training_set_is_of_the_periods_that_count(local: LocalBedrock, training_set: str, years: set[str]) -> None:
-    """A file for each of them that has data; a record that several have is in the dataset once."""
-    module = load("retrain_support_router")
-    folder = module.dag.get_task("collect_training_set").python_callable(
-        "2014", local.bucket, {"training_set": training_set, "services_a_year": 1}
-    )
-    prefix = folder.removeprefix(f"s3://{local.bucket}/")
-    with closing(local.client("s3")) as s3:
-        listed = s3.list_objects_v2(Bucket=local.bucket, Prefix=prefix)["Contents"]
-        found = {one["Key"].removeprefix(prefix) for one in listed}
-        assert found <= {f"{year}.jsonl" for year in years}
-        assert "2014.jsonl" in found
-        assert (len(found) > 1) is (len(years) > 1)
-        s3.copy_object(  # an earlier period that has all of this one's records
-            Bucket=local.bucket, Key=f"{prefix}2001.jsonl", CopySource=f"{local.bucket}/{prefix}2014.jsonl"
-        )
-        prepared = BedrockDatasetPreparationOperator(
-            task_id="prepare",
-            source_uri=folder,
-            output_uri=f"s3://{local.bucket}/prepared/{len(years)}",
-            base_model_id="amazon.nova-micro-v1:0:128k",
-            test_fraction=0.2,
-        ).execute({})
-        s3.delete_object(Bucket=local.bucket, Key=f"{prefix}2001.jsonl")
-    assert prepared["counts"]["duplicates"] >= sum(1 for _ in module.support_requests("2014", 1)) > 0
+    """Each of them that has data has a folder of its own, the same for every run that it counts for."""
+    collect = load("retrain_support_router").dag.get_task("collect_periods").python_callable
+    found = collect("2014", local.bucket, {"training_set": training_set, "services_a_year": 1})
+    folders = {one["source_uri"].removeprefix(f"s3://{local.bucket}/retrain/sources/") for one in found}
+    assert folders <= {f"{year}-1/" for year in years}
+    assert "2014-1/" in folders
+    assert (len(folders) > 1) is (len(years) > 1)
+    assert len({one["output_uri"] for one in found}) == len(found)
 
 
 def test_a_period_is_that_of_the_partition_of_the_interval_or_as_given() -> None:

@@ -127,7 +127,7 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
             "source_uri must be s3://bucket/key, .* got 'gs://bucket/in.jsonl'",
         ),
         (100, {"source_uri": ""}, "source_uri must be s3://bucket/key, .* got ''"),
-        (100, {"source_uri": None}, "source_uri or source_conn_id must say"),
+        (100, {"source_uri": None}, "one of source_uri, source_conn_id and source_manifests must say"),
         (100, {"output_uri": ""}, "output_uri must be s3://bucket/key, .* got ''"),
         (100, {"source_uri": "/nowhere/in.jsonl"}, "does not exist"),
         (100, {"source_uri": "/nowhere/"}, "no file"),

@@ -53,6 +53,16 @@ def test_the_files_and_the_manifest_are_the_operators(source: str, tmp_path: Pat
     assert len(written) == 5
 
 
+def test_parts_are_put_together(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By their manifests, as the operator does it; the options that say what is in a record are given again."""
+    assert main(arguments(source, tmp_path / "part", "--part")) == 0
+    more = ["--source-manifests", str(tmp_path / "part" / "manifest.json"), "--model", MICRO]
+    assert main(["prepare", "--output", str(tmp_path / "whole"), *more, "--seed", "7"]) == 2
+    assert "was prepared with another seed than this task has" in capsys.readouterr().err
+    assert main(["prepare", "--output", str(tmp_path / "whole"), *more]) == 0
+    assert (tmp_path / "whole" / "train.jsonl").read_bytes() == (tmp_path / "part" / "train.jsonl").read_bytes()
+
+
 def test_what_is_said(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """People get a table, programs the operator's result with the report."""
     assert main(arguments(source, tmp_path / "out", "--redact", "common", "--test-fraction", "0")) == 0

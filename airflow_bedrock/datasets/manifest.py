@@ -1,0 +1,54 @@
+"""The manifest of an earlier preparation: which files it wrote, and which parameters say what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.split import Split
+
+_OF_A_RECORD = (
+    *("base_model_id", "customization_type", "record_format", "system_prompt", "redact"),
+    *("group_field", "validation_fraction", "test_fraction", "seed", "time_field", "test_after"),
+)
+"""Those that say how a record is written and which split it is in; sources and samples may differ by part."""
+
+
+class File(msgspec.Struct, frozen=True):
+    """A split's file, as it was written."""
+
+    uri: str
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a preparation has written.
+
+    :param parameters: of the preparation.
+    :param files: by split; a split without a record has none.
+    :param digest: of the content.
+    """
+
+    parameters: dict[str, Any]
+    files: dict[Split, File]
+    digest: str
+
+    @classmethod
+    def of(cls, content: bytes) -> Manifest:
+        """Read ``manifest.json``.
+
+        :raises DatasetError: it is none.
+        """
+        try:
+            return msgspec.json.decode(content, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise DatasetError(f"it is no manifest of a prepared dataset: {error}") from error
+
+    def differences(self, parameters: Mapping[str, Any]) -> list[str]:
+        """Return the names of the parameters that its records were not prepared with."""
+        given = msgspec.to_builtins({name: parameters[name] for name in _OF_A_RECORD})
+        return [name for name in _OF_A_RECORD if self.parameters.get(name) != given[name]]
