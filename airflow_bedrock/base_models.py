@@ -317,15 +317,34 @@ def _document() -> Document:
     return msgspec.json.decode(Path(__file__).with_suffix(".json").read_bytes(), type=Document)
 
 
-def by_script(text: str) -> list[int]:
+def by_script(text: str, data: bytes | None = None) -> list[int]:
     """Return how many characters of a text are Latin and others, and how many of each of ``scripts``.
 
     A character's script is told from the first byte that it has in UTF-8, which can be counted fast.
+
+    :param data: the text in UTF-8, where it is at hand.
     """
     table, others, marks = _first_bytes()
-    found = text.encode("utf-8", "surrogatepass").translate(table, others)
+    found = (text.encode("utf-8", "surrogatepass") if data is None else data).translate(table, others)
     counts = [found.count(mark) for mark in marks]
     return [len(text) - len(found), *counts]
+
+
+def of_script(first: int, characters: int, latin: int) -> list[int]:
+    """Return what :func:`by_script` returns for so many characters that begin with a byte, and so many ASCII ones."""
+    place, none = _places()
+    counts = none.copy()
+    counts[0] = latin
+    counts[place.get(first, 0)] += characters
+    return counts
+
+
+@cache
+def _places() -> tuple[dict[int, int], list[int]]:
+    """Return the place of each first byte's script among the counts, where Latin comes first, and counts of nothing."""
+    scripts = document().scripts
+    places = {first: n for n, one in enumerate(scripts, 1) for first in bytes.fromhex(one.first_bytes)}
+    return places, [0] * (len(scripts) + 1)
 
 
 @cache

@@ -8,20 +8,23 @@ alone, most of all records, take a short way: a narrower type, and looks that ar
 from __future__ import annotations
 
 import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from itertools import accumulate
+from operator import floordiv, neg
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from airflow_bedrock.base_models import Method, by_script, document
+from airflow_bedrock.base_models import Method, document
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
 from airflow_bedrock.datasets.log_folder import Joined
 from airflow_bedrock.datasets.near import Signatures, near
-from airflow_bedrock.datasets.records import normalised_pair
+from airflow_bedrock.datasets.records import counted, normalised, text_digest
 from airflow_bedrock.datasets.repeats import Entry, Leavings, Place, Repeats
 from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules, kinds_problem, object_problem
 from airflow_bedrock.datasets.rules.form import Plain
@@ -136,8 +139,9 @@ class _Options(NamedTuple):
     rules: Rules
     listed: int
     show_text: bool
+    folder: str
     sizes: bool = False
-    signatures: str | None = None
+    signatures: bool = False
 
 
 class _Shown(NamedTuple):
@@ -193,11 +197,11 @@ def check(
         workers = processes(sum(path.stat().st_size for path in files.values()))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
         called = {part: (names or {}).get(part) or str(path) for part, path in files.items()}
-        work = _Check(rules, called, Path(folder), s3)
         todo = [(part, block) for part, path in files.items() for block in blocks(path)]
         todo = [(part, block._replace(number=number)) for number, (part, block) in enumerate(todo)]
-        signatures = folder if near_overlaps is not None else None
-        scan = partial(scan_block, _Options(rules, listed, show_text, s3 is not None, signatures))
+        work = _Check(rules, called, [block for _, block in todo], Path(folder), s3)
+        options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
+        scan = partial(scan_block, options)
         for (part, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
             work.add(part, found, listed)
         return work.report({part: path.stat().st_size for part, path in files.items()}, near_overlaps)
@@ -206,8 +210,11 @@ def check(
 class _Check:
     """The sum over the blocks so far."""
 
-    def __init__(self, rules: Rules, names: Mapping[str, str | Joined], folder: Path, s3: Any) -> None:
+    def __init__(
+        self, rules: Rules, names: Mapping[str, str | Joined], todo: Sequence[Block], folder: Path, s3: Any
+    ) -> None:
         self._rules = rules
+        self._answers = Answers(rules, todo, folder)
         self._names = names
         self._folder = folder
         self._objects = Objects(rules.method, s3)
@@ -333,7 +340,7 @@ class _Check:
                     overlapping.add(entry.place)
                 elif part in first:
                     earlier = first[part]
-                    kind = "duplicate" if earlier.completion == entry.completion else "conflict"
+                    kind = "duplicate" if self._answers.same(earlier, entry) else "conflict"
                 else:
                     first[part] = entry
                     continue
@@ -387,6 +394,45 @@ class Objects:
             yield problem and problem._replace(where=one.media.where)
 
 
+class Answers:
+    """Whether two records answer the same.
+
+    A record leaves its answer as it stands. Where two differ, both are read again and compared in their normalised
+    form, so that not every answer has to be normalised.
+
+    :param folder: with the file of each block that says where its lines end.
+    """
+
+    def __init__(self, rules: Rules, todo: Sequence[Block], folder: Path) -> None:
+        self._rules = rules
+        self._blocks = todo
+        self._folder = folder
+        self._answer = lru_cache(1000)(self._read)
+
+    def same(self, one: Entry, other: Entry) -> bool:
+        """Whether they do."""
+        return one.completion == other.completion or self._answer(one.place) == self._answer(other.place)
+
+    def _read(self, place: Place) -> bytes:
+        """Return the digest of the answer at a place."""
+        record, _ = self._rules.check(self._line(place))
+        return text_digest((record and record.completion) or "")
+
+    def _line(self, place: Place) -> bytes:
+        block = self._blocks[place.block]
+        with _ends(self._folder, place.block).open("rb") as file:
+            file.seek(4 * place.line)
+            begin, end = array("I", file.read(8))
+        with Path(block.path).open("rb") as file:
+            file.seek(block.begin + begin)
+            return file.read(min(end, block.end - block.begin) - begin).removesuffix(b"\n")
+
+
+def _ends(folder: Path, number: int) -> Path:
+    """Return the file of a block that says where its lines begin, and the last one ends: 32-bit numbers."""
+    return folder / f"{number}.lines"
+
+
 def scan_block(options: _Options, block: Block) -> _Found:
     """Hold every line of a block against the rules."""
     return _Scan(options, block).found()
@@ -404,6 +450,9 @@ class _Scan:
         content = block.read()
         self._bom = block.begin == 0 and content != without_bom(content)
         self._lines = lines_of(without_bom(content) if self._bom else content)
+        first = len(content) - len(without_bom(content)) if self._bom else 0
+        ends = accumulate((len(line) + 1 for line in self._lines), initial=first)
+        _ends(Path(options.folder), block.number).write_bytes(array("I", ends))
         self._bad, self._last_bad = 0, -1
         self._problems: Counter[str] = Counter()
         self._listed: list[tuple[int, Problem, str | None]] = []
@@ -415,9 +464,11 @@ class _Scan:
         """Go through the lines."""
         facts, method = document(), self._rules.method
         latin = method.characters_per_token or facts.characters_per_token
-        per_token = [latin, *(min(one.characters_per_token, latin) for one in facts.scripts)]
+        others = [min(one.characters_per_token, latin) for one in facts.scripts]
+        per_token = [latin, *others]
         take, leave = self._short.take, self._leavings.add
-        scripts: list[list[int]] = [[0] * len(per_token)]
+        scripts: list[list[int]] = []
+        ascii_only = 0
         lengths = [0] * 40
         longest = (0, 0)
         signatures = Signatures(self._number, len(self._lines)) if self._options.signatures else None
@@ -430,35 +481,35 @@ class _Scan:
                 record = self._look(number, line)
                 if record is None:
                     continue
-                key, prompt, answer = record.key, record.prompt, record.completion or ""
+                prompt, answer = record.prompt, record.completion or ""
+                key = record.key
             else:
                 prompt, answer = plain
                 key = prompt
-            asked, said = normalised_pair(key, answer)
+            asked, said, counts = counted(prompt, answer)
+            if key is not prompt:
+                asked = normalised(key)
             leave(number, asked, said)
             if signatures is not None:
                 signatures.add(number, asked)
-            if prompt.isascii() and answer.isascii():
+            if counts is None:
                 length = len(prompt) + len(answer)
-                scripts[0][0] += length
+                ascii_only += length
                 tokens = -(-length // latin)
             else:
-                counts = by_script(prompt + answer)
                 scripts.append(counts)
-                tokens = 0
-                for count, ratio in zip(counts, per_token, strict=True):
-                    tokens -= -count // ratio
+                tokens = -sum(map(floordiv, map(neg, counts), per_token))
             lengths[tokens.bit_length()] += 1
             if tokens > longest[0]:
                 longest = (tokens, number)
-        bands = signatures.put(Path(str(self._options.signatures), f"{self._number}.near")) if signatures else {}
+        bands = signatures.put(Path(self._options.folder, f"{self._number}.near")) if signatures else {}
         return _Found(
             len(self._lines),
             self._passed_over,
             self._bad,
             dict(self._problems),
             self._listed,
-            [sum(counts) for counts in zip(*scripts, strict=True)],
+            [sum(counts) for counts in zip([ascii_only, *[0] * len(others)], *scripts, strict=True)],
             lengths,
             longest,
             self._kinds,
@@ -494,7 +545,7 @@ class Short:
 
     def __init__(self, rules: Rules) -> None:
         method, form = rules.method, rules.form
-        self._decoder = form.plain_decoder
+        self._decode = form.plain_decoder.decode if form.plain_decoder else None
         self._flat = form.plain[1] if form.plain else None
         limits = [method.max_tokens, method.max_input_tokens, method.max_output_tokens]
         # No character is more than one token.
@@ -506,15 +557,13 @@ class Short:
 
     def take(self, line: bytes) -> tuple[str, str] | None:
         """Return what is asked and what is answered; None for a record that has to be looked at by all rules."""
-        if self._decoder is None or self._flat is None or len(line) > self._most_bytes:
+        if self._decode is None or self._flat is None or len(line) > self._most_bytes:
             return None
         try:
-            plain: Plain | None = self._flat(self._decoder.decode(line))
+            plain: Plain | None = self._flat(self._decode(line))
         except _UNREADABLE:
             return None
-        if plain is None:
-            return None
-        return plain if self.fits(*plain) else None
+        return plain if plain and self.fits(plain[0], plain[1]) else None
 
     def fits(self, prompt: str, answer: str) -> bool:
         """Whether a prompt, with the system prompt before it, and an answer break no limit for sure."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 from unicodedata import normalize
 
+from airflow_bedrock.base_models import by_script, of_script
 from airflow_bedrock.datasets.errors import DatasetError
 
 DIGEST_BYTES = 16  # 128 bits: a clash among a thousand million texts has a chance of 1 in 10^21
@@ -26,16 +28,62 @@ class Example:
     system: str | None = None
 
 
+_UPPER, _LOWER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\t\n\v\f\r\x1c\x1d\x1e\x1f", b"abcdefghijklmnopqrstuvwxyz         "
 # Most texts need no more than this, and it is many times as fast as what it stands for.
-_ASCII = bytes.maketrans(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\t\n\v\f\r\x1c\x1d\x1e\x1f", b"abcdefghijklmnopqrstuvwxyz         "
-)
-# The bytes of characters that NFKC leaves as they are, whatever stands beside them: ASCII, and in UTF-8 what begins so,
-# À to ÿ (C3), Cyrillic (D0, D1), Chinese characters (E4 to E9).
-_INERT = bytes([*range(0xC0), 0xC3, 0xD0, 0xD1, *range(0xE4, 0xEA)])
+_ASCII = bytes.maketrans(_UPPER, _LOWER)
+_CAPITALS = bytes(code for code in range(0xC0, 0xDF) if code != 0xD7)  # À to Þ in Latin-1, without the times sign
+_LATIN = bytes.maketrans(_UPPER + _CAPITALS, _LOWER + bytes(code + 32 for code in _CAPITALS))
 _SPACES = tuple(one.encode() for one in "\x85\u1680\u2028\u2029")  # beyond ASCII, those that NFKC makes no space
 # Punctuation of Chinese and Japanese texts, which NFKC makes narrow, slowly.
 _WIDE = tuple(zip("\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u3000", ",!?:;() ", strict=True))
+
+
+def _latin(text: str, _: bytes) -> bytes:
+    return text.encode("latin-1").translate(_LATIN).replace(b"\xdf", b"ss").decode("latin-1").encode()
+
+
+def _cyrillic(text: str, _: bytes) -> bytes:
+    return text.lower().encode()
+
+
+def _indic(text: str, data: bytes) -> bytes:
+    composed = normalize("NFKC", text)
+    return data if composed is text else composed.encode()
+
+
+def _chinese(_: str, data: bytes) -> bytes:
+    return data
+
+
+class _Alone(NamedTuple):
+    """Characters with which, and with ASCII alone, most texts of a language are written.
+
+    :param written: all bytes of such a text in UTF-8.
+    :param first: the first byte of one of them.
+    :param width: bytes of a character.
+    :param fold: what makes NFKC, folded, of a text and its bytes, but for ASCII letters and spaces.
+    """
+
+    written: bytes
+    first: int
+    width: int
+    fold: Callable[[str, bytes], bytes]
+
+
+def _alone(width: int, fold: Callable[[str, bytes], bytes], firsts: bytes) -> dict[bytes, _Alone]:
+    alone = _Alone(bytes(range(0xC0)) + firsts, firsts[0], width, fold)
+    return {bytes([first]): alone for first in firsts}
+
+
+# By the first byte: À to ÿ, Cyrillic and Chinese characters, which NFKC leaves as they are whatever stands beside them;
+# the scripts from India to Tibet, which have no case, as the Chinese.
+_ALONE = {
+    **_alone(2, _latin, b"\xc3"),
+    **_alone(2, _cyrillic, b"\xd0\xd1"),
+    **_alone(3, _indic, b"\xe0"),
+    **_alone(3, _chinese, b"\xe4\xe5\xe6\xe7\xe8\xe9"),
+}
+_ASCII_BYTES = bytes(range(0x80))
 
 
 def normalise(text: str) -> str:
@@ -64,23 +112,63 @@ def normalised_pair(first: str, second: str) -> tuple[bytes, bytes]:
     return one.rstrip(b" "), other.lstrip(b" ")
 
 
+def counted(prompt: str, answer: str) -> tuple[bytes, bytes, list[int] | None]:
+    """Return the normalised prompt, the answer as it is, and the characters of both by script; None if all are ASCII.
+
+    What normalising and counting both need is done once.
+    """
+    if prompt.isascii() and answer.isascii():
+        return _clean(prompt.encode()), answer.encode(), None
+    data, said = _encoded(prompt), _encoded(answer)
+    alone = _script(data)
+    if alone and not said.translate(None, alone.written):
+        length = len(prompt) + len(answer)
+        beyond = (len(data) + len(said) - length) // (alone.width - 1)
+        counts = of_script(alone.first, beyond, length - beyond)
+    else:
+        counts = by_script(prompt + answer, data + said)
+    return _clean(_folded(prompt, data, alone)), said, counts
+
+
 def normalised(text: str) -> bytes:
     """Return the normalised text in UTF-8."""
     if text.isascii():
-        data = text.encode()
-    else:
-        if "\uff0c" in text or "\uff01" in text or "\uff1f" in text:
-            for wide, narrow in _WIDE:
-                text = text.replace(wide, narrow)
-        data = text.casefold().encode("utf-8", "surrogatepass")
-        if data.translate(None, _INERT):
-            data = normalize("NFKC", normalize("NFKC", text).casefold()).encode("utf-8", "surrogatepass")
-            for space in _SPACES:
-                data = data.replace(space, b" ")
+        return _clean(text.encode())
+    data = _encoded(text)
+    return _clean(_folded(text, data, _script(data)))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _clean(data: bytes) -> bytes:
+    """Return a text whose ASCII letters are lower, and each run of white space one space."""
     data = data.translate(_ASCII)
     while b"  " in data:
         data = data.replace(b"  ", b" ")
     return data.strip(b" ")
+
+
+def _script(data: bytes) -> _Alone | None:
+    """Return the characters with which alone, beside ASCII, a text is written; None where there are none, or others."""
+    alone = _ALONE.get(data.lstrip(_ASCII_BYTES)[:1])
+    return alone if alone and not data.translate(None, alone.written) else None
+
+
+def _folded(text: str, data: bytes, alone: _Alone | None) -> bytes:
+    """Return a text after NFKC, folded, but for its ASCII letters and spaces."""
+    if alone is not None:
+        return alone.fold(text, data)
+    if text.isascii():
+        return data
+    if "\uff0c" in text or "\uff01" in text or "\uff1f" in text:
+        for wide, narrow in _WIDE:
+            text = text.replace(wide, narrow)
+    data = _encoded(normalize("NFKC", normalize("NFKC", text).casefold()))
+    for space in _SPACES:
+        data = data.replace(space, b" ")
+    return data
 
 
 def text_field(record: Mapping[str, object], field: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Annotated, Literal
 
 import msgspec
@@ -18,6 +18,7 @@ from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text, 
 
 _ONE = msgspec.Meta(min_length=1, max_length=1)
 _Role = Literal["user", "assistant"]
+_TURNS = ("user", "assistant")
 
 
 class _Text(msgspec.Struct):
@@ -102,21 +103,19 @@ class _Plain(msgspec.Struct, gc=False):
 
 
 def _flat(record: _Plain) -> Plain | None:
-    turns, expected = record.messages, "user"
-    for turn in turns:
-        if turn.role != expected:
-            return None
-        expected = "assistant" if expected == "user" else "user"
-    if expected == "assistant" or not turns:
-        return None
-    system = record.system
+    turns, system = record.messages, record.system
     if len(turns) == 2:
-        prompt = turns[0].content[0].text
-        return f"{system[0].text}\n{prompt}" if system else prompt, turns[1].content[0].text
-    asked = [system[0].text] if system else []
-    asked += [turn.content[0].text for turn in turns]
-    answer = asked.pop()
-    return "\n".join(asked), answer
+        asked, said = turns
+        if asked.role != "user" or said.role != "assistant":
+            return None
+        prompt = asked.content[0].text
+        return f"{system[0].text}\n{prompt}" if system else prompt, said.content[0].text
+    if not turns or len(turns) % 2 or any(turn.role != role for turn, role in zip(turns, cycle(_TURNS), strict=False)):
+        return None
+    texts = [system[0].text] if system else []
+    texts += [turn.content[0].text for turn in turns]
+    answer = texts.pop()
+    return "\n".join(texts), answer
 
 
 def _read(record: _Nova | _Llama) -> Record:
