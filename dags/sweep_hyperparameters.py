@@ -2,10 +2,12 @@
 
 Bedrock tells no losses of a job that runs, so there is none to stop for its losses. What cannot win is stopped between
 two jobs instead (successive halving): a point that is among the worse half after one epoch gets no job of all epochs.
+At the end of the run its models go, but the best, whatever has happened: each is billed for its storage.
 """
 
 from __future__ import annotations
 
+import logging
 from itertools import product
 from typing import Any
 
@@ -23,6 +25,8 @@ from airflow_bedrock.operators import (
 FOLDER = "s3://{{ var.value.bedrock_bucket }}/sweep"
 MOST_POINTS = 12  # each is a paid job; checked in the task, since the form limits each list, not their product
 POOL = "bedrock_training_jobs"
+
+log = logging.getLogger(__name__)
 
 
 def loss(result: dict[str, Any]) -> float:
@@ -92,13 +96,17 @@ with DAG(
 
 ```
  grid ─▶ prepare ─▶ try_out [n] ─▶ better_half ─▶ train [n/2] ─▶ best ─▶ deploy ─▶ evaluate ─▶ delete_deployment
-                    one epoch      by validation  all epochs             against the base model
-                    each           loss
+                    one epoch      by validation  all epochs    │        against the base model
+                    each           loss                         └▶ delete_losers
 ```
 
 **What is stopped early**: Bedrock tells no losses while a job runs, so no job is stopped for its losses. A point that
 is among the worse half after one epoch gets no further job. That is a guess: a low learning rate can lose after one
 epoch and win after five.
+
+**What is left**: the best model. `delete_losers` deletes the others that the run has made, whatever has happened to the
+run: all of one epoch, and those of all epochs that are not the best. Where none is the best yet, since a job has
+failed, it keeps those of all epochs, and names them in its log: clear what has failed to go on, or delete them.
 
 | what it needs | where it is set |
 |---|---|
@@ -112,10 +120,10 @@ airflow pools set --include-deferred bedrock_training_jobs 2 "Training jobs of B
 
 A form names no bucket, role or account. Without the pool, Airflow schedules none of the jobs.
 
-**What it costs on AWS**: for n points, n jobs of one epoch and n/2 of all epochs; the storage of each model, by the
-month, until it is deleted; and the calls of the evaluation. `airflow-bedrock estimate` says what a job on your data
-costs, with the date of the price (docs/cost.md). A run with nothing changed reuses the models, and costs
-nothing more but their storage.
+**What it costs on AWS**: for n points, n jobs of one epoch and n/2 of all epochs; the storage of the best model,
+by the month, until it is deleted; and the calls of the evaluation. `airflow-bedrock estimate` says what a job on your
+data costs, with the date of the price (docs/cost.md). A run with nothing changed reuses the best model, and trains the
+others again, since they are gone.
 """,
 ) as dag:
 
@@ -157,6 +165,36 @@ nothing more but their storage.
             "hyperparameters": points[place],
         }
 
+    @task
+    def delete_losers(run_id: str | None = None, ti: Any = None) -> list[str]:
+        """Delete the models that this run has made, but the best; return the ARNs of those that are left."""
+        from airflow_bedrock.configuration import environment
+        from airflow_bedrock.customization.tags import is_of_dag
+        from airflow_bedrock.exceptions import BedrockError
+        from airflow_bedrock.hooks import BedrockHook
+
+        winner = ti.xcom_pull(task_ids="best", key="custom_model_arn")
+        bedrock: Any = BedrockHook().conn
+        left, refused = [], []
+        for name in ("try-out", "train"):
+            pages = bedrock.get_paginator("list_custom_models").paginate(nameContains=name)
+            for model in (one["modelArn"] for page in pages for one in page["modelSummaries"]):
+                found = bedrock.list_tags_for_resource(resourceARN=model)["tags"]
+                tags = {one["key"]: one["value"] for one in found}
+                if not is_of_dag(tags, environment(), dag.dag_id) or tags["airflow/run_id"] != run_id:
+                    continue  # of another run, which may need it
+                if model == winner or (winner is None and tags["airflow/task_id"] == "train"):
+                    left.append(model)
+                    continue
+                try:
+                    bedrock.delete_custom_model(modelIdentifier=model)
+                except bedrock.exceptions.ClientError as error:
+                    refused.append(f"{model}: {error}")
+        log.info("Left, and billed for their storage: %s", ", ".join(left) or "none")
+        if refused:
+            raise BedrockError(f"Not deleted, and billed for their storage: {'; '.join(refused)}")
+        return left
+
     prepare = BedrockDatasetPreparationOperator(
         task_id="prepare",
         source_uri="s3://{{ var.value.bedrock_bucket }}/{{ params.data }}",
@@ -189,6 +227,8 @@ nothing more but their storage.
     train = trained("train", finalists)
     won: Any = best(finalists, train.output["result"])
     points >> prepare
+    losers: Any = delete_losers()
+    [try_out, train, won] >> losers.as_teardown(setups=points, on_failure_fail_dagrun=True)
 
     deploy = BedrockCustomModelDeploymentOperator(
         task_id="deploy",

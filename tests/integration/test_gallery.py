@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -69,31 +70,34 @@ def put(local: LocalBedrock, key: str, records: list[dict[str, Any]]) -> str:
     return f"s3://{local.bucket}/{key}"
 
 
-def test_models_that_nobody_needs_are_named_and_then_deleted(local: LocalBedrock, bedrock: Any) -> None:
-    """By default none is deleted; then all but the one that serves, and none of another DAG's."""
+def model(local: LocalBedrock, bedrock: Any, name: str, **of: Any) -> str:
+    """Train a model under this name, as a task of these ids does; return its ARN."""
     turns = [{"role": role, "content": [{"text": text}]} for role, text in (("user", "objects?"), ("assistant", "s3"))]
     data = put(local, "line.jsonl", [{"schemaVersion": "bedrock-conversation-2024", "messages": turns}] * 20)
+    asker = Asker(environment=configuration.environment(), **of)
+    named = Identity(asker=asker, what="0" * 16, reuse="run", job_prefix="one", model_prefix=name)
+    arn = bedrock.create_model_customization_job(
+        jobName=named.job_name(),
+        customModelName=named.model_name(),
+        roleArn=local.role_arn,
+        baseModelIdentifier=NOVA,
+        trainingDataConfig={"s3Uri": data},
+        outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
+        hyperParameters={"epochCount": "1"},
+        customModelTags=[{"key": key, "value": value} for key, value in automatic_tags(asker, "1").items()],
+    )["jobArn"]
+    while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
+        pass
+    return str(job["outputModelArn"])
 
-    def model(number: int, dag_id: str) -> str:
-        asker = Asker(environment=configuration.environment(), dag_id=dag_id, task_id="customize", run_id=f"{number}")
-        named = Identity(
-            asker=asker, what="0" * 16, reuse="run", job_prefix="support-router", model_prefix="support-router"
-        )
-        arn = bedrock.create_model_customization_job(
-            jobName=named.job_name(),
-            customModelName=named.model_name(),
-            roleArn=local.role_arn,
-            baseModelIdentifier=NOVA,
-            trainingDataConfig={"s3Uri": data},
-            outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
-            hyperParameters={"epochCount": "1"},
-            customModelTags=[{"key": key, "value": value} for key, value in automatic_tags(asker, "1").items()],
-        )["jobArn"]
-        while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
-            pass
-        return str(job["outputModelArn"])
 
-    ours, theirs = [model(number, "retrain_support_router") for number in range(2)], model(2, "other")
+def test_models_that_nobody_needs_are_named_and_then_deleted(local: LocalBedrock, bedrock: Any) -> None:
+    """By default none is deleted; then all but the one that serves, and none of another DAG's."""
+
+    def line(number: int, dag_id: str) -> str:
+        return model(local, bedrock, "support-router", dag_id=dag_id, task_id="customize", run_id=f"{number}")
+
+    ours, theirs = [line(number, "retrain_support_router") for number in range(2)], line(2, "other")
     hook = BedrockModelRegistryHook(registry_uri=f"s3://{local.bucket}/registry")
     hook.promote("support-router", ModelVersion(model_arn=ours[1]), delay=0.1)
 
@@ -147,7 +151,7 @@ def created(local: LocalBedrock, task_id: str) -> list[dict[str, Any]]:
 
 
 def test_a_sweep_trains_the_better_half_to_the_end_and_evaluates_the_best(local: LocalBedrock, bedrock: Any) -> None:
-    """Two points are tried and one is trained, not the one that learns slowly. No deployment is left."""
+    """Two points are tried and one is trained, not the one that learns slowly. Only its model is left."""
     put(local, "sweep/requests.jsonl", requests(120))
     conf = {"data": "sweep/requests.jsonl", "learning_rates": [1e-6, 5e-5], "epochs": 2, "test_records": 20}
     state, tasks = run(load("sweep_hyperparameters"), **conf)
@@ -161,6 +165,32 @@ def test_a_sweep_trains_the_better_half_to_the_end_and_evaluates_the_best(local:
     assert sum(name.startswith("train-") for name in deployed) == 1
     assert verdict(local, "sweep") == "better"
     assert bedrock.list_custom_model_deployments(nameContains="train")["modelDeploymentSummaries"] == []
+    assert set(models(bedrock)) & {
+        one["customModelName"] for one in (*created(local, "try"), *created(local, "tr"))
+    } == {created(local, "train")[0]["customModelName"]}
+
+
+def models(bedrock: Any) -> dict[str, str]:
+    """Return the ARNs of the custom models that there are, by name."""
+    return {one["modelName"]: one["modelArn"] for one in bedrock.list_custom_models()["modelSummaries"]}
+
+
+def test_losers_of_a_sweep_go_whatever_happens(local: LocalBedrock, bedrock: Any) -> None:
+    """By a teardown. Where none has won, those of all epochs stay; those of another run always do."""
+    module = load("sweep_hyperparameters")
+    task = module.dag.get_task("delete_losers")
+    assert (task.is_teardown, task.on_failure_fail_dagrun) == (True, True)
+    assert task.upstream_task_ids == {"grid", "try_out", "train", "best"}
+    ids = {"dag_id": "sweep_hyperparameters", "run_id": "now"}
+    tried = model(local, bedrock, "try-out", task_id="try_out", **ids)
+    ends = [model(local, bedrock, "train", task_id="train", **{**ids, "run_id": one}) for one in ("now", "before")]
+    delete, won = task.python_callable, None
+    ti: Any = SimpleNamespace(xcom_pull=lambda task_ids, key: won)
+    assert delete(run_id="now", ti=ti) == [ends[0]]
+    assert tried not in models(bedrock).values()
+    won = ends[1]
+    assert delete(run_id="now", ti=ti) == []
+    assert set(ends) & set(models(bedrock).values()) == {ends[1]}
 
 
 def test_points_are_compared_by_their_validation_loss() -> None:
