@@ -79,20 +79,44 @@ def _most(what: str, value: float | None, most: float) -> Iterator[str]:
 
 
 def _number(report: Any, *path: Any) -> float | None:
+    found = _at(report, *path)
+    return found if isinstance(found, (int, float)) and not isinstance(found, bool) and found == found else None
+
+
+def _at(report: Any, *path: Any) -> Any:
     for name in path:
         report = report.get(name) if isinstance(report, Mapping) else None
-    return report if isinstance(report, (int, float)) and not isinstance(report, bool) and report == report else None
+    return report
 
 
 def figures(report: Mapping[str, Any]) -> str:
     """Return the report's figures for the person who decides, as Markdown."""
-    models, metric = report.get("models", {}), report.get("metric")
+    metrics = _at(report, "models", "candidate", "metrics")
+    paths = {
+        "model": ("model",),
+        **{name: ("metrics", name, "value") for name in (metrics if isinstance(metrics, Mapping) else ())},
+        "questions": ("n",),
+        "latency (p90, ms)": ("latency_ms", "p90"),
+    }
     rows = [f"**{report.get('verdict')}**: {report.get('reason')}", "", "| | candidate | baseline |", "|---|---|---|"]
-    rows += [
-        f"| {name} | {models.get('candidate', {}).get(name)} | {models.get('baseline', {}).get(name)} |"
-        for name in ("model", "accuracy", "n", "latency_ms")
-    ]
-    difference = report.get("differences", {}).get("baseline", {}).get(metric, {})
-    low, high = difference.get("low"), difference.get("high")
-    rows += ["", f"Difference in {metric}: {difference.get('value')} ({low} to {high})"]
+    for name, path in paths.items():
+        of_each = [_shown(_at(report, "models", role, *path)) for role in ("candidate", "baseline")]
+        rows.append(f"| {name} | {' | '.join(of_each)} |")
+    metric = report.get("metric")
+    value, low, high = (
+        _shown(_at(report, "differences", "baseline", metric, name)) for name in ("value", "low", "high")
+    )
+    rows += ["", f"Difference in {metric}: {value} ({low} to {high})"]
+    slices = report.get("slices")
+    by_slice = {name: _number(one, "value") for name, one in slices.items()} if isinstance(slices, Mapping) else {}
+    known = {name: value for name, value in by_slice.items() if value is not None}
+    if known:
+        worst = min(known, key=lambda name: known[name])
+        rows += ["", f"On the worst of {len(by_slice)} slices, {worst}: {_shown(known[worst])}"]
     return "\n".join(rows)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else str(value).replace("|", "/")

@@ -24,6 +24,7 @@ import httpx
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.registry.register import Register
 from scripts.live import page
+from scripts.live.browser import answered, signed_in
 from scripts.live.cluster import Cluster, until
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import postgres
@@ -33,6 +34,17 @@ DAG, LINE, CREATE = "retrain_support_router", "support-router", "CreateModelCust
 FIRST, LAST = 2013, 2022
 CONF = {"training_set": "this period", "services_a_year": 2, "test_records": 20, "epochs": 1}
 RECORD = {"prompt": "Turns the lights of house number %d on, or off again, by a message.", "completion": "lights"}
+REPORT = {
+    "verdict": "better",
+    "reason": "The interval of the difference lies above 0.",
+    "metric": "accuracy",
+    "models": {
+        "candidate": {"model": "the challenger", "metrics": {"accuracy": {"value": 0.9125}}, "n": 80},
+        "baseline": {"model": "the champion", "metrics": {"accuracy": {"value": 0.7875}}, "n": 80},
+    },
+    "differences": {"baseline": {"accuracy": {"value": 0.125, "low": 0.0375, "high": 0.2125}}},
+}
+FIGURES = ("better", "the challenger", "the champion", "0.9125", "0.7875", "0.125 (0.0375 to 0.2125)")
 SECONDS = 3600.0
 QUICK = {
     # What a killed scheduler's tasks wait for, before they are tried again.
@@ -114,6 +126,11 @@ class Retraining:
         """Return the state of each task of a run."""
         found = self.read(f"/dags/{dag}/dagRuns/{run}/taskInstances", {"limit": 100})["task_instances"]
         return {one["task_id"]: one["state"] for one in found}
+
+    def ended(self, dag: str, run: str) -> set[str]:
+        """Return those tasks of a run that have ended, however they did."""
+        over = {"success", "skipped", "failed", "upstream_failed", "removed"}
+        return {task for task, state in self.task_states(dag, run).items() if state in over}
 
     def answer(self, name: str, dag: str, run: str, task: str) -> int:
         """Approve as that person; return the HTTP status of what Airflow says."""
@@ -230,28 +247,33 @@ def marked_failed(retraining: Retraining) -> Iterator[str]:
 
 
 def approved(retraining: Retraining) -> Iterator[str]:
-    """Ask two questions; yield the row."""
-    dag, report = "approval", {"verdict": "better", "metric": "f1", "differences": {"baseline": {"f1": {"low": 0.1}}}}
+    """Ask two questions, of which a browser answers one; yield the row."""
+    dag, task, url = "approval", "ann_decides", retraining.airflow.url
     said = (
-        "a gate asks ann by Airflow's form: bob's answer is refused, hers counts and names her; nobody in time rejects"
+        "a gate asks ann in Airflow's UI, with the report's figures in the form: in a browser bob's answer is refused, "
+        "hers counts and names her; nobody in time rejects"
     )
     with row(said, retraining, 0) as rows:
         with closing(retraining.local.client("s3")) as s3:
-            s3.put_object(Bucket=retraining.local.bucket, Key="approval/report.json", Body=json.dumps(report).encode())
+            s3.put_object(Bucket=retraining.local.bucket, Key="approval/report.json", Body=json.dumps(REPORT).encode())
         run = retraining.start(dag)
         asked = ("awaiting_input", "deferred")
-        until(lambda: retraining.task_states(dag, run)["ann_decides"] in asked, "ann is asked", SECONDS)
-        refused, taken = (retraining.answer(name, dag, run, "ann_decides") for name in ("bob", "ann"))
-        until(lambda: set(retraining.task_states(dag, run).values()) <= {"success", "skipped"}, "both end", SECONDS)
-        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/ann_decides/xcomEntries/approved_by"
-        by, states = retraining.airflow.api("GET", path)["value"], retraining.task_states(dag, run)
-        if (refused, taken, by.strip('"'), states) != (
-            403,
-            200,
-            "ann",
-            {"ann_decides": "success", "nobody_in_time": "skipped"},
-        ):
-            rows.append(f"bob {refused}, ann {taken}, approved by {by}, {states}")
+        until(lambda: retraining.task_states(dag, run)[task] in asked, "ann is asked", SECONDS)
+        people = []
+        for name in ("bob", "ann"):
+            with signed_in(url, name) as page:
+                people.append(answered(page, url, dag, run, task, "Approve"))
+        until(lambda: retraining.task_states(dag, run).keys() == retraining.ended(dag, run), "both end", SECONDS)
+        (form, to_bob), (_, to_ann) = people
+        if missing := [figure for figure in FIGURES if figure not in form]:
+            rows.append(f"the form does not show {missing}")
+        states = retraining.task_states(dag, run)
+        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/approved_by"
+        by = retraining.airflow.api("GET", path)["value"].strip('"') if states[task] == "success" else None
+        found = (to_bob, to_ann, by, states)
+        right = {task: "success", "nobody_in_time": "skipped"}
+        if found != ("Access Denied", f"{task} response successful", "ann", right):
+            rows.append(f"to bob: {to_bob}, to ann: {to_ann}, approved by {by}, {states}")
     yield rows[0]
 
 

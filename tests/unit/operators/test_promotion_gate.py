@@ -150,6 +150,14 @@ class TestPerson:
         assert (asked["ti_id"], asked["assigned_users"]) == ("an id", [{"id": "ann", "name": "ann"}])
         assert (asked["options"], asked["defaults"]) == (["Approve", "Reject"], ["Reject"])
         assert "**better**" in asked["body"]
+        for row in (
+            "| exact_match | 1 | 0.5 |",
+            "| questions | 200 | 200 |",
+            "| latency (p90, ms) | 250 | 250 |",
+            "Difference in exact_match: 0.5 (0.43 to 0.57)",
+            "On the worst of 2 slices, even: 0",
+        ):
+            assert row in asked["body"].splitlines()
         assert len(told) == 1
 
     def test_nobody_is_asked_about_a_model_that_does_not_pass(self, gated: Any) -> None:
