@@ -52,14 +52,19 @@ with DAG(
         "source": Param(
             "s3://bucket/tickets/",
             type="string",
-            pattern="^s3://",
+            pattern="^s3://[^,]+$",
             title="Source (Spark)",
             description_md="Parquet files, in a bucket of `SOURCE_BUCKETS` in the DAG file.",
         ),
         "prompt_field": Param("question", type="string", title="Field of the prompt (Spark)"),
         "completion_field": Param("answer", type="string", title="Field of the completion (Spark)"),
         "max_records": Param(18_000, type="integer", minimum=10, title="Most records that are written"),
-        "base_model": Param("amazon.nova-micro-v1:0:128k", type="string", title="Base model"),
+        "base_model": Param(
+            "amazon.nova-micro-v1:0:128k",
+            type="string",
+            pattern=r"^[a-z0-9-]+\.[a-z0-9.:-]+$",  # an id: the ARN of a custom model would name an account
+            title="Base model",
+        ),
     },
     doc_md="""
 ### Prepare at scale
@@ -82,7 +87,8 @@ memory and storage of its workers by the second: [Athena](https://aws.amazon.com
 disk.
 
 It needs the variables `bedrock_bucket` and, for Spark, `emr_application_id` and `emr_role_arn`, and the connection
-`aws_default`. Spark reads buckets of `SOURCE_BUCKETS` in this file; Athena's query reads what the connection may.
+`aws_default`. Spark reads buckets of `SOURCE_BUCKETS` in this file; Athena's query reads what
+the connection may, and names no place on S3.
 docs/datasets.md has more.
 """,
 ) as dag:
@@ -91,11 +97,15 @@ docs/datasets.md has more.
 
     @task.branch
     def engine(params: dict[str, Any] | None = None) -> str:
-        """Return the first task of the engine that was asked for, if this file allows Spark's source."""
+        """Return the first task of the engine that was asked for, if this file allows what it reads."""
         from airflow_bedrock.exceptions import BedrockFatalError
 
         given = params or {}
         if given["engine"] == "athena":
+            if "s3:" in given["records"].lower():  # an UNLOAD within would write to a bucket of its own
+                raise BedrockFatalError(
+                    "The query may not name a place on S3. Nothing was selected. Query tables alone."
+                )
             return "select_with_athena"
         if not given["source"].startswith(tuple(f"s3://{bucket}/" for bucket in SOURCE_BUCKETS)):
             raise BedrockFatalError(

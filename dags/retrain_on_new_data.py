@@ -68,7 +68,12 @@ with DAG(
             title="Minutes without a change",
             description_md="after which the data counts as settled",
         ),
-        "base_model": Param("amazon.nova-micro-v1:0:128k", type="string", title="Base model"),
+        "base_model": Param(
+            "amazon.nova-micro-v1:0:128k",
+            type="string",
+            pattern=r"^[a-z0-9-]+\.[a-z0-9.:-]+$",  # an id: the ARN of a custom model would name an account
+            title="Base model",
+        ),
     },
     doc_md="""
 ### Retrain on new data

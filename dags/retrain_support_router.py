@@ -109,7 +109,12 @@ with DAG(
             title="Start from",
             description_md="The base model, or the latest of an earlier period that has served (continued training).",
         ),
-        "base_model": Param("amazon.nova-micro-v1:0:128k", type="string", title="Base model"),
+        "base_model": Param(
+            "amazon.nova-micro-v1:0:128k",
+            type="string",
+            pattern=r"^[a-z0-9-]+\.[a-z0-9.:-]+$",  # an id: the ARN of a custom model would name an account
+            title="Base model",
+        ),
         "services_a_year": Param(4, type="integer", minimum=1, maximum=100, title="Services a year"),
         "epochs": Param(2, type="integer", minimum=1, maximum=5, title="Epochs"),
         "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
