@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cheap_clients import make_clients_cheap
+
 _HOME = Path(tempfile.mkdtemp(prefix="airflow-bedrock-test-"))
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 
@@ -33,6 +35,7 @@ os.environ.update(
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 )
+make_clients_cheap()
 
 
 @pytest.fixture(scope="session")

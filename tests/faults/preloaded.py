@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-
 import airflow.providers.amazon.aws.operators.bedrock  # noqa: F401 - a fork has what is here
 import boto3
-from botocore.loaders import JSONFileLoader
 
 import airflow_bedrock.jobs.quota
 import airflow_bedrock.jobs.submission
 import airflow_bedrock.jobs.waiting
 import airflow_bedrock.operators.customization
 import airflow_bedrock.triggers.customization  # noqa: F401
+from tests.cheap_clients import make_clients_cheap
 
-JSONFileLoader.load_file = functools.cache(JSONFileLoader.load_file)  # type: ignore[method-assign]  # each session reads it all anew
+make_clients_cheap()
 for service in ("bedrock", "s3", "sts"):
     boto3.session.Session("a", "b", region_name="us-east-1").client(service).close()
