@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from botocore.exceptions import ClientError
+
 from airflow_bedrock import jobs
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -104,11 +106,29 @@ class BedrockModelCopyOperator(StoredModelOperator):
             how["before_paying"] = partial(self._share, how["before_paying"], asker)
         return super()._ask(arguments, asker, **how)
 
+    def _found(self, submission: jobs.submission.Submission) -> Seen:
+        try:
+            return super()._found(submission)
+        except BedrockFatalError as error:
+            owner = self.source_model_arn.split(":")[4]
+            asked = isinstance(error.__cause__, ClientError)  # and AWS has refused it
+            if not asked or self.source_aws_conn_id or owner == (account := self._account()):
+                raise
+            raise type(error)(
+                f"{error} The model is in account {owner}, and the copy goes to {account}. Give source_aws_conn_id, a "
+                f"connection to account {owner}: the task then shares the model while it is copied. Or share it in AWS "
+                "RAM, and clear this task."
+            ) from error
+
+    def _account(self) -> str:
+        """Return the account of the copy."""
+        with jobs.submission.nothing_spent("Reading whose account the copy goes to (AWS STS)", "copy job"):
+            return jobs.account.caller_arn(self.hook).split(":")[4]
+
     def _share(self, check: Any, asker: Asker) -> None:
         """Share the model, right before it is copied."""
         check()
-        with jobs.submission.nothing_spent("Reading whose account the copy goes to (AWS STS)", "copy job"):
-            account = jobs.account.caller_arn(self.hook).split(":")[4]
+        account = self._account()
         if account == self.source_model_arn.split(":")[4]:
             raise BedrockFatalError(
                 f"Connection {self.aws_conn_id} leads to the very account in which model {self.source_model_arn} is. "

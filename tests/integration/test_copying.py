@@ -81,8 +81,11 @@ def test_a_model_goes_to_another_account(world: World, local: LocalBedrock) -> N
 
 
 def test_what_is_not_shared_is_not_copied(world: World, local: LocalBedrock) -> None:
-    """No model is found; nothing was made."""
-    with pytest.raises(BedrockFatalError, match=r"refused the request for copy job.*nothing was created or spent"):
+    """No model is found; nothing was made, and the error says what to do."""
+    said = (
+        rf"nothing was created or spent.*is in account {OURS}, and the copy goes to {THEIRS}\. Give source_aws_conn_id"
+    )
+    with pytest.raises(BedrockFatalError, match=said):
         copy(context("b", {}), source_model_arn=world.models[0], source_aws_conn_id=None)
 
 
