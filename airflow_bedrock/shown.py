@@ -48,6 +48,7 @@ def job_shown(
     result: Mapping[str, Any] | None = None,
     request: Mapping[str, Any] | None = None,
     bill: tuple[Decimal, str] | None = None,
+    budget: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what the views show of a customization job.
 
@@ -55,6 +56,7 @@ def job_shown(
     :param result: what its task returns of a job that has completed, with its losses.
     :param request: what was asked for; None where that is not known, as to a sensor.
     :param bill: US dollars, and what they rest on; None where that is not counted.
+    :param budget: how the month stands; None where no budget is set.
     """
     told: dict[str, Any] = dict(
         result or (job.result() if isinstance(job, Job) else {"job_arn": job.arn, "status": job.status})
@@ -67,7 +69,7 @@ def job_shown(
         told["local_page"] = page
     if bill is not None:
         told["bill"] = {"usd": float(bill[0]), "basis": bill[1]}
-    return {**told, "failure_message": job.failure_message, "asked": asked}
+    return {**told, "failure_message": job.failure_message, "asked": asked, "budget": budget}
 
 
 def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any]) -> dict[str, Any]:

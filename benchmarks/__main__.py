@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import dag_parse, datasets, evaluation, faults, imports, local_bedrock, paid_faults, triggers
+from benchmarks import dag_parse, datasets, evaluation, faults, imports, local_bedrock, paid_faults, triggers, views
 
 BENCHMARKS = {
     "imports": imports,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "evaluation": evaluation,
     "faults": faults,
     "paid_faults": paid_faults,
+    "views": views,
 }
 
 

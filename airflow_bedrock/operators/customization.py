@@ -21,7 +21,7 @@ from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.spending import SpendingOperator
-from airflow_bedrock.spend.settling import settled
+from airflow_bedrock.spend.settling import settled, standing
 
 if TYPE_CHECKING:
     import jinja2
@@ -653,8 +653,9 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         """Tell the views in Airflow's UI what is known of the job."""
         from airflow_bedrock import shown
 
-        request = job_request.request_of(self.asked)
-        shown.tell(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, result, request, bill))
+        request, endpoint_url = job_request.request_of(self.asked), self.hook.conn.meta.endpoint_url
+        told = shown.job_shown(job, endpoint_url, result, request, bill, standing(self._s3))
+        shown.tell(context, shown.JOB, told)
 
     def _is_of_another(self, job: Seen, context: Context) -> bool:
         token = Token.read(job.token)

@@ -5,6 +5,7 @@ Airflow decides who sees what: each view asks Airflow's REST API with the creden
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as airflow_version
@@ -12,7 +13,7 @@ from airflow.plugins_manager import AirflowPlugin
 from packaging.version import Version
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 _PREFIX = "bedrock"
 _HAS_VIEWS = Version(airflow_version) >= Version("3.1")
@@ -23,10 +24,15 @@ class Views:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; ``scope["app"]`` is Airflow's own application, by which this one is mounted."""
-        from airflow_bedrock.plugin.web import application
-
         scope["airflow"] = scope["app"]
-        await application(scope, receive, send)
+        await (await asyncio.to_thread(_application))(scope, receive, send)
+
+
+def _application() -> ASGIApp:
+    # In a thread at first, since the server answers others meanwhile.
+    from airflow_bedrock.plugin.web import application
+
+    return application
 
 
 def _view(name: str, destination: str, path: str, **more: Any) -> dict[str, Any]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
+from airflow import __version__ as airflow_version
+from packaging.version import Version
 from starlette.requests import Request
 
 from airflow_bedrock.plugin.shapes import checked
 
 _CREDENTIALS = ("authorization", "cookie")
 _PAGE = 100  # entries; Airflow's own limit by default
+_MOST = 2500  # entries that are looked through: more than Airflow maps a task to, for two tasks
 _KEPT = 5000
 _AT_ONCE = 8  # requests: Airflow answers each in a thread of its own
+_ORDERS = Version(airflow_version) >= Version("3.3")  # XComs; earlier ones list them by DAG, task and run
 
 
 class RefusedError(Exception):
@@ -46,8 +51,16 @@ class Entry(NamedTuple):
         return self.dag_id, self.run_id, self.task_id, self.map_index
 
 
+class Run(NamedTuple):
+    """A run that the person may see, and when it was due."""
+
+    dag_id: str
+    run_id: str
+    run_after: str
+
+
 class AirflowApi:
-    """Asks with the caller's credential.
+    """Asks with the caller's credential; a context, which ends with the caller's request.
 
     :param request: the caller's own request, to a view.
     """
@@ -64,6 +77,13 @@ class AirflowApi:
         )
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._client.__aexit__(*error)
+
     async def get(self, path: str, **parameters: Any) -> Any:
         """Return a response's JSON.
 
@@ -72,32 +92,81 @@ class AirflowApi:
         """
         return await self._read(await self._client.get(path, params=parameters))
 
-    async def running(self) -> set[tuple[str, str, str, int]]:
-        """Return the task instances of all DAGs that run, or wait in the triggerer."""
-        body = {"state": ["running", "deferred", "up_for_reschedule"], "page_limit": _PAGE}
-        found = await self._read(await self._client.post("/dags/~/dagRuns/~/taskInstances/list", json=body))
-        return {(one["dag_id"], one["dag_run_id"], one["task_id"], one["map_index"]) for one in found["task_instances"]}
-
-    async def xcoms(
-        self, key: str, *, dag_id: str = "~", run_id: str = "~", task_id: str = "~", limit: int = _PAGE
-    ) -> list[tuple[Entry, dict[str, Any]]]:
-        """Return the latest XComs with the key, newest first, with their values; those of the right shape.
+    async def runs(self, dag_id: str, offset: int, most: int) -> tuple[list[Run], int]:
+        """Return the runs of a DAG from the offset on, the latest first, and how many there are in all.
 
         :raises RefusedError: the caller may not see them.
         """
-        path = f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances/{_part(task_id)}/xcomEntries"
+        page = await self.get(f"/dags/{_part(dag_id)}/dagRuns", order_by="-run_after", limit=most, offset=offset)
+        found = [Run(one["dag_id"], one["dag_run_id"], one["run_after"]) for one in page["dag_runs"]]
+        return found, page["total_entries"]
+
+    async def waiting(self, entries: Iterable[Entry]) -> set[tuple[str, str, str, int]]:
+        """Return which of the task instances run now, or wait in the triggerer."""
+        asked = list(entries)
+        if not asked:
+            return set()
+        body = {
+            "state": ["running", "deferred", "up_for_reschedule"],
+            "dag_ids": sorted({one.dag_id for one in asked}),
+            "dag_run_ids": sorted({one.run_id for one in asked}),
+            "task_ids": sorted({one.task_id for one in asked}),
+            "page_limit": _PAGE,
+        }
+        found = await self._read(await self._client.post("/dags/~/dagRuns/~/taskInstances/list", json=body))
+        return {(one["dag_id"], one["dag_run_id"], one["task_id"], one["map_index"]) for one in found["task_instances"]}
+
+    async def latest(self, key: str) -> list[tuple[Entry, dict[str, Any]]]:
+        """Return the latest hundred XComs with the key, of all DAGs, newest first, with their values.
+
+        :raises RefusedError: the caller may not see them.
+        """
+        entries = await self.entries(key, most=_PAGE if _ORDERS else _MOST)
+        return await self.values(entries[:_PAGE])
+
+    async def of_runs(self, key: str, runs: Collection[Run]) -> list[Entry]:
+        """Return the XComs with the key that the tasks of these runs have pushed, newest first.
+
+        :param runs: all of a DAG between the first and the last of them.
+        :raises RefusedError: the caller may not see them.
+        """
+        if not runs:
+            return []
+        dag_ids = {run.dag_id for run in runs}
+        due = [run.run_after for run in runs]
+        found = await self.entries(
+            key,
+            dag_id=dag_ids.pop() if len(dag_ids) == 1 else "~",
+            run_after_gte=min(due),
+            run_after_lte=max(due),
+        )
+        theirs = {(run.dag_id, run.run_id) for run in runs}
+        return [entry for entry in found if (entry.dag_id, entry.run_id) in theirs]
+
+    async def entries(
+        self, key: str, *, dag_id: str = "~", run_id: str = "~", most: int = _MOST, **filters: str
+    ) -> list[Entry]:
+        """Return the latest XComs with the key, newest first.
+
+        :param filters: Airflow's own.
+        :raises RefusedError: the caller may not see them.
+        """
+        path = f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances/~/xcomEntries"
         entries: list[Entry] = []
-        while len(entries) < limit:
+        while len(entries) < most:
             page = await self.get(
-                path, xcom_key=key, order_by="-timestamp", limit=min(_PAGE, limit - len(entries)), offset=len(entries)
+                path, xcom_key=key, order_by="-timestamp", limit=_PAGE, offset=len(entries), **filters
             )
             found = [Entry(**{name: one[name] for name in Entry._fields}) for one in page["xcom_entries"]]
             entries += found
             if not found or len(entries) >= page["total_entries"]:
                 break
-        entries.sort(key=lambda entry: entry.timestamp, reverse=True)  # Airflow before 3.3 does not order them
+        return sorted(entries, key=lambda entry: entry.timestamp, reverse=True)
+
+    async def values(self, entries: Collection[Entry]) -> list[tuple[Entry, dict[str, Any]]]:
+        """Return the XComs with their values; those of the right shape."""
         values = await asyncio.gather(*map(self._value, entries))
-        known = ((entry, checked(key, value)) for entry, value in zip(entries, values, strict=True))
+        known = ((entry, checked(entry.key, value)) for entry, value in zip(entries, values, strict=True))
         return [(entry, value) for entry, value in known if value is not None]
 
     async def _value(self, entry: Entry) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 from airflow_bedrock.customization.console import resource_url, s3_url
 from airflow_bedrock.customization.job import duration
-from airflow_bedrock.plugin.airflow_api import Entry
+from airflow_bedrock.plugin.airflow_api import Entry, Run
 from airflow_bedrock.plugin.charts import curve
 
 NONE = "-"
@@ -17,6 +19,48 @@ NONE = "-"
 
 Found = list[tuple[Entry, dict[str, Any]]]
 """XComs with their values, newest first."""
+
+
+class Place(NamedTuple):
+    """Where a page of the jobs begins, for the runs of a large sweep fill more than one.
+
+    :param runs: so many later runs come before it.
+    :param instances: so many task instances of its first run come before it.
+    """
+
+    runs: int = 0
+    instances: int = 0
+
+    @classmethod
+    def read(cls, text: str) -> Place:
+        """Return the place of an address; the first one for what is none."""
+        runs, _, instances = text.partition(".")
+        return cls(*(int(part) if part.isdecimal() and len(part) < 10 else 0 for part in (runs, instances)))
+
+    def __str__(self) -> str:
+        return f"{self.runs}.{self.instances}"
+
+
+def page_of(entries: Iterable[Entry], runs: Sequence[Run], begin: Place, most: int) -> tuple[list[Entry], Place]:
+    """Return the entries of one page, by run and map index, and where the next one begins.
+
+    :param runs: those from the page's first one on.
+    :param most: so many task instances, each with the tasks that wait for its job.
+    """
+    order = {(run.dag_id, run.run_id): number for number, run in enumerate(runs)}
+
+    def of(entry: Entry) -> tuple[int, int]:
+        return order[entry.dag_id, entry.run_id], entry.map_index
+
+    groups = [(key, list(group)) for key, group in groupby(sorted(entries, key=of), key=of)]
+    skipped = sum(1 for (run, _), _ in groups[: begin.instances] if run == 0)
+    taken, rest = groups[skipped : skipped + most], groups[skipped + most :]
+    following = Place(begin.runs + len(runs))
+    if rest:
+        run = rest[0][0][0]
+        before = sum(1 for (number, _), _ in groups[: skipped + most] if number == run)
+        following = Place(begin.runs + run, before)
+    return [entry for _, group in taken for entry in group], following
 
 
 def merged(about: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -31,24 +75,43 @@ def merged(about: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def jobs(found: Found, evaluations: Found, promotions: Found) -> list[dict[str, Any]]:
-    """Return a row for each job of a DAG, newest first, with the evaluation and the promotion of its run."""
-    evaluated = {entry.run_id: value for entry, value in reversed(evaluations)}
+    """Return a row for each job, in the order of the entries, with the evaluation and the promotion of its run."""
     promoted = {value.get("model_arn"): value for _, value in reversed(promotions)}
-    about: dict[tuple[str, Any], Found] = {}
+    about: dict[tuple[str, str, Any], Found] = {}
     for entry, value in found:
-        about.setdefault((entry.run_id, value.get("job_arn")), []).append((entry, value))
+        about.setdefault((entry.dag_id, entry.run_id, value.get("job_arn")), []).append((entry, value))
+    beside = Counter((dag_id, run_id, of_job[-1][0].map_index) for (dag_id, run_id, _), of_job in about.items())
     rows = []
-    for (run_id, _), of_job in about.items():
+    for (dag_id, run_id, _), of_job in about.items():
         row = merged(value for _, value in of_job)
+        model, task = row.get("custom_model_arn"), of_job[-1][0]
         row |= {
             "run_id": run_id,
-            "run_after": of_job[0][0].run_after,
-            "task": of_job[-1][0],
-            "evaluation": evaluated.get(run_id),
-            "promotion": promoted.get(row.get("custom_model_arn")) if row.get("custom_model_arn") else None,
+            "run_after": task.run_after,
+            "task": task,
+            "evaluation": _evaluation(task, model, evaluations, alone=beside[dag_id, run_id, task.map_index] == 1),
+            "promotion": promoted.get(model) if model else None,
         }
         rows.append(row)
     return rows
+
+
+def _evaluation(asked: Entry, model: str | None, evaluations: Found, *, alone: bool) -> dict[str, Any] | None:
+    """Return the latest evaluation of a job's model.
+
+    :param alone: whether its run has made no other job at its map index: as a rule an evaluation names a deployment.
+    """
+    for entry, value in evaluations:
+        of_run = (entry.dag_id, entry.run_id) == (asked.dag_id, asked.run_id)
+        candidate = value["models"].get("candidate", {}).get("model")
+        if of_run and ((alone and entry.map_index == asked.map_index) or (model and candidate == model)):
+            return value
+    return None
+
+
+def choice(row: Mapping[str, Any]) -> str:
+    """Return what names a row among those that are compared."""
+    return f"{row['job_arn']} {row['task'].map_index} {row['run_id']}"
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -87,12 +150,12 @@ def running(found: Found, tasks: set[tuple[str, str, str, int]]) -> list[dict[st
     ]
 
 
-def month(found: Found) -> dict[str, Any]:
-    """Return how many jobs were made this month, and what those cost whose bill is known."""
-    this = f"{datetime.now(UTC):%Y-%m}"
-    made = [value for _, value in latest(found, "job_arn") if (at := value.get("created")) and f"{at:%Y-%m}" == this]
-    bills = [float(value["bill"]["usd"]) for value in made if value.get("bill")]
-    return {"name": this, "jobs": len(made), "billed": len(bills), "usd": sum(bills)}
+def budget(found: Found) -> dict[str, Any] | None:
+    """Return how the month stood when a task last looked, and when that was; None where no budget is set."""
+    for entry, value in found:
+        if value.get("budget"):
+            return {**value["budget"], "as_of": entry.timestamp}
+    return None
 
 
 def latest(found: Iterable[tuple[Entry, Any]], member: str) -> list[tuple[Entry, Any]]:
@@ -164,6 +227,12 @@ def _address(page: Callable[..., str], *arguments: Any) -> str:
         return ""
 
 
+def _share(budget: Mapping[str, Any]) -> float | None:
+    """Return how much of a budget is used up, in percent."""
+    limit = budget.get("limit")
+    return round(min(100, 100 * (budget["settled"] + budget["reserved"]) / limit), 1) if limit else None
+
+
 def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, (int, float)) else NONE
 
@@ -177,6 +246,9 @@ def _moment(time: datetime | str | None) -> str:
 FILTERS = {
     "number": _number,
     "moment": _moment,
+    "choice": choice,
+    "share": _share,
+    "dollars": "{:,.2f}".format,
     "took": lambda row: _took(row) or NONE,
     "losses": losses,
     "timeline": timeline,

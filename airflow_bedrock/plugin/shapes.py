@@ -39,6 +39,13 @@ class _Bill(TypedDict):
     basis: str
 
 
+class _Budget(TypedDict):
+    month: str
+    settled: float
+    reserved: float
+    limit: float | None
+
+
 class _JobArn(TypedDict):
     job_arn: str
 
@@ -59,10 +66,12 @@ class _Job(_JobArn, total=False):
     failure_message: str | None
     asked: _Asked
     bill: _Bill | None
+    budget: _Budget | None
     local_page: Annotated[str, msgspec.Meta(pattern="^https?://")]
 
 
 class _Score(TypedDict, total=False):
+    model: str
     value: float | None
 
 

@@ -16,13 +16,14 @@ from starlette.staticfiles import StaticFiles
 
 from airflow_bedrock import shown
 from airflow_bedrock.plugin import rows
-from airflow_bedrock.plugin.airflow_api import AirflowApi, RefusedError
+from airflow_bedrock.plugin.airflow_api import AirflowApi, Entry, RefusedError, Run
 
-_MOST_ROWS = 1000
+_ROWS = 25  # of a page: Airflow is asked for the values of each
+_LOOKS = 8  # so many times that many runs are looked through for the next one with a job
 _COMPARED = 2
 _REFUSED = {
     401: "Sign in to Airflow to see this.",
-    403: "Airflow does not let you see this. Ask an administrator for access to the XComs of the DAG.",
+    403: "Airflow does not let you see this. Ask an administrator for access to the runs and XComs of the DAG.",
     404: "Airflow knows no such DAG, run or task, or does not let you see it.",
 }
 _HEADERS = {
@@ -39,47 +40,79 @@ async def job(request: Request) -> Response:
     """The job of a task instance; where another task of the run waits for it, with what that one knows."""
     asked = request.query_params
     dag_id, run_id, task_id = (asked.get(name, "") for name in ("dag_id", "run_id", "task_id"))
-    airflow = AirflowApi(request)
-    of_run = await airflow.xcoms(shown.JOB, dag_id=dag_id, run_id=run_id)
-    map_index = int(asked["map_index"]) if asked.get("map_index", "").lstrip("-").isdigit() else -1
-    mine = [value for entry, value in of_run if (entry.task_id, entry.map_index) == (task_id, map_index)]
-    arn = mine[0].get("job_arn") if mine else None
-    about = [value for _, value in of_run if value.get("job_arn") == arn] if arn else []
-    return _page("job.html", job=rows.merged(about) if about else None, task_id=task_id)
+    map_index = int(asked["map_index"]) if asked.get("map_index", "").lstrip("-").isdecimal() else -1
+    async with AirflowApi(request) as airflow:
+        of_run = await airflow.entries(shown.JOB, dag_id=dag_id, run_id=run_id)
+        # A task that waits for a mapped task is mapped as it is, or waits for all of them.
+        about = await airflow.values([one for one in of_run if one.map_index in (map_index, -1)])
+    mine = [value["job_arn"] for entry, value in about if (entry.task_id, entry.map_index) == (task_id, map_index)]
+    of_job = [value for _, value in about if value["job_arn"] in mine[:1]]
+    return _page(
+        "job.html",
+        job=rows.merged(of_job) if of_job else None,
+        task={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index},
+        mapped=sorted(one.map_index for one in of_run if one.task_id == task_id and one.map_index >= 0),
+    )
 
 
 async def jobs(request: Request) -> Response:
-    """The jobs of a DAG, newest first: one row a job, and any two of them side by side."""
-    dag_id = request.query_params.get("dag_id", "")
-    found = await _rows(AirflowApi(request), dag_id)
-    chosen = request.query_params.getlist("job")[:_COMPARED]
-    side_by_side = [row for arn in chosen for row in found if row["job_arn"] == arn]
-    if len(side_by_side) == _COMPARED:
-        return _page("compare.html", dag_id=dag_id, pair=side_by_side, differences=rows.differences(*side_by_side))
-    return _page("jobs.html", dag_id=dag_id, rows=found)
+    """The jobs of a DAG by run, latest first: one row a job, and any two of them side by side."""
+    dag_id, chosen = request.query_params.get("dag_id", ""), request.query_params.getlist("job")
+    begin = rows.Place.read(request.query_params.get("from", ""))
+    async with AirflowApi(request) as airflow:
+        if "compare" in request.query_params and len(pair := await _chosen(airflow, dag_id, chosen)) == _COMPARED:
+            return _page("compare.html", dag_id=dag_id, pair=pair, differences=rows.differences(*pair))
+        for _ in range(_LOOKS):
+            runs, total = await airflow.runs(dag_id, begin.runs, _ROWS)
+            entries = await airflow.of_runs(shown.JOB, runs)
+            if entries or begin.runs + len(runs) >= total:
+                break
+            begin = rows.Place(begin.runs + len(runs))
+        taken, following = rows.page_of(entries, runs, begin, _ROWS)
+        found = await _rows(airflow, taken, runs[: following.runs - begin.runs + 1])
+    return _page(
+        "jobs.html",
+        dag_id=dag_id,
+        rows=found,
+        chosen=[one for one in chosen if one not in map(rows.choice, found)],
+        begin=begin,
+        following=following if following.runs < total else None,
+    )
 
 
 async def models(request: Request) -> Response:
     """The models that serve, and the jobs that run now, of all DAGs that the person may see."""
-    airflow = AirflowApi(request)
-    running, jobs, evaluations, promotions = await asyncio.gather(
-        airflow.running(),
-        airflow.xcoms(shown.JOB),
-        airflow.xcoms(shown.EVALUATION),
-        airflow.xcoms(shown.PROMOTION),
-    )
+    async with AirflowApi(request) as airflow:
+        jobs, evaluations, promotions = await asyncio.gather(
+            *(airflow.latest(key) for key in (shown.JOB, shown.EVALUATION, shown.PROMOTION))
+        )
+        waiting = await airflow.waiting(entry for entry, _ in jobs)
     return _page(
         "models.html",
         models=rows.models(promotions, evaluations),
-        running=rows.running(jobs, running),
-        month=rows.month(jobs),
+        running=rows.running(jobs, waiting),
+        budget=rows.budget(jobs),
     )
 
 
-async def _rows(airflow: AirflowApi, dag_id: str) -> list[dict[str, Any]]:
-    kinds = (shown.JOB, shown.EVALUATION, shown.PROMOTION)
-    found = await asyncio.gather(*(airflow.xcoms(key, dag_id=dag_id, limit=_MOST_ROWS) for key in kinds))
-    return rows.jobs(*found)
+async def _rows(airflow: AirflowApi, entries: list[Entry], runs: list[Run]) -> list[dict[str, Any]]:
+    """Return the rows of entries, with what the runs know of their models."""
+    if not entries:
+        return []
+    others = await asyncio.gather(*(airflow.of_runs(key, runs) for key in (shown.EVALUATION, shown.PROMOTION)))
+    return rows.jobs(*await asyncio.gather(*map(airflow.values, (entries, *others))))
+
+
+async def _chosen(airflow: AirflowApi, dag_id: str, chosen: list[str]) -> list[dict[str, Any]]:
+    """Return the rows of the first two jobs that are chosen, whichever page they are on."""
+    found = []
+    for one in chosen[:_COMPARED]:
+        arn, map_index, run_id = [*one.split(" ", 2), "", ""][:3]
+        of_run = await airflow.entries(shown.JOB, dag_id=dag_id, run_id=run_id)
+        entries = [entry for entry in of_run if str(entry.map_index) == map_index]
+        runs = [Run(entry.dag_id, entry.run_id, entry.run_after) for entry in entries[:1]]
+        found += [row for row in await _rows(airflow, entries, runs) if row["job_arn"] == arn]
+    return found
 
 
 def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -16,13 +16,12 @@ from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.spend.settling import settled
+from airflow_bedrock.spend.settling import settled, standing
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.spend.bill import Bill
 
 
 class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOperator):
@@ -233,20 +232,18 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         s3 = S3Hook(**self._hook_parameters)
-        bill = settled(self._service, job, s3)
+        more = {"bill": settled(self._service, job, s3), "budget": standing(s3)}
         if job.outcome is not Outcome.SUCCEEDED:
-            self._show(job, context, bill=bill)
+            self._show(job, context, **more)
         result = jobs.waiting.result_of(job, s3)
-        self._show(job, context, result, bill)
+        self._show(job, context, result=result, **more)
         return outputs(result)
 
-    def _show(
-        self, job: Seen, context: Context, result: dict[str, Any] | None = None, bill: Bill | None = None
-    ) -> None:
+    def _show(self, job: Seen, context: Context, **more: Any) -> None:
         """Tell the views in Airflow's UI what is known of the job."""
         from airflow_bedrock import shown
 
-        shown.tell(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, result, bill=bill))
+        shown.tell(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, **more))
 
     @property
     def _identifier(self) -> str:

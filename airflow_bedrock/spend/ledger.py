@@ -122,6 +122,13 @@ def committed(ledger: Ledger, month: str, dag_id: str | None = None) -> Decimal:
     return sum((one.counts for one in of_month(ledger, month, dag_id)), Decimal())
 
 
+def totals(ledger: Ledger, month: str, dag_id: str | None = None) -> tuple[Decimal, Decimal]:
+    """Return the US dollars of a month that are settled, and those that are reserved, for all or for one DAG."""
+    known = of_month(ledger, month, dag_id)
+    settled = sum((one.settled for one in known if one.settled is not None), Decimal())
+    return settled, sum((one.reserved for one in known if one.settled is None), Decimal())
+
+
 def of_month(ledger: Ledger, month: str, dag_id: str | None = None) -> list[Entry]:
     """Return the entries that count in a month, all or those of one DAG."""
     return [one for one in ledger.entries.values() if one.month == month and dag_id in (None, one.dag_id)]
@@ -151,9 +158,7 @@ def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
 def _check(ledger: Ledger, entry: Entry, limit: Decimal | None, dag_id: str | None) -> None:
     if limit is None:
         return
-    others = [one for one in of_month(ledger, entry.month, dag_id) if one.key != entry.key]
-    open_ = sum((one.reserved for one in others if one.settled is None), Decimal())
-    settled = sum((one.settled for one in others if one.settled is not None), Decimal())
+    settled, open_ = totals(_without(ledger, {entry.key}), entry.month, dag_id)
     if (short := settled + open_ + entry.reserved - limit) > 0:
         whose = f"of DAG {dag_id} " if dag_id else ""
         raise OverBudgetError(

@@ -1,9 +1,10 @@
-"""The bill of a thing that has ended, for any task that has waited for it."""
+"""The bill of a thing that has ended, for any task that has waited for it; and how the month stands."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.jobs.service import Service
     from airflow_bedrock.spend.bill import Bill
+    from airflow_bedrock.spend.books import Books
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +28,31 @@ def settled(service: Service, seen: Seen, s3: S3Hook) -> Bill | None:
     try:
         if not configuration.has_budget():
             return None
-        from airflow_bedrock.spend.books import Books
         from airflow_bedrock.spend.budget import settle
 
-        books = Books(configuration.ledger_uri(), lambda: s3.conn, configuration.ledger_kms_key_id())
-        return settle(books, service, seen, s3)
+        return settle(_books(s3), service, seen, s3)
     except (BedrockError, ValueError) as error:
         log.warning("What %s has cost was not settled: %s", seen.arn, error)
         return None
+
+
+def standing(s3: S3Hook) -> dict[str, Any] | None:
+    """Return how the month stands for the views in Airflow's UI, in US dollars; None where that is not known."""
+    try:
+        if not configuration.has_budget():
+            return None
+        from airflow_bedrock.spend.ledger import month_of, totals
+
+        month, limit = month_of(datetime.now(UTC)), configuration.monthly_budget()
+        settled, reserved = totals(_books(s3).read(), month)
+    except (BedrockError, ValueError) as error:
+        log.warning("How the budget stands is not known: %s", error)
+        return None
+    limited = None if limit is None else float(limit)
+    return {"month": month, "settled": float(settled), "reserved": float(reserved), "limit": limited}
+
+
+def _books(s3: S3Hook) -> Books:
+    from airflow_bedrock.spend.books import Books
+
+    return Books(configuration.ledger_uri(), lambda: s3.conn, configuration.ledger_kms_key_id())

@@ -113,6 +113,8 @@ def test_a_job_is_reserved_before_it_is_made_and_settled_when_it_has_ended(
     assert (entry.settled, entry.basis) == (entry.reserved, "2 epochs of the estimate")
     shown = after["ti"].pushed["bedrock_job"]
     assert shown["bill"] == {"usd": float(entry.settled), "basis": entry.basis}
+    spent = {"settled": float(entry.settled), "reserved": 0.0, "limit": 1.0}
+    assert shown["budget"] == {"month": f"{datetime.now(UTC):%Y-%m}", **spent}
     assert shown["local_page"].endswith(f"/_local/#{arn}")
     assert all(isinstance(point, list) for point in shown["losses_by_step"])  # as plain JSON
 

@@ -14,6 +14,7 @@ from packaging.version import Version
 
 pytestmark = pytest.mark.skipif(Version(airflow_version) < Version("3.1"), reason="Airflow < 3.1 has no views")
 PROJECT = Path(__file__).parents[2]
+SHOWN = ("job", "mapped", "jobs", "compare", "models")
 Answers = dict[str, dict[str, tuple[int, str, str]]]
 
 
@@ -23,6 +24,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),  # its own: the others' database knows other DAGs
+        "AIRFLOW__API__BASE_URL": "https://proxy.example/airflow",
         "AIRFLOW__CORE__AUTH_MANAGER": "tests.integration.plugin_auth.PerDagAuthManager",
         "AIRFLOW__CORE__DAGS_FOLDER": str(Path(__file__).parent / "plugin_dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -46,20 +48,20 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
 @pytest.mark.parametrize(
     ("caller", "view", "status", "shows"),
     [
-        *(("anonymous", view, 401, False) for view in ("job", "jobs", "compare", "models", "every")),
-        *(("nobody", view, 403, False) for view in ("job", "jobs", "compare", "models", "every")),
-        *(("stranger", view, 403, False) for view in ("job", "jobs", "compare")),
+        *(("anonymous", view, 401, False) for view in ("job", "mapped", "jobs", "compare", "models", "every")),
+        *(("nobody", view, 403, False) for view in ("job", "mapped", "jobs", "compare", "models", "every")),
+        *(("stranger", view, 403, False) for view in ("job", "mapped", "jobs", "compare")),
         ("stranger", "models", 200, False),
         ("stranger", "every", 200, False),
-        *((caller, view, 200, True) for caller in ("reader", "admin") for view in ("job", "jobs", "compare", "models")),
+        *((caller, view, 200, True) for caller in ("reader", "admin") for view in SHOWN),
         ("reader", "unknown", 403, False),
-        ("admin", "unknown", 200, False),
+        ("admin", "unknown", 404, False),
     ],
 )
 def test_airflow_decides_who_sees_what(answers: Answers, caller: str, view: str, status: int, shows: bool) -> None:
     got, page, policy = answers[caller][view]
     assert got == status
-    assert ("retrain-job-2" in page or "retrain-line" in page) is shows
+    assert any(name in page for name in ("retrain-job-2", "retrain-line", "retrain-point-job-12")) is shows
     assert "default-src 'none'" in policy
     assert "<script>alert" not in page
 
@@ -88,12 +90,34 @@ def test_a_job_is_shown_with_what_the_tasks_of_its_run_know(answers: Answers) ->
 
 def test_the_jobs_of_a_dag_are_rows_and_two_are_side_by_side(answers: Answers) -> None:
     rows = answers["reader"]["jobs"][1]
-    assert rows.count("<tr>") == 3
+    assert rows.count("<tr>") == 1 + 2 * 3  # a run's own job, and two of its mapped task
+    assert rows.index("retrain-job-2") < rows.index("retrain-job-1")
+    assert " [1]</a>" in rows
     assert "0.7500 against 0.5000" in rows
     assert "retrain-line, by ada" in rows
     pair = answers["reader"]["compare"][1]
     assert "hyperparameter epochCount" in pair
     assert "training data" not in pair
+
+
+def test_a_mapped_task_has_a_job_for_each_index(answers: Answers) -> None:
+    page = answers["reader"]["mapped"][1]
+    assert "retrain-point-job-12" in page
+    assert "retrain-point-job-11" not in page
+    assert "map_index=0" in page
+
+
+def test_the_models_page_says_how_the_budget_of_the_month_stands(answers: Answers) -> None:
+    page = answers["reader"]["models"][1]
+    assert "12.50 USD settled and 1.50 USD reserved, of 100.00 USD" in page
+    assert 'value="14.0"' in page
+
+
+def test_each_link_works_where_airflow_has_a_path_in_front(answers: Answers) -> None:
+    links = answers["links"]
+    assert {status for status, *_ in links.values()} == {200}
+    assert len(links) > 8
+    assert all(address.startswith("http://airflow/airflow/bedrock/") for address in links)
 
 
 def test_the_views_change_nothing_and_serve_no_other_file(answers: Answers) -> None:

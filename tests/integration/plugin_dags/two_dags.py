@@ -21,6 +21,7 @@ def job(dag_id: str, number: int) -> dict[str, Any]:
         "phases": [{**PHASE, "changed": "2026-01-01T01:00:00+00:00"}],
         "asked": {"hyperparameters": {"epochCount": str(number)}, "training_data": {"s3Uri": "s3://bucket/train"}},
         "failure_message": None,
+        "budget": {"month": "2026-01", "settled": 12.5, "reserved": 1.5, "limit": 100.0},
     }
 
 
@@ -32,6 +33,10 @@ def dag_of(dag_id: str) -> DAG:
         def train(dag_run: Any = None, ti: Any = None) -> None:
             number = int(dag_run.conf["number"])
             ti.xcom_push(shown.JOB, job(dag_id, number))
+
+        @task
+        def sweep(point: int, ti: Any = None) -> None:
+            ti.xcom_push(shown.JOB, job(f"{dag_id}-point", 10 + point))
 
         @task
         def broken(ti: Any = None) -> None:
@@ -56,6 +61,7 @@ def dag_of(dag_id: str) -> DAG:
             ti.xcom_push(shown.PROMOTION, {**promoted, "approved_by": "ada"})
 
         train() >> wait()
+        sweep.expand(point=[1, 2])
         broken()
     return dag
 

@@ -1,0 +1,260 @@
+"""The views in Airflow's UI beside a REST API that is a model of Airflow's: how much they ask for, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from airflow import __version__ as airflow_version
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.version import Version
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+pytestmark = pytest.mark.skipif(Version(airflow_version) < Version("3.1"), reason="Airflow < 3.1 has no views")
+ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/"
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class FakeAirflow:
+    """Runs of one DAG, each with its jobs, told as Airflow's REST API tells them; it counts what it is asked.
+
+    :param jobs: how many mapped jobs each run has; 1: one that is not mapped.
+    """
+
+    def __init__(self, jobs: list[int]) -> None:
+        self.runs = [
+            {"dag_id": "retrain", "dag_run_id": f"run {number}", "run_after": _at(number)}
+            for number in range(len(jobs))
+        ]
+        self.entries = [
+            _entry(run, task, index, _at(number))
+            for number, (run, size) in enumerate(zip(self.runs, jobs, strict=True))
+            for index in ([-1] if size == 1 else range(size))
+            for task in ("train", "wait")
+        ]
+        self.asked: list[str] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    @asynccontextmanager
+    async def client(self, root_path: str = "") -> AsyncIterator[httpx.AsyncClient]:
+        """Yield a browser of an API server that has the views and these runs."""
+        from airflow_bedrock.plugin import Views
+
+        xcoms = "/api/v2/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries"
+        app = Starlette(
+            routes=[
+                Route("/api/v2/dags/{dag}/dagRuns", self._runs),
+                Route("/api/v2/dags/~/dagRuns/~/taskInstances/list", self._instances, methods=["POST"]),
+                Route(xcoms, self._entries),
+                Route(xcoms + "/{key}", self._value),
+                Mount("/bedrock", Views()),
+            ]
+        )
+        transport = httpx.ASGITransport(app, root_path=root_path)
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow", timeout=60) as client:
+            yield client
+
+    async def _runs(self, request: Request) -> JSONResponse:
+        await self.may_answer.wait()
+        return self._page(request, "dag_runs", sorted(self.runs, key=lambda run: run["run_after"], reverse=True))
+
+    async def _entries(self, request: Request) -> JSONResponse:
+        asked = request.query_params
+        first, last = asked.get("run_after_gte", ""), asked.get("run_after_lte", "9")
+        found = [
+            one
+            for one in self.entries
+            if one["key"] == asked["xcom_key"]
+            and first <= one["run_after"] <= last
+            and request.path_params["run"] in ("~", one["run_id"])
+        ]
+        return self._page(request, "xcom_entries", found)
+
+    async def _value(self, request: Request) -> JSONResponse:
+        self.asked.append("value")
+        number, index = request.path_params["run"].removeprefix("run "), request.query_params["map_index"]
+        arn = f"{ARN}{number}{'abcdefghijklm'[int(index) + 1]}"
+        value = {"job_arn": arn, "job_name": f"job-{number}[{index}]", "status": "Completed"}
+        return JSONResponse({"value": value})
+
+    async def _instances(self, request: Request) -> JSONResponse:
+        self.asked.append("task instances")
+        return JSONResponse({"task_instances": []})
+
+    def _page(self, request: Request, name: str, found: list[Any]) -> JSONResponse:
+        self.asked.append(name)
+        offset, limit = (int(request.query_params[one]) for one in ("offset", "limit"))
+        return JSONResponse({name: found[offset : offset + limit], "total_entries": len(found)})
+
+
+def _at(number: int) -> str:
+    return (BEGIN + timedelta(hours=number)).isoformat()
+
+
+def _entry(run: dict[str, str], task: str, index: int, at: str) -> dict[str, Any]:
+    of = {"dag_id": run["dag_id"], "run_id": run["dag_run_id"], "task_id": task, "map_index": index}
+    return {**of, "key": "bedrock_job", "timestamp": at, "run_after": at}
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> None:
+    from airflow_bedrock.plugin.airflow_api import AirflowApi
+
+    AirflowApi._values.clear()  # of another test, whose entries look the same
+
+
+def shown(page: str) -> list[str]:
+    return re.findall(r"Compare (job-\S+?)\"", page)
+
+
+def earlier(page: str) -> str | None:
+    found = re.search(r'name="from" value="([\d.]+)">Earlier', page)
+    return found and found[1]
+
+
+def test_a_page_of_a_thousand_jobs_asks_for_its_own_rows_alone() -> None:
+    airflow = FakeAirflow([1] * 1000)
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            return (await client.get("/bedrock/jobs?dag_id=retrain")).raise_for_status().text
+
+    assert shown(asyncio.run(look())) == [f"job-{number}[-1]" for number in range(999, 974, -1)]
+    assert airflow.asked.count("value") == 50
+    assert len(airflow.asked) == 54
+
+
+def test_the_pages_show_each_job_once_and_sweeps_fill_several() -> None:
+    """Runs without a job are passed over."""
+    airflow = FakeAirflow([1, 12, 0, 1, 12, *([0] * 60), 12, 1, *([0] * 30)])
+
+    async def walk() -> list[str]:
+        found: list[str] = []
+        async with airflow.client() as client:
+            at: str | None = "0.0"
+            while at:
+                page = (await client.get("/bedrock/jobs", params={"dag_id": "retrain", "from": at})).text
+                found += shown(page)
+                at = earlier(page)
+        return found
+
+    found = asyncio.run(walk())
+    assert len(found) == len(set(found)) == 3 + 3 * 12
+    assert found[:3] == ["job-66[-1]", "job-65[0]", "job-65[1]"]
+
+
+@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8), most=st.integers(1, 7))
+@settings(max_examples=60, deadline=None)
+def test_each_task_instance_is_on_one_page(sizes: list[int], most: int) -> None:
+    from airflow_bedrock.plugin.airflow_api import Entry, Run
+    from airflow_bedrock.plugin.rows import Place, page_of
+
+    airflow = FakeAirflow(sizes)
+    runs = [Run(*run.values()) for run in airflow.runs]
+    entries = [Entry(**one) for one in airflow.entries]
+    found: list[Entry] = []
+    place = Place()
+    while place.runs < len(runs):
+        of = runs[place.runs :]
+        taken, following = page_of(
+            [one for one in entries if one.run_id in {run.run_id for run in of}], of, place, most
+        )
+        assert following > place
+        assert len({one.task_instance for one in taken if one.task_id == "train"}) <= most
+        found += taken
+        place = following
+    assert len(found) == len(set(found)) == len(entries)
+
+
+def test_two_jobs_of_different_pages_are_compared() -> None:
+    airflow = FakeAirflow([1] * 60)
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            job = f"{ARN}59a -1 run 59"
+            page = (await client.get("/bedrock/jobs", params={"dag_id": "retrain", "from": "25.0", "job": job})).text
+            assert f'type="hidden" name="job" value="{job}"' in page
+            chosen = re.findall(r'name="job" value="([^"]+)"', page)[:2]
+            asked = [("dag_id", "retrain"), ("compare", "1"), *(("job", one) for one in chosen)]
+            return (await client.get("/bedrock/jobs", params=asked)).text
+
+    page = asyncio.run(look())
+    assert "What differs" in page
+    assert "job-59[-1]" in page
+    assert "job-34[-1]" in page
+
+
+def test_a_mapped_task_shows_each_of_its_jobs() -> None:
+    airflow = FakeAirflow([12])
+
+    async def look(index: int) -> str:
+        asked = {"dag_id": "retrain", "run_id": "run 0", "task_id": "train", "map_index": index}
+        async with airflow.client() as client:
+            return (await client.get("/bedrock/job", params=asked)).text
+
+    page = asyncio.run(look(7))
+    assert "<h1>job-0[7]" in page
+    assert re.findall(r"map_index=(\d+)", page) == [str(index) for index in range(12)]
+    assert 'map_index=7" aria-current="page"' in page
+    assert airflow.asked.count("value") == 2
+    assert "Choose one of the mapped tasks" in asyncio.run(look(-1))
+
+
+def test_a_slow_answer_keeps_no_other_request_waiting() -> None:
+    airflow = FakeAirflow([1] * 3)
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            airflow.may_answer.clear()
+            slow = asyncio.create_task(client.get("/bedrock/jobs?dag_id=retrain"))
+            for _ in range(3):  # of the views and of the server's own
+                (await client.get("/bedrock/models")).raise_for_status()
+                (await client.get("/api/v2/dags/~/dagRuns/~/taskInstances/~/xcomEntries?xcom_key=&offset=0&limit=1"))
+            assert not slow.done()
+            airflow.may_answer.set()
+            return (await slow).text
+
+    assert "job-2[-1]" in asyncio.run(look())
+
+
+@pytest.mark.parametrize("place", ["x", "-1.0", "1.x", "9" * 30, "0.5", "7"])
+def test_an_address_that_names_no_page_shows_one_all_the_same(place: str) -> None:
+    airflow = FakeAirflow([1] * 3)
+
+    async def look() -> httpx.Response:
+        async with airflow.client() as client:
+            return await client.get("/bedrock/jobs", params={"dag_id": "retrain", "from": place})
+
+    assert asyncio.run(look()).status_code == 200
+
+
+def test_the_budget_is_the_one_that_a_task_saw_last() -> None:
+    from airflow_bedrock.plugin.airflow_api import Entry
+    from airflow_bedrock.plugin.rows import FILTERS, budget
+
+    def found(at: str, settled: float | None) -> tuple[Entry, dict[str, Any]]:
+        standing = {"month": "2026-11", "settled": settled, "reserved": 2.5, "limit": 50.0} if settled else None
+        return Entry("dag", "run", "task", -1, "bedrock_job", at, at), {"budget": standing}
+
+    assert budget([found("3", None), found("2", 10.0), found("1", 5.0)]) == {
+        "month": "2026-11",
+        "settled": 10.0,
+        "reserved": 2.5,
+        "limit": 50.0,
+        "as_of": "2",
+    }
+    assert budget([found("3", None)]) is None
+    share: Any = FILTERS["share"]
+    assert share({"settled": 10.0, "reserved": 2.5, "limit": 50.0}) == 25.0
+    assert share({"settled": 10.0, "reserved": 2.5, "limit": None}) is None
