@@ -199,7 +199,7 @@ def test_a_mapped_task_shows_each_of_its_jobs() -> None:
     airflow = FakeAirflow([12])
 
     async def look(index: int) -> str:
-        asked = {"dag_id": "retrain", "run_id": "run 0", "task_id": "train", "map_index": index}
+        asked: dict[str, str | int] = {"dag_id": "retrain", "run_id": "run 0", "task_id": "train", "map_index": index}
         async with airflow.client() as client:
             return (await client.get("/bedrock/job", params=asked)).text
 
