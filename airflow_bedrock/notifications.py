@@ -12,7 +12,7 @@ from airflow.sdk import BaseNotifier
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.customization.console import resource_url
-from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION
+from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, pushed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -147,7 +147,7 @@ def _name(arn: str) -> str:
 def _pushed(ti: Any, key: str) -> Any:
     """Return what the task has pushed; nothing where that cannot be read, as after the loss of its worker."""
     try:
-        return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=-1 if ti.map_index is None else ti.map_index)
+        return pushed(ti, key)
     except Exception as error:
         log.warning(
             "The notification of %s.%s does not say all: its XComs cannot be read: %s", ti.dag_id, ti.task_id, error

@@ -42,6 +42,11 @@ def tell(context: Mapping[str, Any], key: str, value: Mapping[str, Any]) -> None
         log.warning("The views in Airflow's UI do not show %s of this task: %s", key, error)
 
 
+def pushed(ti: Any, key: str) -> Any:
+    """Return what this very task instance has pushed; without its map index, a mapped one is given everybody's."""
+    return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=-1 if ti.map_index is None else ti.map_index)
+
+
 def job_shown(
     job: Seen,
     endpoint_url: str,

@@ -152,16 +152,14 @@ def stop_unless_others_wait(
     return stop_job(service, job_arn, patient=patient)
 
 
-def stop_all_of(service: Service, me: Waiter) -> str:
-    """Stop those running jobs whose tags name ``me``, as :func:`stop_unless_others_wait` does, and return what became
-    of them: for a task that ends before it knows which jobs its earlier tries have made.
+def running_jobs_of(service: Service, me: Waiter) -> list[str]:
+    """Return the ARNs of the running jobs whose tags name ``me``: for a task that does not know what it has made.
 
     :raises BotoCoreError: the service did not tell which there are.
     :raises ClientError: the same.
     """
     running = [job.arn for status in service.resource.running for job in service.list_all(status=status)]
-    mine = [arn for arn in running if any(one and _is_same(one, me) for one in waiters(service.tags_of(arn)))]
-    return " ".join(stop_unless_others_wait(service, arn, me) for arn in mine)
+    return [arn for arn in running if any(one and _is_same(one, me) for one in waiters(service.tags_of(arn)))]
 
 
 def _arn(service: Service, job_identifier: str) -> str:

@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 _POLLS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
 _LISTS = 4  # in the time after which a job that is not listed does not exist
-_CLOCK_SKEW = timedelta(minutes=15)  # between Airflow and the service
+CLOCK_SKEW = timedelta(minutes=15)
+"""Between Airflow and the service, at most: signatures allow no more."""
 _SIBLINGS_SECONDS = 60.0  # in which the other map indexes of a cleared task have asked for their jobs
 _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywhere within a minute or so
 
@@ -413,7 +414,7 @@ class Submission:
         """
         since = self.identity.asker.since
         for summary in sorted(self._listed, key=self._unlikely) if self._wide else ():
-            gone = since and summary.ended and summary.ended < since - _CLOCK_SKEW
+            gone = since and summary.ended and summary.ended < since - CLOCK_SKEW
             if (
                 gone
                 or not self._counts(summary)

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache, partial
 from itertools import islice
@@ -18,17 +17,15 @@ import msgspec
 
 from airflow_bedrock import __version__, configuration, jobs
 from airflow_bedrock.base_models import model_id as base_model_of
-from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
-from airflow_bedrock.customization.identity import identify
+from airflow_bedrock.customization.identity import Asker, identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
-from airflow_bedrock.customization.waiters import Waiter
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, rate_of, told
 from airflow_bedrock.operators.job_request import asker_of
-from airflow_bedrock.operators.spending import SpendingOperator
+from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.spend.settling import settled
 from airflow_bedrock.storage import Storage
@@ -86,7 +83,7 @@ _RULES: Mapping[str, Rule] = {
     "kms_key_id": optional(named(text)),
     "stop_on_kill": flag,
     "stop_on_timeout": flag,
-    "waiter_delay": real(0, between=True),
+    "waiter_delay": optional(real(0, between=True)),
 }
 
 
@@ -130,7 +127,7 @@ class _SoFar:
     cost: float = 0.0
 
 
-class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
+class BedrockBatchAnswersOperator(WaitingOperator):
     """Let a model answer held-out records by batch inference; the answers are kept where the evaluation finds them.
 
     Run it for each model, with the ``test_data_uri``, ``answers_uri`` and parameters that
@@ -172,9 +169,10 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    kind = "airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB"
+    arn_key = None
     template_fields: Sequence[str] = (
-        *SpendingOperator.template_fields,
+        *WaitingOperator.template_fields,
         "test_data_uri",
         "model_id",
         "role_arn",
@@ -187,11 +185,6 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
         "kms_key_id",
     )
     operator_extra_links = (PaidResourceLink(),)
-    # Of one try, in a worker.
-    _kill: KillSwitch | None = None
-    _killed = False
-    _submission: Submission | None = None
-    _job_arn: str | None = None
 
     def __init__(
         self,
@@ -211,10 +204,6 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
         max_cost: float | str | None = None,
         records_per_job: int = 50_000,
         kms_key_id: str | None = None,
-        stop_on_kill: bool = True,
-        stop_on_timeout: bool = True,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        waiter_delay: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -233,10 +222,6 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
         self.max_cost = max_cost
         self.records_per_job = records_per_job
         self.kms_key_id = kms_key_id
-        self.stop_on_kill = stop_on_kill
-        self.stop_on_timeout = stop_on_timeout
-        self.deferrable = deferrable
-        self.waiter_delay = waiter_delay if waiter_delay is not None else configuration.poll_interval()
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -246,76 +231,27 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
             ``execution_timeout`` ran out and the job was stopped.
         :raises BedrockError: the service did not take or tell something now.
         """
-        with self._stopping(context):
-            return self._go_on(context, _SoFar())
+        with self._stopping(context) as kill:
+            return self._go_on(context, kill, _SoFar())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **so_far: Any) -> dict[str, Any]:
         """Take up the trigger's event, and go on with the next job."""
-        with self._stopping(context):
-            ended = jobs.waiting.job_of_event(self._service, event, configuration.no_response_timeout())
-            return self._go_on(context, _SoFar(**so_far), ended)
+        with self._stopping(context) as kill:
+            ended = jobs.waiting.job_of_event(self._service, event, self._no_response_timeout)
+            return self._go_on(context, kill, _SoFar(**so_far), ended)
 
     def execute_again(self, context: Context, event: Any = None, **so_far: Any) -> dict[str, Any]:
         """Ask again for the next job, after a wait for the budget."""
-        with self._stopping(context):
-            return self._go_on(context, _SoFar(**so_far))
+        with self._stopping(context) as kill:
+            return self._go_on(context, kill, _SoFar(**so_far))
 
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Take up a deferred task; stop the job if it was deferred for too long."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout as error:
-            raise self._timed_out(context) from error
+    def _made_by_earlier_tries(self, asker: Asker) -> list[str]:
+        return jobs.stopping.running_jobs_of(self._service, self._waiter(asker))
 
-    def on_kill(self) -> None:
-        """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
-        self._killed = True
-        if self._kill is not None:
-            self._kill.pull()
+    def _to_go_on(self, made: list[str]) -> str:
+        return f"{_KEPT} To go on, raise execution_timeout and clear this task."
 
-    @contextmanager
-    def _stopping(self, context: Context) -> Iterator[None]:
-        """Stop the job of the task, if it has one, when the task is killed for good or runs out of time."""
-        self._kill = kill = jobs.stopping.KillSwitch()
-        kill.arm(context["ti"])
-        if self.stop_on_kill:
-            kill.aim("of an earlier try, if any,", partial(self._stop, context))
-        if self._killed:  # while the modules were loaded
-            kill.pull()
-        try:
-            yield
-        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
-            raise self._timed_out(context) from error
-        finally:
-            kill.wait()
-
-    def _stop(self, context: Context) -> str:
-        """Stop what this task waits for, wherever it is; return what became of it."""
-        me = Waiter.of(asker_of(context), waits=True)
-        job_arn, in_flight = self._job_arn, self._submission.in_flight if self._submission else None
-        if job_arn is None and in_flight:
-            job_arn = jobs.submission.job_made_under(self._service, in_flight)
-            if job_arn is None:
-                raise BedrockError(f"Bedrock does not show batch job {in_flight}, which it may have made")
-        if job_arn is not None:
-            return jobs.stopping.stop_unless_others_wait(self._service, job_arn, me)
-        return jobs.stopping.stop_all_of(self._service, me) or "It had no batch job that runs."
-
-    def _timed_out(self, context: Context) -> BedrockError:
-        """Return the error of a task that ran out of ``execution_timeout``; stop its job if that was asked for."""
-        after = f"The task took longer than execution_timeout, {self.execution_timeout}."
-        if not self.stop_on_timeout:
-            return BedrockError(
-                f"{after} Its batch job, if it has one, was left running, as asked for, and is billed for each record "
-                "that it answers; a retry adopts it."
-            )
-        try:
-            said = self._stop(context)
-        except (*jobs.aws_errors.CALL_ERRORS, BedrockError) as error:
-            said = f"A batch job of this task may run on and be billed. Stop it in the AWS console: {error}."
-        return BedrockFatalError(f"{after} {said} {_KEPT} To go on, raise execution_timeout and clear this task.")
-
-    def _go_on(self, context: Context, so_far: _SoFar, ended: Seen | None = None) -> dict[str, Any]:
+    def _go_on(self, context: Context, kill: KillSwitch, so_far: _SoFar, ended: Seen | None = None) -> dict[str, Any]:
         with self._work() as work:
             size = self.records_per_job
             for chunk in range(so_far.chunk, -(-work.evaluation.count // size)):
@@ -326,7 +262,7 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
                         if missing:
                             self.log.info("%d records are too few for a job: the evaluation asks them", missing)
                         continue
-                    ended = self._ended(context, work, so_far)
+                    ended = self._job_of_chunk(context, kill, work, so_far)
                 settled(self._service, ended, work.s3)
                 so_far.job_arns.append(ended.arn)
                 self._keep(work, ended, so_far)
@@ -345,52 +281,19 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
                 "cost": None if work.bill.unpriced([self.model_id]) else so_far.cost,
             }
 
-    def _ended(self, context: Context, work: _Work, so_far: _SoFar) -> Seen:
-        """Return the job of a chunk when it has ended; in the triggerer's hands it is waited for there."""
-        kill = self._kill or jobs.stopping.KillSwitch()
+    def _job_of_chunk(self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar) -> Seen:
+        """Return the job of a chunk when it has ended."""
         budget = self._budget(
             asker_of(context),
             self._service,
             cost=partial(self._cost, work, so_far.chunk),
             account=self.role_arn.split(":")[4],
         )
-        self._job_arn, self._submission = None, self._submission_of(context, work, so_far, kill, budget)
+        self._arn, self._submission = None, self._submission_of(context, work, so_far, kill, budget)
         with self._within(budget, asdict(so_far)):
             found = self._submission.find_or_create()
-        self._job_arn = found.arn
-        if self.stop_on_kill:
-            kill.aim(found.arn, partial(self._stop, context))
-        if found.outcome is not Outcome.RUNNING:
-            return found
-        if self.deferrable:
-            kill.last_check()
-            self._defer(found, so_far)
-        return jobs.waiting.wait_for(
-            self._service,
-            found.arn,
-            delay=self.waiter_delay,
-            max_polls=None,
-            no_response_timeout=configuration.no_response_timeout(),
-        )
-
-    def _defer(self, job: Seen, so_far: _SoFar) -> None:
-        from airflow_bedrock.triggers.resource import BedrockResourceTrigger
-
-        self.log.info("Waiting in the triggerer for batch job %s", job.arn)
-        self.defer(
-            trigger=BedrockResourceTrigger(
-                declaration="airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB",
-                job_identifier=job.arn,
-                poll_interval=self.waiter_delay,
-                created=job.created or datetime.now(UTC),
-                stop_on_kill=self.stop_on_kill,
-                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
-            ),
-            method_name=self.execute_complete.__name__,
-            kwargs=asdict(so_far),
-            # Airflow does not enforce execution_timeout while a task is deferred.
-            timeout=self.execution_timeout,
-        )
+        self._take(found, kill, context)
+        return self._ended(found, kill, **asdict(so_far))
 
     def _cost(self, work: _Work, chunk: int) -> Cost:
         """Return what the job of a chunk may cost: each question that has no answer, with its longest one."""
@@ -434,7 +337,7 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
             service=self._service,
             request=request,
             identity=identify(request, [{"content": work.content, "chunk": chunk}], of_chunk, "run", model_name=None),
-            waiter=Waiter.of(asker, waits=True),
+            waiter=self._waiter(asker),
             check_cost=lambda: self._check_cost(work, so_far),
             before_paying=write,
             witness=jobs.second_witness.witness_of(context, of_chunk, self._service, self.role_arn, str(chunk)),
@@ -566,10 +469,6 @@ class BedrockBatchAnswersOperator(SpendingOperator["BedrockHook"]):
                     content.update(line)
                 digest, limit = content.hexdigest(), arguments["max_cost"]
                 yield _Work(evaluation, inference, bill, lines, s3, storage, folder, digest, limit)
-
-    @property
-    def _service(self) -> jobs.service.Service:
-        return jobs.service.Service(jobs.invocation_job.INVOCATION_JOB, self.hook)
 
 
 def _parameters_digest(arguments: Mapping[str, Any]) -> bytes:

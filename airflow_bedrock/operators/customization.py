@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import Asset
 
-from airflow_bedrock import configuration, customization, jobs, triggers
-from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf, renamed
+from airflow_bedrock import configuration, customization, jobs, shown, triggers
+from airflow_bedrock.compat import conf, renamed
 from airflow_bedrock.customization.identity import Asker, Identity, Superseded, Token, flag
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
@@ -20,7 +19,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import is_literal
-from airflow_bedrock.operators.spending import SpendingOperator
+from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.spend.settling import settled, standing
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.jobs.stopping import KillSwitch
     from airflow_bedrock.spend.bill import Bill
     from airflow_bedrock.storage import Storage
 
@@ -56,10 +55,9 @@ _MEMBERS = (
     "validation_data_config",
     "vpc_config",
 )
-_CLOCK_SKEW = timedelta(minutes=15)  # between this machine and the service; signatures allow no more
 
 
-class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
+class BedrockModelCustomizationOperator(WaitingOperator):
     """Customize an Amazon Bedrock model: make one paid job for what is asked, however often the task runs.
 
     The names and the clientRequestToken of the job are derived from who asks (deployment of Airflow, DAG, task, map
@@ -151,9 +149,10 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    kind = "airflow_bedrock.jobs.resources.customization_job:CUSTOMIZATION_JOB"
+    arn_key = "job_arn"
     template_fields: Sequence[str] = (
-        *SpendingOperator.template_fields,
+        *WaitingOperator.template_fields,
         *_MEMBERS,
         "ensure_unique_job_name",
         "customization_job_kwargs",
@@ -224,7 +223,13 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         **kwargs: Any,
     ) -> None:
         # Airflow wants every templated argument as an attribute of its name before anything reads it.
-        super().__init__(**kwargs)
+        super().__init__(
+            deferrable=deferrable,
+            waiter_delay=waiter_delay,
+            stop_on_kill=stop_on_kill if cancel_on_kill is None else cancel_on_kill,
+            stop_on_timeout=stop_on_timeout,
+            **kwargs,
+        )
         self.job_name = job_name
         self.custom_model_name = custom_model_name
         self.role_arn = role_arn
@@ -247,9 +252,7 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         self.client_request_token = client_request_token
         self.request = os.fspath(request) if isinstance(request, os.PathLike) else request
         self.wait_for_completion = wait_for_completion
-        self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
-        self.deferrable = deferrable
         self.reuse = reuse
         self.max_cost = max_cost
         self.prices = prices
@@ -258,16 +261,10 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         self.content = content
         self.tag_resources = tag_resources
         self.superseded = superseded
-        self.stop_on_kill = stop_on_kill if cancel_on_kill is None else cancel_on_kill
-        self.stop_on_timeout = stop_on_timeout
         self.quota_timeout: float = renamed("slot_timeout", slot_timeout, "quota_timeout", quota_timeout)
         self.no_response_timeout: float | None = renamed(
             "silence_limit", silence_limit, "no_response_timeout", no_response_timeout
         )
-        self._kill: jobs.stopping.KillSwitch | None = None
-        self._killed = False
-        self._submission: jobs.submission.Submission | None = None
-        self._job_arn: str | None = None
         self._result: dict[str, Any] = {}
         self._check_waiting(waiter_delay, self.no_response_timeout)
         job_request.check_literals(self.asked)
@@ -314,25 +311,13 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             raise BedrockFatalError(f"{error}. This try made no job and spent nothing.") from error
         if dry_run:
             self._dry_run(context)
-        try:
-            return self._told(context)
-        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
-            raise self._timed_out(job_request.asker_of(context)) from error
-
-    def _told(self, context: Context) -> str:
-        """Execute, and say of an error what becomes of the job of an earlier try."""
-        try:
-            return self._execute(context)
-        except BedrockError as error:
-            asker = job_request.asker_of(context)
-            if self._killed:  # while nothing was known: Create may have made a job all the same
-                self.on_kill()
-            if self._submission is None and asker.try_number > 1 and (arn := self._running(asker)):
-                raise type(error)(f"{error} Job {arn} of an earlier try runs on and is billed.") from error
-            raise
-        finally:
-            if self._kill is not None:
-                self._kill.wait()
+        with self._stopping(context) as kill:
+            try:
+                return self._execute(context, kill)
+            except BedrockError as error:
+                if self._submission is None and not self._killed and (arn := self._running(context)):
+                    raise type(error)(f"{error} Job {arn} of an earlier try runs on and is billed.") from error
+                raise
 
     def _dry_run(self, context: Context) -> NoReturn:
         from airflow_bedrock.operators.dry_run import DryRun, finish  # what only it needs
@@ -359,36 +344,18 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         if (most := pricing.limit(self.max_cost)) is not None:
             pricing.check_cost(estimate(), most)
 
-    def _stop_unknown(self, asker: Asker) -> str:
-        """Stop what this task has made, while its job is not known: before or inside Create."""
-        in_flight = self._submission.in_flight if self._submission else None
-        if in_flight:
-            job_arn = jobs.submission.job_made_under(self._service, in_flight)
-            if job_arn is None:
-                raise BedrockError(f"Bedrock does not show job {in_flight}, which it was asked for and may have made")
-        else:
-            job_arn = jobs.submission.running_job_of(
-                self._service, job_request.identity_without_data(self.asked, asker)
-            )
-        if job_arn is None:
-            return "It had no job yet."
-        return jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
-
-    def _running(self, asker: Asker) -> str | None:
+    def _running(self, context: Context) -> str | None:
         """Return the ARN of a job that an earlier try has made and that runs; None also where that cannot be read."""
         try:
-            return jobs.submission.running_job_of(self._service, job_request.identity_without_data(self.asked, asker))
+            return next(iter(self._made_by_earlier_tries(job_request.asker_of(context))), None)
         except (*jobs.aws_errors.CALL_ERRORS, ValueError):
             return None
 
-    def _execute(self, context: Context) -> str:
+    def _identity(self, asker: Asker) -> Identity:
+        return job_request.identity_without_data(self.asked, asker)
+
+    def _execute(self, context: Context, kill: KillSwitch) -> str:
         asker = job_request.asker_of(context)
-        self._kill = kill = jobs.stopping.KillSwitch()
-        kill.arm(context["ti"])
-        if self.stop_on_kill:
-            kill.aim("of an earlier try, if any,", partial(self._stop_unknown, asker))
-        if self._killed:  # while the modules were loaded
-            kill.pull()
         self._check_waiting(
             self._delay, self._no_response_timeout
         )  # the configuration too, before anything is paid for
@@ -398,34 +365,26 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             witness = jobs.second_witness.witness_of(context, asker, self._service, request["roleArn"])
             identity = job_request.identity_of(asked, request, asker, self._s3)
         except BedrockError as error:
-            job = self._of_earlier_try(asked, asker)
+            job = self._of_earlier_try(asker)
             if job is None:
                 raise
             self.log.warning("%s An earlier try of this task has made job %s: taking that up.", error, job.arn)
         else:
             job = self._ask(request, identity, witness, kill, context)
-        self._job_arn = job.arn
-        if self.stop_on_kill:
-            stop = partial(jobs.stopping.stop_unless_others_wait, self._service, job.arn, self._waiter(asker))
-            kill.aim(job.arn, stop)
-        context["ti"].xcom_push(key="job_arn", value=job.arn)
-        if job.outcome is customization.job.Outcome.SUCCEEDED:
-            return self._finish(job, context)
-        self._show(job, context)
-        if self.deferrable or not self.wait_for_completion:
-            kill.last_check()
-        if self.deferrable:
-            self._defer(job)
-        if self.wait_for_completion:
-            return self._finish(self._wait(job), context)
-        return job.arn
+        self._take(job, kill, context)
+        if job.outcome is not customization.job.Outcome.SUCCEEDED:
+            self._show(job, context)
+            if not self._waits:
+                kill.last_check()
+                return job.arn
+        return self._finish(self._ended(job, kill), context)
 
     def _ask(
         self,
         request: Mapping[str, Any],
         identity: Identity,
         witness: jobs.second_witness.SecondWitness,
-        kill: jobs.stopping.KillSwitch,
+        kill: KillSwitch,
         context: Context,
     ) -> Seen:
         for warning in warnings(request, self.hook.conn_region_name):
@@ -458,12 +417,12 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
 
-    def _of_earlier_try(self, asked: job_request.Asked, asker: Asker) -> Seen | None:
+    def _of_earlier_try(self, asker: Asker) -> Seen | None:
         """Return the job of an earlier try of this ask, if its name alone tells: what is asked for is not known."""
         if asker.try_number == 1:
             return None
         try:
-            identity = job_request.identity_without_data(asked, asker)
+            identity = self._identity(asker)
         except ValueError:
             return None
         return jobs.submission.Submission(
@@ -474,37 +433,11 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
             tagged=self.tag_resources,
         ).of_earlier_try()
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> str:
-        """Take up the event of the trigger that waited for the job."""
-        self._job_arn = event.get("job_identifier") if event else None
-        try:
-            return self._finish(jobs.waiting.job_of_event(self._service, event, self._no_response_timeout), context)
-        except AirflowTaskTimeout as error:
-            raise self._timed_out(job_request.asker_of(context)) from error
-
     def execute_again(self, context: Context, event: Any = None) -> str:
         """Ask again, after a wait for the quota."""
         if isinstance(event, Mapping) and event.get("kind") == "late":
             raise self._quota_given_up("The account's quota of jobs is used up.")
         return self.execute(context)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Take up a deferred task; stop the job if it was deferred for too long."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralTimeout as error:
-            self._job_arn = _pushed(context["ti"], "job_arn")
-            if self._deferral_timeout == self.execution_timeout:
-                raise self._timed_out(job_request.asker_of(context)) from error
-            raise jobs.waiting.given_up(
-                jobs.customization_job.CUSTOMIZATION_JOB, str(self._job_arn), f"after {self._deferral_timeout}"
-            ) from error
-
-    def on_kill(self) -> None:
-        """Stop the job if the task has ended for good; Airflow calls this in the worker on any end of it."""
-        self._killed = True
-        if self._kill is not None:
-            self._kill.pull()
 
     def _check_waiting(self, delay: float | None, no_response_timeout: float | None) -> None:
         if delay is not None:
@@ -522,11 +455,11 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 
         ti, now = context["ti"], time.time()
-        asked_at = _pushed(ti, "waiting_for_slot_since") or now
+        asked_at = shown.pushed(ti, "waiting_for_slot_since") or now
         if now - asked_at >= self.quota_timeout:
             raise self._quota_given_up(str(error)) from error
         running = active_jobs(self._service)
-        idle_since = None if running != 0 else _pushed(ti, "no_job_has_run_since") or now
+        idle_since = None if running != 0 else shown.pushed(ti, "no_job_has_run_since") or now
         if is_zero(str(error)) or (idle_since is not None and now - idle_since >= IDLE_SECONDS):
             raise BedrockFatalError(
                 f"{error} No job has to end first: the quota is zero, or one that jobs do not free, such as that of "
@@ -553,78 +486,17 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
     def _quota_given_up(self, why: str) -> BedrockError:
         return BedrockError(f"{why} Waited for {self.quota_timeout:.0f} s; no job was made and nothing was spent.")
 
-    def _defer(self, job: Seen) -> None:
-        self.log.info("Waiting in the triggerer for job %s", job.arn)
-        self.defer(
-            trigger=triggers.BedrockModelCustomizationTrigger(
-                job_identifier=job.arn,
-                poll_interval=self._delay,
-                no_response_timeout=self._no_response_timeout,
-                # Of a job that was just made, not later than that.
-                created=job.created or datetime.now(UTC) - _CLOCK_SKEW,
-                stop_on_kill=self.stop_on_kill,
-                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
-            ),
-            method_name=self.execute_complete.__name__,
-            # Airflow does not enforce execution_timeout while a task is deferred.
-            timeout=self._deferral_timeout,
-        )
+    @property
+    def _trigger(self) -> type[triggers.BedrockModelCustomizationTrigger]:
+        return triggers.BedrockModelCustomizationTrigger
 
     @property
-    def _delay(self) -> float:
-        return configuration.poll_interval() if self.waiter_delay is None else self.waiter_delay
+    def _waits(self) -> bool:
+        return self.wait_for_completion or self.deferrable
 
-    @property
-    def _no_response_timeout(self) -> float:
-        return configuration.no_response_timeout() if self.no_response_timeout is None else self.no_response_timeout
-
-    @property
-    def _deferral_timeout(self) -> timedelta | None:
-        if self.waiter_max_attempts is None:
-            return self.execution_timeout
-        looks = timedelta(seconds=self._delay * self.waiter_max_attempts)
-        return min(looks, self.execution_timeout) if self.execution_timeout else looks
-
-    def _wait(self, job: Seen) -> Seen:
-        return jobs.waiting.wait_for(
-            self._service,
-            job.arn,
-            delay=self._delay,
-            max_polls=self.waiter_max_attempts,
-            no_response_timeout=self._no_response_timeout,
-        )
-
-    def _waiter(self, asker: Asker) -> customization.waiters.Waiter:
-        return customization.waiters.Waiter.of(asker, waits=self.wait_for_completion or self.deferrable)
-
-    def _timed_out(self, asker: Asker) -> BedrockError:
-        """Return the error of a task that ran out of ``execution_timeout``; stop its job if that was asked for."""
-        after = f"The task took longer than execution_timeout, {self.execution_timeout}."
-        in_flight = self._submission.in_flight if self._submission else None
-        job_arn = self._job_arn or (in_flight and jobs.submission.job_made_under(self._service, in_flight))
-        if not in_flight and not job_arn and asker.try_number > 1:  # while it reads what earlier tries have made
-            try:
-                identity = job_request.identity_without_data(self.asked, asker)
-                job_arn = jobs.submission.running_job_of(self._service, identity)
-            except jobs.aws_errors.CALL_ERRORS as error:
-                after += f" A job of an earlier try may run on and be billed, Bedrock did not tell: {error}."
-        if not job_arn:
-            made = (
-                f"Bedrock does not show job {in_flight}, which it may have created. Check it in the "
-                "AWS console, and stop it there."
-                if in_flight
-                else "This try made no job and spent nothing."
-            )
-            return BedrockFatalError(f"{after} {made}") if self.stop_on_timeout else BedrockError(f"{after} {made}")
-        if self.stop_on_timeout:  # and no retry, which would pay for another job that takes as long
-            said = jobs.stopping.stop_unless_others_wait(self._service, job_arn, self._waiter(asker))
-            advice = (
-                f"To train all the same, {customization.failure.NEW_JOB}. {customization.console.resource_url(job_arn)}"
-            )
-            return BedrockFatalError(f"{after} {said} {advice}")
-        return BedrockError(
-            f"{after} Job {job_arn} was left running, as asked for, and is billed until it ends; a retry adopts it."
-        )
+    def _to_go_on(self, made: list[str]) -> str:
+        pages = " ".join(map(customization.console.resource_url, made))
+        return f"To train all the same, {customization.failure.NEW_JOB}. {pages}"
 
     def _finish(self, job: Seen, context: Context) -> str:
         bill = settled(self._service, job, self._s3)
@@ -651,8 +523,6 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         self, job: Seen, context: Context, result: Mapping[str, Any] | None = None, bill: Bill | None = None
     ) -> None:
         """Tell the views in Airflow's UI what is known of the job."""
-        from airflow_bedrock import shown
-
         request, endpoint_url = job_request.request_of(self.asked), self.hook.conn.meta.endpoint_url
         told = shown.job_shown(job, endpoint_url, result, request, bill, standing(self._s3))
         shown.tell(context, shown.JOB, told)
@@ -668,10 +538,6 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         return customization_lineage(data_uris(job_request.request_of(self.asked)), self._result)
 
     @property
-    def _service(self) -> jobs.service.Service:
-        return jobs.service.Service(jobs.customization_job.CUSTOMIZATION_JOB, self.hook)
-
-    @property
     def _storage(self) -> Storage:
         from airflow_bedrock.storage import Storage
 
@@ -682,8 +548,3 @@ class BedrockModelCustomizationOperator(SpendingOperator["BedrockHook"]):
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         return S3Hook(**self._hook_parameters)
-
-
-def _pushed(ti: Any, key: str) -> Any:
-    """Return what this very task instance has pushed; without its map index, a mapped one is given everybody's."""
-    return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index, default=None)

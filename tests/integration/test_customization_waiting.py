@@ -56,7 +56,7 @@ def run(task: BedrockModelCustomizationOperator) -> str:
     try:
         return task.execute(now)
     except TaskDeferred as deferred:
-        return task.execute_complete(now, asyncio.run(event_of(deferred.trigger)))
+        return str(task.execute_complete(now, asyncio.run(event_of(deferred.trigger))))
 
 
 async def event_of(trigger: Any) -> Any:

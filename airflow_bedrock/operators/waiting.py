@@ -1,0 +1,256 @@
+"""The base of the operators that wait for what they have made: in a worker or in the triggerer, until it has ended.
+
+Where the task itself has ended for good, or has run out of time, they stop it, wherever that strikes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_bedrock import configuration, jobs
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
+from airflow_bedrock.customization.identity import Asker, Identity
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.spending import SpendingOperator
+from airflow_bedrock.shown import pushed
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.jobs.resources import Resource
+    from airflow_bedrock.jobs.stopping import KillSwitch
+    from airflow_bedrock.jobs.submission import Submission
+
+
+class WaitingOperator(SpendingOperator["BedrockHook"]):
+    """An operator that waits for what it has made, and stops it where nobody is left to wait."""
+
+    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+
+    kind: ClassVar[str]
+    """Where it is declared what is waited for (:mod:`airflow_bedrock.jobs.resources`): ``module:name``."""
+    arn_key: ClassVar[str | None] = "arn"
+    """The key of the XCom that holds its ARN; None where the tags of the jobs tell which are the task's."""
+
+    wait_for_completion = True
+    waiter_max_attempts: int | None = None
+    no_response_timeout: float | None = None
+    # Of one try, in a worker.
+    _kill: KillSwitch | None = None
+    _killed = False
+    _submission: Submission | None = None
+    _arn: str | None = None
+    _is_ours = True  # else it was there before, and is left as it is
+
+    def __init__(
+        self,
+        *,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        waiter_delay: float | None = None,
+        stop_on_kill: bool = True,
+        stop_on_timeout: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = deferrable
+        self.waiter_delay = waiter_delay
+        self.stop_on_kill = stop_on_kill
+        self.stop_on_timeout = stop_on_timeout
+
+    def _identity(self, asker: Asker) -> Identity:
+        """Return what it is known by, from the arguments as they are; the content of data need not be known."""
+        raise NotImplementedError
+
+    def _finish(self, found: Seen, context: Context) -> Any:
+        """Return the result of what has ended well; anything else, known or not, is an error."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _stopping(self, context: Context) -> Iterator[KillSwitch]:
+        """Stop what the task has made, or waits for, when it is killed for good or runs out of time."""
+        self._arn, self._submission, self._is_ours = None, None, True
+        try:
+            self._kill = kill = jobs.stopping.KillSwitch()
+            kill.arm(context["ti"])
+            self._aim("of an earlier try, if any,", kill, context)
+            if self._killed:  # while the modules were loaded
+                kill.pull()
+            yield kill
+        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
+            raise self._timed_out(asker_of(context)) from error
+        except BedrockError:
+            if self._killed:  # while nothing was known: Create may have made one all the same
+                self.on_kill()
+            raise
+        finally:
+            if self._kill is not None:
+                self._kill.wait()
+
+    def _aim(self, one: str, kill: KillSwitch, context: Context) -> None:
+        if self.stop_on_kill:
+            kill.aim(one, partial(self._stop_made, asker_of(context)))
+
+    def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
+        """Note what the task has made or found, for the kill switch and for the time in which no worker knows it."""
+        self._arn = found.arn
+        self._aim(found.arn, kill, context)
+        if self.arn_key:
+            context["ti"].xcom_push(key=self.arn_key, value=found.arn)
+
+    def _ended(self, found: Seen, kill: KillSwitch, **so_far: Any) -> Seen:
+        """Return it when it has ended; in the triggerer's hands it is waited for there.
+
+        :param so_far: what ``execute_complete`` is to know.
+        """
+        if found.outcome is not Outcome.RUNNING:
+            return found
+        if self.deferrable:
+            kill.last_check()
+            self._defer(found, so_far)
+        return jobs.waiting.wait_for(
+            self._service,
+            found.arn,
+            delay=self._delay,
+            max_polls=self.waiter_max_attempts,
+            no_response_timeout=self._no_response_timeout,
+        )
+
+    def _defer(self, found: Seen, so_far: Mapping[str, Any]) -> None:
+        self.log.info("Waiting in the triggerer for %s %s", self._resource.word, found.arn)
+        self.defer(
+            trigger=self._trigger(
+                job_identifier=found.arn,
+                poll_interval=self._delay,
+                no_response_timeout=self._no_response_timeout,
+                # Of what was just made, not later than that.
+                created=found.created or datetime.now(UTC) - jobs.submission.CLOCK_SKEW,
+                stop_on_kill=self.stop_on_kill and self._is_ours,
+                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
+            ),
+            method_name=self.execute_complete.__name__,
+            kwargs=dict(so_far),
+            # Airflow does not enforce execution_timeout while a task is deferred.
+            timeout=self._deferral_timeout,
+        )
+
+    @property
+    def _trigger(self) -> Callable[..., Any]:
+        from airflow_bedrock.triggers.resource import BedrockResourceTrigger
+
+        return partial(BedrockResourceTrigger, declaration=self.kind)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Take up the trigger's event."""
+        self._arn = event.get("job_identifier") if event else None
+        try:
+            return self._finish(jobs.waiting.job_of_event(self._service, event, self._no_response_timeout), context)
+        except AirflowTaskTimeout as error:
+            self._recall(context)
+            raise self._timed_out(asker_of(context)) from error
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take up a deferred task; stop what it waited for if it was deferred for too long."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as error:
+            self._recall(context)
+            if self._deferral_timeout == self.execution_timeout:
+                raise self._timed_out(asker_of(context)) from error
+            raise jobs.waiting.given_up(self._resource, str(self._arn), f"after {self._deferral_timeout}") from error
+
+    def _recall(self, context: Context) -> None:
+        """Recall what the task waited for when it was deferred."""
+        if self._arn is None and self.arn_key:
+            self._arn = pushed(context["ti"], self.arn_key)
+
+    def on_kill(self) -> None:
+        """Stop it if the task has ended for good; Airflow calls this in the worker on any end of it."""
+        self._killed = True
+        if self._kill is not None:
+            self._kill.pull()
+
+    def _made(self, asker: Asker) -> list[str]:
+        """Return what this task has made or waits for; while this try knows of none, what earlier tries have made.
+
+        :raises BedrockError: Bedrock does not show what it was asked for.
+        """
+        if self._arn is not None:
+            return [self._arn]
+        if self._submission is None or (name := self._submission.in_flight) is None:
+            return self._made_by_earlier_tries(asker)
+        if (arn := jobs.submission.job_made_under(self._service, name)) is None:
+            word = self._resource.word
+            raise BedrockError(f"Bedrock does not show {word} {name}, which it was asked for and may have made")
+        return [arn]
+
+    def _made_by_earlier_tries(self, asker: Asker) -> list[str]:
+        arn = jobs.submission.running_job_of(self._service, self._identity(asker)) if asker.try_number > 1 else None
+        return [arn] if arn else []
+
+    def _stop_made(self, asker: Asker) -> str:
+        """Stop what this task has made or waits for, and return what became of it."""
+        return " ".join(self._stop(arn, asker) for arn in self._made(asker)) or "It had made nothing yet."
+
+    def _stop(self, arn: str, asker: Asker) -> str:
+        return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(asker))
+
+    def _timed_out(self, asker: Asker) -> BedrockError:
+        """Return the error of a task that ran out of ``execution_timeout``; stop what it made if that was asked for."""
+        word, billed = self._resource.word, self._resource.billed
+        after = f"The task took longer than execution_timeout, {self.execution_timeout}."
+        kind = BedrockFatalError if self.stop_on_timeout else BedrockError
+        try:
+            made = self._made(asker)
+        except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
+            said = f"A {word} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
+            return kind(f"{after} {said}: {error}.")
+        if not made:
+            return kind(f"{after} This try made no {word} and spent nothing.")
+        if self.stop_on_timeout:  # and no retry, which would take as long
+            said = " ".join(self._stop(arn, asker) for arn in made)
+            return BedrockFatalError(f"{after} {said} {self._to_go_on(made)}")
+        left = f"{word.capitalize()} {', '.join(made)} was left running, as asked for, and {billed}"
+        return BedrockError(f"{after} {left}; a retry adopts it.")
+
+    def _to_go_on(self, made: list[str]) -> str:
+        return "To ask for it all the same, raise execution_timeout and clear this task."
+
+    @property
+    def _waits(self) -> bool:
+        return self.wait_for_completion
+
+    def _waiter(self, asker: Asker) -> Waiter:
+        return Waiter.of(asker, waits=self._waits)
+
+    @property
+    def _delay(self) -> float:
+        return configuration.poll_interval() if self.waiter_delay is None else self.waiter_delay
+
+    @property
+    def _no_response_timeout(self) -> float:
+        return configuration.no_response_timeout() if self.no_response_timeout is None else self.no_response_timeout
+
+    @property
+    def _deferral_timeout(self) -> timedelta | None:
+        if self.waiter_max_attempts is None:
+            return self.execution_timeout
+        polls = timedelta(seconds=self._delay * self.waiter_max_attempts)
+        return min(polls, self.execution_timeout) if self.execution_timeout else polls
+
+    @property
+    def _resource(self) -> Resource:
+        resource: Resource = resolve_name(self.kind)
+        return resource
+
+    @property
+    def _service(self) -> jobs.service.Service:
+        return jobs.service.Service(self._resource, self.hook)
