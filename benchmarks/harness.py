@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -90,6 +91,23 @@ class Comparison:
             "ratios": {figure: round(median(self.ratios(figure)), 4) for figure in self.rounds[0][0]},
             "rounds": [{self.ours: ours, self.peer: peer} for ours, peer in self.rounds],
         }
+
+
+def wait_until_idle(most: float) -> None:
+    """Wait until the CPUs have been idle for two seconds, but for so many seconds at most; on Linux alone."""
+    end = time.monotonic() + most
+    while time.monotonic() < end:
+        idle, total = _cpu_times()
+        time.sleep(2)
+        idle_now, total_now = _cpu_times()
+        if idle_now - idle > 0.9 * (total_now - total):
+            return
+
+
+def _cpu_times() -> tuple[int, int]:
+    """Return how long all CPUs were idle, and were there, in ticks."""
+    times = [int(one) for one in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
+    return times[3] + times[4], sum(times[:8])
 
 
 def compare(question: str, ours: Subject, peer: Subject, rounds: int) -> Comparison:
