@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from airflow_bedrock.evaluation.answers import Answers, Store
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, lies_in, same
@@ -112,3 +114,21 @@ def test_what_is_in_the_way_on_the_disk(tmp_path: Path) -> None:
         storage.write(tmp_path / "a", str(tmp_path / "a/b"))
     with pytest.raises(BedrockFatalError, match="Could not read"), storage.read(str(tmp_path)):
         pass
+
+
+def test_an_object_that_goes_between_the_list_and_the_read(s3: Any, tmp_path: Path) -> None:
+    """Answers that another worker has deleted, for they expired, are none; without access they are an error."""
+    client, stub = s3
+    answers = Answers(tmp_path / "answers")
+    folder = f"dev/{hashlib.sha256(b'model').hexdigest()[:32]}/expires=2999-01-01"
+    listed = {"Contents": [{"Key": f"kept/{folder}/gone.jsonl.gz"}], "IsTruncated": False}
+    store = Store(Storage(lambda: client).folder("s3://bucket/kept"), "dev", 90)
+    stub.add_response("list_objects_v2", listed)
+    stub.add_client_error("head_object", "404", http_status_code=404)
+    assert store.fetch("model", answers) == 0
+    answers.batches.clear()
+    stub.add_response("list_objects_v2", listed)
+    stub.add_client_error("head_object", "403", http_status_code=403)
+    with pytest.raises(BedrockFatalError, match=r"Could not read s3://bucket/kept/dev/.*gone\.jsonl\.gz"):
+        store.fetch("model", answers)
+    answers.close()

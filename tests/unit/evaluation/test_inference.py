@@ -1,0 +1,130 @@
+"""Asking one model: by a clock that does not jump, whatever the wall clock does."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.evaluation import answers as answers_module
+from airflow_bedrock.evaluation import inference as inference_module
+from airflow_bedrock.evaluation.answers import Answer, Answers, Store, key_of
+from airflow_bedrock.evaluation.bill import Bill, Rate
+from airflow_bedrock.evaluation.inference import Inference, Later, Question, ServedModel
+
+COUNT = 40
+DAYS = 90
+
+
+class Model:
+    """A model that throttles every third call."""
+
+    model_id = "model"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def served(self) -> ServedModel:
+        return ServedModel("model", "")
+
+    def ask(self, request: Mapping[str, Any], key: str) -> Answer:
+        self.calls += 1
+        if self.calls % 3 == 0:
+            raise Later(ConnectionError("throttled"))
+        return Answer("yes", "end_turn")
+
+
+class Memory(dict[str, bytes]):
+    """A folder in memory."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        return iter([name for name in self if name.startswith(prefix)])
+
+    def read(self, name: str) -> bytes:
+        return self[name]
+
+    def write(self, name: str, content: bytes) -> None:
+        self[name] = content
+
+    def delete(self, name: str) -> bool:
+        del self[name]
+        return True
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference_module, "KEEP_ANSWERS", 10)
+    monkeypatch.setattr("airflow_bedrock.evaluation.pace._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("airflow_bedrock.evaluation.pace._LONGEST_PAUSE", 0.001)
+
+
+def run(model: Model, folder: Path, memory: Memory, **more: Any) -> Inference:
+    """Ask all questions, and return what asked them."""
+    with closing(Answers(folder)) as answers:
+        one = Inference(
+            model,
+            answers,
+            Store(memory, "test", DAYS),
+            keys=key_of,
+            bill=Bill(lambda model_id: Rate(0.0, 0.0)),
+            most=4,
+            no_response_timeout=more.pop("no_response_timeout", 60.0),
+            ready_timeout=60.0,
+            **more,
+        )
+        one.begin()
+        one.run((Question(n, {"messages": [n]}) for n in range(COUNT)), COUNT)
+        return one
+
+
+def test_a_wall_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A year forth and a year back with each call: no patience is lost, no pause is long, and all is asked once."""
+    jumps = iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: 1.9e9 + (-1) ** next(jumps) * 365 * 86_400)
+    memory = Memory()
+    began = time.monotonic()
+    assert run(Model(), tmp_path / "one", memory).progress.asked == COUNT
+    assert time.monotonic() - began < 120
+    assert run(model := Model(), tmp_path / "other", memory).progress.kept == COUNT
+    assert model.calls == 0
+
+
+def test_patience_ends_by_the_clock_that_it_was_given(tmp_path: Path) -> None:
+    """After so many seconds without one answer the last error is raised; the seconds before the first do not count."""
+    clock = itertools.count(5e8)  # a second each time that it is read
+
+    class Silent(Model):
+        def ask(self, request: Mapping[str, Any], key: str) -> Answer:
+            raise Later(ConnectionError("no route"))
+
+    with pytest.raises(ConnectionError, match="no route"):
+        run(Silent(), tmp_path / "one", Memory(), clock=lambda: next(clock), no_response_timeout=300.0)
+    assert 300 <= next(clock) - 5e8 < 400
+
+
+def test_answers_expire_by_the_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They serve on the last day; the day after they are asked again, and what has expired is deleted."""
+    memory, today = Memory(), datetime.now(tz=UTC).date()
+    run(Model(), tmp_path / "one", memory)
+    old = set(memory)
+    for days, asked in ((DAYS, 0), (DAYS + 1, COUNT)):
+        monkeypatch.setattr(answers_module, "_today", lambda days=days: today + timedelta(days=days))
+        assert run(Model(), tmp_path / str(days), memory).progress.asked == asked
+        assert (old <= memory.keys()) is (asked == 0)
+    assert old.isdisjoint(memory)
+
+
+def test_a_clock_that_is_behind_deletes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another worker has kept for days that this one does not know yet is used."""
+    memory = Memory()
+    run(Model(), tmp_path / "one", memory)
+    kept = dict(memory)
+    monkeypatch.setattr(answers_module, "_today", lambda: date(1970, 1, 1))
+    assert run(Model(), tmp_path / "other", memory).progress.kept == COUNT
+    assert memory == kept
