@@ -21,8 +21,8 @@ RETRAINING = "<!-- begin: made by make live ARGS=retraining -->"
 PLAYED = ("what is done", "jobs made / asked for", "left running", "verdict", "seconds", "commit, date")
 YEAR = "<!-- begin: made by make live ARGS=year -->"
 A_YEAR = (
-    *("runs", "jobs paid", "models reused", "promoted", "approved by", "would have cost at most", "left over"),
-    *("verdict", "seconds", "commit, date"),
+    *("period", "runs", "jobs paid", "models reused", "promoted", "approved by", "would have cost at most"),
+    *("left over", "verdict", "seconds", "commit, date"),
 )
 COLUMNS = ("scenario", "what is done", "jobs made / asked for", "left running", "verdict", "seconds", "commit, date")
 
@@ -69,7 +69,7 @@ def write_retraining(played: Iterable[str], page: Path = PAGE) -> None:
 
 
 def write_year(played: Iterable[str], page: Path = PAGE) -> None:
-    """Write the row of a year of retraining."""
+    """Write the rows of a year of retraining."""
     _write(page, YEAR, A_YEAR, played)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from airflow_bedrock.operators.pricing import check_data, estimated
 from airflow_bedrock.storage import Storage
 from scripts.live import page
 from scripts.live.cluster import until
-from scripts.live.retraining import CONF, CREATE, DAG, SECONDS, Retraining, program
+from scripts.live.retraining import CONF, CREATE, DAG, LINE, SECONDS, Retraining, problems, program
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.stack import StartError
 
@@ -28,7 +29,7 @@ EXPECTED = timedelta(minutes=8)
 
 
 def play(retraining: Retraining) -> Iterator[str]:
-    """Train the periods, and the latest ones again; yield the row of the table."""
+    """Train the periods, and the latest ones again; yield a row of the table for each, and one for all."""
     began = time.monotonic()
     conf = {**CONF, "services_a_year": 3, "test_records": 60, "approver": "ann", "training_set": "the last 3"}
     retraining.backfill("--max-active-runs", "2", conf=conf, first=FIRST, last=LAST)
@@ -36,28 +37,55 @@ def play(retraining: Retraining) -> Iterator[str]:
     paid = len(made(retraining))
     retraining.backfill("--reprocess-behavior", "completed", conf=conf, first=LAST - AGAIN + 1, last=LAST)
     approve(retraining, LAST - FIRST + 1 + AGAIN)
-    jobs = made(retraining)
-    reused, cost = len(retraining.runs()) - len(jobs), sum((costs(retraining, job) for job in jobs), Decimal(0))
+    runs = Counter(run["partition_key"] for run in retraining.runs())
+    jobs = Counter(period_of(job) for job in made(retraining))
+    cost = defaultdict(Decimal, {period: Decimal(0) for period in runs})
+    for job in made(retraining):
+        cost[period_of(job)] += costs(retraining, job)
     register = retraining.register()
-    served = [one for one in (register.champion, *register.previous) if one]
-    by = sorted({str(one.approved_by) for one in served})
-    found = retraining.deployments()
-    left = retraining.jobs()["InProgress"] + len(found) - int("support-router" in found)
-    right = paid == len(jobs) and by == ["ann"] and not left and not retraining.states()["failed"]
-    periods = ", ".join(str(one.period) for one in reversed(served))
-    cells = (
-        str(len(retraining.runs())),
-        str(len(jobs)),
-        str(reused),
-        f"{len(served)}: those of {periods}",
-        ", ".join(by),
-        f"{cost:.2f} USD",
-        str(left),
-        AS_IT_SHOULD if right else "WRONG",
+    served = {str(one.period): one for one in (register.champion, *register.previous) if one}
+    for period in sorted(runs):
+        promoted = served.get(period)
+        yield row(
+            period,
+            runs[period],
+            jobs[period],
+            runs[period] - jobs[period],
+            "yes" if promoted else "no",
+            promoted.approved_by if promoted else "",
+            f"{cost[period]:.4f} USD",
+        )
+    by = {str(one.approved_by) for one in served.values()}
+    left = retraining.jobs()["InProgress"] + len(retraining.deployments().keys() - {LINE})
+    wrong = problems(retraining)
+    wrong += [] if jobs.total() == paid == LAST - FIRST + 1 else [f"{paid} jobs, then {jobs.total()}"]
+    wrong += (
+        [] if list(served) == sorted(served, reverse=True) and by == {"ann"} else [f"{list(served)} served, by {by}"]
+    )
+    yield row(
+        f"{len(runs)} periods",
+        runs.total(),
+        jobs.total(),
+        runs.total() - jobs.total(),
+        f"{len(served)}; {register.champion and register.champion.period} serves",
+        ", ".join(sorted(by)),
+        f"{sum(cost.values()):.4f} USD",
+        left,
+        f"WRONG: {', '.join(wrong)}" if wrong or left else AS_IT_SHOULD,
         f"{time.monotonic() - began:.0f}",
         f"{page.commit()}, {datetime.now(UTC):%Y-%m-%d}",
     )
-    yield f"| {' | '.join(cells)} |"
+
+
+def row(*cells: object) -> str:
+    """Return a row of the table; what it has no cell for is empty."""
+    return f"| {' | '.join([*map(str, cells), *[''] * (len(page.A_YEAR) - len(cells))])} |"
+
+
+def period_of(request: dict[str, Any]) -> str:
+    """Return the period of a job, by which the folder of its output is named."""
+    uri: str = request["outputDataConfig"]["s3Uri"]
+    return uri.rstrip("/").rpartition("/")[2]
 
 
 def approve(retraining: Retraining, runs: int) -> None:
