@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.json_store import ConflictError, JsonStore
 from airflow_bedrock.registry.register import Register
 
@@ -19,6 +20,19 @@ class RegisterStore(JsonStore[Register]):
 
     def __init__(self, uri: str, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
         super().__init__(Register, "register", lambda name: Register(name=name), "registry_uri", uri, s3, kms_key_id)
+
+    def read(self, name: str) -> tuple[Register, str | None]:
+        """Return the line's register and its ETag; an empty one and None where there is none yet.
+
+        :raises BedrockFatalError: it may not be read, this version does not understand it, or it is another line's.
+        """
+        register, etag = super().read(name)
+        if register.name != name:
+            raise BedrockFatalError(
+                f"{self._uri(name)} is the register of {register.name}: it was copied or renamed by hand. Nothing was "
+                "changed. Delete the copy; a promotion begins the new line's register."
+            )
+        return register, etag
 
     def write(self, register: Register, etag: str | None) -> str:
         """Write the register if it is still as it was read, and return its new ETag.
