@@ -269,7 +269,8 @@ one customization job on AWS**, and its model's storage by the month until it is
         period=PERIOD,
         registry_uri=REGISTRY,
         job_arn=customize.output,
-        dataset=prepare.output["manifest_uri"],
+        # The period's data may be prepared anew, in the same place: the digest says which content the model has seen.
+        dataset="{{ ti.xcom_pull('prepare_data')['manifest_uri'] }}#{{ ti.xcom_pull('prepare_data')['digest'] }}",
         evaluation=evaluate.output["report_uri"],
         approved_by=gate.output["approved_by"],
         outlets=[Asset("support-router-champion")],

@@ -70,7 +70,8 @@ class BedrockPromoteModelOperator(RegistryOperator):
     :param smoke_test: ``prompt``, and if wanted ``expect``, a regular expression that the answer must match somewhere,
         and ``system``. (templated)
     :param job_arn: the customization job that made the model, for the registry. (templated)
-    :param dataset: the URI or digest of its dataset's manifest, for the registry. (templated)
+    :param dataset: the URI of its dataset's manifest, and ``#`` with the digest, or one of them, for the registry.
+        (templated)
     :param evaluation: the URI of its evaluation, for the registry. (templated)
     :param approved_by: the approver of the promotion, for the registry and the model's tags. (templated)
     :param lease: seconds after which a promotion that has not ended counts as abandoned.

@@ -215,20 +215,33 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         return float(asked.cost(input_tokens) + answered.cost(output_tokens)) if asked and answered else None
 
     def _ask(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> None:
-        """Ask by Airflow's own operator: it ends this try, and Airflow calls ``execute_complete`` with the answer."""
+        """Ask by Airflow's own operator: it ends this try, and Airflow calls ``execute_complete`` with the answer.
+
+        :raises BedrockFatalError: Airflow would show the person another question.
+        """
         from airflow.providers.standard.operators.hitl import HITLOperator
 
         from airflow_bedrock.registry.gate import figures
 
+        approvers = ", ".join(user["name"] for user in given["approvers"]) or "anybody who may edit the DAG's runs"
+        question = {
+            "subject": f"Promote {report.get('models', {}).get('candidate', {}).get('model', 'the candidate')}?",
+            "body": f"{figures(report)}\n\n{self.report_uri}\n\nMay be approved by: {approvers}",
+            "options": [APPROVE, REJECT],
+            "defaults": [given["on_timeout"]],
+            "assigned_users": given["approvers"],
+        }
+        ti: Any = context["task_instance"]
+        if _shown(ti.id, question) != question["body"]:
+            raise BedrockFatalError(
+                "Airflow asks about an earlier report, or other approvers: it keeps the question that this task asked "
+                "before its Clear. Nothing was promoted. Trigger a new run, which asks about this report."
+            )
         HITLOperator(
             task_id=self.task_id,
-            subject=f"Promote {report.get('models', {}).get('candidate', {}).get('model', 'the candidate')}?",
-            body=f"{figures(report)}\n\n{self.report_uri}",
-            options=[APPROVE, REJECT],
-            defaults=given["on_timeout"],
-            assigned_users=given["approvers"] or None,
             response_timeout=timedelta(seconds=given["approval_timeout"]),
             notifiers=list(self.notifiers),
+            **question,
         ).execute(context)
 
     def _approver(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> str | None:
@@ -276,6 +289,18 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
             until=datetime.now(UTC) + timedelta(seconds=given["approval_timeout"]),
             approvers=tuple(user["id"] for user in given["approvers"]),
         )
+
+
+def _shown(ti_id: Any, question: Mapping[str, Any]) -> Any:
+    """Write the question, and return the text that Airflow shows: of a task that was cleared, that of its first ask.
+
+    https://github.com/apache/airflow/pull/73235
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+
+    written = CreateHITLDetailPayload(ti_id=ti_id, params={}, **question)
+    return getattr(task_runner.SUPERVISOR_COMMS.send(written), "body", None)
 
 
 def can_ask() -> bool:

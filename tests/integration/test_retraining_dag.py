@@ -115,7 +115,9 @@ def test_a_few_years(local: LocalBedrock) -> None:
     second = hook.get(LINE).champion
     assert second is not None
     assert (second.period, deployments(local)) == ("2014", {LINE: second.model_arn})
-    manifest = read(local, second.dataset or "")
+    uri, _, digest = (second.dataset or "").partition("#")
+    manifest = read(local, uri)
+    assert manifest["digest"] == digest
     assert {one["uri"].split("/")[-2] for one in manifest["sources"]} == {"2012-3", "2013-3", "2014-3"}
 
     paid = jobs(local)

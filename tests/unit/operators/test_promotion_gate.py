@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,12 @@ from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.metrics import metric
 from airflow_bedrock.evaluation.run import _Tally
 from airflow_bedrock.evaluation.scoring import Rules, Scoring
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockPromotionGate
 from airflow_bedrock.operators.promotion_gate import can_ask
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
+TI_ID = uuid.UUID(int=1)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +54,30 @@ def gated(report: dict[str, Any], tmp_path: Path) -> Any:
         place.pop(last, None)
         file = tmp_path / "report.json"
         file.write_text(json.dumps(changed))
-        context: Any = {"task_instance": SimpleNamespace(id="an id")}
+        context: Any = {"task_instance": SimpleNamespace(id=TI_ID)}
         task = BedrockPromotionGate(task_id="gate", report_uri=str(file), region_name="us-east-1", **given)
         return task.execute(context)
 
     return gate
+
+
+class Airflow:
+    """What keeps the question of a task instance, whatever a later try asks, as Airflow does."""
+
+    question: Any = None
+
+    def send(self, msg: Any) -> Any:
+        self.question = self.question or msg
+        return self.question
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Airflow:
+    from airflow.sdk.execution_time import task_runner
+
+    airflow = Airflow()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", airflow, raising=False)
+    return airflow
 
 
 ALL = {
@@ -136,29 +158,44 @@ class TestPerson:
         given = {"approvers": ["ann"], "approval_timeout": 60, **given}
         return BedrockPromotionGate(task_id="gate", report_uri="s3://bucket/report.json", ask_approval=True, **given)
 
-    def test_the_person_is_asked_with_the_figures(self, gated: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_person_is_asked_with_the_figures(self, gated: Any, airflow: Any) -> None:
         """By Airflow's own operator, whose answer comes back to this task."""
-        from airflow.providers.standard.operators import hitl
-
-        asked: dict[str, Any] = {}
         told: list[Any] = []
-        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **given: asked.update(given))
-        waiting: type[BaseException] = getattr(hitl, "TaskAwaitingInput", TaskDeferred)  # a name of Airflow 3.3
-        with pytest.raises(waiting) as raised:
-            gated(ask_approval=True, approvers=["ann"], notifiers=[told.append], approval_timeout=60)
-        assert vars(raised.value)["method_name"] == "execute_complete"
-        assert (asked["ti_id"], asked["assigned_users"]) == ("an id", [{"id": "ann", "name": "ann"}])
-        assert (asked["options"], asked["defaults"]) == (["Approve", "Reject"], ["Reject"])
-        assert "**better**" in asked["body"]
+        raised = self.ask(gated, notifiers=[told.append])
+        assert vars(raised)["method_name"] == "execute_complete"
+        asked = airflow.question
+        assert (asked.ti_id, [one.id for one in asked.assigned_users]) == (TI_ID, ["ann"])
+        assert (asked.options, asked.defaults) == (["Approve", "Reject"], ["Reject"])
         for row in (
             "| exact_match | 1 | 0.5 |",
             "| questions | 200 | 200 |",
             "| latency (p90, ms) | 250 | 250 |",
             "Difference in exact_match: 0.5 (0.43 to 0.57)",
             "On the worst of 2 slices, even: 0",
+            "May be approved by: ann",
         ):
-            assert row in asked["body"].splitlines()
+            assert row in asked.body.splitlines()
+        assert "**better**" in asked.body
         assert len(told) == 1
+
+    def test_a_clear_asks_about_what_the_person_is_shown_or_nobody(self, gated: Any, airflow: Any) -> None:
+        """Airflow keeps the question of the first ask: with another report, or other approvers, nobody is asked."""
+        self.ask(gated)
+        self.ask(gated)
+        told: list[Any] = []
+        for given in ({"without": ("models", "candidate", "n")}, {"approvers": ["ann", "bob"]}):
+            with pytest.raises(BedrockFatalError, match="Trigger a new run, which asks about this report"):
+                gated(**{"ask_approval": True, "approvers": ["ann"], "notifiers": [told.append], **given})
+        assert not told
+
+    @staticmethod
+    def ask(gated: Any, **given: Any) -> BaseException:
+        from airflow.providers.standard.operators import hitl
+
+        waiting: type[BaseException] = getattr(hitl, "TaskAwaitingInput", TaskDeferred)  # a name of Airflow 3.3
+        with pytest.raises(waiting) as raised:
+            gated(ask_approval=True, approvers=["ann"], approval_timeout=60, **given)
+        return raised.value
 
     def test_nobody_is_asked_about_a_model_that_does_not_pass(self, gated: Any) -> None:
         """The rule comes first."""
