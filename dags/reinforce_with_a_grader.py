@@ -86,7 +86,7 @@ Start with a dry run: a grader that gives a right answer no more than an empty o
 |---|---|
 | graders that a form may name | `GRADERS` in this file |
 | a bucket | variable `bedrock_bucket` |
-| a role that Bedrock can assume, with `lambda:InvokeFunction` on the grader | variable `bedrock_role_arn` |
+| a role for Bedrock with `lambda:InvokeFunction`, by `deploy/policies/graders.json` | variable `bedrock_role_arn` |
 | AWS credentials and region | connection `aws_default` |
 | boto3 1.42.2 or later: older ones do not know the method, and the run fails at once | your environment |
 

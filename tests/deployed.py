@@ -47,6 +47,11 @@ def without(document: dict[str, Any], action: str) -> dict[str, Any]:
     return {**document, "Statement": [one for one in statements if one["Action"]]}
 
 
+def both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy that allows what each of two does."""
+    return {**one, "Statement": [*one["Statement"], *other["Statement"]]}
+
+
 class Deployed:
     """An account as deploy/ makes it.
 

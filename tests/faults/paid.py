@@ -85,14 +85,19 @@ class World:
             return made
 
     def _put(self, name: str) -> str:
-        config = json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}).encode()
-        files = {"config.json": config, "tokenizer.json": b"{}", "tokenizer_config.json": b"{}"}
-        header = json.dumps({"w": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}}).encode()
-        files["model.safetensors"] = len(header).to_bytes(8, "little") + header + name[:2].encode()
-        with closing(self.local.client("s3")) as s3:
-            for file, content in files.items():
-                s3.put_object(Bucket=self.local.bucket, Key=f"{name}/{file}", Body=content)
-        return f"s3://{self.local.bucket}/{name}"
+        return put_model(self.local, name)
+
+
+def put_model(local: LocalBedrock, name: str) -> str:
+    """Write the files of a model that was trained elsewhere; return their folder."""
+    config = json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}).encode()
+    files = {"config.json": config, "tokenizer.json": b"{}", "tokenizer_config.json": b"{}"}
+    header = json.dumps({"w": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    files["model.safetensors"] = len(header).to_bytes(8, "little") + header + name[:2].encode()
+    with closing(local.client("s3")) as s3:
+        for file, content in files.items():
+            s3.put_object(Bucket=local.bucket, Key=f"{name}/{file}", Body=content)
+    return f"s3://{local.bucket}/{name}"
 
 
 @dataclass(frozen=True)

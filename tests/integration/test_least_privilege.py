@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import runpy
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,27 +28,35 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_job, stop_unless_others_wait
-from airflow_bedrock.local import LocalBedrock
+from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.local.work.policies import Decision, decide
 from airflow_bedrock.operators import (
     BedrockBatchAnswersOperator,
     BedrockCustomModelDeploymentOperator,
+    BedrockCustomModelOperator,
     BedrockDatasetPreparationOperator,
     BedrockDeleteCustomModelDeploymentOperator,
     BedrockDeleteCustomModelOperator,
+    BedrockModelCopyOperator,
     BedrockModelCustomizationOperator,
     BedrockModelEvaluationOperator,
+    BedrockModelImportOperator,
     BedrockPromoteModelOperator,
+    BedrockProvisionedModelThroughputOperator,
     BedrockRetireModelsOperator,
 )
 from airflow_bedrock.registry.retirement import Retirer
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.shapes import missing_in_botocore
-from tests.deployed import Deployed, actions, policy, without
+from tests.deployed import Deployed, actions, both, policy, without
+from tests.faults.paid import put_model
 
-pytestmark = pytest.mark.local_bedrock(clock="manual", job_seconds=60, enforce_iam=True)
+pytestmark = pytest.mark.local_bedrock(
+    clock="manual", job_seconds=60, enforce_iam=True, quotas=Quotas(imported_models=20)
+)
 BASE, ASKED = "amazon.nova-micro-v1:0:128k", "amazon.nova-micro-v1:0"
 LINE = "router"
+DAGS = Path(__file__).parents[2] / "dags"
 MINE = Waiter(until="task", dag_id="dag", task_id="customize", map_index=-1, run_id="run")
 
 
@@ -62,7 +72,7 @@ class Tasks:
 
     def __init__(self, local: LocalBedrock, deployed: Deployed) -> None:
         self.deployed, self._local, self._bucket = deployed, local, f"s3://{local.bucket}"
-        self._epochs, self._unused = 2, ""
+        self._epochs, self._unused, self._elsewhere = 2, "", ""
         with closing(local.client("s3")) as s3:
             turns = [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")]
             record = {"schemaVersion": "bedrock-conversation-2024", "messages": turns}
@@ -221,6 +231,79 @@ class Tasks:
             base_model_id=BASE,
         ).execute({})
 
+    def provide(self, model: str = ASKED, *, replace: bool = False) -> None:
+        """Give one throughput this model."""
+        BedrockProvisionedModelThroughputOperator(
+            task_id="provide",
+            model_units=1,
+            provisioned_model_name="throughput",
+            model_id=model,
+            replace_model=replace,
+            wait_for_completion=False,
+        ).execute(context())
+        self.time_passes()
+
+    def provide_anew(self) -> None:
+        """Make it where there is none."""
+        with closing(self._local.client("bedrock")) as bedrock:
+            if bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"]:
+                bedrock.delete_provisioned_model_throughput(provisionedModelId="throughput")
+        self.time_passes()
+        self.provide()
+
+    def swap(self) -> None:
+        """Give that throughput the other of two models."""
+        with closing(self._local.client("bedrock")) as bedrock:
+            if not bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"]:
+                self.provide()
+            found = bedrock.get_provisioned_model_throughput(provisionedModelId="throughput")
+        self.provide(self.spare if found["modelArn"] == self.model else self.model, replace=True)
+
+    def copy(self, name: str | None = None) -> None:
+        """Copy a model of another region here."""
+        if not self._elsewhere:
+            with closing(self._local.client("bedrock", "us-west-2")) as bedrock:
+                job = bedrock.create_model_copy_job(sourceModelArn=self.model, targetModelName="elsewhere")["jobArn"]
+                self._elsewhere = bedrock.get_model_copy_job(jobArn=job)["targetModelArn"]
+            self.time_passes()
+        self.made(BedrockModelCopyOperator, name, source_model_arn=self._elsewhere, target_model_name=name or "copy")
+
+    def import_model(self, name: str | None = None) -> None:
+        """Import a model from S3."""
+        names = {"job_name": name or "import", "imported_model_name": name or "import"}
+        self.made(
+            BedrockModelImportOperator,
+            name,
+            **names,
+            role_arn=self.deployed.role_arn,
+            model_data_uri=put_model(self._local, name or "import"),
+        )
+
+    def make_model(self) -> None:
+        """Make a custom model of a checkpoint."""
+        self.made(
+            BedrockCustomModelOperator,
+            None,
+            model_name="checkpoint",
+            role_arn=self.deployed.role_arn,
+            model_data_uri=put_model(self._local, "checkpoint"),
+        )
+
+    def made(self, kind: Any, name: str | None, **arguments: Any) -> None:
+        """Ask for one; under a name, for the one that every run shares."""
+        with suppress(TaskDeferred):
+            kind(task_id="make", reuse="dag" if name else "never", deferrable=True, **arguments).execute(context())
+        if name != "joined":
+            self.time_passes()
+
+    def adopt_import(self, log: pytest.LogCaptureFixture) -> None:
+        """Join another run's import while it runs, which never raises."""
+        log.clear()
+        for _ in range(2):
+            self.import_model("joined")
+        if told := [one.getMessage() for one in log.records if "Cannot tag" in one.getMessage()]:
+            raise BedrockError(*told)
+
     def said(self, say: Callable[[Service, str], str], kind: Resource = CUSTOMIZATION_JOB) -> None:
         """Do what a stop does, which never raises: what it says is in the log of the task."""
         service = Service(kind, BedrockHook())
@@ -279,6 +362,22 @@ NEEDS: dict[str, Callable[[Tasks, pytest.LogCaptureFixture], object]] = {
 }
 """For each action a call that needs it; the deletions come last."""
 
+NEEDS_TOO: dict[str, Callable[[Tasks, pytest.LogCaptureFixture], object]] = {
+    "bedrock:CreateProvisionedModelThroughput": lambda tasks, _: tasks.provide_anew(),
+    "bedrock:UpdateProvisionedModelThroughput": lambda tasks, _: tasks.swap(),
+    "bedrock:CreateModelCopyJob": lambda tasks, _: tasks.copy(),
+    "bedrock:ListModelCopyJobs": lambda tasks, _: tasks.copy("copied"),
+    "bedrock:GetModelCopyJob": lambda tasks, _: tasks.copy("copied"),
+    "bedrock:CreateModelImportJob": lambda tasks, _: tasks.import_model(),
+    "bedrock:ListModelImportJobs": lambda tasks, _: tasks.import_model(f"new{uuid.uuid4().hex[:8]}"),
+    "bedrock:GetModelImportJob": lambda tasks, _: tasks.import_model("imported"),
+    "bedrock:ListTagsForResource": lambda tasks, _: tasks.import_model("imported"),
+    "bedrock:GetImportedModel": lambda tasks, _: tasks.import_model("imported"),
+    "bedrock:TagResource": lambda tasks, log: tasks.adopt_import(log),
+    "bedrock:CreateCustomModel": lambda tasks, _: tasks.make_model(),
+}
+"""The same for what few DAGs make: throughput, copies and imports."""
+
 
 @pytest.fixture(scope="module")
 def tasks(local_bedrock_module: LocalBedrock) -> Iterator[Tasks]:
@@ -294,6 +393,7 @@ def tasks(local_bedrock_module: LocalBedrock) -> Iterator[Tasks]:
 def test_each_allowed_action_has_its_call() -> None:
     """None is allowed that nothing needs, and none twice."""
     assert sorted(actions(policy("airflow"))) == sorted(NEEDS)
+    assert sorted(actions(policy("throughput-and-copies"))) == sorted(NEEDS_TOO)
 
 
 def test_each_declared_operation_is_allowed() -> None:
@@ -337,6 +437,23 @@ def test_an_action_is_needed(tasks: Tasks, action: str, caplog: pytest.LogCaptur
     tasks.time_passes()
 
 
+@pytest.mark.parametrize("action", NEEDS_TOO)
+def test_an_action_of_throughput_and_copies_is_needed(
+    tasks: Tasks, action: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under both policies; the first allows what all of them need."""
+    deployed, more = tasks.deployed, policy("throughput-and-copies")
+    deployed.allow(to_airflow=both(deployed.airflow, more))
+    try:
+        NEEDS_TOO[action](tasks, caplog)
+        deployed.allow(to_airflow=both(deployed.airflow, without(more, action)))
+        with pytest.raises(BedrockError, match=action):
+            NEEDS_TOO[action](tasks, caplog)
+    finally:
+        deployed.allow()
+        tasks.time_passes()
+
+
 @pytest.mark.parametrize("action", actions(policy("bedrock-role")))
 def test_the_jobs_role_needs_its_actions(tasks: Tasks, action: str) -> None:
     """Without one of them the job fails, and so does the task that waits, in the service's own words."""
@@ -361,6 +478,16 @@ def test_what_airflow_has_not_made_is_safe(action: str, resource: str) -> None:
     tagged = {"aws:resourcetag/airflow/dag_id": "retrain"}
     assert decide(documents, action, resource, tagged) is Decision.ALLOWED
     assert decide(documents, action, resource, {}) is Decision.IMPLICIT_DENY
+
+
+def test_a_job_may_call_graders_by_a_policy_of_its_own() -> None:
+    """Those of the gallery's list, and no other function."""
+    own, action = [policy("bedrock-role")], "lambda:InvokeFunction"
+    graders = runpy.run_path(str(DAGS / "reinforce_with_a_grader.py"))["GRADERS"].values()
+    for function in graders:
+        assert decide(own, action, function, {}) is Decision.IMPLICIT_DENY
+        assert decide([*own, policy("graders")], action, function, {}) is Decision.ALLOWED
+        assert decide([policy("graders")], action, function.replace("grade-", "pay-"), {}) is Decision.IMPLICIT_DENY
 
 
 def test_a_dry_run_names_what_is_not_allowed(tasks: Tasks) -> None:

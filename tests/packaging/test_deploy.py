@@ -161,7 +161,7 @@ def test_terraform_reads_the_same_policies() -> None:
         name for one in parsed["resource"] for kind in one for name in one[kind] if kind.strip('"') == "aws_iam_role"
     }
     assert {name.strip('"') for name in roles} == {"bedrock", "airflow"}
-    optional = {"throughput-and-copies"}  # attached by those whose DAGs need it
+    optional = {"throughput-and-copies", "graders"}  # attached by those whose DAGs need it
     assert {name for name in POLICIES if f"{name}.json" in text} == set(POLICIES) - optional
     [local] = parsed["locals"]
     values = dict.fromkeys(local["values"], "x")

@@ -144,6 +144,8 @@ def _resource(bedrock: Bedrock, operation: str, parameters: Mapping[str, Any]) -
 def _kinds(operation: str, member: str) -> tuple[str, ...]:
     if member == "jobIdentifier" and "Invocation" in operation:
         return ("model-invocation-job",)
+    if "Import" in operation:
+        return ("model-import-job",) if member == "jobIdentifier" else ("imported-model",)
     return ("foundation-model",) if "Foundation" in operation else _NAMING[member]
 
 
