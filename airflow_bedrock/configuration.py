@@ -94,7 +94,7 @@ def over_budget() -> str:
 def over_budget_choice(value: object) -> str:
     """Return the value, if it is a choice.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not one of the choices.
     """
     if value not in ("fail", "wait"):
         raise ValueError(f"over_budget must be fail or wait; got {value!r}")

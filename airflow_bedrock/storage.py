@@ -165,7 +165,7 @@ class Storage:
         return True
 
     def _known(self, bucket: str, key: str) -> tuple[str | None, int] | None:
-        """Return the digest and the size of an object; None if there is none as asked, or none that may be read."""
+        """Return the digest and the size of an object; None if it does not exist as asked, or may not be read."""
         try:
             head = self._s3().head_object(Bucket=bucket, Key=key)
         except ClientError as error:

@@ -33,7 +33,7 @@ Superseded = Literal["stop", "keep", "fail"]
 def reuse_choice(value: object) -> Reuse:
     """Return the value, if it is a choice of :data:`Reuse`.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not one of the choices.
     """
     return _choice("reuse", value, get_args(Reuse))  # type: ignore[no-any-return]  # one of them
 
@@ -41,7 +41,7 @@ def reuse_choice(value: object) -> Reuse:
 def superseded_choice(value: object) -> Superseded:
     """Return the value, if it is a choice of :data:`Superseded`.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not one of the choices.
     """
     return _choice("superseded", value, get_args(Superseded))  # type: ignore[no-any-return]  # one of them
 

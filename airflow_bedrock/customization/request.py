@@ -103,7 +103,7 @@ def read_request(given: object, what: str = "request") -> Mapping[str, Any]:
     :param given: a mapping; or a text as for ``aws bedrock create-model-customization-job --cli-input-json`` or -yaml,
         or as a template renders a mapping. Nothing, such as None, is an empty mapping.
     :param what: what it is called in an error.
-    :raises RequestError: it is none of that.
+    :raises RequestError: it is no mapping, nor a text of one.
     """
     if not given:
         return {}

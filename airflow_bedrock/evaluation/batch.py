@@ -34,7 +34,7 @@ class Answered:
     failed: dict[int, str] = field(default_factory=dict)
 
     def take(self, lines: Iterable[bytes]) -> None:
-        """Take in an output file. A line that does not say whose it is, is none: its record has no output."""
+        """Take in an output file. A line that does not say whose it is counts as missing: its record has no output."""
         for raw in lines:
             try:
                 found = msgspec.json.decode(raw)

@@ -70,7 +70,7 @@ class Evaluation:
     def check(self, lines: Lines) -> None:
         """Read all records and choose those to ask, before anything is paid for.
 
-        :raises ValueError: a record is none or lacks what a metric needs; there is none; there are too many labels.
+        :raises ValueError: a line is no record, or one lacks what a metric needs; there are none; too many labels.
         """
 
         def records() -> Iterator[tuple[bytes, int]]:

@@ -29,7 +29,7 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
     except (BotoCoreError, ClientError) as error:
         log.info("Could not learn the connection's account, so that of role %s was not checked: %s", role_arn, error)
         return
-    ours, the_role_s = _place(caller), _place(role_arn)
+    ours, the_role_s = _account_of(caller), _account_of(role_arn)
     if ours != the_role_s:
         raise BedrockFatalError(
             f"Connection {hook.aws_conn_id} leads to account {ours}, but role {role_arn} is of account {the_role_s}. "
@@ -54,7 +54,7 @@ def client_of(hook: BedrockHook, service: str) -> Any:
     )
 
 
-def _place(arn: str) -> str:
+def _account_of(arn: str) -> str:
     """Return the account and, where it is not of the public partition, that partition too."""
     _, partition, _, _, account, *_ = arn.split(":")
     return account if partition == "aws" else f"{account} in partition {partition}"

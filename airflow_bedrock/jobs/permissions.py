@@ -26,7 +26,7 @@ class Needed(NamedTuple):
 
 def needed_by_caller(request: Mapping[str, Any], region: str) -> list[Needed]:
     """Return what the connection needs to make, find, read, tag and stop the job."""
-    partition, account = _place(request["roleArn"])
+    partition, account = _partition_and_account(request["roleArn"])
     here = f"arn:{partition}:bedrock:{region}"
     base = request["baseModelIdentifier"]
     job = f"{here}:{account}:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -44,7 +44,7 @@ def needed_by_caller(request: Mapping[str, Any], region: str) -> list[Needed]:
 
 def needed_by_role(request: Mapping[str, Any]) -> list[Needed]:
     """Return what the job's role needs to read the data, write the output and call the reward function."""
-    partition, _ = _place(request["roleArn"])
+    partition, _ = _partition_and_account(request["roleArn"])
     output = request["outputDataConfig"]["s3Uri"].removeprefix("s3://").rstrip("/")
     data = [uri.removeprefix("s3://") for uri in data_uris(request)]
     needed = [Needed("s3:GetObject", f"arn:{partition}:s3:::{one}") for one in data if not one.endswith("/")]
@@ -70,7 +70,7 @@ def denied(hook: BedrockHook, request: Mapping[str, Any], region: str) -> dict[s
         caller = _principal(iam, caller_arn(hook))
         context = {
             "aws:RequestedRegion": region,
-            "aws:ResourceAccount": _place(request["roleArn"])[1],
+            "aws:ResourceAccount": _partition_and_account(request["roleArn"])[1],
             "aws:ResourceTag/airflow/dag_id": "any",
             "iam:PassedToService": "bedrock.amazonaws.com",
         }
@@ -108,6 +108,6 @@ def _principal(iam: Any, arn: str) -> str:
     return role
 
 
-def _place(arn: str) -> tuple[str, str]:
+def _partition_and_account(arn: str) -> tuple[str, str]:
     _, partition, _, _, account, _ = arn.split(":", 5)
     return partition, account

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import ClientError
@@ -26,6 +26,7 @@ from airflow_bedrock.exceptions import BedrockError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 READ_LIMIT = 256 * 1024 * 1024
@@ -163,32 +164,21 @@ def _bucket_region(s3: S3Hook, bucket: str) -> str | None:
 
 
 def read_losses(s3: S3Hook, job: Job) -> dict[str, list[Any]]:
-    """Read the metrics files of a completed job.
-
-    Nothing in them and nothing on the way to them fails a job that has completed: the log says what cannot be read.
+    """Read the losses of a completed job from its metrics files.
 
     :return: ``losses_by_epoch`` and ``losses_by_step`` as :mod:`airflow_bedrock.customization.metrics` returns them;
         empty where the job wrote no metrics, or none that can be read.
     """
-    none: dict[str, list[Any]] = {"losses_by_epoch": [], "losses_by_step": []}
-    if job.artifacts_uri is None:
-        return none
-    try:
-        bucket, prefix = s3.parse_s3_url(job.artifacts_uri)
-        keys: list[str] = s3.list_keys(bucket, prefix=prefix)
-        training, validation = (_lines(s3, bucket, keys, name) for name in (TRAINING_METRICS, VALIDATION_METRICS))
+
+    def read(training: list[str], validation: list[str]) -> dict[str, list[Any]]:
         warn = partial(log.warning, "In %s: %s", job.artifacts_uri)
         return {
             "losses_by_epoch": losses_by_epoch(training, validation, warn),
             "losses_by_step": losses_by_step(training),
         }
-    except Exception as error:
-        log.warning(
-            "Could not read the metrics files in %s: the result has no losses by epoch and step: %s",
-            job.artifacts_uri,
-            error,
-        )
-        return none
+
+    none: dict[str, list[Any]] = {"losses_by_epoch": [], "losses_by_step": []}
+    return _from_metrics(s3, job, (TRAINING_METRICS, VALIDATION_METRICS), read) or none
 
 
 def read_rounds(s3: S3Hook, job: Job) -> tuple[int, int] | None:
@@ -196,11 +186,20 @@ def read_rounds(s3: S3Hook, job: Job) -> tuple[int, int] | None:
 
     None where it wrote no metrics, or none that can be read.
     """
+    return _from_metrics(s3, job, (TRAINING_METRICS,), rounds)
+
+
+def _from_metrics(s3: S3Hook, job: Job, names: Iterable[str], read: Callable[..., T | None]) -> T | None:
+    """Return what is read from the lines of these metrics files; None where that fails.
+
+    Nothing in them and nothing on the way to them fails a job that has completed: the log says what cannot be read.
+    """
     if job.artifacts_uri is None:
         return None
     try:
         bucket, prefix = s3.parse_s3_url(job.artifacts_uri)
-        return rounds(_lines(s3, bucket, s3.list_keys(bucket, prefix=prefix), TRAINING_METRICS))
+        keys: list[str] = s3.list_keys(bucket, prefix=prefix)
+        return read(*(_lines(s3, bucket, keys, name) for name in names))
     except Exception as error:
         log.warning("Could not read the metrics files in %s: %s", job.artifacts_uri, error)
         return None

@@ -86,7 +86,7 @@ def _own(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
 def _of_run(
     ti_key: TaskInstanceKey, upstream: Iterable[str], model: str | None, own: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Return what tasks of the run tell of the same job, of the one that has made the model, or of their only one."""
+    """Return what tasks of the run say about the same job, the one that has made the model, or their only one."""
     jobs: dict[str, dict[str, Any]] = {}
     for name in sorted(upstream):
         told = XCom.get_all(key=shown.JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()

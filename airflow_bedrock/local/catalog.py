@@ -68,7 +68,7 @@ def check_alive(identifier: str, today: date) -> None:
 def known(identifier: str) -> BaseModel:
     """Return the base model of a job that was accepted.
 
-    :raises KeyError: it is none.
+    :raises KeyError: there is no such model.
     """
     model = base_model(identifier)
     if model is None:

@@ -77,7 +77,7 @@ class Error(CallFault, frozen=True, tag="error"):
     :param code: its code, such as ``ConflictException``.
     :param status: its HTTP status; without it, the one that the service model declares for the code.
     :param executed: whether the call is carried out nevertheless.
-    :raises ValueError: it has neither code nor status, or a status that is none of an error.
+    :raises ValueError: it has neither code nor status, or a status that is not that of an error.
     """
 
     code: str | None = None

@@ -102,7 +102,7 @@ def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, 
 def parse_rest_json(
     operation: OperationModel, request: RequestDict, timestamp_parser: Callable[[str], Any]
 ) -> dict[str, Any]:
-    """Return an operation's parameters as a request holds them, unchecked; it falls over what is none."""
+    """Return an operation's parameters as a request holds them, unchecked; it raises on a body that is not JSON."""
     parameters: dict[str, Any] = RestJSONParser(operation, timestamp_parser=timestamp_parser).parse(request)
     return parameters
 

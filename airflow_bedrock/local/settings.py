@@ -65,7 +65,7 @@ class Settings:
     :param allow_hosts: names by which it is called besides ``localhost`` and its addresses, such as a container's.
     :param speed: how much faster than the computer's the real clock runs; 60 makes an hour of a minute.
     :param start: the time at which the clock begins, in UTC where it has no zone: base models have ends. None for now.
-    :raises ValueError: a setting is none of the above.
+    :raises ValueError: a setting is not one of the above.
     """
 
     job_seconds: float = 5.0

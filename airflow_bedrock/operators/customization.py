@@ -501,7 +501,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     def _finish(self, job: Seen, context: Context) -> str:
         bill = settled(self._service, job, self._s3)
         if job.outcome is customization.job.Outcome.STOPPED and self._is_of_another(job, context):
-            self.log.warning("Job %s, which another task had made, was stopped: asking anew", job.arn)
+            self.log.warning("Job %s, which another task had made, was stopped: making one of its own", job.arn)
             return self.execute(context)
         helps = customization.remedy.remedy_for_failure(job.failure_message)
         fixable = job.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY

@@ -60,7 +60,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def exact(self) -> bool:
         """Whether the names are used as they are, without a digest.
 
-        :raises ValueError: ``ensure_unique_job_name`` is none of its choices.
+        :raises ValueError: ``ensure_unique_job_name`` is not one of its choices.
         """
         return not adds_digest(self.ensure_unique_job_name)
 
@@ -92,7 +92,7 @@ def check_literals(asked: Asked) -> None:
     """Find a mistake when the DAG is parsed.
 
     :raises RequestError: names each mistake in the request.
-    :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is none of its choices.
+    :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is not one of its choices.
     """
     if is_literal(asked.reuse):
         reuse_choice(asked.reuse)

@@ -276,7 +276,7 @@ def test_a_hundred_at_once_against_a_budget_for_seven_make_seven(
     hook: BedrockHook,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever comes first; the ledger and the account say the same."""
+    """In any order; the ledger and the account say the same."""
     monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", lambda *_: None)  # it makes a client each time
     account.put("train.jsonl", records())
     asked = [submission(account, local, f"{name}-{number}", 7, hook) for number in range(100)]

@@ -1,4 +1,4 @@
-"""The Makefile's promises: targets are told of, a broken environment is made anew, what is installed is pinned."""
+"""The Makefile's promises: targets are listed, a broken environment is made again, what is installed is pinned."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_each_action_is_named_by_its_commit(workflow: dict[Any, Any]) -> None:
 
 
 def test_the_registry_is_told_what_is_there(checkout: Path) -> None:
-    """Each operator and sensor that the provider registry is told of exists, and says what it does."""
+    """Each operator and sensor in the provider registry exists, and says what it does."""
     registry: dict[str, Any] = yaml.safe_load((checkout / ".airflow-registry.yaml").read_text())
     assert registry["package-name"] == get_provider_info()["package-name"]
     assert registry["display-name"] == get_provider_info()["name"]

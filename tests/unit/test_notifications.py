@@ -1,4 +1,4 @@
-"""What people are told of a task: by what it has pushed, by how it failed, through any of Airflow's notifiers."""
+"""What a message says about a task: by what it has pushed, by how it failed, through any of Airflow's notifiers."""
 
 from __future__ import annotations
 

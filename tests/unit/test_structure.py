@@ -166,6 +166,36 @@ def test_no_function_takes_an_operator() -> None:
     assert wrong == []
 
 
+def test_one_value_copies_the_connection() -> None:
+    """What tells one connection from another is frozen once; who hands it on hands on the whole.
+
+    The operator's base gathers what the user gave, and the registry's hook makes hooks beside itself.
+    """
+    fields = {"aws_conn_id", "region_name", "verify"}
+    found = {
+        name
+        for name, file in modules().items()
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if fields <= _names_given(node)
+    }
+    assert found == {f"{PACKAGE}.{name}" for name in ("jobs.connection", "operators.base", "hooks.registry")}
+
+
+def _names_given(node: ast.AST) -> set[str]:
+    """Return the keys of a mapping, or the keywords of a call; but for the one that freezes the connection."""
+    if isinstance(node, ast.Dict):
+        return {key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+    if isinstance(node, ast.Call) and ast.unparse(node.func) != "Connection.of":
+        return {keyword.arg for keyword in node.keywords if keyword.arg}
+    return set()
+
+
+def test_one_patience_serves_worker_and_triggerer() -> None:
+    """How long a wait goes on without a response, and when it believes that nothing is there."""
+    users = {name for name in modules() if f"{PACKAGE}.jobs.patience" in imported_modules(name)}
+    assert {f"{PACKAGE}.{name}" for name in ("jobs.waiting", "jobs.planner", "triggers.resource")} <= users
+
+
 def _is_operator(argument: ast.arg) -> bool:
     """By its annotation or by its name: ``operator``, or ``task``, unless that is an id."""
     says = ast.unparse(argument.annotation) if argument.annotation else ""

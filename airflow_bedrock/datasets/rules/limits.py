@@ -32,7 +32,7 @@ def limit_problems(
     if record.media:
         yield from _media(method, takes, record.media)
         for one in record.media:
-            yield from _place(method, one, bucket)
+            yield from _media_location(method, one, bucket)
 
 
 def kinds_problem(kinds: set[str]) -> Problem | None:
@@ -113,7 +113,7 @@ def _media(method: Method, takes: Sequence[str], media: Sequence[Media]) -> Iter
             yield Problem("media-count", "$", f"Invalid record: it holds {count} {kind}s, more than {limit}.")
 
 
-def _place(method: Method, media: Media, bucket: str | None) -> Iterator[Problem]:
+def _media_location(method: Method, media: Media, bucket: str | None) -> Iterator[Problem]:
     kind, uri = media.kind, media.uri
     if not is_s3(uri):
         yield Problem("media-uri", media.where, f"Invalid record: the {kind} {uri} is not in Amazon S3.")

@@ -21,8 +21,8 @@ _SCOPE = re.compile(r"[^/]+/\d{8}/([a-z0-9-]{1,40})/([a-z0-9._-]{1,64})/aws4_req
 def read_json(body: bytes) -> dict[str, Any]:
     """Return a body's JSON object.
 
-    :raises ServiceError: SerializationException, when it is none, or has numbers, characters or a depth that JSON does
-        not have.
+    :raises ServiceError: SerializationException, when it is not JSON, or has numbers, characters or a depth that
+        JSON does not have.
     """
     try:
         content = json.loads(body, parse_float=_float, parse_int=_int, parse_constant=_constant)

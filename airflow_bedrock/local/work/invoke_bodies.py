@@ -51,7 +51,7 @@ def form_of(base_model_id: str) -> Form:
 def read_body(body: bytes | None) -> Any:
     """Return the JSON of a body.
 
-    :raises ServiceError: ValidationException for a body that is none.
+    :raises ServiceError: ValidationException for a body that is not JSON.
     """
     try:
         return msgspec.json.decode(body or b"")

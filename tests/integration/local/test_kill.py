@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: the command's process is killed, and the next one has all that anybody was told of."""
+"""SIGKILL at any moment: the command's process is killed, and the next one has all that was acknowledged."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ def test_what_is_missing_is_told(run: pytest.Pytester) -> None:
 
 
 def test_fixtures_are_listed_with_what_they_do(run: pytest.Pytester) -> None:
-    """`pytest --fixtures` and `pytest --markers` tell of the plugin."""
+    """`pytest --fixtures` and `pytest --markers` show the plugin."""
     run.makepyfile("")
     run.runpytest_inprocess("--fixtures").stdout.fnmatch_lines(
         ["local_bedrock *", "*A Local Bedrock of the test's own*"]

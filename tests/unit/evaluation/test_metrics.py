@@ -65,7 +65,7 @@ def test_corpus_metrics_agree_on_any_text(texts: list[tuple[str, str]]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcx"), st.sampled_from("abc")), min_size=1))
 def test_macro_f1_is_that_of_scikit_learn(texts: list[tuple[str, str]]) -> None:
-    """Over the labels of the references; an answer that is none of them is wrong, and no label."""
+    """Over the labels of the references; an answer that is not one of them is wrong, and no label."""
     labels = sorted({reference for _, reference in texts})
     said, wanted = [answer for answer, _ in texts], [reference for _, reference in texts]
     expected = f1_score(wanted, said, labels=labels, average="macro", zero_division=0)

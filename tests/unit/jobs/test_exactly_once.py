@@ -8,7 +8,9 @@ job at once. A run of all tests plays the same ones each time; ``EXACTLY_ONCE_EX
 from __future__ import annotations
 
 import itertools
+import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +54,7 @@ class Instance:
 
     :param number: its map index in what is expanded: the request is for this one's data.
     :param ask: its ``max_tries``.
-    :param seen: jobs that this ask was told of.
+    :param seen: jobs that this ask has got.
     :param store: Airflow's task_state_store; None before 3.3.
     """
 
@@ -308,7 +310,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         one.let_go()
 
     def got(self, one: Instance, job: PaidJob, earlier: list[PaidJob]) -> None:
-        """Note what a try was told of, and that it no longer waits for what it has superseded."""
+        """Note which job a try has got, and that it no longer waits for what it has superseded."""
         one.seen.append(job)
         assert job.maker.environment == one.environment
         for other in earlier:
@@ -379,7 +381,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     @precondition(lambda self: any(not job.runs for one in self.instances for _, job in one.held))
     @rule(data=st.data(), strikes=STRIKES)
     def a_worker_takes_up_what_has_ended(self, data: st.DataObject, strikes: dict[int, Any]) -> None:
-        """The trigger has told of the end; a worker that is killed meanwhile is followed by a whole try."""
+        """The trigger has reported the end; a worker that is killed meanwhile is followed by a whole try."""
         ended = [one for one in self.instances for _, job in one.held if not job.runs]
         one = one_of(data, ended)
         [job, *_] = [job for _, job in one.held if not job.runs]
@@ -427,7 +429,7 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_task_is_cleared(self, data: st.DataObject) -> None:
-        """Waiting, running or ended; by then List shows what was made before. Its siblings are not asked anew."""
+        """Waiting, running or ended; by then List shows what was made before. Its siblings do not run again."""
         self.clear(one_of(data, self.instances))
 
     def clear(self, one: Instance) -> None:
@@ -623,6 +625,48 @@ def test_a_timeout_when_the_wait_is_over_says_what_became_of_the_job() -> None:
     machine.service.calls, machine.service.strikes = 0, {1: strike("act before", machine.time_out)}
     with pytest.raises(BedrockFatalError, match=f"execution_timeout.*{job.arn} had ended already: Completed"):
         task.execute_complete(one.context, event)
+
+
+def test_the_last_line_of_a_task_that_a_person_ends_is_true(caplog: pytest.LogCaptureFixture) -> None:
+    """First of the maker, whose job another one waits for; then of that one, with which the job ends."""
+    caplog.set_level(logging.INFO)
+    machine, maker, adopter, job = shared()
+    ended_by_a_person(machine, maker)
+    waits = f"d.t.{adopter.index}. in run {adopter.run} may wait for it"
+    kept = f"ended for good. Job {job.arn} runs on and is billed: {waits}"
+    assert job.runs
+    assert re.search(kept, caplog.messages[-1])
+    ended_by_a_person(machine, adopter)
+    assert not job.runs
+    assert f"ended for good. Job {job.arn} is being stopped; the tokens trained until" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("Completed", None),
+        ("Failed", "no further cost; no custom model was made"),
+        ("Stopped", "the tokens trained until it was stopped are billed"),
+    ],
+)
+def test_the_last_line_of_a_task_whose_job_has_ended_is_true(
+    status: str, said: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What fails says what is billed; what is done says nothing of a job that runs."""
+    machine = ExactlyOnce()
+    [one] = machine.instances
+    machine.attempt(one)
+    [job] = machine.service.jobs
+    job.end(status, BAD_DATA if status == "Failed" else None)
+    task, event = machine.task(one), {"kind": "ended", "job_identifier": job.arn, "message": "it has ended"}
+    caplog.clear()
+    with machine.asking(one):
+        if said is None:
+            assert task.execute_complete(one.context, event) == job.arn
+        else:
+            with pytest.raises(BedrockFatalError, match=f"is {status}.*{said}.*{job.arn}"):
+                task.execute_complete(one.context, event)
+    assert not any("runs on" in message or "was left running" in message for message in caplog.messages)
 
 
 def test_a_retry_does_not_look_at_the_tags_of_its_siblings_jobs_for_nothing() -> None:

@@ -31,7 +31,7 @@ def test_what_is_written_down_never_changes() -> None:
 
 
 def test_only_the_same_ask_is_told_of_its_name() -> None:
-    """A Clear asks anew."""
+    """A Clear is an ask of its own."""
     store = Store(NOTE)
     assert SecondWitness(store, ASKER, HERE).name_before == "router-1"
     assert SecondWitness(store, replace(ASKER, ask=5), HERE).name_before is None

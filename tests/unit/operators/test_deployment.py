@@ -21,6 +21,7 @@ from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs import second_witness
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.operators import deployment as operators
 from airflow_bedrock.operators.deployment import (
@@ -29,6 +30,7 @@ from airflow_bedrock.operators.deployment import (
 )
 from airflow_bedrock.shapes import UnknownOperationError, missing_in_botocore
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
+from tests.state_store import Store
 
 updates = pytest.mark.skipif(bool(missing_in_botocore("UpdateCustomModelDeployment")), reason="not in this botocore")
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -421,6 +423,21 @@ def test_what_cannot_be_deleted(stubbed: Any, arguments: dict[str, Any], message
         setattr(task.operator, name, value)
     with pytest.raises(BedrockFatalError, match=message):
         task.execute(context())
+
+
+def test_a_retry_that_has_moved_makes_no_other_deployment(stubbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what the first try wrote down tells of its deployment, since Airflow 3.3."""
+    monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
+    task, state = deploy(stubbed), {"task_state_store": Store()}
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    task.refuse(CREATE, "InternalServerException", status=500)
+    with pytest.raises(BedrockError):
+        task.execute(context() | state)
+    assert list(state["task_state_store"]) == ["airflow_bedrock_job"]
+    with pytest.raises(
+        BedrockFatalError, match=r"asked for deployment router in .* region us-east-1, .* region eu-west-1"
+    ):
+        deploy(stubbed, region_name="eu-west-1").execute(context(try_number=2) | state)
 
 
 def test_templates_and_outputs_wait_for_the_task(stubbed: Any) -> None:
