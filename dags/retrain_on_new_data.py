@@ -22,6 +22,10 @@ from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 BUCKET = "{{ var.value.bedrock_bucket }}"
 DATA = "new-data/"  # people and programs write here
 STATE = "retrain-on-new-data/"  # and this DAG here
+CLAIMED = (
+    "Run {run} has claimed this content: nothing was spent here. If that run has failed, clear it; if it is gone, "
+    f"delete {STATE}claims/{{digest}}."
+)
 NEW_DATA = Asset("support-router-data")
 SCHEDULE: Any = timedelta(minutes=15)
 
@@ -45,7 +49,10 @@ def content(s3: Any, bucket: str) -> str:
 
 
 def claimed_by(s3: Any, bucket: str, digest: str) -> str | None:
-    """Return the id of the run that trains, or has trained, this content; None where none does."""
+    """Return the id of the run that trains this content, or has trained it, or has failed; None where none has begun.
+
+    A run that has failed keeps its content, since another try may be paid for again: a person clears it.
+    """
     try:
         return str(s3.get_object(Bucket=bucket, Key=f"{STATE}claims/{digest}")["Body"].read().decode())
     except s3.exceptions.NoSuchKey:
@@ -121,7 +128,7 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
         if before != now:
             s3.put_object(Bucket=bucket, Key=f"{STATE}seen", Body=now.encode())
         if (run := claimed_by(s3, bucket, now)) not in (None, dag_run.run_id):
-            raise AirflowSkipException(f"Run {run} trains this content: nothing was spent here.")
+            raise AirflowSkipException(CLAIMED.format(run=run, digest=now))
         if before != now:
             return PokeReturnValue(is_done=False)
         left = timedelta(minutes=(params or {})["window"]) - (datetime.now(UTC) - since)
@@ -145,7 +152,7 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
             if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
                 raise
             if (run := claimed_by(s3, bucket, digest)) != dag_run.run_id:  # else by an earlier try, or before a Clear
-                raise AirflowSkipException(f"Run {run} trains this content: nothing was spent here.") from error
+                raise AirflowSkipException(CLAIMED.format(run=run, digest=digest)) from error
 
     digest = settled(BUCKET)
 

@@ -130,7 +130,7 @@ def test_each_content_that_has_settled_trains_once(account: Account, watched: An
     assert set(run(watched).values()) == {"success"}
     assert account.jobs == 1
     account.put("a.jsonl", "lamp")  # the same content by another upload
-    with pytest.raises(AirflowSkipException, match="trains this content"):
+    with pytest.raises(AirflowSkipException, match="has claimed this content"):
         is_settled(watched, account, 0)
     account.put("b.jsonl", "door")
     assert is_settled(watched, account, 0) is None
@@ -155,12 +155,14 @@ def test_a_content_that_is_replaced_within_the_window_never_trains(account: Acco
 
 
 def test_a_claim_is_of_one_run(account: Account, watched: Any) -> None:
-    """A retry or a Clear of it goes on; a run beside it does not."""
+    """A retry or a Clear of it goes on, also after it has failed; a run beside it does not, until the claim is gone."""
     digest = watched.content(account.s3, account.bucket)
     for run_id in (uuid.uuid4().hex,) * 2:
         task(watched, "claim")(digest, account.bucket, SimpleNamespace(run_id=run_id))
-    with pytest.raises(AirflowSkipException, match=f"Run {run_id} trains this content"):
+    with pytest.raises(AirflowSkipException, match=f"Run {run_id} has claimed this content"):
         task(watched, "claim")(digest, account.bucket, SimpleNamespace(run_id="another"))
+    account.s3.delete_object(Bucket=account.bucket, Key=f"retrain-on-new-data/claims/{digest}")
+    task(watched, "claim")(digest, account.bucket, SimpleNamespace(run_id="another"))
 
 
 def test_without_data_there_is_nothing_to_do(account: Account, watched: Any) -> None:
@@ -172,10 +174,22 @@ def test_without_data_there_is_nothing_to_do(account: Account, watched: Any) -> 
         is_settled(watched, account, 0)
 
 
-def test_without_a_queue_the_dag_reads_the_folder_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On an Airflow without watchers, too: no asset, no trigger, and the same tasks."""
+def test_without_a_queue_the_dag_reads_the_folder_by_the_clock(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an Airflow without watchers, too: no asset, no trigger, and the same tasks, whose sensor finds what is new."""
     monkeypatch.delenv("BEDROCK_NEW_DATA_QUEUE", raising=False)
     module = load()
     assert not module.NEW_DATA.watchers
     assert module.SCHEDULE.total_seconds() == 900
     assert task(module, "take_messages")({}) == 0
+    account.put("by-the-clock.jsonl", "window")
+    assert is_settled(module, account, 0) is None
+    digest = is_settled(module, account, 0)
+    task(module, "claim")(digest, account.bucket, SimpleNamespace(run_id="09:00"))
+    with pytest.raises(AirflowSkipException, match="Run 09:00 has claimed this content"):
+        is_settled(module, account, 0)  # of the run of 09:15
+    account.put("by-the-clock.jsonl", "door")
+    assert is_settled(module, account, 0) is None
+    assert is_settled(module, account, 0) not in (None, digest)
+    account.delete("by-the-clock.jsonl")
