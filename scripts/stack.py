@@ -24,6 +24,20 @@ BIN = Path(sys.executable).parent
 START_SECONDS = 300  # a start takes 30 s on an idle laptop
 STOP_SECONDS = 15
 
+# Airflow imports its local settings in every process. What runs a task or reads a DAG file is a fork of these two, and
+# finds in memory what it would import each time.
+LOCAL_SETTINGS = """\
+import sys
+
+if {"scheduler", "dag-processor"} & set(sys.argv):
+    import airflow.sdk.execution_time.task_runner
+    import airflow_bedrock.hooks.bedrock
+    import airflow_bedrock.jobs.submission
+    import airflow_bedrock.jobs.waiting
+    import airflow_bedrock.operators.customization
+    import airflow_bedrock.sensors.customization
+"""
+
 
 class StartError(RuntimeError):
     """A server ended while it was starting, or did not answer in time."""
@@ -133,6 +147,7 @@ class Airflow:
     :param environment: what the tasks need to reach AWS or Local Bedrock.
     :param dags: the folder with the DAG files.
     :param people: the ids of its users, of whom the first one is this program; without any, all may do everything.
+    :param settings: what its processes import beside LOCAL_SETTINGS: lines of Python.
     """
 
     def __init__(
@@ -143,8 +158,9 @@ class Airflow:
         port: int | None = None,
         dags: Path = PROJECT / "dags",
         people: Sequence[str] = (),
+        settings: str = "",
     ) -> None:
-        self.home, self._people = home, people
+        self.home, self._people, self._settings = home, people, LOCAL_SETTINGS + settings
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
@@ -186,7 +202,8 @@ class Airflow:
 
     def migrate(self) -> None:
         """Make the database, or bring it up to this version of Airflow."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "config").mkdir(parents=True, exist_ok=True)
+        (self.home / "config" / "airflow_local_settings.py").write_text(self._settings)
         (self.home / "passwords.json").write_text(json.dumps({name: name for name in self._people}))
         done = subprocess.run(
             [BIN / "airflow", "db", "migrate"], env=self.environment, capture_output=True, text=True, check=False

@@ -68,7 +68,8 @@ class Cluster:
             "PYTHONPATH": str(PROJECT),
             **(more or {}),
         }
-        self.airflow = Airflow(home, environment, dags=dags, people=people)
+        settings = f"import pathlib\nfrom scripts.live.witness import attend\nattend(pathlib.Path({str(home)!r}))\n"
+        self.airflow = Airflow(home, environment, dags=dags, people=people, settings=settings)
         self.components: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = ExitStack()
 
@@ -79,15 +80,6 @@ class Cluster:
         :param dags: the ids of those to wait for, until they can be run.
         :raises StartError: a component did not start.
         """
-        # Airflow imports this in every process; a task's, which is a fork, then finds what it needs in memory.
-        settings = self.airflow.home / "config" / "airflow_local_settings.py"
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text(
-            "import pathlib\n"
-            "import airflow_bedrock.operators.customization, airflow_bedrock.sensors.customization\n"
-            "from scripts.live.witness import attend\n"
-            f"attend(pathlib.Path({str(self.airflow.home)!r}))\n"
-        )
         self.airflow.migrate()
         with self._stack:
             self.start("api-server")  # alone, since all of them begin with importing Airflow

@@ -1,24 +1,33 @@
-"""What becomes of a job when a person ends its task, in a real Airflow: scheduler, worker, triggerer, API server."""
+"""What becomes of a job when a person ends its task, in a real Airflow: scheduler, worker, triggerer, API server.
+
+And the processes of an Airflow that the scripts start end with it.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
 from scripts.stack import Airflow
+from tests.live.leftovers import left_behind
 from tests.live.postgres import postgres
 from tests.until import until
 
 pytestmark = pytest.mark.live
 
 DAG = """
+import os
+import pathlib
+import time
 from datetime import timedelta
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 
 for dag_id, seconds in (("killing", None), ("timing_out", 20)):
@@ -35,16 +44,24 @@ for dag_id, seconds in (("killing", None), ("timing_out", 20)):
                 deferrable=deferrable,
                 waiter_delay=1,
             )
+
+with DAG("long", schedule=None):
+    @task
+    def work():
+        pathlib.Path(os.environ["AIRFLOW_HOME"], "task-runs").write_text(str(os.getpid()))
+        time.sleep(3600)
+    work()
 """
+DAGS = ("killing", "timing_out", "long")
 STOPPED = (["Stopping"], ["Stopped"])
 TASKS = {"waits_in_a_worker": "running", "waits_in_the_triggerer": "deferred"}
 
 
 class Killing:
-    """The DAG in a running Airflow, and the jobs that it has made."""
+    """The DAGs in a running Airflow, the jobs that they have made, and what ends it all."""
 
-    def __init__(self, airflow: Airflow, local: LocalBedrock) -> None:
-        self.airflow, self.local = airflow, local
+    def __init__(self, airflow: Airflow, local: LocalBedrock, end: Callable[[], None]) -> None:
+        self.airflow, self.local, self.end = airflow, local, end
         self.dag, self.run = "killing", ""
 
     def start(self, dag: str = "killing") -> None:
@@ -98,17 +115,18 @@ class Killing:
 def killing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killing]:
     home, dags = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
     (dags / "killing.py").write_text(DAG)
-    with LocalBedrock(job_seconds=600) as local, postgres() as database:
+    with ExitStack() as stack:
+        local, database = stack.enter_context(LocalBedrock(job_seconds=600)), stack.enter_context(postgres())
         client = local.client("s3")
         client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=records())
         client.close()
         airflow = Airflow(home, local.environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}, dags=dags)
         airflow.migrate()
-        with airflow.standalone():
-            until(lambda: airflow.api("GET", "/dags")["total_entries"] == 2, "Airflow knows the DAGs", logs=home)
-            for dag in ("killing", "timing_out"):
-                airflow.api("PATCH", f"/dags/{dag}", json={"is_paused": False})
-            yield Killing(airflow, local)
+        stack.enter_context(airflow.standalone())
+        until(lambda: airflow.api("GET", "/dags")["total_entries"] == len(DAGS), "Airflow knows the DAGs", logs=home)
+        for dag in DAGS:
+            airflow.api("PATCH", f"/dags/{dag}", json={"is_paused": False})
+        yield Killing(airflow, local, stack.close)
 
 
 def records() -> bytes:
@@ -162,3 +180,24 @@ def test_a_run_that_times_out_stops_its_jobs(killing: Killing) -> None:
     """By dagrun_timeout."""
     killing.start("timing_out")
     killing.until(killing.stopped, "the jobs are stopped")
+
+
+def test_a_task_that_runs_ends_with_its_airflow(killing: Killing) -> None:
+    """Its process has a group of its own, which Airflow's signals do not reach. The last test: it ends it all."""
+    home = killing.airflow.home
+    killing.airflow.api("POST", "/dags/long/dagRuns", json={"logical_date": None})
+    marker = home / "task-runs"
+    killing.until(lambda: marker.exists() and marker.read_text(), "the task begins")
+    assert len(left_behind(home)) > 3
+    killing.end()
+    assert left_behind(home) == []
+    # Airflow renames it, so that its environment cannot be read any more: hence its id.
+    pid = int(marker.read_text())
+    until(lambda: not runs(pid), "the task's process is gone")  # what was killed takes a moment
+
+
+def runs(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

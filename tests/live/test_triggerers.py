@@ -1,4 +1,4 @@
-"""Two triggerers, one of which is killed, and one of which stalls and comes back, while 50 tasks wait.
+"""Two triggerers, one of which is killed, and one of which stalls and comes back, while 20 tasks wait.
 
 Scheduler, API server and triggerers are processes, the database is PostgreSQL, and what is asserted is the call log of
 the server that they ask about the jobs. The sensors have stop_on_kill, so that a triggerer that takes its own recovery
@@ -27,7 +27,7 @@ from tests.job_server import JobServer
 from tests.live.postgres import postgres
 from tests.until import until
 
-TASKS = 50
+TASKS = 20
 INTERVAL = 2  # seconds
 UNHEALTHY = 15  # seconds without a heartbeat, after which another triggerer takes over; Airflow's default is 30
 
@@ -136,7 +136,7 @@ def test_no_triggerer_that_dies_or_stalls_loses_a_task_or_stops_a_job(tmp_path: 
         cluster.until("all tasks are deferred", lambda: cluster.states().get("deferred") == TASKS)
         second = stack.enter_context(cluster.triggerer("second"))
         cluster.until("all triggers run", lambda: set(cluster.callers(INTERVAL * 2)) == {"first"})
-        # One loop: when those that came last have had their first look, a List each interval for all 50, and no Get.
+        # One loop: when those that came last have had their first look, a List each interval for them all, and no Get.
         cluster.until("one call a round", lambda: cluster.callers(3 * INTERVAL)["first"] <= 3 + 2)
 
         os.killpg(first.pid, signal.SIGKILL)
