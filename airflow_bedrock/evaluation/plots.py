@@ -15,7 +15,8 @@ _WIDTH = 620
 def intervals(rows: Sequence[Mapping[str, Any]], line: str, panel: str, *, zero: bool = False) -> str:
     """Draw values with their intervals, a line for each, a panel for each metric."""
     base = alt.Chart(_data(rows)).encode(y=alt.Y(f"{line}:N", title=None, sort=None))
-    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=None), x2="high:Q")
+    axis = alt.Axis(tickCount=6)
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=None, axis=axis), x2="high:Q")
     points = base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X("value:Q", title=None))
     layers: list[Any] = [bars, points]
     if zero:
@@ -36,11 +37,12 @@ def confusion(cells: Sequence[tuple[str, str, int]]) -> str:
     base = alt.Chart(_data(rows)).encode(
         x=alt.X("answered:N", title="answered", axis=alt.Axis(labelAngle=-45)), y=alt.Y("wanted:N", title="reference")
     )
-    boxes = base.mark_rect().encode(color=alt.Color("records:Q", scale=alt.Scale(scheme="blues"), legend=None))
+    most = max((count for _, _, count in cells), default=0)
+    scale = alt.Scale(scheme="blues", domain=[0, most])  # from 0, so that white stands on what is dark
+    boxes = base.mark_rect().encode(color=alt.Color("records:Q", scale=scale, legend=None))
     size = alt.Step(34 if len({row["wanted"] for row in rows}) <= 15 else 14)
     if size.step < 34:
         return _svg(boxes.properties(width=size, height=size))
-    most = max((count for _, _, count in cells), default=0)
     text = base.mark_text().encode(
         text="records:Q",
         color=alt.condition(alt.datum.records > most / 2, alt.value("white"), alt.value("black")),

@@ -93,14 +93,21 @@ def page(title: str, report: Iterable[Section]) -> str:
     )
 
 
+# Tables and plots that are wider than the window scroll by themselves; plots stay on white where the page is dark.
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid #d0d7de }
+:root { color-scheme: light dark; --ink: #1b1f24; --page: #fff; --line: #d0d7de }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --page: #0d1117; --line: #3d444d } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page) }
+body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
+h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; border-bottom: 1px solid var(--line) }
 table { border-collapse: collapse; display: block; overflow-x: auto } figure { margin: 1rem 0; overflow-x: auto }
-th, td { border-bottom: 1px solid #e5e9ee; padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
-td { white-space: pre-wrap; overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
-section:first-of-type p { font-size: 1.15rem } svg { max-width: 100%; height: auto }
+th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
+th, td { overflow-wrap: normal; font-variant-numeric: tabular-nums }
+td.long { white-space: pre-wrap; overflow-wrap: anywhere; min-width: 16rem }
+section:first-of-type p { font-size: 1.15rem }
+svg { background: #fff; padding: .5rem }
 """
+_LONG = 32  # characters of a cell that may go over several lines
 
 
 def _verdict(result: Mapping[str, Any]) -> Section:
@@ -243,7 +250,7 @@ def _flat(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _interval(one: Mapping[str, float], *, sign: bool = True) -> str:
     form = "+.4f" if sign else ".4f"
-    return f"{one['value']:{form}} [{one['low']:{form}}, {one['high']:{form}}]"
+    return f"{one['value']:{form}} [{one['low']:{form}},\N{NO-BREAK SPACE}{one['high']:{form}}]"
 
 
 def _number(value: object) -> str:
@@ -271,5 +278,11 @@ def _html_table(table: Sequence[Row]) -> str:
         return ""
     heading, *rows = table
     head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in heading)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(map(_html_cell, row)) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_cell(cell: object) -> str:
+    text = str(cell)
+    long = len(text) > _LONG or "\n" in text
+    return f"<td{' class=long' * long}>{html.escape(text)}</td>"

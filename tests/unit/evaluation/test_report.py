@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from airflow_bedrock.evaluation import plots
 from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.inference import Inference, Progress
 from airflow_bedrock.evaluation.report import markdown, page, sections
@@ -47,7 +50,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], st
 
 def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any], str, str]) -> None:
     """Verdict, intervals, slices, labels, costs, losses; no script, no image, no address that is loaded."""
-    result, text, html = report
+    result, text, shown = report
     assert result["verdict"] == "better"
     assert msgspec.json.decode(msgspec.json.encode(result))["records"] == 60
     assert result["cost"] == pytest.approx(
@@ -64,13 +67,13 @@ def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any
         "maxTokens 64",
     ):
         assert wanted in text
-        assert wanted in html
+        assert wanted in shown
     tags = Tags()
-    tags.feed(html)
+    tags.feed(shown)
     assert tags.found & {"script", "img", "link", "iframe"} == set()
     assert [one for one in tags.outside if not one.startswith("#")] == []
-    assert html.count("<svg") == 7
-    assert "https://example.com" in html, "what a model says is shown as it is, and is nothing but text"
+    assert shown.count("<svg") == 7
+    assert "https://example.com" in shown, "what a model says is shown as it is, and is nothing but text"
     assert "<script" not in text.replace("\\<script", "")
 
 
@@ -96,6 +99,72 @@ def test_a_browser_shows_it(report: tuple[dict[str, Any], str, str], tmp_path: P
     printed = pdf.read_bytes()
     assert len(re.findall(rb"/Type */Page\b", printed)) >= 2
     assert b"/Title (Evaluation of x)" in printed
+
+
+# Says what a reader would stumble over: words that are cut, labels one over the other, a page that scrolls sideways.
+CHECKED = """
+const found = [], box = (one) => one.getBoundingClientRect();
+for (const cell of document.querySelectorAll("td:not(.long), th")) {
+  const text = cell.firstChild, range = document.createRange();
+  for (const word of text ? text.data.matchAll(/[^\\s-]+/g) : []) {
+    range.setStart(text, word.index);
+    range.setEnd(text, word.index + word[0].length);
+    if (range.getClientRects().length > 1) found.push("cut: " + word[0]);
+  }
+}
+for (const axis of document.querySelectorAll(".role-axis-label")) {
+  const labels = [...axis.querySelectorAll("text")].filter((one) => !/rotate/.test(one.getAttribute("transform")));
+  for (const [one, next] of labels.slice(1).map((next, n) => [box(labels[n]), box(next)]))
+    if (one.right > next.left && next.right > one.left && one.bottom > next.top && next.bottom > one.top)
+      found.push("labels one over the other");
+}
+for (const text of document.querySelectorAll("svg text")) {
+  const svg = box(text.closest("svg")), place = box(text);
+  if (place.left < svg.left || place.right > svg.right || place.bottom > svg.bottom) found.push(text.textContent);
+}
+for (const one of document.querySelectorAll("h1, h2, p, table, figure"))
+  if (box(one).right > 400) found.push("wider than the window: " + one.tagName);
+const style = getComputedStyle(document.body);
+document.body.textContent = JSON.stringify([found, style.color, style.backgroundColor]);
+"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+def test_a_telephone_shows_it_in_the_dark(report: tuple[dict[str, Any], str, str], tmp_path: Path) -> None:
+    """No word is cut, no label hidden, nothing but tables and plots is wider than 400 pixels; texts are light on dark.
+
+    The page is read by a script here, which its policy forbids; so it goes without.
+    """
+    content = re.sub(r"<meta http-equiv[^>]*>", "<style>html { width: 400px }</style>", report[2])
+    file = tmp_path / "report.html"
+    file.write_text(content.replace("</html>", f"<script>{CHECKED}</script></html>"), encoding="utf-8")
+    arguments = ("--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile")
+    dark = "--blink-settings=preferredColorScheme=0"
+    ran = subprocess.run(
+        [BROWSER, *arguments, dark, "--dump-dom", file.as_uri()], capture_output=True, check=True, timeout=240
+    )
+    said = re.search(r"<body[^>]*>(.*)</body>", ran.stdout.decode(), re.DOTALL)
+    assert said
+    assert json.loads(html.unescape(said[1])) == [[], "rgb(230, 237, 243)", "rgb(13, 17, 23)"]
+
+
+@pytest.mark.parametrize("counts", [(32, 37, 47), (1, 2, 50), (5, 5, 5)])
+def test_the_numbers_of_a_confusion_can_be_read(counts: tuple[int, ...]) -> None:
+    """White or black, they have a contrast of 3 to 1 at least with their box, however alike the numbers are."""
+    svg = plots.confusion([(str(n), str(n), count) for n, count in enumerate(counts)])
+    boxes = re.findall(r'fill="rgb\((\d+), (\d+), (\d+)\)"', svg)
+    texts = re.findall(r'fill="(white|black)">(\d+)<', svg.replace("#000", "black"))
+    assert len(boxes) == len(counts)
+    assert [int(count) for _, count in texts] == list(counts)
+    for box, (color, _) in zip(boxes, texts, strict=True):
+        light = luminance([int(one) for one in box])
+        assert (1.05 / (light + 0.05) if color == "white" else (light + 0.05) / 0.05) >= 3
+
+
+def luminance(rgb: list[int]) -> float:
+    """Return the relative luminance of a color, by WCAG."""
+    linear = [one / 255 / 12.92 if one <= 10 else ((one / 255 + 0.055) / 1.055) ** 2.4 for one in rgb]
+    return sum(share * one for share, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 @dataclass(eq=False)
