@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +13,13 @@ from configparser import ConfigParser
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRunType
+from botocore.exceptions import ClientError
 
 from airflow_bedrock import configuration
 from airflow_bedrock.cli import main
@@ -275,8 +280,9 @@ def test_a_hundred_at_once_against_a_budget_for_seven_make_seven(
     ledger: Callable[[], Ledger],
     hook: BedrockHook,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In any order; the ledger and the account say the same."""
+    """In any order; the ledger, the account and ``spend`` say the same."""
     monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", lambda *_: None)  # it makes a client each time
     account.put("train.jsonl", records())
     asked = [submission(account, local, f"{name}-{number}", 7, hook) for number in range(100)]
@@ -293,6 +299,16 @@ def test_a_hundred_at_once_against_a_budget_for_seven_make_seven(
     assert {job["jobArn"] for job in account.jobs(name)} == set(made)
     assert {entry.arn for entry in ledger().entries.values()} == set(made)
     assert committed(ledger(), month_of(datetime.now(UTC))) == 7
+    assert said(capsys) == (7, "7", "0")
+
+
+def said(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
+    """What ``airflow-bedrock spend`` says: how many things, what is reserved and what is settled, in US dollars."""
+    capsys.readouterr()
+    assert main(["spend", "--format", "json", *options]) == 0
+    out = capsys.readouterr().out
+    found = json.loads(out[out.index("{\n") :])  # after logs
+    return found["things"], found["reserved_usd"], found["settled_usd"]
 
 
 def kill_in(one: Submission, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +322,41 @@ def kill_in(one: Submission, when: str, monkeypatch: pytest.MonkeyPatch) -> None
         one.before_paying = killed
     else:
         monkeypatch.setattr(one.budget, "made", killed)
+
+
+WORKERS = """
+import os, signal, sys
+from types import SimpleNamespace
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from tests.integration.test_budget import submission
+
+prefix, role_arn, name = sys.argv[1:]
+kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+for when in ("before", "after"):
+    if (child := os.fork()) == 0:
+        account = SimpleNamespace(prefix=prefix, s3=S3Hook().conn)
+        one = submission(account, SimpleNamespace(role_arn=role_arn), f"{name}-{when}", 2)
+        if when == "before":
+            one.before_paying = kill
+        else:
+            one.budget.made = kill
+        one.find_or_create()
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+"""
+
+
+def test_processes_that_are_killed_leave_a_ledger_that_tells_the_truth(
+    account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By SIGKILL before Create and after it: both are reserved; later one is given back, and one is settled."""
+    account.put("train.jsonl", records())
+    command = [sys.executable, "-c", WORKERS, account.prefix, local.role_arn, name]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, capture_output=True)
+    assert [job["jobName"].startswith(f"{name}-after") for job in account.jobs(name)] == [True]
+    assert said(capsys) == (2, "2", "0")
+    local.clock.advance(1000)
+    later(account, local, ledger, timedelta(hours=1))
+    assert said(capsys) == (1, "0", "1")
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -333,7 +384,7 @@ def test_a_backfill_says_before_its_first_job_what_all_of_it_costs(
     caplog.set_level("INFO", "airflow_bedrock.spend.budget")
     budget(8)
     now = context("backfill__2026-01")
-    now["dag_run"].run_type = "backfill"
+    now["dag_run"].run_type = DagRunType.BACKFILL if told else "backfill"  # as a task is given it; as 3.0 has it
     task = operator(account, local, account.put("train.jsonl", records()), job_name=name, expected_cost=1)
     task.wait_for_completion = False
     task.execute(now)
@@ -557,6 +608,110 @@ def test_provisioned_throughput_reserves_its_hours_and_is_settled_when_it_is_del
     entry = only(ledger())
     assert bill is not None
     assert (float(round(entry.settled, 2)), entry.basis) == (bill["usd"], f"{bill['hours']} hours")
+
+
+def budget_of(account: Account, local: LocalBedrock, name: str, now: str, **more: Any) -> Budget:
+    """A budget of one dollar for things of one dollar each, at a moment."""
+    made: Any = submission(account, local, name, 1, **more).budget
+    made.now = lambda: datetime.fromisoformat(now)
+    return cast("Budget", made)
+
+
+@pytest.mark.parametrize("zone", ["+00:00", "-05:00", "+09:00"])
+def test_a_month_ends_by_utc_wherever_the_worker_is(
+    account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger], zone: str
+) -> None:
+    """What is reserved in its last second counts in it; who is over it may ask again in the next second."""
+    offset = timedelta(hours=int(zone[:3]))
+    last = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
+    here = (last + offset).replace(tzinfo=None).isoformat() + zone
+    budget_of(account, local, name, here).reserve(name)
+    late = budget_of(account, local, f"{name}b", here)
+    with pytest.raises(BudgetError, match=r"for 2026-11 is 1\.00 USD: 0\.00 are spent, 1\.00 reserved.* 1\.00 more"):
+        late.reserve(f"{name}b")
+    assert late.retry_at is not None
+    assert late.retry_at == last + timedelta(seconds=1)
+    budget_of(account, local, f"{name}b", late.retry_at.isoformat()).reserve(f"{name}b")
+    assert {one.month for one in ledger().entries.values()} == {"2026-11", "2026-12"}
+
+
+def put_ledger(account: Account, text: str | bytes) -> None:
+    bucket, _, key = configuration.ledger_uri().removeprefix("s3://").partition("/")
+    body = text if isinstance(text, bytes) else text.encode()
+    account.s3.put_object(Bucket=bucket, Key=f"{key}/ledger.json", Body=body)
+
+
+def test_a_ledger_that_a_person_has_edited_counts_as_it_is(
+    account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger]
+) -> None:
+    """An amount that was lowered makes room; a member that this version does not know is left alone."""
+    now = "2026-11-20T12:00:00+00:00"
+    budget_of(account, local, name, now).reserve(name)
+    edited = json.loads(msgspec.json.encode(ledger()))
+    [entry] = edited["entries"].values()
+    entry.update(reserved="0.25", note="half of it was a mistake")
+    put_ledger(account, json.dumps(edited))
+    with pytest.raises(BudgetError, match=r"0\.25 reserved.* 0\.25 more than is left"):
+        budget_of(account, local, f"{name}b", now).reserve(f"{name}b")
+    entry["reserved"] = "0"
+    put_ledger(account, json.dumps(edited))
+    budget_of(account, local, f"{name}b", now).reserve(f"{name}b")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"entries": {"a": {"reserved": "much"}}}', b"\xff\xfe"])
+def test_a_corrupt_ledger_makes_no_job(
+    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], text: bytes
+) -> None:
+    """It is left as it is, and the error says what to restore; ``spend`` says the same."""
+    budget(1)
+    put_ledger(account, text)
+    one = submission(account, local, name, 1)
+    with pytest.raises(BedrockFatalError, match=r"is not a ledger that this version understands.*Restore an earlier"):
+        one.find_or_create()
+    assert account.jobs(name) == []
+    assert main(["spend"]) == 1
+
+
+def test_a_ledger_that_may_not_be_read_makes_no_job(
+    account: Account, local: LocalBedrock, name: str, ledger_uri: str
+) -> None:
+    """The error names what was refused, and what to check; no retry helps."""
+    one: Any = submission(account, local, name, 1)
+    denied = ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "GetObject")  # type: ignore[typeddict-item]  # enough of a response
+
+    def refuse(**_: Any) -> Any:
+        raise denied
+
+    one.budget.books = Books(ledger_uri, lambda: SimpleNamespace(get_object=refuse))  # type: ignore[arg-type,return-value]  # all of S3 that is called
+    with pytest.raises(BedrockFatalError, match=r"Could not read the ledger s3://.*AccessDenied.*Check the URI and"):
+        one.find_or_create()
+    assert account.jobs(name) == []
+
+
+def test_two_environments_in_one_bucket_share_a_ledger_where_they_name_the_same(
+    account: Account, local: LocalBedrock, name: str, ledger_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then each counts what the other has reserved; under prefixes of their own, neither does."""
+    now = "2026-11-20T12:00:00+00:00"
+    budget_of(account, local, name, now, environment="one").reserve(name)
+    with pytest.raises(BudgetError):
+        budget_of(account, local, f"{name}b", now, environment="two").reserve(f"{name}b")
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_URI", f"{ledger_uri}-two")
+    budget_of(account, local, f"{name}b", now, environment="two").reserve(f"{name}b")
+
+
+def test_what_is_settled_twice_counts_once(
+    account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger]
+) -> None:
+    """By its task and by ``spend --settle``, say: the first bill stays."""
+    account.put("train.jsonl", records())
+    one: Any = submission(account, local, name, 1)
+    arn = one.find_or_create().arn
+    local.clock.advance(1000)
+    ended = one.service.get(arn)
+    one.budget.settle(one.service, ended, (Decimal("0.5"), "what the first one knows"))
+    one.budget.settle(one.service, ended, (Decimal("0.75"), "what the second one knows"))
+    assert (only(ledger()).settled, only(ledger()).basis) == (Decimal("0.5"), "what the first one knows")
 
 
 def test_what_was_settled_long_ago_is_in_the_archive_of_its_month(
