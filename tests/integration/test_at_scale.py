@@ -62,6 +62,7 @@ CONF = {
     "spark.sql.shuffle.partitions": "1",
     "spark.ui.enabled": "false",
 }
+JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # nor is the best code of Java's, nor several threads that collect
 
 
 def find_spark() -> None:
@@ -108,7 +109,7 @@ def test_the_spark_job_selects_what_one_machine_does(tmp_path: Path) -> None:
         for name, (options, _) in WAYS.items()
     ]
     runs = [[*one, "--max-dropped-fraction", "1", "--JOB_NAME", "of Glue"] for one in runs]
-    submit = " ".join(f"--conf {name}={value}" for name, value in CONF.items())
+    submit = " ".join([f"--driver-java-options '{JAVA}'", *(f"--conf {name}={value}" for name, value in CONF.items())])
     ended = subprocess.run(
         [sys.executable, "-c", DRIVER, str(SPARK_JOB), json.dumps(runs)],
         env=os.environ
