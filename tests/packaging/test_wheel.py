@@ -150,11 +150,12 @@ with DAG("support_router") as dag:
 def test_the_documented_tests_pass(run: Run, clean: Path, checkout: Path, tmp_path: Path, first: str) -> None:
     """In the new environment, where no Airflow was ever started, the tests of docs/local-bedrock.md pass as they stand.
 
-    They find the DAG beside them, with the documented settings, and leave the user's home alone.
+    They find the DAG beside them, with the documented settings, and leave the user's home alone. Where Airflow was
+    imported before, the first of them is enough.
     """
     docs = (checkout / "docs/local-bedrock.md").read_text()
     blocks = re.findall(r"```(?:python|toml)\n(.*?)```", docs, flags=re.DOTALL)
-    tests = [block for block in blocks if "def test_" in block]
+    tests = [block for block in blocks if "def test_" in block][: 1 if first else None]
     (settings,) = [block for block in blocks if "[tool.pytest" in block]
     (tmp_path / "project" / "my_dags").mkdir(parents=True)
     (tmp_path / "project" / "my_dags" / "support_router.py").write_text(SUPPORT_ROUTER)
