@@ -35,6 +35,7 @@ _KINDS = {
 _PACKED = {"gz": "gzip", "zst": "zstd", "zstd": "zstd"}
 _BETWEEN = re.compile(r"[ \t\r\n,]*")  # the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
+_FRAME_PART = 2048  # bytes of Zstandard at once: they hold 64 MB at most
 _LONGEST_FIELD = 1 << 30  # characters of a field of CSV
 
 
@@ -90,7 +91,11 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
             if lines:
                 return Source(name, _written(iter(lambda: file.read(_CHUNK), b""), folder))
             return Source(name, write_records(_READERS[kind.kind](file), folder))
-    except (UnicodeDecodeError, csv.Error, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except EOFError as error:
+        raise DatasetError(f"{name} is cut off. Copy it again") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{name} is not in UTF-8. Save it as UTF-8") from error
+    except (csv.Error, zlib.error, gzip.BadGzipFile) as error:
         raise DatasetError(f"{name} is no {kind.kind}: {type(error).__name__}") from error
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
@@ -166,13 +171,52 @@ def _unpacked(path: Path, packing: str) -> Iterator[BinaryIO]:
                 import zstandard
             except ImportError as error:
                 raise DatasetError("Zstandard needs a package. Install 'airflow-bedrock[prep]'") from error
-            with zstandard.open(file, "rb") as unpacked:
-                try:
+            try:
+                with io.BufferedReader(_Frames(file, zstandard.ZstdDecompressor().decompressobj)) as unpacked:
                     yield unpacked
-                except zstandard.ZstdError as error:
-                    raise DatasetError("it cannot be unpacked") from error
+            except zstandard.ZstdError as error:
+                raise DatasetError("it cannot be unpacked") from error
         else:
             yield file
+
+
+class _Frames(io.RawIOBase):
+    """What the frames of a Zstandard file hold, one after the other.
+
+    zstandard's own reader ends with the first frame, and says nothing of one that is cut off.
+
+    :param frame: makes what unpacks one frame.
+    """
+
+    def __init__(self, file: BinaryIO, frame: Callable[[], Any]) -> None:
+        self._file = file
+        self._new_frame = frame
+        self._frame: Any = None
+        self._packed, self._unpacked = b"", memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer.
+
+        :raises EOFError: the last frame is cut off.
+        """
+        while not self._unpacked:
+            self._packed = self._packed or self._file.read(_FRAME_PART)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError
+                return 0
+            self._frame = self._frame or self._new_frame()
+            self._unpacked = memoryview(self._frame.decompress(self._packed))
+            self._packed = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        part = self._unpacked[: len(buffer)]
+        buffer[: len(part)] = part
+        self._unpacked = self._unpacked[len(part) :]
+        return len(part)
 
 
 def _is_array(path: Path, packing: str) -> bool:

@@ -153,3 +153,30 @@ def test_rows_of_a_database(tmp_path: Path) -> None:
         database.close()
     assert len(lines) == 2500
     assert json.loads(lines[-1]) == {"x": 2500, "text": "a"}
+
+
+def test_a_packed_file_that_is_cut_off(tmp_path: Path) -> None:
+    """Wherever it is cut, nothing of it is taken for the whole."""
+    lines = "".join(json.dumps({"prompt": f"{n}?", "completion": f"{n}"}) + "\n" for n in range(2000)).encode()
+    for suffix, whole in (("gz", packed(lines)), ("zst", zstd(lines))):
+        for number, cut in enumerate((1, 3, 10, len(whole) // 2, len(whole) - 5)):
+            file = tmp_path / f"{suffix}{number}"
+            file.write_bytes(whole[:-cut])
+            made = tmp_path / f"made-{suffix}{number}"
+            made.mkdir()
+            with pytest.raises(DatasetError, match=r"x\.jsonl\.\w+ is cut off\. Copy it again"):
+                as_source(f"x.jsonl.{suffix}", file, made)
+
+
+@pytest.mark.parametrize("pack", [packed, zstd])
+def test_a_file_packed_in_parts(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    """Members of gzip and frames of Zstandard, one after the other, as ``cat`` and parallel packers leave them."""
+    suffix = "gz" if pack is packed else "zst"
+    content = CONTENT["jsonl"].encode()
+    assert read(tmp_path, f"x.jsonl.{suffix}", pack(content[:50]) + pack(b"") + pack(content[50:])) == RECORDS
+
+
+def test_a_text_that_is_not_utf_8(tmp_path: Path) -> None:
+    """What Excel saves as "Unicode text" is refused with what to do."""
+    with pytest.raises(DatasetError, match=r"x\.csv is not in UTF-8\. Save it as UTF-8"):
+        read(tmp_path, "x.csv", CSV.encode("utf-16"))
