@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, exit_code, local_bedrock
+from scripts.stack import PROJECT, SHORT_DEFERRALS, START_SECONDS, Airflow, exit_code, local_bedrock
 
 DAG_ID = "finetune_support_router"
 ENDED = {"success", "failed"}
@@ -124,7 +124,6 @@ def run_demo(arguments: argparse.Namespace) -> int:
             console.print(f"Airflow         reusing {_shown(airflow.home)}")
         else:
             console.print(f"Airflow         making its database in {_shown(airflow.home)}")
-            airflow.migrate()
         with airflow.standalone():
             console.print(f"                {airflow.url}")
             run = start_run(airflow, arguments.conf)
@@ -138,7 +137,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 def start_run(airflow: Airflow, conf: dict[str, Any]) -> str:
     """Unpause the DAG, trigger it as the UI's form does, and return the run's id."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_SECONDS
     while True:  # the DAG processor may not have read the file yet
         try:
             airflow.api("PATCH", f"/dags/{DAG_ID}", json={"is_paused": False})

@@ -43,7 +43,6 @@ def _show(arguments: argparse.Namespace) -> int:
         exports = arguments.home / "exports.sh"
         exports.write_text(_exports(airflow))
         print("Starting Airflow, half a minute …", flush=True)
-        airflow.migrate()
         with airflow.standalone() as child:
             print(
                 f"""

@@ -16,9 +16,11 @@ def until(true: Callable[[], object], what: str, *, seconds: float = SECONDS, lo
     :param logs: a folder whose logs' ends the failure shows, such as an Airflow home.
     """
     deadline = time.monotonic() + seconds
+    pause = 0.1
     while not true():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}\n{_ends(logs)}"
-        time.sleep(0.25)
+        time.sleep(pause)
+        pause = min(1.0, 1.25 * pause)  # what takes long needs its CPU for itself
 
 
 def _ends(logs: Path | None) -> str:

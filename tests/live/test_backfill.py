@@ -88,7 +88,6 @@ def backfills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backfills]:
     with LocalBedrock(job_seconds=2) as local, postgres() as database:
         environment = {**local.environment(), **SHORT_DEFERRALS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
         airflow = Airflow(home, environment, dags=dags)
-        airflow.migrate()
         with airflow.standalone():
             known = 2 if BY_PARTITION else 1
             until(lambda: airflow.api("GET", "/dags")["total_entries"] == known, "Airflow knows the DAGs", logs=home)

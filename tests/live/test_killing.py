@@ -121,7 +121,6 @@ def killing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killing]:
         client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=records())
         client.close()
         airflow = Airflow(home, local.environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}, dags=dags)
-        airflow.migrate()
         stack.enter_context(airflow.standalone())
         until(lambda: airflow.api("GET", "/dags")["total_entries"] == len(DAGS), "Airflow knows the DAGs", logs=home)
         for dag in DAGS:
