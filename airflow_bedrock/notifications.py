@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from airflow.sdk import BaseNotifier
 
 from airflow_bedrock.base_models import base_model
+from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, pushed
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _NEAR = timedelta(days=180)
 _GATE = "BedrockPromotionGate"
+_OVER_BUDGET = "BudgetError"  # whose module a callback need not import
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +85,8 @@ def message(context: Mapping[str, Any]) -> Message:
 def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
     error = context.get("exception")
     if error is not None:  # which says of a job what happened, its bill and what to do
-        return f"{where} failed", [str(error) or type(error).__name__]
+        what = "is over the budget" if type(error).__name__ == _OVER_BUDGET else "failed"
+        return f"{where} {what}", [str(error) or type(error).__name__]
     ti = context["ti"]
     for key, say in ((JOB, _ended), (EVALUATION, _evaluated), (PROMOTION, _promoted)):
         if isinstance(known := _pushed(ti, key), Mapping):
@@ -90,12 +94,23 @@ def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
             return subject, lines
     if getattr(context.get("task"), "task_type", None) == _GATE and _pushed(ti, "return_value") is None:
         report = getattr(context["task"], "report_uri", None)
-        return f"{where} waits for a person's approval", [f"Report: {report}"]
+        return f"{where} waits for a person's approval", [f"Report: {report}", *_answer(ti)]
     return f"{where} has ended", []  # its worker may have been lost, and then nothing is known
 
 
+def _answer(ti: Any) -> Iterator[str]:
+    """Say where a person answers: on Airflow's own page of the task."""
+    base = conf.get("api", "base_url", fallback="")
+    if base:
+        of = f"dags/{quote(ti.dag_id)}/runs/{quote(ti.run_id)}/tasks/{quote(ti.task_id)}"
+        yield f"Answer: {base.rstrip('/')}/{of}/required_actions"
+
+
 def _promoted(known: Mapping[str, Any]) -> Iterator[str]:
-    yield f"A promotion: {_name(known['model_arn'])} serves as {known['name']}"
+    back = known.get("rolled_back_by")
+    yield f"A {'rollback' if back else 'promotion'}: {_name(known['model_arn'])} serves as {known['name']}"
+    if back:
+        yield f"Rolled back by {back}. The model that served is promoted no more."
     if replaced := known.get("replaced"):
         yield f"It replaced {_name(replaced)}, whose storage is billed until it is deleted."
     if by := known.get("approved_by"):

@@ -9,12 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Seen, artifacts_uri
+
+if TYPE_CHECKING:
+    from airflow_bedrock.registry.register import ModelVersion, Register
 
 JOB = "bedrock_job"
 EVALUATION = "bedrock_evaluation"
@@ -92,4 +95,22 @@ def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any]) -> 
             role: {"model": model["model"], "answered_by": model["answered_by"], **model["metrics"][metric]}
             for role, model in result["models"].items()
         },
+    }
+
+
+def rollback_shown(after: Register, before: ModelVersion | None, by: str) -> dict[str, Any]:
+    """Return what the views and :class:`~airflow_bedrock.notifications.BedrockNotifier` say of a rollback.
+
+    :param after: the register that :meth:`~airflow_bedrock.hooks.BedrockModelRegistryHook.roll_back` has returned.
+    :param before: what served until then.
+    :param by: who rolled back.
+    """
+    champion = after.champion
+    return {
+        "name": after.name,
+        "model_arn": champion.model_arn if champion else None,
+        "period": champion.period if champion else None,
+        "replaced": before.model_arn if before and before != champion else None,
+        "promoted_by": by,
+        "rolled_back_by": by,
     }

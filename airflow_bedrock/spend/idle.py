@@ -1,5 +1,7 @@
 """What is paid for, or kept, and used by nobody: provisioned throughput and deployments without calls, unserved models.
 
+And what serves though its base model's end of life is near: from then on neither can be called.
+
 Whether something was called, Amazon CloudWatch says: ``Invocations`` of ``AWS/Bedrock``, by ``ModelId``.
 https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 """
@@ -8,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import kind_of
 from airflow_bedrock.jobs.account import client_of
 
@@ -50,6 +53,58 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
     advice: str
 
 
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that serves and whose base model ends soon, or has ended.
+
+    :param name: of the deployment or the provisioned throughput that serves it.
+    :param ends: the day from which neither can be used.
+    """
+
+    kind: str
+    name: str
+    arn: str
+    model_arn: str
+    region: str
+    base: str
+    ends: date
+
+
+def ending(hook: BedrockHook, days: int, today: date) -> list[Ending]:
+    """Return what serves in a region and ends within so many days, or has ended; the nearest first.
+
+    :raises BedrockError: Bedrock did not tell.
+    """
+    try:
+        deployments = _listed(hook, "list_custom_model_deployments", "modelDeploymentSummaries")
+        throughputs = _listed(hook, "list_provisioned_model_throughputs", "provisionedModelSummaries")
+    except (BotoCoreError, ClientError) as error:
+        raise kind_of(error)(
+            f"What serves in {hook.conn_region_name} is not known: {error}. The task lists deployments and provisioned "
+            "throughput."
+        ) from error
+    region, found = str(hook.conn.meta.region_name), []
+    for kind, member, things in (
+        ("deployment", "customModelDeployment", deployments),
+        ("provisioned throughput", "provisionedModel", throughputs),
+    ):
+        for one in things:
+            base = base_model(one["modelArn"])
+            if base is None or base.ends is None or base.ends - today > timedelta(days=days):
+                continue
+            found.append(
+                Ending(
+                    kind=kind,
+                    name=one[f"{member}Name"],
+                    arn=one[f"{member}Arn"],
+                    model_arn=one["modelArn"],
+                    region=region,
+                    base=base.name,
+                    ends=base.ends,
+                )
+            )
+    return sorted(found, key=lambda one: (one.ends, one.name))
+
+
 def idle(hook: BedrockHook, prices: Prices, days: int, now: datetime) -> list[Idle]:
     """Return what nobody has used in a region for so many days; what is younger is not looked at.
 
@@ -70,9 +125,9 @@ class _Region:
         self._region = str(hook.conn.meta.region_name)
 
     def found(self) -> Iterator[Idle]:
-        throughputs = self._list("list_provisioned_model_throughputs", "provisionedModelSummaries")
-        deployments = self._list("list_custom_model_deployments", "modelDeploymentSummaries")
-        models = self._list("list_custom_models", "modelSummaries", isOwned=True)
+        throughputs = _listed(self._hook, "list_provisioned_model_throughputs", "provisionedModelSummaries")
+        deployments = _listed(self._hook, "list_custom_model_deployments", "modelDeploymentSummaries")
+        models = _listed(self._hook, "list_custom_models", "modelSummaries", isOwned=True)
         served = {one["modelArn"] for one in (*throughputs, *deployments)}
         served |= {one["desiredModelArn"] for one in throughputs}
         old = [one for one in throughputs if self._old(one["creationTime"])]
@@ -141,10 +196,6 @@ class _Region:
     def _old(self, created: datetime) -> bool:
         return self._now - created >= timedelta(days=self._days)
 
-    def _list(self, operation: str, member: str, **filters: Any) -> list[dict[str, Any]]:
-        pages = self._hook.conn.get_paginator(operation).paginate(**filters)  # type: ignore[call-overload]  # of three
-        return [one for page in pages for one in page[member]]
-
     def _calls(self, arns: Iterable[str]) -> dict[str, float]:
         """Return how often each was called: by its ARN or, where CloudWatch has that, by the id at its end."""
         calls = dict.fromkeys(arns, 0.0)
@@ -159,6 +210,11 @@ class _Region:
                 for result in (result for page in pages for result in page["MetricDataResults"]):
                     calls[chunk[int(result["Id"][1:])][0]] += sum(result["Values"])
         return calls
+
+
+def _listed(hook: BedrockHook, operation: str, member: str, **filters: Any) -> list[dict[str, Any]]:
+    pages = hook.conn.get_paginator(operation).paginate(**filters)  # type: ignore[call-overload]  # of three
+    return [one for page in pages for one in page[member]]
 
 
 def _query(number: int, model_id: str) -> dict[str, Any]:

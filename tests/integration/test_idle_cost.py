@@ -9,10 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from airflow.sdk import BaseNotifier
 from botocore.exceptions import ClientError
 
+from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock, Quotas
@@ -115,7 +117,25 @@ def test_what_is_young_is_not_looked_at_and_nobody_is_told(local: LocalBedrock, 
 def test_every_region_is_asked(local: LocalBedrock, served: dict[str, str], later: None) -> None:
     """Each has things and prices of its own."""
     result = BedrockIdleCostOperator(task_id="idle", regions="us-west-2").execute(context())
-    assert result == {"idle": [], "usd_a_month": 0.0, "without_price": []}
+    assert result == {"idle": [], "usd_a_month": 0.0, "without_price": [], "ending": []}
+
+
+def test_what_serves_on_a_base_model_that_ends_soon_is_told(
+    local: LocalBedrock, served: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though all of it is called: with the day, and where to look."""
+    known, ends = base_model("amazon.nova-micro-v1:0"), datetime.now(UTC).date() + timedelta(days=100)
+    assert known is not None
+    monkeypatch.setattr("airflow_bedrock.spend.idle.base_model", lambda _: msgspec.structs.replace(known, ends=ends))
+    Telling.told.clear()
+    more = {"task_id": "ending", "notifiers": Telling(text="{{ idle_cost_text }}")}
+    result = BedrockIdleCostOperator(**more).execute(context())
+    assert {one["arn"] for one in result["ending"]} == {served[name] for name in ("throughput", "called", "uncalled")}
+    assert {one["ends"] for one in result["ending"]} == {ends.isoformat()}
+    [told] = Telling.told
+    assert f"deployment called in us-east-1 cannot be called from {ends} on: its base model Nova Micro ends." in told
+    assert "https://us-east-1.console.aws.amazon.com/bedrock" in told
+    assert BedrockIdleCostOperator(**more, end_of_life_days=99).execute(context())["ending"] == []
 
 
 def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
@@ -132,7 +152,7 @@ def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
         idle(BedrockHook(), prices(), 14, datetime.now(UTC))
 
 
-@pytest.mark.parametrize("wrong", [{"regions": []}, {"days": 0}, {"regions": [1]}])
+@pytest.mark.parametrize("wrong", [{"regions": []}, {"days": 0}, {"regions": [1]}, {"end_of_life_days": -1}])
 def test_a_wrong_argument_breaks_the_dag_file(wrong: dict[str, Any]) -> None:
     """Not its run on Monday."""
     with pytest.raises(ArgumentError):
