@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 from airflow.sdk import BaseNotifier
 
 from airflow_bedrock.base_models import base_model
-from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, pushed
 
@@ -99,11 +97,9 @@ def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
 
 
 def _answer(ti: Any) -> Iterator[str]:
-    """Say where a person answers: on Airflow's own page of the task."""
-    base = conf.get("api", "base_url", fallback="")
-    if base:
-        of = f"dags/{quote(ti.dag_id)}/runs/{quote(ti.run_id)}/tasks/{quote(ti.task_id)}"
-        yield f"Answer: {base.rstrip('/')}/{of}/required_actions"
+    """Say where a person answers: on Airflow's page of the task, which also has its log."""
+    if log_url := getattr(ti, "log_url", None):
+        yield f"Answer: {log_url.partition('?')[0]}/required_actions"
 
 
 def _promoted(known: Mapping[str, Any]) -> Iterator[str]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Seen, artifacts_uri
-
-if TYPE_CHECKING:
-    from airflow_bedrock.registry.register import ModelVersion, Register
 
 JOB = "bedrock_job"
 EVALUATION = "bedrock_evaluation"
@@ -98,19 +95,13 @@ def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any]) -> 
     }
 
 
-def rollback_shown(after: Register, before: ModelVersion | None, by: str) -> dict[str, Any]:
+def rollback_shown(line: str, model_arn: str, replaced: str | None, by: str) -> dict[str, Any]:
     """Return what the views and :class:`~airflow_bedrock.notifications.BedrockNotifier` say of a rollback.
 
-    :param after: the register that :meth:`~airflow_bedrock.hooks.BedrockModelRegistryHook.roll_back` has returned.
-    :param before: what served until then.
+    :param line: of models, by its name.
+    :param model_arn: what serves again.
+    :param replaced: what served until then; None where that is not known.
     :param by: who rolled back.
     """
-    champion = after.champion
-    return {
-        "name": after.name,
-        "model_arn": champion.model_arn if champion else None,
-        "period": champion.period if champion else None,
-        "replaced": before.model_arn if before and before != champion else None,
-        "promoted_by": by,
-        "rolled_back_by": by,
-    }
+    before = replaced if replaced != model_arn else None
+    return {"name": line, "model_arn": model_arn, "replaced": before, "promoted_by": by, "rolled_back_by": by}

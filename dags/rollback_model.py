@@ -48,7 +48,9 @@ To tell people, give the task `on_success_callback=BedrockNotifier(...)` (docs/m
         registry = BedrockModelRegistryHook(registry_uri=registry_uri)
         before = registry.get(given["line"]).champion
         register = registry.roll_back(given["line"], by=by, model_arn=given["model_arn"])
-        shown.tell({"ti": ti}, shown.PROMOTION, shown.rollback_shown(register, before, by))
-        return str(register.champion and register.champion.model_arn)
+        serves = str(register.champion and register.champion.model_arn)
+        replaced = before and before.model_arn
+        shown.tell({"ti": ti}, shown.PROMOTION, shown.rollback_shown(given["line"], serves, replaced, by))
+        return serves
 
     roll_back(registry_uri="s3://{{ var.value.bedrock_bucket }}/registry")

@@ -15,7 +15,7 @@ from scripts.live.scenarios import SCENARIOS
 from scripts.postgres import postgres
 from scripts.stack import exit_code, home_or_temporary
 
-OF_THEIR_OWN = ("retraining", "year", "distributed")
+OF_THEIR_OWN = ("retraining", "year", "ui", "distributed")
 """Not scenarios of that Airflow: the retraining DAGs, and docker-compose.yaml's services in namespaces of their own."""
 
 

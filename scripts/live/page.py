@@ -24,6 +24,8 @@ A_YEAR = (
     *("period", "runs", "jobs paid", "models reused", "promoted", "approved by", "would have cost at most"),
     *("left over", "verdict", "seconds", "commit, date"),
 )
+UI = "<!-- begin: made by make live ARGS=ui -->"
+IN_THE_UI = ("what a person does", "verdict", "seconds", "commit, date")
 COLUMNS = ("scenario", "what is done", "jobs made / asked for", "left running", "verdict", "seconds", "commit, date")
 
 
@@ -71,6 +73,11 @@ def write_retraining(played: Iterable[str], page: Path = PAGE) -> None:
 def write_year(played: Iterable[str], page: Path = PAGE) -> None:
     """Write the rows of a year of retraining."""
     _write(page, YEAR, A_YEAR, played)
+
+
+def write_ui(played: Iterable[str], page: Path = PAGE) -> None:
+    """Write the rows of what a person does in Airflow's UI."""
+    _write(page, UI, IN_THE_UI, played)
 
 
 def _write(page: Path, begin: str, columns: Sequence[str], played: Iterable[str]) -> None:

@@ -18,7 +18,6 @@ from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.notifications import BedrockNotifier, message
-from airflow_bedrock.registry.register import ModelVersion, Register
 from airflow_bedrock.shown import EVALUATION, JOB, PROMOTION, job_shown, rollback_shown
 from airflow_bedrock.spend.budget import BudgetError
 
@@ -58,7 +57,7 @@ def context(pushed: dict[str, Any] | None = None, *, map_index: int = -1, **more
         run_id="run-1",
         map_index=map_index,
         xcom_pull=xcom_pull,
-        log_url="http://af/log",
+        log_url="http://af/airflow/dags/retrain?try_number=1",
     )
     return {"ti": ti, "dag": None, **more}
 
@@ -74,7 +73,7 @@ def test_a_job_that_has_ended() -> None:
         MODEL,
         JOB_ARN,
         "retrain.customize in run run-1",
-        "http://af/log",
+        "http://af/airflow/dags/retrain?try_number=1",
     ):
         assert part in said.text
     assert "https://us-east-1.console.aws.amazon.com/bedrock/" in said.text
@@ -120,8 +119,7 @@ def test_a_promotion_near_the_end_of_its_base_model(monkeypatch: pytest.MonkeyPa
 
 def test_a_rollback() -> None:
     """It says who has done it, what serves again, and what does so no more."""
-    served, back = ModelVersion(model_arn=f"{MODEL}-new"), ModelVersion(model_arn=MODEL, period="2026-02")
-    said = message(context({PROMOTION: rollback_shown(Register(name="router", champion=back), served, "Ada")}))
+    said = message(context({PROMOTION: rollback_shown("router", MODEL, f"{MODEL}-new", "Ada")}))
     assert said.subject == "A rollback: mnopqrstuvwx serves as router"
     for part in ("Rolled back by Ada.", "It replaced mnopqrstuvwx-new, whose storage is billed", "console.aws.amazon"):
         assert part in said.text
@@ -132,17 +130,16 @@ def test_a_task_that_is_over_the_budget() -> None:
     said = message(context(exception=BudgetError("The budget for 2026-11 is 5.00 USD: 1.20 more than is left.")))
     assert said.subject == "retrain.customize is over the budget"
     assert "1.20 more than is left" in said.text
-    assert "http://af/log" in said.text
+    assert "http://af/airflow/dags/retrain?try_number=1" in said.text
 
 
-def test_a_gate_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_that_waits() -> None:
     """Until it has passed; then it has ended."""
-    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host/airflow/")
     gate = SimpleNamespace(task_type="BedrockPromotionGate", report_uri="s3://b/report.json")
     said = message(context(task=gate))
     assert said.subject == "retrain.customize waits for a person's approval"
     assert "s3://b/report.json" in said.text
-    assert "https://host/airflow/dags/retrain/runs/run-1/tasks/customize/required_actions" in said.text
+    assert "Answer: http://af/airflow/dags/retrain/required_actions\n" in said.text
     assert (
         message(context({"return_value": {"approved_by": "Ada"}}, task=gate)).subject == "retrain.customize has ended"
     )
