@@ -53,7 +53,7 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
 
     :param regions: a region or several. (default: that of the connection) (templated)
     :param days: so many days without a call make a thing idle. (templated)
-    :param end_of_life_days: so many days before its base model ends, what serves is told of. (templated)
+    :param end_of_life_days: what serves is reported so many days before its base model ends. (templated)
     :param notifiers: are called where something is idle or ends: any of Airflow's.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
