@@ -128,7 +128,7 @@ def test_what_serves_on_a_base_model_that_ends_soon_is_told(
     assert known is not None
     monkeypatch.setattr("airflow_bedrock.spend.idle.base_model", lambda _: msgspec.structs.replace(known, ends=ends))
     Telling.told.clear()
-    more = {"task_id": "ending", "notifiers": Telling(text="{{ idle_cost_text }}")}
+    more: dict[str, Any] = {"task_id": "ending", "notifiers": Telling(text="{{ idle_cost_text }}")}
     result = BedrockIdleCostOperator(**more).execute(context())
     assert {one["arn"] for one in result["ending"]} == {served[name] for name in ("throughput", "called", "uncalled")}
     assert {one["ends"] for one in result["ending"]} == {ends.isoformat()}
