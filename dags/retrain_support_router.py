@@ -84,7 +84,7 @@ with DAG(
     description="Retrain the support router on each year's data; promote it only if it beats the model that serves.",
     schedule=YEARLY,
     start_date=pendulum.datetime(2007, 1, 1, tz="UTC"),
-    catchup=False,  # True trains twenty models: twenty jobs are paid
+    catchup=False,  # True runs each year since 2006: each that has data is a job to pay
     max_active_runs=2,  # the service's quota of training jobs at once, unless yours is higher
     default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
     tags=["bedrock", "fine-tuning", "example"],
