@@ -185,10 +185,13 @@ one customization job on AWS**, and its model's storage by the month until it is
 
         given = params or {}
         base = given["base_model"]
-        register = BedrockModelRegistryHook(registry_uri=registry_uri).get(LINE)
-        champion, deployment = register.champion, register.deployment_arn
+        hook = BedrockModelRegistryHook(registry_uri=registry_uri)
+        register = hook.get(LINE)
+        champion, serving = register.champion, hook.serving(register)
         # A model is called without the context length that it is trained with: amazon.nova-micro-v1:0.
-        baseline = deployment if champion and deployment else ":".join(base.split(":")[:2])
+        base_id = ":".join(base.split(":")[:2])
+        baseline = register.deployment_arn if serving and register.deployment_arn else base_id
+        compared_with = serving or (champion.model_arn if champion else base_id)
         # The period's own model is no start for it: the same period again would be another request, and be paid again.
         served = [one for one in (champion, *register.previous) if one and (one.period or "") < period]
         earlier = max(
@@ -197,7 +200,7 @@ one customization job on AWS**, and its model's storage by the month until it is
             default=None,
         )
         start = earlier.model_arn if earlier and given["start_from"] == "champion" else base
-        return {"baseline": baseline, "start": start}
+        return {"baseline": baseline, "compared_with": compared_with, "start": start}
 
     period = find_period()
     periods = collect_periods(period, bucket="{{ var.value.bedrock_bucket }}")
@@ -267,6 +270,7 @@ one customization job on AWS**, and its model's storage by the month until it is
         deployment_name=LINE,
         model_arn=wait.output["custom_model_arn"],
         period=PERIOD,
+        compared_with=champion["compared_with"],
         registry_uri=REGISTRY,
         job_arn=customize.output,
         # The period's data may be prepared anew, in the same place: the digest says which content the model has seen.

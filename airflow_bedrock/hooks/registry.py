@@ -74,6 +74,7 @@ class BedrockModelRegistryHook(BedrockHook):
         name: str,
         version: ModelVersion,
         *,
+        compared_with: str | None = None,
         smoke_test: Mapping[str, str] | None = None,
         lease: timedelta = timedelta(hours=1),
         delay: float = 30,
@@ -81,9 +82,10 @@ class BedrockModelRegistryHook(BedrockHook):
     ) -> Register:
         """Let a model serve, and return the register; see :meth:`Promoter.promote`.
 
+        :param compared_with: the ARN of the model that it was found to be better than; None where nobody has compared.
         :param smoke_test: ``prompt``, ``expect`` and ``system``; None asks nothing.
         """
-        register = self._promoter(smoke_test, lease, delay, max_polls).promote(name, version)
+        register = self._promoter(smoke_test, lease, delay, max_polls).promote(name, version, compared_with)
         self._tag(name, version)
         return register
 

@@ -40,6 +40,7 @@ _RULES: Mapping[str, Rule] = {
     **RULES,
     "model_arn": _MODEL,
     "period": _optional,
+    "compared_with": _optional,
     "smoke_test": _smoke_test,
     "job_arn": _optional,
     "dataset": _optional,
@@ -55,8 +56,9 @@ class BedrockPromoteModelOperator(RegistryOperator):
     The task writes its intent into the registry, lets the deployment serve the model (UpdateCustomModelDeployment; a
     new deployment where botocore does not know that), asks it the smoke test, and writes the fact into the registry.
     A model that fails its smoke test is replaced by the champion. A task that is killed at any point leaves
-    one model serving; its next try goes on. The task is skipped where the champion's period is newer, or where the
-    model was rolled back or has failed its smoke test before.
+    one model serving; its next try goes on. The task is skipped where the champion's period is newer, where another
+    champion serves by now than the model was compared with, or where the model was rolled back or has failed its smoke
+    test before.
 
     Returns (XCom) a mapping: ``deployment_arn`` and ``model_arn`` of what serves, ``replaced``, the ARN of the model
     that served before, and ``period``. The task's outlets get the same as the extra of their asset events.
@@ -66,6 +68,8 @@ class BedrockPromoteModelOperator(RegistryOperator):
     :param deployment_name: the name of the line of models, and of its deployment. (templated)
     :param model_arn: the challenger's ARN. (templated)
     :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None where models have no order. (templated)
+    :param compared_with: the ARN of the model that the evaluation found it to be better than, or the id of the base
+        model; None where nobody has compared. (templated)
     :param registry_uri: the S3 prefix of the registry. (templated; default: ``[bedrock] registry_uri``)
     :param smoke_test: ``prompt``, and if wanted ``expect``, a regular expression that the answer must match somewhere,
         and ``system``. (templated)
@@ -86,6 +90,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
         *RegistryOperator.template_fields,
         "model_arn",
         "period",
+        "compared_with",
         "smoke_test",
         "job_arn",
         "dataset",
@@ -98,6 +103,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
         *,
         model_arn: str,
         period: str | None = None,
+        compared_with: str | None = None,
         smoke_test: Mapping[str, str] | None = None,
         job_arn: str | None = None,
         dataset: str | None = None,
@@ -109,6 +115,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
         super().__init__(**kwargs)
         self.model_arn = model_arn
         self.period = period
+        self.compared_with = compared_with
         self.smoke_test = smoke_test if smoke_test is not None else SMOKE_TEST
         self.job_arn = job_arn
         self.dataset = dataset
@@ -120,7 +127,8 @@ class BedrockPromoteModelOperator(RegistryOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Promote the model, and return what serves.
 
-        :raises AirflowSkipException: the champion stays, since it is newer, or the model was rejected before.
+        :raises AirflowSkipException: the champion stays, since it is newer, or another one than the model was compared
+            with; or the model was rejected before.
         :raises BedrockFatalError: the model failed its smoke test, or the service refused a call for good.
         :raises BedrockError: another promotion is under way, or a fault that may pass came between.
         """
@@ -134,6 +142,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
             after = self.hook.promote(
                 given["deployment_name"],
                 self._version(given, context),
+                compared_with=given["compared_with"],
                 smoke_test=given["smoke_test"],
                 lease=timedelta(seconds=given["lease"]),
                 delay=given["waiter_delay"],

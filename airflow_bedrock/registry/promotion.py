@@ -40,10 +40,12 @@ class Promoter:
     lease: timedelta = timedelta(hours=1)
     now: Callable[[], datetime] = _now
 
-    def promote(self, name: str, version: ModelVersion) -> Register:
+    def promote(self, name: str, version: ModelVersion, compared_with: str | None = None) -> Register:
         """Let the version serve, and return the register; what serves already is left as it is.
 
-        :raises NotPromotedError: the champion stays, since it is of a newer period, or the version was rejected.
+        :param compared_with: the ARN of the model that it was found to be better than; None where nobody has compared.
+        :raises NotPromotedError: the champion stays, since it is of a newer period, or another one than it was compared
+            with, or the version was rejected.
         :raises BedrockFatalError: it failed its smoke test, and the champion serves again; or the service refused.
         :raises BedrockError: another promotion is under way, or a fault that may pass came between.
         """
@@ -51,7 +53,7 @@ class Promoter:
         if register.promotion is None and register.champion and register.champion.model_arn == version.model_arn:
             return self._settle(register)
         try:
-            intent = registers.proposed(register, version, self.now(), lease=self.lease)
+            intent = registers.proposed(register, version, self.now(), lease=self.lease, compared_with=compared_with)
         except NotPromotedError:
             self._settle(register)
             raise

@@ -92,16 +92,27 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.promotion.version
 
 
-def proposed(register: Register, version: ModelVersion, now: datetime, *, lease: timedelta) -> Register:
+def proposed(
+    register: Register, version: ModelVersion, now: datetime, *, lease: timedelta, compared_with: str | None = None
+) -> Register:
     """Write down that the version is about to serve.
 
     :param lease: how long another promotion may take before it counts as abandoned.
-    :raises NotPromotedError: the champion is of a newer period, or the version was rejected before.
+    :param compared_with: the model that the version was found to be better than; None where nobody has compared.
+    :raises NotPromotedError: the champion is of a newer period, or another one than it was compared with; or the
+        version was rejected before.
     :raises BedrockError: another promotion is under way; a retry may find it done.
     :raises BedrockFatalError: a period is no date or time.
     """
     if (reason := _reason_against(register, version)) is not None:
         raise NotPromotedError(f"{version.model_arn} does not replace the champion of {register.name}: {reason}")
+    serving = [one.model_arn for one in (register.champion, register.promotion and register.promotion.version) if one]
+    if compared_with and register.champion and compared_with not in serving:
+        raise NotPromotedError(
+            f"{version.model_arn} does not replace the champion of {register.name}: it was compared with "
+            f"{compared_with}, and {register.champion.model_arn} serves by now. A new run of its "
+            "period compares it with that one, and does not pay its job again"
+        )
     unfinished = register.unfinished
     if (other := register.promotion) is not None and _is_another(other, version):
         if now - other.since < lease:

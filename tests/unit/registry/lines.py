@@ -58,10 +58,10 @@ class Line:
             name = model_name(len(self.world.tags))
             self.world.add_model(model, **{"name": name, "created": self.now(), "tags": tags(), **given})
 
-    def promote(self, model: str, period: int, run: str = "run") -> Register:
+    def promote(self, model: str, period: int, run: str = "run", compared_with: str | None = None) -> Register:
         self.train(model)
         version = ModelVersion(model_arn=model, period=f"{2000 + period}", promoted_by=run)
-        return self.promoter().promote(NAME, version)
+        return self.promoter().promote(NAME, version, compared_with)
 
     def retirer(self, keep: Keep | None = None) -> Retirer:
         return Retirer(

@@ -31,6 +31,34 @@ def test_a_newer_model_takes_the_champions_place_and_an_older_one_does_not(line:
     assert [one.model_arn for one in line.register.previous] == ["m2"]
 
 
+def test_two_at_once_that_were_compared_with_the_same_champion(line: Line) -> None:
+    """The second one may be worse than the first: it is promoted once it was compared with that."""
+    line.promote("m1", 1, compared_with="amazon.nova-micro-v1:0")  # nothing served
+    line.promote("m2", 2, compared_with="m1")
+    with pytest.raises(NotPromotedError, match="it was compared with m1, and m2 serves by now"):
+        line.promote("m3", 3, compared_with="m1")
+    assert line.serving == "m2"
+    line.promote("m3", 3, compared_with="m2")
+    line.promote("m3", 3, compared_with="m2")  # a retry, or a Clear
+    assert line.serving == "m3"
+
+
+def test_a_comparison_with_what_a_kill_or_a_person_has_left_is_one(line: Line) -> None:
+    """What serves in the middle of another promotion, or by hand, is what was asked: nobody stands in the way."""
+    line.promote("m1", 1)
+    calls = calls_of_a_promotion(in_place=line.deployments().in_place, model="m2")
+    line.world.before[line.world.calls + calls] = killed
+    with pytest.raises(Killed):
+        line.promote("m2", 2)
+    served = line.serving
+    line.minutes = count(next(line.minutes) + 120)
+    line.promote("m3", 3, run="another", compared_with=served)
+    assert line.serving == "m3"
+    line.world.deployments[next(iter(reversed(line.world.deployments)))]["modelArn"] = "by hand"
+    line.promote("m4", 4, compared_with="by hand")
+    assert line.serving == "m4"
+
+
 def test_a_promotion_again_changes_nothing(line: Line) -> None:
     """A cleared task, or a retry after its last call, finds its model serving."""
     line.promote("m1", 1)
