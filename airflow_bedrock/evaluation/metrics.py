@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import re
 import unicodedata
 from collections import Counter
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 Score = Callable[[str, str], float]
 """``score(answer, reference)``: 0 for the worst, 1 for the best."""
+_LARGEST = 1e100  # of a score: sums and squares of a million are numbers still
 
 
 class Metric:
@@ -273,7 +273,7 @@ def _callable(function: Score) -> Metric:
         except Exception as error:
             # Without its message and its cause, which may hold the answer.
             raise ValueError(f"metric {name} failed: {type(error).__name__}") from None
-        if not math.isfinite(found):
+        if not abs(found) <= _LARGEST:  # nor is NaN
             raise ValueError(f"metric {name} returned {found}, which is no number to compare")
         return found
 

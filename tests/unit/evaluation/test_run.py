@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from airflow_bedrock.evaluation import bootstrap
+from airflow_bedrock.evaluation.report import page, sections
 from airflow_bedrock.evaluation.run import NothingToAskError
 from tests.evaluated import evaluate, records
 
@@ -33,6 +36,31 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path, monkeypatch: pyt
             tracemalloc.stop()
         assert result["records"] == count
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def scored(value: float) -> Callable[[str, str], float]:
+    return lambda answer, reference: value if answer == "d" else 1.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308])
+def test_a_score_that_is_no_number_is_no_verdict(tmp_path: Path, value: float) -> None:
+    """The record is named where a function returns what cannot be summed; what is large and can be is compared."""
+    with pytest.raises(ValueError, match=r"^Record 6: metric .* returned .*, which is no number to compare"):
+        evaluate(tmp_path / "one", records(30), roles=ROLES, metrics=(scored(value),))
+    result, _ = evaluate(tmp_path / "other", records(30), roles=ROLES, metrics=(scored(-1e99),))
+    assert result["verdict"] == "better"
+    assert math.isfinite(result["differences"]["baseline"][result["metric"]]["high"])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_next_to_no_records_are_undecided(tmp_path: Path, count: int) -> None:
+    """By every metric; the report is written for them too, and slices of a field that no record has are one."""
+    metrics = ("exact_match", "chrf", "corpus_bleu", "token_f1", "rouge_l", "json_valid", "macro_f1")
+    lines = [f'{{"prompt": "{n} question", "completion": "a"}}'.encode() for n in range(count)]
+    result, _ = evaluate(tmp_path, lambda: iter(lines), roles=ROLES, metrics=metrics)
+    assert (result["verdict"], list(result["slices"])) == ("undecided", ["(none)"])
+    assert "undecided" not in page("x", sections(result))
+    assert "cannot be called better" in page("x", sections(result))
 
 
 def test_an_empty_file_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
