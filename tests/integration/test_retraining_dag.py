@@ -135,6 +135,26 @@ def test_a_few_years(local: LocalBedrock) -> None:
     assert {call.operation for call in local.calls if call.status == 403} <= {"Converse"}  # by the fault
 
 
+def test_a_line_whose_deployment_was_deleted_by_hand_is_compared_with_the_base_model(
+    local: LocalBedrock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its champion cannot be asked; the promotion makes the deployment again."""
+    module, account = load("retrain_support_router"), "arn:aws:bedrock:us-east-1:123456789012"
+    monkeypatch.setattr(module, "LINE", "deleted-by-hand")
+    champion = f"{account}:custom-model/amazon.nova-micro-v1:0:128k/aaaaaaaaaaaa"
+    gone = f"{account}:custom-model-deployment/aaaaaaaaaaaa"
+    register = {"name": module.LINE, "deployment_arn": gone, "champion": {"model_arn": champion, "period": "2012"}}
+    with closing(local.client("s3")) as s3:
+        s3.put_object(Bucket=local.bucket, Key=f"by-hand/{module.LINE}.json", Body=json.dumps(register).encode())
+    params = {"base_model": "amazon.nova-micro-v1:0:128k", "start_from": "base model"}
+    found = module.dag.get_task("find_champion").python_callable("2014", f"s3://{local.bucket}/by-hand", params)
+    assert found == {
+        "baseline": "amazon.nova-micro-v1:0",
+        "compared_with": champion,
+        "start": "amazon.nova-micro-v1:0:128k",
+    }
+
+
 @pytest.mark.parametrize(
     ("training_set", "years"),
     [
