@@ -165,7 +165,7 @@ def test_the_dag_as_far_as_moto_goes(local: LocalBedrock, monkeypatch: pytest.Mo
     asked = []
 
     def unload(context: Any, result: Any) -> None:
-        asked.append(context["task"].query)
+        asked.append(athena.hook.get_query_info(result)["QueryExecution"]["Query"])
         for part in range(3):
             lines = (b'{"prompt": "Where is %d?", "completion": "%d"}\n' % (n, n % 3) for n in range(part, 120, 3))
             key = f"{folder}20261121_000000_00001_abcde_{part}.gz"

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from airflow.sdk import BaseNotifier
+from airflow.sdk import DAG, BaseNotifier
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.base_models import base_model
@@ -41,6 +41,11 @@ class Telling(BaseNotifier):
 
     def notify(self, context: Any) -> None:
         self.told.append(self.text)
+
+
+def in_a_dag() -> Any:
+    """Return a context with the DAG, which notifiers of Airflow before 3.1 ask for."""
+    return {**context(), "dag": DAG("idle")}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +100,7 @@ def test_what_nobody_uses_is_told_with_its_price_and_date(
     """The dearest first; what is called is not in it."""
     Telling.told.clear()
     task = BedrockIdleCostOperator(task_id="idle", notifiers=Telling(text="{{ idle_cost_text }}"))
-    result = task.execute(context())
+    result = task.execute(in_a_dag())
     assert result["idle"][0]["arn"] == served["throughput"]
     assert {one["arn"] for one in result["idle"]} == {served["throughput"], served["uncalled"], served["model 1"]}
     assert result["usd_a_month"] == pytest.approx(2 * 60.50 * 730)
@@ -129,7 +134,7 @@ def test_what_serves_on_a_base_model_that_ends_soon_is_told(
     monkeypatch.setattr("airflow_bedrock.spend.idle.base_model", lambda _: msgspec.structs.replace(known, ends=ends))
     Telling.told.clear()
     more: dict[str, Any] = {"task_id": "ending", "notifiers": Telling(text="{{ idle_cost_text }}")}
-    result = BedrockIdleCostOperator(**more).execute(context())
+    result = BedrockIdleCostOperator(**more).execute(in_a_dag())
     assert {one["arn"] for one in result["ending"]} == {served[name] for name in ("throughput", "called", "uncalled")}
     assert {one["ends"] for one in result["ending"]} == {ends.isoformat()}
     [told] = Telling.told

@@ -100,7 +100,7 @@ def task(module: Any, name: str) -> Any:
 
 def take(module: Any, batch: list[dict[str, Any]]) -> int:
     event = SimpleNamespace(extra={"from_trigger": True, "payload": {"status": "success", "message_batch": batch}})
-    taken: int = task(module, "take_messages")({module.NEW_DATA: [event]})
+    taken: int = task(module, "take_messages")({module.NEW_DATA.name: [event]})
     return taken
 
 
@@ -139,6 +139,7 @@ def test_each_content_that_has_settled_trains_once(account: Account, watched: An
 
 def test_a_content_that_is_replaced_within_the_window_never_trains(account: Account, watched: Any) -> None:
     """Also where it was deleted a moment before, and where it has settled, and changes before the claim."""
+    account.put("b.jsonl", "stays")
     account.put("a.jsonl", "first")
     assert is_settled(watched, account, 0) is None
     first = is_settled(watched, account, 0)
