@@ -69,7 +69,9 @@ with DAG(
         ),
         "teacher": Param(TEACHERS[0], type="string", enum=TEACHERS, title="Teacher"),
         "student": Param(STUDENTS[0], type="string", enum=STUDENTS, title="Student"),
-        "epochs": Param(2, type="integer", minimum=1, maximum=5, title="Epochs"),
+        "epochs": Param(
+            2, type="integer", minimum=1, maximum=5, title="Epochs", description_md="1 to 5. The bill grows with them."
+        ),
         "max_cost": Param(
             None,
             type=["null", "number"],

@@ -101,12 +101,32 @@ with DAG(
             description_md="How many AWS services the router tells apart. More services: more records, a higher bill.",
             section="Data",
         ),
-        "epochs": Param(2, type="integer", minimum=1, maximum=5, title="Epochs", section="Hyperparameters"),
+        "epochs": Param(
+            2,
+            type="integer",
+            minimum=1,
+            maximum=5,
+            title="Epochs",
+            description_md="1 to 5. The bill grows with them.",
+            section="Hyperparameters",
+        ),
         "learning_rate": Param(
-            1e-5, type="number", minimum=1e-6, maximum=1e-4, title="Learning rate", section="Hyperparameters"
+            1e-5,
+            type="number",
+            minimum=1e-6,
+            maximum=1e-4,
+            title="Learning rate",
+            description_md="1e-06 to 0.0001. The form changes what is outside to the nearest end.",
+            section="Hyperparameters",
         ),
         "warmup_steps": Param(
-            10, type="integer", minimum=0, maximum=100, title="Learning rate warm-up steps", section="Hyperparameters"
+            10,
+            type="integer",
+            minimum=0,
+            maximum=100,
+            title="Learning rate warm-up steps",
+            description_md="0 to 100.",
+            section="Hyperparameters",
         ),
         "test_records": Param(
             300,

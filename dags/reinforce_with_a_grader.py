@@ -50,7 +50,7 @@ with DAG(
             description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
             "`bedrock_bucket`: records with `prompt`, `reference_answer`, and what else the grader wants.",
         ),
-        "epochs": Param(2, type="integer", minimum=1, maximum=50, title="Epochs"),
+        "epochs": Param(2, type="integer", minimum=1, maximum=50, title="Epochs", description_md="1 to 50."),
         "answers": Param(4, type="integer", minimum=2, maximum=16, title="Answers to each prompt that are graded"),
         "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
         "expected_cost": Param(

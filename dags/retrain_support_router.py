@@ -116,7 +116,9 @@ with DAG(
             title="Base model",
         ),
         "services_a_year": Param(4, type="integer", minimum=1, maximum=100, title="Services a year"),
-        "epochs": Param(2, type="integer", minimum=1, maximum=5, title="Epochs"),
+        "epochs": Param(
+            2, type="integer", minimum=1, maximum=5, title="Epochs", description_md="1 to 5. The bill grows with them."
+        ),
         "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
         "approver": Param(
             "",

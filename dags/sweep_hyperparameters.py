@@ -72,6 +72,7 @@ with DAG(
             minItems=1,
             uniqueItems=True,
             title="Learning rates",
+            description_md="Each is 1e-06 to 0.0001.",
         ),
         "warmup_steps": Param(
             [10],
@@ -80,8 +81,11 @@ with DAG(
             minItems=1,
             uniqueItems=True,
             title="Learning rate warm-up steps",
+            description_md="Each is 0 to 100.",
         ),
-        "epochs": Param(3, type="integer", minimum=2, maximum=5, title="Epochs of the better half"),
+        "epochs": Param(
+            3, type="integer", minimum=2, maximum=5, title="Epochs of the better half", description_md="2 to 5."
+        ),
         "max_cost": Param(
             None,
             type=["null", "number"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup, escape
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _MARGIN = 640, 220, 56, 28, 10
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _MARGIN, _TOP = 640, 230, 56, 28, 10, 24  # the legend stands above the lines
 Points = Sequence[tuple[float, float]]
 
 
@@ -24,7 +24,7 @@ def curve(title: str, lines: Mapping[str, Points], x_axis: str) -> Markup:
 
     def place(point: tuple[float, float]) -> str:
         x = _LEFT + (point[0] - low_x) / (high_x - low_x) * (_WIDTH - _LEFT - _MARGIN)
-        y = _MARGIN + (high_y - point[1]) / (high_y - low_y) * (_HEIGHT - _BOTTOM - _MARGIN)
+        y = _TOP + (high_y - point[1]) / (high_y - low_y) * (_HEIGHT - _BOTTOM - _TOP)
         return f"{x:.1f},{y:.1f}"
 
     drawn = Markup("").join(
@@ -45,7 +45,7 @@ def curve(title: str, lines: Mapping[str, Points], x_axis: str) -> Markup:
         '<path class="axis" d="M{left} {top}V{base}H{right}"/>'
         '<text x="{label}" y="{first}" class="end">{high}</text><text x="{label}" y="{base}" class="end">{low}</text>'
         '<text x="{left}" y="{foot}">{x_low}</text><text x="{right}" y="{foot}" class="end">{x_axis} {x_high}</text>'
-        '<text x="{right}" y="{first}" class="end">{legend}</text>{drawn}</svg>'
+        '<text x="{right}" y="{above}" class="end">{legend}</text>{drawn}</svg>'
     ).format(
         width=_WIDTH,
         height=_HEIGHT,
@@ -53,8 +53,9 @@ def curve(title: str, lines: Mapping[str, Points], x_axis: str) -> Markup:
         left=_LEFT,
         label=_LEFT - 6,
         right=_WIDTH - _MARGIN,
-        top=_MARGIN,
-        first=_MARGIN + 10,
+        top=_TOP,
+        first=_TOP + 10,
+        above=_TOP - 10,
         base=base,
         foot=_HEIGHT - 8,
         low=f"{low_y:.2g}",

@@ -233,6 +233,12 @@ def _share(budget: Mapping[str, Any]) -> float | None:
     return round(min(100, 100 * (budget["settled"] + budget["reserved"]) / limit), 1) if limit else None
 
 
+def _tail(uri: str) -> str:
+    """Return the end of an address, by which data are told apart: the folder and the file."""
+    parts = uri.rstrip("/").split("/")
+    return "/".join(parts[-2:]) if len(parts) > 4 else uri
+
+
 def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, (int, float)) else NONE
 
@@ -247,6 +253,7 @@ FILTERS = {
     "number": _number,
     "moment": _moment,
     "choice": choice,
+    "tail": _tail,
     "share": _share,
     "dollars": "{:,.2f}".format,
     "took": lambda row: _took(row) or NONE,

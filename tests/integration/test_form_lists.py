@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry import register
 
@@ -97,3 +98,31 @@ def test_every_name_is_of_a_param() -> None:
     """What is listed above is there."""
     for name, param in (*TEXTS, *IN_TASK):
         assert param in dag(name).params
+
+
+HYPERPARAMETERS = {
+    "epochs": "epochCount",
+    "learning_rate": "learningRate",
+    "learning_rates": "learningRate",
+    "warmup_steps": "learningRateWarmupSteps",
+}
+METHODS = {"distill_from_logs": "DISTILLATION", "reinforce_with_a_grader": "REINFORCEMENT_FINE_TUNING"}
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in DAGS.glob("*.py")))
+def test_a_form_offers_what_the_base_models_take_and_says_the_range(name: str) -> None:
+    """Airflow's form changes a number out of range to the nearest end in silence: the help text says the ends."""
+    params, method = dag(name).params, METHODS.get(name, "FINE_TUNING")
+    schemas = {param: params.get_param(param).schema for param in params}
+    offered = [model for one in ("base_model", "student") for model in schemas.get(one, {}).get("enum", ())]
+    for model in offered or ["amazon.nova-2-lite-v1:0:256k"]:
+        known = base_model(model)
+        assert known is not None, f"{name} offers {model}, which base_models.toml does not know"
+        for param, hyperparameter in HYPERPARAMETERS.items():
+            if param not in schemas or (known.methods.get(method) is None and not offered):
+                continue
+            schema = schemas[param].get("items", schemas[param])
+            allowed = known.methods[method].hyperparameters[hyperparameter]
+            low, high = schema["minimum"], schema["maximum"]
+            assert (allowed.min or 0) <= low <= high <= (allowed.max or high), (name, param, model)
+            assert f"{low:g} to {high:g}" in schemas[param]["description_md"], (name, param)
