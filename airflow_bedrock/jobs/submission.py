@@ -693,12 +693,12 @@ def _shown(service: Service, name: str) -> Seen | None:
 def running_job_of(service: Service, identity: Identity) -> str | None:
     """Return the ARN of a running job that this asker has made, or adopted in an earlier try.
 
-    What is asked for does not matter.
+    What is asked for does not matter. Of several it is the latest: a Clear may have kept those before it running.
 
     :raises BotoCoreError: the service did not tell.
     :raises ClientError: the same.
     """
-    own = list(_by_name(service, identity))
+    own = list(_by_name(service, identity))[::-1]
     listed = [] if identity.exact else service.list_all(identity.family_part)
     own += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
     unused = service.resource.is_unused

@@ -705,6 +705,21 @@ def test_a_task_that_is_killed_at_any_call_leaves_no_job(retry: bool, call: int,
     assert machine.service.running() == []
 
 
+def test_a_timeout_before_the_first_answer_stops_the_job_of_its_own_ask() -> None:
+    """The job that the Clear kept running, since other data is asked for, runs on."""
+    machine = ExactlyOnce()
+    machine.arguments["superseded"] = "keep"
+    [one] = machine.instances
+    machine.attempt(one)
+    machine.service.content += b"x"
+    machine.clear(one)
+    machine.attempt(one)
+    kept, own = machine.service.jobs
+    machine.version += 1  # what this try asks for is known by neither name
+    machine.attempt(one, {1: ("timeout", "before")})
+    assert (kept.runs, own.runs) == (True, False)
+
+
 @pytest.mark.parametrize("look", ["get_model_customization_job", "get_custom_model"])
 @pytest.mark.parametrize(
     ("code", "status", "fatal"), [("AccessDeniedException", 403, True), ("ThrottlingException", 429, False)]
