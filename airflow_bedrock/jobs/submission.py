@@ -694,10 +694,20 @@ def running_job_of(service: Service, identity: Identity) -> str | None:
     """Return the ARN of a running job that this asker has made, or adopted in an earlier try.
 
     What is asked for does not matter. Of several it is the latest: a Clear may have kept those before it running.
+    The service may take a while to show a new one.
 
     :raises BotoCoreError: the service did not tell.
     :raises ClientError: the same.
     """
+    for attempt in range(_POLLS):
+        if attempt:
+            time.sleep(_PAUSE)
+        if arn := _running_job_of(service, identity):
+            return arn
+    return None
+
+
+def _running_job_of(service: Service, identity: Identity) -> str | None:
     own = list(_by_name(service, identity))[::-1]
     listed = [] if identity.exact else service.list_all(identity.family_part)
     own += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]

@@ -79,14 +79,20 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         """Stop what the task has made, or waits for, when it is killed for good or runs out of time."""
         self._arn, self._submission, self._is_ours = None, None, True
         try:
+            with self._killable(context) as kill:
+                yield kill
+        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create, and in a kill
+            raise self._timed_out(asker_of(context)) from error
+
+    @contextmanager
+    def _killable(self, context: Context) -> Iterator[KillSwitch]:
+        try:
             self._kill = kill = jobs.stopping.KillSwitch()
             kill.arm(context["ti"])
             self._aim("of an earlier try, if any,", kill, context)
             if self._killed:  # while the modules were loaded
                 kill.pull()
             yield kill
-        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create
-            raise self._timed_out(asker_of(context)) from error
         except BedrockError:
             if self._killed:  # while nothing was known: Create may have made one all the same
                 self.on_kill()

@@ -720,6 +720,18 @@ def test_a_timeout_before_the_first_answer_stops_the_job_of_its_own_ask() -> Non
     assert (kept.runs, own.runs) == (True, False)
 
 
+def test_a_timeout_before_the_first_answer_stops_a_job_that_list_shows_late() -> None:
+    """Its name holds what was asked for, which is not what is asked for now: List alone shows it."""
+    machine = ExactlyOnce()
+    machine.arguments["reuse"] = "dag"
+    machine.service.lists_until_shown = 2
+    [one] = machine.instances
+    machine.attempt(one)
+    machine.version += 1
+    machine.attempt(one, {1: ("timeout", "before")})
+    assert machine.service.running() == []
+
+
 @pytest.mark.parametrize("look", ["get_model_customization_job", "get_custom_model"])
 @pytest.mark.parametrize(
     ("code", "status", "fatal"), [("AccessDeniedException", 403, True), ("ThrottlingException", 429, False)]
