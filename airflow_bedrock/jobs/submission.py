@@ -529,7 +529,7 @@ class Submission:
 
     def _create(self, name: str, generation: int) -> Seen:
         self._check_account()
-        if generation == 1 and (own := self._shown_late(name)) is not None:
+        if (own := self._shown_late(name)) is not None:
             return own
         if self.dry_run:
             self._stop_superseded()

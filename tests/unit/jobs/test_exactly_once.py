@@ -732,6 +732,22 @@ def test_a_timeout_before_the_first_answer_stops_a_job_that_list_shows_late() ->
     assert machine.service.running() == []
 
 
+def test_a_retry_after_a_failure_waits_for_what_the_try_between_has_asked_for() -> None:
+    """The first try's request again, whose job failed: the second try asked for another, which List shows late."""
+    machine = ExactlyOnce()
+    machine.arguments["reuse"] = "dag"
+    [one] = machine.instances
+    machine.attempt(one)
+    [first] = machine.service.jobs
+    first.end("Failed", "An internal error occurred. Please try again later.")
+    machine.service.looks_until_shown = machine.service.lists_until_shown = 1
+    machine.version += 1
+    machine.attempt(one)
+    machine.version -= 1
+    machine.attempt(one)
+    assert len(machine.service.jobs) == 2
+
+
 @pytest.mark.parametrize("look", ["get_model_customization_job", "get_custom_model"])
 @pytest.mark.parametrize(
     ("code", "status", "fatal"), [("AccessDeniedException", 403, True), ("ThrottlingException", 429, False)]
