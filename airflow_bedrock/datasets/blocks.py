@@ -21,6 +21,7 @@ WORTH_A_POOL = 32 << 20  # bytes: a process takes a tenth of a second to start
 
 _BOM = b"\xef\xbb\xbf"
 
+Named = TypeVar("Named")
 Result = TypeVar("Result")
 
 
@@ -55,19 +56,18 @@ def without_bom(content: bytes) -> bytes:
     return content.removeprefix(_BOM)
 
 
-def blocks(path: Path, first: int = 0) -> Iterator[Block]:
-    """Cut a file into blocks of about four megabytes.
-
-    :param first: the number of the first block.
-    """
-    size, begin = path.stat().st_size, 0
-    with path.open("rb") as file:
-        while begin < size:
-            file.seek(min(begin + BLOCK, size) - 1)
-            file.readline(LONGEST_LINE)
-            end = file.tell()
-            yield Block(first, str(path), begin, end)
-            first, begin = first + 1, end
+def blocks(files: Iterable[tuple[Named, Path]]) -> Iterator[tuple[Named, Block]]:
+    """Cut files into blocks of about four megabytes, numbered through; yield each with what its file is given with."""
+    number = 0
+    for of, path in files:
+        size, begin = path.stat().st_size, 0
+        with path.open("rb") as file:
+            while begin < size:
+                file.seek(min(begin + BLOCK, size) - 1)
+                file.readline(LONGEST_LINE)
+                end = file.tell()
+                yield of, Block(number, str(path), begin, end)
+                number, begin = number + 1, end
 
 
 def processes(size: int) -> int:

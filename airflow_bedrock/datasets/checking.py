@@ -197,8 +197,7 @@ def check(
         workers = processes(sum(path.stat().st_size for path in files.values()))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
         called = {part: (names or {}).get(part) or str(path) for part, path in files.items()}
-        todo = [(part, block) for part, path in files.items() for block in blocks(path)]
-        todo = [(part, block._replace(number=number)) for number, (part, block) in enumerate(todo)]
+        todo = list(blocks(files.items()))
         work = _Check(rules, called, [block for _, block in todo], Path(folder), s3)
         options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
         scan = partial(scan_block, options)

@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, compress
+from itertools import compress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -179,11 +179,10 @@ class _Preparation:
         self._labels: list[tuple[list[str], bytes] | None] = []
 
     def run(self, sources: Sequence[Source], writers: Mapping[Split, BinaryIO], workers: int) -> PreparationReport:
-        todo = list(chain.from_iterable(((one, block) for block in blocks(one.path)) for one in sources))
-        numbered = [(source, block._replace(number=number)) for number, (source, block) in enumerate(todo)]
+        todo = list(blocks((source, source.path) for source in sources))
         work = partial(prepare_block, self._settings, str(self._spool))
         line, last = 1, ""
-        for (source, _), part in zip(numbered, mapped(work, (block for _, block in numbered), workers), strict=True):
+        for (source, _), part in zip(todo, mapped(work, (block for _, block in todo), workers), strict=True):
             line = line if source.name == last else 1
             self._add(source.name, line, part if source.split is None else part.moved(source.split))
             line, last = line + len(part.splits), source.name
