@@ -15,6 +15,7 @@ from airflow.sdk import BaseOperator
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from airflow_bedrock.operators.arguments import Arguments, Conflicts, Rule
 
@@ -77,3 +78,9 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         where = self.aws_hook_class
         hook_class: type[Hook] = resolve_name(where) if isinstance(where, str) else where
         return hook_class(**self._hook_parameters)
+
+    @cached_property
+    def _s3(self) -> S3Hook:
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        return S3Hook(**self._hook_parameters)

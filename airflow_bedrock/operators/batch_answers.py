@@ -32,7 +32,6 @@ from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
 if TYPE_CHECKING:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
 
     from airflow_bedrock.evaluation.answers import Answer
@@ -101,7 +100,6 @@ class _Work:
     inference: Inference
     bill: Bill
     lines: Lines
-    s3: S3Hook
     storage: Storage
     folder: Path
     content: str
@@ -263,7 +261,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                             self.log.info("%d records are too few for a job: the evaluation asks them", missing)
                         continue
                     ended = self._job_of_chunk(context, kill, work, so_far)
-                settled(self._service, ended, work.s3)
+                settled(self._service, ended, self._s3)
                 so_far.job_arns.append(ended.arn)
                 self._keep(work, ended, so_far)
                 ended = None
@@ -434,16 +432,13 @@ class BedrockBatchAnswersOperator(WaitingOperator):
     @contextmanager
     def _work(self) -> Iterator[_Work]:
         arguments = self._arguments(_RULES, _conflicts).checked()
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
         from airflow_bedrock.converse import ConverseModel
         from airflow_bedrock.evaluation.bill import Bill
         from airflow_bedrock.evaluation.run import Evaluation
         from airflow_bedrock.evaluation.scoring import Rules
         from airflow_bedrock.hooks import BedrockRuntimeHook
 
-        s3 = S3Hook(**self._hook_parameters)
-        storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
+        storage = Storage(lambda: self._s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
             bill = Bill(cache(lambda _: rate_of(inference.itself, self.hook.conn_region_name, batch=True)))
@@ -468,7 +463,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 for line in lines():
                     content.update(line)
                 digest, limit = content.hexdigest(), arguments["max_cost"]
-                yield _Work(evaluation, inference, bill, lines, s3, storage, folder, digest, limit)
+                yield _Work(evaluation, inference, bill, lines, storage, folder, digest, limit)
 
 
 def _parameters_digest(arguments: Mapping[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import Asset
@@ -24,7 +24,6 @@ from airflow_bedrock.spend.settling import settled, standing
 
 if TYPE_CHECKING:
     import jinja2
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
@@ -542,9 +541,3 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         from airflow_bedrock.storage import Storage
 
         return Storage(lambda: self._s3.conn)
-
-    @cached_property
-    def _s3(self) -> S3Hook:
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-        return S3Hook(**self._hook_parameters)

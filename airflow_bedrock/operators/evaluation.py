@@ -261,12 +261,9 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         :raises BedrockError: a model did not answer, but may later.
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
         from airflow_bedrock import shown
 
-        s3 = S3Hook(**self._hook_parameters)
-        storage = Storage(lambda: s3.conn, arguments["kms_key_id"])
+        storage = Storage(lambda: self._s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
             with told("No question was asked.", self.test_data_uri):

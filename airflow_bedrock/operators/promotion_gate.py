@@ -187,10 +187,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         return outputs({"report_uri": self.report_uri, "approved_by": approved_by})
 
     def _report(self) -> Mapping[str, Any]:
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-        s3 = S3Hook(**self._hook_parameters)
-        with Storage(lambda: s3.conn).read(self.report_uri) as file:
+        with Storage(lambda: self._s3.conn).read(self.report_uri) as file:
             try:
                 report = json.load(file)
             except ValueError as error:

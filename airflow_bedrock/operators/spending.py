@@ -77,22 +77,19 @@ class SpendingOperator(AwsOperator[Hook]):
     ) -> Budget | None:
         if (limits := _limits(asker.dag_id)) is None:
             return None
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
         from airflow_bedrock.spend.books import Books
         from airflow_bedrock.spend.budget import Budget
         from airflow_bedrock.spend.ledger import Cost
 
         expected = pricing.limit(self.expected_cost, "expected_cost")
-        s3 = S3Hook(**self._hook_parameters)
         backfill = str(getattr(dag_run, "run_type", "")).rpartition(".")[2].lower() == "backfill"
         return Budget(
-            books=Books(configuration.ledger_uri(), lambda: s3.conn, configuration.ledger_kms_key_id()),
+            books=Books(configuration.ledger_uri(), lambda: self._s3.conn, configuration.ledger_kms_key_id()),
             limits=limits,
             asker=asker,
             kind=kind,
             hook=hook,
-            s3=s3,
+            s3=self._s3,
             cost=(lambda: Cost(usd=expected, model=model)) if expected is not None or cost is None else cost,
             backfill=partial(jobs.task_state.backfill_to_go, asker.dag_id, asker.task_id) if backfill else None,
             account=account,
@@ -130,10 +127,7 @@ class SpendingOperator(AwsOperator[Hook]):
 
     def _settle(self, service: jobs.service.Service, seen: Seen) -> None:
         """Settle what a thing has cost that may have ended, where a budget is set."""
-        if configuration.ledger_uri():
-            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-            settled(service, seen, S3Hook(**self._hook_parameters))
+        settled(service, seen, self._s3)
 
     def execute_again(self, context: Context, event: Any = None) -> Any:
         """Ask again, after a wait for the budget."""

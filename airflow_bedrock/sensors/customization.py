@@ -229,13 +229,10 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         return jobs.service.Service(jobs.customization_job.CUSTOMIZATION_JOB, self.hook)
 
     def _result(self, job: Seen, context: Context) -> dict[str, Any]:
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-        s3 = S3Hook(**self._hook_parameters)
-        more = {"bill": settled(self._service, job, s3), "budget": standing(s3)}
+        more = {"bill": settled(self._service, job, self._s3), "budget": standing(self._s3)}
         if job.outcome is not Outcome.SUCCEEDED:
             self._show(job, context, **more)
-        result = jobs.waiting.result_of(job, s3)
+        result = jobs.waiting.result_of(job, self._s3)
         self._show(job, context, result=result, **more)
         return outputs(result)
 
