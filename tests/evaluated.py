@@ -18,6 +18,29 @@ RIGHT = {"candidate": 9, "baseline": 5, "base": 0}
 """By role, how many of ten records are answered rightly."""
 
 
+class Memory(dict[str, bytes]):
+    """A folder of objects, each of which is written once."""
+
+    def __init__(self, *, deletable: bool = True) -> None:
+        super().__init__()
+        self._deletable = deletable
+
+    def names(self, prefix: str) -> Iterator[str]:
+        return iter([name for name in self if name.startswith(prefix)])
+
+    def read(self, name: str) -> bytes:
+        return self[name]
+
+    def write(self, name: str, content: bytes) -> None:
+        assert self.get(name, content) == content, "what is there is not changed"
+        self[name] = content
+
+    def delete(self, name: str) -> bool:
+        if self._deletable:
+            del self[name]
+        return self._deletable
+
+
 class Model:
     """A model that answers at once.
 

@@ -8,6 +8,7 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger
 
 from airflow_bedrock.jobs import poll_loop
+from tests.faults.paid import World
 from tests.job_server import JobServer
 
 SHARED_STREAMS = hasattr(BaseEventTrigger, "open_shared_stream")  # Airflow 3.3 and later
@@ -20,6 +21,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServer]:
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection())
         yield server
     assert poll_loop._loops == {}, "a loop outlived those who waited"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A Local Bedrock whose clock stands, for each module its own."""
+    world = World()
+    yield world
+    world.close()
 
 
 @pytest.fixture(

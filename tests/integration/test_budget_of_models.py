@@ -42,13 +42,6 @@ ASKED = [  # kind, what it is given, reserved, settled, what that rests on
 ]
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
-
-
 @pytest.fixture
 def ledger(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[], list[Entry]]]:
     """An empty ledger, a file of prices, and time that passes between two polls."""

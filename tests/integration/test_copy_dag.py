@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +12,7 @@ import pytest
 
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCopyOperator
+from tests.dag_files import load, quick
 
 DAG = Path(__file__).parents[2] / "dags" / "copy_to_production.py"
 THEIRS = "210987654321"
@@ -48,16 +48,7 @@ def model(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterato
 
 def run(**conf: Any) -> tuple[str, dict[str, str]]:
     """Run the DAG; return the state of its run and those of its tasks."""
-    spec = importlib.util.spec_from_file_location("copy_to_production", DAG)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for one in module.dag.tasks:
-        if hasattr(one, "waiter_delay"):
-            one.waiter_delay = 0.2  # seconds; on AWS a deployment takes minutes
-        one.retries = 0
-    found = module.dag.test(run_conf=conf)
+    found = quick(load(DAG)).dag.test(run_conf=conf)
     return str(found.state), {one.task_id: str(one.state) for one in found.get_task_instances()}
 
 

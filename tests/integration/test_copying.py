@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +17,6 @@ from airflow_bedrock.operators import BedrockModelCopyOperator
 from tests.faults.paid import QUICK, World
 
 OURS, THEIRS = "123456789012", "210987654321"
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 @pytest.fixture

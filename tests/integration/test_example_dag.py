@@ -6,7 +6,6 @@ It may do what deploy/policies/airflow.json allows, and nothing else.
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
+from tests.dag_files import load
 from tests.deployed import Deployed, actions, policy
 
 ROOT = Path(__file__).parents[2]
@@ -35,18 +35,9 @@ def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterato
         yield local_bedrock_module
 
 
-def example_dag() -> Any:
-    spec = importlib.util.spec_from_file_location("finetune_support_router", DAG_FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.dag
-
-
 @pytest.fixture(scope="module")
 def run(local: LocalBedrock) -> Any:
-    run = example_dag().test(run_conf=CONF)
+    run = load(DAG_FILE).dag.test(run_conf=CONF)
     assert run.state == "success"
     return run
 

@@ -6,11 +6,9 @@ against the schema in the task too; what the schema lets through, a task refuses
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +16,9 @@ import pytest
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry import register
+from tests.dag_files import DAGS, load
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*determine_kwargs")  # Airflow's own @task.sensor imports it
-DAGS = Path(__file__).parents[2] / "dags"
 THEIRS = [
     "s3://theirs/data/",
     "s3://bucket,s3://theirs/",
@@ -48,12 +46,7 @@ TEXTS = {
 
 @cache
 def dag(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, DAGS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.dag
+    return load(DAGS / f"{name}.py").dag
 
 
 def by_task(name: str, task_id: str) -> Callable[[dict[str, Any]], Any]:

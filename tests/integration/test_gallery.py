@@ -6,7 +6,6 @@ deploy/policies/ allows, and nothing else.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import zipfile
@@ -26,9 +25,9 @@ from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.registry.register import ModelVersion
 from airflow_bedrock.shapes import missing_in_botocore
+from tests import dag_files
 from tests.deployed import Deployed, both, policy
 
-DAGS = Path(__file__).parents[2] / "dags"
 NOVA = "amazon.nova-micro-v1:0:128k"
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.1, allow_graders=True, enforce_iam=True)
 
@@ -51,17 +50,7 @@ def bedrock(local: LocalBedrock) -> Iterator[Any]:
 
 def load(name: str) -> Any:
     """Load a DAG's file; its tasks do not wait as long as they do on AWS."""
-    spec = importlib.util.spec_from_file_location(name, DAGS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for one in module.dag.tasks:
-        if hasattr(one, "waiter_delay"):
-            one.waiter_delay = 0.2  # seconds
-        if not one.is_mapped:
-            one.retries = 0
-    return module
+    return dag_files.quick(dag_files.load(dag_files.DAGS / f"{name}.py"))
 
 
 def run(module: Any, **conf: Any) -> tuple[str, dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from airflow_bedrock.operators import BedrockIdleCostOperator
 from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.prices import prices
 from airflow_bedrock.spend.idle import idle
+from tests.dag_files import DAGS, load
 from tests.integration.test_customization_operator import Account, context, operator, records, time_passes
 
 pytestmark = pytest.mark.local_bedrock(
@@ -168,11 +168,4 @@ def test_the_dag_of_the_gallery_runs_end_to_end(
     local: LocalBedrock, served: dict[str, str], later: None, airflow_database: Path
 ) -> None:
     """By its form's defaults."""
-    spec = importlib.util.spec_from_file_location(
-        "idle_cost_report", Path(__file__).parents[2] / "dags" / "idle_cost_report.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.dag.test().state == "success"
+    assert load(DAGS / "idle_cost_report.py").dag.test().state == "success"

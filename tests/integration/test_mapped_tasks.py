@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
+from tests.dag_files import load
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=1)
 
@@ -94,12 +94,7 @@ def test_each_mapped_task_pays_for_its_own_job_and_has_its_own_wait(
     file = dags_folder / "mapped.py"
     names = {"role_arn": local.role_arn, "bucket": local.bucket}
     file.write_text(DAG_FILE % {**names, "arguments": arguments, "waiting": waiting})
-    spec = importlib.util.spec_from_file_location("mapped", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.dag.test().state == "success"
+    assert load(file).dag.test().state == "success"
     jobs = made(local)
     assert {job["status"] for job in jobs} == {"Completed"}
     assert sorted((job["trainingDataConfig"]["s3Uri"], job["hyperParameters"]["epochCount"]) for job in jobs) == wanted

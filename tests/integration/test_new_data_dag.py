@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import uuid
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
 
 from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.local import LocalBedrock
+from tests.dag_files import load
 
 FILE = Path(__file__).parents[2] / "dags" / "retrain_on_new_data.py"
 RULE = {"source": ["aws.s3"], "detail-type": ["Object Created", "Object Deleted"]}
@@ -69,16 +69,7 @@ def watched(account: Account) -> Iterator[Any]:
     """The DAG's module, where there is a queue."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BEDROCK_NEW_DATA_QUEUE", account.queue)
-        yield load()
-
-
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("retrain_on_new_data", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+        yield load(FILE)
 
 
 def watch(module: Any) -> list[dict[str, Any]]:
@@ -180,7 +171,7 @@ def test_without_a_queue_the_dag_reads_the_folder_by_the_clock(
 ) -> None:
     """On an Airflow without watchers, too: no asset, no trigger, and the same tasks, whose sensor finds what is new."""
     monkeypatch.delenv("BEDROCK_NEW_DATA_QUEUE", raising=False)
-    module = load()
+    module = load(FILE)
     assert not module.NEW_DATA.watchers
     assert module.SCHEDULE.total_seconds() == 900
     assert task(module, "take_messages")({}) == 0

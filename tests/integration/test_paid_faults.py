@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,6 @@ from tests.faults.paid import KINDS, ONE, SCENARIOS, Kind, Outcome, Scenario, Ta
 from tests.state_store import Store
 
 PAGE = Path(__file__).parents[2] / "docs" / "throughput-and-copies.md"
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)

@@ -32,13 +32,6 @@ from tests.faults.paid import QUICK, World
 PAGE = Path(__file__).parents[2] / "docs" / "throughput-and-copies.md"
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
-
-
 @pytest.fixture(autouse=True)
 def airflow(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Lead Airflow to Local Bedrock, whose time passes between two polls; and leave no throughput behind."""

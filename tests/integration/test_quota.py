@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import logging
 import threading
@@ -20,6 +19,7 @@ from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from airflow_bedrock.triggers.base import BedrockTrigger
 from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
+from tests.dag_files import load
 from tests.job_server import Fault, JobServer
 
 INTERVAL = 0.2  # seconds
@@ -184,12 +184,7 @@ def mapped(local_bedrock: LocalBedrock, tmp_path: Path, monkeypatch: pytest.Monk
     file = tmp_path / "mapped.py"
     data = f"s3://{local_bedrock.bucket}/train.jsonl"
     file.write_text(DAG_FILE % {"role_arn": local_bedrock.role_arn, "bucket": local_bedrock.bucket, "data": data})
-    spec = importlib.util.spec_from_file_location("mapped", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.dag
+    return load(file).dag
 
 
 def refusals(local: LocalBedrock) -> int:

@@ -5,7 +5,6 @@ The DAGs may do what deploy/policies/airflow.json allows, and nothing else.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ import pytest
 from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.shapes import missing_in_botocore
+from tests import dag_files
 from tests.deployed import Deployed
 
 LINE = "support-router"
-DAGS = Path(__file__).parents[2] / "dags"
 pytestmark = pytest.mark.local_bedrock(job_seconds=1, deployment_seconds=0.2, enforce_iam=True)
 
 
@@ -38,22 +37,12 @@ def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterato
 
 
 def load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, DAGS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return dag_files.load(dag_files.DAGS / f"{name}.py")
 
 
 def run(name: str, **conf: Any) -> tuple[str, dict[str, str]]:
     """Run a DAG; return the state of its run and those of its tasks."""
-    module = load(name)
-    for task in module.dag.tasks:
-        if hasattr(task, "waiter_delay"):
-            task.waiter_delay = 0.2  # seconds; on AWS a deployment takes minutes
-        task.retries = 0
-    found = module.dag.test(run_conf=conf)
+    found = dag_files.quick(load(name)).dag.test(run_conf=conf)
     return str(found.state), {one.task_id: str(one.state) for one in found.get_task_instances()}
 
 

@@ -14,26 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Store, key_of
+from tests.evaluated import Memory
 
 packed = partial(gzip.compress, mtime=0)  # the time would stand in the names of tests, another in each process
 REQUEST = {"messages": [{"role": "user", "content": [{"text": "hi"}]}], "inferenceConfig": {"maxTokens": 9}}
-
-
-class Memory(dict[str, bytes]):
-    """A folder, and how often each of its objects was written."""
-
-    def names(self, prefix: str) -> Iterator[str]:
-        return iter([name for name in self if name.startswith(prefix)])
-
-    def read(self, name: str) -> bytes:
-        return self[name]
-
-    def write(self, name: str, content: bytes) -> None:
-        assert self.get(name, content) == content, "what is there is not changed"
-        self[name] = content
-
-    def delete(self, name: str) -> bool:
-        return False
 
 
 @pytest.fixture
@@ -98,7 +82,7 @@ def test_a_batch_that_cannot_be_read_is_asked_again(
     content: bytes, answers: Answers, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A warning names it, and the other batches are read; one that has expired is not used though it stays."""
-    memory = Memory()
+    memory = Memory(deletable=False)
     store = Store(memory, "dev", 1)
     store.keep("m", [Entry("0", Answer("yes", "end_turn"))], answers)
     (name,) = memory

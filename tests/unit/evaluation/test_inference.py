@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from airflow_bedrock.evaluation import inference as inference_module
 from airflow_bedrock.evaluation.answers import Answer, Answers, Store, key_of
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.inference import Inference, Later, Question, ServedModel
+from tests.evaluated import Memory
 
 COUNT = 40
 DAYS = 90
@@ -38,23 +39,6 @@ class Model:
         if self.calls % 3 == 0:
             raise Later(ConnectionError("throttled"))
         return Answer("yes", "end_turn")
-
-
-class Memory(dict[str, bytes]):
-    """A folder in memory."""
-
-    def names(self, prefix: str) -> Iterator[str]:
-        return iter([name for name in self if name.startswith(prefix)])
-
-    def read(self, name: str) -> bytes:
-        return self[name]
-
-    def write(self, name: str, content: bytes) -> None:
-        self[name] = content
-
-    def delete(self, name: str) -> bool:
-        del self[name]
-        return True
 
 
 @pytest.fixture(autouse=True)
