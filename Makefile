@@ -73,7 +73,8 @@ $(DEPENDENCIES): constraints.txt
 		"make test PYTHON=python3.12" % sys.version.split()[0])'
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
+	@echo "Installing $$(grep -c == constraints.txt) packages into $(VENV): some minutes, this once."
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r constraints.txt
 	@touch $@
 
 # What the image of docker-compose.yaml has beyond this environment; whatever else needs no Celery does not see it.

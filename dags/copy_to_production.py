@@ -12,6 +12,7 @@ import pendulum
 from airflow.sdk import DAG, Param, task
 from packaging.version import Version
 
+from airflow_bedrock.form import refuse_unknown_params
 from airflow_bedrock.operators import BedrockCustomModelDeploymentOperator, BedrockModelCopyOperator
 
 # Where a model may come from: account → the Airflow connection that leads there.
@@ -37,12 +38,17 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=30),
+        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+    },
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "model_arn": Param(
             type="string",
-            pattern=r"^arn:aws[a-z-]*:bedrock:[a-z0-9-]+:[0-9]{12}:custom-model/.+$",
+            pattern=r"^arn:aws(-[a-z-]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:custom-model/"  # as the service has it
+            r"(imported|[a-z0-9-]{1,63}\.[a-z0-9-]{1,63})(:[a-z0-9-]{1,63}){0,2}/[a-z0-9]{12}\Z",
             title="Model",
             description_md="The ARN of the custom model. Its account has to be among `SOURCES` in the DAG file.",
         ),
@@ -56,12 +62,14 @@ with DAG(
         "name": Param(
             "support-router",
             type="string",
-            pattern="^[0-9a-zA-Z]([_-]?[0-9a-zA-Z])*$",
+            pattern=r"^[0-9a-zA-Z]([_-]?[0-9a-zA-Z])*\Z",
             maxLength=40,
             title="Deployment",
             description_md="The deployment's name there. One of that name is given this model; its ARN stays.",
         ),
-        "question": Param("Which service stores objects?", type="string", minLength=1, title="What to ask the copy"),
+        "question": Param(
+            "Which service stores objects?", type="string", pattern=r"\S", maxLength=2000, title="What to ask the copy"
+        ),
     },
     doc_md="""
 ### A model trained in one account and region serves in another

@@ -16,6 +16,7 @@ import pendulum
 from airflow.sdk import DAG, Param, task
 
 from airflow_bedrock.datasets.redaction import redact_common_patterns
+from airflow_bedrock.form import refuse_unknown_params
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -57,7 +58,11 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=30),
+        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+    },
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "logs": Param(
@@ -66,11 +71,18 @@ with DAG(
             enum=list(LOGS),
             title="Logs",
             description_md="A name in `LOGS` in the DAG file, which says bucket and prefix.",
+            section="Data",
         ),
-        "teacher": Param(TEACHERS[0], type="string", enum=TEACHERS, title="Teacher"),
-        "student": Param(STUDENTS[0], type="string", enum=STUDENTS, title="Student"),
+        "teacher": Param(TEACHERS[0], type="string", enum=TEACHERS, title="Teacher", section="Model"),
+        "student": Param(STUDENTS[0], type="string", enum=STUDENTS, title="Student", section="Model"),
         "epochs": Param(
-            2, type="integer", minimum=1, maximum=5, title="Epochs", description_md="1 to 5. The bill grows with them."
+            2,
+            type="integer",
+            minimum=1,
+            maximum=5,
+            title="Epochs",
+            description_md="1 to 5. The bill grows with them.",
+            section="Hyperparameters",
         ),
         "max_cost": Param(
             None,
@@ -78,8 +90,24 @@ with DAG(
             minimum=0,
             title="Most that the job may cost, in US dollars",
             description_md="The upper end of the estimate counts, the teacher's answers included. Empty for no limit.",
+            section="Cost",
         ),
-        "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out questions to ask"),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description_md="Say in the log of `customize` what would be done and what it costs, and stop there.",
+            section="Cost",
+        ),
+        "test_records": Param(
+            300,
+            type="integer",
+            minimum=20,
+            maximum=5000,
+            title="Held-out questions to ask",
+            description_md="Each question is two calls of the Converse API.",
+            section="Evaluation",
+        ),
     },
     doc_md="""
 ### Distill from logs
@@ -153,6 +181,7 @@ the first count, by the names of their files, which hold the time: name a month'
         output_data_uri=FOLDER + "/output",
         hyperparameters={"epochCount": "{{ params.epochs }}"},
         max_cost="{{ params.max_cost }}",
+        dry_run="{{ params.dry_run }}",
         reuse="dag",
         wait_for_completion=False,
     )

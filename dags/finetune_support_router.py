@@ -14,6 +14,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, Metadata, Param, task
 
+from airflow_bedrock.form import refuse_unknown_params, text_models
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetCheckOperator,
@@ -35,6 +36,7 @@ SERVICES = (  # noqa: SIM905 - thirty short words read better in a few lines tha
     "redshift kinesis apigateway cloudfront secretsmanager stepfunctions ssm sagemaker opensearch elasticache efs ecr"
 ).split()
 MOST_OF_A_SERVICE = 150  # operations
+BASE_MODELS = text_models(hyperparameters=("epochCount", "learningRate", "learningRateWarmupSteps"))
 
 
 class _Text(HTMLParser):
@@ -76,18 +78,18 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=30),
+        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+    },
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "base_model": Param(
             "amazon.nova-micro-v1:0:128k",
             type="string",
-            enum=["amazon.nova-micro-v1:0:128k", "amazon.nova-lite-v1:0:300k", "amazon.nova-pro-v1:0:300k"],
-            values_display={
-                "amazon.nova-micro-v1:0:128k": "Nova Micro",
-                "amazon.nova-lite-v1:0:300k": "Nova Lite",
-                "amazon.nova-pro-v1:0:300k": "Nova Pro",
-            },
+            enum=list(BASE_MODELS),
+            values_display=BASE_MODELS,
             title="Base model",
             description_md="The foundation model to customize. Larger models cost more to train and to call.",
             section="Model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pendulum
 from airflow.sdk import DAG, Param
 
+from airflow_bedrock.form import refuse_unknown_params
 from airflow_bedrock.operators import BedrockIdleCostOperator
 
 with DAG(
@@ -14,6 +15,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
+    default_args={"pre_execute": refuse_unknown_params},  # in a run's conf, which may name any
     tags=["bedrock", "cost", "example"],
     params={
         "regions": Param(
@@ -25,7 +27,11 @@ with DAG(
         ),
         "days": Param(14, type="integer", minimum=1, maximum=455, title="Days without a call"),
         "end_of_life_days": Param(
-            180, type="integer", minimum=0, title="Days before the end of life of a base model that serves"
+            180,
+            type="integer",
+            minimum=0,
+            maximum=3650,
+            title="Days before the end of life of a base model that serves",
         ),
     },
     render_template_as_native_obj=True,

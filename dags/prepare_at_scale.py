@@ -15,12 +15,14 @@ from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemTo
 from airflow.sdk import DAG, Param, task
 
 from airflow_bedrock.datasets.at_scale import SPARK_JOB, athena_query
+from airflow_bedrock.form import refuse_unknown_params, text_models
 from airflow_bedrock.operators import BedrockDatasetPreparationOperator
 
 BUCKET = "{{ var.value.bedrock_bucket }}"
 FOLDER = "at_scale/{{ params.name }}"
 SELECTED = f"s3://{BUCKET}/{FOLDER}/selected/"
 JOB = f"{FOLDER}/select_records.py"
+BASE_MODELS = text_models(validation=False, on_demand=False)
 SOURCE_BUCKETS = ["bucket"]  # that a form may name; checked in the task too, since an API call passes by the form
 
 with DAG(
@@ -30,40 +32,53 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,  # each run replaces what the one before has selected
+    default_args={"pre_execute": refuse_unknown_params},  # in a run's conf, which may name any
     tags=["bedrock", "fine-tuning", "example"],
     params={
-        "name": Param("tickets", type="string", pattern="^[a-z0-9-]+$", title="Name of the dataset"),
-        "engine": Param("athena", type="string", enum=["athena", "spark"], title="Engine"),
+        "name": Param(
+            "tickets", type="string", pattern=r"^[a-z0-9-]+\Z", title="Name of the dataset", section="Dataset"
+        ),
+        "engine": Param("athena", type="string", enum=["athena", "spark"], title="Engine", section="Dataset"),
         "records": Param(
             "SELECT question AS prompt, answer AS completion FROM tickets WHERE stars > 3",
             type="string",
-            title="Records (Athena)",
+            minLength=1,
+            title="Records",
             description_md="A query that finds the columns `prompt` and `completion`.",
+            section="Athena",
         ),
-        "database": Param("default", type="string", title="Database (Athena)"),
+        "database": Param("default", type="string", minLength=1, title="Database", section="Athena"),
         "fraction": Param(
             1.0,
             type="number",
             exclusiveMinimum=0,
             maximum=1,
-            title="Fraction of the questions (Athena)",
+            title="Fraction of the questions",
             description_md="The same data gives the same sample, and a smaller one lies in a larger one.",
+            section="Athena",
         ),
         "source": Param(
             "s3://bucket/tickets/",
             type="string",
             pattern="^s3://[^,]+$",
-            title="Source (Spark)",
+            title="Source",
             description_md="Parquet files, in a bucket of `SOURCE_BUCKETS` in the DAG file.",
+            section="Spark",
         ),
-        "prompt_field": Param("question", type="string", title="Field of the prompt (Spark)"),
-        "completion_field": Param("answer", type="string", title="Field of the completion (Spark)"),
-        "max_records": Param(18_000, type="integer", minimum=10, title="Most records that are written"),
+        "prompt_field": Param("question", type="string", minLength=1, title="Field of the prompt", section="Spark"),
+        "completion_field": Param(
+            "answer", type="string", minLength=1, title="Field of the completion", section="Spark"
+        ),
+        "max_records": Param(
+            18_000, type="integer", minimum=10, title="Most records that are written", section="Preparation"
+        ),
         "base_model": Param(
             "amazon.nova-micro-v1:0:128k",
             type="string",
-            pattern=r"^[a-z0-9-]+\.[a-z0-9.:-]+$",  # an id: the ARN of a custom model would name an account
+            enum=list(BASE_MODELS),
+            values_display=BASE_MODELS,
             title="Base model",
+            section="Preparation",
         ),
     },
     doc_md="""

@@ -10,6 +10,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
+from airflow_bedrock.form import refuse_unknown_params
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -32,7 +33,11 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=30),
+        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+    },
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "grader": Param(
@@ -41,18 +46,44 @@ with DAG(
             enum=list(GRADERS),
             title="Grader",
             description_md="A name in `GRADERS` in the DAG file, which says the Lambda function.",
+            section="Data",
         ),
         "data": Param(
             "graded-requests/",
             type="string",
-            pattern="^[A-Za-z0-9_-][A-Za-z0-9_./-]*$",
+            pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]*\Z",
             title="Data",
             description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
             "`bedrock_bucket`: records with `prompt`, `reference_answer`, and what else the grader wants.",
+            section="Data",
         ),
-        "epochs": Param(2, type="integer", minimum=1, maximum=50, title="Epochs", description_md="1 to 50."),
-        "answers": Param(4, type="integer", minimum=2, maximum=16, title="Answers to each prompt that are graded"),
-        "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
+        "epochs": Param(
+            2,
+            type="integer",
+            minimum=1,
+            maximum=50,
+            title="Epochs",
+            description_md="1 to 50. The bill grows with them.",
+            section="Hyperparameters",
+        ),
+        "answers": Param(
+            4,
+            type="integer",
+            minimum=2,
+            maximum=16,
+            title="Answers to each prompt that are graded",
+            description_md="2 to 16.",
+            section="Hyperparameters",
+        ),
+        "test_records": Param(
+            300,
+            type="integer",
+            minimum=20,
+            maximum=5000,
+            title="Held-out records to ask",
+            description_md="Each record is two calls of the Converse API.",
+            section="Evaluation",
+        ),
         "expected_cost": Param(
             None,
             type=["null", "number"],

@@ -11,6 +11,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
+from airflow_bedrock.form import refuse_unknown_params
 from airflow_bedrock.operators import BedrockRetireModelsOperator
 
 # The line → the DAG that makes its models. Models of other DAGs are never looked at.
@@ -23,7 +24,11 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=30),
+        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+    },
     tags=["bedrock", "cost", "example"],
     params={
         "line": Param(

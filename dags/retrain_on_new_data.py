@@ -16,12 +16,14 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, Param, task
 
+from airflow_bedrock.form import refuse_unknown_params, text_models
 from airflow_bedrock.operators import BedrockDatasetPreparationOperator, BedrockModelCustomizationOperator
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 
 BUCKET = "{{ var.value.bedrock_bucket }}"
 DATA = "new-data/"  # people and programs write here
 STATE = "retrain-on-new-data/"  # and this DAG here
+BASE_MODELS = text_models()
 CLAIMED = (
     "Run {run} has claimed this content: nothing was spent here. If that run has failed, clear it; if it is gone, "
     f"delete {STATE}claims/{{digest}}."
@@ -65,21 +67,41 @@ with DAG(
     schedule=SCHEDULE,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=30),
+        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+    },
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "window": Param(
             15.0,
             type="number",
             exclusiveMinimum=0,
+            maximum=720,
             title="Minutes without a change",
-            description_md="after which the data counts as settled",
+            description_md="After them the data counts as settled. At most 720, half of what the task waits.",
         ),
         "base_model": Param(
             "amazon.nova-micro-v1:0:128k",
             type="string",
-            pattern=r"^[a-z0-9-]+\.[a-z0-9.:-]+$",  # an id: the ARN of a custom model would name an account
+            enum=list(BASE_MODELS),
+            values_display=BASE_MODELS,
             title="Base model",
+        ),
+        "max_cost": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            title="Most that the job may cost, in US dollars",
+            description_md="The upper end of the estimate counts. Empty for no limit.",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description_md="Say in the log of `customize` what would be done and what it costs, claim nothing, and "
+            "stop there.",
         ),
     },
     doc_md="""
@@ -135,7 +157,7 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
         return PokeReturnValue(is_done=left <= timedelta(0), xcom_value=now)
 
     @task
-    def claim(digest: str, bucket: str, dag_run: Any = None) -> None:
+    def claim(digest: str, bucket: str, dag_run: Any = None, params: dict[str, Any] | None = None) -> None:
         """Skip where another run trains this content, and where it has changed meanwhile, which is another run's."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
         from botocore.exceptions import ClientError
@@ -145,6 +167,8 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
         s3 = S3Hook().conn
         if content(s3, bucket) != digest:
             raise AirflowSkipException("The data has changed since it had settled: nothing was spent.")
+        if params and params["dry_run"]:
+            return  # a run that pays may have this content
         place = {"Bucket": bucket, "Key": f"{STATE}claims/{digest}"}
         try:
             s3.put_object(**place, Body=dag_run.run_id.encode(), IfNoneMatch="*")
@@ -174,6 +198,8 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
         training_data_uri=prepare.output["training_data_uri"],
         validation_data_uri=prepare.output["validation_data_uri"],
         output_data_uri=f"s3://{BUCKET}/{STATE}output",
+        max_cost="{{ params.max_cost }}",
+        dry_run="{{ params.dry_run }}",
         reuse="dag",
         wait_for_completion=False,
     )

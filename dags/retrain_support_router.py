@@ -13,6 +13,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, Param, task
 
+from airflow_bedrock.form import refuse_unknown_params, text_models
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -40,6 +41,7 @@ REGISTRY = "s3://{{ var.value.bedrock_bucket }}/registry"
 SYSTEM_PROMPT = "Name the AWS service that this request belongs to. Answer with the service's name alone."
 PERIOD = "{{ ti.xcom_pull('find_period') }}"
 MOST_OF_A_SERVICE = 40  # operations
+BASE_MODELS = text_models()
 PREPARATION: dict[str, Any] = {  # of each period, and of those together
     "base_model_id": "{{ params.base_model }}",
     "system_prompt": SYSTEM_PROMPT,
@@ -86,21 +88,27 @@ with DAG(
     start_date=pendulum.datetime(2007, 1, 1, tz="UTC"),
     catchup=False,  # True runs each year since 2006: each that has data is a job to pay
     max_active_runs=2,  # the service's quota of training jobs at once, unless yours is higher
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=30),
+        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+    },
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "period": Param(
             None,
             type=["null", "string"],
-            pattern="^[0-9]{4}$",
+            pattern=r"^[0-9]{4}\Z",
             title="Period",
             description_md="A year, for a run by hand. Scheduled runs and backfills have their own.",
+            section="Data",
         ),
         "training_set": Param(
             "everything up to here",
             type="string",
             enum=["this period", "the last 3", "everything up to here"],
             title="Training set",
+            section="Data",
         ),
         "start_from": Param(
             "base model",
@@ -108,29 +116,63 @@ with DAG(
             enum=["base model", "champion"],
             title="Start from",
             description_md="The base model, or the latest of an earlier period that has served (continued training).",
+            section="Model",
         ),
         "base_model": Param(
             "amazon.nova-micro-v1:0:128k",
             type="string",
-            pattern=r"^[a-z0-9-]+\.[a-z0-9.:-]+$",  # an id: the ARN of a custom model would name an account
+            enum=list(BASE_MODELS),
+            values_display=BASE_MODELS,
             title="Base model",
+            section="Model",
         ),
-        "services_a_year": Param(4, type="integer", minimum=1, maximum=100, title="Services a year"),
+        "services_a_year": Param(4, type="integer", minimum=1, maximum=100, title="Services a year", section="Data"),
         "epochs": Param(
-            2, type="integer", minimum=1, maximum=5, title="Epochs", description_md="1 to 5. The bill grows with them."
+            2,
+            type="integer",
+            minimum=1,
+            maximum=5,
+            title="Epochs",
+            description_md="1 to 5. The bill grows with them.",
+            section="Hyperparameters",
         ),
-        "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
+        "test_records": Param(
+            300,
+            type="integer",
+            minimum=20,
+            maximum=5000,
+            title="Held-out records to ask",
+            description_md="Each record is two calls of the Converse API.",
+            section="Evaluation",
+        ),
         "approver": Param(
             "",
             type="string",
             title="Who approves",
             description_md="An id of Airflow's users, who is asked after the rule. Empty: nobody is asked.",
+            section="Evaluation",
         ),
         "delete_models": Param(
             False,
             type="boolean",
             title="Delete models that nobody needs",
             description_md="Else the task `retire` only says which, and what that saves a month.",
+            section="Cost",
+        ),
+        "max_cost": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            title="Most that the job may cost, in US dollars",
+            description_md="The upper end of the estimate counts. Empty for no limit.",
+            section="Cost",
+        ),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description_md="Say in the log of `customize` what would be done and what it costs, and stop there.",
+            section="Cost",
         ),
     },
     doc_md="""
@@ -148,13 +190,17 @@ one customization job on AWS**, and its model's storage by the month until it is
     @task
     def find_period(params: dict[str, Any] | None = None, dag_run: Any = None, **context: Any) -> str:
         """Return the year of this run: of its partition, of its data interval, or as it was given by hand."""
+        from airflow_bedrock.exceptions import BedrockFatalError
+
         if given := (params or {})["period"]:
             return str(given)
         if key := getattr(dag_run, "partition_key", None):
             return str(key)[:4]
         start = context.get("data_interval_start") or context.get("logical_date")
         if start is None:
-            raise ValueError("A run by hand needs a period: give it in the form, or as partition key.")
+            raise BedrockFatalError(
+                "A run by hand needs a period. Nothing was spent. Give the period in the form, or as partition key."
+            )
         return f"{start.year}"
 
     @task
@@ -230,6 +276,8 @@ one customization job on AWS**, and its model's storage by the month until it is
         validation_data_uri=prepare.output["validation_data_uri"],
         output_data_uri=FOLDER + "/output/" + PERIOD,
         hyperparameters={"epochCount": "{{ params.epochs }}"},
+        max_cost="{{ params.max_cost }}",
+        dry_run="{{ params.dry_run }}",
         reuse="dag",
         wait_for_completion=False,
     )
@@ -286,7 +334,7 @@ one customization job on AWS**, and its model's storage by the month until it is
         task_id="retire",
         deployment_name=LINE,
         registry_uri=REGISTRY,
-        delete="{{ params.delete_models }}",
+        delete="{{ params.delete_models and not params.dry_run }}",
         trigger_rule="none_failed",
     )
 

@@ -7,6 +7,8 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
+from airflow_bedrock.form import refuse_unknown_params
+
 with DAG(
     dag_id="rollback_model",
     description="Let an earlier model of a line serve again; the one that serves is not promoted any more.",
@@ -14,6 +16,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
+    default_args={"pre_execute": refuse_unknown_params},  # in a run's conf, which may name any
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "line": Param("support-router", type="string", minLength=1, title="Line of models"),

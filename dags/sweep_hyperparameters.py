@@ -14,6 +14,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
+from airflow_bedrock.form import refuse_unknown_params, text_models
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -25,6 +26,7 @@ from airflow_bedrock.operators import (
 FOLDER = "s3://{{ var.value.bedrock_bucket }}/sweep"
 MOST_POINTS = 12  # each is a paid job; checked in the task, since the form limits each list, not their product
 POOL = "bedrock_training_jobs"
+BASE_MODELS = text_models(hyperparameters=("epochCount", "learningRate", "learningRateWarmupSteps"))
 
 log = logging.getLogger(__name__)
 
@@ -48,22 +50,29 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": pendulum.duration(seconds=30)},
+    default_args={
+        "retries": 2,
+        "retry_delay": pendulum.duration(seconds=30),
+        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+    },
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "data": Param(
             "support-requests/",
             type="string",
-            pattern="^[A-Za-z0-9_-][A-Za-z0-9_./-]*$",
+            pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]*\Z",
             title="Data",
             description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
             "`bedrock_bucket`: records with `prompt` and `completion`.",
+            section="Data",
         ),
         "base_model": Param(
             "amazon.nova-micro-v1:0:128k",
             type="string",
-            enum=["amazon.nova-micro-v1:0:128k", "amazon.nova-lite-v1:0:300k", "amazon.nova-pro-v1:0:300k"],
+            enum=list(BASE_MODELS),
+            values_display=BASE_MODELS,
             title="Base model",
+            section="Model",
         ),
         "learning_rates": Param(
             [5e-6, 1e-5, 5e-5],
@@ -72,7 +81,8 @@ with DAG(
             minItems=1,
             uniqueItems=True,
             title="Learning rates",
-            description_md="Each is 1e-06 to 0.0001.",
+            description_md="Each is 1e-06 to 0.0001. There is a job for each pair of a rate and warm-up steps.",
+            section="Hyperparameters",
         ),
         "warmup_steps": Param(
             [10],
@@ -82,9 +92,16 @@ with DAG(
             uniqueItems=True,
             title="Learning rate warm-up steps",
             description_md="Each is 0 to 100.",
+            section="Hyperparameters",
         ),
         "epochs": Param(
-            3, type="integer", minimum=2, maximum=5, title="Epochs of the better half", description_md="2 to 5."
+            3,
+            type="integer",
+            minimum=2,
+            maximum=5,
+            title="Epochs of the better half",
+            description_md="2 to 5.",
+            section="Hyperparameters",
         ),
         "max_cost": Param(
             None,
@@ -92,8 +109,24 @@ with DAG(
             minimum=0,
             title="Most that each job may cost, in US dollars",
             description_md="The upper end of the estimate counts. Empty for no limit.",
+            section="Cost",
         ),
-        "test_records": Param(300, type="integer", minimum=20, maximum=5000, title="Held-out records to ask"),
+        "dry_run": Param(
+            False,
+            type="boolean",
+            title="Dry run",
+            description_md="Say in the logs of `try_out` what each job would do and cost, and stop there.",
+            section="Cost",
+        ),
+        "test_records": Param(
+            300,
+            type="integer",
+            minimum=20,
+            maximum=5000,
+            title="Held-out records to ask",
+            description_md="Each record is two calls of the Converse API.",
+            section="Evaluation",
+        ),
     },
     doc_md="""
 ### Sweep hyperparameters
@@ -220,6 +253,7 @@ others again, since they are gone.
             validation_data_uri=prepare.output["validation_data_uri"],
             output_data_uri=FOLDER + "/output",
             max_cost="{{ params.max_cost }}",
+            dry_run="{{ params.dry_run }}",
             reuse="dag",
             deferrable=True,
             pool=POOL,

@@ -1,7 +1,7 @@
 """What a form of the example DAGs may name: no bucket, role or account that is not on a list in the DAG's file.
 
-An API call passes by the form, so that each text which a run can be given is tried as its conf. Airflow holds conf
-against the schema in the task too; what the schema lets through, a task refuses, or it is no name of these.
+An API call passes by the form, so this module tries each value as a run's conf. Airflow checks conf against the schema
+in the task too. What the schema allows is harmless, or a task refuses it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.form import refuse_unknown_params, text_models
 from airflow_bedrock.registry import register
+from airflow_bedrock.shapes import input_shape, problems
 from tests.dag_files import DAGS, load
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*determine_kwargs")  # Airflow's own @task.sensor imports it
@@ -93,11 +98,82 @@ def test_every_name_is_of_a_param() -> None:
         assert param in dag(name).params
 
 
+def argument(task: Any, name: str) -> Any:
+    """Return what a task was given, mapped or not."""
+    return task.partial_kwargs.get(name) if task.is_mapped else getattr(task, name, None)
+
+
+NAMES = sorted(file.stem for file in DAGS.glob("*.py"))
+JOB_DAGS = [name for name in NAMES if "BedrockModelCustomizationOperator(" in (DAGS / f"{name}.py").read_text()]
+JOB_DAGS.append("sweep_hyperparameters")  # which maps it
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_task_refuses_a_key_that_the_form_does_not_have(name: str) -> None:
+    """A misspelt key would leave a paid job at the form's default; whichever task comes first fails."""
+    for task in dag(name).tasks:
+        refuse = argument(task, "pre_execute" if task.is_mapped else "_pre_execute_hook")
+        assert refuse is refuse_unknown_params, task.task_id
+        of = {"dag": dag(name), "task": SimpleNamespace(params={}), "dag_run": SimpleNamespace(run_id="r", conf={})}
+        refuse(of)
+        of["dag_run"].conf = dict.fromkeys([*dag(name).params, "epoch"])
+        with pytest.raises(BedrockFatalError, match=rf"^Run r was given epoch, but the params of {name} are .* spent"):
+            refuse(of)
+
+
+@pytest.mark.parametrize("name", sorted(set(JOB_DAGS)))
+def test_each_job_of_a_form_can_be_tried_without_paying(name: str) -> None:
+    """By the dry run, whose log has the estimate; and it has a limit, or under a budget an expected cost."""
+    made = [task for task in dag(name).tasks if task.task_type == "BedrockModelCustomizationOperator"]
+    assert made
+    for task in made:
+        assert argument(task, "dry_run" if task.is_mapped else "is_dry_run") == "{{ params.dry_run }}"
+        limits = (argument(task, "max_cost"), argument(task, "expected_cost"))
+        assert "{{ params.max_cost }}" in limits or "{{ params.expected_cost }}" in limits
+
+
+def test_a_dry_run_deletes_no_model() -> None:
+    """Its task ``retire`` runs, and only lists."""
+    assert dag("retrain_support_router").get_task("retire").delete == (
+        "{{ params.delete_models and not params.dry_run }}"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_long_form_has_sections_and_each_field_a_title(name: str) -> None:
+    """Five fields and more."""
+    params = dag(name).params
+    for param in params:
+        schema = params.get_param(param).schema
+        assert schema.get("title"), param
+        assert len(params) < 5 or schema.get("section"), param
+
+
+SERVICE = {  # what the service takes in its place
+    ("copy_to_production", "model_arn"): ("CreateModelCopyJob", "sourceModelArn"),
+    ("copy_to_production", "name"): ("CreateCustomModelDeployment", "modelDeploymentName"),
+}
+
+
+@pytest.mark.parametrize(("name", "param"), SERVICE)
+def test_a_text_that_the_schema_lets_through_is_one_that_the_service_takes(name: str, param: str) -> None:
+    schema = dag(name).params.get_param(param).schema
+    operation, member = SERVICE[name, param]
+
+    @given(st.from_regex(schema["pattern"]).filter(lambda text: len(text) <= schema.get("maxLength", 1000)))
+    @settings(max_examples=100, deadline=None)
+    def check(text: str) -> None:
+        assert not problems(input_shape("bedrock", operation).members[member], text)
+
+    check()
+
+
 HYPERPARAMETERS = {
     "epochs": "epochCount",
     "learning_rate": "learningRate",
     "learning_rates": "learningRate",
     "warmup_steps": "learningRateWarmupSteps",
+    "answers": "trainingSamplePerPrompt",
 }
 METHODS = {"distill_from_logs": "DISTILLATION", "reinforce_with_a_grader": "REINFORCEMENT_FINE_TUNING"}
 
@@ -111,6 +187,8 @@ def test_a_form_offers_what_the_base_models_take_and_says_the_range(name: str) -
     for model in offered or ["amazon.nova-2-lite-v1:0:256k"]:
         known = base_model(model)
         assert known is not None, f"{name} offers {model}, which base_models.toml does not know"
+        teachers = schemas["teacher"]["enum"] if "teacher" in schemas else ()
+        assert offered == [] or set(teachers) <= set(known.methods[method].teachers), (name, model)
         for param, hyperparameter in HYPERPARAMETERS.items():
             if param not in schemas or (known.methods.get(method) is None and not offered):
                 continue
@@ -119,3 +197,18 @@ def test_a_form_offers_what_the_base_models_take_and_says_the_range(name: str) -
             low, high = schema["minimum"], schema["maximum"]
             assert (allowed.min or 0) <= low <= high <= (allowed.max or high), (name, param, model)
             assert f"{low:g} to {high:g}" in schemas[param]["description_md"], (name, param)
+
+
+def test_a_form_offers_the_models_that_its_dag_can_train_and_deploy() -> None:
+    """By base_models.toml: what takes no validation data, is not deployed on demand, or has ended is not offered."""
+    assert text_models() == {
+        "amazon.nova-micro-v1:0:128k": "Nova Micro",
+        "amazon.nova-lite-v1:0:300k": "Nova Lite",
+        "amazon.nova-pro-v1:0:300k": "Nova Pro",
+    }
+    anything = text_models(validation=False, on_demand=False)
+    assert anything["amazon.nova-2-lite-v1:0:256k"] == "Nova 2 Lite"
+    assert "anthropic.claude-3-haiku-20240307-v1:0:200k" not in anything  # it ended on 2026-09-10
+    assert "meta.llama3-3-70b-instruct-v1:0:128k" not in text_models(
+        validation=False, hyperparameters=["learningRateWarmupSteps"]
+    )

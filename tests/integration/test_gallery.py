@@ -117,6 +117,11 @@ def test_a_line_that_is_not_on_the_list_is_not_retired() -> None:
     refused(load("retire_models"), "allowed", line="somebody-else-s")
 
 
+def test_a_key_that_the_form_does_not_have_fails_the_first_task(local: LocalBedrock) -> None:
+    """Which says so, and nothing else runs."""
+    assert run(load("retire_models"), remove=True) == ("failed", {"allowed": "failed", "retire": "upstream_failed"})
+
+
 def verdict(local: LocalBedrock, folder: str) -> str:
     """Return what the evaluation of a DAG has come to, by its report in S3."""
     with closing(local.client("s3")) as s3:

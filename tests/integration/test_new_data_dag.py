@@ -154,7 +154,15 @@ def test_a_claim_is_of_one_run(account: Account, watched: Any) -> None:
     with pytest.raises(AirflowSkipException, match=f"Run {run_id} has claimed this content"):
         task(watched, "claim")(digest, account.bucket, SimpleNamespace(run_id="another"))
     account.s3.delete_object(Bucket=account.bucket, Key=f"retrain-on-new-data/claims/{digest}")
-    task(watched, "claim")(digest, account.bucket, SimpleNamespace(run_id="another"))
+    task(watched, "claim")(digest, account.bucket, SimpleNamespace(run_id="another"), {"dry_run": False})
+
+
+def test_a_dry_run_claims_nothing(account: Account, watched: Any) -> None:
+    """The content is for a run that trains."""
+    account.put("a.jsonl", "for a dry run")
+    digest = watched.content(account.s3, account.bucket)
+    task(watched, "claim")(digest, account.bucket, SimpleNamespace(run_id="dry"), {"dry_run": True})
+    assert watched.claimed_by(account.s3, account.bucket, digest) is None
 
 
 def test_without_data_there_is_nothing_to_do(account: Account, watched: Any) -> None:

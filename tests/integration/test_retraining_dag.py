@@ -18,6 +18,7 @@ import airflow.sdk
 import pendulum
 import pytest
 
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.shapes import missing_in_botocore
@@ -170,7 +171,7 @@ def test_a_period_is_that_of_the_partition_of_the_interval_or_as_given() -> None
     assert find({"period": None}, SimpleNamespace(partition_key="2013")) == "2013"
     assert find({"period": None}, SimpleNamespace(), data_interval_start=year) == "2014"
     assert find({"period": "2012"}, SimpleNamespace(partition_key="2013"), data_interval_start=year) == "2012"
-    with pytest.raises(ValueError, match="needs a period"):
+    with pytest.raises(BedrockFatalError, match="needs a period"):
         find({"period": None}, SimpleNamespace(partition_key=None))
 
 

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     **dict.fromkeys(FACTS, FACTS),
     "compat": {"_lazy"},
     "exceptions": {*FACTS, "compat"},
+    "form": {*FACTS, "exceptions"},
     "get_provider_info": FACTS,
     "configuration": {"compat", "get_provider_info"},
     "shown": {*FACTS, "customization"},

@@ -1,0 +1,66 @@
+"""What a DAG's form offers, and what a run may be given: for the DAGs of the gallery, and for yours.
+
+Airflow takes any key into a run's conf. One that is misspelt would leave a paid job at the form's default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_bedrock.base_models import FINE_TUNING, base_models
+from airflow_bedrock.exceptions import BedrockFatalError
+
+
+def refuse_unknown_params(context: Mapping[str, Any]) -> None:
+    """Fail the task where its run was given a key that is no param of the DAG; the ``pre_execute`` of a task.
+
+    In ``default_args`` it is that of each task, so that the first one fails, before anything is paid for::
+
+        DAG(..., default_args={"pre_execute": refuse_unknown_params})
+
+    :param context: the task's.
+    :raises BedrockFatalError: names the keys, and those that there are.
+    """
+    known = {*context["dag"].params, *context["task"].params}
+    given = context["dag_run"].conf or {}
+    if unknown := sorted(given.keys() - known):
+        raise BedrockFatalError(
+            f"Run {context['dag_run'].run_id} was given {', '.join(unknown)}, but the params of "
+            f"{context['dag'].dag_id} are {', '.join(sorted(known))}. Nothing was done and nothing was spent. Trigger "
+            "the DAG again with these."
+        )
+
+
+def text_models(
+    customization_type: str = FINE_TUNING,
+    *,
+    hyperparameters: Collection[str] = (),
+    validation: bool = True,
+    on_demand: bool = True,
+) -> dict[str, str]:
+    """Return the base models that a form can offer: their ids, as customization takes them, and their names.
+
+    They are those of ``base_models.toml`` that learn from texts and have not ended: ``enum=list(models)`` and
+    ``values_display=models`` of a Param.
+
+    :param customization_type: how they are to be customized.
+    :param hyperparameters: names of those that the form has too: other models do not take them.
+    :param validation: whether they are to take validation data, however much.
+    :param on_demand: whether their custom models are to be deployed for on-demand inference.
+    """
+    today = datetime.now(UTC).date()
+    found = {}
+    for model in base_models():
+        method = model.methods.get(customization_type)
+        if (
+            method is not None
+            and method.format != "image"
+            and method.hyperparameters.keys() >= set(hyperparameters)
+            and not (validation and method.max_validation_records is not None)
+            and (model.on_demand or not on_demand)
+            and not model.has_ended(today)
+        ):
+            found[model.customizable_id] = model.name
+    return found
