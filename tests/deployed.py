@@ -22,9 +22,9 @@ VALUES = {
 }
 
 
-def policy(name: str, bucket: str = "my-bucket") -> dict[str, Any]:
-    """Return a policy with its placeholders filled in."""
-    text = Template((FOLDER / f"{name}.json").read_text()).substitute(VALUES, Bucket=bucket)
+def policy(name: str, bucket: str = "my-bucket", **values: str) -> dict[str, Any]:
+    """Return a policy with its placeholders filled in: with these values, or else with those of here."""
+    text = Template((FOLDER / f"{name}.json").read_text()).substitute({**VALUES, "Bucket": bucket, **values})
     document: dict[str, Any] = json.loads(text)
     return document
 
@@ -37,6 +37,21 @@ def listed(value: Any) -> list[Any]:
 def actions(document: dict[str, Any]) -> list[str]:
     """Return the actions that a policy allows."""
     return [action for statement in document["Statement"] for action in listed(statement["Action"])]
+
+
+def named(document: dict[str, Any], service: str) -> set[str]:
+    """Return the actions of one service that a policy allows, in lower case."""
+    return {action.lower() for action in actions(document) if action.startswith(f"{service}:")}
+
+
+def called(local: LocalBedrock, service: str, since: int = 0) -> set[str]:
+    """Return, in lower case, the actions of a service that were used since so many calls.
+
+    For what Local Bedrock asks no policy: that of Bedrock and S3 alone.
+    """
+    signed = {"cloudwatch": "monitoring"}.get(service, service)
+    operations = [one.operation.rpartition("/")[2] for one in local.calls[since:] if one.service == signed]
+    return {f"{service}:{one.lower().removesuffix('batch')}" for one in operations}
 
 
 def without(document: dict[str, Any], action: str) -> dict[str, Any]:

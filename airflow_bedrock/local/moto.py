@@ -120,14 +120,14 @@ def is_shared(arn: str, account: str) -> bool:
     return any(one.status == "ACTIVE" and arn in one.resource_arns and account in one.principals for one in shares)
 
 
-def iam() -> IAMBackend:
-    """Return the users, groups, roles and policies of the account."""
-    return iam_backends[ACCOUNT]["aws"]
+def iam(account: str = ACCOUNT) -> IAMBackend:
+    """Return the users, groups, roles and policies of an account."""
+    return iam_backends[account]["aws"]
 
 
-def role(arn: str) -> Any:
-    """Return moto's own object for a role, or None where there is none."""
-    return next((one for one in iam().get_roles() if one.arn == arn), None)
+def role(arn: str, account: str = ACCOUNT) -> Any:
+    """Return moto's own object for a role of an account, or None where there is none."""
+    return next((one for one in iam(account).get_roles() if one.arn == arn), None)
 
 
 def policies_of(*holders: Any) -> Iterator[tuple[str, Any]]:
@@ -149,8 +149,8 @@ def policy_document(document: Any) -> Any:
 
 
 def assumed_roles() -> list[AssumedRole]:
-    """Return the sessions of roles that somebody has assumed."""
-    return sts_backends[ACCOUNT]["aws"].assumed_roles
+    """Return the sessions of roles that somebody has assumed, in all accounts."""
+    return [one for account in [*sts_backends.values()] for one in account["aws"].assumed_roles]
 
 
 def s3_object(bucket: str, key: str, version: str | None = None) -> FakeKey | None:

@@ -21,7 +21,9 @@ import pytest
 from airflow_bedrock.datasets.at_scale import SPARK_JOB
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockDatasetPreparationOperator
+from tests.deployed import Deployed, both, called, named, policy
 
+pytestmark = pytest.mark.local_bedrock(enforce_iam=True)
 DAG_FILE = Path(__file__).parents[2] / "dags" / "prepare_at_scale.py"
 QUESTIONS = (
     "Where is {}?",
@@ -149,8 +151,10 @@ def selected(folder: Path) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def local(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterator[LocalBedrock]:
+    deployed = Deployed(local_bedrock_module)
+    deployed.allow(to_airflow=both(deployed.airflow, policy("at-scale", local_bedrock_module.bucket)))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in local_bedrock_module.environment().items():
+        for name, value in deployed.environment():
             patch.setenv(name, value)
         yield local_bedrock_module
 
@@ -187,6 +191,7 @@ def test_the_dag_as_far_as_moto_goes(local: LocalBedrock, monkeypatch: pytest.Mo
         "select_with_spark": "skipped",
         "prepare": "success",
     }
+    assert called(local, "athena") == named(policy("at-scale"), "athena") - {"athena:stopqueryexecution"}
     [query] = asked
     assert f"TO 's3://{local.bucket}/{folder}'" in query
     assert "FROM tickets WHERE stars > 3" in query

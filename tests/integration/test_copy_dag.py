@@ -1,4 +1,7 @@
-"""dags/copy_to_production.py, through Airflow's own ``dag.test()``, from one account of Local Bedrock to another."""
+"""dags/copy_to_production.py, through Airflow's own ``dag.test()``, from one account of Local Bedrock to another.
+
+Under the policies of deploy/policies/, in each account those that it needs.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,31 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCopyOperator
 from tests.dag_files import load, quick
+from tests.deployed import Deployed, both, called, named, policy
 
 DAG = Path(__file__).parents[2] / "dags" / "copy_to_production.py"
 THEIRS = "210987654321"
-pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.2)
+pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.2, enforce_iam=True)
+
+
+def role_of_theirs(local: LocalBedrock) -> str:
+    """Make a role in the other account that may copy and deploy in its region; return its ARN."""
+    arn = f"arn:aws:iam::{THEIRS}:role/airflow"
+    place = {"Region": "us-west-2", "Account": THEIRS}
+    document = both(policy("airflow", **place), policy("throughput-and-copies", **place))
+    with closing(local.client("sts")) as sts:
+        key = sts.assume_role(RoleArn=arn, RoleSessionName="root")["Credentials"]
+    session = boto3.session.Session(key["AccessKeyId"], key["SecretAccessKey"], key["SessionToken"], "us-west-2")
+    with closing(session.client("iam", endpoint_url=local.endpoint_url)) as iam:
+        iam.create_role(RoleName="airflow", AssumeRolePolicyDocument="{}")
+        iam.put_role_policy(RoleName="airflow", PolicyName="deployed", PolicyDocument=json.dumps(document))
+    return arn
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +57,15 @@ def model(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterato
         )["jobArn"]
         while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
             pass
-    connection = json.loads(local.environment()["AIRFLOW_CONN_AWS_DEFAULT"])
-    extra = connection["extra"]
-    extra = {**(json.loads(extra) if isinstance(extra, str) else extra), "role_arn": f"arn:aws:iam::{THEIRS}:role/air"}
+    deployed = Deployed(local)
+    deployed.allow(to_airflow=both(deployed.airflow, policy("sharing")))
+    environment = dict(deployed.environment())
+    connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])
+    connection["extra"] = {**connection["extra"], "role_arn": role_of_theirs(local)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_CONN_AWS_PRODUCTION", json.dumps({**connection, "extra": extra}))
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setenv("AIRFLOW_CONN_AWS_PRODUCTION", json.dumps(connection))
         yield job["outputModelArn"]
 
 
@@ -58,6 +81,7 @@ def test_a_model_serves_in_another_account(model: str, local_bedrock_module: Loc
     for _ in range(2):
         state, tasks = run(model_arn=model, target="production")
         assert state == "success", tasks
+    assert called(local_bedrock_module, "ram") == named(policy("sharing"), "ram")
     created = calls.of("CreateModelCopyJob")
     assert [(one.status, one.region) for one in created] == [(201, "us-west-2")]
     assert created[0].parameters["modelKmsKeyId"] == "alias/bedrock-models"

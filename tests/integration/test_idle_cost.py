@@ -22,10 +22,11 @@ from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.prices import prices
 from airflow_bedrock.spend.idle import idle
 from tests.dag_files import DAGS, load
+from tests.deployed import Deployed, called, named, policy
 from tests.integration.test_customization_operator import Account, context, operator, records, time_passes
 
 pytestmark = pytest.mark.local_bedrock(
-    clock="manual", job_seconds=100, deployment_seconds=1, quotas=Quotas(model_units=5)
+    clock="manual", job_seconds=100, deployment_seconds=1, quotas=Quotas(model_units=5), enforce_iam=True
 )
 
 
@@ -165,7 +166,15 @@ def test_a_wrong_argument_breaks_the_dag_file(wrong: dict[str, Any]) -> None:
 
 
 def test_the_dag_of_the_gallery_runs_end_to_end(
-    local: LocalBedrock, served: dict[str, str], later: None, airflow_database: Path
+    local: LocalBedrock,
+    served: dict[str, str],
+    later: None,
+    airflow_database: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By its form's defaults."""
+    """By its form's defaults, under the policies of deploy/."""
+    for name, value in Deployed(local).environment():
+        monkeypatch.setenv(name, value)
+    before = len(local.calls)
     assert load(DAGS / "idle_cost_report.py").dag.test().state == "success"
+    assert called(local, "cloudwatch", before) == named(policy("idle-cost"), "cloudwatch")

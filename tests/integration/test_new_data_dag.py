@@ -1,4 +1,7 @@
-"""dags/retrain_on_new_data.py: from S3 over EventBridge, SQS and the watcher's trigger to a model, on Local Bedrock."""
+"""dags/retrain_on_new_data.py: from S3 over EventBridge, SQS and the watcher's trigger to a model, on Local Bedrock.
+
+The DAG may do what deploy/policies/ allows, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,12 @@ from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
 from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.local import LocalBedrock
 from tests.dag_files import load
+from tests.deployed import Deployed, called, named, policy
 
 FILE = Path(__file__).parents[2] / "dags" / "retrain_on_new_data.py"
 RULE = {"source": ["aws.s3"], "detail-type": ["Object Created", "Object Deleted"]}
 pytestmark = [
-    pytest.mark.local_bedrock(job_seconds=0.5, bucket="new-data-dag"),
+    pytest.mark.local_bedrock(job_seconds=0.5, bucket="new-data-dag", enforce_iam=True),
     pytest.mark.filterwarnings("ignore:.*determine_kwargs"),  # Airflow's own @task.sensor imports it
 ]
 
@@ -60,7 +64,9 @@ class Account:
 
 @pytest.fixture(scope="module")
 def account(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterator[Account]:
-    with closing(Account(local_bedrock_module)) as account:
+    with closing(Account(local_bedrock_module)) as account, pytest.MonkeyPatch.context() as patch:
+        for name, value in Deployed(local_bedrock_module).environment():
+            patch.setenv(name, value)
         yield account
 
 
@@ -113,9 +119,11 @@ def run(module: Any, minutes: float = 1e-6) -> dict[str, str]:
 def test_each_content_that_has_settled_trains_once(account: Account, watched: Any) -> None:
     """A message that comes twice, and a second run for the same content, cost nothing; another content one more job."""
     account.put("a.jsonl", "lamp")
+    before = len(account.local.calls)
     batch = watch(watched)
     assert json.loads(batch[0]["Body"])["detail"]["object"]["key"] == "new-data/a.jsonl"
     assert (take(watched, batch), take(watched, batch)) == (1, 1)
+    assert called(account.local, "sqs", before) == named(policy("new-data"), "sqs")
     assert "Messages" not in account.sqs.receive_message(QueueUrl=account.queue, VisibilityTimeout=0)
 
     assert set(run(watched).values()) == {"success"}

@@ -75,7 +75,8 @@ def check_bedrock(caller: Caller, bedrock: Bedrock, operation: str, parameters: 
 
     :raises ServiceError: AccessDeniedException.
     """
-    context = {**_of_every_call(bedrock.region), **_of_tags(parameters)}
+    every_call = _of_every_call(bedrock.region, bedrock.account)
+    context = {**every_call, **_of_tags(parameters)}
     guardrail = parameters.get("guardrailIdentifier") or parameters.get("guardrailConfig", {}).get(
         "guardrailIdentifier"
     )
@@ -86,7 +87,7 @@ def check_bedrock(caller: Caller, bedrock: Bedrock, operation: str, parameters: 
     context |= {f"aws:resourcetag/{name.lower()}": value for name, value in tags.items()}
     caller.check(f"bedrock:{_ACTIONS.get(operation, operation)}", resource, context)
     if role := _role(parameters):
-        passed = {**_of_every_call(bedrock.region), "iam:passedtoservice": "bedrock.amazonaws.com"}
+        passed = {**every_call, "iam:passedtoservice": "bedrock.amazonaws.com"}
         caller.check("iam:PassRole", role, passed)
 
 
@@ -106,8 +107,8 @@ def check_s3(caller: Caller, request: S3Request, region: str, environ: Mapping[s
         caller.check("s3:GetObject", f"arn:aws:s3:::{place}", context, quote='"')
 
 
-def _of_every_call(region: str) -> dict[str, Any]:
-    told = {"aws:requestedregion": region, "aws:resourceaccount": ACCOUNT, "aws:sourceip": "127.0.0.1"}
+def _of_every_call(region: str, account: str = ACCOUNT) -> dict[str, Any]:
+    told = {"aws:requestedregion": region, "aws:resourceaccount": account, "aws:sourceip": "127.0.0.1"}
     return told | {"aws:securetransport": "true", "aws:principalisawsservice": "false", "aws:viaawsservice": "false"}
 
 

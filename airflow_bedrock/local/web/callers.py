@@ -10,7 +10,6 @@ from urllib.parse import parse_qs
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.errors import ServiceError
-from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.work.policies import Context, Decision, decide
 
 Documents = dict[str, Mapping[str, Any]]
@@ -98,7 +97,7 @@ def _user(user: Any) -> Caller:
 
 def _session(assumed: Any) -> Caller:
     # A role that is gone has no policies any more, so its sessions may do nothing.
-    role = moto.role(assumed.role_arn)
+    role = moto.role(assumed.role_arn, assumed.account_id)
     tags = {one["Key"]: one["Value"] for one in getattr(role, "tags", None) or []}
     about = {"aws:userid": assumed.user_id, "aws:principaltype": "AssumedRole"}
     policies = dict(moto.policies_of(role)) if role else {}
@@ -113,7 +112,7 @@ def _parsed(session_policy: str | None) -> Mapping[str, Any] | None:
 
 
 def _principal(arn: str, tags: Mapping[str, str]) -> dict[str, str]:
-    told = {"aws:principalarn": arn, "aws:principalaccount": ACCOUNT}
+    told = {"aws:principalarn": arn, "aws:principalaccount": arn.split(":")[4]}
     return told | {f"aws:principaltag/{name.lower()}": value for name, value in tags.items()}
 
 

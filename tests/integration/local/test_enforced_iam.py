@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -218,6 +219,26 @@ def test_groups_managed_policies_and_assumed_roles(enforcing: Service, user: Use
         session.close()
     iam.close()
     sts.close()
+
+
+def test_a_role_of_another_account_has_its_policies(enforcing: Service) -> None:
+    """Those in that account's IAM; before they are there, its session may do nothing."""
+    theirs = "210987654321"
+    with closing(enforcing.local.client("sts")) as sts:
+        assumed = sts.assume_role(RoleArn=f"arn:aws:iam::{theirs}:role/copier", RoleSessionName="airflow")
+    session = Person(enforcing.local, assumed["AssumedRoleUser"]["Arn"], assumed["Credentials"])
+    assert session.arn.startswith(f"arn:aws:sts::{theirs}:")
+    assert message(session.bedrock.list_custom_models)
+    keys = assumed["Credentials"]
+    of_theirs = boto3.session.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], "us-east-1")
+    only_there = {"StringEquals": {"aws:ResourceAccount": theirs, "aws:PrincipalAccount": theirs}}
+    with closing(of_theirs.client("iam", endpoint_url=enforcing.local.endpoint_url)) as iam:
+        iam.create_role(RoleName="copier", AssumeRolePolicyDocument=document())
+        granted = document(allow("bedrock:ListCustomModels", Condition=only_there))
+        iam.put_role_policy(RoleName="copier", PolicyName="own", PolicyDocument=granted)
+    assert session.bedrock.list_custom_models()["modelSummaries"] == []
+    assert "no identity-based policy allows" in message(session.bedrock.list_imported_models)
+    session.close()
 
 
 def test_keys_that_nobody_has(enforcing: Service, user: User) -> None:
