@@ -82,6 +82,14 @@ def test_a_service_is_trusted_for_this_account_alone(name: str) -> None:
         assert all(":${Account}:" in source for source in sources)
 
 
+def test_each_dag_is_run_under_the_policies() -> None:
+    """Each example has a test that runs it where IAM is enforced, with what deploy/policies/ allows."""
+    tests = [file.read_text() for file in (DEPLOY.parent / "tests" / "integration").glob("test_*.py")]
+    enforced = [text for text in tests if "enforce_iam=True" in text and "Deployed(" in text]
+    dags = {file.stem for file in (DEPLOY.parent / "dags").glob("*.py")}
+    assert {dag for dag in dags if not any(dag in text for text in enforced)} == set()
+
+
 LONGEST = {
     **{"Partition": "aws-us-gov", "Region": "ap-southeast-99", "Account": "123456789012", "Environment": "e" * 80},
     **{"BedrockRole": "r" * 64, "Bucket": "b" * 63, "SourceBucket": "s" * 63},
