@@ -87,7 +87,7 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
 
         from airflow_bedrock.hooks import BedrockHook
         from airflow_bedrock.prices import PriceFileError, prices
-        from airflow_bedrock.spend.idle import as_dict, ending, idle
+        from airflow_bedrock.spend.idle import as_dict, found
 
         given, now = self._arguments(_RULES).checked(), datetime.now(UTC)
         try:
@@ -98,18 +98,21 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
             BedrockHook(**{**self._hook_parameters, "region_name": region})
             for region in given["regions"] or [self.region_name]
         ]
-        found = [one for hook in hooks for one in idle(hook, known, given["days"], now)]
-        found.sort(key=lambda one: (-(one.usd_a_month or 0), one.name))
-        near = [one for hook in hooks for one in ending(hook, given["end_of_life_days"], now.date())]
+        days = {name: given[name] for name in ("days", "end_of_life_days")}
+        regions = [found(hook, known, now, **days) for hook in hooks]
+        idle = sorted(
+            (one for unused, _ in regions for one in unused), key=lambda one: (-(one.usd_a_month or 0), one.name)
+        )
+        ending = sorted((one for _, near in regions for one in near), key=lambda one: (one.ends, one.name))
         result = {
-            "idle": [as_dict(one) for one in found],
-            "usd_a_month": float(sum(one.usd_a_month or 0 for one in found)),
-            "without_price": [one.arn for one in found if one.usd_a_month is None],
-            "ending": [{**asdict(one), "ends": one.ends.isoformat()} for one in sorted(near, key=lambda one: one.ends)],
+            "idle": [as_dict(one) for one in idle],
+            "usd_a_month": float(sum(one.usd_a_month or 0 for one in idle)),
+            "without_price": [one.arn for one in idle if one.usd_a_month is None],
+            "ending": [{**asdict(one), "ends": one.ends.isoformat()} for one in ending],
         }
         said = text(result)
         self.log.info("%s", said)
-        if found or near:
+        if idle or ending:
             self._notify(context, {"idle_cost": result, "idle_cost_text": said})
         return result
 

@@ -69,49 +69,18 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     ends: date
 
 
-def ending(hook: BedrockHook, days: int, today: date) -> list[Ending]:
-    """Return what serves in a region and ends within so many days, or has ended; the nearest first.
+def found(
+    hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int
+) -> tuple[list[Idle], list[Ending]]:
+    """Return what nobody has used in a region for so many days, and what serves there on a base model that ends soon.
 
-    :raises BedrockError: Bedrock did not tell.
-    """
-    try:
-        deployments = _listed(hook, "list_custom_model_deployments", "modelDeploymentSummaries")
-        throughputs = _listed(hook, "list_provisioned_model_throughputs", "provisionedModelSummaries")
-    except (BotoCoreError, ClientError) as error:
-        raise kind_of(error)(
-            f"What serves in {hook.conn_region_name} is not known: {error}. The task lists deployments and provisioned "
-            "throughput."
-        ) from error
-    region, found = str(hook.conn.meta.region_name), []
-    for kind, member, things in (
-        ("deployment", "customModelDeployment", deployments),
-        ("provisioned throughput", "provisionedModel", throughputs),
-    ):
-        for one in things:
-            base = base_model(one["modelArn"])
-            if base is None or base.ends is None or base.ends - today > timedelta(days=days):
-                continue
-            found.append(
-                Ending(
-                    kind=kind,
-                    name=one[f"{member}Name"],
-                    arn=one[f"{member}Arn"],
-                    model_arn=one["modelArn"],
-                    region=region,
-                    base=base.name,
-                    ends=base.ends,
-                )
-            )
-    return sorted(found, key=lambda one: (one.ends, one.name))
-
-
-def idle(hook: BedrockHook, prices: Prices, days: int, now: datetime) -> list[Idle]:
-    """Return what nobody has used in a region for so many days; what is younger is not looked at.
-
+    :param days: what is younger is not looked at.
+    :param end_of_life_days: so many days before its base model ends, or later.
     :raises BedrockError: Bedrock or CloudWatch did not tell.
     """
     try:
-        return list(_Region(hook, prices, days, now).found())
+        region = _Region(hook, prices, days, now)
+        return list(region.idle()), list(region.ending(end_of_life_days))
     except (BotoCoreError, ClientError) as error:
         raise kind_of(error)(
             f"What is idle in {hook.conn_region_name} is not known: {error}. The task lists models, deployments and "
@@ -120,25 +89,46 @@ def idle(hook: BedrockHook, prices: Prices, days: int, now: datetime) -> list[Id
 
 
 class _Region:
+    """What there is in a region, listed once."""
+
     def __init__(self, hook: BedrockHook, prices: Prices, days: int, now: datetime) -> None:
         self._hook, self._prices, self._days, self._now = hook, prices, days, now
         self._region = str(hook.conn.meta.region_name)
+        self._throughputs = _listed(hook, "list_provisioned_model_throughputs", "provisionedModelSummaries")
+        self._deployments = _listed(hook, "list_custom_model_deployments", "modelDeploymentSummaries")
+        self._models = _listed(hook, "list_custom_models", "modelSummaries", isOwned=True)
 
-    def found(self) -> Iterator[Idle]:
-        throughputs = _listed(self._hook, "list_provisioned_model_throughputs", "provisionedModelSummaries")
-        deployments = _listed(self._hook, "list_custom_model_deployments", "modelDeploymentSummaries")
-        models = _listed(self._hook, "list_custom_models", "modelSummaries", isOwned=True)
-        served = {one["modelArn"] for one in (*throughputs, *deployments)}
-        served |= {one["desiredModelArn"] for one in throughputs}
-        old = [one for one in throughputs if self._old(one["creationTime"])]
-        old_deployments = [one for one in deployments if self._old(one["createdAt"])]
-        arns = [one["provisionedModelArn"] for one in old]
-        calls = self._calls([*arns, *(one["customModelDeploymentArn"] for one in old_deployments)])
-        yield from (self._throughput(one) for one in old if not calls[one["provisionedModelArn"]])
-        yield from (self._deployment(one) for one in old_deployments if not calls[one["customModelDeploymentArn"]])
+    def idle(self) -> Iterator[Idle]:
+        served = {one["modelArn"] for one in (*self._throughputs, *self._deployments)}
+        served |= {one["desiredModelArn"] for one in self._throughputs}
+        throughputs = [one for one in self._throughputs if self._old(one["creationTime"])]
+        deployments = [one for one in self._deployments if self._old(one["createdAt"])]
+        arns = [one["provisionedModelArn"] for one in throughputs]
+        calls = self._calls([*arns, *(one["customModelDeploymentArn"] for one in deployments)])
+        yield from (self._throughput(one) for one in throughputs if not calls[one["provisionedModelArn"]])
+        yield from (self._deployment(one) for one in deployments if not calls[one["customModelDeploymentArn"]])
         yield from (
-            self._model(one) for one in models if one["modelArn"] not in served and self._old(one["creationTime"])
+            self._model(one) for one in self._models if one["modelArn"] not in served and self._old(one["creationTime"])
         )
+
+    def ending(self, days: int) -> Iterator[Ending]:
+        for kind, member, things in (
+            ("deployment", "customModelDeployment", self._deployments),
+            ("provisioned throughput", "provisionedModel", self._throughputs),
+        ):
+            for one in things:
+                base = base_model(one["modelArn"])
+                if base is None or base.ends is None or base.ends - self._now.date() > timedelta(days=days):
+                    continue
+                yield Ending(
+                    kind=kind,
+                    name=one[f"{member}Name"],
+                    arn=one[f"{member}Arn"],
+                    model_arn=one["modelArn"],
+                    region=self._region,
+                    base=base.name,
+                    ends=base.ends,
+                )
 
     def _throughput(self, one: Mapping[str, Any]) -> Idle:
         until = one.get("commitmentExpirationTime")

@@ -20,7 +20,7 @@ from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockIdleCostOperator
 from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.prices import prices
-from airflow_bedrock.spend.idle import idle
+from airflow_bedrock.spend.idle import found
 from tests.dag_files import DAGS, load
 from tests.deployed import Deployed, called, named, policy
 from tests.integration.test_customization_operator import Account, context, operator, records, time_passes
@@ -155,7 +155,7 @@ def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
     client = SimpleNamespace(get_paginator=denied, close=lambda: None)
     monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: client)
     with pytest.raises(BedrockError, match="calls cloudwatch:GetMetricData"):
-        idle(BedrockHook(), prices(), 14, datetime.now(UTC))
+        found(BedrockHook(), prices(), datetime.now(UTC), days=14, end_of_life_days=180)
 
 
 @pytest.mark.parametrize("wrong", [{"regions": []}, {"days": 0}, {"regions": [1]}, {"end_of_life_days": -1}])
