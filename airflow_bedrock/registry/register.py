@@ -104,15 +104,8 @@ def proposed(
     :raises BedrockError: another promotion is under way; a retry may find it done.
     :raises BedrockFatalError: a period is no date or time.
     """
-    if (reason := _reason_against(register, version)) is not None:
+    if (reason := _reason_against(register, version, compared_with)) is not None:
         raise NotPromotedError(f"{version.model_arn} does not replace the champion of {register.name}: {reason}")
-    serving = [one.model_arn for one in (register.champion, register.promotion and register.promotion.version) if one]
-    if compared_with and register.champion and compared_with not in serving:
-        raise NotPromotedError(
-            f"{version.model_arn} does not replace the champion of {register.name}: it was compared with "
-            f"{compared_with}, and {register.champion.model_arn} serves by now. A new run of its "
-            "period compares it with that one, and does not pay its job again"
-        )
     unfinished = register.unfinished
     if (other := register.promotion) is not None and _is_another(other, version):
         if now - other.since < lease:
@@ -230,16 +223,20 @@ def start_of(period: str) -> datetime:
     )
 
 
-def _reason_against(register: Register, version: ModelVersion) -> str | None:
+def _reason_against(register: Register, version: ModelVersion, compared_with: str | None) -> str | None:
     if version.model_arn in register.rejected:
         return "it was rolled back, or failed its smoke test, before"
     if version.model_arn in register.retired:
         return "it was retired, so it is deleted or about to be"
     latest = _latest_period(register)
-    if version.period is None or latest is None:
-        return None
-    if start_of(version.period) < start_of(latest):
+    if version.period is not None and latest is not None and start_of(version.period) < start_of(latest):
         return f"its period {version.period} is older than the champion's, {latest}"
+    serving = [one.model_arn for one in (register.champion, register.promotion and register.promotion.version) if one]
+    if compared_with and register.champion and compared_with not in serving:
+        return (
+            f"it was compared with {compared_with}, and {register.champion.model_arn} serves by now. A new run of its "
+            "period compares it with that one, and does not pay its job again"
+        )
     return None
 
 
