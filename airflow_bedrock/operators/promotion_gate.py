@@ -218,11 +218,11 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         """
         from airflow.providers.standard.operators.hitl import HITLOperator
 
-        from airflow_bedrock.registry.gate import figures
+        from airflow_bedrock.registry.gate import at, figures
 
         approvers = ", ".join(user["name"] for user in given["approvers"]) or "anybody who may edit the DAG's runs"
         question = {
-            "subject": f"Promote {report.get('models', {}).get('candidate', {}).get('model', 'the candidate')}?",
+            "subject": f"Promote {at(report, 'models', 'candidate', 'model') or 'the candidate'}?",
             "body": f"{figures(report)}\n\n{self.report_uri}\n\nMay be approved by: {approvers}",
             "options": [APPROVE, REJECT],
             "defaults": [given["on_timeout"]],

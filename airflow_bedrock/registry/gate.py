@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class PromotionRule:
     @staticmethod
     def _slices(report: Mapping[str, Any], most: float) -> Iterator[str]:
         slices = report.get("slices")
-        if not slices:
+        if not isinstance(slices, Mapping) or not slices:
             yield "the report has no slices: evaluate with slice_by"
             return
         for name, one in slices.items():
@@ -72,26 +73,28 @@ def cost_of_1000(report: Mapping[str, Any], cost_of: Callable[[int, int], float 
 
 
 def _most(what: str, value: float | None, most: float) -> Iterator[str]:
-    if value is None:
+    if value is None or value < 0:
         yield f"{what} is not known"
     elif value > most:
         yield f"{what} is {value:g}, more than {most:g}"
 
 
 def _number(report: Any, *path: Any) -> float | None:
-    found = _at(report, *path)
-    return found if isinstance(found, (int, float)) and not isinstance(found, bool) and found == found else None
+    found = at(report, *path)
+    is_number = isinstance(found, (int, float)) and not isinstance(found, bool) and abs(found) <= sys.float_info.max
+    return found if is_number else None
 
 
-def _at(report: Any, *path: Any) -> Any:
+def at(report: Any, *path: Any) -> Any:
+    """Return what stands there in a report; None where it has no such place."""
     for name in path:
-        report = report.get(name) if isinstance(report, Mapping) else None
+        report = report.get(name) if isinstance(report, Mapping) and isinstance(name, str) else None
     return report
 
 
 def figures(report: Mapping[str, Any]) -> str:
     """Return the report's figures for the person who decides, as Markdown."""
-    metrics = _at(report, "models", "candidate", "metrics")
+    metrics = at(report, "models", "candidate", "metrics")
     paths = {
         "model": ("model",),
         **{name: ("metrics", name, "value") for name in (metrics if isinstance(metrics, Mapping) else ())},
@@ -100,11 +103,11 @@ def figures(report: Mapping[str, Any]) -> str:
     }
     rows = [f"**{report.get('verdict')}**: {report.get('reason')}", "", "| | candidate | baseline |", "|---|---|---|"]
     for name, path in paths.items():
-        of_each = [_shown(_at(report, "models", role, *path)) for role in ("candidate", "baseline")]
+        of_each = [_shown(at(report, "models", role, *path)) for role in ("candidate", "baseline")]
         rows.append(f"| {name} | {' | '.join(of_each)} |")
     metric = report.get("metric")
     value, low, high = (
-        _shown(_at(report, "differences", "baseline", metric, name)) for name in ("value", "low", "high")
+        _shown(at(report, "differences", "baseline", metric, name)) for name in ("value", "low", "high")
     )
     rows += ["", f"Difference in {metric}: {value} ({low} to {high})"]
     slices = report.get("slices")

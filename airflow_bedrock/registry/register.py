@@ -21,7 +21,7 @@ class NotPromotedError(Exception):
     """The challenger does not take the champion's place; the message says why. Nothing was changed."""
 
 
-class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A model that serves, has served, or is to serve.
 
     :param model_arn: the custom model's ARN.
@@ -48,7 +48,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     deployment_arn: str | None = None
 
 
-class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+class Promotion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An intent: the version is about to serve.
 
     :param since: when it was written down.
@@ -58,7 +58,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
 
 
-class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What is known of one model's line.
 
     :param name: of the model's line, and of the deployment that serves it.

@@ -65,6 +65,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     holders: tuple[str, ...] = ()
     arn: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no task has written, and what would make room in the budget."""
+        if not all(usd.is_finite() and usd >= 0 for usd in (self.reserved, self.counts, *self.rates.values())):
+            raise ValueError("an amount must be a number of US dollars, 0 or more")
+
     @property
     def month(self) -> str:
         """The month in which it counts, e.g. ``2026-11``."""
@@ -137,8 +142,9 @@ def of_month(ledger: Ledger, month: str, dag_id: str | None = None) -> list[Entr
 def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
     """Reserve for what is about to be made, or take over what was reserved for it.
 
-    A reservation of an earlier month for what has not been made since is made anew in the present one. What was deleted
-    and settled, and is made again under its name, is another thing that is paid for.
+    A reservation of an earlier month for what has not been made since is made anew in the present one, and one of less,
+    by a try before the data or the request has changed, is raised. What was deleted and settled, and is made again
+    under its name, is another thing that is paid for.
 
     :raises OverBudgetError: with what is settled and reserved that would be more than a limit.
     """
@@ -148,8 +154,10 @@ def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
         return reserved(_with(_without(ledger, {known.key}), former), entry, limits)
     if known is not None and (known.settled is not None or known.arn is not None or known.month == entry.month):
         holders = tuple(dict.fromkeys((*known.holders, *entry.holders)))
-        at = entry.at if known.month == entry.month else known.at
-        return _with(ledger, msgspec.structs.replace(known, holders=holders, at=at))
+        if known.settled is not None or known.arn is not None or known.reserved >= entry.reserved:
+            at = entry.at if known.month == entry.month else known.at
+            return _with(ledger, msgspec.structs.replace(known, holders=holders, at=at))
+        entry = msgspec.structs.replace(entry, holders=holders)
     for limit, dag_id in ((limits.all, None), (limits.dag, entry.dag_id)):
         _check(ledger, entry, limit, dag_id)
     return _with(ledger, entry)
@@ -225,8 +233,8 @@ def closed(ledger: Ledger, now: datetime) -> tuple[Ledger, dict[str, Ledger]]:
 
 def dollars(usd: Decimal) -> str:
     """Return an amount for people: in cents, and with more digits where it is less than a dollar."""
-    cents = usd.quantize(Decimal("0.01"))
-    return f"{cents}" if abs(usd) >= 1 or usd == cents else f"{usd:.8f}".rstrip("0")
+    cents = f"{usd:.2f}"
+    return cents if abs(usd) >= 1 or usd == Decimal(cents) else f"{usd:.8f}".rstrip("0")
 
 
 def _with(ledger: Ledger, entry: Entry) -> Ledger:

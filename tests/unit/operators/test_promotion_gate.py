@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,8 +48,12 @@ def report() -> dict[str, Any]:
 def gated(report: dict[str, Any], tmp_path: Path) -> Any:
     """Runs a gate over the report, changed as a test wants it."""
 
-    def gate(without: tuple[str, ...] = (), **given: Any) -> Any:
+    def gate(
+        without: tuple[str, ...] = (), changes: Mapping[tuple[str, ...], Any] = {}, **given: Any
+    ) -> Any:  # it is not changed
         changed = json.loads(json.dumps(report))
+        for (*outer, name), value in changes.items():
+            reduce(getitem, outer, changed)[name] = value
         *path, last = without or ("nothing",)
         place = changed
         for name in path:
@@ -132,6 +139,26 @@ def test_whatever_is_missing_fails_closed(gated: Any, missing: tuple[str, ...]) 
     """These are the names by which the evaluation's report says it: another name there fails this test."""
     with pytest.raises(AirflowSkipException):
         gated(without=missing, **ALL)
+
+
+LOW, P90 = ("differences", "baseline", "exact_match", "low"), ("models", "candidate", "latency_ms", "p90")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *((LOW, value) for value in (float("nan"), float("inf"), 10**400, "0.9", True, [0.9], None)),
+        *((P90, value) for value in (float("-inf"), -1, "fast", {})),
+        *((("slices", "odd", "value"), value) for value in (float("nan"), float("inf"), "0")),
+        *((("models", "candidate", "input_tokens"), value) for value in (-(10**9), "100", float("nan"))),
+        *((("metric",), value) for value in (["exact_match"], {}, 3)),
+        *(((name,), value) for name in ("slices", "models", "differences", "verdict") for value in ([], "better?", 1)),
+    ],
+)
+def test_a_figure_that_is_none_fails_closed(gated: Any, place: tuple[str, ...], value: Any) -> None:
+    """Whoever has written it into the report; the task is skipped, and says why."""
+    with pytest.raises(AirflowSkipException, match="The candidate is not promoted: "):
+        gated(changes={place: value}, **ALL)
 
 
 def test_a_worse_slice_is_no_promotion(gated: Any, report: dict[str, Any]) -> None:

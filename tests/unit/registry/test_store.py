@@ -39,7 +39,13 @@ ACTS: list[Callable[[Line], object]] = [
 
 
 @pytest.mark.parametrize("act", ACTS, ids=["promote", "roll back", "retire"])
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b'{"name": "router", "previous": 3}', b"{}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{", b"\xff", b"[]", b'{"name": "router", "previous": 3}', b"{}"),
+        b'{"name": "router", "of a later version": ["m1"]}',  # which would be lost by a write
+    ],
+)
 def test_a_register_that_is_none_changes_nothing(line: Line, body: bytes, act: Callable[[Line], object]) -> None:
     line.train("old")
     edit(line, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -147,6 +148,37 @@ def test_a_reservation_of_last_month_for_what_was_not_made_counts_in_this_one() 
     for name in ("dead", "runs"):
         ledger = books.reserved(ledger, entry(name, NOW + timedelta(days=15)), LIMITS)
     assert (books.committed(ledger, "2026-11"), books.committed(ledger, "2026-12")) == (Decimal(10), Decimal(10))
+
+
+def test_a_retry_that_may_cost_more_reserves_more() -> None:
+    """Its data was replaced since the try before was killed: the larger job is held against the budget too."""
+    ledger = books.reserved(Ledger(), entry("a", reserved=5), LIMITS)
+    with pytest.raises(OverBudgetError, match=r"may cost 46\.00, 1\.00 more"):
+        books.reserved(ledger, entry("a", holder="two", reserved=46), LIMITS)
+    raised = books.reserved(ledger, entry("a", holder="two", reserved=40), LIMITS)
+    assert books.committed(raised, "2026-11") == 40
+    assert raised.entries[entry("a").key].holders == ("one", "two")
+    assert books.committed(books.reserved(raised, entry("a"), LIMITS), "2026-11") == 40
+    made = books.made(raised, entry("a"), "arn")
+    assert books.reserved(made, entry("a", reserved=45), LIMITS) == made, "what exists is not paid for again"
+
+
+@pytest.mark.parametrize("usd", ["NaN", "Infinity", "-1000"])
+@pytest.mark.parametrize("member", ["reserved", "settled"])
+def test_an_amount_that_is_none_is_no_ledger(member: str, usd: str) -> None:
+    """However it came there: no task counts on, with more left than there is."""
+    ledger = json.loads(msgspec.json.encode(books.reserved(Ledger(), entry("a"), LIMITS)))
+    ledger["entries"][entry("a").key][member] = usd
+    with pytest.raises(msgspec.ValidationError, match="must be a number of US dollars, 0 or more"):
+        msgspec.json.decode(json.dumps(ledger), type=Ledger)
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"), [("1E+30", f"1{'0' * 30}.00"), ("12.345", "12.34"), ("0.5", "0.50"), ("0.00012", "0.00012")]
+)
+def test_an_amount_for_people(usd: str, said: str) -> None:
+    """Also the budget of one who wants none."""
+    assert books.dollars(Decimal(usd)) == said
 
 
 def test_what_is_made_again_under_its_name_is_paid_for_again() -> None:
