@@ -54,12 +54,14 @@ class DryRunError(Exception):
 
     :param name: what would be created.
     :param superseded: those of earlier asks that would be stopped first, unless others wait for them.
+    :param updated: what would be given the model that is asked for; then nothing would be created.
     """
 
-    def __init__(self, name: str, superseded: list[Seen]) -> None:
-        super().__init__(name, superseded)
+    def __init__(self, name: str, superseded: list[Seen], updated: Seen | None = None) -> None:
+        super().__init__(name, superseded, updated)
         self.name = name
         self.superseded = superseded
+        self.updated = updated
 
 
 class Budget(Protocol):
@@ -106,7 +108,7 @@ class Submission:
         the money.
     :param before_paying: called right before Create; what it raises keeps the money too.
     :param budget: what a job may cost is reserved there before anything is stopped for it.
-    :param dry_run: change nothing: neither create, nor stop, nor tag.
+    :param dry_run: change nothing: neither create, nor update, nor stop, nor tag.
     :param witness: what an earlier try wrote down.
     """
 
@@ -287,6 +289,8 @@ class Submission:
     def _update(self, found: Seen) -> Seen:
         """Change one that serves another model; it keeps its name and ARN for those who asked before."""
         resource = self._resource
+        if self.dry_run:
+            raise DryRunError(found.name, [], updated=found)
         self.before_paying()
         log.info("%s %s serves another model: giving it the one that is asked for", *self._known(found)[:2])
         try:

@@ -333,7 +333,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             prices=self.prices,
             budget=lambda cost: self._budget(asker, self._service, cost=cost),
         )
-        finish(dry_run, partial(context["ti"].xcom_push, "dry_run"))
+        finish(dry_run.lines(), partial(context["ti"].xcom_push, "dry_run"), "job", dry_run.estimate)
 
     def _estimate(self, request: Mapping[str, Any]) -> Estimate:
         region = str(self.hook.conn.meta.region_name)

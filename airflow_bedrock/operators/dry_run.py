@@ -1,4 +1,4 @@
-"""A dry run of a customization task: everything that can be known before money is spent, in one table; then it skips.
+"""A dry run of a task that pays: everything that can be known before money is spent, in one table; then it skips.
 
 It changes nothing: it creates, stops and tags nothing. Each check says ``ok``, ``warning``, ``problem`` or, where
 access is denied, ``unknown`` and what to allow. Any problem fails the task.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.waiters import Waiter
     from airflow_bedrock.datasets.checking import CheckReport
     from airflow_bedrock.datasets.estimate import Estimate
+    from airflow_bedrock.jobs.resources import Resource
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
     from airflow_bedrock.storage import Storage
@@ -104,13 +105,7 @@ class DryRun:
         return self._lines
 
     def _check(self, name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> None:
-        try:
-            for verdict, said in check():
-                self._lines.append(Line(name, verdict, said))
-        except BedrockError as error:
-            self._lines.append(Line(name, "problem", str(error)))
-        except (BotoCoreError, ClientError) as error:
-            self._lines.append(Line(name, "unknown", f"AWS did not tell: {error}"))
+        self._lines.extend(_checked(name, check))
 
     def _request(self, request: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
         request.update(job_request.checked_request(self.asked, self.asker))
@@ -154,17 +149,7 @@ class DryRun:
             tagged=self.asked.tag_resources,
             dry_run=True,
         )
-        try:
-            found = submission.find_or_create()
-        except jobs.submission.DryRunError as create:
-            self._creates = True
-            for one in create.superseded:
-                yield "warning", f"{one.arn} of an earlier ask would be stopped first, unless others wait for it"
-            yield "ok", f"{create.name} would be created and paid for"
-        else:
-            self._creates = False
-            what = "reused with its model" if found.outcome is Outcome.SUCCEEDED else "adopted while it runs"
-            yield "ok", f"{found.arn} would be {what}, which costs nothing"
+        self._creates = yield from _would(submission)
 
     def _records(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
         self._report = report = pricing.check_data(request, self.storage)
@@ -253,19 +238,7 @@ class DryRun:
 
     def _budget(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
         budget = self.budget(lambda: pricing.cost_of(self._estimated, request["baseModelIdentifier"]))
-        if budget is None or (left := budget.left()) is None:
-            return
-        from airflow_bedrock.spend.ledger import dollars
-
-        said, cost = f"{dollars(left)} USD are left this month", budget.cost()
-        if self._creates is False:
-            yield "ok", f"{said}; the job would cost nothing"
-        elif cost.usd is None:
-            yield "problem", f"{said}, but what the job may cost is not known: give expected_cost. {cost.unknown}"
-        elif cost.usd > left:
-            yield "problem", f"{said}; the job may cost {dollars(cost.usd)}, {dollars(cost.usd - left)} more"
-        else:
-            yield "ok", f"{said}; the job may cost {dollars(cost.usd)}"
+        return _of_budget(budget, "job", creates=self._creates is not False)
 
     def _estimated(self) -> Estimate:
         if self.estimate is None:
@@ -280,6 +253,88 @@ class DryRun:
     def _region(self) -> str:
         region: str = self._conn.meta.region_name
         return region
+
+
+@dataclass(kw_only=True)
+class PaidDryRun:
+    """Everything up to Create of what is no customization job.
+
+    :param ask: returns the submission, which changes nothing; it may read data.
+    :param cost: returns what it may cost.
+    :param budget: returns the budget for it; None where none is set.
+    """
+
+    resource: Resource
+    ask: Callable[[], jobs.submission.Submission]
+    cost: Callable[[], Cost]
+    budget: Callable[[], Budget | None]
+    _creates: bool = field(default=True, init=False)
+
+    def lines(self) -> list[Line]:
+        """Make every check; what one finds stops no other."""
+        checks = {self.resource.word: self._job, "price": self._price, "budget": self._budget}
+        return [line for name, check in checks.items() for line in _checked(name, check)]
+
+    def _job(self) -> Iterator[tuple[Verdict, str]]:
+        self._creates = yield from _would(self.ask())
+
+    def _price(self) -> Iterator[tuple[Verdict, str]]:
+        from airflow_bedrock.spend.ledger import dollars
+
+        cost = self.cost()
+        if cost.usd is None:
+            yield "unknown", cost.unknown
+        else:
+            yield "ok", f"{dollars(cost.usd)} USD: {cost.basis}"
+        yield "ok", f"it {self.resource.billed}"
+
+    def _budget(self) -> Iterator[tuple[Verdict, str]]:
+        return _of_budget(self.budget(), self.resource.word, creates=self._creates)
+
+
+def _checked(name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> Iterator[Line]:
+    try:
+        for verdict, said in check():
+            yield Line(name, verdict, said)
+    except BedrockError as error:
+        yield Line(name, "problem", str(error))
+    except (BotoCoreError, ClientError) as error:
+        yield Line(name, "unknown", f"AWS did not tell: {error}")
+
+
+def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, str], None, bool]:
+    """Say what would be done, and return whether something would be created."""
+    resource = submission.service.resource
+    try:
+        found = submission.find_or_create()
+    except jobs.submission.DryRunError as create:
+        for one in create.superseded:
+            yield "warning", f"{one.arn} of an earlier ask would be stopped first, unless others wait for it"
+        if create.updated is not None:
+            yield "ok", f"{create.updated.arn} would be given the model that is asked for"
+            return False
+        yield "ok", f"{create.name} would be created and paid for"
+        return True
+    what = "reused with its model" if found.outcome is Outcome.SUCCEEDED else "adopted while it runs"
+    bill = f"and {resource.billed}" if resource.lasts else "which costs nothing"
+    yield "ok", f"{found.arn} would be {what}, {bill}"
+    return False
+
+
+def _of_budget(budget: Budget | None, word: str, *, creates: bool) -> Iterator[tuple[Verdict, str]]:
+    if budget is None or (left := budget.left()) is None:
+        return
+    from airflow_bedrock.spend.ledger import dollars
+
+    said, cost = f"{dollars(left)} USD are left this month", budget.cost()
+    if not creates:
+        yield "ok", f"{said}; the {word} would cost nothing more"
+    elif cost.usd is None:
+        yield "problem", f"{said}, but what the {word} may cost is not known: give expected_cost. {cost.unknown}"
+    elif cost.usd > left:
+        yield "problem", f"{said}; the {word} may cost {dollars(cost.usd)}, {dollars(cost.usd - left)} more"
+    else:
+        yield "ok", f"{said}; the {word} may cost {dollars(cost.usd)}"
 
 
 def graded_samples(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -317,20 +372,22 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(f"{check:{widths[0]}}  {verdict:{widths[1]}}  {said}" for check, verdict, said in lines)
 
 
-def finish(dry_run: DryRun, push: Callable[[dict[str, Any]], None]) -> NoReturn:
-    """Make the checks, log and push the table, and end the task.
+def finish(
+    lines: Sequence[Line], push: Callable[[dict[str, Any]], None], word: str, estimate: Estimate | None = None
+) -> NoReturn:
+    """Log and push the table, and end the task.
 
     :param push: pushes what was found.
-    :raises AirflowSkipException: nothing stands against the job.
+    :param word: what would be made.
+    :raises AirflowSkipException: nothing stands against it.
     :raises BedrockFatalError: something does.
     """
     from airflow_bedrock.datasets.estimate import as_dict
 
-    lines = dry_run.lines()
     log.info("Dry run; nothing is created, stopped or paid for.\n%s", table(lines))
     problems = [f"{line.check}: {line.said}" for line in lines if line.verdict == "problem"]
-    made = as_dict(dry_run.estimate) if dry_run.estimate else None
+    made = as_dict(estimate) if estimate else None
     push({"ok": not problems, "lines": [line._asdict() for line in lines], "estimate": made})
     if problems:
-        raise BedrockFatalError(f"Dry run: the job would not be made, or would fail. {' '.join(problems)}")
-    raise AirflowSkipException("Dry run: nothing stands against the job. Nothing was created or paid for.")
+        raise BedrockFatalError(f"Dry run: the {word} would not be made, or would fail. {' '.join(problems)}")
+    raise AirflowSkipException(f"Dry run: nothing stands against the {word}. Nothing was created or paid for.")

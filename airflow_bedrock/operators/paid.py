@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_bedrock import __version__, jobs
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse, Token, adds_digest, identify, reuse_choice
@@ -15,7 +16,7 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, one_of, optional, real, whole
+from airflow_bedrock.operators.arguments import Rule, flag, one_of, optional, real, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shown import pushed
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.jobs.stopping import KillSwitch
     from airflow_bedrock.spend.budget import Budget
+    from airflow_bedrock.spend.ledger import Cost
 
 WAITING: Mapping[str, Rule] = {
     "waiter_delay": optional(real(0, between=True)),
     "waiter_max_attempts": optional(whole(1)),
     "no_response_timeout": optional(real(0)),
+    "is_dry_run": flag,
 }
 """The rules of the arguments that all of them have."""
 
@@ -41,6 +44,8 @@ class PaidOperator(WaitingOperator):
     """Ask for one paid resource, once; wait for it; stop it where nobody is left to wait.
 
     :param tags: tags of what is made: key → value. (templated)
+    :param dry_run: log and push (XCom ``dry_run``) what would be made, what it may cost and whether the budget reaches,
+        and skip; fail where something stands against it. Nothing is made. (default: False) (templated)
     :param wait_for_completion: wait until it is done; with False, return as soon as it was asked for, and do not defer
         either, whatever ``deferrable`` says.
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
@@ -53,7 +58,7 @@ class PaidOperator(WaitingOperator):
     :param stop_on_timeout: stop it when ``execution_timeout`` has run out, where it can be stopped.
     """
 
-    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags")
+    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags", "is_dry_run")
 
     rules: ClassVar[Mapping[str, Rule]]
     """Of all arguments that have one."""
@@ -62,6 +67,7 @@ class PaidOperator(WaitingOperator):
         self,
         *,
         tags: Mapping[str, str] | None = None,
+        dry_run: bool | str = False,
         wait_for_completion: bool = True,
         waiter_max_attempts: int | None = None,
         no_response_timeout: float | None = None,
@@ -72,6 +78,7 @@ class PaidOperator(WaitingOperator):
         self.wait_for_completion = wait_for_completion
         self.waiter_max_attempts = waiter_max_attempts
         self.no_response_timeout = no_response_timeout
+        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
 
     @abstractmethod
     def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
@@ -80,6 +87,10 @@ class PaidOperator(WaitingOperator):
         :param arguments: checked, by name.
         :param how: further arguments of the submission.
         """
+
+    @abstractmethod
+    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
+        """Return what it may cost."""
 
     @abstractmethod
     def _result(self, found: Seen, context: Context) -> Any:
@@ -91,13 +102,29 @@ class PaidOperator(WaitingOperator):
         :raises BedrockFatalError: it failed, the service refused it for good, or ``execution_timeout`` ran out and it
             was stopped.
         :raises BedrockError: something failed that another try may fix.
+        :raises AirflowSkipException: it was a dry run, and nothing stands against it.
         """
-        with self._stopping(context) as kill:
-            return self._execute(context, kill)
-
-    def _execute(self, context: Context, kill: KillSwitch) -> Any:
-        asker = asker_of(context)
         arguments = self._arguments({**self.rules, **WAITING}).checked()
+        if arguments["is_dry_run"]:
+            self._dry_run(context, arguments)
+        with self._stopping(context) as kill:
+            return self._execute(context, kill, arguments)
+
+    def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
+        from airflow_bedrock.operators.dry_run import PaidDryRun, finish  # what only it needs
+
+        asker = asker_of(context)
+        ask = partial(self._ask, arguments, asker, before_paying=bool, waiter=self._waiter(asker), dry_run=True)
+        dry_run = PaidDryRun(
+            resource=self._resource,
+            ask=ask,
+            cost=partial(self._cost, arguments),
+            budget=partial(self._reserving, asker, arguments),
+        )
+        finish(dry_run.lines(), partial(context["ti"].xcom_push, "dry_run"), self._resource.word)
+
+    def _execute(self, context: Context, kill: KillSwitch, arguments: Mapping[str, Any]) -> Any:
+        asker = asker_of(context)
         budget = self._reserving(asker, arguments)
         self._submission = self._ask(
             arguments,

@@ -156,7 +156,8 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         except (priced.NoPriceError, priced.PriceFileError) as error:
             return Cost(usd=None, model=self.model_id, unknown=str(error))
         hours = -(-int((next_month(now) - now).total_seconds()) // 3600)
-        return Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)})
+        basis = f"{hours} hours until the month ends, at {price}"
+        return Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)}, basis=basis)
 
     def _finish(self, found: Seen, context: Context) -> Any:
         self._settle(self._service, found)  # where it was not made; else when it is deleted

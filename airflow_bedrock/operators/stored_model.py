@@ -51,7 +51,8 @@ class StoredModelOperator(PaidJobOperator):
             price = priced.prices(self.prices or configuration.prices()).price(model, figure, region)
         except (LookupError, priced.PriceFileError) as error:
             return Cost(usd=None, unknown=str(error))
-        return Cost(usd=price.cost(units), model=model_id(model), rates={"month": price.cost(1)})
+        basis = f"a month of its storage, at {price}"
+        return Cost(usd=price.cost(units), model=model_id(model), rates={"month": price.cost(1)}, basis=basis)
 
     def _finish(self, found: Seen, context: Context) -> Any:
         self._settle(self._service, found)

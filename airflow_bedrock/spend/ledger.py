@@ -26,12 +26,14 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     :param rates: US dollars for one of each thing that is counted at the end: ``epoch``, ``step``, ``hour``, ``month``
         (of storage), ``input`` and ``output`` (tokens), and ``once``, for what is paid however the rest ends.
     :param unknown: why it is not known.
+    :param basis: what ``usd`` rests on: the price, with its date and source.
     """
 
     usd: Decimal | None
     model: str = ""
     rates: Mapping[str, Decimal] = {}
     unknown: str = ""
+    basis: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

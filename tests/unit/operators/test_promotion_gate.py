@@ -144,17 +144,17 @@ def test_whatever_is_missing_fails_closed(gated: Any, missing: tuple[str, ...]) 
 LOW, P90 = ("differences", "baseline", "exact_match", "low"), ("models", "candidate", "latency_ms", "p90")
 
 
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        *((LOW, value) for value in (float("nan"), float("inf"), 10**400, "0.9", True, [0.9], None)),
-        *((P90, value) for value in (float("-inf"), -1, "fast", {})),
-        *((("slices", "odd", "value"), value) for value in (float("nan"), float("inf"), "0")),
-        *((("models", "candidate", "input_tokens"), value) for value in (-(10**9), "100", float("nan"))),
-        *((("metric",), value) for value in (["exact_match"], {}, 3)),
-        *(((name,), value) for name in ("slices", "models", "differences", "verdict") for value in ([], "better?", 1)),
-    ],
-)
+NONE: dict[tuple[str, ...], list[Any]] = {  # place → what is no figure there
+    LOW: [float("nan"), float("inf"), 10**400, "0.9", True, [0.9], None],
+    P90: [float("-inf"), -1, "fast", {}],
+    ("slices", "odd", "value"): [float("nan"), float("inf"), "0"],
+    ("models", "candidate", "input_tokens"): [-(10**9), "100", float("nan")],
+    ("metric",): [["exact_match"], {}, 3],
+    **{(name,): [[], "better?", 1] for name in ("slices", "models", "differences", "verdict")},
+}
+
+
+@pytest.mark.parametrize(("place", "value"), [(place, value) for place, values in NONE.items() for value in values])
 def test_a_figure_that_is_none_fails_closed(gated: Any, place: tuple[str, ...], value: Any) -> None:
     """Whoever has written it into the report; the task is skipped, and says why."""
     with pytest.raises(AirflowSkipException, match="The candidate is not promoted: "):
