@@ -8,7 +8,7 @@ form, prompt and completion, reinforcement (``reference_answer``); or a prompt o
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,13 +73,14 @@ def said(content: Any) -> str:
     return text or "\n".join(_json({"name": call["name"], "input": call["input"]}) for call in calls)
 
 
-def read(lines: Iterator[bytes]) -> Iterator[Record]:
+def read(lines: Iterator[bytes], numbers: Container[int] | None = None) -> Iterator[Record]:
     """Read JSONL; blank lines are passed over.
 
+    :param numbers: of the lines to read; None for all.
     :raises RecordError: a line is no record; the message begins with its number.
     """
     for number, line in enumerate(lines, start=1):
-        if line.isspace():
+        if (numbers is not None and number not in numbers) or line.isspace():
             continue
         try:
             yield record_of(number, msgspec.json.decode(line))

@@ -1,4 +1,4 @@
-"""An evaluation from beginning to end: the file is read three times, so that memory does not grow with its records.
+"""An evaluation from beginning to end: the file is read several times, so that memory does not grow with its records.
 
 First it is checked whole and the records are chosen, before anything is paid for; then all models are asked, side by
 side; then the answers are scored in the order of the file.
@@ -7,6 +7,8 @@ side; then the answers are scored in the order of the file.
 from __future__ import annotations
 
 import heapq
+import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -27,6 +29,8 @@ Lines = Callable[[], Iterator[bytes]]
 
 Told = Callable[[Record, Mapping[str, Answer]], None]
 """Takes a record and its answers by role."""
+
+_PARTS = 16  # of a file, each read by itself: a line that is passed over costs next to nothing
 
 
 class NothingToAskError(ValueError):
@@ -155,7 +159,8 @@ class Evaluation:
         models = set(self._models.values())  # who has two roles is asked once
         with ThreadPoolExecutor(len(models)) as threads, bars(models):
             running: list[Future[None]] = [
-                threads.submit(inference.run, self.questions(lines), self.count) for inference in models
+                threads.submit(inference.run, map(self._question, self._shuffled(lines)), self.count)
+                for inference in models
             ]
             try:
                 wait(running, return_when=FIRST_EXCEPTION)
@@ -169,7 +174,7 @@ class Evaluation:
                 inference.run(self._about(metric, lines), self.count * metric.replies(len(self._models)))
 
     def _about(self, metric: AskingMetric, lines: Lines) -> Iterator[Question]:
-        for record in self._records(lines):
+        for record in self._shuffled(lines):
             texts = {role: answer.text for role, answer in self._answers(record).items()}
             yield from (Question(record.number, request) for request in metric.requests(record, texts))
 
@@ -256,8 +261,17 @@ class Evaluation:
             raise ValueError(f"Record {question.number}: {inference.model.model_id} has no answer")
         return answer
 
-    def _records(self, lines: Lines) -> Iterator[Record]:
-        return (record for record in read(lines()) if self._chosen is None or record.number in self._chosen)
+    def _records(self, lines: Lines, numbers: Container[int] | None = None) -> Iterator[Record]:
+        found = read(lines(), numbers)
+        return (record for record in found if self._chosen is None or record.number in self._chosen)
+
+    def _shuffled(self, lines: Lines) -> Iterator[Record]:
+        """Return the records part by part, the parts in an order that is drawn.
+
+        So two workers at once ask different questions, and each finds what the other has kept when it comes to it.
+        """
+        for part in random.sample(range(_PARTS), _PARTS):
+            yield from self._records(lines, range(part, sys.maxsize, _PARTS))
 
     def _question(self, record: Record) -> Question:
         return Question(record.number, {**record.request, **self._parameters})

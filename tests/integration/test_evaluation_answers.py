@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -40,7 +40,7 @@ updates, batches = (
 MICRO, LITE = "amazon.nova-micro-v1:0", "amazon.nova-lite-v1:0"
 QUESTIONS = 120
 AT_ONCE = 4
-KEEP = 10
+KEEP = 5
 
 
 @pytest.fixture
@@ -85,42 +85,67 @@ def asked(local: LocalBedrock, model_id: str, *, answered: bool = False) -> list
     ]
 
 
-def run(given: dict[str, Any], delays: list[float], workers: int) -> dict[str, Any]:
+class Asking(NamedTuple):
+    """A question that reached the model.
+
+    :param worker: who asked it, by the number that it has in ``evaluating.py``.
+    """
+
+    answered: float
+    question: str
+    worker: int
+    begun: float
+
+
+def askings(local: LocalBedrock, delays: list[float], given: dict[str, Any]) -> tuple[dict[str, Any], list[Asking]]:
+    """Evaluate with two workers at once, who die; return what the program says, and the journal."""
     program = Path(__file__).with_name("evaluating.py")
     ran = subprocess.run(
-        [sys.executable, program, json.dumps(given), json.dumps(delays), json.dumps(workers)],
+        [sys.executable, program, json.dumps(given), json.dumps(delays)],
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
     assert ran.returncode == 0, ran.stderr[-5000:]
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+    found = []
+    for answered, name in asked(local, given["candidate_model_id"]):
+        question, worker, begun = name.split("-")
+        found.append(Asking(answered, question, int(worker), float(begun)))
+    return json.loads(ran.stdout.splitlines()[-1]), found
 
 
-def test_kills_at_ten_random_points_and_then_two_workers_at_once(local: LocalBedrock) -> None:
-    """What is asked again was answered just before a kill: no more than a batch and the calls under way.
+def asked_in_vain(calls: list[Asking], began: list[float], in_flight: int) -> list[Asking]:
+    """Return the questions that a worker asked although another had kept the answer before it last looked.
 
-    Two workers that then go on at once say the same, and leave what can be read: another try asks nobody.
+    A worker looks when it begins, and with each batch that it keeps: so before its last answers, as many as are in
+    flight. All answers of the other one are kept but its last ones, as many as are in flight.
     """
-    local.faults.delay("Converse", 0.02)
-    given = arguments(local)
+    vain = []
+    for call in calls:
+        own = sorted(one.answered for one in calls if one.worker == call.worker and one.answered < call.begun)
+        looked = own[-in_flight] if len(own) >= in_flight else began[call.worker]
+        for other in {one.worker for one in calls} - {call.worker}:
+            known = sorted(one for one in calls if one.worker == other and one.answered < looked)[:-in_flight]
+            vain += [call] * any(one.question == call.question for one in known)
+    return vain
+
+
+def test_two_workers_at_once_and_kills_at_ten_random_points(local: LocalBedrock) -> None:
+    """Whoever is killed, and whoever goes on beside: no question outside a batch in flight is asked twice.
+
+    Two workers share the questions. In the end they say the same, and leave what can be read: another try asks nobody.
+    """
+    local.faults.delay("Converse", 0.05)
+    given = arguments(local, count=160, baseline_model_id=MICRO, concurrency=2)
     moments = random.Random(14)  # noqa: S311  # the same each time
-    found = run(given, [moments.uniform(0.3, 0.9) for _ in range(10)], workers=2)
+    found, calls = askings(local, [moments.uniform(0.1, 0.4) for _ in range(10)], given)
     one, other = ({**result, "cost": None} for result in found["results"])  # each has paid its own
     assert one == other
-    assert one["candidate"]["n"] == QUESTIONS
-    for model_id in (MICRO, LITE):
-        calls = asked(local, model_id)
-        assert len({question for _, question in calls}) == QUESTIONS
-        lives: list[list[str]] = [[] for _ in range(11)]
-        for moment, question in calls:
-            lives[sum(kill < moment for kill in found["kills"])].append(question)
-        for number, life in enumerate(lives):
-            before = {question for earlier in lives[:number] for question in earlier}
-            recent = {question for earlier in lives[:number] for question in earlier[-(KEEP + 2 * AT_ONCE) :]}
-            assert set(life) & before <= recent
+    assert one["candidate"]["n"] == len({call.question for call in calls}) == 160
+    assert {call.worker for call in calls} == set(range(12))
+    assert not asked_in_vain(calls, found["began"], in_flight=KEEP + 2 * 2)
+    assert len(calls) < 1.75 * 160, "each alone would ask nearly all"
     local.calls.clear()
     BedrockModelEvaluationOperator(**given).execute({})
     assert local.calls.of("Converse") == []

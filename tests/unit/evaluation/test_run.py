@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_bedrock.evaluation import bootstrap
+from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.report import page, sections
 from airflow_bedrock.evaluation.run import NothingToAskError
-from tests.evaluated import evaluate, records
+from tests.evaluated import Model, evaluate, records
 
 ROLES = ("candidate", "baseline")
 METRICS = ("exact_match", "macro_f1")
@@ -36,6 +38,23 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path, monkeypatch: pyt
             tracemalloc.stop()
         assert result["records"] == count
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_each_evaluation_asks_in_an_order_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So two workers at once, who find what the other has kept, do not ask side by side; each asks all, once."""
+    ask, asked, firsts = Model.ask, list[int](), set[int]()
+
+    def noted(self: Model, request: Mapping[str, Any], key: str) -> Answer:
+        asked.append(int(request["messages"][0]["content"][0]["text"].split()[0]))
+        return ask(self, request, key)
+
+    monkeypatch.setattr(Model, "ask", noted)
+    for number in range(9):
+        evaluate(tmp_path / str(number), records(32), roles=ROLES, metrics=METRICS[:1])
+        assert sorted(asked) == sorted([*range(32), *range(32)])
+        firsts.add(asked[0])
+        asked.clear()
+    assert len(firsts) > 1
 
 
 def scored(value: float) -> Callable[[str, str], float]:
