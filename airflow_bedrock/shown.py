@@ -19,6 +19,7 @@ from airflow_bedrock.customization.job import Job, Seen, artifacts_uri
 JOB = "bedrock_job"
 EVALUATION = "bedrock_evaluation"
 PROMOTION = "bedrock_promotion"
+IDLE = "bedrock_idle"
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,18 @@ def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any]) -> 
             role: {"model": model["model"], "answered_by": model["answered_by"], **model["metrics"][metric]}
             for role, model in result["models"].items()
         },
+    }
+
+
+def idle_shown(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the views show of what is paid for and unused.
+
+    :param result: what :class:`~airflow_bedrock.operators.BedrockIdleCostOperator` returns.
+    """
+    members = ("kind", "name", "arn", "region", "why", "usd_a_month")
+    return {
+        "usd_a_month": result["usd_a_month"],
+        "idle": [{member: one[member] for member in members} for one in result["idle"]],
     }
 
 

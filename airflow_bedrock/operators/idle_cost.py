@@ -85,6 +85,7 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
         """
         from msgspec.structs import asdict
 
+        from airflow_bedrock import shown
         from airflow_bedrock.hooks import BedrockHook
         from airflow_bedrock.prices import PriceFileError, prices
         from airflow_bedrock.spend.idle import as_dict, found
@@ -110,6 +111,7 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
             "without_price": [one.arn for one in idle if one.usd_a_month is None],
             "ending": [{**asdict(one), "ends": one.ends.isoformat()} for one in ending],
         }
+        shown.tell(context, shown.IDLE, shown.idle_shown(result))
         said = text(result)
         self.log.info("%s", said)
         if idle or ending:

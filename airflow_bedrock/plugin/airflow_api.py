@@ -116,13 +116,14 @@ class AirflowApi:
         found = await self._read(await self._client.post("/dags/~/dagRuns/~/taskInstances/list", json=body))
         return {(one["dag_id"], one["dag_run_id"], one["task_id"], one["map_index"]) for one in found["task_instances"]}
 
-    async def latest(self, key: str) -> list[tuple[Entry, dict[str, Any]]]:
-        """Return the latest hundred XComs with the key, of all DAGs, newest first, with their values.
+    async def latest(self, key: str, most: int = _PAGE) -> list[tuple[Entry, dict[str, Any]]]:
+        """Return the latest XComs with the key, of all DAGs, newest first, with their values.
 
+        :param most: number of them, at most a page.
         :raises RefusedError: the caller may not see them.
         """
         entries = await self.entries(key, most=_PAGE if _ORDERS else _MOST)
-        return await self.values(entries[:_PAGE])
+        return await self.values(entries[:most])
 
     async def of_runs(self, key: str, runs: Collection[Run]) -> list[Entry]:
         """Return the XComs with the key that the tasks of these runs have pushed, newest first.

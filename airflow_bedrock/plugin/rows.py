@@ -13,6 +13,7 @@ from airflow_bedrock.customization.console import resource_url, s3_url
 from airflow_bedrock.customization.job import duration
 from airflow_bedrock.plugin.airflow_api import Entry, Run
 from airflow_bedrock.plugin.charts import curve
+from airflow_bedrock.prices import Prices
 
 NONE = "-"
 """Stands where nothing is known."""
@@ -24,8 +25,8 @@ Found = list[tuple[Entry, dict[str, Any]]]
 class Place(NamedTuple):
     """Where a page of the jobs begins, for the runs of a large sweep fill more than one.
 
-    :param runs: so many later runs come before it.
-    :param instances: so many task instances of its first run come before it.
+    :param runs: number of later runs that come before it.
+    :param instances: number of task instances of its first run that come before it.
     """
 
     runs: int = 0
@@ -33,7 +34,7 @@ class Place(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Place:
-        """Return the place of an address; the first one for what is none."""
+        """Return the place that an address names; the first one where it names none."""
         runs, _, instances = text.partition(".")
         return cls(*(int(part) if part.isdecimal() and len(part) < 10 else 0 for part in (runs, instances)))
 
@@ -45,7 +46,7 @@ def page_of(entries: Iterable[Entry], runs: Sequence[Run], begin: Place, most: i
     """Return the entries of one page, by run and map index, and where the next one begins.
 
     :param runs: those from the page's first one on.
-    :param most: so many task instances, each with the tasks that wait for its job.
+    :param most: number of task instances, each with the tasks that wait for its job.
     """
     order = {(run.dag_id, run.run_id): number for number, run in enumerate(runs)}
 
@@ -123,8 +124,13 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[
     ]
 
 
-def models(promotions: Found, evaluations: Found) -> list[dict[str, Any]]:
-    """Return a row for each line of models: which one the latest promotion has put there, and how good it was."""
+def models(promotions: Found, evaluations: Found, idle: Found, prices: Prices | None) -> list[dict[str, Any]]:
+    """Return a row for each line of models: which one the latest promotion has put there, how good it was, its cost.
+
+    :param idle: the latest report of what is unused, if there is one.
+    :param prices: by which its storage is billed; None where they are not known.
+    """
+    unused = [one for _, report in idle for one in report["idle"]]
     evaluated = {(entry.dag_id, entry.run_id): value for entry, value in reversed(evaluations)}
     return [
         {
@@ -132,9 +138,27 @@ def models(promotions: Found, evaluations: Found) -> list[dict[str, Any]]:
             "since": entry.timestamp,
             "evaluation": evaluated.get((entry.dag_id, entry.run_id)),
             "dag": entry.dag_id,
+            "usd_a_month": _storage(value["model_arn"], prices),
+            "idle": _idle(value, unused),
         }
         for entry, value in latest(promotions, "name")
     ]
+
+
+def _storage(model_arn: str, prices: Prices | None) -> float | None:
+    """Return what the storage of a custom model costs a month, in US dollars; None where its price is not known."""
+    region = [*model_arn.split(":"), "", "", "", ""][3]
+    price = prices.find(model_arn, "storage", region) if prices else None
+    return float(price.usd) if price else None
+
+
+def _idle(line: Mapping[str, Any], unused: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return why the model of a line, or its deployment, counts as unused; None where it does not."""
+    arns = (line.get("deployment_arn"), line["model_arn"])
+    for one in unused:
+        if one["arn"] in arns or (one["kind"], one["name"]) == ("deployment", line["name"]):
+            return str(one["why"])
+    return None
 
 
 def running(found: Found, tasks: set[tuple[str, str, str, int]]) -> list[dict[str, Any]]:

@@ -87,13 +87,28 @@ class _PromotionOf(TypedDict):
 
 
 class _Promotion(_PromotionOf, total=False):
+    deployment_arn: str | None
     period: str | None
     promoted_by: str | None
     approved_by: str | None
     rolled_back_by: str | None
 
 
-_SHAPES = {shown.JOB: _Job, shown.EVALUATION: _Evaluation, shown.PROMOTION: _Promotion}
+class _Unused(TypedDict):
+    kind: str
+    name: str
+    arn: str
+    region: str
+    why: str
+    usd_a_month: float | None
+
+
+class _Idle(TypedDict):
+    usd_a_month: float
+    idle: list[_Unused]
+
+
+_SHAPES = {shown.JOB: _Job, shown.EVALUATION: _Evaluation, shown.PROMOTION: _Promotion, shown.IDLE: _Idle}
 
 
 def checked(key: str, value: Any) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from airflow_bedrock import shown
+from airflow_bedrock import configuration, shown
 from airflow_bedrock.plugin import rows
 from airflow_bedrock.plugin.airflow_api import AirflowApi, Entry, RefusedError, Run
+from airflow_bedrock.prices import PriceFileError, Prices, prices
 
 _ROWS = 25  # of a page: Airflow is asked for the values of each
-_LOOKS = 8  # so many times that many runs are looked through for the next one with a job
+_LOOKS = 8  # pages of runs that are searched for one with a job
 _COMPARED = 2
 _REFUSED = {
     401: "Sign in to Airflow to see this.",
@@ -32,6 +34,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+log = logging.getLogger(__name__)
 _templates = Environment(loader=PackageLoader("airflow_bedrock.plugin"), autoescape=True)
 _templates.filters |= rows.FILTERS
 
@@ -81,15 +84,17 @@ async def jobs(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """The models that serve, and the jobs that run now, of all DAGs that the person may see."""
+    """The models that serve, the jobs that run now and what is unused, of all DAGs that the person may see."""
     async with AirflowApi(request) as airflow:
-        jobs, evaluations, promotions = await asyncio.gather(
-            *(airflow.latest(key) for key in (shown.JOB, shown.EVALUATION, shown.PROMOTION))
+        jobs, evaluations, promotions, idle = await asyncio.gather(
+            *(airflow.latest(key) for key in (shown.JOB, shown.EVALUATION, shown.PROMOTION)),
+            airflow.latest(shown.IDLE, most=1),
         )
         waiting = await airflow.waiting(entry for entry, _ in jobs)
     return _page(
         "models.html",
-        models=rows.models(promotions, evaluations),
+        models=rows.models(promotions, evaluations, idle, await asyncio.to_thread(_prices)),
+        idle=idle[0] if idle else None,
         running=rows.running(jobs, waiting),
         budget=rows.budget(jobs),
     )
@@ -113,6 +118,15 @@ async def _chosen(airflow: AirflowApi, dag_id: str, chosen: list[str]) -> list[d
         runs = [Run(entry.dag_id, entry.run_id, entry.run_after) for entry in entries[:1]]
         found += [row for row in await _rows(airflow, entries, runs) if row["job_arn"] == arn]
     return found
+
+
+def _prices() -> Prices | None:
+    """Return the prices by which models are billed; None where this machine cannot read the user's file of prices."""
+    try:
+        return prices(configuration.prices())
+    except PriceFileError as error:
+        log.warning("The views show no price: %s", error)
+        return None
 
 
 def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:

@@ -13,12 +13,14 @@ import pytest
 from airflow.sdk import DAG, BaseNotifier
 from botocore.exceptions import ClientError
 
+from airflow_bedrock import shown
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockIdleCostOperator
 from airflow_bedrock.operators.arguments import ArgumentError
+from airflow_bedrock.plugin.shapes import checked
 from airflow_bedrock.prices import prices
 from airflow_bedrock.spend.idle import found
 from tests.dag_files import DAGS, load
@@ -101,7 +103,9 @@ def test_what_nobody_uses_is_told_with_its_price_and_date(
     """The dearest first; what is called is not in it."""
     Telling.told.clear()
     task = BedrockIdleCostOperator(task_id="idle", notifiers=Telling(text="{{ idle_cost_text }}"))
-    result = task.execute(in_a_dag())
+    now = in_a_dag()
+    result = task.execute(now)
+    assert checked(shown.IDLE, now["ti"].pushed[shown.IDLE])  # for the views in Airflow's UI
     assert result["idle"][0]["arn"] == served["throughput"]
     assert {one["arn"] for one in result["idle"]} == {served["throughput"], served["uncalled"], served["model 1"]}
     assert result["usd_a_month"] == pytest.approx(2 * 60.50 * 730)

@@ -113,6 +113,15 @@ def test_the_models_page_says_how_the_budget_of_the_month_stands(answers: Answer
     assert 'value="14.0"' in page
 
 
+def test_the_models_page_says_what_is_unused_and_what_it_costs(answers: Answers) -> None:
+    """Of the line that it belongs to, too; a stranger to the DAG that has looked is told nothing of it."""
+    page = answers["reader"]["models"][1]
+    assert "1.95 USD a month in all" in page
+    assert page.count("not called for 14 days") == 2
+    assert "by retrain." in page
+    assert "retrain-line" not in answers["stranger"]["models"][1]
+
+
 def test_each_link_works_where_airflow_has_a_path_in_front(answers: Answers) -> None:
     links = answers["links"]
     assert {status for status, *_ in links.values()} == {200}

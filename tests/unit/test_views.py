@@ -239,6 +239,31 @@ def test_an_address_that_names_no_page_shows_one_all_the_same(place: str) -> Non
     assert asyncio.run(look()).status_code == 200
 
 
+def test_a_line_of_models_says_what_its_storage_costs_and_whether_it_is_idle() -> None:
+    """By the prices that count; what has no price is said to have none."""
+    from airflow_bedrock.plugin.airflow_api import Entry
+    from airflow_bedrock.plugin.rows import models
+    from airflow_bedrock.prices import prices
+
+    entry = Entry("dag", "run", "task", -1, "bedrock_promotion", "1", "1")
+    arn = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.{}-v1:0/aaaaaaaaaaaa"
+    lines = [
+        {"name": "called", "model_arn": arn.format("nova-lite"), "deployment_arn": "arn:called"},
+        {"name": "by-arn", "model_arn": arn.format("nova-micro"), "deployment_arn": "arn:by-arn"},
+        {"name": "by-name", "model_arn": "no ARN"},
+    ]
+    why = {"why": "not called for 14 days"}
+    unused = [
+        {"kind": "deployment", "name": "other", "arn": "arn:by-arn", **why},
+        {"kind": "deployment", "name": "by-name", "arn": "arn:deployment", **why},
+        {"kind": "custom model", "name": "called", "arn": "arn:older", **why},
+    ]
+    found = models([(entry, line) for line in lines], [], [(entry, {"idle": unused})], prices())
+    told = {one["name"]: (one["usd_a_month"], one["idle"]) for one in found}
+    assert told == {"called": (1.95, None), "by-arn": (None, why["why"]), "by-name": (None, why["why"])}
+    assert models([(entry, lines[0])], [], [], None)[0]["usd_a_month"] is None
+
+
 def test_the_budget_is_the_one_that_a_task_saw_last() -> None:
     from airflow_bedrock.plugin.airflow_api import Entry
     from airflow_bedrock.plugin.rows import FILTERS, budget

@@ -59,6 +59,9 @@ def dag_of(dag_id: str) -> DAG:
             ti.xcom_push(shown.EVALUATION, {"verdict": "better", "metric": "accuracy", "models": scores})
             promoted = {"name": f"{dag_id}-line", "model_arn": f"arn:{dag_id}:custom-model/{number}"}
             ti.xcom_push(shown.PROMOTION, {**promoted, "approved_by": "ada"})
+            of = {"name": f"{dag_id}-line", "region": "us-east-1", "why": "not called for 14 days", "usd_a_month": 1.95}
+            unused = [{**of, "kind": "deployment", "arn": f"arn:{dag_id}"}]
+            ti.xcom_push(shown.IDLE, {"usd_a_month": 1.95, "idle": unused})
 
         train() >> wait()
         sweep.expand(point=[1, 2])
