@@ -35,19 +35,21 @@ _RULES: Mapping[str, Rule] = {
 class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
     """Find what costs money, or keeps a model, and is used by nobody; nothing is changed.
 
-    That is provisioned throughput without calls, deployments without calls, and custom models that neither serves. The
-    calls are Amazon CloudWatch's metric ``Invocations``. What is younger than ``days`` is not looked at. It also finds
-    what serves though its base model's end of life is near: from that day on neither can be called.
+    That is provisioned throughput, deployments and imported models without calls, and custom models that neither of the
+    first two serves. The calls are Amazon CloudWatch's metric ``Invocations``. What is younger than ``days`` is not
+    looked at. It also finds what serves though its base model's end of life is near: from that day on neither can be
+    called.
 
     Returns (XCom) a mapping: ``idle``: each ``{kind, name, arn, region, created, why, usd_a_month, price, advice}``,
     the dearest first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those whose price is not known;
-    ``ending``: each ``{kind, name, arn, model_arn, region, base, ends}``, the nearest first.
+    ``ending``: each ``{kind, name, arn, model_arn, region, base, ends}``, the nearest first; ``unread``: what was not
+    looked at, and why.
 
     Where something is found, each notifier is called, with ``idle_cost``, that mapping, and ``idle_cost_text``, a text
     for people, in its context: ``SlackNotifier(text="{{ idle_cost_text }}")``.
 
     It needs bedrock:ListProvisionedModelThroughputs, ListCustomModelDeployments and ListCustomModels, and
-    cloudwatch:GetMetricData.
+    cloudwatch:GetMetricData; for imported models, ListImportedModels and GetImportedModel.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 
@@ -102,14 +104,15 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
         days = {name: given[name] for name in ("days", "end_of_life_days")}
         regions = [found(hook, known, now, **days) for hook in hooks]
         idle = sorted(
-            (one for unused, _ in regions for one in unused), key=lambda one: (-(one.usd_a_month or 0), one.name)
+            (one for region in regions for one in region.idle), key=lambda one: (-(one.usd_a_month or 0), one.name)
         )
-        ending = sorted((one for _, near in regions for one in near), key=lambda one: (one.ends, one.name))
+        ending = sorted((one for region in regions for one in region.ending), key=lambda one: (one.ends, one.name))
         result = {
             "idle": [as_dict(one) for one in idle],
             "usd_a_month": float(sum(one.usd_a_month or 0 for one in idle)),
             "without_price": [one.arn for one in idle if one.usd_a_month is None],
             "ending": [{**asdict(one), "ends": one.ends.isoformat()} for one in ending],
+            "unread": [said for region in regions for said in region.unread],
         }
         shown.tell(context, shown.IDLE, shown.idle_shown(result))
         said = text(result)
@@ -131,6 +134,7 @@ def text(result: Mapping[str, Any]) -> str:
         f"{one['base']} ends. Train its model again on another one. {resource_url(one['model_arn'])}".rstrip()
         for one in result["ending"]
     ]
+    lines += [f"- {said}" for said in result["unread"]]
     if not result["idle"]:
         return "\n".join(["Nothing that costs money is unused.", *lines])
     unknown = len(result["without_price"])

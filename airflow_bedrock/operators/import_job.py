@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_bedrock import configuration, jobs
 from airflow_bedrock.links.customization import CustomModelLink
 from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, optional, rendered, tags_rule, text, whole
@@ -130,7 +131,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         return "imported-model", "imported_storage", units
 
     def _result(self, found: Seen, context: Context) -> str | None:
-        self.log.info("Imported %s as model %s", self.model_data_uri, found.model_arn)
+        self.log.info("Imported %s as model %s. %s", self.model_data_uri, found.model_arn, self._bill(found))
         result = {
             "job_arn": found.arn,
             "imported_model_arn": found.model_arn,
@@ -138,6 +139,21 @@ class BedrockModelImportOperator(StoredModelOperator):
         }
         context["ti"].xcom_push(key="result", value=result)
         return found.model_arn
+
+    def _bill(self, found: Seen) -> str:
+        """Say what the model goes on costing, as far as that is known; it is imported all the same."""
+        from airflow_bedrock import prices as priced
+        from airflow_bedrock.spend.imported import rates_of, units_of
+
+        try:
+            known = priced.prices(self.prices or configuration.prices())
+            units = units_of(self.hook.conn, str(found.model_arn))
+        except (priced.PriceFileError, *jobs.aws_errors.CALL_ERRORS) as error:
+            return f"What it goes on costing is not known: {error}"
+        rates = rates_of(units, known, str(self.hook.conn.meta.region_name))
+        usd = rates.usd_a_month
+        storage = "no price is known for its storage" if usd is None else f"{usd:f} USD a month at {rates.storage}"
+        return f"Until DeleteImportedModel it costs: {storage}; {rates.answering}."
 
 
 class BedrockCustomModelOperator(StoredModelOperator):

@@ -23,6 +23,7 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.import_job import IMPORT_JOB
 from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
 from airflow_bedrock.jobs.s3 import read_rounds
+from airflow_bedrock.spend.imported import units_of
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -110,10 +111,11 @@ def _imported(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
     if seen.outcome is not Outcome.SUCCEEDED or not entry.rates:
         return _storage(entry, seen, service, s3)
     try:
-        model: Any = service.hook.conn.get_imported_model(modelIdentifier=str(seen.model_arn))
-        units = int(model["customModelUnits"]["customModelUnitsPerModelCopy"])
-    except (BotoCoreError, ClientError, KeyError) as error:
+        units = units_of(service.hook.conn, str(seen.model_arn))
+    except (BotoCoreError, ClientError) as error:
         log.warning("The bill of %s is taken as reserved: Bedrock did not tell its units: %s", seen.arn, error)
+        units = None
+    if units is None:
         return _storage(entry, seen, service, s3)
     return Bill(entry.rates["month"] * units, f"a month of its storage, {units} custom model units")
 

@@ -1,4 +1,4 @@
-"""What is paid for, or kept, and used by nobody: provisioned throughput and deployments without calls, unserved models.
+"""What is paid for, or kept, and used by nobody: throughput, deployments and imports without calls, unserved models.
 
 And what serves though its base model's end of life is near: from then on neither can be called.
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import kind_of
 from airflow_bedrock.jobs.account import client_of
+from airflow_bedrock.spend.imported import rates_of, units_of
 
 if TYPE_CHECKING:
     from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -69,10 +70,21 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     ends: date
 
 
-def found(
-    hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int
-) -> tuple[list[Idle], list[Ending]]:
+class Found(NamedTuple):
+    """What was found in a region.
+
+    :param unread: what was not looked at, and why, in sentences.
+    """
+
+    idle: list[Idle]
+    ending: list[Ending]
+    unread: list[str]
+
+
+def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int) -> Found:
     """Return what nobody has used in a region for so many days, and what serves there on a base model that ends soon.
+
+    Custom Model Import is not offered in every region: where its models cannot be listed, the others are found.
 
     :param days: what is younger is not looked at.
     :param end_of_life_days: so many days before its base model ends, or later.
@@ -80,7 +92,7 @@ def found(
     """
     try:
         region = _Region(hook, prices, days, now)
-        return list(region.idle()), list(region.ending(end_of_life_days))
+        return Found(list(region.idle()), list(region.ending(end_of_life_days)), region.unread)
     except (BotoCoreError, ClientError) as error:
         raise kind_of(error)(
             f"What is idle in {hook.conn_region_name} is not known: {error}. The task lists models, deployments and "
@@ -97,6 +109,12 @@ class _Region:
         self._throughputs = _listed(hook, "list_provisioned_model_throughputs", "provisionedModelSummaries")
         self._deployments = _listed(hook, "list_custom_model_deployments", "modelDeploymentSummaries")
         self._models = _listed(hook, "list_custom_models", "modelSummaries", isOwned=True)
+        self.unread: list[str] = []
+        try:
+            self._imported = _listed(hook, "list_imported_models", "modelSummaries")
+        except ClientError as error:
+            self._imported = []
+            self.unread.append(f"Imported models in {self._region} were not looked at: {error}")
 
     def idle(self) -> Iterator[Idle]:
         served = {one["modelArn"] for one in (*self._throughputs, *self._deployments)}
@@ -104,9 +122,12 @@ class _Region:
         throughputs = [one for one in self._throughputs if self._old(one["creationTime"])]
         deployments = [one for one in self._deployments if self._old(one["createdAt"])]
         arns = [one["provisionedModelArn"] for one in throughputs]
+        imported = [one for one in self._imported if self._old(one["creationTime"])]
+        arns += [one["modelArn"] for one in imported]
         calls = self._calls([*arns, *(one["customModelDeploymentArn"] for one in deployments)])
         yield from (self._throughput(one) for one in throughputs if not calls[one["provisionedModelArn"]])
         yield from (self._deployment(one) for one in deployments if not calls[one["customModelDeploymentArn"]])
+        yield from (self._import(one) for one in imported if not calls[one["modelArn"]])
         yield from (
             self._model(one) for one in self._models if one["modelArn"] not in served and self._old(one["creationTime"])
         )
@@ -168,6 +189,19 @@ class _Region:
             "Retire it, if no rollback needs it (BedrockRetireModelsOperator).",
         )
 
+    def _import(self, one: Mapping[str, Any]) -> Idle:
+        rates = rates_of(units_of(self._hook.conn, one["modelArn"]), self._prices, self._region)
+        return self._idle(
+            "imported model",
+            one["modelName"],
+            one["modelArn"],
+            one["creationTime"],
+            f"not called for {self._days} days; {rates.answering}",
+            rates.storage if rates.units is not None else None,
+            rates.units or 1,
+            "Delete it (DeleteImportedModel), if nobody needs it.",
+        )
+
     def _idle(
         self, kind: str, name: str, arn: str, created: datetime, why: str, price: Price | None, units: int, advice: str
     ) -> Idle:
@@ -203,7 +237,7 @@ class _Region:
 
 
 def _listed(hook: BedrockHook, operation: str, member: str, **filters: Any) -> list[dict[str, Any]]:
-    pages = hook.conn.get_paginator(operation).paginate(**filters)  # type: ignore[call-overload]  # of three
+    pages = hook.conn.get_paginator(operation).paginate(**filters)  # type: ignore[call-overload]  # of four
     return [one for page in pages for one in page[member]]
 
 

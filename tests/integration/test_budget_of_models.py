@@ -192,3 +192,13 @@ def test_a_dry_run_without_a_price_says_so(world: World, ledger: Callable[[], li
     assert found["import job"][0] == "ok"
     missing = dry(world, IMPORT, "priceless", BedrockFatalError, model_data_uri=f"s3://{world.local.bucket}/none")
     assert missing["import job"][0] == "problem"
+
+
+def test_an_import_says_what_its_model_goes_on_costing(
+    world: World, ledger: Callable[[], list[Entry]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the price and its date, or that none is known."""
+    run(world, IMPORT, f"said{uuid.uuid4().hex[:8]}")
+    said = capsys.readouterr().out
+    assert "it costs: 3 USD a month at 3 USD per custom model unit and month (2026-11-01, Ours); no price" in said
+    assert "no price is known for the minutes in which it answers." in said

@@ -20,11 +20,13 @@ from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockIdleCostOperator
 from airflow_bedrock.operators.arguments import ArgumentError
+from airflow_bedrock.operators.idle_cost import text
 from airflow_bedrock.plugin.shapes import checked
 from airflow_bedrock.prices import prices
 from airflow_bedrock.spend.idle import found
 from tests.dag_files import DAGS, load
 from tests.deployed import Deployed, called, named, policy
+from tests.faults.paid import put_model
 from tests.integration.test_customization_operator import Account, context, operator, records, time_passes
 
 pytestmark = pytest.mark.local_bedrock(
@@ -58,7 +60,7 @@ def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
 
 @pytest.fixture(scope="module")
 def served(local: LocalBedrock) -> Iterator[dict[str, str]]:
-    """Two models; one has provisioned throughput and two deployments, one of which is called."""
+    """Two models, one with provisioned throughput and two deployments; two imports. Some are called."""
     account, found = Account(local), {}
     with time_passes(local):
         for number in range(2):
@@ -74,16 +76,23 @@ def served(local: LocalBedrock) -> Iterator[dict[str, str]]:
             found[name] = client.create_custom_model_deployment(modelDeploymentName=name, modelArn=found["model 0"])[
                 "customModelDeploymentArn"
             ]
+        for name in ("answering", "unasked"):
+            folder, names = put_model(local, name), {"jobName": name, "importedModelName": name}
+            source = {"s3DataSource": {"s3Uri": folder}}
+            client.create_model_import_job(**names, roleArn=local.role_arn, modelDataSource=source)
+            local.clock.advance(1000)
+            found[name] = client.get_imported_model(modelIdentifier=name)["modelArn"]
     metrics = local.client("cloudwatch")
     metrics.put_metric_data(
         Namespace="AWS/Bedrock",
         MetricData=[
             {
                 "MetricName": "Invocations",
-                "Dimensions": [{"Name": "ModelId", "Value": found["called"]}],
+                "Dimensions": [{"Name": "ModelId", "Value": found[name]}],
                 "Timestamp": datetime.now(UTC) - timedelta(hours=1),
                 "Value": 3,
             }
+            for name in ("called", "answering")
         ],
     )
     metrics.close()
@@ -107,12 +116,46 @@ def test_what_nobody_uses_is_told_with_its_price_and_date(
     result = task.execute(now)
     assert checked(shown.IDLE, now["ti"].pushed[shown.IDLE])  # for the views in Airflow's UI
     assert result["idle"][0]["arn"] == served["throughput"]
-    assert {one["arn"] for one in result["idle"]} == {served["throughput"], served["uncalled"], served["model 1"]}
-    assert result["usd_a_month"] == pytest.approx(2 * 60.50 * 730)
+    unused = {served[name] for name in ("throughput", "uncalled", "model 1", "unasked")}
+    assert {one["arn"] for one in result["idle"]} == unused
+    assert result["usd_a_month"] == pytest.approx(2 * 60.50 * 730 + 1.95)
     assert result["without_price"] == [served["model 1"]]
     [told] = Telling.told
     for part in ("forgotten in us-east-1: 88330.00 USD a month", "2026-09-01", "an unknown sum", "besides 1 without"):
         assert part in told
+
+
+def test_an_imported_model_says_what_it_costs_where_it_answers(
+    local: LocalBedrock, served: dict[str, str], later: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The package has no price of a minute; with one of the user's own, that of a window of five."""
+    [line] = lines_about("unasked")
+    assert "unasked in us-east-1: 1.95 USD a month at 1.95 USD per custom model unit and month (2026-07-24" in line
+    assert "not called for 14 days; no price is known for the minutes in which it answers" in line
+    (tmp_path / "prices.toml").write_text(
+        '[sources.ours]\ndate = 2026-11-01\nname = "Ours"\n[[prices]]\nsource = "ours"\n'
+        '[prices.models]\n"imported-model" = { imported_minute = 0.07 }\n'
+    )
+    monkeypatch.setenv("AIRFLOW__BEDROCK__PRICES", str(tmp_path / "prices.toml"))
+    [line] = lines_about("unasked")
+    assert "each 5 minutes in which a copy of it answers cost 0.35 USD at 0.07 USD per custom model unit and mi" in line
+
+
+def lines_about(name: str) -> list[str]:
+    said = text(BedrockIdleCostOperator(task_id="idle").execute(in_a_dag()))
+    return [line for line in said.splitlines() if f" {name} in " in line]
+
+
+def test_where_imported_models_cannot_be_listed_the_others_are_found(
+    local: LocalBedrock, served: dict[str, str], later: None
+) -> None:
+    """Custom Model Import is not offered everywhere; the report says that it has not looked."""
+    local.faults.fail("ListImportedModels", "AccessDeniedException", times=1)
+    result = BedrockIdleCostOperator(task_id="idle").execute(in_a_dag())
+    assert {one["kind"] for one in result["idle"]} == {"provisioned throughput", "deployment", "custom model"}
+    [said] = result["unread"]
+    assert said.startswith("Imported models in us-east-1 were not looked at: ")
+    assert said in text(result)
 
 
 def test_what_is_young_is_not_looked_at_and_nobody_is_told(local: LocalBedrock, served: dict[str, str]) -> None:
@@ -127,7 +170,7 @@ def test_what_is_young_is_not_looked_at_and_nobody_is_told(local: LocalBedrock, 
 def test_every_region_is_asked(local: LocalBedrock, served: dict[str, str], later: None) -> None:
     """Each has things and prices of its own."""
     result = BedrockIdleCostOperator(task_id="idle", regions="us-west-2").execute(context())
-    assert result == {"idle": [], "usd_a_month": 0.0, "without_price": [], "ending": []}
+    assert result == {"idle": [], "usd_a_month": 0.0, "without_price": [], "ending": [], "unread": []}
 
 
 def test_what_serves_on_a_base_model_that_ends_soon_is_told(
