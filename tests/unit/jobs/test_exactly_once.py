@@ -257,18 +257,18 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     def attempt(self, one: Instance, strikes: dict[int, Any] | None = None) -> None:
         """Let a worker take the task up."""
-        task = self.task(one)
         one.tries += 1
         one.state = "running"
         one.let_go()
-        self.run(one, task, partial(task.execute, one.context), strikes)
+        self.run(one, lambda task: task.execute(one.context), strikes)
 
-    def run(self, one: Instance, task: Task, work: Callable[[], Any], strikes: dict[int, Any] | None = None) -> None:
+    def run(self, one: Instance, work: Callable[[Task], Any], strikes: dict[int, Any] | None = None) -> None:
+        task = self.task(one)
         acts: dict[str, Callable[[], None]] = {
             "crash": self.crash,
             "kill": partial(self.kill, one, task),
             "timeout": self.time_out,
-            "rival": partial(self.rival, one),
+            "rival": partial(self.rival, one, work),
             "complete": self.complete_all,
         }
         planned = {
@@ -278,7 +278,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         earlier = self.waited_for_by(one)
         with self.asking(one, planned):
             try:
-                got = work()
+                got = work(task)
             except TaskDeferred as deferred:
                 job = self.service.by_arn(deferred.trigger.job_identifier)
                 self.got(one, job, earlier)
@@ -348,12 +348,12 @@ class ExactlyOnce(RuleBasedStateMachine):
             one.state = "failed"
         task.on_kill()
 
-    def rival(self, one: Instance) -> None:
-        """Airflow runs the same try in a second worker."""
+    def rival(self, one: Instance, work: Callable[[Task], Any]) -> None:
+        """Airflow runs the same try in a second worker: its beginning, or what comes after the wait."""
         if one.state in ENDED:
             return  # Airflow starts none then
-        task, calls = self.task(one), self.service.calls
-        self.run(one, task, partial(task.execute, one.context))
+        calls = self.service.calls
+        self.run(one, work)
         self.service.calls = calls
 
     def complete_all(self) -> None:
@@ -388,8 +388,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         one.let_go()
         one.state = "running"
         event = {"kind": "ended", "job_identifier": job.arn, "message": "it has ended"}
-        task = self.task(one)
-        self.run(one, task, partial(task.execute_complete, one.context, event), strikes)
+        self.run(one, lambda task: task.execute_complete(one.context, event), strikes)
 
     @precondition(lambda self: any(job.has_model for job in self.service.jobs))
     @rule(data=st.data())
