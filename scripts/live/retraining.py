@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -183,9 +183,7 @@ def kill(retraining: Retraining) -> str:
     cluster, killed = retraining.cluster, []
     for name in random.sample(["scheduler", "triggerer", "a worker"], 3):
         if name == "a worker":
-            until(retraining.running_tasks, "a task runs", SECONDS)
-            for one in retraining.running_tasks()[:1]:
-                os.kill(one["pid"], signal.SIGKILL)
+            until(partial(kill_a_task, retraining), "the process of a task was killed", SECONDS)
         else:
             cluster.kill(name)
             time.sleep(5)
@@ -193,6 +191,15 @@ def kill(retraining: Retraining) -> str:
         killed.append(name)
         time.sleep(20)
     return ", ".join(killed)
+
+
+def kill_a_task(retraining: Retraining) -> bool:
+    """Kill the process of a task; return False where none runs, or all have ended since they were listed."""
+    for one in retraining.running_tasks():
+        with suppress(ProcessLookupError):
+            os.kill(one["pid"], signal.SIGKILL)
+            return True
+    return False
 
 
 def backfilled(retraining: Retraining) -> Iterator[str]:
