@@ -240,6 +240,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
 
     def execute_again(self, context: Context, event: Any = None, **so_far: Any) -> dict[str, Any]:
         """Ask again for the next job, after a wait for the budget."""
+        self._has_waited = True
         with self._stopping(context) as kill:
             return self._go_on(context, kill, _SoFar(**so_far))
 
@@ -288,7 +289,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
             account=self.role_arn.split(":")[4],
         )
         self._arn, self._submission = None, self._submission_of(context, work, so_far, kill, budget)
-        with self._within(budget, asdict(so_far)):
+        with self._within(budget, context, asdict(so_far)):
             found = self._submission.find_or_create()
         self._take(found, kill, context)
         return self._ended(found, kill, **asdict(so_far))

@@ -411,7 +411,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             witness=witness,
         )
         try:
-            with self._within(budget):
+            with self._within(budget, context):
                 return self._submission.find_or_create()
         except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
@@ -433,7 +433,8 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         ).of_earlier_try()
 
     def execute_again(self, context: Context, event: Any = None) -> str:
-        """Ask again, after a wait for the quota."""
+        """Ask again, after a wait for the quota or the budget."""
+        self._has_waited = not isinstance(event, Mapping)
         if isinstance(event, Mapping) and event.get("kind") == "late":
             raise self._quota_given_up("The account's quota of jobs is used up.")
         return self.execute(context)

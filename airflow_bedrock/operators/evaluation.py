@@ -360,7 +360,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         if budget is None:
             return lambda usd: None
         name = f"{asker.task_id} {asker.asking}"
-        with self._within(budget):
+        with self._within(budget, context):
             budget.reserve(name)
         return lambda usd: budget.settle_rest(name, usd, "its tokens")
 

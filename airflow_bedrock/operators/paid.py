@@ -134,7 +134,7 @@ class PaidOperator(WaitingOperator):
             budget=budget or jobs.submission.NO_BUDGET,
             witness=jobs.second_witness.witness_of(context, asker, self._service, arguments.get("role_arn")),
         )
-        with self._within(budget):
+        with self._within(budget, context):
             found = self._found(self._submission)
         # What serves is left to those who use it, once it does; and so is what somebody else has made.
         by_us = self._submission.identity.is_of_task(Token.read(found.token))

@@ -15,7 +15,7 @@ from airflow_bedrock.operators.base import AwsOperator, Hook
 from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseNotifier, Context
 
     from airflow_bedrock.customization.identity import Asker
     from airflow_bedrock.customization.job import Seen
@@ -31,14 +31,23 @@ class SpendingOperator(AwsOperator[Hook]):
         worker slot. (default: ``[bedrock] over_budget``, ``fail``) (templated)
     :param expected_cost: US dollars that what the task makes may cost, for the budget, instead of the estimate, e.g.
         where no price is known. (templated)
+    :param notifiers: Airflow notifiers that are called when the task begins to wait for the budget, with ``exception``
+        in their context, as those of ``on_failure_callback`` are where it fails.
     """
 
     template_fields: Sequence[str] = (*AwsOperator.template_fields, "over_budget", "expected_cost")
+    _has_waited = False  # for the budget, just before: who is to know knows it
 
     def __init__(
-        self, *, over_budget: str | None = None, expected_cost: float | str | None = None, **kwargs: Any
+        self,
+        *,
+        over_budget: str | None = None,
+        expected_cost: float | str | None = None,
+        notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.notifiers = notifiers
         self.over_budget = over_budget
         self.expected_cost = expected_cost
         if over_budget is not None and is_literal(over_budget):
@@ -96,7 +105,9 @@ class SpendingOperator(AwsOperator[Hook]):
         )
 
     @contextmanager
-    def _within(self, budget: Budget | None, so_far: Mapping[str, Any] | None = None) -> Iterator[None]:
+    def _within(
+        self, budget: Budget | None, context: Context, so_far: Mapping[str, Any] | None = None
+    ) -> Iterator[None]:
         """Do what may reserve; where the budget is used up, fail or wait, as told.
 
         :param so_far: what ``execute_again`` is to know after a wait.
@@ -115,8 +126,21 @@ class SpendingOperator(AwsOperator[Hook]):
                 raise type(error)(
                     f"{error} Raise the budget, train on less, or set over_budget='wait', and clear this task."
                 ) from error
-            self.log.warning("%s Waiting in the triggerer until %s.", error, f"{budget.retry_at:%Y-%m-%d %H:%M} UTC")
+            waits = type(error)(f"{error} Waiting in the triggerer until {budget.retry_at:%Y-%m-%d %H:%M} UTC.")
+            self.log.warning("%s", waits)
+            self._tell(waits, context)
             self._defer_until(budget, dict(so_far or {}))
+        self._has_waited = False
+
+    def _tell(self, waits: BedrockFatalError, context: Context) -> None:
+        """Call the notifiers, once for each wait however often it is begun anew; the task waits all the same."""
+        notifiers = self.notifiers if isinstance(self.notifiers, Sequence) else [self.notifiers]
+        for notifier in () if self._has_waited else notifiers:
+            more: Any = {**context, "exception": waits}
+            try:
+                notifier(more)
+            except Exception:
+                self.log.exception("A notifier did not tell that the task waits for the budget")
 
     def _defer_until(self, budget: Budget, so_far: dict[str, Any]) -> NoReturn:
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -131,6 +155,7 @@ class SpendingOperator(AwsOperator[Hook]):
 
     def execute_again(self, context: Context, event: Any = None) -> Any:
         """Ask again, after a wait for the budget."""
+        self._has_waited = True
         return self.execute(context)
 
 

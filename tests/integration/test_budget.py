@@ -32,6 +32,7 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import Submission
 from airflow_bedrock.local import LocalBedrock, Quotas
+from airflow_bedrock.notifications import message
 from airflow_bedrock.operators import (
     BedrockDeleteProvisionedModelThroughputOperator,
     BedrockModelEvaluationOperator,
@@ -139,14 +140,28 @@ def test_over_the_budget_no_job_is_made_and_the_message_says_by_how_much(
 def test_over_the_budget_a_task_may_wait_for_the_next_month_without_a_worker(
     account: Account, local: LocalBedrock, name: str, budget: Callable[..., None]
 ) -> None:
-    """Deferred to the first of the month; then it asks again."""
+    """Deferred to the first of the month; people are told, once; then it asks again."""
     budget("", dag=0.000001)
-    task = operator(account, local, account.put("train.jsonl", records()), job_name=name, over_budget="wait")
+    told: list[Any] = []
+
+    def broken(context: Any) -> None:
+        raise ConnectionError
+
+    more: Any = {"over_budget": "wait", "notifiers": [broken, told.append]}
+    task = operator(account, local, account.put("train.jsonl", records()), job_name=name, **more)
     task.wait_for_completion = False
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(context())
     moment = deferred.value.trigger.moment  # of a DateTimeTrigger
     assert (moment.day, moment.hour, moment > datetime.now(UTC)) == (1, 0, True)
+    assert len(told) == 1
+    subject, text = message({**told[0], "ti": SimpleNamespace(dag_id="dag", task_id="customize", run_id="run")})
+    assert subject == "dag.customize is over the budget"
+    assert "more than is left. Nothing was created and nothing was spent." in text
+    assert f"Waiting in the triggerer until {moment:%Y-%m-%d} 00:00 UTC." in text
+    with pytest.raises(TaskDeferred):  # in the next month it is so still: the wait goes on
+        getattr(task, deferred.value.method_name)(context(), moment)
+    assert len(told) == 1
     budget(1)
     assert getattr(task, deferred.value.method_name)(context(), moment) == account.jobs(name)[0]["jobArn"]
 
