@@ -33,7 +33,7 @@ class Progress:
 
     def follow(self) -> str:
         """Report until the DAG run has ended; return its state."""
-        with console.status("waiting for the scheduler"):
+        with console.status("running the DAG"):
             while True:
                 state: str = self._airflow.api("GET", f"/dags/{DAG_ID}/dagRuns/{self._run}")["state"]
                 self._tasks()
@@ -119,6 +119,10 @@ def run_demo(arguments: argparse.Namespace) -> int:
     started = time.time()
     with local_bedrock(home, "--job-seconds", str(arguments.job_seconds)) as (bedrock, environment):
         airflow = Airflow(home / "airflow", environment | SHORT_DEFERRALS)
+        console.print(
+            f"Airflow is going to run the DAG {DAG_ID} against Local Bedrock: prepare data, fine-tune a small\nmodel, "
+            f"deploy it, evaluate it. No AWS account, nothing to pay; everything is kept in {_shown(home)}.\n"
+        )
         console.print(f"Local Bedrock   {bedrock}")
         if airflow.has_database:
             console.print(f"Airflow         reusing {_shown(airflow.home)}")

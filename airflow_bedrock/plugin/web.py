@@ -20,8 +20,8 @@ from airflow_bedrock.plugin import rows
 from airflow_bedrock.plugin.airflow_api import AirflowApi, Entry, RefusedError, Run
 from airflow_bedrock.prices import PriceFileError, Prices, prices
 
-_ROWS = 25  # of a page: Airflow is asked for the values of each
-_LOOKS = 8  # pages of runs that are searched for one with a job
+_ROWS = 15  # of a page: of each, Airflow is asked for up to three values, and takes some 15 ms for one
+_LOOKS = 12  # pages of runs that are searched for one with a job
 _COMPARED = 2
 _REFUSED = {
     401: "Sign in to Airflow to see this.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from scripts.stack import StartError
@@ -17,11 +17,10 @@ SECONDS = 300.0  # for whatever a page has to load or to say; the machine may be
 
 
 @contextmanager
-def signed_in(url: str, name: str) -> Iterator[Page]:
-    """Yield a page of a browser in which that person has signed in to Airflow.
+def opened(**options: Any) -> Iterator[Page]:
+    """Yield an empty page of a browser.
 
-    :param url: of Airflow.
-    :param name: of one of the users of its simple auth manager, and the password.
+    :param options: of Playwright's ``Browser.new_page``.
     :raises StartError: there is no Playwright or no Chromium on this machine.
     """
     try:
@@ -33,16 +32,28 @@ def signed_in(url: str, name: str) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
-            page = browser.new_page()
+            page = browser.new_page(**options)
             page.set_default_timeout(1000 * SECONDS)
-            page.goto(f"{url}/auth/login")
-            page.fill("input[name=username]", name)
-            page.fill("input[name=password]", name)
-            page.keyboard.press("Enter")
-            page.wait_for_url(lambda address: "/auth/login" not in address)
             yield page
         finally:
             browser.close()
+
+
+@contextmanager
+def signed_in(url: str, name: str) -> Iterator[Page]:
+    """Yield a page of a browser in which that person has signed in to Airflow.
+
+    :param url: of Airflow.
+    :param name: of one of the users of its simple auth manager, and the password.
+    :raises StartError: there is no Playwright or no Chromium on this machine.
+    """
+    with opened() as page:
+        page.goto(f"{url}/auth/login")
+        page.fill("input[name=username]", name)
+        page.fill("input[name=password]", name)
+        page.keyboard.press("Enter")
+        page.wait_for_url(lambda address: "/auth/login" not in address)
+        yield page
 
 
 def answered(page: Page, url: str, dag: str, run: str, task: str, answer: str) -> tuple[str, str]:

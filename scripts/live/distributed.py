@@ -248,17 +248,11 @@ def _play(arguments: argparse.Namespace) -> int:
     if shutil.which("redis-server") is None:
         raise NotInstalledError("Redis is not installed (Debian: apt-get install redis-server)")
     compose.enter("scripts.live.distributed")
-    rows: list[str] = []
     with home_or_temporary(arguments.home, "airflow-bedrock-distributed-") as home:
         home.chmod(0o755)  # PostgreSQL runs as somebody else
         stack = Stack(home)
         with stack.running():
-            for one in play(stack, arguments.runs):
-                print(one, flush=True)
-                rows.append(one)
-    if arguments.write:
-        page.write_distributed(rows)
-    return int(any("WRONG" in one for one in rows))
+            return page.shown(play(stack, arguments.runs), page.write_distributed if arguments.write else None)
 
 
 if __name__ == "__main__":

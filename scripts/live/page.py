@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,6 +78,20 @@ def write_year(played: Iterable[str], page: Path = PAGE) -> None:
 def write_ui(played: Iterable[str], page: Path = PAGE) -> None:
     """Write the rows of what a person does in Airflow's UI."""
     _write(page, UI, IN_THE_UI, played)
+
+
+def shown(rows: Iterable[str], write: Callable[[Sequence[str]], None] | None) -> int:
+    """Print the rows of a table as they come; return 0 where none is wrong, else 1.
+
+    :param write: writes them into the page at the end; None where nobody has asked for it.
+    """
+    played = []
+    for one in rows:
+        print(one, flush=True)
+        played.append(one)
+    if write:
+        write(played)
+    return int(any("WRONG" in one for one in played))
 
 
 def _write(page: Path, begin: str, columns: Sequence[str], played: Iterable[str]) -> None:

@@ -404,15 +404,9 @@ def _program(
     write: Callable[[Sequence[str]], None],
     settings: Mapping[str, Any],
 ) -> int:
-    rows: list[str] = []
     print(f"| {' | '.join(columns)} |")
     with home_or_temporary(arguments.home, f"airflow-bedrock-{name}-") as home, airflow(home, **settings) as retraining:
-        for one in play(retraining):
-            print(one, flush=True)
-            rows.append(one)
-    if arguments.write:
-        write(rows)
-    return int(any("WRONG" in one for one in rows))
+        return page.shown(play(retraining), write if arguments.write else None)
 
 
 def main() -> int:

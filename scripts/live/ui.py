@@ -193,14 +193,8 @@ def main() -> int:
 
 
 def _play(arguments: argparse.Namespace) -> int:
-    rows: list[str] = []
     with home_or_temporary(arguments.home, "airflow-bedrock-ui-") as home, airflow(home) as running:
-        for row in play(*running):
-            print(row, flush=True)
-            rows.append(row)
-    if arguments.write:
-        page.write_ui(rows)
-    return int(any("WRONG" in row for row in rows))
+        return page.shown(play(*running), page.write_ui if arguments.write else None)
 
 
 if __name__ == "__main__":
