@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote
 
@@ -52,11 +52,12 @@ class Entry(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run that the person may see, and when it was due."""
+    """A run that the person may see, when it was due, and its period: its partition, or the day its data begins."""
 
     dag_id: str
     run_id: str
     run_after: str
+    period: str = ""
 
 
 class AirflowApi:
@@ -98,7 +99,7 @@ class AirflowApi:
         :raises RefusedError: the caller may not see them.
         """
         page = await self.get(f"/dags/{_part(dag_id)}/dagRuns", order_by="-run_after", limit=most, offset=offset)
-        found = [Run(one["dag_id"], one["dag_run_id"], one["run_after"]) for one in page["dag_runs"]]
+        found = [Run(one["dag_id"], one["dag_run_id"], one["run_after"], _period(one)) for one in page["dag_runs"]]
         return found, page["total_entries"]
 
     async def waiting(self, entries: Iterable[Entry]) -> set[tuple[str, str, str, int]]:
@@ -192,6 +193,10 @@ class AirflowApi:
         if response.is_error or response.is_redirect:
             raise RefusedError(response.status_code)
         return response.json()
+
+
+def _period(run: Mapping[str, Any]) -> str:
+    return str(run.get("partition_key") or (run.get("data_interval_start") or run["run_after"])[:10])
 
 
 def _part(text: str) -> str:

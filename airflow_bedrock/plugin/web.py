@@ -77,6 +77,7 @@ async def jobs(request: Request) -> Response:
         "jobs.html",
         dag_id=dag_id,
         rows=found,
+        periods={run.run_id: run.period for run in runs},
         chosen=[one for one in chosen if one not in map(rows.choice, found)],
         begin=begin,
         following=following if following.runs < total else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,7 @@ def test_the_jobs_of_a_dag_are_rows_and_two_are_side_by_side(answers: Answers) -
     assert rows.count("<tr>") == 1 + 2 * 3  # a run's own job, and two of its mapped task
     assert rows.index("retrain-job-2") < rows.index("retrain-job-1")
     assert " [1]</a>" in rows
+    assert len(re.findall(r'<th scope="row">\d{4}-\d\d-\d\d<br>', rows)) == 2 * 3  # a run by hand is of its day
     assert "0.7500 against 0.5000" in rows
     assert "retrain-line, by ada" in rows
     pair = answers["reader"]["compare"][1]

@@ -32,7 +32,7 @@ class FakeAirflow:
     """
 
     def __init__(self, jobs: list[int]) -> None:
-        self.runs = [
+        self.runs: list[dict[str, Any]] = [
             {"dag_id": "retrain", "dag_run_id": f"run {number}", "run_after": _at(number)}
             for number in range(len(jobs))
         ]
@@ -175,6 +175,20 @@ def test_each_task_instance_is_on_one_page(sizes: list[int], most: int) -> None:
         found += taken
         place = following
     assert len(found) == len(set(found)) == len(entries)
+
+
+def test_a_row_says_the_period_of_its_run() -> None:
+    """Its partition, or the day on which its data begins, or on which it was due."""
+    airflow = FakeAirflow([1] * 3)
+    airflow.runs[0] |= {"partition_key": "2012", "data_interval_start": None}
+    airflow.runs[1] |= {"partition_key": None, "data_interval_start": "2013-02-01T00:00:00Z"}
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            return (await client.get("/bedrock/jobs?dag_id=retrain")).raise_for_status().text
+
+    periods = re.findall(r'<th scope="row">(\S+)<br>', asyncio.run(look()))
+    assert periods == ["2026-01-01", "2013-02-01", "2012"]
 
 
 def test_two_jobs_of_different_pages_are_compared() -> None:
