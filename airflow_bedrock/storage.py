@@ -61,6 +61,17 @@ class Storage:
             raise BedrockFatalError(f"There is no file under {uri}. Check the URI and the connection's access.")
         return sorted(found)
 
+    def no_files(self, uri: str) -> list[str]:
+        """Return what lies in a local folder and is neither a file nor a folder, by its name in it.
+
+        That is a pipe, or a link that leads nowhere or to a folder: it is not followed.
+        """
+        if is_s3(uri) or not uri.endswith("/"):
+            return []
+        root = local_path(uri)
+        found = (path for path in root.rglob("*") if not path.is_file() and (path.is_symlink() or not path.is_dir()))
+        return sorted(str(path.relative_to(root)) for path in found)
+
     @contextmanager
     def read(self, uri: str) -> Iterator[BinaryIO]:
         """Open a file for reading.

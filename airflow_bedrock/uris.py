@@ -65,6 +65,11 @@ def lies_in(uri: str, folder: str) -> bool:
     return f"{_plain(uri)}/".startswith(f"{_plain(folder)}/")
 
 
+def name_in(uri: str, folder: str) -> str:
+    """Return what a file below a folder is called in it."""
+    return uri.removeprefix(folder) if is_s3(uri) else str(local_path(uri).relative_to(local_path(folder)))
+
+
 def join(uri: str, name: str) -> str:
     """Return the URI of a file in the folder that ``uri`` names."""
     return f"{uri.rstrip('/')}/{name}"

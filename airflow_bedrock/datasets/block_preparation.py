@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat, template, write
 from airflow_bedrock.datasets.near import Signatures
 from airflow_bedrock.datasets.reading import Conversation, Fields, Turn, reader
-from airflow_bedrock.datasets.records import normalised, normalised_pair, text_field
+from airflow_bedrock.datasets.records import normalised, normalised_pair, text_field, value_of
 from airflow_bedrock.datasets.repeats import Leavings, Place
 from airflow_bedrock.datasets.rules import Rules
 from airflow_bedrock.datasets.selection import Caps, OnConflict, sample_key
@@ -52,6 +53,7 @@ class Settings:
         in as many processes as there are CPUs.
     :param part: of a dataset that is put together later: a split may be empty, and the number of records is not held
         against the base model's.
+    :raises DatasetError: ``test_after`` is no time.
     """
 
     record_format: RecordFormat
@@ -69,6 +71,10 @@ class Settings:
     max_characters: int | None = None
     redact: Callable[[str], str] | None = None
     part: bool = False
+
+    def __post_init__(self) -> None:
+        if self.test_after is not None:
+            moment(self.test_after, "test_after")
 
     @property
     def form(self) -> str:
@@ -206,7 +212,11 @@ class _Work:
     def _is_late(self, record: Mapping[str, Any]) -> bool:
         """Whether a record came after the time from which all is held out."""
         name, after = self._settings.time_field, self._settings.test_after
-        return name is not None and after is not None and _time(record.get(name), name) >= _time(after, "test_after")
+        return (
+            name is not None
+            and after is not None
+            and moment(value_of(record, name), name) >= moment(after, "test_after")
+        )
 
 
 class _Pairs:
@@ -277,22 +287,53 @@ class _Labels:
 
 
 def _redacted(one: Conversation, redact: Callable[[str], str]) -> Conversation:
-    turns = [Turn(turn.role, [redact(text) for text in turn.texts], turn.attachments) for turn in one.turns]
-    fields = {name: redact(value) if isinstance(value, str) else value for name, value in one.fields.items()}
-    return Conversation(one.system and redact(one.system), turns, fields)
+    def hidden(value: Any) -> Any:
+        """Return the value with each text in it replaced."""
+        if isinstance(value, dict):
+            return {name: hidden(inner) for name, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(hidden, value))
+        if not isinstance(value, str):
+            return value
+        try:
+            text = redact(value)
+        except Exception as error:
+            # Without its message and its cause, which may hold the text.
+            raise DatasetError(f"redact failed: {type(error).__name__}") from None
+        if not isinstance(text, str):
+            raise DatasetError("redact returned no text")
+        return text
+
+    turns = [Turn(turn.role, hidden(turn.texts), turn.attachments, hidden(turn.thoughts)) for turn in one.turns]
+    return Conversation(hidden(one.system), turns, hidden(one.fields))
 
 
-def _time(value: object, name: str) -> float:
-    """Return seconds since 1970; a time without a zone is UTC."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+def moment(value: object, name: str) -> float:
+    """Return a time, ISO 8601 or seconds since 1970, as such seconds; a time without a zone is UTC.
+
+    :param name: of the field or the parameter, for the error.
+    :raises DatasetError: it is no time.
+    """
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None:
+        if isinstance(value, str):
+            found = _from_text(value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found = float(value)
+        else:
+            found = math.nan
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
         raise DatasetError(f"{name}: no time (ISO 8601, or seconds since 1970)")
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return found
+
+
+def _from_text(text: str) -> float:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return float(text)  # tables have nothing but texts
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def spooled(spool: Path, number: int, kind: str) -> Path:

@@ -22,6 +22,7 @@ import msgspec
 
 from airflow_bedrock.base_models import Method, document
 from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
+from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.log_folder import Joined
 from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import counted, normalised, text_digest
@@ -190,13 +191,16 @@ def check(
     :param s3: a client, which is asked for the size of each image, video and document; None asks for none.
     :param near_overlaps: how alike, 0 to 1, two questions are that overlap nearly; None does not look for them.
     :raises OSError: a file cannot be read.
-    :raises DatasetError: near overlaps are to be found, and rensa is not installed.
+    :raises DatasetError: a file is packed, or near overlaps are to be found, and rensa is not installed.
     :raises ClientError, BotoCoreError: S3 does not tell the size of an object.
     """
     if workers is None:
         workers = processes(sum(path.stat().st_size for path in files.values()))
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
         called = {part: (names or {}).get(part) or str(path) for part, path in files.items()}
+        for part, path in files.items():
+            if isinstance(name := called[part], str):
+                _refuse_packed(name, path)
         todo = list(blocks(files.items()))
         work = _Check(rules, called, [block for _, block in todo], Path(folder), s3)
         options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
@@ -204,6 +208,14 @@ def check(
         for (part, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
             work.add(part, found, listed)
         return work.report({part: path.stat().st_size for part, path in files.items()}, near_overlaps)
+
+
+def _refuse_packed(name: str, path: Path) -> None:
+    """Raise where a file is packed by gzip or Zstandard: a job reads it as it stands, and takes it for no JSON."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+    if begin.startswith((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")):
+        raise DatasetError(f"{name} is packed. A customization job takes JSON Lines as they are: unpack it")
 
 
 class _Check:

@@ -138,8 +138,11 @@ def total(items: list[Item]) -> tuple[Decimal, Decimal] | None:
 def estimate(report: CheckReport, plan: Plan, prices: Prices, evaluation: Evaluation | None = None) -> Estimate:
     """Return what a job on checked data will cost.
 
-    :raises DatasetError: the base model, or this way to customize it, is not known, or does not take so many epochs.
+    :raises DatasetError: the base model, or this way to customize it, is not known, or does not take so many epochs; or
+        no record of the data can be read.
     """
+    if not report.lengths:
+        raise DatasetError("No record of the training data can be read: see airflow-bedrock check")
     model = base_model(plan.model)
     method = model.methods.get(plan.method) if model else None
     if model is None or method is None:

@@ -93,13 +93,16 @@ def write(conversation: Conversation, record_format: RecordFormat) -> bytes:
 
 
 def _converse(one: Conversation) -> object:
-    turns = [{"role": turn.role, "content": [*map(_attached, turn.attachments), *_blocks(turn)]} for turn in one.turns]
+    turns = [{"role": turn.role, "content": _blocks(turn)} for turn in one.turns]
     system = {} if one.system is None else {"system": [{"text": one.system}]}
     return {"schemaVersion": RecordFormat.CONVERSE.value, **system, "messages": turns}
 
 
-def _blocks(turn: Turn) -> list[dict[str, str]]:
-    return [{"text": text} for text in turn.texts]
+def _blocks(turn: Turn) -> list[dict[str, object]]:
+    blocks: list[dict[str, object]] = [{"reasoningContent": {"reasoningText": {"text": one}}} for one in turn.thoughts]
+    blocks += map(_attached, turn.attachments)
+    blocks += ({"text": text} for text in turn.texts)
+    return blocks
 
 
 def _attached(one: Attachment) -> dict[str, object]:

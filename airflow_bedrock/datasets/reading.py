@@ -8,7 +8,7 @@ that names it: nothing is lost in silence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.records import text_field
+from airflow_bedrock.datasets.records import text_field, text_or_empty, value_of
 
 _ROLES = {
     "system": "system",
@@ -29,6 +29,12 @@ _ROLES = {
     "bot": "assistant",
     "chatgpt": "assistant",
 }
+_THINKING = ("nova-2", "bedrock-conversation-2024")
+"""Those forms that have a place for reasoning; the second one is of an unknown model."""
+
+MORE_FIELDS = "has more fields than the header: put texts with a delimiter or a line end into quotes"
+"""The only member of what a row of CSV becomes that cannot be told apart into its columns."""
+
 _TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
 
 
@@ -42,11 +48,12 @@ class Attachment(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, gc=False):
-    """What one of the two says: its texts and what it shows."""
+    """What one of the two says: its texts, what it shows, and what it thought before."""
 
     role: str
     texts: list[str]
     attachments: tuple[Attachment, ...] = ()
+    thoughts: tuple[str, ...] = ()
 
 
 class Conversation(msgspec.Struct, gc=False):
@@ -82,14 +89,19 @@ class Fields:
 
     :param prompt: the field with the prompt, or with ``{}`` in it a template over fields: ``"{question}\n{context}"``.
     :param completion: the same for the completion.
-    :param text: the field with a text for continued pre-training.
+    :param text: the same for a text of continued pre-training.
     :param image: the field with an image's S3 URI, whose caption is the completion.
+    :raises DatasetError: a template is broken, or names a field in another way than ``{question}``.
     """
 
     prompt: str = "prompt"
     completion: str = "completion"
     text: str = "text"
     image: str = "image-ref"
+
+    def __post_init__(self) -> None:
+        for name in (self.prompt, self.completion):
+            _parsed(name)
 
 
 Reader = Callable[[Mapping[str, Any]], Conversation]
@@ -100,20 +112,24 @@ def reader(fields: Fields, form: str) -> Reader:
 
     :param form: whose records will be written, as in ``base_models.toml``: some fields mean something only for one.
     """
-    prompt, completion = _getter(fields.prompt), _getter(fields.completion)
+    prompt, completion, text = _getter(fields.prompt), _getter(fields.completion), _getter(fields.text)
 
     def read(record: Mapping[str, Any]) -> Conversation:
+        if MORE_FIELDS in record:
+            raise DatasetError(MORE_FIELDS)
         if form == "pre-training":
-            name = next((one for one in (fields.text, "input", fields.completion) if one in record), fields.text)
-            return Conversation(None, [Turn("assistant", [text_field(record, name)])])
+            others = [one for one in ("input", fields.completion) if one in record and "{" not in fields.text]
+            said = text_field(record, others[0]) if others and fields.text not in record else text(record)
+            return Conversation(None, [Turn("assistant", [said])])
         if form == "image":
             uri = text_field(record, fields.image if fields.image in record else "image-ref")
             caption = text_field(record, "caption" if fields.completion not in record else fields.completion)
             return Conversation(None, [Turn("user", [], (Attachment("image", "", uri),)), Turn("assistant", [caption])])
-        if fields.prompt not in record and "{" not in fields.prompt:
-            if form == "reinforcement" and isinstance(record.get("messages"), list):
-                return _graded(record)
-            if (found := _chat(record)) is not None:
+        if value_of(record, fields.prompt) is None and "{" not in fields.prompt:
+            graded = form == "reinforcement" and isinstance(record.get("messages"), list)
+            if (found := _graded(record) if graded else _chat(record)) is not None:
+                if form not in _THINKING and any(turn.thoughts for turn in found.turns):
+                    raise DatasetError("holds reasoning, for which the base model's format has no place")
                 return found
         turns = [Turn("user", [prompt(record)])]
         if form == "reinforcement":
@@ -128,24 +144,50 @@ def reader(fields: Fields, form: str) -> Reader:
 def _getter(name: str) -> Callable[[Mapping[str, Any]], str]:
     if "{" not in name:
         return lambda record: text_field(record, name)
-    names = [field for _, field, _, _ in Formatter().parse(name) if field]
+    parts = _parsed(name)
+    names = [field for _, field in parts if field is not None]
 
     def fill(record: Mapping[str, Any]) -> str:
-        return name.format_map({field: text_field(record, field) for field in names})
+        # One of several fields may be empty, as the input of many an instruction is; but not all.
+        texts = {field: text_or_empty(record, field) for field in names}
+        if not any(map(str.strip, texts.values())):
+            raise DatasetError(f"{', '.join(names)}: empty")
+        return "".join(literal + (texts[field] if field is not None else "") for literal, field in parts)
 
     return fill
+
+
+def _parsed(name: str) -> list[tuple[str, str | None]]:
+    """Return the parts of a template: what stands before a field, and the field, None after the last one."""
+    if "{" not in name:
+        return []
+    try:
+        parts = list(Formatter().parse(name))
+    except ValueError as error:
+        raise DatasetError(f"the template {name!r} is broken: {error}") from None
+    if any(field == "" or spec or conversion for _, field, spec, conversion in parts):
+        raise DatasetError(f"the template {name!r} must have the name of a field in each pair of braces, and no more")
+    return [(literal, field) for literal, field, _, _ in parts]
 
 
 def _chat(record: Mapping[str, Any]) -> Conversation | None:
     if record.get("schemaType") == "ModelInvocationLog":
         return _log(record)
-    if isinstance(messages := record.get("conversations"), list):
-        return _conversation(record.get("system"), [_share_gpt(one) for one in messages])
-    if isinstance(messages := record.get("messages"), list):
-        if record.get("tools") or record.get("toolConfig"):
-            raise DatasetError("holds tools, which no format of fine-tuning takes")
-        return _conversation(record.get("system"), [_message(one) for one in messages])
+    for name, turn in (("conversations", _share_gpt), ("messages", _message)):
+        if isinstance(messages := record.get(name), list):
+            _refuse_beside(record)
+            return _conversation(record.get("system"), [turn(one) for one in messages])
     return None
+
+
+def _refuse_beside(record: Mapping[str, Any]) -> None:
+    """Raise for what a chat has beside its messages, and no format of fine-tuning has a place for."""
+    if any(record.get(name) not in (None, [], {}, "", "[]") for name in ("tools", "functions", "toolConfig")):
+        raise DatasetError("holds tools, which no format of fine-tuning takes")
+    if any(record.get(name) for name in ("image", "images", "video", "videos", "audio", "audios")):
+        raise DatasetError(
+            "holds images, videos or sounds beside its messages: name them in the turns, by their S3 URIs"
+        )
 
 
 def _conversation(system: object, turns: list[Turn]) -> Conversation:
@@ -164,7 +206,9 @@ def _message(message: object) -> Turn:
         raise DatasetError("messages: not an object")
     if message.get("role") in ("tool", "function") or any(message.get(one) for one in _TOOLS):
         raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
-    return _turn(message.get("role"), message.get("content"))
+    if message.get("weight") == 0:
+        raise DatasetError("holds a turn of weight 0, which no format of fine-tuning leaves out of the training")
+    return _turn(message.get("role"), message.get("content"), message.get("reasoning_content"))
 
 
 def _share_gpt(message: object) -> Turn:
@@ -175,14 +219,27 @@ def _share_gpt(message: object) -> Turn:
     return _turn(message.get("from", message.get("role")), message.get("value", message.get("content")))
 
 
-def _turn(role: object, content: object) -> Turn:
+def _turn(role: object, content: object, thought: object = None) -> Turn:
     if not isinstance(role, str) or role not in _ROLES:
         raise DatasetError("messages: a role that is not known")
-    attachments = tuple(_attachments(content)) if isinstance(content, list) else ()
+    blocks = content if isinstance(content, list) else []
+    attachments, thoughts = tuple(_attachments(blocks)), [*_texts(thought, "reasoning_content"), *_thoughts(blocks)]
     texts = _texts(content, "content")
     if not attachments and not any(one.strip() for one in texts):
         raise DatasetError("messages: a turn is empty")
-    return Turn(_ROLES[role], texts, attachments)
+    return Turn(_ROLES[role], texts, attachments, tuple(thoughts))
+
+
+def _thoughts(blocks: list[Any]) -> Iterator[str]:
+    """Yield what a turn's reasoning says, of Converse and of Anthropic."""
+    for block in blocks:
+        reasoning = block.get("reasoningContent") if isinstance(block, dict) else None
+        inner = reasoning.get("reasoningText") if isinstance(reasoning, dict) else None
+        text = inner.get("text") if isinstance(inner, dict) else None
+        if isinstance(block, dict) and block.get("type") == "thinking":
+            text = block.get("thinking")
+        if isinstance(text, str):
+            yield text
 
 
 def _texts(content: object, name: str) -> list[str]:
@@ -202,8 +259,11 @@ def _block(block: object) -> list[str]:
         raise DatasetError("content: a block that is no object")
     if isinstance(block.get("text"), str):
         return [block["text"]]
-    if any(one in block for one in ("image", "video", "document")):
-        return []  # an attachment
+    if (
+        any(one in block for one in ("image", "video", "document", "reasoningContent"))
+        or block.get("type") == "thinking"
+    ):
+        return []  # an attachment, or a thought
     if any(one in block or block.get("type") == one for one in _TOOLS):
         raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
     raise DatasetError("content: a block that is neither text nor an image, video or document on S3")

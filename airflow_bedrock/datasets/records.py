@@ -171,16 +171,32 @@ def _folded(text: str, data: bytes, alone: _Alone | None) -> bytes:
     return data
 
 
+def value_of(record: Mapping[str, object], field: str) -> object:
+    """Return a field of a source record, also one within fields, by names joined by dots; None where it is missing."""
+    found: object = record.get(field)
+    if found is None and "." in field:
+        found = record
+        for name in field.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
 def text_field(record: Mapping[str, object], field: str) -> str:
     """Return a field of a source record as text; a whole number, such as a class label, is written in digits.
 
     :raises DatasetError: the field is missing, empty, or neither text nor a whole number.
     """
-    value = record.get(field)
+    text = text_or_empty(record, field)
+    if not text.strip():
+        raise DatasetError(f"{field}: empty")
+    return text
+
+
+def text_or_empty(record: Mapping[str, object], field: str) -> str:
+    """Do the same with a field that may be empty."""
+    value = value_of(record, field)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
         raise DatasetError(f"{field}: {'missing' if value is None else 'not text'}")
-    if not value.strip():
-        raise DatasetError(f"{field}: empty")
     return value

@@ -22,6 +22,7 @@ import msgspec
 
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.preparation import Source
+from airflow_bedrock.datasets.reading import MORE_FIELDS
 
 _KINDS = {
     "jsonl": "jsonl",
@@ -37,6 +38,8 @@ _BETWEEN = re.compile(r"[ \t\r\n,]*")  # the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at once: they hold 64 MB at most
 _LONGEST_FIELD = 1 << 30  # characters of a field of CSV
+_LONGEST_TOKEN = 16  # characters of JSON that are nothing until the last: -Infinity, an escaped pair of surrogates
+_BROKEN = "the JSON array is broken"
 
 
 class Kind(NamedTuple):
@@ -65,10 +68,18 @@ def kind_of(name: str) -> Kind | None:
 def read_in_a_folder(name: str) -> bool:
     """Whether a file is read where its folder is the source.
 
-    Others have to be named: a plain text, one without a suffix, and what begins with a dot or an underscore.
+    Others have to be named: a plain text, one without a suffix, and what begins with a dot or an underscore, or lies in
+    a folder that does, as what engines and editors leave.
+
+    :param name: in that folder.
     """
-    base, found = name.rpartition("/")[2], kind_of(name)
-    return found is not None and found.kind != "txt" and "." in base and not base.startswith(("_", "."))
+    parts, found = name.split("/"), kind_of(name)
+    return (
+        found is not None
+        and found.kind != "txt"
+        and "." in parts[-1]
+        and not any(part.startswith(("_", ".")) for part in parts)
+    )
 
 
 def as_source(name: str, path: Path, folder: Path) -> Source:
@@ -95,8 +106,8 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
         raise DatasetError(f"{name} is cut off. Copy it again") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{name} is not in UTF-8. Save it as UTF-8") from error
-    except (csv.Error, zlib.error, gzip.BadGzipFile) as error:
-        raise DatasetError(f"{name} is no {kind.kind}: {type(error).__name__}") from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise DatasetError(f"{name} is not packed by gzip: {type(error).__name__}") from error
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
 
@@ -104,12 +115,26 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
 def write_records(records: Iterable[Mapping[str, Any]], folder: Path) -> Path:
     """Write records as JSON Lines, and return the file."""
     encode = msgspec.json.Encoder(enc_hook=str).encode
-    return _written((encode(one) + b"\n" for one in records), folder)
+
+    def lines() -> Iterator[bytes]:
+        for one in records:
+            try:
+                yield encode(one) + b"\n"
+            except (OverflowError, UnicodeEncodeError):  # half of a surrogate pair, or a number of more than 64 bits
+                yield json.dumps(one, default=str).encode() + b"\n"
+
+    return _written(lines(), folder)
 
 
 def rows(cursor: Any) -> Iterator[dict[str, Any]]:
-    """Yield what a DB-API cursor has found, a thousand rows at a time."""
-    names = [column[0] for column in cursor.description]
+    """Yield what a DB-API cursor has found, a thousand rows at a time.
+
+    :raises DatasetError: the statement finds no rows, or two columns have the same name.
+    """
+    names = [column[0] for column in cursor.description or ()]
+    if not names:
+        raise DatasetError("the statement is no query: it finds no rows")
+    _check_different(names, "the query")
     while found := cursor.fetchmany(1000):
         for row in found:
             yield dict(zip(names, row, strict=True))
@@ -235,10 +260,26 @@ def _text(file: BinaryIO) -> Iterator[IO[str]]:
 
 
 def _csv(file: BinaryIO, delimiter: str = ",") -> Iterator[dict[str, Any]]:
+    """Yield the rows; a quote that nothing ends would take the rest of the file for one field, and is an error."""
     csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: Python has no limit for one reader
     with _text(file) as text:
-        for row in csv.DictReader(text, delimiter=delimiter):
-            yield {name: value for name, value in row.items() if name is not None}
+        found = csv.DictReader(text, restkey=MORE_FIELDS, delimiter=delimiter, strict=True)
+        try:
+            _check_different(found.fieldnames or (), "the header")
+            for row in found:
+                if any(row.pop(MORE_FIELDS, None) or ()):
+                    yield {MORE_FIELDS: True}
+                else:
+                    yield {name: value for name, value in row.items() if value is not None}
+        except csv.Error as error:
+            raise DatasetError(
+                f"near line {found.line_num}: {error}. Put fields with quotes into quotes, and double those within"
+            ) from error
+
+
+def _check_different(names: Sequence[str], whose: str) -> None:
+    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+        raise DatasetError(f"{whose} has two columns that are called {twice}. Rename one")
 
 
 def _tsv(file: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -266,7 +307,14 @@ def _array(file: BinaryIO) -> Iterator[Any]:
             size = max(_CHUNK, len(rest))  # what is longer than a chunk is not begun again and again
     rest = yield from _elements(rest, final=True)
     if rest.strip() != "]":
-        raise DatasetError("the JSON array is broken")
+        raise DatasetError(_BROKEN)
+
+
+def _is_broken(error: Exception, length: int) -> bool:
+    """Whether no more text can complete it. What is cut off within a text has its error where the text begins."""
+    if not isinstance(error, json.JSONDecodeError):
+        return True  # it nests too deep, or has a number of thousands of digits
+    return not error.msg.startswith("Unterminated string") and error.pos < length - _LONGEST_TOKEN
 
 
 def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
@@ -276,7 +324,9 @@ def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
         begin = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # it matches nothing as well
         try:
             value, end = decode(text, begin)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError) as error:
+            if begin < len(text) and text[begin] != "]" and _is_broken(error, len(text)):
+                raise DatasetError(_BROKEN) from None
             return text[place:]
         if end == len(text) and not final:
             return text[place:]  # a number may go on

@@ -34,7 +34,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, choice, flag, given, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.storage import Storage
-from airflow_bedrock.uris import file_uri, join, lies_in, same
+from airflow_bedrock.uris import file_uri, join, lies_in, name_in, same
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401 - for the class's type
@@ -333,12 +333,12 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
             return [Source("row", path)], {"sources": [described], "not_read": []}
         source_uri = arguments["source_uri"]
         uris = storage.files(source_uri)
-        names = {uri: uri.removeprefix(source_uri) or uri.rpartition("/")[-1] for uri in uris}
         of_a_folder = source_uri.endswith("/")
-        read = [uri for uri in uris if not of_a_folder or sources.read_in_a_folder(uri)]
-        left = [names[uri] for uri in uris if of_a_folder and not sources.read_in_a_folder(uri)]
+        names = {uri: name_in(uri, source_uri) if of_a_folder else uri.rpartition("/")[2] for uri in uris}
+        read = [uri for uri in uris if not of_a_folder or sources.read_in_a_folder(names[uri])]
+        left = [*(names[uri] for uri in names.keys() - set(read)), *storage.no_files(source_uri)]
         if left:
-            self.log.warning("Not read, since they are of no kind that is: %s", ", ".join(left))
+            self.log.warning("Not read, since they are of no kind that is: %s", ", ".join(sorted(left)))
         if not read:
             raise DatasetError(f"there is no file of a kind that is read, such as .jsonl or .csv, under {source_uri}")
         files = list(zip((names[uri] for uri in read), _fetched(storage, read, fetched), strict=True))
@@ -347,7 +347,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
             found = [Source("row", sources.query(sql, files, made))]
         else:
             found = [sources.as_source(name, path, made) for name, path in files]
-        return found, {"sources": facts, "not_read": left}
+        return found, {"sources": facts, "not_read": sorted(left)}
 
     def _rows(self, conn_id: str, sql: str, folder: Path) -> Path:
         """Write what a query finds in the database of a connection."""

@@ -61,11 +61,11 @@ def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
     method = request.get("customizationType", FINE_TUNING)
     try:
         rules = rules_for(request["baseModelIdentifier"], method, bucket_of(uris[0]))
+        with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
+            files = {part: storage.fetch(uri, Path(folder, part)) for part, uri in names.items()}
+            return check(files, rules, names=names)
     except DatasetError as error:
         raise BedrockFatalError(f"The data was not checked: {error}. {_KEPT}") from error
-    with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-        files = {part: storage.fetch(uri, Path(folder, part)) for part, uri in names.items()}
-        return check(files, rules, names=names)
 
 
 def estimated(request: Mapping[str, Any], report: CheckReport, region: str, prices: str | None) -> Estimate:

@@ -46,7 +46,10 @@ WAYS: dict[str, tuple[list[str], dict[str, Any]]] = {
         ["--on-conflict", "majority", "--max-records", "70", "--max-records-per-class", "40", "--seed", "7"],
         {"on_conflict": "majority", "max_records": 70, "max_records_per_class": 40, "seed": "7"},
     ),
-    "drop": (["--on-conflict", "drop"], {"on_conflict": "drop"}),
+    "drop": (
+        ["--on-conflict", "drop", "--prompt-field", "Note: {note} Question: {q}"],
+        {"on_conflict": "drop", "prompt_field": "Note: {note} Question: {q}"},
+    ),
 }
 # The driver of the test: one session, as many runs of the job as there are ways.
 DRIVER = """
@@ -100,7 +103,7 @@ def test_the_spark_job_selects_what_one_machine_does(tmp_path: Path) -> None:
     find_spark()
     draw = random.Random(1)  # noqa: S311 - no secret
     records = [
-        {"id": n, "q": draw.choice(QUESTIONS).format(n % 120), "a": draw.choice("xXyz"), "team": n % 12}
+        {"id": n, "q": draw.choice(QUESTIONS).format(n % 120), "a": draw.choice("xXyz"), "team": n % 12, "note": ""}
         for n in range(400)
     ]
     records[7]["q"], records[8]["a"], records[9]["q"] = " ", None, "\u3000"
@@ -125,7 +128,7 @@ def test_the_spark_job_selects_what_one_machine_does(tmp_path: Path) -> None:
     for (name, (_, options)), counts in zip(WAYS.items(), counted, strict=True):
         asked = {"prompt_field": "q", "completion_field": "a", **options}
         wanted, result = prepared(source, tmp_path / f"{name}-one", **asked)
-        kept = {one: value for one, value in options.items() if not one.startswith(("max_", "on_"))}
+        kept = {one: value for one, value in options.items() if not one.startswith(("max_", "on_", "prompt_"))}
         found, again = prepared(tmp_path / name, tmp_path / f"{name}-two", **kept)
         assert found == wanted, name
         assert (again["counts"]["duplicates"], again["counts"]["conflicts"]) == (0, 0)

@@ -167,10 +167,12 @@ def _text(records: DataFrame, name: str) -> Column:
                 f"{name} is {kind.simpleString()}, neither text nor a whole number. Cast it in --source-sql"
             )
         return F.col(name).cast("string")
-    parts = []
+    parts, fields = [], []
     for literal, field, _, _ in Formatter().parse(name):
-        parts += [F.lit(literal), *([_text(records, field)] if field else [])]
-    return F.concat(*parts)
+        of_field = [_text(records, field)] if field else []
+        parts += [F.lit(literal), *of_field]
+        fields += of_field
+    return F.when(F.concat(*fields).rlike(r"(?U)\S"), F.concat(*parts))  # one of them may be empty, but not all
 
 
 def record_keys(

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_bedrock.cli import main
-from airflow_bedrock.datasets import DatasetError, RecordFormat, Settings, Split, prepare, rules_for
+from airflow_bedrock.datasets import DatasetError, RecordFormat, Settings, Split, blocks, prepare, rules_for
 from airflow_bedrock.datasets.sources import as_source
 
 packed = partial(gzip.compress, mtime=0)  # the time would stand in the names of tests, another in each process
@@ -96,7 +96,20 @@ def zipped(content: bytes) -> bytes:
         ("latin-1.csv", "prompt,completion\nOù?,là\n".encode("latin-1"), None),
         ("newlines.csv", CSV * 2, 3),  # the second header is a record
         ("bom.csv", b"\xef\xbb\xbf" + CSV, 1),
-        ("quotes.csv", b'prompt,completion\n"Where,Here\n', 1),  # a quote that nothing ends
+        ("quotes.csv", b'prompt,completion\n"Where,Here\n', None),  # a quote that nothing ends
+        ("quotes.tsv", b'prompt\tcompletion\n"Where" is it?\tHere\n', None),
+        ("fields.csv", CSV + b"Where, or when?,Here\n", 2),
+        ("half.json", b'[{"prompt": "\\ud800", "completion": "b"}]', 1),
+        ("half.jsonl", b'{"prompt": "\\ud800", "completion": "b"}', 1),
+        ("number.json", b'[{"prompt": "a", "completion": ' + b"9" * 30 + b"}]", 1),
+        ("digits.json", b'[{"prompt": "a", "completion": ' + b"9" * 5_000 + b"}]", None),
+        ("digits.jsonl", b'{"prompt": "a", "completion": ' + b"9" * 5_000 + b"}", 1),
+        ("deep.json", b'[{"prompt": ' + b"[" * 10_000 + b"]" * 10_000 + b"}]", None),
+        ("deep.jsonl", b'{"prompt": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", 1),
+        ("bom.jsonl.gz", packed(b"\xef\xbb\xbf" + LINE), 1),
+        ("zstd.jsonl.gz.zst", b"\x28\xb5\x2f\xfd", None),
+        ("twice.json", b"[]\n[]", None),
+        ("comma.json", b"[" + LINE + b",]", None),
         ("empty.jsonl", b"", 0),
         ("empty.json", b"", 0),
         ("empty.csv", b"", 0),
@@ -141,6 +154,24 @@ def test_commands_have_an_exit_code(
     code = main(COMMANDS[command](str(file), str(tmp_path / "out")))
     assert code in (0, 1, 2)
     assert code != 2 or str(file) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [packed(LINE), b"\x28\xb5\x2f\xfd" + LINE])
+def test_a_packed_file_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    """A job takes it for no JSON: neither its lines nor its size, packed or not, say what the job would see."""
+    file = tmp_path / "train.jsonl.gz"
+    file.write_bytes(content)
+    for command in ("check", "estimate"):
+        assert main(COMMANDS[command](str(file), "")) == 2
+        assert f"{file} is packed. A customization job takes JSON Lines as they are" in capsys.readouterr().err
+
+
+def test_a_line_that_is_longer_than_a_job_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cut, and each part of it is no record; the lines about it are read."""
+    monkeypatch.setattr(blocks, "BLOCK", 1_000)
+    monkeypatch.setattr(blocks, "LONGEST_LINE", 5_000)
+    line = json.dumps({"prompt": "a" * 20_000, "completion": "b"}).encode()
+    assert read(tmp_path, "long.jsonl", b"\n".join([LINE, line, LINE])) == 2 + len(line) // 6_000 + 1
 
 
 def test_lines_of_a_check_are_those_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

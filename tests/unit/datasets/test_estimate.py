@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.cli import main
-from airflow_bedrock.datasets.checking import CheckReport, FileSummary, Repeated
+from airflow_bedrock.datasets.checking import Bucket, CheckReport, FileSummary, Repeated
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.estimate import Estimate, Evaluation, Plan, as_dict, dollars, estimate, total
 from airflow_bedrock.prices import prices
@@ -34,7 +34,7 @@ def report(records: int = 100, tokens: tuple[int, int] = (1000, 2000), media: tu
         scripts=[],
         tokens=tokens,
         media=list(media),
-        lengths=[],
+        lengths=[Bucket(1, records)],
         longest=(0, ""),
         duplicates=NONE,
         conflicts=NONE,
@@ -184,7 +184,7 @@ COUNTS = st.integers(0, 10**10)
 
 
 @settings(max_examples=50)
-@given(low=COUNTS, more=COUNTS, records=st.integers(0, 20_000), epochs=st.integers(1, 5), asked=st.integers(1, 10**6))
+@given(low=COUNTS, more=COUNTS, records=st.integers(1, 20_000), epochs=st.integers(1, 5), asked=st.integers(1, 10**6))
 def test_every_range_is_one(low: int, more: int, records: int, epochs: int, asked: int) -> None:
     """No end of a range lies beyond the other, and more tokens, epochs or records never cost less."""
 
@@ -223,6 +223,17 @@ def test_the_command_shows_date_and_source(tmp_path: Path, capsys: pytest.Captur
     assert "An evaluation costs" in out
     assert "No price is known for storage" in out
     assert "Where?" not in out
+
+
+@pytest.mark.parametrize("content", [b"", b"{\n", b"prompt,completion\nWhere?,Here.\n", b"\n\n"])
+def test_data_without_a_record_costs_nothing_that_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    """A price of zero for a file that no job can read would pass every max_cost."""
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(content)
+    assert main(["estimate", str(file), "--model", MICRO]) == 2
+    assert "No record of the training data can be read" in capsys.readouterr().err
 
 
 def test_the_command_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

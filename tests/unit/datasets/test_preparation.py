@@ -339,9 +339,16 @@ def test_split_by_time() -> None:
     """What came later is held out; what came earlier is not."""
     records = [{"prompt": f"q {n}", "completion": "a", "at": f"2026-0{1 + n % 4}-01T00:00:00"} for n in range(40)]
     settings = replace(SETTINGS, splitter=Splitter(validation=0.2, test=0), time_field="at", test_after="2026-03-15")
-    report, files = run([*records, {"prompt": "p", "completion": "a", "at": "soon"}], settings)
-    assert {decode(line).prompt for line in files[Split.TEST].splitlines()} == {f"q {n}" for n in range(3, 40, 4)}
-    assert report.dropped == {"at: no time (ISO 8601, or seconds since 1970)": 1}
+    of_tables = [{"prompt": f"{n}", "completion": "a", "at": f"{1773532800 + n}"} for n in (-1, 0)]
+    none: list[Record] = [{"prompt": f"no {at}", "completion": "a", "at": at} for at in ("soon", "nan", True, None)]
+    report, files = run([*records, *of_tables, *none], settings)
+    assert {decode(line).prompt for line in files[Split.TEST].splitlines()} == {
+        "0",
+        *(f"q {n}" for n in range(3, 40, 4)),
+    }
+    assert report.dropped == {"at: no time (ISO 8601, or seconds since 1970)": 4}
+    with pytest.raises(DatasetError, match="test_after: no time"):
+        replace(settings, test_after="soon")
 
 
 def test_lengths() -> None:
@@ -357,6 +364,30 @@ def test_texts_are_redacted_before_they_are_written() -> None:
     report, files = run(records, replace(SETTINGS, redact=redact_common_patterns))
     assert b"".join(files.values()) == b'{"prompt":"I am [EMAIL]","completion":"Call [PHONE]"}\n'
     assert report.duplicates == 2
+
+
+def test_a_grader_is_given_no_personal_data_either() -> None:
+    """Whatever the shape of what it is given beside the messages."""
+    asked = [{"role": "user", "content": "I am a@example.com"}]
+    record = {"messages": asked, "reference_answer": {"to": ["b@example.com", 5, None]}, "by": "c@example.com"}
+    of_graders = Settings(record_format=RecordFormat.REINFORCEMENT, redact=redact_common_patterns)
+    _, files = run([record], of_graders)
+    written = json.loads(b"".join(files.values()))
+    assert written["reference_answer"] == {"to": ["[EMAIL]", 5, None]}
+    assert (written["by"], written["messages"][0]["content"]) == ("[EMAIL]", "I am [EMAIL]")
+
+
+def test_a_redaction_that_fails() -> None:
+    """Its record is dropped, by a rule without the text, which its error may quote."""
+
+    def picky(text: str) -> Any:
+        if "5" in text:
+            raise RuntimeError(text)
+        return None if "6" in text else text
+
+    report, files = run(pairs(10), replace(SETTINGS, redact=picky))
+    assert report.dropped == {"redact failed: RuntimeError": 1, "redact returned no text": 1}
+    assert len(b"".join(files.values()).splitlines()) == 8
 
 
 def test_as_many_processes_as_wanted_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_bedrock.datasets import DatasetError, Fields, RecordFormat
 from airflow_bedrock.datasets.formats import write
-from airflow_bedrock.datasets.reading import reader
+from airflow_bedrock.datasets.reading import MORE_FIELDS, reader
 
 ASKED, SAID = {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -101,6 +101,45 @@ def test_fields_and_templates() -> None:
     assert through(record, "prompt-completion", fields) == expected
     with pytest.raises(DatasetError, match="question: missing"):
         through({"context": "a", "label": 1}, "prompt-completion", fields)
+    assert through({"context": "", "question": "b", "label": 1}, "prompt-completion", fields)["prompt"] == (
+        "Context: \nQuestion: b"
+    )
+    with pytest.raises(DatasetError, match="context, question: empty"):
+        through({"context": "", "question": " ", "label": 1}, "prompt-completion", fields)
+    assert through({"title": "a", "body": "b"}, "pre-training", Fields(text="{title}: {body}")) == {"input": "a: b"}
+
+
+def test_fields_within_fields() -> None:
+    """By names joined by dots, as Parquet and JSON nest them; a field that has the dots in its name comes first."""
+    fields = Fields(prompt="{asked.by}: {asked.text}", completion="said.text")
+    record = {"asked": {"by": "me", "text": "Where?"}, "asked.by": "you", "said": {"text": "Here."}}
+    assert through(record, "prompt-completion", fields) == {"prompt": "you: Where?", "completion": "Here."}
+    with pytest.raises(DatasetError, match=r"said\.text: missing"):
+        through({**record, "said": "Here."}, "prompt-completion", fields)
+
+
+@pytest.mark.parametrize("template", ["{question", "{}", "{question!r}", "{question:>9}", "}{a}"])
+def test_templates_that_are_none(template: str) -> None:
+    """They are refused before a record is read."""
+    with pytest.raises(DatasetError, match="the template"):
+        Fields(prompt=template)
+
+
+def test_reasoning() -> None:
+    """It is carried over to the one format that has a place for it, from each that has one; elsewhere it is named."""
+    thought = {"reasoningContent": {"reasoningText": {"text": "Hm."}}}
+    expected = json.loads(json.dumps(PLAIN))
+    expected["messages"][1]["content"].insert(0, thought)
+    anthropic = [{"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Here."}]
+    for said in (
+        expected["messages"][1],
+        {"role": "assistant", "content": anthropic},
+        {**SAID, "reasoning_content": "Hm."},
+    ):
+        record = {"messages": [SYSTEM, ASKED, said]}
+        assert through(record, "nova-2", to="bedrock-conversation-2024") == expected
+        with pytest.raises(DatasetError, match="holds reasoning"):
+            through(record)
 
 
 def test_other_formats() -> None:
@@ -123,6 +162,12 @@ def test_other_formats() -> None:
         ({"messages": [ASKED, {**SAID, "tool_calls": [{"id": "1"}]}]}, "call of a tool"),
         ({"messages": [ASKED, {"role": "tool", "content": "secret"}, SAID]}, "call of a tool"),
         ({"messages": [ASKED, SAID], "tools": [{"type": "function"}]}, "holds tools"),
+        ({"messages": [ASKED, SAID], "functions": [{"name": "secret"}]}, "holds tools"),
+        ({"conversations": [{"from": "human", "value": "a"}], "tools": '[{"name": "secret"}]'}, "holds tools"),
+        ({"conversations": [{"from": "human", "value": "<image>"}], "image": "secret.png"}, "beside its messages"),
+        ({"messages": [ASKED, SAID], "images": ["secret.png"]}, "beside its messages"),
+        ({"messages": [ASKED, {**SAID, "weight": 0}, ASKED, SAID]}, "weight 0"),
+        ({MORE_FIELDS: True}, "more fields than the header"),
         (
             {"messages": [ASKED, {"role": "assistant", "content": [{"type": "tool_use", "name": "secret"}]}]},
             "call of a tool",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.datasets import DatasetError
 from airflow_bedrock.datasets import sources as sources_module
+from airflow_bedrock.datasets.reading import MORE_FIELDS
 from airflow_bedrock.datasets.sources import Kind, as_source, kind_of, query, read_in_a_folder, rows, write_records
 
 packed = partial(gzip.compress, mtime=0)  # the time would stand in the names of tests, another in each process
@@ -36,7 +39,7 @@ def zstd(content: bytes) -> bytes:
 
 def read(folder: Path, name: str, content: bytes) -> list[Any]:
     made = folder / "made"
-    made.mkdir()
+    made.mkdir(parents=True)
     file = folder / "file"
     file.write_bytes(content)
     source = as_source(name, file, made)
@@ -98,7 +101,10 @@ def test_kinds_by_name(name: str, kind: Kind | None) -> None:
     assert kind_of(name) == kind
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "_SUCCESS", "part-0", "a/.part.json", "_temporary.csv", "a.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "_SUCCESS", "part-0", "a/.part.json", "_temporary.csv", "a.md", "_delta_log/0.json", ".git/a/b.json"],
+)
 def test_what_has_to_be_named(name: str) -> None:
     """In a folder it is more likely no data."""
     assert read_in_a_folder("a.csv")
@@ -153,6 +159,40 @@ def test_rows_of_a_database(tmp_path: Path) -> None:
         database.close()
     assert len(lines) == 2500
     assert json.loads(lines[-1]) == {"x": 2500, "text": "a"}
+
+
+def test_a_query_that_cannot_be_read(tmp_path: Path) -> None:
+    """Of two columns with one name, one would be lost; a statement without rows is no source."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        for sql, message in (
+            ("SELECT 1 AS a, 2 AS b, 3 AS a", "two columns that are called a"),
+            ("CREATE TABLE t (a)", "it finds no rows"),
+        ):
+            with pytest.raises(DatasetError, match=message):
+                write_records(rows(database.execute(sql)), tmp_path)
+
+
+def test_rows_of_a_table_that_are_not_what_the_header_says(tmp_path: Path) -> None:
+    """A comma outside of quotes does not cut a text in two in silence; what ends with commas has no more fields."""
+    content = b"prompt,completion\nWhere, please?,Here.\nWho?,Me.,,\nWhy?\n"
+    assert read(tmp_path, "x.csv", content) == [
+        {MORE_FIELDS: True},
+        {"prompt": "Who?", "completion": "Me."},
+        {"prompt": "Why?"},
+    ]
+    with pytest.raises(DatasetError, match=r"x\.csv: the header has two columns that are called prompt"):
+        read(tmp_path / "other", "x.csv", b"prompt,prompt\na,b\n")
+    with pytest.raises(DatasetError, match=r"x\.tsv: near line \d: .* double those within"):
+        read(tmp_path / "third", "x.tsv", b'prompt\tcompletion\n"Where\tHere.\nWho?\tMe.\n')
+
+
+def test_a_broken_array_is_not_read_to_its_end() -> None:
+    """What no more text can mend is an error where it stands, and is not held in memory with all that follows."""
+    content = b'[{"a": 1}, {"a": ?}' + b', {"a": 1}' * 400_000 + b"]"
+    with io.BytesIO(content) as file:
+        with pytest.raises(DatasetError, match="broken"):
+            list(sources_module._array(file))
+        assert file.tell() < len(content) / 2
 
 
 def test_a_packed_file_that_is_cut_off(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -242,6 +243,30 @@ def test_shapes_and_kinds_through_the_operator(tmp_path: Path) -> None:
     assert manifest["report"]["dropped"] == {}
     assert manifest["files"]["train"]["bytes"] == Path(result["training_data_uri"]).stat().st_size
     assert manifest["parameters"]["base_model_id"] == NOVA
+
+
+def test_whatever_lies_in_a_folder_and_is_not_read_is_named(tmp_path: Path) -> None:
+    """However deep, hidden, linked or empty; pipes are not waited for, and links that lead in circles not followed."""
+    folder = tmp_path / ".raw" / "in"
+    (folder / "deep" / "er").mkdir(parents=True)
+    write_source(folder / "deep" / "er" / "a.JSONL")
+    write_source(tmp_path / "linked.jsonl", 3)
+    (folder / "deep" / "link.jsonl").symlink_to(tmp_path / "linked.jsonl")
+    (folder / "empty.jsonl.gz").write_bytes(b"")
+    (folder / "empty.jsonl").mkdir()
+    (folder / "deep" / "circle").symlink_to(folder)
+    (folder / "nowhere.jsonl").symlink_to(folder / "gone.jsonl")
+    os.mkfifo(folder / "pipe.jsonl")
+    hidden = {".part.jsonl", ".ipynb_checkpoints/a.jsonl", "deep/_delta_log/0.json", "deep/a.jsonl.gz.zst", "b.md"}
+    for name in hidden:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    result = prepare(tmp_path, source_uri=f"file://{folder}/")
+    assert result["counts"]["read"] == 103
+    manifest = json.loads(Path(result["manifest_uri"]).read_bytes())
+    assert manifest["not_read"] == sorted({*hidden, "deep/circle", "nowhere.jsonl", "pipe.jsonl"})
+    read = {Path(one["uri"]).name for one in manifest["sources"]}
+    assert read == {"a.JSONL", "link.jsonl", "empty.jsonl.gz"}
 
 
 def test_conflicts_fail_the_task(tmp_path: Path) -> None:
