@@ -81,18 +81,23 @@ def test_it_installs_imports_and_parses(wheel: Path) -> None:
 def test_the_page_has_a_row_for_what_was_run(checkout: Path) -> None:
     """A row of the table is that of an environment that is there, with when and which commit."""
     written = compat.rows(checkout / "docs" / "compatibility.md")
-    assert written.keys() <= {row.name for row in compat.ROWS}
+    assert {name for name, _ in written} <= {row.name for row in compat.ROWS}
     assert all(re.search(r"\| 20\d\d-\d\d-\d\d \d\d:\d\d UTC, [0-9a-f]{10}\+? \|$", line) for line in written.values())
 
 
 def test_a_result_is_written_beside_the_others(tmp_path: Path) -> None:
-    """In the order of the rows; a row that could not run says why."""
+    """In the order of rows and suites; a row that could not run says why, and has no other line then."""
     page = tmp_path / "page.md"
     page.write_text(f"before\n{compat.BEGIN}\n{compat.END}\nafter\n")
     for row in reversed(compat.ROWS):
-        compat.write(compat.Result(row, {"failed": "NO: why | so"}), page)
+        for suite in ("live", "unit"):
+            compat.write(compat.Result(row, suite, {"failed": "NO: why | so"}), page)
     written = compat.rows(page)
-    assert list(written) == [row.name for row in compat.ROWS]
-    assert "| NO: why / so |" in written[MANAGED.name]
+    assert list(written) == [(row.name, suite) for row in compat.ROWS for suite in ("unit", "live")]
+    assert "| NO: why / so |" in written[MANAGED.name, "unit"]
+    compat.write(compat.Result(MANAGED, cells={"resolved": "NO"}), page)
+    assert [suite for name, suite in compat.rows(page) if name == MANAGED.name] == [""]
+    compat.write(compat.Result(MANAGED, "unit"), page)
+    assert [suite for name, suite in compat.rows(page) if name == MANAGED.name] == ["unit"]
     assert page.read_text().startswith("before\n")
     assert page.read_text().endswith("\nafter\n")
