@@ -14,11 +14,13 @@ from typing import Any
 import hcl2
 import pytest
 import yaml
+from airflow.models.connection import Connection
 from cfnlint import decode  # type: ignore[import-untyped]  # cfn-lint comes without types, as do the next two
 from cfnlint.api import lint_file  # type: ignore[import-untyped]
 from cfnlint.config import ManualArgs  # type: ignore[import-untyped]
 
 from airflow_bedrock import __version__
+from airflow_bedrock.get_provider_info import get_provider_info
 from tests.deployed import FOLDER, listed
 
 DEPLOY = FOLDER.parent
@@ -195,6 +197,31 @@ def test_helm_installs_the_image_that_compose_builds() -> None:
     assert values["defaultAirflowTag"].startswith(f"{values['airflowVersion']}-")
     for component in (values["workers"]["celery"], values["triggerer"]):
         assert "eks.amazonaws.com/role-arn" in component["serviceAccount"]["annotations"]
+
+
+def test_helm_sets_what_is_read() -> None:
+    """Options of this package, variables of the example DAGs, and a connection without credentials."""
+    values = yaml.safe_load((DEPLOY / "helm" / "values.yaml").read_text())
+    given = {one["name"]: one["value"] for one in values["env"]}
+    connection = Connection(uri=given.pop("AIRFLOW_CONN_AWS_DEFAULT"))
+    assert (connection.conn_type, connection.login, connection.password) == ("aws", None, None)
+    assert connection.extra_dejson.keys() == {"region_name"}
+    options = {
+        f"AIRFLOW__{section}__{option}".upper()
+        for section, described in get_provider_info()["config"].items()
+        for option in described["options"]
+    }
+    dags = "".join(file.read_text() for file in (DEPLOY.parent / "dags").glob("*.py"))
+    variables = {f"AIRFLOW_VAR_{name}".upper() for name in re.findall(r"var\.value\.(\w+)", dags)}
+    assert given.keys() <= options | variables
+
+
+def test_astro_installs_the_wheel_of_the_page() -> None:
+    """From where docs/kubernetes.md copies it to; no index is asked for this package."""
+    commands = [line for line in (DEPLOY / "astro" / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    assert [line.split()[0] for line in commands] == ["FROM", "RUN"]
+    assert commands[1].endswith("include/airflow_bedrock-*.whl")
+    assert "`include`" in (DEPLOY.parent / "docs" / "kubernetes.md").read_text()
 
 
 def test_no_path_of_a_file_is_wrong() -> None:
