@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -13,6 +14,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from scripts import compat
+
+if TYPE_CHECKING:
+    from tests.packaging.conftest import Run
 
 MANAGED = compat.ROWS[0]
 AIRFLOW = {"apache-airflow", "apache-airflow-core", "apache-airflow-task-sdk"}  # the image's own, which it does not pin
@@ -76,6 +80,23 @@ def test_it_installs_imports_and_parses(wheel: Path) -> None:
     compat.make_environment(MANAGED, wheel)
     assert re.fullmatch(r"\d\d+ names, \d+ ms", compat.import_names(MANAGED))
     assert re.fullmatch(r"\d+ DAGs?, \d+ ms", compat.parse_dags(MANAGED))
+
+
+def test_its_requirements_need_no_index(run: Run, wheel: Path, checkout: Path, tmp_path: Path) -> None:
+    """deploy/mwaa/requirements.txt, with the wheel where plugins.zip was unpacked, in what the image has."""
+    if compat.interpreter(MANAGED.python) is None:
+        pytest.skip(f"there is no Python {MANAGED.python} here; PYTHON312 may name one")
+    compat.make_environment(MANAGED, wheel)
+    text = (checkout / "deploy" / "mwaa" / "requirements.txt").read_text()
+    (tmp_path / "requirements.txt").write_text(text.replace("/usr/local/airflow/plugins", str(wheel.parent)))
+    pip = [sys.executable, "-m", "pip", "--python", MANAGED.bin / "python", "install", "--no-index", "--dry-run"]
+    told = run(
+        *(*pip, "--force-reinstall", "--no-deps", "-r", tmp_path / "requirements.txt"),
+        env={"AIRFLOW_CONSTRAINTS_FILE": str(MANAGED.pins)},
+    )
+    assert told.stdout.splitlines()[-1].startswith("Would install airflow-bedrock-")
+    told = run(*pip, "-r", tmp_path / "requirements.txt", env={"AIRFLOW_CONSTRAINTS_FILE": str(MANAGED.pins)})
+    assert "Would install" not in told.stdout  # so that all that it requires is there
 
 
 def test_the_page_has_a_row_for_what_was_run(checkout: Path) -> None:
