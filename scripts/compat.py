@@ -361,11 +361,10 @@ def write(result: Result, page: Path = PAGE) -> None:
     name = result.row.name
     known = {key: line for key, line in rows(page).items() if key[0] != name or (result.suite and key[1])}
     known[name, result.suite] = result.line()
-    keys = [(row.name, suite) for row in ROWS for suite in ("", *SUITES, EXAMPLE)]
     lines = [
         f"| {' | '.join(COLUMNS)} |",
         "|---" * len(COLUMNS) + "|",
-        *(known[key] for key in keys if key in known),
+        *(line for row in ROWS for key, line in known.items() if key[0] == row.name),
     ]
     before, _, rest = page.read_text().partition(BEGIN)
     page.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.partition(END)[2]}")

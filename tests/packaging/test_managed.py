@@ -107,11 +107,11 @@ def test_the_page_has_a_row_for_what_was_run(checkout: Path) -> None:
 
 
 def test_a_result_is_written_beside_the_others(tmp_path: Path) -> None:
-    """In the order of rows and suites; a row that could not run says why, and has no other line then."""
+    """In the order of the rows; one that could not run says why, and has no other line then."""
     page = tmp_path / "page.md"
     page.write_text(f"before\n{compat.BEGIN}\n{compat.END}\nafter\n")
     for row in reversed(compat.ROWS):
-        for suite in ("live", "unit"):
+        for suite in ("unit", "live"):
             compat.write(compat.Result(row, suite, {"failed": "NO: why | so"}), page)
     written = compat.rows(page)
     assert list(written) == [(row.name, suite) for row in compat.ROWS for suite in ("unit", "live")]
