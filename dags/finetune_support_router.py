@@ -166,8 +166,10 @@ with DAG(
     doc_md="""
 ### Route support requests with a model of your own
 
-prepare data → check it → customize → wait → deploy → evaluate against the base model → keep it if it is better, retire
-it if not.
+```
+ prepare_data ─▶ check_data ─▶ customize ─▶ wait ─▶ deploy ─▶ evaluate ─▶ better? ─┬▶ keep
+                                                              against the base model └▶ retire
+```
 
 | what it needs | where it is set |
 |---|---|
@@ -175,7 +177,7 @@ it if not.
 | a bucket | variable `bedrock_bucket` |
 | a role that Bedrock can assume | variable `bedrock_role_arn` |
 
-**It costs money on AWS**: one customization job a change of data or parameters, storage for each custom model a month,
+**What it costs on AWS**: one customization job a change of data or parameters, storage for each custom model a month,
 and the calls of the evaluation. A run with nothing changed reuses the model, unless it was retired, as each one is that
 is not better than its base model: then it trains again. Local Bedrock costs nothing.
 

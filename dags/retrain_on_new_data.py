@@ -107,9 +107,14 @@ with DAG(
     doc_md="""
 ### Retrain on new data
 
-take the messages → wait until the data has settled → prepare → claim this content, if it is still this → customize →
-wait. Of several runs for one content one goes on, the others are skipped. **Each content that has settled costs one
-customization job on AWS.**
+```
+ S3 ─▶ EventBridge ─▶ SQS ─▶ asset's watcher ─▶ run: settled? ─▶ prepare ─▶ claim ─▶ customize ─▶ wait
+                    (or a sensor that reads the folder)                    one run a content
+```
+
+Of several runs for one content one goes on, the others are skipped.
+
+**What it costs on AWS**: one customization job for each content that has settled, and its model's storage by the month.
 
 What follows (evaluate against the champion, gate, promote) is that of `retrain_support_router`. It needs the variables
 `bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_default`. docs/retraining.md has more.

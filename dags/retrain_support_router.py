@@ -178,12 +178,16 @@ with DAG(
     doc_md="""
 ### Retrain by period
 
-find period → prepare each period that counts, then the training set of them → customize → wait → deploy → evaluate
-against the champion → gate → promote; then retire what nobody needs. The deployment of the evaluation is deleted
-however the run ends.
+```
+ find_period ─▶ prepare_period [n] ─▶ prepare_data ─▶ customize ─▶ wait ─▶ deploy ─▶ evaluate ─▶ gate ─▶ promote
+      └▶ find_champion: what to compare with, and to start from            delete_deployment ◀┘       retire ◀┘
+```
 
-It needs the variables `bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_default`. **Each period costs
-one customization job on AWS**, and its model's storage by the month until it is retired. docs/retraining.md has more.
+The deployment of the evaluation is deleted however the run ends. It needs the variables `bedrock_bucket` and
+`bedrock_role_arn`, and the connection `aws_default`.
+
+**What it costs on AWS**: one customization job a period, the calls of its evaluation, and the model's storage by the
+month until it is retired. docs/retraining.md has more.
 """,
 ) as dag:
 

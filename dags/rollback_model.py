@@ -50,7 +50,7 @@ To tell people, give the task `on_success_callback=BedrockNotifier(...)` (docs/m
         by = getattr(dag_run, "triggering_user_name", None) or f"rollback_model in run {dag_run.run_id}"
         registry = BedrockModelRegistryHook(registry_uri=registry_uri)
         before = registry.get(given["line"]).champion
-        register = registry.roll_back(given["line"], by=by, model_arn=given["model_arn"])
+        register = registry.roll_back(given["line"], by=by, model_arn=given["model_arn"] or None)
         serves = str(register.champion and register.champion.model_arn)
         replaced = before and before.model_arn
         shown.tell({"ti": ti}, shown.PROMOTION, shown.rollback_shown(given["line"], serves, replaced, by))

@@ -30,11 +30,11 @@ _LOOK_EACH = timedelta(minutes=1)
 
 def _approvers(value: Any) -> list[dict[str, str]]:
     """Take ids of users, or mappings with ``id`` and ``name``."""
-    given = [value] if isinstance(value, (str, Mapping)) else list(value)
-    users = [{"id": one, "name": one} if isinstance(one, str) else dict(one) for one in given]
-    if not all(set(user) == {"id", "name"} and all(user.values()) for user in users):
+    listed: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
+    users = [{"id": one, "name": one} if isinstance(one, str) else one for one in listed]
+    if not all(isinstance(one, Mapping) and set(one) == {"id", "name"} and all(one.values()) for one in users):
         raise ValueError("must be ids of Airflow's users, or mappings with id and name")
-    return users
+    return [dict(user) for user in users]
 
 
 def _decision(value: Any) -> str:

@@ -116,4 +116,4 @@ def explained(doing: str) -> Iterator[None]:
 
 def name_for(name: str, model_arn: str) -> str:
     """Return the name of a model's own deployment, where the model behind one cannot be changed."""
-    return f"{name[:54]}-{hashlib.sha256(f'{name} {model_arn}'.encode()).hexdigest()[:8]}"
+    return f"{name[:54].rstrip('-_')}-{hashlib.sha256(f'{name} {model_arn}'.encode()).hexdigest()[:8]}"

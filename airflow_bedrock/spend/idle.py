@@ -153,7 +153,8 @@ class _Region:
 
     def _throughput(self, one: Mapping[str, Any]) -> Idle:
         until = one.get("commitmentExpirationTime")
-        price = self._prices.find(one["foundationModelArn"], _COMMITTED[one.get("commitmentDuration")], self._region)
+        figure = _COMMITTED.get(one.get("commitmentDuration"))
+        price = self._prices.find(one["foundationModelArn"], figure, self._region) if figure else None
         return self._idle(
             "provisioned throughput",
             one["provisionedModelName"],

@@ -109,6 +109,15 @@ JOB_DAGS.append("sweep_hyperparameters")  # which maps it
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_each_dag_shows_its_flow_and_says_what_it_costs(name: str) -> None:
+    """On its page in Airflow's UI: a picture of its tasks, and the bill."""
+    _, picture, *rest = str(dag(name).doc_md).split("```")
+    assert "─" in picture
+    assert "**What it costs" in "".join(rest)
+    assert dag(name).params
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_each_task_refuses_a_key_that_the_form_does_not_have(name: str) -> None:
     """A misspelt key would leave a paid job at the form's default; whichever task comes first fails."""
     for task in dag(name).tasks:

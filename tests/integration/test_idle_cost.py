@@ -146,6 +146,15 @@ def lines_about(name: str) -> list[str]:
     return [line for line in said.splitlines() if f" {name} in " in line]
 
 
+def test_a_commitment_that_nobody_knows_has_no_price(
+    local: LocalBedrock, served: dict[str, str], later: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS may offer another one; the rest of the report is there."""
+    monkeypatch.setattr("airflow_bedrock.spend.idle._COMMITTED", {})
+    result = BedrockIdleCostOperator(task_id="idle").execute(in_a_dag())
+    assert served["throughput"] in result["without_price"]
+
+
 def test_where_imported_models_cannot_be_listed_the_others_are_found(
     local: LocalBedrock, served: dict[str, str], later: None
 ) -> None:

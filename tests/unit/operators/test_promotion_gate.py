@@ -20,6 +20,7 @@ from airflow_bedrock.evaluation.run import _Tally
 from airflow_bedrock.evaluation.scoring import Rules, Scoring
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockPromotionGate
+from airflow_bedrock.operators.arguments import ArgumentError
 from airflow_bedrock.operators.promotion_gate import can_ask
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
@@ -168,6 +169,23 @@ def test_a_worse_slice_is_no_promotion(gated: Any, report: dict[str, Any]) -> No
         gated(max_slice_loss=0.1)
     gated(max_slice_loss=0.3)
     report["slices"]["odd"]["value"] = before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"approvers": one} for one in ("", None, 3, [""], [None], [{"id": "ann"}], {"id": "", "name": "Ann"})),
+        *({"approval_timeout": one} for one in (0, -1, float("nan"), float("inf"), "60", None)),
+        *({"minimum_gain": one} for one in (-0.1, "much", float("nan"), None)),
+        {"on_timeout": "approve"},
+        {"ask_approval": "perhaps"},
+    ],
+    ids=str,
+)
+def test_what_would_let_anybody_approve_breaks_the_dag(wrong: dict[str, Any]) -> None:
+    """An empty name, a time limit of zero, a gain below zero."""
+    with pytest.raises(ArgumentError):
+        BedrockPromotionGate(task_id="gate", report_uri="s3://bucket/report.json", **wrong)
 
 
 def test_a_cost_needs_a_model() -> None:

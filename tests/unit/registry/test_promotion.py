@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.registry.register import NotPromotedError, kept, start_of
+from airflow_bedrock.registry.serving import name_for
+from airflow_bedrock.shapes import input_shape, problems
 from tests.unit.registry.lines import BAD, NAME, Line
 from tests.unit.registry.world import Killed, refused
 
@@ -382,3 +384,11 @@ def settle(line: Line) -> None:
     """A last promotion, after all leases: of the newest period, or refused."""
     line.minutes = count(next(line.minutes) + 120)
     line.promote("last", 9, run="last")
+
+
+@pytest.mark.parametrize("name", ["a" * 53 + "-" + "b" * 9, "a" * 63, "a_" * 31 + "b", "router"])
+def test_a_models_own_deployment_has_a_name_that_the_service_takes(name: str) -> None:
+    """However long the line's is, and wherever it is cut: no two dashes follow each other."""
+    member = input_shape("bedrock", "CreateCustomModelDeployment").members["modelDeploymentName"]
+    assert not problems(member, name)
+    assert not problems(member, name_for(name, "arn:aws:bedrock:us-east-1:123456789012:custom-model/m"))
