@@ -40,11 +40,11 @@ def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
 
 
 def local_object(endpoint_url: str, uri: str) -> str:
-    """Return an S3 object on Local Bedrock; empty for an endpoint of AWS, and for what is not on S3."""
+    """Return the page of an S3 object on Local Bedrock; empty for an endpoint of AWS, and for what is not on S3."""
     if not is_s3(uri) or not local_page(endpoint_url):
         return ""
     bucket, key = bucket_and_key(uri)
-    return f"{endpoint_url.rstrip('/')}/{bucket}/{quote(key)}"
+    return f"{local_page(endpoint_url)}objects/{bucket}/{quote(key)}"
 
 
 def resource_url(arn: str) -> str:

@@ -101,7 +101,9 @@ def test_local_bedrock_has_one_page_for_all(monkeypatch: pytest.MonkeyPatch) -> 
     assert not any(links(monkeypatch, {}, set(), LOCAL).values())
 
 
-@pytest.mark.parametrize(("endpoint", "page"), [(AWS, "https://console.aws"), (LOCAL, f"{LOCAL}/bucket/report.html")])
+@pytest.mark.parametrize(
+    ("endpoint", "page"), [(AWS, "https://console.aws"), (LOCAL, f"{LOCAL}/_local/objects/bucket/report.html")]
+)
 def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -> None:
     told = {"report_html_uri": "s3://bucket/report.html", "region_name": "us-east-1"}
     monkeypatch.setattr(evaluation, "XCom", SimpleNamespace(get_value=lambda ti_key, key: told[key]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
 from airflow_bedrock import __version__
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.faults import AnyFault, Standing
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.journal import Call, Filter, Journal
@@ -20,6 +21,14 @@ class _Move(msgspec.Struct, forbid_unknown_fields=True):
     advance: float
 
 
+_OBJECTS = "/_local/objects/"
+_OBJECT_HEADERS = {
+    # Anybody may have put it there: it runs no script, loads nothing, and is no page of this origin.
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 # Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
 _MOVE = msgspec.json.Decoder(_Move)
 _FAULT: msgspec.json.Decoder[AnyFault] = msgspec.json.Decoder(AnyFault)
@@ -48,6 +57,8 @@ class Admin:
         """
         if path == "/_local/":
             return page(self._world, self._journal) if method in ("GET", "HEAD") else _not_taken(path, "GET", method)
+        if path.startswith(_OBJECTS):
+            return _object(path) if method in ("GET", "HEAD") else _not_taken(path, "GET", method)
         name, _, rest = path.removeprefix("/_local/").strip("/").partition("/")
         if name not in self._pages or (rest and name != "faults"):
             pages = ", ".join(f"/_local/{one}" for one in ("", *self._pages))
@@ -124,6 +135,16 @@ class Admin:
         elif not self._world.faults.remove(rest):
             raise LookupError(f"There is no fault {rest}.")
         return {}
+
+
+def _object(path: str) -> HttpResponse:
+    """Show an object of S3, such as the report of an evaluation, to a browser, which signs no request."""
+    bucket, _, key = unquote(path.removeprefix(_OBJECTS)).partition("/")
+    found = moto.s3_object(bucket, key)
+    if found is None:
+        return _json(404, {"message": f"There is no s3://{bucket}/{key}."})
+    kind = "text/html" if key.endswith(".html") else "text/plain"
+    return HttpResponse(200, {**_OBJECT_HEADERS, "Content-Type": f"{kind}; charset=utf-8"}, found.value)
 
 
 def _not_taken(path: str, taken: str, method: str) -> HttpResponse:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from airflow_bedrock.customization.console import local_object
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.local.clock import Clock
 from airflow_bedrock.local.faults import Faults
@@ -222,6 +223,28 @@ def test_headers(local: LocalBedrock) -> None:
 def test_it_takes_nothing(local: LocalBedrock, method: str) -> None:
     """Whatever would change something is refused."""
     assert ask(local, method)[0] == 405
+
+
+def test_a_browser_opens_the_report_of_an_evaluation(local: LocalBedrock) -> None:
+    """From a link in Airflow's UI, without a signature; whatever stands in an object runs nothing."""
+    with closing(local.client("s3")) as s3:
+        s3.put_object(Bucket=local.bucket, Key="a b/report.html", Body=HOSTILE.encode(), ContentType="text/html")
+    link = local_object(local.endpoint_url, f"s3://{local.bucket}/a b/report.html")
+    browser = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    with closing(http.client.HTTPConnection(urlsplit(link).netloc)) as connection:
+        connection.request("GET", urlsplit(link).path, headers={"User-Agent": "Mozilla/5.0", **browser})
+        response = connection.getresponse()
+        assert (response.status, response.read().decode()) == (200, HOSTILE)
+        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert response.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+        for method, path, status in (("GET", f"{link}s", 404), ("GET", link[:-20], 404), ("DELETE", link, 405)):
+            connection.request(method, urlsplit(path).path)
+            refused = connection.getresponse()
+            refused.read()
+            assert refused.status == status, path
+        page_of_others = {"Origin": "http://127.0.0.1:8080", "User-Agent": "Mozilla/5.0"}
+        connection.request("GET", urlsplit(link).path, headers=page_of_others)
+        assert connection.getresponse().status == 403
 
 
 def test_empty(fresh: Service) -> None:
