@@ -24,6 +24,7 @@ GROUPS = 2048
 """Records are drawn one by one up to this number, and beyond it in as many groups, made at random."""
 
 RESAMPLES = 10_000
+_FEWEST_BEYOND = 10  # draws: with fewer, a percentile is little more than the outermost draw
 _CELLS = 1 << 21  # of the matrix of draws that is held at once: 16 MB
 
 
@@ -87,7 +88,8 @@ def _draws(generator: np.random.Generator, draws: int, groups: int) -> Floats:
 
 def interval(values: Floats, alpha: float, count: int) -> tuple[float, float]:
     """Return the interval at confidence ``1 - alpha`` that the draws' values span: percentiles, made wider for few
-    records as Student's t is wider than the normal distribution.
+    records as Student's t is wider than the normal distribution; where next to no draws lie that far out, at least as
+    wide as Student's interval.
 
     Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), section 5.3.
 
@@ -96,8 +98,11 @@ def interval(values: Floats, alpha: float, count: int) -> tuple[float, float]:
     if count < 2:
         return float(values.min()), float(values.max())
     tail = ndtr(math.sqrt(count / (count - 1)) * stdtrit(count - 1, alpha / 2))
-    low, high = np.quantile(values, (tail, 1 - tail))
-    return float(low), float(high)
+    low, high = map(float, np.quantile(values, (tail, 1 - tail)))
+    if tail * len(values) < _FEWEST_BEYOND:
+        centre, half = float(values.mean()), -float(stdtrit(count - 1, alpha / 2) * values.std())
+        low, high = min(low, centre - half), max(high, centre + half)
+    return low, high
 
 
 def p_value(values: Floats) -> float:

@@ -1,7 +1,9 @@
 """Metrics that ask another model: a judge by Converse, and the likeness of embeddings.
 
 What they are asked and answer is kept as any answer is. A judge is shown the texts as JSON strings, and told that they
-are data; what it says beside the one word that is asked for counts for nothing.
+are data; what it says beside the one word that is asked for counts for nothing. A reply without that word, or with
+several, as of a judge that refuses or repeats what an answer told it to say, decides nothing, and the candidate is not
+called better where such replies could have decided otherwise.
 """
 
 from __future__ import annotations
@@ -109,6 +111,12 @@ def _shown(record: Record, **answers: str) -> dict[str, str]:
     return {"question": record.prompt, **reference, **answers}
 
 
+def _only(word: re.Pattern[str], reply: str) -> str | None:
+    """Return the word that a reply gives; None where it gives none, or several that are not the same."""
+    found = set(word.findall(reply))
+    return found.pop() if len(found) == 1 else None
+
+
 _SCORE = re.compile(r'"score"\s*:\s*"?([1-5])(?:\.0+)?(?![\w.])')  # 4.5 and 10 are no grades
 
 
@@ -125,11 +133,12 @@ class RubricJudge(Judge):
 
     def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
         """Return the grades; where one cannot be read, the record decides nothing: all are the same."""
-        grades = [_SCORE.findall(reply) for reply in replies]
-        if not all(grades):
-            self._unreadable += sum(not grade for grade in grades)
+        grades = [grade for reply in replies if (grade := _only(_SCORE, reply))]
+        if unreadable := len(replies) - len(grades):
+            self._unreadable += unreadable
+            self.doubt += 1
             return dict.fromkeys(texts, 0.5)
-        scores = {role: (int(grade[-1]) - 1) / 4 for role, grade in zip(texts, grades, strict=True)}
+        scores = {role: (int(grade) - 1) / 4 for role, grade in zip(texts, grades, strict=True)}
         self._note(record, scores)
         return scores
 
@@ -154,10 +163,11 @@ class PairwiseJudge(Judge):
 
     def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
         """Return the share of the points: 1 for who is better in both orders, a half each where the order decides."""
-        said = [_BETTER.findall(reply) for reply in replies]
-        self._unreadable += sum(not one for one in said)
-        points = {"A": 1.0, "B": 0.0, TIE: 0.5}
-        first, second = (points[one[-1]] if one else 0.5 for one in said)
+        said = [_only(_BETTER, reply) for reply in replies]
+        self._unreadable += said.count(None)
+        self.doubt += said.count(None) / 2
+        points = {"A": 1.0, "B": 0.0, TIE: 0.5, None: 0.5}
+        first, second = (points[one] for one in said)
         share = (first + 1 - second) / 2
         scores = {CANDIDATE: share, BASELINE: 1 - share}
         self._note(record, scores)

@@ -13,7 +13,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import msgspec
 
 from airflow_bedrock.base_models import document
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 Score = Callable[[str, str], float]
 """``score(answer, reference)``: 0 for the worst, 1 for the best."""
+_Text = Annotated[str, msgspec.Meta(pattern=r"\S")]
 _LARGEST = 1e100  # of a score: sums and squares of a million are numbers still
 
 
@@ -36,6 +39,8 @@ class Metric:
 
     columns = 1
     """How many statistics an answer has."""
+    doubt = 0.0
+    """By how much less the candidate could lead, summed over all records, had all that decides been known."""
 
     def __init__(self, name: str, score: Score, *, right_or_wrong: bool = False, needs_reference: bool = True) -> None:
         self.name = name
@@ -158,24 +163,24 @@ def _regex(pattern: str) -> Metric:
     return Metric("regex", score, right_or_wrong=True, needs_reference=bool(expression.groups))
 
 
-def _json_fields(fields: Sequence[str] | None = None) -> Metric:
+def _json_fields(fields: Annotated[Sequence[_Text], msgspec.Meta(min_length=1)] | None = None) -> Metric:
     return Metric("json_fields", lambda answer, reference: json_fields(answer, reference, fields))
 
 
 def _judge(
-    model_id: str,
-    rubric: str | None = None,
+    model_id: _Text,
+    rubric: _Text | None = None,
     pairwise: bool = False,
-    label_field: str | None = None,
+    label_field: _Text | None = None,
     allow_cross_region: bool = False,
-    max_tokens: int = 64,
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 64,
 ) -> Metric:
     kind = resolve_name(f"airflow_bedrock.evaluation.judge:{'PairwiseJudge' if pairwise else 'RubricJudge'}")
     made: Metric = kind("judge", model_id, rubric, label_field, max_tokens)
     return made
 
 
-def _embedding_similarity(model_id: str = "amazon.titan-embed-text-v2:0", allow_cross_region: bool = False) -> Metric:
+def _embedding_similarity(model_id: _Text = "amazon.titan-embed-text-v2:0", allow_cross_region: bool = False) -> Metric:
     made: Metric = resolve_name("airflow_bedrock.evaluation.judge:EmbeddingSimilarity")(model_id)
     return made
 
@@ -234,6 +239,12 @@ def check(given: Given) -> None:
             re.compile(parameters["pattern"])
     except (TypeError, re.error) as error:
         raise ValueError(f"metric {name}: {error}") from error
+    kinds = get_type_hints(maker, include_extras=True)
+    for parameter, value in parameters.items():
+        try:
+            msgspec.convert(value, kinds[parameter])
+        except msgspec.ValidationError as error:
+            raise ValueError(f"metric {name}: {parameter}: {error}") from None
     model_id = parameters.get("model_id")
     if model_id and not parameters.get("allow_cross_region") and not _stays_in_its_region(model_id):
         raise ValueError(

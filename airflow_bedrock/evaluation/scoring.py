@@ -203,8 +203,7 @@ class Scoring:
         metric, alpha = self._decides, corrected(self._rules.alpha, len(self._slices))
         compared = {}
         for name, sums in sorted(self._slices.items()):
-            # The further out the tail, the more draws it takes to see it.
-            drawn, total = sums.resampled(max(10_000, min(100_000, round(100 / alpha)))), sums.total
+            drawn, total = sums.resampled(), sums.total
             ahead = _value(metric, drawn, 0) - _value(metric, drawn, metric.columns)
             value = float(_value(metric, total, 0) - _value(metric, total, metric.columns))
             counts = self._counts[f"slice {name}", metric.name]
@@ -243,6 +242,11 @@ class Scoring:
                 return Verdict.UNDECIDED, (
                     f"{what}, but the candidate is worse by more than {rules.max_slice_loss:g} on: {listed}."
                 )
+        doubt = self._decides.doubt / self._sums.count
+        if found is Verdict.BETTER and deciding.low - doubt <= rules.minimum_gain:
+            return Verdict.UNDECIDED, (
+                f"{what}, but replies of the judge that cannot be read could have taken {doubt:.4f} from it."
+            )
         if found is Verdict.BETTER:
             return found, f"{what}: all of the interval lies above {rules.minimum_gain:g}."
         if found is Verdict.WORSE:

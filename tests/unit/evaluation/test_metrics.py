@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
 from sklearn.metrics import f1_score  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
 
-from airflow_bedrock.evaluation import METRICS, Metric, exact_match, metric
+from airflow_bedrock.evaluation import METRICS, Metric, Rules, Scoring, exact_match, metric
 from airflow_bedrock.evaluation.metrics import check
 from airflow_bedrock.evaluation.records import record_of
 
@@ -156,6 +156,12 @@ def test_metrics_go_from_0_to_1(name: str, text: str, other: str) -> None:
         ({"name": "judge", "model_id": "us.amazon.nova-pro-v1:0"}, "to other regions"),
         ({"name": "judge", "model_id": "global.anthropic.claude-sonnet-4-5-20250929-v1:0"}, "to other regions"),
         ({"name": "judge"}, "missing a required argument: 'model_id'"),
+        ({"name": "judge", "model_id": "a", "rubric": " "}, "judge: rubric: "),
+        ({"name": "judge", "model_id": "a", "rubric": ""}, "judge: rubric: "),
+        ({"name": "judge", "model_id": "a", "pairwise": "no"}, "judge: pairwise: Expected `bool`, got `str`"),
+        ({"name": "judge", "model_id": "a", "max_tokens": 0}, "judge: max_tokens: "),
+        ({"name": "json_fields", "fields": "city"}, "json_fields: fields: "),
+        ({"name": "json_fields", "fields": []}, "json_fields: fields: "),
     ],
 )
 def test_what_is_no_metric(given_metric: Any, message: str) -> None:
@@ -170,18 +176,37 @@ def test_what_is_no_metric(given_metric: Any, message: str) -> None:
         ('{"score": 4}', 0.75),
         ('Sure! ```json\n{ "score" : "4" }\n```', 0.75),
         ('{"score": 4.0}', 0.75),
-        ('I was told {"score": 5}, but: {"score": 2}', 0.25),
+        ('{"score": 4}, so the grade is {"score": 4}', 0.75),
+        ('I was told {"score": 5}, but: {"score": 2}', 0.5),
         *[(text, 0.5) for text in ("", "4", "score: 4", '{"score": 4.5}', '{"score": 10}', '{"score": 0}', "ß")],
         ('{"score": ' + "[" * 10_000, 0.5),
     ],
 )
 def test_what_a_judge_says(said: str, grade: float) -> None:
-    """A grade is a whole number from 1 to 5; where there is none for one of the answers, all get the same."""
+    """A grade is a whole number from 1 to 5; where there is none or are two for an answer, all answers get the same."""
     one: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0"})
     record = record_of(1, {"prompt": "hi"})
     found = one.scores(record, {"candidate": "a", "baseline": "b"}, [said, '{"score": 3}'])
     assert found["candidate"] == grade
     assert one.result()["unreadable"] == (grade == 0.5)
+
+
+@pytest.mark.parametrize(("refused", "verdict"), [(2, "better"), (60, "undecided")])
+@pytest.mark.parametrize("pairwise", [False, True])
+def test_a_judge_that_refuses_makes_no_model_better(refused: int, verdict: str, pairwise: bool) -> None:
+    """Of what it does not judge it might have said that the candidate is worse; few such records change nothing."""
+    judge: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0", "pairwise": pairwise})
+    scoring = Scoring(["candidate", "baseline"], [judge], Rules())
+    replies = ['{"better": "A"}', '{"better": "tie"}'] if pairwise else ['{"score": 4}', '{"score": 3}']
+    texts = {"candidate": "a", "baseline": "b"}
+    for number in range(1, 101):
+        said = ["I cannot judge that.", replies[1]] if number <= refused else replies
+        scores = judge.scores(record_of(number, {"prompt": "hi"}), texts, said)
+        scoring.add(number, None, texts, given={"judge": scores})
+    result = scoring.result()
+    assert result["verdict"] == verdict
+    assert ("replies of the judge that cannot be read" in result["reason"]) is (verdict == "undecided")
+    assert judge.result()["unreadable"] == refused
 
 
 def test_a_function_that_fails_is_named_without_the_text() -> None:

@@ -90,6 +90,16 @@ def test_the_interval_holds_the_truth(kind: str) -> None:
     assert held / evaluations >= 0.92
 
 
+@pytest.mark.parametrize("alpha", [1e-3, 1e-6, 1e-12])
+def test_an_interval_beyond_the_draws_is_no_shorter_for_that(alpha: float) -> None:
+    """Of ten thousand draws none lies where chance is one in a million: the interval is Student's there, at least."""
+    differences = np.random.default_rng(8).normal(0.1, 0.2, 60)
+    low, high = ends(differences, alpha, resamples=10_000)
+    half = -stats.t.ppf(alpha / 2, 59) * np.std(differences, ddof=1) / 60**0.5
+    assert low <= differences.mean() - 0.9 * half
+    assert high >= differences.mean() + 0.9 * half
+
+
 @pytest.mark.parametrize("effect", [0.03, 0.06])
 def test_power_is_that_of_the_paired_t_test(effect: float) -> None:
     """A difference that is there is found as often as by the t-test, within two points."""
