@@ -7,6 +7,7 @@ shows the floor: what Airflow itself keeps for each trigger, and how long a full
 blocks the event loop.
 
 ``python -m benchmarks triggers`` measures at all N, ``python -m benchmarks.triggers 1000`` at one.
+``python -m benchmarks.triggers intervals`` gives each of 100 jobs an interval of its own.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ UPSTREAM = Side(
     "airflow.providers.amazon.aws.triggers.bedrock.BedrockCustomizeModelCompletedTrigger",
     lambda job: {"job_name": job.name, "waiter_delay": INTERVAL, "aws_conn_id": "aws_default"},
 )
+EACH_ITS_OWN = Side(
+    "100 intervals",
+    OURS.classpath,
+    lambda job: OURS.arguments(job) | {"poll_interval": INTERVAL + int(job.arn[-12:]) / 100},
+)
 SLEEPING = Side("only sleeping", "sleeping.SleepingTrigger", lambda _: {"seconds": INTERVAL * LOOKS})
 
 
@@ -78,6 +84,8 @@ class Figures:
     """Seconds from a job's end to its event: the median."""
     delay_max: float
     """Seconds from a job's end to its event: the longest."""
+    threads: int
+    """Of the process, at the most."""
 
 
 class Meter(threading.Thread):
@@ -87,11 +95,12 @@ class Meter(threading.Thread):
         super().__init__(daemon=True)
         self._process = psutil.Process(pid)
         self._ended = threading.Event()
-        self.most = self.memory()
+        self.most, self.threads = self.memory(), 0
 
     def run(self) -> None:
         while not self._ended.wait(0.1):
             self.most = max(self.most, self.memory())
+            self.threads = max(self.threads, int(self._process.num_threads()))
 
     def end(self) -> None:
         self._ended.set()
@@ -157,6 +166,7 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
         cpu=cpu_ended - cpu_before,
         delay=median(delays),
         delay_max=max(delays),
+        threads=meter.threads,
     )
 
 
@@ -182,8 +192,9 @@ ROWS = (
     ("CPU, both, s", "cpu"),
     ("end to event, s (median)", "delay"),
     ("end to event, s (longest)", "delay_max"),
+    ("threads", "threads"),
 )
-OF_SLEEPING = ("memory", "cpu_waiting", "block")  # of a trigger that only sleeps, the rest says nothing
+OF_SLEEPING = ("memory", "cpu_waiting", "block", "threads")  # of a trigger that only sleeps, the rest says nothing
 
 
 def table(results: dict[int, dict[str, Figures]]) -> str:
@@ -225,5 +236,19 @@ def main(rounds: int, counts: Sequence[int] = (*COUNTS, COUNT_OF_OURS_ALONE)) ->
     write_result("triggers", {"looks": LOOKS, "interval, s": INTERVAL, "figures": figures})
 
 
-if __name__ == "__main__":
+def compare_intervals(count: int = 100) -> None:
+    """Compare jobs that all have one interval with as many that have each its own, and with upstream's triggers."""
+    with tempfile.TemporaryDirectory() as airflow_home:
+        sides = {side: measure(side, count, airflow_home) for side in (OURS, EACH_ITS_OWN, UPSTREAM)}
+    print(f"{'N':>6}  {'':26}" + "".join(f"{side.name:>18}{'/ ours':>8}" for side in sides))
+    for title, name in ROWS:
+        figures = [float(getattr(one, name)) for one in sides.values()]
+        print(f"{count:>6}  {title:26}" + "".join(f"{one:>18.3f}{one / figures[0]:>8.2f}" for one in figures))
+    named = {side.name: {title: round(getattr(one, name), 4) for title, name in ROWS} for side, one in sides.items()}
+    write_result("intervals", {"jobs": count, "looks": LOOKS, "interval, s": INTERVAL, "figures": named})
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["intervals"]:
+    compare_intervals()
+elif __name__ == "__main__":
     main(1, [int(count) for count in sys.argv[1:]] or (*COUNTS, COUNT_OF_OURS_ALONE))

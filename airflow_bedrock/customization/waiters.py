@@ -15,6 +15,7 @@ OWN_RUN = "own run"
 
 _KEY = "airflow-bedrock/waiter/"
 _ASK = "ask:"
+_LEFT = "left"
 # What one tag takes. None begins or ends with a space, which the service might cut off.
 _PART = re.compile(r"\S(?:.{0,254}\S)?(?=\S|$)")
 
@@ -62,6 +63,10 @@ class Waiter:
         keys = (f"{_KEY}{who}{f'/{number}' if number else ''}" for number in range(len(parts)))
         return [{"key": key, "value": part} for key, part in zip(keys, parts, strict=True)]
 
+    def left(self, asker: Asker) -> list[dict[str, str]]:
+        """Return what takes the place of those tags where the asker waits for the job no longer."""
+        return [{"key": tag["key"], "value": "" if at else _LEFT} for at, tag in enumerate(self.tags(asker))]
+
     @property
     def name(self) -> str:
         """What a log calls it."""
@@ -71,12 +76,17 @@ class Waiter:
 
 def waiters(tags: Mapping[str, str]) -> list[Waiter | None]:
     """Return who may wait for a job, by its tags; None stands for a waiter's tag that cannot be read."""
-    return [_read(value) for value in _values(tags).values()]
+    return [_read(value) for value in _values(tags).values() if value != _LEFT]
+
+
+def was_waited_for(tags: Mapping[str, str]) -> bool:
+    """Whether a job's tags name anyone, though he may have left it since."""
+    return bool(_values(tags))
 
 
 def is_waiter(tags: Mapping[str, str], asker: Asker) -> bool:
-    """Whether a job's tags say that the asker has made or adopted it, for whichever of its asks."""
-    return asker.instance in _values(tags)
+    """Whether a job's tags say that the asker has made or adopted it, for whichever of its asks, and not left it."""
+    return _values(tags).get(asker.instance, _LEFT) != _LEFT
 
 
 def has_asked(tags: Mapping[str, str], asker: Asker) -> bool:

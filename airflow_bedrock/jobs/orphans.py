@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from airflow_bedrock.aws_errors import is_not_found
 from airflow_bedrock.customization.job import Seen
 from airflow_bedrock.customization.tags import is_of
-from airflow_bedrock.customization.waiters import Waiter, waiters
+from airflow_bedrock.customization.waiters import Waiter, waiters, was_waited_for
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.resources import declared
 from airflow_bedrock.jobs.service import Service
@@ -73,6 +73,6 @@ def _running(
     known = waiters(tags)
     lasts = service.resource.lasts
     reasons = [why for waiter in known if (why := why_kept(waiter, state_of, lasts=lasts))]
-    if not known:
+    if not was_waited_for(tags):
         reasons = ["it has no tag that says who waits for it"]
     yield RunningJob(service, job, tuple(filter(None, known)), "; ".join(reasons) or None)

@@ -48,6 +48,8 @@ class SecondWitness:
     ) -> None:
         self._store, self._ask, self._place = store, asker.asking if asker else "", place
         self._key, self._word = f"{_KEY}_{part}" if part else _KEY, word
+        self.tells = store is not None
+        """Whether it would know of what an earlier try has asked for."""
         self._before = self._read()
 
     @property
@@ -93,6 +95,7 @@ class SecondWitness:
         try:
             return call()
         except Exception as error:
+            self.tells = False
             log.info("Airflow's task state store did not answer; the jobs' names decide alone: %s", error)
             return None
 

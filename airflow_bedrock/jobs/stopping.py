@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -110,7 +110,13 @@ def _not_stopped(service: Service, job_arn: str, error: Exception) -> str:
 
 
 def stop_unless_others_wait(
-    service: Service, job_arn: str, me: Waiter, *, own_run_only: bool = False, patient: bool = True
+    service: Service,
+    job_arn: str,
+    me: Waiter,
+    *,
+    own_run_only: bool = False,
+    leaving: Sequence[Mapping[str, str]] = (),
+    patient: bool = True,
 ) -> str:
     """Stop the job if no other than ``me`` may wait for it, and return a sentence on what became of it and of its bill.
 
@@ -121,6 +127,8 @@ def stop_unless_others_wait(
     others to wait. Where several did, it cannot be told for which of them it stands.
 
     :param own_run_only: stop it only if this DAG run asked for it.
+    :param leaving: the tags by which ``me``, who goes on without the job, leaves it to the others that wait. They
+        are written before the others are looked at again: of two that leave at once, the last one stops it.
     :param patient: as for :func:`stop_job`.
     :raises NotYetError: as that does.
     """
@@ -148,8 +156,20 @@ def stop_unless_others_wait(
         mine = []
     for waiter in known:
         if waiter not in mine and (why := why_kept(waiter, lasts=resource.lasts)):
-            return f"{word} {job_arn} runs on and {resource.billed}: {why}."
+            kept = f"{word} {job_arn} runs on and {resource.billed}: {why}."
+            return _leave(service, job_arn, me, leaving, kept) if leaving else kept
     return stop_job(service, job_arn, patient=patient)
+
+
+def _leave(service: Service, job_arn: str, me: Waiter, leaving: Sequence[Mapping[str, str]], kept: str) -> str:
+    try:
+        service.tag(job_arn, leaving)
+    except (BotoCoreError, ClientError) as error:
+        return (
+            f"{kept} While this task goes on, they cannot stop it, since it could not be tagged as waited for by this "
+            f"task no longer. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
+        )
+    return stop_unless_others_wait(service, job_arn, me)
 
 
 def running_jobs_of(service: Service, me: Waiter) -> list[str]:

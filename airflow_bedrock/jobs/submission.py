@@ -26,7 +26,7 @@ from airflow_bedrock.customization.identity import Identity, Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy
 from airflow_bedrock.customization.tags import token_tag
-from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters
+from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.resources import NEW, Resource, Thing
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 _POLLS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
-_LISTS = 4  # in the time after which a job that is not listed does not exist
+_LOOKS = 5  # in the time after which a job that is not shown does not exist
 CLOCK_SKEW = timedelta(minutes=15)
 """Between Airflow and the service, at most: signatures allow no more."""
 _SIBLINGS_SECONDS = 60.0  # in which the other map indexes of a cleared task have asked for their jobs
@@ -126,6 +126,8 @@ class Submission:
     witness: SecondWitness = field(default_factory=SecondWitness)
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
+    _waited: bool = field(default=False, init=False)
+    """Whether what an earlier try of this ask may have made was waited for."""
     _settled: set[str] = field(default_factory=set, init=False)
     _superseded: list[Seen] = field(default_factory=list, init=False)
     _adopted: dict[str, bool] = field(default_factory=dict, init=False)
@@ -261,6 +263,12 @@ class Submission:
 
     def _take(self, found: Seen, decision: Decision) -> Seen | None:
         """Act on a job that was found; return it if it is what was asked for."""
+        taken = decision in (Decision.ADOPT, Decision.REUSE) and not self._resource.lasts
+        if taken and not self._is_of_ask(found):
+            # That an earlier try of this ask had nothing to show it here says nothing of what is not shown yet.
+            hidden = not self.identity.exact and not self.witness.tells
+            if (own := self._shown_late(found.name, hidden=hidden)) is not None:
+                return own
         match decision:
             case Decision.ADOPT:
                 return self._adopt(found)
@@ -398,15 +406,22 @@ class Submission:
         if self._superseded and self.identity.asker.map_index >= 0 and self._wide:
             log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
             time.sleep(_SIBLINGS_SECONDS)  # after a change of order one of them asks for just this, and adopts it
+        leaving = self.waiter.left(self.identity.asker) if self.tagged and self._resource.names_waiters else ()
         while self._superseded:
-            log.warning("%s", stop_unless_others_wait(self.service, self._superseded.pop(0).arn, self.waiter))
+            superseded = self._superseded.pop(0).arn
+            log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
 
-    def _by_list(self, *, own_only: bool = False) -> Seen | None:
-        """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are."""
+    def _by_list(self, *, own_only: bool = False, this_ask: bool = False) -> Seen | None:
+        """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are.
+
+        :param own_only: look at this asker's alone.
+        :param this_ask: look at those of this ask alone, and settle none.
+        """
+        own_only = own_only or this_ask
         if own_only and self.identity.asker.try_number == 1:
             return None  # this task has not asked before
         for summary in self._listed:
-            if self._may_count(summary, own_only=own_only) and (taken := self._take_listed(summary)) is not None:
+            if self._may_count(summary, own_only=own_only) and (taken := self._take_listed(summary, this_ask)):
                 return taken
         return None
 
@@ -417,7 +432,7 @@ class Submission:
         nothing has changed; and what had ended before this run could ask was never adopted.
         """
         since = self.identity.asker.since
-        for summary in sorted(self._listed, key=self._unlikely) if self._wide else ():
+        for summary in sorted(self._listed, key=self._unlikely) if self._wide and self._looks_back else ():
             gone = since and summary.ended and summary.ended < since - CLOCK_SKEW
             if (
                 gone
@@ -496,13 +511,15 @@ class Submission:
         alive = summary.outcome in (Outcome.RUNNING, Outcome.SUCCEEDED) and self._counts(summary)
         return alive and identity.reuse != "never" and f"-{identity.what_part}-" in names
 
-    def _take_listed(self, summary: Seen) -> Seen | None:
+    def _take_listed(self, summary: Seen, this_ask: bool = False) -> Seen | None:
         found = self._find(summary.arn)
         if found is None:
             raise BedrockError(
                 f"Bedrock lists {self._word} {summary.arn}, but does not show it yet. This try made no other and spent "
                 "nothing; the next try reads it again."
             )
+        if this_ask and not self._is_of_ask(found):
+            return None
         decision = self._decide(found, listed=True)
         if decision in (Decision.CLASH, Decision.NEXT_GENERATION):
             return None
@@ -510,30 +527,34 @@ class Submission:
             return None
         return self._take(found, decision)
 
-    def _shown_late(self, name: str) -> Seen | None:
-        """Look for what an earlier try of this ask has made, where it has another name than ``name``.
+    def _shown_late(self, name: str, *, hidden: bool) -> Seen | None:
+        """Wait for what an earlier try of this ask has made, before one called ``name`` is taken, or made, instead.
 
-        The name holds ``job_name``, and with ``dag`` what was asked for, which may have come out differently. Where
-        the response to Create was lost, List finds the job, which it shows after a while, or the second witness.
+        Where it has another name, since ``job_name``, or with ``dag`` the request, came out differently, no Get for
+        ``name`` tells of it: its own name does, or List, after a while.
+
+        :param hidden: whether there may be one although no second witness names it.
         """
         before = self.witness.name_before
-        listed = self.identity.reuse == "dag" and not self.identity.exact
-        if not self._is_retry or name == before or not (before or listed):
+        if self._waited or not self._is_retry or name == before or not (before or hidden):
             return None
+        self._waited = True
         log.info("An earlier try may have made a %s that is not shown yet; waiting up to 2 minutes", self._word)
-        for _ in range(_LISTS):
+        for look in range(_LOOKS):
+            if look:
+                time.sleep(SECONDS_UNTIL_MISSING / (_LOOKS - 1))
+                vars(self).pop("_listed", None)
             if before and (found := self._find(before)) and self._is_of_ask(found):
                 decision = self._decide(found)
                 return None if decision is Decision.NEXT_GENERATION else self._take(found, decision)
-            time.sleep(SECONDS_UNTIL_MISSING / _LISTS)
-            vars(self).pop("_listed", None)
-            if (own := self._by_list(own_only=True)) is not None:
+            if own := self.of_earlier_try() or self._by_list(this_ask=True) or self._adopted_before():
                 return own
-        return None
+        return self._by_list(own_only=True)
 
     def _create(self, name: str, generation: int) -> Seen:
         self._check_account()
-        if (own := self._shown_late(name)) is not None:
+        hidden = self.identity.reuse == "dag" and not self.identity.exact  # else its name would be the same
+        if (own := self._shown_late(name, hidden=hidden)) is not None:
             return own
         if self.dry_run:
             self._stop_superseded()
@@ -694,32 +715,45 @@ def _shown(service: Service, name: str) -> Seen | None:
         return None
 
 
-def running_job_of(service: Service, identity: Identity) -> str | None:
-    """Return the ARN of a running job that this asker has made, or adopted in an earlier try.
+def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool = False) -> list[str]:
+    """Return the ARNs of the running jobs that this asker has made, or else adopted, in earlier tries.
 
-    What is asked for does not matter. Of several it is the latest: a Clear may have kept those before it running.
-    The service may take a while to show a new one.
+    What is asked for does not matter. The service may take a while to show a new one.
 
+    :param this_ask: leave out those of its earlier asks, which a Clear has kept running.
     :raises BotoCoreError: the service did not tell.
     :raises ClientError: the same.
     """
     for attempt in range(_POLLS):
         if attempt:
             time.sleep(_PAUSE)
-        if arn := _running_job_of(service, identity):
-            return arn
-    return None
+        if arns := _running_jobs_of(service, identity, this_ask):
+            return arns
+    return []
 
 
-def _running_job_of(service: Service, identity: Identity) -> str | None:
-    own = list(_by_name(service, identity))[::-1]
+def _running_jobs_of(service: Service, identity: Identity, this_ask: bool) -> list[str]:
+    named = list(_by_name(service, identity))
     listed = [] if identity.exact else service.list_all(identity.family_part)
-    own += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
-    unused = service.resource.is_unused
-    if made := next((job for job in own if job.outcome is Outcome.RUNNING and unused(job)), None):
-        return made.arn
-    others = [job for job in listed if job.outcome is Outcome.RUNNING] if identity.asker.try_number > 1 else []
-    return next((job.arn for job in others if is_waiter(service.tags_of(job.arn), identity.asker)), None)
+    named += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
+    running = {job.arn: job for job in named if job.outcome is Outcome.RUNNING and service.resource.is_unused(job)}
+    if made := [arn for arn, job in running.items() if _is_own(service, job, identity, this_ask)]:
+        return made
+    asks = has_asked if this_ask else is_waiter
+    others = [job.arn for job in listed if job.outcome is Outcome.RUNNING and job.arn not in running]
+    return [arn for arn in others if asks(service.tags_of(arn), identity.asker)]
+
+
+def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> bool:
+    """Whether a job that has a name of this asker's is its own: another run of the same partition has the same names.
+
+    The tags tell, and the token, where the job has no tags.
+    """
+    tags = service.tags_of(job.arn)
+    if not this_ask:
+        return is_waiter(tags, identity.asker) or not was_waited_for(tags)
+    shown = job if job.token else service.find(job.arn)
+    return has_asked(tags, identity.asker) or (shown is not None and identity.is_of_ask(Token.read(shown.token)))
 
 
 def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:

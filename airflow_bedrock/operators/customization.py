@@ -314,8 +314,9 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             try:
                 return self._execute(context, kill)
             except BedrockError as error:
-                if self._submission is None and not self._killed and (arn := self._running(context)):
-                    raise type(error)(f"{error} Job {arn} of an earlier try runs on and is billed.") from error
+                if self._submission is None and not self._killed and (running := self._running(context)):
+                    said = (f"Job {arn} of an earlier try runs on and is billed." for arn in running)
+                    raise type(error)(" ".join([str(error), *said])) from error
                 raise
 
     def _dry_run(self, context: Context) -> NoReturn:
@@ -343,12 +344,12 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         if (most := pricing.limit(self.max_cost)) is not None:
             pricing.check_cost(estimate(), most)
 
-    def _running(self, context: Context) -> str | None:
-        """Return the ARN of a job that an earlier try has made and that runs; None also where that cannot be read."""
+    def _running(self, context: Context) -> list[str]:
+        """Return the ARNs of the jobs of earlier tries that run; none also where that cannot be read."""
         try:
-            return next(iter(self._made_by_earlier_tries(job_request.asker_of(context))), None)
+            return self._made_by_earlier_tries(job_request.asker_of(context))
         except (*jobs.aws_errors.CALL_ERRORS, ValueError):
-            return None
+            return []
 
     def _identity(self, asker: Asker) -> Identity:
         return job_request.identity_without_data(self.asked, asker)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, jobs
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
-from airflow_bedrock.customization.identity import Asker, Identity
+from airflow_bedrock.customization.identity import Asker, Identity, Superseded
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -41,6 +41,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     arn_key: ClassVar[str | None] = "arn"
     """The key of the XCom that holds its ARN; None where the tags of the jobs tell which are the task's."""
 
+    superseded: Superseded = "stop"
     wait_for_completion = True
     waiter_max_attempts: int | None = None
     no_response_timeout: float | None = None
@@ -199,8 +200,11 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         return [arn]
 
     def _made_by_earlier_tries(self, asker: Asker) -> list[str]:
-        arn = jobs.submission.running_job_of(self._service, self._identity(asker)) if asker.try_number > 1 else None
-        return [arn] if arn else []
+        if asker.try_number == 1:
+            return []
+        # What an earlier ask has made is not this one's to stop where it was kept.
+        this_ask = self.superseded == "keep"
+        return jobs.submission.running_jobs_of(self._service, self._identity(asker), this_ask=this_ask)
 
     def _stop_made(self, asker: Asker) -> str:
         """Stop what this task has made or waits for, and return what became of it."""

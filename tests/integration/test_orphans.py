@@ -106,14 +106,16 @@ def test_who_is_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
         "unreadable", {"airflow-bedrock/environment": "ours", "airflow-bedrock/waiter/x": "a later version"}
     )
     nobody = jobs.add("nobody", {"airflow-bedrock/environment": "ours"})
+    left = jobs.add("left", {"airflow-bedrock/environment": "ours", "airflow-bedrock/waiter/x": "left"})
     jobs.asked("theirs", ENDED, environment="theirs")
     jobs.add("by-hand", {})
     over = jobs.asked("over", ENDED)
     jobs.bedrock.stop_model_customization_job(jobIdentifier=over)
 
     found = {one.job.arn: one.kept for one in running_jobs(hook, "ours", state_of)}
-    assert found.keys() == {ended, alive, doubt, unreadable, nobody}
+    assert found.keys() == {ended, alive, doubt, unreadable, nobody, left}
     assert found[ended] is None
+    assert found[left] is None, "who waited for it waits for another one since"
     assert "dag.t in run alive may wait for it, whose state is running" in str(found[alive])
     assert "could not be read" in str(found[doubt])
     assert "cannot read" in str(found[unreadable])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from airflow_bedrock.customization.identity import Asker
-from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters
+from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
 
 ASKER = Asker(dag_id="dag", task_id="t", run_id="run", map_index=3, environment="prod", ask=4, try_number=2, retries=3)
 OLD = "task dag t 3 run"  # as the release before wrote it
@@ -49,6 +49,8 @@ def test_ids_that_are_longer_than_a_tag_take_several(dag: str, task: str, run: s
     assert all(0 < len(value) <= 256 and value == value.strip() for value in tags.values())
     assert waiters(tags) == [Waiter.of(asker, waits=True)]
     assert has_asked(tags, asker)
+    left = {tag["key"]: tag["value"] for tag in Waiter.of(asker, waits=True).left(asker)}
+    assert waiters(tags | left) == []
     if len(tags) > 1:
         assert waiters(dict([*tags.items()][1:])) == [None], "a part alone stands for someone"
 
@@ -57,6 +59,18 @@ def test_ids_that_are_longer_than_a_tag_take_several(dag: str, task: str, run: s
 def test_a_log_names_the_map_index_of_a_mapped_task_alone(index: int, mapped: str) -> None:
     """The first one is 0."""
     assert Waiter.of(replace(ASKER, map_index=index), waits=True).name == f"dag.t{mapped} in run run"
+
+
+def test_who_has_left_a_job_waits_no_longer_and_others_do() -> None:
+    """A release that does not know the word keeps the job: it is a tag of a later version to it."""
+    other = replace(ASKER, map_index=4)
+    left = {tag["key"]: tag["value"] for tag in Waiter.of(ASKER, waits=True).left(ASKER)}
+    assert left == {f"airflow-bedrock/waiter/{ASKER.instance}": "left"}
+    tags = tags_of(ASKER) | tags_of(other) | left
+    assert waiters(tags) == [Waiter.of(other, waits=True)]
+    assert not is_waiter(tags, ASKER)
+    assert not has_asked(tags, ASKER)
+    assert (was_waited_for(left), was_waited_for({"team": "a"})) == (True, False)
 
 
 def test_a_waiter_is_one_for_all_its_asks() -> None:

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -346,7 +347,8 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.excused += [job for job in self.waited_for_by(one) if not job.shown]
         if one.state not in ENDED:
             one.state = "failed"
-        task.on_kill()
+        for each in (task, *(held for held, _ in one.held)):
+            each.on_kill()
 
     def rival(self, one: Instance, work: Callable[[Task], Any]) -> None:
         """Airflow runs the same try in a second worker: its beginning, or what comes after the wait."""
@@ -597,6 +599,42 @@ def test_who_is_cleared_leaves_no_job_that_it_alone_waits_for(strikes: dict[int,
     assert len(machine.service.running()) == (0 if strikes else 1)
 
 
+@pytest.mark.parametrize("maker_is_cleared", [False, True])
+@pytest.mark.parametrize(("layout", "reuse"), [("mapped alike", "run"), ("two runs", "dag")])
+def test_who_is_cleared_waits_no_longer_for_what_it_has_left_to_others(
+    layout: str, reuse: str, maker_is_cleared: bool
+) -> None:
+    """It waits for another job since, so that who stays is the last one that waits for the former."""
+    machine = ExactlyOnce()
+    machine.begin(layout, reuse, asked=2)
+    stays, leaves = machine.instances[:: -1 if maker_is_cleared else 1]
+    [job] = machine.service.jobs
+    machine.the_data_is_replaced()
+    machine.clear(leaves)
+    machine.attempt(leaves)
+    assert job.runs
+    ended_by_a_person(machine, stays)
+    assert not job.runs
+    assert [held.runs for _, held in leaves.held] == [True]
+
+
+def test_who_cannot_say_that_it_has_left_a_job_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job runs on, for the other one as well as for nobody."""
+    machine, _, leaves, job = shared()
+    machine.the_data_is_replaced()
+    machine.clear(leaves)
+
+    def denied(*_: Any, **__: Any) -> None:
+        raise error("AccessDeniedException", "not allowed", 403)
+
+    monkeypatch.setattr(PaidJobs, "_tag_resource", denied)
+    machine.attempt(leaves)
+    assert job.runs
+    assert "Allow bedrock:TagResource" in caplog.text
+
+
 def test_a_timeout_while_the_end_after_an_error_is_told_stops_the_job() -> None:
     """It is fatal there too: the data is denied, and while the job of the first try is looked for, time is over."""
     machine = ExactlyOnce()
@@ -704,19 +742,37 @@ def test_a_task_that_is_killed_at_any_call_leaves_no_job(retry: bool, call: int,
     assert machine.service.running() == []
 
 
-def test_a_timeout_before_the_first_answer_stops_the_job_of_its_own_ask() -> None:
-    """The job that the Clear kept running, since other data is asked for, runs on."""
+@pytest.mark.parametrize("hidden", [0, 1])
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+def test_a_timeout_before_the_first_answer_stops_the_job_of_its_own_ask(reuse: str, hidden: int) -> None:
+    """The job that the Clear kept running, since other data is asked for, runs on; so it does before there is one."""
     machine = ExactlyOnce()
-    machine.arguments["superseded"] = "keep"
+    machine.begin("one task", reuse, "keep", asked=1)
     [one] = machine.instances
-    machine.attempt(one)
-    machine.service.content += b"x"
-    machine.clear(one)
+    for _ in range(2):
+        machine.service.content += b"x"
+        machine.clear(one)
+        if len(machine.service.jobs) == 1:
+            machine.attempt(one, {1: ("timeout", "before")})
+    machine.service.looks_until_shown = machine.service.lists_until_shown = hidden
     machine.attempt(one)
     kept, own = machine.service.jobs
     machine.version += 1  # what this try asks for is known by neither name
     machine.attempt(one, {1: ("timeout", "before")})
     assert (kept.runs, own.runs) == (True, False)
+
+
+def test_a_timeout_before_the_first_answer_stops_no_job_of_another_run_of_the_partition() -> None:
+    """Whose names are the same: the tags tell."""
+    machine = ExactlyOnce()
+    machine.begin("two months, one twice", "dag")
+    first, _, again = machine.instances
+    machine.attempt(first)
+    machine.the_template_is_edited()
+    machine.attempt(again)
+    machine.attempt(first, {1: ("timeout", "before")})
+    made, of_other_run = machine.service.jobs
+    assert (made.runs, of_other_run.runs) == (False, True)
 
 
 def test_a_timeout_before_the_first_answer_stops_a_job_that_list_shows_late() -> None:
@@ -729,6 +785,48 @@ def test_a_timeout_before_the_first_answer_stops_a_job_that_list_shows_late() ->
     machine.version += 1
     machine.attempt(one, {1: ("timeout", "before")})
     assert machine.service.running() == []
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize(("layout", "reuse"), [("one task", "run"), ("one task", "dag"), ("mapped alike", "run")])
+@pytest.mark.parametrize("end", [None, "Completed"])
+def test_a_retry_waits_for_its_own_job_before_it_takes_another(
+    layout: str, reuse: str, stored: bool, end: str | None
+) -> None:
+    """What it asks for now is what an earlier ask, kept by a Clear, or its sibling has made: a template came back."""
+    machine = ExactlyOnce()
+    machine.begin(layout, reuse, "keep", asked=1, stored=stored)
+    maker, one = machine.instances[0], machine.instances[-1]
+    machine.the_template_is_edited()
+    if one is maker:
+        machine.clear(one)
+    machine.service.looks_until_shown = machine.service.lists_until_shown = 2
+    machine.attempt(one)
+    machine.the_edit_is_taken_back()
+    other, own = machine.service.jobs
+    if end:
+        other.end(end)
+    while not one.held:  # what List shows, and Get does not, fails a try
+        machine.attempt(one)
+    assert [job for _, job in one.held] == [own]
+    assert len(machine.service.jobs) == 2
+
+
+@pytest.mark.parametrize(("stored", "waits"), [(False, 120.0), (True, 0.0)])
+def test_a_retry_whose_ask_has_asked_for_nothing_waits_for_nothing(
+    stored: bool, waits: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes its sibling's job: at once where Airflow's store says that there is none of its own, else later."""
+    slept: list[float] = []
+    monkeypatch.setattr(submission, "SECONDS_UNTIL_MISSING", 120.0)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    machine = ExactlyOnce()
+    machine.begin("mapped alike", asked=1, stored=stored)
+    _, one = machine.instances
+    machine.attempt(one, {3: ("crash", "before")})
+    machine.attempt(one)
+    assert [job for _, job in one.held] == machine.service.jobs
+    assert sum(slept) == waits
 
 
 def test_a_retry_after_a_failure_waits_for_what_the_try_between_has_asked_for() -> None:
