@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -315,6 +316,52 @@ def test_a_hundred_at_once_against_a_budget_for_seven_make_seven(
     assert {entry.arn for entry in ledger().entries.values()} == set(made)
     assert committed(ledger(), month_of(datetime.now(UTC))) == 7
     assert said(capsys) == (7, "7", "0")
+
+
+@pytest.mark.parametrize("written", [0, 5, 9])
+def test_a_ledger_that_is_denied_half_way_makes_no_job_that_is_not_in_it(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    ledger: Callable[[], Ledger],
+    hook: BedrockHook,
+    monkeypatch: pytest.MonkeyPatch,
+    written: int,
+) -> None:
+    """A policy was changed while thirty ask: what cannot be reserved is not made, and what was made is reserved."""
+    monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", lambda *_: None)  # it makes a client each time
+    account.put("train.jsonl", records())
+    puts, denied = count(), ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutObject")
+
+    def put_object(**given: Any) -> Any:
+        if next(puts) >= written:
+            raise denied
+        return account.s3.put_object(**given)
+
+    s3: Any = SimpleNamespace(get_object=account.s3.get_object, put_object=put_object)
+    asked: list[Any] = [submission(account, local, f"{name}-{number}", 7, hook) for number in range(30)]
+    for one in asked:
+        one.budget.books = Books(configuration.ledger_uri(), lambda: s3)
+
+    refused: list[str] = []
+
+    def create(one: Submission) -> str | None:
+        try:
+            return one.find_or_create().arn
+        except BudgetError:
+            return None
+        except BedrockFatalError as error:
+            refused.append(str(error))
+            return None
+
+    with ThreadPoolExecutor(30) as workers:
+        made = [arn for arn in workers.map(create, asked) if arn]
+    jobs, known = account.jobs(name), ledger().entries.values()
+    assert {job["jobArn"] for job in jobs} == set(made)
+    assert {job["jobName"] for job in jobs} <= {entry.name for entry in known}
+    assert len(known) <= min(7, written)
+    assert bool(made) == bool(written)
+    assert all("Could not write the ledger" in said and "AccessDenied" in said for said in refused)
 
 
 def said(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
