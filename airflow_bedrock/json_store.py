@@ -92,7 +92,9 @@ class JsonStore(Generic[Kept]):
                 **where, Body=body, ContentType="application/json", **condition, **self._encryption
             )
         except (BotoCoreError, ClientError) as error:
-            if not isinstance(error, ClientError) or error_code(error) not in _CONFLICTS:
+            # With If-Match, S3 answers 404 where the object was deleted since.
+            in_conflict = _CONFLICTS | (_MISSING if etag else frozenset())
+            if not isinstance(error, ClientError) or error_code(error) not in in_conflict:
                 raise self._explained("write", name, error) from error
             now, current = self.read(name)
             if current is not None and now == kept:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.registry.store import ConflictError
 from tests.unit.registry.lines import NAME, Line
 from tests.unit.registry.world import refused
 
@@ -112,3 +113,17 @@ def test_a_register_that_was_deleted_begins_again(line: Line) -> None:
     assert {"m1", "m2"} <= line.world.models.keys()
     line.promote("m3", 3)
     assert line.serving == "m3"
+
+
+def test_a_register_that_is_deleted_in_a_promotion_is_changed_by_somebody_else(line: Line) -> None:
+    """Before any of its calls; S3 says that there is none. A retry, and the next promotion, go on with what serves."""
+    first = line.world.calls
+    line.promote("m2", 2)
+    for number in range(1, 1 + line.world.calls - first):
+        again = Line(in_place=line.deployments().in_place)
+        again.promote("m1", 1)
+        again.world.before[again.world.calls + number] = again.world.objects.clear
+        for model in ("m2", "m2", "m3"):
+            with suppress(ConflictError):
+                again.promote(model, int(model[1]))
+        assert again.serving == "m3", number

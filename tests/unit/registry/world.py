@@ -83,6 +83,8 @@ class World:
     def put_object(self, *, Key: str, Body: bytes, **given: Any) -> dict[str, Any]:
         with self._call():
             etag = self.objects.get(Key, (None, b""))[0]
+            if "IfMatch" in given and etag is None:
+                raise refused("NoSuchKey", "PutObject")
             if given.get("IfMatch", etag) != etag or ("IfNoneMatch" in given and etag is not None):
                 raise refused("PreconditionFailed", "PutObject")
             new = f'"{next(self._etags)}"'
