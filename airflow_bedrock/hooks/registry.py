@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.hooks.sts import StsHook
@@ -24,9 +24,6 @@ from airflow_bedrock.registry.register import ModelVersion, Register
 from airflow_bedrock.registry.retirement import Plan, Retirer
 from airflow_bedrock.registry.serving import Deployments, explained
 from airflow_bedrock.registry.store import RegisterStore
-
-if TYPE_CHECKING:
-    from mypy_boto3_bedrock.type_defs import TagTypeDef
 
 _CHAMPION_OF, _APPROVED_BY = "airflow-bedrock/champion-of", "airflow-bedrock/approved-by"
 _READY_SECONDS = 600.0  # a model that was swapped a moment ago may not be ready at once
@@ -86,14 +83,16 @@ class BedrockModelRegistryHook(BedrockHook):
         :param smoke_test: ``prompt``, ``expect`` and ``system``; None asks nothing.
         """
         register = self._promoter(smoke_test, lease, delay, max_polls).promote(name, version, compared_with)
-        self._tag(name, version)
+        self._tag(register)
         return register
 
     def roll_back(
         self, name: str, *, by: str, model_arn: str | None = None, delay: float = 30, max_polls: int = 120
     ) -> Register:
         """Let an earlier model serve again, and return the register; see :meth:`Promoter.roll_back`."""
-        return self._promoter(None, timedelta(0), delay, max_polls).roll_back(name, by, model_arn)
+        register = self._promoter(None, timedelta(0), delay, max_polls).roll_back(name, by, model_arn)
+        self._tag(register)
+        return register
 
     def plan_retirement(self, name: str, **retirer: Any) -> Plan:
         """Return which models of a line nobody needs; see :class:`Retirer`. Nothing is changed."""
@@ -142,18 +141,28 @@ class BedrockModelRegistryHook(BedrockHook):
         if not re.search(smoke_test.get("expect", r"\S"), answer.text):
             raise BedrockFatalError("Its answer to the smoke test does not hold what is expected.")
 
-    def _tag(self, name: str, version: ModelVersion) -> None:
-        """Say on the model itself what it is; without permission the registry alone says it."""
-        tags: list[TagTypeDef] = [{"key": _CHAMPION_OF, "value": name}]
-        if version.approved_by:
-            tags.append({"key": _APPROVED_BY, "value": tag_value(version.approved_by)})
+    def _tag(self, register: Register) -> None:
+        """Say on the models themselves which one serves, and until when the one before it did."""
+        champion, name = register.champion, register.name
+        if champion is None or champion.promoted_at is None:
+            return
+        approved = {_APPROVED_BY: champion.approved_by} if champion.approved_by else {}
+        self._tag_model(champion.model_arn, {_CHAMPION_OF: name, **approved})
+        for before in register.previous[:1]:
+            if before.model_arn not in register.retired:
+                self._tag_model(before.model_arn, {_CHAMPION_OF: f"{name} until {champion.promoted_at:%Y-%m-%d}"})
+
+    def _tag_model(self, model_arn: str, tags: Mapping[str, str]) -> None:
+        """Tag a model; without permission, or the model, the registry alone says it."""
         try:
-            self.conn.tag_resource(resourceARN=version.model_arn, tags=tags)
+            self.conn.tag_resource(
+                resourceARN=model_arn, tags=[{"key": key, "value": tag_value(value)} for key, value in tags.items()]
+            )
         except (BotoCoreError, ClientError) as error:
             self.log.warning(
-                "Could not tag %s as champion of %s: %s. The registry has it all the same; allow bedrock:TagResource.",
-                version.model_arn,
-                name,
+                "Could not tag %s with %s: %s. The registry has it all the same; allow bedrock:TagResource.",
+                model_arn,
+                ", ".join(tags.values()),
                 error,
             )
 

@@ -110,8 +110,12 @@ def test_a_line_of_models(bedrock: Any, models: list[str], line: str, registry: 
         promote(line, registry, models[2], "2026-02")
     assert serves(registry, line) == models[1]
 
-    tags = {tag["key"]: tag["value"] for tag in bedrock.list_tags_for_resource(resourceARN=models[0])["tags"]}
-    assert (tags["airflow-bedrock/champion-of"], tags["airflow-bedrock/approved-by"]) == (line, "ann")
+    def tags(model: str) -> dict[str, str]:
+        return {tag["key"]: tag["value"] for tag in bedrock.list_tags_for_resource(resourceARN=model)["tags"]}
+
+    assert tags(models[0])["airflow-bedrock/approved-by"] == "ann"
+    assert tags(models[0])["airflow-bedrock/champion-of"].startswith(f"{line} until 20")
+    assert tags(models[1])["airflow-bedrock/champion-of"] == line
 
     command = [sys.executable, "-c", "import sys; from airflow_bedrock.cli import main; sys.exit(main())", "models"]
     listed = subprocess.run(  # a process of its own: what Airflow logs is not in its output
@@ -127,6 +131,8 @@ def test_a_line_of_models(bedrock: Any, models: list[str], line: str, registry: 
     assert main(["rollback", line, "--registry", registry, "--by", "bob", "--delay", "0.1"]) == 0
     assert models[0] in capsys.readouterr().out
     assert serves(registry, line) == models[0]
+    assert tags(models[0])["airflow-bedrock/champion-of"] == line
+    assert tags(models[1])["airflow-bedrock/champion-of"].startswith(f"{line} until 20")
     assert main(["models", "--registry", registry]) == 0
     table = [row for row in capsys.readouterr().out.splitlines() if row.startswith(("LINE", line))]
     assert [row.split()[1] for row in table] == ["STATE", "champion", "rejected"]
