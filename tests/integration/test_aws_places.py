@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -67,6 +70,34 @@ def test_airflow_assumes_a_role(local_bedrock: LocalBedrock, monkeypatch: pytest
             ClientError, match=r"assumed-role/airflow/.* not authorized to perform: bedrock:ListImportedModels"
         ):
             client.list_imported_models()
+
+
+FROM_SECRETS = """
+from airflow.sdk import Variable
+from airflow_bedrock.hooks import BedrockHook
+
+print(BedrockHook().conn.list_custom_models()["modelSummaries"], Variable.get("bedrock_bucket"))
+"""
+
+
+def test_secrets_manager_holds_connection_and_variables(local_bedrock: LocalBedrock, tmp_path: Path) -> None:
+    """As the secrets backend of managed Airflow: docs/mwaa.md."""
+    environment = {**os.environ, **local_bedrock.environment(), "AIRFLOW_HOME": str(tmp_path)}
+    prefixes = {"connections": "AIRFLOW_CONN_", "variables": "AIRFLOW_VAR_"}
+    with closing(local_bedrock.client("secretsmanager")) as secrets:
+        for kind, prefix in prefixes.items():
+            for name in [one for one in environment if one.startswith(prefix)]:
+                secret = f"airflow/{kind}/{name.removeprefix(prefix).lower()}"
+                secrets.create_secret(Name=secret, SecretString=environment.pop(name))
+    backend = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
+    environment |= {
+        "AIRFLOW__SECRETS__BACKEND": backend,
+        "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({f"{kind}_prefix": f"airflow/{kind}" for kind in prefixes}),
+    }
+    told = subprocess.run(
+        [sys.executable, "-c", FROM_SECRETS], env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.stdout.splitlines()[-1:] == [f"[] {local_bedrock.bucket}"], told.stderr
 
 
 def test_where_bedrock_is() -> None:
