@@ -41,7 +41,7 @@ class Manifest(msgspec.Struct, frozen=True):
     def of(cls, content: bytes) -> Manifest:
         """Read ``manifest.json``.
 
-        :raises DatasetError: it is none.
+        :raises DatasetError: it is not a manifest.
         """
         try:
             return msgspec.json.decode(content, type=cls)

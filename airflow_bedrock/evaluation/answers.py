@@ -126,7 +126,7 @@ class Store:
 
     :param objects: where they are.
     :param environment: what tells this deployment of Airflow apart from others.
-    :param days: after so many days an answer is not used any more, and is deleted.
+    :param days: number of days after which an answer is not used any more, and is deleted.
     """
 
     def __init__(self, objects: Objects, environment: str, days: int) -> None:

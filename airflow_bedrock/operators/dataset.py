@@ -493,7 +493,7 @@ def _of_prepared(settings: Settings) -> Settings:
 def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tuple[list[Source], dict[str, Any]]:
     """Fetch the files that the manifests name, in their order; return them, and what the manifest says of them.
 
-    :raises DatasetError: a manifest is none, or of a preparation with other parameters.
+    :raises DatasetError: an object is not a manifest, or its preparation had other parameters.
     :raises BedrockFatalError: there is no such manifest, or it may not be read.
     :raises BedrockError: a file is not as its manifest says: it is being prepared again.
     """

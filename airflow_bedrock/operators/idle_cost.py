@@ -54,8 +54,9 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
     https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 
     :param regions: a region or several. (default: that of the connection) (templated)
-    :param days: so many days without a call make a thing idle. (templated)
-    :param end_of_life_days: what serves is reported so many days before its base model ends. (templated)
+    :param days: number of days without a call after which a thing counts as idle. (templated)
+    :param end_of_life_days: number of days before the end of life of its base model from which a serving model is
+        reported. (templated)
     :param notifiers: are called where something is idle or ends: any of Airflow's.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.

@@ -188,7 +188,8 @@ class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockH
     :param provisioned_model_id: the throughput's ARN or name. One whose name is None goes by its ARN alone: None is
         what a template that finds nothing renders. (templated)
     :param waiter_delay: seconds between two tries or polls, more than 0.
-    :param waiter_max_attempts: so many of them, at least 1, both while it cannot be deleted yet and until it is gone.
+    :param waiter_max_attempts: maximum number of polls, at least 1, both while it cannot be deleted yet and until it
+        is gone.
     :param prices: a file of prices of the task's own, for the bill. (default: ``[bedrock] prices``)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.

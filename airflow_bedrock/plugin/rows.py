@@ -244,7 +244,7 @@ def _took(row: Mapping[str, Any]) -> str | None:
 
 
 def _address(page: Callable[..., str], *arguments: Any) -> str:
-    """Return the page of an ARN; empty for what is none."""
+    """Return the page of an ARN; empty for a text that is not an ARN."""
     try:
         return page(*arguments) if all(arguments) else ""
     except ValueError:

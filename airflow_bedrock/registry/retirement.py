@@ -72,7 +72,7 @@ class Model:
 class Keep:
     """What to keep beside the champion and the promotion under way.
 
-    :param last: so many of the newest models.
+    :param last: number of the newest models.
     :param younger_than: models, and models with a deployment, of this age: a run may be evaluating them.
     :param rollbacks: how many rollbacks in a row must be possible.
     """

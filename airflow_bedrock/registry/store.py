@@ -22,7 +22,7 @@ class RegisterStore(JsonStore[Register]):
         super().__init__(Register, "register", lambda name: Register(name=name), "registry_uri", uri, s3, kms_key_id)
 
     def read(self, name: str) -> tuple[Register, str | None]:
-        """Return the line's register and its ETag; an empty one and None where there is none yet.
+        """Return the line's register and its ETag; for a new line, an empty register and None.
 
         :raises BedrockFatalError: it may not be read, this version does not understand it, or it is another line's.
         """

@@ -244,7 +244,7 @@ class Tasks:
         self.time_passes()
 
     def provide_anew(self) -> None:
-        """Make it where there is none."""
+        """Delete the throughput if there is one, and make it anew."""
         with closing(self._local.client("bedrock")) as bedrock:
             if bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"]:
                 bedrock.delete_provisioned_model_throughput(provisionedModelId="throughput")
