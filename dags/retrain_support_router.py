@@ -146,8 +146,8 @@ with DAG(
             section="Evaluation",
         ),
         "approver": Param(
-            "",
-            type="string",
+            None,
+            type=["null", "string"],
             title="Who approves",
             description_md="An id of Airflow's users, who is asked after the rule. Empty: nobody is asked.",
             section="Evaluation",
@@ -314,7 +314,7 @@ month until it is retired. docs/retraining.md has more.
     gate = BedrockPromotionGate(
         task_id="gate",
         report_uri=evaluate.output["report_uri"],
-        ask_approval="{{ params.approver != '' }}",
+        ask_approval="{{ params.approver not in ('', None) }}",
         approvers="{{ params.approver or 'nobody' }}",
         registry_uri=REGISTRY,
     )

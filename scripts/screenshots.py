@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from scripts.live.browser import opened
-from scripts.stack import PROJECT, StartError, exit_code
+from scripts.stack import PROJECT, StartError, exit_code, is_taken
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -29,6 +29,8 @@ def main() -> int:
 
 
 def _take_all(url: str) -> int:
+    if not is_taken(httpx.URL(url).port or 80):
+        raise StartError(f"Nothing answers at {url}. Run `make ui`, and wait until it has started.")
     with httpx.Client(base_url=url, timeout=60) as client:
         token = client.get("/auth/token").raise_for_status().json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"

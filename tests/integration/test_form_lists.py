@@ -158,6 +158,16 @@ def test_a_long_form_has_sections_and_each_field_a_title(name: str) -> None:
         assert len(params) < 5 or schema.get("section"), param
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_form_can_be_sent_as_it_opens(name: str) -> None:
+    """Airflow's form takes no empty text, unless it may be null; what a person has to say has no default."""
+    params = dag(name).params
+    for param in params:
+        declared = params.get_param(param)
+        assert declared.value != "", param
+        assert declared.value is not None or "null" in declared.schema["type"], param
+
+
 SERVICE = {  # what the service takes in its place
     ("copy_to_production", "model_arn"): ("CreateModelCopyJob", "sourceModelArn"),
     ("copy_to_production", "name"): ("CreateCustomModelDeployment", "modelDeploymentName"),
