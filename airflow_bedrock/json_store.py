@@ -73,9 +73,10 @@ class JsonStore(Generic[Kept]):
         try:
             return msgspec.json.decode(body, type=self._kind), etag
         except msgspec.MsgspecError as error:
+            a = "an" if self._word[0] in "aeiou" else "a"
             raise BedrockFatalError(
-                f"{self._uri(name)} is not a {self._word} that this version understands: {error}. Nothing was changed. "
-                "Restore an earlier version of the object, or upgrade airflow-bedrock."
+                f"{self._uri(name)} is not {a} {self._word} that this version understands: {error}. Nothing was "
+                "changed. Restore an earlier version of the object, or upgrade airflow-bedrock."
             ) from error
 
     def put(self, name: str, kept: Kept, etag: str | None) -> str:

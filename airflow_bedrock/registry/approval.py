@@ -15,6 +15,7 @@ import msgspec
 
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.json_store import ConflictError, JsonStore
+from airflow_bedrock.registry.register import Moment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,7 +39,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     asked_by: str = ""
     report_uri: str = ""
     body: str = ""
-    until: datetime = _PAST
+    until: Moment = _PAST
     approvers: tuple[str, ...] = ()
 
 
@@ -51,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     approved: bool = False
     by: str = ""
-    at: datetime = _FUTURE
+    at: Moment = _FUTURE
 
 
 def may_answer(arn: str, approvers: Collection[str]) -> bool:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import msgspec
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time with its zone: none that a person has written without one is compared with the others."""
 
 BY_HAND = "not by this registry"
 """``promoted_by`` of a model that the deployment serves and no promotion has put there."""
@@ -42,9 +46,9 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     dataset: str | None = None
     evaluation: str | None = None
     promoted_by: str | None = None
-    promoted_at: datetime | None = None
+    promoted_at: Moment | None = None
     approved_by: str | None = None
-    approved_at: datetime | None = None
+    approved_at: Moment | None = None
     deployment_arn: str | None = None
 
 
@@ -55,7 +59,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     version: ModelVersion
-    since: datetime
+    since: Moment
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

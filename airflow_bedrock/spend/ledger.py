@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -59,7 +59,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     task_id: str
     run_id: str
     map_index: int = -1
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     reserved: Decimal
     rates: dict[str, Decimal] = {}
     settled: Decimal | None = None

@@ -14,6 +14,7 @@ import pytest
 
 from airflow_bedrock.cli import main
 from airflow_bedrock.compat import AirflowSkipException, TaskDeferred
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockPromotionGate, promotion_gate
 
@@ -108,6 +109,9 @@ def test_one_who_may_approves_and_is_named(gate: Gate, approve: Command) -> None
     forged = f"{folder}/answers/{question}.json"
     gate.put(forged, {"approved": True, "by": "arn:aws:iam::123456789012:user/bob", "at": "2026-01-01T00:00:00Z"})
     assert asked_again(gate)
+    gate.put(forged, {"approved": True, "by": "arn:aws:iam::123456789012:user/ann", "at": "2026-01-01T00:00:00"})
+    with pytest.raises(BedrockFatalError, match=r"is not an answer that this version understands.*with a timezone"):
+        gate.run()
     with closing(gate.local.client("s3")) as s3:
         s3.delete_object(Bucket=gate.local.bucket, Key=forged)
 

@@ -45,6 +45,7 @@ ACTS: list[Callable[[Line], object]] = [
     [
         *(b"", b"{", b"\xff", b"[]", b'{"name": "router", "previous": 3}', b"{}"),
         b'{"name": "router", "of a later version": ["m1"]}',  # which would be lost by a write
+        b'{"name": "router", "promotion": {"version": {"model_arn": "m1"}, "since": "2026-01-01T00:00:00"}}',
     ],
 )
 def test_a_register_that_is_none_changes_nothing(line: Line, body: bytes, act: Callable[[Line], object]) -> None:

@@ -163,6 +163,13 @@ def test_a_retry_that_may_cost_more_reserves_more() -> None:
     assert books.reserved(made, entry("a", reserved=45), LIMITS) == made, "what exists is not paid for again"
 
 
+def test_a_time_without_a_zone_is_no_ledger() -> None:
+    """A person has written it: the month in which it counts would be another one on each computer."""
+    written = msgspec.json.encode(books.reserved(Ledger(), entry("a"), LIMITS))
+    with pytest.raises(msgspec.ValidationError, match="Expected `datetime` with a timezone"):
+        msgspec.json.decode(written.replace(b"12:00:00Z", b"12:00:00"), type=Ledger)
+
+
 @pytest.mark.parametrize("usd", ["NaN", "Infinity", "-1000"])
 @pytest.mark.parametrize("member", ["reserved", "settled"])
 def test_an_amount_that_is_none_is_no_ledger(member: str, usd: str) -> None:
