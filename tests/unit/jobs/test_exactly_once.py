@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import SimpleNamespace
@@ -773,6 +773,29 @@ def test_a_timeout_before_the_first_answer_stops_no_job_of_another_run_of_the_pa
     machine.attempt(first, {1: ("timeout", "before")})
     made, of_other_run = machine.service.jobs
     assert (made.runs, of_other_run.runs) == (False, True)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_worker_that_has_not_heard_that_its_task_was_ended_stops_the_job(waits: bool) -> None:
+    """It asks for the task's state once more before it leaves the job to the triggerer, or to a sensor."""
+    machine = ExactlyOnce()
+    [one] = machine.instances
+    one.tries += 1
+    create = {4: strike("act after", partial(setattr, one, "state", "failed"))}
+    with machine.asking(one, create), suppress(TaskDeferred):
+        machine.task(one, deferrable=waits, wait_for_completion=waits).execute(one.context)
+    assert [job.status for job in machine.service.jobs] == ["Stopped"]
+
+
+def test_data_that_is_ignored_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is its bucket, without preflight: a worker may have no way to S3."""
+    machine = ExactlyOnce()
+    machine.arguments["content"] = "ignore"
+    for operation in ("head_bucket", "_head_object", "_get_object"):
+        monkeypatch.setattr(PaidJobs, operation, None)
+    [one] = machine.instances
+    machine.attempt(one)
+    assert [job for _, job in one.held] == machine.service.jobs
 
 
 def test_a_timeout_before_the_first_answer_stops_a_job_that_list_shows_late() -> None:
