@@ -144,9 +144,9 @@ def of_month(ledger: Ledger, month: str, dag_id: str | None = None) -> list[Entr
 def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
     """Reserve for what is about to be made, or take over what was reserved for it.
 
-    A reservation of an earlier month for what has not been made since is made anew in the present one, and one of less,
-    by a try before the data or the request has changed, is raised. What was deleted and settled, and is made again
-    under its name, is another thing that is paid for.
+    What has not been made since is held against the limits as they are now: a reservation of an earlier month is made
+    anew in the present one, and one of less, by a try before the data or the request has changed, is raised. What was
+    deleted and settled, and is made again under its name, is another thing that is paid for.
 
     :raises OverBudgetError: with what is settled and reserved that would be more than a limit.
     """
@@ -155,11 +155,13 @@ def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
         former = msgspec.structs.replace(known, key=f"{known.key}/{known.at.isoformat()}")
         return reserved(_with(_without(ledger, {known.key}), former), entry, limits)
     if known is not None and (known.settled is not None or known.arn is not None or known.month == entry.month):
+        exists = known.settled is not None or known.arn is not None
+        more = known if exists or known.reserved >= entry.reserved else entry
         holders = tuple(dict.fromkeys((*known.holders, *entry.holders)))
-        if known.settled is not None or known.arn is not None or known.reserved >= entry.reserved:
-            at = entry.at if known.month == entry.month else known.at
-            return _with(ledger, msgspec.structs.replace(known, holders=holders, at=at))
-        entry = msgspec.structs.replace(entry, holders=holders)
+        at = entry.at if known.month == entry.month else known.at
+        entry = msgspec.structs.replace(more, holders=holders, at=at)
+        if exists:
+            return _with(ledger, entry)
     for limit, dag_id in ((limits.all, None), (limits.dag, entry.dag_id)):
         _check(ledger, entry, limit, dag_id)
     return _with(ledger, entry)

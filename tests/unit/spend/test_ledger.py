@@ -163,6 +163,16 @@ def test_a_retry_that_may_cost_more_reserves_more() -> None:
     assert books.reserved(made, entry("a", reserved=45), LIMITS) == made, "what exists is not paid for again"
 
 
+def test_a_budget_that_was_lowered_holds_for_a_retry_too() -> None:
+    """Nothing was made by the try before; what exists is kept, whatever the limit."""
+    ledger, less = books.reserved(Ledger(), entry("a"), LIMITS), Limits(Decimal(9))
+    with pytest.raises(OverBudgetError, match=r"1\.00 more than is left"):
+        books.reserved(ledger, entry("a"), less)
+    assert books.reserved(ledger, entry("a"), LIMITS) == ledger
+    made = books.made(ledger, entry("a"), "arn")
+    assert books.reserved(made, entry("a"), less) == made
+
+
 def test_a_time_without_a_zone_is_no_ledger() -> None:
     """A person has written it: the month in which it counts would be another one on each computer."""
     written = msgspec.json.encode(books.reserved(Ledger(), entry("a"), LIMITS))
