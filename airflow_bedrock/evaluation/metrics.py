@@ -51,7 +51,7 @@ class Metric:
     def learn(self, reference: str) -> None:
         """Take note of a reference answer, before the first answer is scored.
 
-        :raises ValueError: there are more different ones than the metric can do with.
+        :raises ValueError: there are more different ones than the metric can do with, or it is none for the metric.
         """
 
     def ready(self) -> None:
@@ -115,9 +115,13 @@ def parsed(text: str) -> Any:
     """
     fenced = _FENCE.fullmatch(text)
     try:
-        return json.loads(fenced[1] if fenced else text)
+        return json.loads(fenced[1] if fenced else text, parse_constant=_no_json)
     except RecursionError as error:
         raise ValueError("too deep") from error
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is no JSON, though Python writes it")
 
 
 def json_valid(answer: str, reference: str) -> float:
@@ -163,8 +167,18 @@ def _regex(pattern: str) -> Metric:
     return Metric("regex", score, right_or_wrong=True, needs_reference=bool(expression.groups))
 
 
+class _JsonFields(Metric):
+    """References have to be JSON, which is found out before the first question is paid for."""
+
+    def learn(self, reference: str) -> None:
+        try:
+            parsed(reference)
+        except ValueError:
+            raise ValueError("metric json_fields needs a reference answer that is JSON") from None
+
+
 def _json_fields(fields: Annotated[Sequence[_Text], msgspec.Meta(min_length=1)] | None = None) -> Metric:
-    return Metric("json_fields", lambda answer, reference: json_fields(answer, reference, fields))
+    return _JsonFields("json_fields", lambda answer, reference: json_fields(answer, reference, fields))
 
 
 def _judge(

@@ -98,7 +98,10 @@ class Evaluation:
     def _learn(self, record: Record) -> None:
         for metric in self._metrics:
             if record.reference is not None:
-                metric.learn(record.reference)
+                try:
+                    metric.learn(record.reference)
+                except ValueError as error:
+                    raise ValueError(f"Record {record.number}: {error}") from None
             elif metric.needs_reference:
                 raise ValueError(
                     f"Record {record.number}: metric {metric.name} needs a reference answer, which it lacks"

@@ -338,7 +338,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         read = [uri for uri in uris if not of_a_folder or sources.read_in_a_folder(names[uri])]
         left = [*(names[uri] for uri in names.keys() - set(read)), *storage.no_files(source_uri)]
         if left:
-            self.log.warning("Not read, since they are of no kind that is: %s", ", ".join(sorted(left)))
+            self.log.warning("Not read: %s", ", ".join(sorted(left)))
         if not read:
             raise DatasetError(f"there is no file of a kind that is read, such as .jsonl or .csv, under {source_uri}")
         files = list(zip((names[uri] for uri in read), _fetched(storage, read, fetched), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,27 @@ def test_without_a_price_the_limit_fails_closed(
     with pytest.raises(BedrockFatalError, match="nothing was spent") as caught:
         operator(account, local, data, job_name=name, max_cost=1000, **more).execute(context())
     assert said in str(caught.value)
+    assert changes(local) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"prompt,completion\nWhere?,Here.\n", "No record of the training data can be read"),
+        (gzip.compress(records().encode(), mtime=0), "is packed. A customization job takes JSON Lines as they are"),
+    ],
+    ids=["a table", "packed"],
+)
+def test_data_that_no_job_can_read_passes_no_limit(
+    account: Account, local: LocalBedrock, name: str, content: bytes, said: str
+) -> None:
+    """It would seem to cost nothing; the job would use up its name and fail."""
+    data, before = account.put("train.jsonl", ""), changes(local)
+    bucket, _, key = data.removeprefix("s3://").partition("/")
+    account.s3.put_object(Bucket=bucket, Key=key, Body=content)
+    with pytest.raises(BedrockFatalError, match=said) as caught:
+        operator(account, local, data, job_name=name, max_cost=1000).execute(context())
+    assert "nothing was spent" in str(caught.value)
     assert changes(local) == before
 
 

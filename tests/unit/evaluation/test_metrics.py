@@ -112,6 +112,8 @@ def test_exact_match(answer: str, reference: str, score: float) -> None:
         ("token_f1", "", "cat", 0),
         ("json_valid", "```json\n[1]\n```", "", 1),
         ("json_valid", "[1", "", 0),
+        ("json_valid", '{"a": NaN}', "", 0),
+        ("json_valid", "-Infinity", "", 0),
         ("json_valid", "[" * 100_000, "", 0),
         ("json_fields", '{"a": 1, "b": 2}', '{"b": 3, "a": 1}', 0.5),
         ("json_fields", '{"a": 1, "x": 0}', '{"a": 1}', 0.5),

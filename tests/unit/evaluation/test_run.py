@@ -82,6 +82,13 @@ def test_next_to_no_records_are_undecided(tmp_path: Path, count: int) -> None:
     assert "cannot be called better" in page("x", sections(result))
 
 
+def test_a_reference_that_is_none_for_the_metric_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    """By its record: a comparison that would fail in the end is not paid for."""
+    lines = [f'{{"prompt": "{n} question", "completion": "{"no" if n == 3 else n}"}}'.encode() for n in range(5)]
+    with pytest.raises(ValueError, match=r"^Record 4: metric json_fields needs a reference answer that is JSON"):
+        evaluate(tmp_path, lambda: iter(lines), roles=ROLES, metrics=("json_fields",))
+
+
 def test_an_empty_file_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     """So is one of blank lines."""
     for name, lines in (("empty", records(0)), ("blank", lambda: iter([b"\n", b"  \n"]))):

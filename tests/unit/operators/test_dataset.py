@@ -93,6 +93,17 @@ def test_every_jsonl_under_a_folder(tmp_path: Path) -> None:
     assert manifest["sources"][0]["bytes"] == (tmp_path / "in/a.jsonl").stat().st_size
 
 
+def test_thousands_of_files(tmp_path: Path) -> None:
+    """A record each, in the order of their names."""
+    (tmp_path / "in").mkdir()
+    for n in range(1_200):
+        (tmp_path / "in" / f"{n:04}.jsonl").write_text(f'{{"prompt":"question {n}","completion":"{n % 2}"}}')
+    result = prepare(tmp_path, source_uri=f"{tmp_path}/in/", validation_fraction=0, test_fraction=0)
+    lines = Path(result["training_data_uri"]).read_bytes().splitlines()
+    assert [decode(line).prompt for line in lines] == [f"question {n}" for n in range(1_200)]
+    assert len(json.loads(Path(result["manifest_uri"]).read_bytes())["sources"]) == 1_200
+
+
 def test_no_split_without_a_fraction(tmp_path: Path) -> None:
     """A fraction of 0 makes no file and no URI."""
     write_source(tmp_path / "in.jsonl")
