@@ -83,11 +83,12 @@ def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int)
     """Yield what the work makes of each block, in order; little more than a block a process is ahead.
 
     :param work: has to be found by its name in another process, as what it is bound to.
+    :raises OSError: one of the processes was killed.
     """
     if workers < 2:
         yield from map(work, todo)
         return
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
     from multiprocessing import get_context
 
     pending: deque[Future[Result]] = deque()
@@ -99,5 +100,7 @@ def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int)
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+        except BrokenExecutor as error:
+            raise OSError("a process that read the data was killed, perhaps for want of memory. Try again") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -7,8 +7,11 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -172,6 +175,30 @@ def test_a_line_that_is_longer_than_a_job_takes(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(blocks, "LONGEST_LINE", 5_000)
     line = json.dumps({"prompt": "a" * 20_000, "completion": "b"}).encode()
     assert read(tmp_path, "long.jsonl", b"\n".join([LINE, line, LINE])) == 2 + len(line) // 6_000 + 1
+
+
+def test_a_process_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the kernel does it where memory runs out: said in a line, and another try may help."""
+
+    class Killed(ThreadPoolExecutor):
+        def __init__(self, workers: int, **_: Any) -> None:
+            super().__init__(workers)
+
+        def submit(self, *_: Any, **__: Any) -> Any:
+            failed: Future[Any] = Future()
+            failed.set_exception(BrokenProcessPool("terminated abruptly"))
+            return failed
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", Killed)
+    monkeypatch.setattr(blocks, "WORTH_A_POOL", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(LINE)
+    for command in ("check", "estimate", "prepare"):
+        assert main(COMMANDS[command](str(file), str(tmp_path / "out"))) == 2
+        assert "a process that read the data was killed" in capsys.readouterr().err
 
 
 def test_lines_of_a_check_are_those_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
