@@ -25,7 +25,7 @@ from airflow_bedrock.plugin.shapes import checked
 from airflow_bedrock.prices import prices
 from airflow_bedrock.spend.idle import found
 from tests.dag_files import DAGS, load
-from tests.deployed import Deployed, called, named, policy
+from tests.deployed import Deployed, both, called, named, policy, without
 from tests.faults.paid import put_model
 from tests.integration.test_customization_operator import Account, context, operator, records, time_passes
 
@@ -228,9 +228,18 @@ def test_the_dag_of_the_gallery_runs_end_to_end(
     airflow_database: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By its form's defaults, under the policies of deploy/."""
-    for name, value in Deployed(local).environment():
+    """By its form's defaults, under the policies of deploy/, each action of which it needs."""
+    deployed, more = Deployed(local), policy("idle-cost")
+    for name, value in deployed.environment():
         monkeypatch.setenv(name, value)
+    deployed.allow(to_airflow=both(deployed.airflow, without(more, "bedrock:ListImportedModels")))
+    [said] = BedrockIdleCostOperator(task_id="idle").execute(in_a_dag())["unread"]
+    assert "bedrock:ListImportedModels" in said
+    deployed.allow(to_airflow=both(deployed.airflow, without(more, "bedrock:GetImportedModel")))
+    with pytest.raises(BedrockError, match="bedrock:GetImportedModel"):
+        BedrockIdleCostOperator(task_id="idle").execute(in_a_dag())
+    deployed.allow(to_airflow=both(deployed.airflow, more))
     before = len(local.calls)
     assert load(DAGS / "idle_cost_report.py").dag.test().state == "success"
-    assert called(local, "cloudwatch", before) == named(policy("idle-cost"), "cloudwatch")
+    assert called(local, "cloudwatch", before) == named(more, "cloudwatch")
+    assert {one.status for one in local.calls[before:]} == {200}
