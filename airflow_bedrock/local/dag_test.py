@@ -39,15 +39,16 @@ def prepare(patch: pytest.MonkeyPatch) -> None:
     @functools.wraps(test)
     def prepared(dag: Any, *args: Any, **kwargs: Any) -> Any:
         if own:
-            _make_database(patch)
-        _make_bundle(patch, dag)
-        _activate_assets(dag)
-        return test(dag, *args, **kwargs)
+            _make_database()
+        with patch.context() as during:  # so that what the test itself has set is undone by the test alone
+            _make_bundle(during, dag)
+            _activate_assets(dag)
+            return test(dag, *args, **kwargs)
 
     patch.setattr(DAG, "test", prepared)
 
 
-def _make_database(patch: pytest.MonkeyPatch) -> None:
+def _make_database() -> None:
     from airflow import settings
 
     if os.environ[_DATABASE] != settings.SQL_ALCHEMY_CONN:  # Airflow was imported before the fixture began
