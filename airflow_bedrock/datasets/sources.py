@@ -37,6 +37,7 @@ _PACKED = {"gz": "gzip", "zst": "zstd", "zstd": "zstd"}
 _BETWEEN = re.compile(r"[ \t\r\n,]*")  # the elements of a JSON array
 _CHUNK = 1 << 20  # bytes or characters
 _FRAME_PART = 2048  # bytes of Zstandard at once: they hold 64 MB at most
+_ROWS = 1000  # of a database at once
 _LONGEST_FIELD = 1 << 30  # characters of a field of CSV
 _LONGEST_TOKEN = 16  # characters of JSON that are nothing until the last: -Infinity, an escaped pair of surrogates
 _BROKEN = "the JSON array is broken"
@@ -131,13 +132,15 @@ def rows(cursor: Any) -> Iterator[dict[str, Any]]:
 
     :raises DatasetError: the statement finds no rows, or two columns have the same name.
     """
+    found = cursor.fetchmany(_ROWS)  # a cursor of PostgreSQL's server describes itself no earlier
     names = [column[0] for column in cursor.description or ()]
     if not names:
         raise DatasetError("the statement is no query: it finds no rows")
     _check_different(names, "the query")
-    while found := cursor.fetchmany(1000):
+    while found:
         for row in found:
             yield dict(zip(names, row, strict=True))
+        found = cursor.fetchmany(_ROWS)
 
 
 def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import boto3
@@ -15,6 +16,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
 from airflow_bedrock.storage import Storage
+from tests.live.postgres import postgres
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -133,3 +135,28 @@ def test_storage_that_does_not_answer() -> None:
         pass
     assert not isinstance(caught.value, BedrockFatalError)
     client.close()
+
+
+def test_rows_of_postgresql_are_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a cursor of the server, which does not describe itself before the first row is fetched."""
+    psycopg2: Any = pytest.importorskip("psycopg2")
+    with postgres() as url:
+
+        class Hook:
+            def get_conn(self) -> Any:
+                return psycopg2.connect(url.replace("+psycopg2", ""))
+
+        monkeypatch.setattr("airflow_bedrock.compat.BaseHook.get_hook", lambda conn_id: Hook())
+        columns = "'q ' || i AS prompt, i % 2 AS completion, now() AS at, 1.5 AS n"
+        result = BedrockDatasetPreparationOperator(
+            task_id="prepare",
+            source_conn_id="support",
+            source_sql=f"SELECT {columns} FROM generate_series(1, 2500) i",  # noqa: S608 - no input of anybody's
+            output_uri=str(tmp_path / "out"),
+            base_model_id="amazon.nova-micro-v1:0",
+            time_field="at",
+            test_after="2001-01-01T00:00:00+01:00",
+            test_fraction=0,
+            part=True,
+        ).execute(Context())
+    assert (result["counts"]["read"], result["counts"]["test"]) == (2500, 2500)

@@ -393,11 +393,26 @@ def test_a_redaction_that_fails() -> None:
 def test_as_many_processes_as_wanted_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the blocks, the files and the report are those of one process."""
     records = [*pairs(400), None, *pairs(30)]
-    settings = replace(SETTINGS, caps=Caps(records=300))
+    settings = replace(SETTINGS, caps=Caps(records=300), redact=redact_common_patterns)
     alone = run(records, settings)
     monkeypatch.setattr(blocks_module, "BLOCK", 4_000)
     assert run(records, settings) == alone
     assert run(records, settings, workers=2) == alone
+
+
+def test_a_function_of_a_dag_file_is_run_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other process finds it by its name; one of a module is run in as many as there are CPUs."""
+    asked: list[int] = []
+
+    def counted(work: Any, todo: Any, workers: int) -> Any:
+        asked.append(workers)
+        return map(work, todo)
+
+    monkeypatch.setattr("airflow_bedrock.datasets.preparation.mapped", counted)
+    monkeypatch.setattr("airflow_bedrock.datasets.preparation.processes", lambda size: 2)
+    for redact in (redact_common_patterns, lambda text: text):
+        run(pairs(3), replace(SETTINGS, redact=redact))
+    assert asked == [2, 1]
 
 
 LONG = replace(SETTINGS, fields=Fields(prompt="{prompt}"))  # a template, which goes the long way
