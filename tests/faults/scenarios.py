@@ -124,6 +124,7 @@ class Task:
             time.sleep(0.1)
         process.kill()
         process.join()
+        self.gate.forget_polls()  # which were its own: nobody waits by them any more
         self.end = "failed"
 
     def until_it_waits(self) -> None:
