@@ -195,10 +195,14 @@ def test_a_dry_run_without_a_price_says_so(world: World, ledger: Callable[[], li
 
 
 def test_an_import_says_what_its_model_goes_on_costing(
-    world: World, ledger: Callable[[], list[Entry]], capsys: pytest.CaptureFixture[str]
+    world: World,
+    ledger: Callable[[], list[Entry]],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """With the price and its date, or that none is known."""
-    run(world, IMPORT, f"said{uuid.uuid4().hex[:8]}")
-    said = capsys.readouterr().out
+    with caplog.at_level("INFO"):
+        run(world, IMPORT, f"said{uuid.uuid4().hex[:8]}")
+    said = capsys.readouterr().out + caplog.text  # Airflow's versions log differently
     assert "it costs: 3 USD a month at 3 USD per custom model unit and month (2026-11-01, Ours); no price" in said
     assert "no price is known for the minutes in which it answers." in said
