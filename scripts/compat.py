@@ -304,7 +304,9 @@ def run_tests(row: Row, suite: str) -> dict[str, str]:
             f"--junit-xml={report}",
         ]
         # What an old Airflow and its dependencies call old of each other is not ours to mend.
-        command += ["-W", "default::DeprecationWarning", "-W", "default::UserWarning", "-p", "no:cacheprovider"]
+        for warning in ("DeprecationWarning", "FutureWarning", "UserWarning"):
+            command += ["-W", f"default::{warning}"]
+        command += ["-p", "no:cacheprovider"]
         command += SUITES[suite]
         local = {"AIRFLOW_BEDROCK_LOCAL": f"{BIN / 'airflow-bedrock'} local"}
         subprocess.run(command, cwd=PROJECT, env={**os.environ, **local}, check=False)
