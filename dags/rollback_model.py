@@ -19,7 +19,9 @@ with DAG(
     default_args={"pre_execute": refuse_unknown_params},  # in a run's conf, which may name any
     tags=["bedrock", "fine-tuning", "example"],
     params={
-        "line": Param("support-router", type="string", minLength=1, title="Line of models"),
+        "line": Param(
+            "support-router", type="string", pattern=r"^[0-9a-zA-Z]([_-]?[0-9a-zA-Z])*\Z", title="Line of models"
+        ),
         "model_arn": Param(
             None,
             type=["null", "string"],

@@ -15,16 +15,17 @@ _PATTERNS = {
     "SSN": re.compile(r"\b\d{3}-\d{2}-\d{4}\b"),
     "IP_ADDRESS": re.compile(r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b"),
     "PHONE": re.compile(
-        r"(?<![\w.])(?:(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?|\(\d{1,4}\)[ .-]?)\d{2,4}(?:[ .-]\d{2,4}){1,4}"
+        r"(?<![\w.])(?:\+\d(?:[ .()-]{0,2}\d){6,14}|\(\d{1,4}\)[ .-]?\d{2,4}(?:[ .-]\d{2,4}){1,4}"
         r"|\d{3,4}[ .-]\d{3,4}[ .-]\d{3,4})(?![\w]|\.\d)"
     ),
 }
 
 
 def redact_common_patterns(text: str) -> str:
-    """Replace e-mail addresses, phone, card, account and social security numbers, IP addresses and AWS keys.
+    """Replace e-mail addresses, phone, card, account and social security numbers, IPv4 addresses, AWS access key ids.
 
-    A number counts as that of a card or an account if its check digits are right.
+    A number counts as that of a card or an account if its check digits are right; as that of a phone if it begins with
+    ``+`` or a code in parentheses, or has three groups of three or four digits.
     """
     for name, pattern in _PATTERNS.items():
         text = pattern.sub(lambda match, name=name: _replaced(name, match[0]), text)  # type: ignore[misc]

@@ -229,7 +229,14 @@ METRICS: Mapping[str, Callable[..., Metric] | str] = {
 """By name, what makes the metric, or where that is."""
 
 Given = str | Mapping[str, Any] | Score
-"""A metric's name; a mapping of ``name`` and the metric's parameters; or a function of answer and reference."""
+"""A metric's name; a function of answer and reference; or a mapping of either as ``name``, the metric's parameters, and
+``label``, what it is called in the result where that is not its name."""
+
+
+def label(given: Given) -> str:
+    """Return what a metric is called in the result."""
+    kind = given.get("label", given["name"]) if isinstance(given, Mapping) else given
+    return kind if isinstance(kind, str) else str(getattr(kind, "__name__", type(kind).__name__))
 
 
 def check(given: Given) -> None:
@@ -238,10 +245,14 @@ def check(given: Given) -> None:
     :raises ValueError: says what it must be.
     """
     name = given.get("name") if isinstance(given, Mapping) else given
-    if callable(name):
-        return
-    if not isinstance(name, str) or name not in METRICS:
+    if not callable(name) and (not isinstance(name, str) or name not in METRICS):
         raise ValueError(f"there is no metric {name!r}, only {', '.join(METRICS)}")
+    if isinstance(given, Mapping) and not isinstance(given.get("label", ""), str):
+        raise ValueError(f"metric {name}: label must be text")
+    if callable(name):
+        if _parameters(given):
+            raise ValueError(f"metric {label(given)} is a function, which takes no parameters")
+        return
     maker, parameters = METRICS[name], _parameters(given)
     if isinstance(maker, str):
         if parameters:
@@ -274,24 +285,26 @@ def metric(given: Given) -> Metric:
     :raises ImportError: it needs a package that is not installed.
     """
     check(given)
-    if callable(given):
-        return _callable(given)
     name = given["name"] if isinstance(given, Mapping) else given
+    if callable(name):
+        return _callable(name, label(given))
     maker = METRICS[name]
     try:
         make: Callable[..., Metric] = resolve_name(maker) if isinstance(maker, str) else maker
-        return make(**_parameters(given))
+        made = make(**_parameters(given))
     except ImportError as error:
         raise ImportError(f"metric {name} needs {error.name}: install airflow-bedrock[evaluation]") from error
+    made.name = label(given)
+    return made
 
 
 def _parameters(given: Given) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if name != "name"} if isinstance(given, Mapping) else {}
+    if not isinstance(given, Mapping):
+        return {}
+    return {name: value for name, value in given.items() if name not in ("name", "label")}
 
 
-def _callable(function: Score) -> Metric:
-    name = getattr(function, "__name__", type(function).__name__)
-
+def _callable(function: Score, name: str) -> Metric:
     def score(answer: str, reference: str) -> float:
         try:
             found = float(function(answer, reference))

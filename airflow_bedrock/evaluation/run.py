@@ -7,6 +7,7 @@ side; then the answers are scored in the order of the file.
 from __future__ import annotations
 
 import heapq
+import logging
 import random
 import sys
 from collections import Counter
@@ -24,12 +25,15 @@ from airflow_bedrock.evaluation.metrics import Metric
 from airflow_bedrock.evaluation.records import Record, read
 from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE, Rules, Scoring
 
+log = logging.getLogger(__name__)
+
 Lines = Callable[[], Iterator[bytes]]
 """Reads the file from its beginning."""
 
 Told = Callable[[Record, Mapping[str, Answer]], None]
 """Takes a record and its answers by role."""
 
+_NO_SLICE = "(none)"
 _PARTS = 16  # of a file, each read by itself: a line that is passed over costs next to nothing
 
 
@@ -74,24 +78,37 @@ class Evaluation:
     def check(self, lines: Lines) -> None:
         """Read all records and choose those to ask, before anything is paid for.
 
-        :raises ValueError: a line is no record, or one lacks what a metric needs; there are none; too many labels.
+        :raises ValueError: a line is no record, or one lacks what a metric needs; there are none, or none has the field
+            to slice by; too many labels.
         """
+        without_field = 0
 
         def records() -> Iterator[tuple[bytes, int]]:
+            nonlocal without_field
             for record in read(lines()):
                 self._learn(record)
                 self.count += 1
+                without_field += self._slice(record) == _NO_SLICE
                 yield record.digest, record.number
 
         if self._max_records is None:
             for _ in records():
                 pass
+            all_records = self.count
         else:
             # By their hash and not from the file's beginning, where the records of one kind may stand.
             chosen = heapq.nsmallest(self._max_records, records())
-            self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
+            all_records, self._chosen = self.count, frozenset(number for _, number in chosen)
+            self.count = len(chosen)
         if not self.count:
             raise NothingToAskError("it holds no record: there is nothing to evaluate on")
+        if without_field == all_records:
+            raise ValueError(f"no record has the field {self._slice_by}, which slice_by names")
+        if without_field:
+            log.warning(
+                "%d of %d records lack the field %s: they are slice %s",
+                *(without_field, all_records, self._slice_by, _NO_SLICE),
+            )
         for metric in self._metrics:
             metric.ready()
 
@@ -280,7 +297,7 @@ class Evaluation:
         return Question(record.number, {**record.request, **self._parameters})
 
     def _slice(self, record: Record) -> str | None:
-        return None if self._slice_by is None else record.value(self._slice_by) or "(none)"
+        return None if self._slice_by is None else record.value(self._slice_by) or _NO_SLICE
 
 
 class _Tally:

@@ -47,6 +47,9 @@ def _metrics(value: Any) -> list[metric_names.Given]:
         raise ValueError(f"must name at least one of {', '.join(metric_names.METRICS)}")
     for one in given:
         metric_names.check(one)
+    labels = [metric_names.label(one) for one in given]
+    if twice := next((one for place, one in enumerate(labels) if one in labels[:place]), None):
+        raise ValueError(f"has two metrics that are called {twice}. Give one of them a label of its own")
     return given
 
 

@@ -124,7 +124,7 @@ class SpendingOperator(AwsOperator[Hook]):
         except BudgetError as error:
             if choice == "fail" or budget.retry_at is None:
                 raise type(error)(
-                    f"{error} Raise the budget, train on less, or set over_budget='wait', and clear this task."
+                    f"{error} Raise the budget, ask for less, or set over_budget='wait', and clear this task."
                 ) from error
             waits = type(error)(f"{error} Waiting in the triggerer until {budget.retry_at:%Y-%m-%d %H:%M} UTC.")
             self.log.warning("%s", waits)

@@ -37,8 +37,8 @@ class PromotionRule:
         if report.get("verdict") != "better":
             yield f"the verdict is {report.get('verdict')}: {report.get('reason', 'no reason was given')}"
         metric = self.metric or report.get("metric")
-        low = _number(report, "differences", "baseline", metric, "low")
-        if low is None:
+        low, value, high = (_number(report, "differences", "baseline", metric, one) for one in ("low", "value", "high"))
+        if low is None or value is None or high is None or not low <= value <= high:
             yield f"the report has no interval for {metric}"
         elif low <= self.minimum_gain:
             yield f"the interval of {metric} begins at {low:g}, which is not above {self.minimum_gain:g}"

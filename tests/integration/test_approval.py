@@ -18,7 +18,11 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockPromotionGate, promotion_gate
 
-REPORT = {"verdict": "better", "metric": "exact_match", "differences": {"baseline": {"exact_match": {"low": 0.1}}}}
+REPORT = {
+    "verdict": "better",
+    "metric": "exact_match",
+    "differences": {"baseline": {"exact_match": {"low": 0.1, "value": 0.2, "high": 0.3}}},
+}
 Command = Callable[..., tuple[int, str]]
 
 

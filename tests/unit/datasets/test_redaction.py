@@ -12,6 +12,7 @@ from airflow_bedrock.datasets.redaction import redact_common_patterns
     [
         ("Write to jane.doe+x@mail.example.co.uk, please.", "Write to [EMAIL], please."),
         ("Call +49 30 1234 5678 or (030) 123-4567.", "Call [PHONE] or [PHONE]."),
+        ("+49 170 1234567, +4917012345678, +1 (415) 555-0100, 2+1234", "[PHONE], [PHONE], [PHONE], 2+1234"),
         ("Card 4111 1111 1111 1111, not 4111 1111 1111 1112.", "Card [CARD], not"),
         ("IBAN DE89 3704 0044 0532 0130 00.", "IBAN [IBAN]."),
         ("SSN 123-45-6789", "SSN [SSN]"),

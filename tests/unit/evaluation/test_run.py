@@ -73,13 +73,39 @@ def test_a_score_that_is_no_number_is_no_verdict(tmp_path: Path, value: float) -
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_next_to_no_records_are_undecided(tmp_path: Path, count: int) -> None:
-    """By every metric; the report is written for them too, and slices of a field that no record has are one."""
+    """By every metric; the report is written for them too."""
     metrics = ("exact_match", "chrf", "corpus_bleu", "token_f1", "rouge_l", "json_valid", "macro_f1")
-    lines = [f'{{"prompt": "{n} question", "completion": "a"}}'.encode() for n in range(count)]
+    lines = [f'{{"prompt": "{n} question", "completion": "a", "half": "one"}}'.encode() for n in range(count)]
     result, _ = evaluate(tmp_path, lambda: iter(lines), roles=ROLES, metrics=metrics)
-    assert (result["verdict"], list(result["slices"])) == ("undecided", ["(none)"])
+    assert (result["verdict"], list(result["slices"])) == ("undecided", ["one"])
     assert "undecided" not in page("x", sections(result))
     assert "cannot be called better" in page("x", sections(result))
+
+
+def test_a_metric_that_is_asked_for_twice_has_a_label_by_which_it_is_told_apart(tmp_path: Path) -> None:
+    """Whatever kind it is; the first one decides."""
+    metrics: list[Any] = [
+        {"name": "regex", "pattern": "^a$", "label": "says a"},
+        {"name": "regex", "pattern": r"(\w)"},
+        {"name": lambda answer, reference: float(answer == reference), "label": "mine"},
+    ]
+    result, _ = evaluate(tmp_path, records(30), roles=ROLES, metrics=metrics)
+    assert result["metric"] == "says a"
+    assert list(result["differences"]["baseline"]) == ["says a", "regex", "mine"]
+    assert sum(result["differences"]["baseline"]["regex"][one] for one in ("wins", "losses", "ties")) == 30
+
+
+def test_a_field_to_slice_by_that_no_record_has_is_told_before_anything_is_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A misspelt name would switch off ``max_slice_loss``; records that lack it are one, and a warning says so."""
+    lines = [b'{"prompt": "0 question", "completion": "a"}', b'{"prompt": "1 question", "completion": "a"}']
+    with pytest.raises(ValueError, match=r"^no record has the field half, which slice_by names"):
+        evaluate(tmp_path / "none", lambda: iter(lines), roles=ROLES)
+    lines[0] = b'{"prompt": "0 question", "completion": "a", "half": "one"}'
+    result, _ = evaluate(tmp_path / "one", lambda: iter(lines), roles=ROLES)
+    assert list(result["slices"]) == ["(none)", "one"]
+    assert "1 of 2 records lack the field half: they are slice (none)" in caplog.messages
 
 
 def test_a_reference_that_is_none_for_the_metric_is_told_before_anything_is_asked(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ LOW, P90 = ("differences", "baseline", "exact_match", "low"), ("models", "candid
 
 
 NONE: dict[tuple[str, ...], list[Any]] = {  # place → what is no figure there
-    LOW: [float("nan"), float("inf"), 10**400, "0.9", True, [0.9], None],
+    LOW: [2.0, float("nan"), float("inf"), 10**400, "0.9", True, [0.9], None],
     P90: [float("-inf"), -1, "fast", {}],
     ("slices", "odd", "value"): [float("nan"), float("inf"), "0"],
     ("models", "candidate", "input_tokens"): [-(10**9), "100", float("nan")],
