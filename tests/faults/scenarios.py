@@ -178,6 +178,8 @@ class Task:
             client.complete_multipart_upload(**where, MultipartUpload=done)
         else:
             client.put_object(**where, Body=body, ServerSideEncryption="aws:kms", SSEKMSKeyId="alias/mine")
+        if versioned:  # the bucket outlives the scenario: S3 is one for the process
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
         client.close()
 
     def finish(self, process: BaseProcess | None = None, **changes: Any) -> None:
