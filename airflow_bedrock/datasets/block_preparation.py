@@ -113,6 +113,7 @@ class _Work:
     def __init__(self, settings: Settings, block: Block) -> None:
         self._settings = settings
         self._block = block
+        self._test_after = None if settings.test_after is None else moment(settings.test_after, "test_after")
         self._read = reader(settings.fields, settings.form)
         self._decode = msgspec.json.Decoder(dict[str, Any]).decode
         self._short = Short(settings.rules) if settings.rules else None
@@ -211,12 +212,8 @@ class _Work:
 
     def _is_late(self, record: Mapping[str, Any]) -> bool:
         """Whether a record came after the time from which all is held out."""
-        name, after = self._settings.time_field, self._settings.test_after
-        return (
-            name is not None
-            and after is not None
-            and moment(value_of(record, name), name) >= moment(after, "test_after")
-        )
+        name, after = self._settings.time_field, self._test_after
+        return name is not None and after is not None and moment(value_of(record, name), name) >= after
 
 
 class _Pairs:
