@@ -81,33 +81,30 @@ class Evaluation:
         :raises ValueError: a line is no record, or one lacks what a metric needs; there are none, or none has the field
             to slice by; too many labels.
         """
-        without_field = 0
+        has_field: Counter[bool] = Counter()  # of all records, also those that are not chosen
 
         def records() -> Iterator[tuple[bytes, int]]:
-            nonlocal without_field
             for record in read(lines()):
                 self._learn(record)
                 self.count += 1
-                without_field += self._slice(record) == _NO_SLICE
+                has_field[self._slice(record) != _NO_SLICE] += 1
                 yield record.digest, record.number
 
         if self._max_records is None:
             for _ in records():
                 pass
-            all_records = self.count
         else:
             # By their hash and not from the file's beginning, where the records of one kind may stand.
             chosen = heapq.nsmallest(self._max_records, records())
-            all_records, self._chosen = self.count, frozenset(number for _, number in chosen)
-            self.count = len(chosen)
+            self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
         if not self.count:
             raise NothingToAskError("it holds no record: there is nothing to evaluate on")
-        if without_field == all_records:
+        if not has_field[True]:
             raise ValueError(f"no record has the field {self._slice_by}, which slice_by names")
-        if without_field:
+        if without := has_field[False]:
             log.warning(
                 "%d of %d records lack the field %s: they are slice %s",
-                *(without_field, all_records, self._slice_by, _NO_SLICE),
+                *(without, has_field.total(), self._slice_by, _NO_SLICE),
             )
         for metric in self._metrics:
             metric.ready()
