@@ -14,7 +14,7 @@ from airflow_bedrock.exceptions import BedrockFatalError
 
 
 def refuse_unknown_params(context: Mapping[str, Any]) -> None:
-    """Fail the task where its run was given a key that is no param of the DAG; the ``pre_execute`` of a task.
+    """Fail the task where its run was given a key that is not a param of the DAG; the ``pre_execute`` of a task.
 
     In ``default_args`` it is that of each task, so that the first one fails, before anything is paid for::
 

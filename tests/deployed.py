@@ -45,7 +45,7 @@ def named(document: dict[str, Any], service: str) -> set[str]:
 
 
 def called(local: LocalBedrock, service: str, since: int = 0) -> set[str]:
-    """Return, in lower case, the actions of a service that were used since so many calls.
+    """Return, in lower case, the actions of a service that were used after the first ``since`` calls.
 
     For what Local Bedrock asks no policy: that of Bedrock and S3 alone.
     """

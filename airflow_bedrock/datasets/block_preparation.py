@@ -53,7 +53,7 @@ class Settings:
         in as many processes as there are CPUs.
     :param part: of a dataset that is put together later: a split may be empty, and the number of records is not held
         against the base model's.
-    :raises DatasetError: ``test_after`` is no time.
+    :raises DatasetError: ``test_after`` is not a time.
     """
 
     record_format: RecordFormat
@@ -309,7 +309,7 @@ def moment(value: object, name: str) -> float:
     """Return a time, ISO 8601 or seconds since 1970, as such seconds; a time without a zone is UTC.
 
     :param name: of the field or the parameter, for the error.
-    :raises DatasetError: it is no time.
+    :raises DatasetError: it is not a time.
     """
     try:
         if isinstance(value, str):

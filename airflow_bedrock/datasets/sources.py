@@ -135,7 +135,7 @@ def rows(cursor: Any) -> Iterator[dict[str, Any]]:
     found = cursor.fetchmany(_ROWS)  # a cursor of PostgreSQL's server describes itself no earlier
     names = [column[0] for column in cursor.description or ()]
     if not names:
-        raise DatasetError("the statement is no query: it finds no rows")
+        raise DatasetError("the statement is not a query: it finds no rows")
     _check_different(names, "the query")
     while found:
         for row in found:

@@ -51,7 +51,7 @@ class Metric:
     def learn(self, reference: str) -> None:
         """Take note of a reference answer, before the first answer is scored.
 
-        :raises ValueError: there are more different ones than the metric can do with, or it is none for the metric.
+        :raises ValueError: the metric cannot use this reference, or there are too many different ones.
         """
 
     def ready(self) -> None:
@@ -121,7 +121,7 @@ def parsed(text: str) -> Any:
 
 
 def _no_json(name: str) -> None:
-    raise ValueError(f"{name} is no JSON, though Python writes it")
+    raise ValueError(f"{name} is not JSON, though Python writes it")
 
 
 def json_valid(answer: str, reference: str) -> float:

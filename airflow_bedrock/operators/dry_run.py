@@ -257,7 +257,7 @@ class DryRun:
 
 @dataclass(kw_only=True)
 class PaidDryRun:
-    """Everything up to Create of what is no customization job.
+    """Everything up to Create, of other resources than customization jobs.
 
     :param ask: returns the submission, which changes nothing; it may read data.
     :param cost: returns what it may cost.

@@ -36,7 +36,7 @@ class SpendingOperator(AwsOperator[Hook]):
     """
 
     template_fields: Sequence[str] = (*AwsOperator.template_fields, "over_budget", "expected_cost")
-    _has_waited = False  # for the budget, just before: who is to know knows it
+    _has_waited = False  # for the budget, just before: the notifiers were called then
 
     def __init__(
         self,

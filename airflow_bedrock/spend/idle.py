@@ -82,12 +82,12 @@ class Found(NamedTuple):
 
 
 def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int) -> Found:
-    """Return what nobody has used in a region for so many days, and what serves there on a base model that ends soon.
+    """Return what nobody has used in a region for ``days``, and what serves there on a base model that ends soon.
 
     Custom Model Import is not offered in every region: where its models cannot be listed, the others are found.
 
     :param days: what is younger is not looked at.
-    :param end_of_life_days: so many days before its base model ends, or later.
+    :param end_of_life_days: number of days before the base model's end of life from which on it is reported.
     :raises BedrockError: Bedrock or CloudWatch did not tell.
     """
     try:

@@ -1,8 +1,9 @@
 """A program that evaluates with two workers at once, which are killed: ``python evaluating.py ARGUMENTS DELAYS``.
 
-It imports everything once, and forks. Each worker kills itself so many seconds after its first answer, and another one
-takes its place; when there are no more delays, workers run to their end. It prints when each of them began, and what
-the last ones said. The journal of Local Bedrock shows for each question who asked it, by the worker's number, and when.
+It imports everything once, and forks. Each worker kills itself some seconds after its first answer, as DELAYS says, and
+another one takes its place; when there are no more delays, workers run to their end. It prints when each of them began,
+and what the last ones said. The journal of Local Bedrock shows for each question who asked it, by the worker's number,
+and when.
 """
 
 from __future__ import annotations

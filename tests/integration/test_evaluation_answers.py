@@ -132,7 +132,7 @@ def asked_in_vain(calls: list[Asking], began: list[float], in_flight: int) -> li
 
 
 def test_two_workers_at_once_and_kills_at_ten_random_points(local: LocalBedrock) -> None:
-    """Whoever is killed, and whoever goes on beside: no question outside a batch in flight is asked twice.
+    """Workers are killed while others go on: no question outside a batch in flight is asked twice.
 
     Two workers share the questions. In the end they say the same, and leave what can be read: another try asks nobody.
     """

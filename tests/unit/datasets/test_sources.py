@@ -187,7 +187,7 @@ def test_rows_of_a_table_that_are_not_what_the_header_says(tmp_path: Path) -> No
 
 
 def test_a_broken_array_is_not_read_to_its_end() -> None:
-    """What no more text can mend is an error where it stands, and is not held in memory with all that follows."""
+    """A broken element is an error where it stands, and is not held in memory with all that follows."""
     content = b'[{"a": 1}, {"a": ?}' + b', {"a": 1}' * 400_000 + b"]"
     with io.BytesIO(content) as file:
         with pytest.raises(DatasetError, match="broken"):

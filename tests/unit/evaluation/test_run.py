@@ -108,7 +108,7 @@ def test_a_field_to_slice_by_that_no_record_has_is_told_before_anything_is_asked
     assert "1 of 2 records lack the field half: they are slice (none)" in caplog.messages
 
 
-def test_a_reference_that_is_none_for_the_metric_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+def test_a_reference_that_a_metric_cannot_use_fails_before_anything_is_asked(tmp_path: Path) -> None:
     """By its record: a comparison that would fail in the end is not paid for."""
     lines = [f'{{"prompt": "{n} question", "completion": "{"no" if n == 3 else n}"}}'.encode() for n in range(5)]
     with pytest.raises(ValueError, match=r"^Record 4: metric json_fields needs a reference answer that is JSON"):

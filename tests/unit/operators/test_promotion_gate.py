@@ -145,7 +145,7 @@ def test_whatever_is_missing_fails_closed(gated: Any, missing: tuple[str, ...]) 
 LOW, P90 = ("differences", "baseline", "exact_match", "low"), ("models", "candidate", "latency_ms", "p90")
 
 
-NONE: dict[tuple[str, ...], list[Any]] = {  # place → what is no figure there
+INVALID: dict[tuple[str, ...], list[Any]] = {  # place → values that are invalid there
     LOW: [2.0, float("nan"), float("inf"), 10**400, "0.9", True, [0.9], None],
     P90: [float("-inf"), -1, "fast", {}],
     ("slices", "odd", "value"): [float("nan"), float("inf"), "0"],
@@ -155,9 +155,9 @@ NONE: dict[tuple[str, ...], list[Any]] = {  # place → what is no figure there
 }
 
 
-@pytest.mark.parametrize(("place", "value"), [(place, value) for place, values in NONE.items() for value in values])
-def test_a_figure_that_is_none_fails_closed(gated: Any, place: tuple[str, ...], value: Any) -> None:
-    """Whoever has written it into the report; the task is skipped, and says why."""
+@pytest.mark.parametrize(("place", "value"), [(place, value) for place, values in INVALID.items() for value in values])
+def test_an_invalid_figure_fails_closed(gated: Any, place: tuple[str, ...], value: Any) -> None:
+    """Also where a person has edited the report; the task is skipped, and says why."""
     with pytest.raises(AirflowSkipException, match="The candidate is not promoted: "):
         gated(changes={place: value}, **ALL)
 

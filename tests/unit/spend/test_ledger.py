@@ -173,7 +173,7 @@ def test_a_budget_that_was_lowered_holds_for_a_retry_too() -> None:
     assert books.reserved(made, entry("a"), less) == made
 
 
-def test_a_time_without_a_zone_is_no_ledger() -> None:
+def test_a_ledger_with_a_time_without_a_zone_is_refused() -> None:
     """A person has written it: the month in which it counts would be another one on each computer."""
     written = msgspec.json.encode(books.reserved(Ledger(), entry("a"), LIMITS))
     with pytest.raises(msgspec.ValidationError, match="Expected `datetime` with a timezone"):
@@ -182,7 +182,7 @@ def test_a_time_without_a_zone_is_no_ledger() -> None:
 
 @pytest.mark.parametrize("usd", ["NaN", "Infinity", "-1000"])
 @pytest.mark.parametrize("member", ["reserved", "settled"])
-def test_an_amount_that_is_none_is_no_ledger(member: str, usd: str) -> None:
+def test_a_ledger_with_an_invalid_amount_is_refused(member: str, usd: str) -> None:
     """However it came there: no task counts on, with more left than there is."""
     ledger = json.loads(msgspec.json.encode(books.reserved(Ledger(), entry("a"), LIMITS)))
     ledger["entries"][entry("a").key][member] = usd
