@@ -71,11 +71,13 @@ def _stop(service: Service, job_arn: str, *, final: bool) -> str:
     try:
         service.stop(job_arn)
     except (BotoCoreError, ClientError) as error:
-        if not final and resource.stop_seconds and _cannot_yet(error) and _runs(service, job_arn):
-            raise NotYetError(
-                f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds
-            ) from error
-        return _not_stopped(service, job_arn, error)
+        if final or not resource.stop_seconds or not _cannot_yet(error):
+            return _not_stopped(service, job_arn, error)
+        if not _runs(service, job_arn):  # it was made since it was refused, or it ended
+            return _stop(service, job_arn, final=True)
+        raise NotYetError(
+            f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds
+        ) from error
     return f"{job} {resource.stopping}; {resource.stopped}."
 
 

@@ -20,7 +20,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import stopping, waiting
 from airflow_bedrock.jobs.orphans import running_jobs
-from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
+from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT, Throughput
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local.dag_test import prepare
 from airflow_bedrock.operators import (
@@ -128,6 +128,26 @@ def test_what_serves_is_left(world: World, monkeypatch: pytest.MonkeyPatch, made
         operator.execute(context("later"))
     assert described(world)["status"] in ("Creating", "Updating")
     assert world.local.calls[-1].operation != "DeleteProvisionedModelThroughput"
+
+
+def test_it_is_deleted_where_it_was_made_since_it_was_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the refusal and the look at its status it came into service."""
+    with world.client() as bedrock:
+        made = bedrock.create_provisioned_model_throughput(
+            provisionedModelName="t", modelId=world.models[0], modelUnits=1
+        )
+        get = Service.get
+
+        def late(*asked: Any) -> Any:
+            world.pass_time()
+            return get(*asked)
+
+        monkeypatch.setattr(Service, "get", late)
+        hook = BedrockHook()
+        with closing(hook.conn):
+            said = stopping.stop_job(Service(PROVISIONED_THROUGHPUT, hook), made["provisionedModelArn"], patient=False)
+        assert "is deleted" in said
+        assert bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"] == []
 
 
 def test_what_a_task_has_succeeded_with_is_no_orphan(world: World) -> None:
