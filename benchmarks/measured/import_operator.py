@@ -10,14 +10,18 @@ import json
 import resource
 import sys
 import time
-
-# Linux counts in KiB, macOS in bytes.
-MIB = 1024 * 1024 if sys.platform == "darwin" else 1024
+from pathlib import Path
 
 
 def peak_memory() -> float:
-    """Return the most memory that this process held so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+    """Return the most memory that this process held so far, in MiB.
+
+    Linux's ru_maxrss counts what the process held that started this one; VmHWM does not.
+    """
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
 
 
 def main(module: str, name: str) -> None:
