@@ -55,6 +55,12 @@ def registry_uri() -> str:
     return configured.strip()
 
 
+def live_aws_conn_id() -> str:
+    """Return the connection with which the views ask Amazon Bedrock: ``[bedrock] live_aws_conn_id``; empty: never."""
+    configured: str = conf.get("bedrock", "live_aws_conn_id", fallback="")
+    return configured.strip()
+
+
 def monthly_budget() -> Decimal | None:
     """Return how many US dollars a month may cost: ``[bedrock] monthly_budget``; None for no limit, the default."""
     return _dollars("monthly_budget", conf.get("bedrock", "monthly_budget", fallback=""))

@@ -104,6 +104,15 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "7200",
                         "default": str(DEFAULT_NO_RESPONSE_TIMEOUT),
                     },
+                    "live_aws_conn_id": {
+                        "description": "Airflow connection with which the API server asks Amazon Bedrock how a job is "
+                        "now, whenever somebody looks at its page while it runs. It needs "
+                        "bedrock:GetModelCustomizationJob. Empty: the API server calls no AWS.",
+                        "version_added": "0.2.0",
+                        "type": "string",
+                        "example": "aws_read_only",
+                        "default": "",
+                    },
                     "prices": {
                         "description": "Path of a TOML file with prices of your own, which win over the packaged ones: "
                         "what a negotiated price is, or what is not known to the package.",

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.customization.console import local_page
+from airflow_bedrock.customization.console import local_page, object_page
 from airflow_bedrock.customization.job import Job, Seen, artifacts_uri
 
 JOB = "bedrock_job"
@@ -78,14 +78,17 @@ def job_shown(
     return {**told, "failure_message": job.failure_message, "asked": asked, "budget": budget}
 
 
-def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the views show of an evaluation: its verdict and the score of each model.
+def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], endpoint_url: str) -> dict[str, Any]:
+    """Return what the views show of an evaluation: its verdict, the score of each model, the address of its report.
 
     :param result: all that the evaluation has found.
     :param returned: what its task returns.
+    :param endpoint_url: of the client of Amazon Bedrock, by which Local Bedrock is known.
     """
     metric = result["metric"]
+    page = object_page(endpoint_url, returned["report_html_uri"], returned["region_name"])
     return {
+        **({"report_page": page} if page else {}),
         **{name: returned[name] for name in ("verdict", "reason", "difference", "cost", "report_uri")},
         "metric": metric,
         "records": result["records"],

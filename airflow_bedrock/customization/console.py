@@ -39,12 +39,19 @@ def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
     return f"{endpoint_url.rstrip('/')}/_local/{place}"
 
 
-def local_object(endpoint_url: str, uri: str) -> str:
-    """Return the page of an S3 object on Local Bedrock; empty for an endpoint of AWS, and for what is not on S3."""
-    if not is_s3(uri) or not local_page(endpoint_url):
+def object_page(endpoint_url: str, uri: str, region: str) -> str:
+    """Return the page of an S3 object, on Local Bedrock the object itself; empty for what is not on S3.
+
+    :param endpoint_url: of the client of Amazon Bedrock.
+    :param region: of the bucket, for the console.
+    """
+    if not is_s3(uri):
         return ""
     bucket, key = bucket_and_key(uri)
-    return f"{local_page(endpoint_url)}objects/{bucket}/{quote(key)}"
+    if local := local_page(endpoint_url):
+        return f"{local}objects/{bucket}/{quote(key)}"
+    partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
+    return f"https://{_DOMAINS[partition]}/s3/object/{bucket}?region={region}&prefix={quote(key)}"
 
 
 def resource_url(arn: str) -> str:
@@ -60,12 +67,3 @@ def s3_url(uri: str, job_arn: str) -> str:
     domain = _DOMAINS.get(partition)
     bucket, key = bucket_and_key(uri)
     return f"https://{domain}/s3/buckets/{bucket}?region={region}&prefix={quote(key)}" if domain else ""
-
-
-def object_url(uri: str, region: str) -> str:
-    """Return the page of an S3 object, by the region of its bucket; empty for what is not on S3."""
-    if not is_s3(uri):
-        return ""
-    partition = "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
-    bucket, key = bucket_and_key(uri)
-    return f"https://{_DOMAINS[partition]}/s3/object/{bucket}?region={region}&prefix={quote(key)}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_bedrock.customization.console import local_object, object_url
+from airflow_bedrock.customization.console import object_page
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -26,4 +26,4 @@ class EvaluationReportLink(BaseOperatorLink):
         hook: Any = getattr(operator, "hook", None)
         if not uri or not region or hook is None:
             return ""
-        return local_object(hook.conn.meta.endpoint_url, uri) or object_url(uri, region)
+        return object_page(hook.conn.meta.endpoint_url, uri, region)

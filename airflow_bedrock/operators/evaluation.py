@@ -286,7 +286,8 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
                 settle(Decimal(str(result["cost"])))
                 self._report(evaluation, lines, result, arguments, folder)
                 returned = self._publish(storage, result, folder)
-                shown.tell(context, shown.EVALUATION, shown.evaluation_shown(result, returned))
+                endpoint_url = self.hook.conn.meta.endpoint_url
+                shown.tell(context, shown.EVALUATION, shown.evaluation_shown(result, returned, endpoint_url))
                 return outputs(returned)
 
     def _evaluation(self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack) -> Evaluation:

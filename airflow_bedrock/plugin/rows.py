@@ -90,6 +90,7 @@ def jobs(found: Found, evaluations: Found, promotions: Found) -> list[dict[str, 
             "run_id": run_id,
             "run_after": task.run_after,
             "task": task,
+            "task_instances": {entry.task_instance for entry, _ in of_job},
             "evaluation": _evaluation(task, model, evaluations, alone=beside[dag_id, run_id, task.map_index] == 1),
             "promotion": promoted.get(model) if model else None,
         }
@@ -167,11 +168,12 @@ def running(found: Found, tasks: set[tuple[str, str, str, int]]) -> list[dict[st
     :param tasks: the task instances that run, or wait in the triggerer.
     """
     waiting = [(entry, value) for entry, value in found if entry.task_instance in tasks]
-    return [
-        {**value, "task": entry}
-        for entry, value in latest(waiting, "job_arn")
-        if value.get("status") in ("InProgress", "Stopping")
-    ]
+    return [{**value, "task": entry} for entry, value in latest(waiting, "job_arn") if runs(value)]
+
+
+def runs(job: Mapping[str, Any]) -> bool:
+    """Whether a job had not ended when it was last seen."""
+    return job.get("status") in ("InProgress", "Stopping")
 
 
 def budget(found: Found) -> dict[str, Any] | None:
@@ -274,6 +276,7 @@ def _moment(time: datetime | str | None) -> str:
 
 
 FILTERS = {
+    "runs": runs,
     "number": _number,
     "moment": _moment,
     "choice": choice,

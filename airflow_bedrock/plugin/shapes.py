@@ -9,6 +9,8 @@ import msgspec
 
 from airflow_bedrock import shown
 
+_Address = Annotated[str, msgspec.Meta(pattern="^https?://")]  # no other scheme may be a link
+
 
 class _Phase(TypedDict, total=False):
     name: str
@@ -67,7 +69,7 @@ class _Job(_JobArn, total=False):
     asked: _Asked
     bill: _Bill | None
     budget: _Budget | None
-    local_page: Annotated[str, msgspec.Meta(pattern="^https?://")]
+    local_page: _Address
 
 
 class _Score(TypedDict, total=False):
@@ -75,10 +77,14 @@ class _Score(TypedDict, total=False):
     value: float | None
 
 
-class _Evaluation(TypedDict):
+class _EvaluationOf(TypedDict):
     verdict: str
     metric: str
     models: dict[str, _Score]
+
+
+class _Evaluation(_EvaluationOf, total=False):
+    report_page: _Address
 
 
 class _PromotionOf(TypedDict):

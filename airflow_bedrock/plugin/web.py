@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from airflow_bedrock import configuration, shown
 from airflow_bedrock.plugin import rows
 from airflow_bedrock.plugin.airflow_api import AirflowApi, Entry, RefusedError, Run
+from airflow_bedrock.plugin.live import seen_now
 from airflow_bedrock.prices import PriceFileError, Prices, prices
 
 _ROWS = 15  # of a page: of each, Airflow is asked for up to three values, and takes some 15 ms for one
@@ -40,19 +41,28 @@ _templates.filters |= rows.FILTERS
 
 
 async def job(request: Request) -> Response:
-    """The job of a task instance; where another task of the run waits for it, with what that one knows."""
+    """The job of a task instance, with what the other tasks of its run know: that waits for it, that evaluates."""
     asked = request.query_params
     dag_id, run_id, task_id = (asked.get(name, "") for name in ("dag_id", "run_id", "task_id"))
     map_index = int(asked["map_index"]) if asked.get("map_index", "").lstrip("-").isdecimal() else -1
     async with AirflowApi(request) as airflow:
-        of_run = await airflow.entries(shown.JOB, dag_id=dag_id, run_id=run_id)
-        # A task that waits for a mapped task is mapped as it is, or waits for all of them.
-        about = await airflow.values([one for one in of_run if one.map_index in (map_index, -1)])
-    mine = [value["job_arn"] for entry, value in about if (entry.task_id, entry.map_index) == (task_id, map_index)]
-    of_job = [value for _, value in about if value["job_arn"] in mine[:1]]
+        of_run, evaluations = await asyncio.gather(
+            *(airflow.entries(key, dag_id=dag_id, run_id=run_id) for key in (shown.JOB, shown.EVALUATION))
+        )
+        # What comes after a mapped task is mapped as it is, or is about all of them.
+        about, evaluated = await asyncio.gather(
+            *(
+                airflow.values([one for one in entries if one.map_index in (map_index, -1)])
+                for entries in (of_run, evaluations)
+            )
+        )
+    this = (dag_id, run_id, task_id, map_index)
+    found = next((row for row in rows.jobs(about, evaluated, []) if this in row["task_instances"]), None)
+    if found and rows.runs(found) and (aws_conn_id := configuration.live_aws_conn_id()):
+        found |= await seen_now(found["job_arn"], aws_conn_id)
     return _page(
         "job.html",
-        job=rows.merged(of_job) if of_job else None,
+        job=found,
         task={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index},
         mapped=sorted(one.map_index for one in of_run if one.task_id == task_id and one.map_index >= 0),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import os
 import re
 import sys
 from typing import Any
@@ -31,6 +32,7 @@ async def answers(app: Any, runs: dict[str, list[str]]) -> dict[str, dict[str, t
         "job": ("job", {"dag_id": "retrain", "run_id": runs["retrain"][1], "task_id": "train", "map_index": "-1"}),
         "jobs": ("jobs", {"dag_id": "retrain"}),
         "compare": ("jobs", {"dag_id": "retrain", "compare": "1", "job": chosen}),
+        "running": ("job", {"dag_id": "retrain", "run_id": runs["retrain"][0], "task_id": "train", "map_index": "-1"}),
         "mapped": ("job", {"dag_id": "retrain", "run_id": runs["retrain"][0], "task_id": "sweep", "map_index": "1"}),
         "models": ("models", {}),
         "unknown": ("jobs", {"dag_id": "no such"}),
@@ -86,8 +88,13 @@ def main() -> None:
     runs = {
         dag.dag_id: [dag.test(run_conf={"number": number}).run_id for number in (1, 2)] for dag in (retrain, secret)
     }
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"  # as Airflow's API server does, which reads its own connections
     from airflow.api_fastapi.app import create_app
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
 
+    with create_session() as session:
+        session.add(Connection("bedrock_live", "aws", extra={"endpoint_url": "http://127.0.0.1:1"}))
     sys.stdout.write(json.dumps(asyncio.run(answers(create_app(apps="core"), runs))))
 
 

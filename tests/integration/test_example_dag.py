@@ -42,12 +42,12 @@ def run(local: LocalBedrock) -> Any:
     return run
 
 
-def returned(run: Any, task_id: str) -> Any:
+def returned(run: Any, task_id: str, key: str = "return_value") -> Any:
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        [found] = session.scalars(XComModel.get_many(run_id=run.run_id, task_ids=task_id, key="return_value"))
+        [found] = session.scalars(XComModel.get_many(run_id=run.run_id, task_ids=task_id, key=key))
         return XComModel.deserialize_value(found)
 
 
@@ -106,6 +106,8 @@ def test_the_loss_falls(local: LocalBedrock, run: Any) -> None:
 def test_the_custom_model_beats_the_base_model_on_records_that_it_never_saw(local: LocalBedrock, run: Any) -> None:
     """The evaluation in S3 says so, record by record, and the verdict follows from it."""
     result = returned(run, "evaluate")
+    told = returned(run, "evaluate", "bedrock_evaluation")  # what Airflow's views lead to
+    assert told["report_page"].startswith(f"{local.endpoint_url}/_local/objects/{local.bucket}/support-router/")
     report = json.loads(read(local, result["report_uri"]))
     assert result["verdict"] == "better"
     assert result["candidate"]["n"] == 60

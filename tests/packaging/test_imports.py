@@ -7,6 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow import __version__ as airflow_version
+from packaging.version import Version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,9 +42,10 @@ json.dump(sorted(set(sys.modules) - before), sys.stdout)
 """
 
 
-def loaded_by(run: Run, program: str) -> set[str]:
+def loaded_by(run: Run, program: str, **env: str) -> set[str]:
     """The modules that a program loads beside Airflow's own interface."""
-    return set(json.loads(run(sys.executable, "-c", PROGRAM.format(program=program)).stdout.splitlines()[-1]))
+    ended = run(sys.executable, "-c", PROGRAM.format(program=program), env=env)
+    return set(json.loads(ended.stdout.splitlines()[-1]))
 
 
 def heavy_of(loaded: set[str]) -> set[str]:
@@ -97,3 +100,15 @@ def test_other_operators_stay_unloaded(run: Run) -> None:
     others = {"custom_model", "dataset", "dataset_check", "deployment", "evaluation", "orphans"}
     assert not {f"airflow_bedrock.operators.{other}" for other in others} & loaded
     assert not {one for one in loaded if one.partition(".")[0] == "botocore"}
+
+
+@pytest.mark.skipif(Version(airflow_version) < Version("3.1"), reason="Airflow < 3.1 has no views")
+def test_the_views_call_no_aws(run: Run, checkout: Path) -> None:
+    """Nor do they load what could: the API server asks Bedrock only where ``[bedrock] live_aws_conn_id`` is set."""
+    program = """
+from tests.unit.test_views import ARN, page_of_a_job
+assert "InProgress" in page_of_a_job(ARN + "1")
+"""
+    loaded = loaded_by(run, program, PYTHONPATH=str(checkout))
+    assert "airflow_bedrock.plugin.live" in loaded
+    assert not heavy_of(loaded)

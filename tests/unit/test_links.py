@@ -19,7 +19,7 @@ from airflow_bedrock.operators import (
     BedrockProvisionedModelThroughputOperator,
 )
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
-from airflow_bedrock.shown import JOB, job_shown
+from airflow_bedrock.shown import JOB, evaluation_shown, job_shown
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abc123"
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/def456"
@@ -111,6 +111,10 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -
     task: Any = SimpleNamespace(hook=hook)
     key: Any = TI
     assert evaluation.EvaluationReportLink().get_link(task, ti_key=key).startswith(page)
+    result = {"metric": "accuracy", "records": 1, "models": {}}
+    returned = dict.fromkeys(("verdict", "reason", "difference", "cost", "report_uri"))
+    assert evaluation_shown(result, {**returned, **told}, endpoint)["report_page"].startswith(page)
+    assert "report_page" not in evaluation_shown(result, {**returned, **told, "report_html_uri": "/report"}, endpoint)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "jobs": {*CORE, "hooks.bedrock"},
     "links": CORE,
     "notifications": {*FACTS, "customization", "shown"},
-    "plugin": {*FACTS, "configuration", "customization", "shown"},
+    "plugin": {*FACTS, "configuration", "customization", "shown", "hooks.bedrock"},
     "registry": {*ENGINE, "hooks", "json_store"},
     "spend": {*ENGINE, "hooks", "json_store"},
     "storage": FOR_TASKS,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
+
+from tests.job_server import Fault, JobServer
 
 pytestmark = pytest.mark.skipif(Version(airflow_version) < Version("3.1"), reason="Airflow < 3.1 has no views")
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/"
@@ -42,6 +45,7 @@ class FakeAirflow:
             for index in ([-1] if size == 1 else range(size))
             for task in ("train", "wait")
         ]
+        self.more: dict[str, Any] = {}
         self.asked: list[str] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -86,7 +90,7 @@ class FakeAirflow:
         number, index = request.path_params["run"].removeprefix("run "), request.query_params["map_index"]
         arn = f"{ARN}{number}{'abcdefghijklm'[int(index) + 1]}"
         value = {"job_arn": arn, "job_name": f"job-{number}[{index}]", "status": "Completed"}
-        return JSONResponse({"value": value})
+        return JSONResponse({"value": value | self.more})
 
     async def _instances(self, request: Request) -> JSONResponse:
         self.asked.append("task instances")
@@ -297,3 +301,115 @@ def test_the_budget_is_the_one_that_a_task_saw_last() -> None:
     share: Any = FILTERS["share"]
     assert share({"settled": 10.0, "reserved": 2.5, "limit": 50.0}) == 25.0
     assert share({"settled": 10.0, "reserved": 2.5, "limit": None}) is None
+
+
+ONE: dict[str, str | int] = {"dag_id": "retrain", "run_id": "run 0", "task_id": "train", "map_index": -1}
+
+
+def page_of_a_job(arn: str, status: str = "InProgress") -> str:
+    """Return the page of a task whose job was last seen in that status."""
+    from airflow_bedrock.plugin.airflow_api import AirflowApi
+
+    AirflowApi._values.clear()  # of an earlier call, whose entry is the same
+    airflow = FakeAirflow([1])
+    airflow.more = {"job_arn": arn, "status": status}
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            return (await client.get("/bedrock/job", params=ONE)).raise_for_status().text
+
+    return asyncio.run(look())
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option is on; its connection leads nowhere."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LIVE_AWS_CONN_ID", "bedrock_live")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_BEDROCK_LIVE", '{"conn_type": "aws", "extra": {"endpoint_url": "http://127.0.0.1:1"}}'
+    )
+
+
+def test_bedrock_is_asked_how_a_job_is_now_where_the_option_says_by_which_connection(
+    live: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for each look, while it runs; by default it is not."""
+    with JobServer() as server:
+        monkeypatch.setenv("AIRFLOW_CONN_BEDROCK_LIVE", server.connection())
+        [job] = server.add(1)
+        running = page_of_a_job(job.arn)
+        assert "As Amazon Bedrock describes the job now." in running
+        assert "data processing" in running
+        server.end([job])
+        ended = page_of_a_job(job.arn)
+        assert '<span class="status status-Completed">' in ended
+        assert "0.5000, -" in ended
+        assert 'http-equiv="refresh"' not in ended
+        assert server.counts() == {"get": 2}
+        page_of_a_job(job.arn, "Completed")
+        monkeypatch.delenv("AIRFLOW__BEDROCK__LIVE_AWS_CONN_ID")
+        assert "Amazon Bedrock" not in page_of_a_job(job.arn)
+        assert server.counts() == {"get": 2}
+
+
+@pytest.mark.parametrize(
+    ("code", "arn", "why"),
+    [
+        ("AccessDeniedException", "", "AccessDeniedException"),
+        ("", f"{ARN}unknown", "ResourceNotFoundException"),
+        ("", "no ARN", "ValueError"),
+        (None, f"{ARN}0", "EndpointConnectionError"),
+    ],
+)
+def test_where_bedrock_does_not_say_the_page_shows_what_is_known(
+    live: None, monkeypatch: pytest.MonkeyPatch, code: str | None, arn: str, why: str
+) -> None:
+    """And one sentence, without what the error says of roles and addresses."""
+    with JobServer(fault=lambda call: Fault(403, code, "arn:aws:iam::role/secret") if code else None) as server:
+        [job] = server.add(1)
+        if code is not None:
+            monkeypatch.setenv("AIRFLOW_CONN_BEDROCK_LIVE", server.connection())
+        page = page_of_a_job(arn or job.arn)
+    assert f"could not be asked about this job ({why})" in page
+    assert '<span class="status status-InProgress">' in page
+    assert "secret" not in page
+    assert "127.0.0.1" not in page
+
+
+@pytest.fixture
+def silent(live: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """What a call of Bedrock waits for."""
+    from airflow_bedrock.customization.job import Job
+    from airflow_bedrock.plugin import live as asking
+
+    may_answer = threading.Event()
+
+    def get(job_arn: str, aws_conn_id: str) -> Job:
+        may_answer.wait(300)
+        return Job(arn=job_arn, name="job", status="Stopping")
+
+    monkeypatch.setattr(asking, "_get", get)
+    monkeypatch.setattr(asking, "_SECONDS", 300)
+    yield may_answer
+    may_answer.set()
+
+
+def test_a_service_that_does_not_answer_keeps_no_other_request_waiting(silent: threading.Event) -> None:
+    airflow = FakeAirflow([1])
+    airflow.more = {"status": "InProgress"}
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            slow = asyncio.create_task(client.get("/bedrock/job", params=ONE))
+            for _ in range(3):
+                (await client.get("/bedrock/models")).raise_for_status()
+            assert not slow.done()
+            silent.set()
+            return (await slow).text
+
+    assert '<span class="status status-Stopping">' in asyncio.run(look())
+
+
+def test_a_page_waits_no_longer_than_its_limit(silent: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_bedrock.plugin.live._SECONDS", 0.01)
+    assert "could not be asked about this job (no response)" in page_of_a_job(f"{ARN}0")

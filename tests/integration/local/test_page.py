@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from airflow_bedrock.customization.console import local_object
+from airflow_bedrock.customization.console import object_page
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.local.clock import Clock
 from airflow_bedrock.local.faults import Faults
@@ -229,7 +229,7 @@ def test_a_browser_opens_the_report_of_an_evaluation(local: LocalBedrock) -> Non
     """From a link in Airflow's UI, without a signature; whatever stands in an object runs nothing."""
     with closing(local.client("s3")) as s3:
         s3.put_object(Bucket=local.bucket, Key="a b/report.html", Body=HOSTILE.encode(), ContentType="text/html")
-    link = local_object(local.endpoint_url, f"s3://{local.bucket}/a b/report.html")
+    link = object_page(local.endpoint_url, f"s3://{local.bucket}/a b/report.html", "us-east-1")
     browser = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     with closing(http.client.HTTPConnection(urlsplit(link).netloc)) as connection:
         connection.request("GET", urlsplit(link).path, headers={"User-Agent": "Mozilla/5.0", **browser})

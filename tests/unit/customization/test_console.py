@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_bedrock.customization.console import object_url, resource_url, s3_url
+from airflow_bedrock.customization.console import object_page, resource_url, s3_url
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def test_a_partition_that_is_not_known_has_no_address() -> None:
 
 def test_an_object_by_its_region() -> None:
     """The partition is that of the region; what is not on S3 has no page."""
-    page = object_url("s3://b/a b/report.html", "us-gov-west-1")
+    aws = "https://bedrock.us-gov-west-1.amazonaws.com"
+    page = object_page(aws, "s3://b/a b/report.html", "us-gov-west-1")
     assert page == "https://console.amazonaws-us-gov.com/s3/object/b?region=us-gov-west-1&prefix=a%20b/report.html"
-    assert object_url("/tmp/report.html", "us-east-1") == ""  # noqa: S108  # no file is made
+    assert object_page(aws, "/tmp/report.html", "us-gov-west-1") == ""  # noqa: S108  # no file is made
