@@ -39,21 +39,6 @@ def actions(document: dict[str, Any]) -> list[str]:
     return [action for statement in document["Statement"] for action in listed(statement["Action"])]
 
 
-def named(document: dict[str, Any], service: str) -> set[str]:
-    """Return the actions of one service that a policy allows, in lower case."""
-    return {action.lower() for action in actions(document) if action.startswith(f"{service}:")}
-
-
-def called(local: LocalBedrock, service: str, since: int = 0) -> set[str]:
-    """Return, in lower case, the actions of a service that were used after the first ``since`` calls.
-
-    For what Local Bedrock asks no policy: that of Bedrock and S3 alone.
-    """
-    signed = {"cloudwatch": "monitoring"}.get(service, service)
-    operations = [one.operation.rpartition("/")[2] for one in local.calls[since:] if one.service == signed]
-    return {f"{service}:{one.lower().removesuffix('batch')}" for one in operations}
-
-
 def without(document: dict[str, Any], action: str) -> dict[str, Any]:
     """Return a policy that does not allow the action."""
     statements = [

@@ -10,9 +10,12 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from moto.core.errors import COMMON_ERROR_CODES
 from moto.core.eventstream import EventStreamEncoder
 from moto.core.model import OperationModel
 from moto.core.parse import RequestDict, RestJSONParser
@@ -21,6 +24,7 @@ from moto.core.request import (
     environ_key_for_header,
     should_preserve_original_header_name,
 )
+from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import get_service_model as service_model
 from moto.events.models import events_backends
 from moto.events.utils import EventTemplateParser
@@ -32,6 +36,7 @@ from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeKey, FakeMultipart, s3_backends
 from moto.sts.models import AssumedRole, sts_backends
 
+from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.settings import ACCOUNT
 
 if TYPE_CHECKING:
@@ -41,6 +46,11 @@ __all__ = ["AssumedRole", "FakeKey", "FakeMultipart", "OperationModel", "Request
 
 encode_message = EventStreamEncoder().encode_message
 """Encode headers and payload as a message of a stream."""
+
+Check = Callable[[str, Callable[[str], Any]], None]
+"""Looks at an operation, and by name at its parameters; raises a ServiceError to refuse it."""
+
+_CHECK: ContextVar[Check | None] = ContextVar("check", default=None)
 
 
 def application() -> WSGIApplication:
@@ -52,8 +62,42 @@ def application() -> WSGIApplication:
         EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = with_account
     if "custom-model" not in ResourceShare.SHAREABLE_RESOURCES:
         ResourceShare.SHAREABLE_RESOURCES.append("custom-model")
+    BaseResponse.call_action = _call_if_allowed  # type: ignore[method-assign,assignment]
     app: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     return app
+
+
+@contextmanager
+def checked_by(check: Check | None) -> Iterator[None]:
+    """Have what moto is asked in this context checked first; moto knows how its service tells of a refusal."""
+    token = _CHECK.set(check)
+    try:
+        yield
+    finally:
+        _CHECK.reset(token)
+
+
+_call_action = BaseResponse.call_action
+
+
+def _call_if_allowed(response: BaseResponse) -> Any:
+    try:
+        if check := _CHECK.get():
+            check(response._get_action(), response._get_param)
+    except ServiceError as error:
+        if error.code not in COMMON_ERROR_CODES:  # no service model has what every service may answer: moto would warn
+            COMMON_ERROR_CODES.append(error.code)
+        _, headers, body = response.serialized(ActionResult(error))
+        return error.status, headers, body
+    return _call_action(response)
+
+
+def work_group_of(query_execution_id: str, account: str, region: str) -> str:
+    """Return the name of the work group of Athena that a query runs in."""
+    from moto.athena.models import athena_backends  # which few need
+
+    query = athena_backends[account][region].executions.get(query_execution_id)
+    return query.workgroup.name if query and query.workgroup else "primary"
 
 
 def reset() -> None:
@@ -118,6 +162,12 @@ def is_shared(arn: str, account: str) -> bool:
     _, _, _, region, owner, _ = arn.split(":", 5)
     shares = ram_backends[owner][region].resource_shares
     return any(one.status == "ACTIVE" and arn in one.resource_arns and account in one.principals for one in shares)
+
+
+def share_name(arn: str, account: str, region: str) -> str | None:
+    """Return the name of a resource share of an account; None where there is none of this ARN."""
+    shares = ram_backends[account][region].resource_shares
+    return next((one.name for one in shares if one.arn == arn), None)
 
 
 def iam(account: str = ACCOUNT) -> IAMBackend:

@@ -55,7 +55,8 @@ class Settings:
     :param region: the region of that bucket, and the default one of clients.
     :param state: a directory that keeps jobs, models and buckets between runs; None keeps nothing.
     :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to be allowed what the job does.
-    :param enforce_iam: whether who calls Bedrock and S3 may do only what the policies of IAM allow.
+    :param enforce_iam: whether who calls Bedrock, S3, Athena, CloudWatch, RAM or SQS may do only what the policies of
+        IAM allow.
     :param allow_graders: whether reinforcement fine-tuning may run the Lambda function that is its grader, as the user
         who runs Local Bedrock.
     :param quotas: the account's quotas.

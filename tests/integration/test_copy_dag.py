@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCopyOperator
 from tests.dag_files import load, quick
-from tests.deployed import Deployed, both, called, named, policy
+from tests.deployed import Deployed, actions, both, policy, without
+from tests.integration.test_customization_operator import context
 
 DAG = Path(__file__).parents[2] / "dags" / "copy_to_production.py"
 THEIRS = "210987654321"
@@ -39,7 +41,12 @@ def role_of_theirs(local: LocalBedrock) -> str:
 
 
 @pytest.fixture(scope="module")
-def model(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterator[str]:
+def deployed(local_bedrock_module: LocalBedrock) -> Deployed:
+    return Deployed(local_bedrock_module)
+
+
+@pytest.fixture(scope="module")
+def model(airflow_database: Path, local_bedrock_module: LocalBedrock, deployed: Deployed) -> Iterator[str]:
     """A model in us-east-1 of one account, and a connection aws_production to another one."""
     local = local_bedrock_module
     turns = [{"role": role, "content": [{"text": text}]} for role, text in (("user", "objects?"), ("assistant", "s3"))]
@@ -57,7 +64,6 @@ def model(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterato
         )["jobArn"]
         while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
             pass
-    deployed = Deployed(local)
     deployed.allow(to_airflow=both(deployed.airflow, policy("sharing")))
     environment = dict(deployed.environment())
     connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])
@@ -81,7 +87,6 @@ def test_a_model_serves_in_another_account(model: str, local_bedrock_module: Loc
     for _ in range(2):
         state, tasks = run(model_arn=model, target="production")
         assert state == "success", tasks
-    assert called(local_bedrock_module, "ram") == named(policy("sharing"), "ram")
     created = calls.of("CreateModelCopyJob")
     assert [(one.status, one.region) for one in created] == [(201, "us-west-2")]
     assert created[0].parameters["modelKmsKeyId"] == "alias/bedrock-models"
@@ -91,6 +96,30 @@ def test_a_model_serves_in_another_account(model: str, local_bedrock_module: Loc
     with closing(local_bedrock_module.client("ram")) as ram:
         shares = ram.get_resource_shares(resourceOwner="SELF")["resourceShares"]
     assert {one["status"] for one in shares if one["name"].startswith("copy-support-router-")} == {"DELETED"}
+
+
+@pytest.mark.parametrize("action", [one for one in actions(policy("sharing")) if one.startswith("ram:")])
+def test_each_action_on_shares_is_needed(
+    model: str, deployed: Deployed, action: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without it the task fails before it pays, and the error names it; that a share is left is told in the log."""
+    deployed.allow(to_airflow=both(deployed.airflow, without(policy("sharing"), action)))
+    copy = BedrockModelCopyOperator(
+        task_id="copy",
+        source_model_arn=model,
+        source_aws_conn_id="aws_default",
+        target_model_name="needs",
+        aws_conn_id="aws_production",
+        region_name="us-west-2",
+        waiter_delay=0.1,
+    )
+    left, said = action == "ram:DeleteResourceShare", f"perform: {action} on"
+    try:
+        with nullcontext() if left else pytest.raises(BedrockError, match=said):
+            copy.execute(context(action))
+        assert not left or said in caplog.text
+    finally:
+        deployed.allow(to_airflow=both(deployed.airflow, policy("sharing")))
 
 
 @pytest.mark.parametrize("conf", [{"target": "production", "account": "111122223333"}])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.triggers.sqs import SqsSensorTrigger
+from botocore.exceptions import ClientError
 
 from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.local import LocalBedrock
 from tests.dag_files import load
-from tests.deployed import Deployed, called, named, policy
+from tests.deployed import Deployed, actions, both, policy, without
 
 FILE = Path(__file__).parents[2] / "dags" / "retrain_on_new_data.py"
 RULE = {"source": ["aws.s3"], "detail-type": ["Object Created", "Object Deleted"]}
@@ -63,9 +64,16 @@ class Account:
 
 
 @pytest.fixture(scope="module")
-def account(airflow_database: Path, local_bedrock_module: LocalBedrock) -> Iterator[Account]:
+def deployed(local_bedrock_module: LocalBedrock) -> Deployed:
+    made = Deployed(local_bedrock_module)
+    made.allow(to_airflow=both(made.airflow, policy("new-data")))
+    return made
+
+
+@pytest.fixture(scope="module")
+def account(airflow_database: Path, local_bedrock_module: LocalBedrock, deployed: Deployed) -> Iterator[Account]:
     with closing(Account(local_bedrock_module)) as account, pytest.MonkeyPatch.context() as patch:
-        for name, value in Deployed(local_bedrock_module).environment():
+        for name, value in deployed.environment():
             patch.setenv(name, value)
         yield account
 
@@ -119,11 +127,9 @@ def run(module: Any, minutes: float = 1e-6) -> dict[str, str]:
 def test_each_content_that_has_settled_trains_once(account: Account, watched: Any) -> None:
     """A message that comes twice, and a second run for the same content, cost nothing; another content one more job."""
     account.put("a.jsonl", "lamp")
-    before = len(account.local.calls)
     batch = watch(watched)
     assert json.loads(batch[0]["Body"])["detail"]["object"]["key"] == "new-data/a.jsonl"
     assert (take(watched, batch), take(watched, batch)) == (1, 1)
-    assert called(account.local, "sqs", before) == named(policy("new-data"), "sqs")
     assert "Messages" not in account.sqs.receive_message(QueueUrl=account.queue, VisibilityTimeout=0)
 
     assert set(run(watched).values()) == {"success"}
@@ -134,6 +140,26 @@ def test_each_content_that_has_settled_trains_once(account: Account, watched: An
     account.put("b.jsonl", "door")
     assert is_settled(watched, account, 0) is None
     assert is_settled(watched, account, 0)
+
+
+def test_each_action_on_the_queue_is_needed(account: Account, watched: Any, deployed: Deployed) -> None:
+    """Without it the trigger, or the task, fails with an error that names it."""
+    account.put("queued.jsonl", "lamp")
+    batch = watch(watched)
+    needs: dict[str, Callable[[], object]] = {
+        "sqs:ReceiveMessage": lambda: watch(watched),
+        "sqs:DeleteMessage": lambda: take(watched, batch),
+    }
+    try:
+        for action, call in needs.items():
+            deployed.allow(to_airflow=both(deployed.airflow, without(policy("new-data"), action)))
+            with pytest.raises(ClientError, match=f"perform: {action} on resource: arn:aws:sqs:us-east-1:.*:new-data"):
+                call()
+    finally:
+        deployed.allow(to_airflow=both(deployed.airflow, policy("new-data")))
+        account.delete("queued.jsonl")
+    assert sorted(needs) == sorted(actions(policy("new-data")))
+    assert take(watched, batch) == len(batch)
 
 
 def test_a_content_that_is_replaced_within_the_window_never_trains(account: Account, watched: Any) -> None:

@@ -25,7 +25,7 @@ from airflow_bedrock.local.moto import OperationModel
 from airflow_bedrock.local.settings import KEY
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.admin import Admin
-from airflow_bedrock.local.web.authorization import check_bedrock, check_s3
+from airflow_bedrock.local.web.authorization import OTHERS, check_bedrock, check_other, check_s3
 from airflow_bedrock.local.web.callers import Caller, account_of, caller_of
 from airflow_bedrock.local.web.inside import INSIDE
 from airflow_bedrock.local.web.journal import Journal
@@ -206,12 +206,17 @@ class Application:
         def execute(_: Plan) -> HttpResponse:
             if visit.service == "iam" and visit.operation in SIMULATIONS:
                 return simulate(visit.operation, visit.environ["wsgi.input"].read())
-            response = self._ask_moto(visit)
+            with moto.checked_by(partial(self._check_other, visit) if visit.service in OTHERS else None):
+                response = self._ask_moto(visit)
             if visit.service == "iam" and response.status < 300 and not visit.operation.startswith(("Get", "List")):
                 self._world.persistence.write_roles()
             return response
 
         return self._answer(visit, execute, respond_s3_error)
+
+    def _check_other(self, visit: _Visit, operation: str, parameter: Callable[[str], Any]) -> None:
+        if caller := self._caller(visit):
+            check_other(caller, visit.service, operation, parameter, visit.region, account_of(visit.environ))
 
     def _answer(
         self,

@@ -1,18 +1,19 @@
 """Which actions on which resources a call is, with which condition keys; and whether its caller may do that.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrock.html
-https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html, and so on for OTHERS
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 from xml.parsers.expat import ExpatError
 
 import xmltodict  # type: ignore[import-untyped]  # moto's own; it comes without types
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.settings import ACCOUNT
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.web.callers import Caller
@@ -70,6 +71,10 @@ _S3_ACTIONS = {
 """S3's actions that are not called as the operation is."""
 
 
+OTHERS = {"athena": "athena", "monitoring": "cloudwatch", "ram": "ram", "sqs": "sqs"}
+"""Services of moto whose callers are checked: as requests are signed for them, and as IAM names them."""
+
+
 def check_bedrock(caller: Caller, bedrock: Bedrock, operation: str, parameters: Mapping[str, Any]) -> None:
     """Check that somebody may call an operation of Bedrock, and pass the role that it names.
 
@@ -105,6 +110,32 @@ def check_s3(caller: Caller, request: S3Request, region: str, environ: Mapping[s
     if source := environ.get("HTTP_X_AMZ_COPY_SOURCE"):
         place = unquote(source.partition("?")[0]).lstrip("/")
         caller.check("s3:GetObject", f"arn:aws:s3:::{place}", context, quote='"')
+
+
+def check_other(
+    caller: Caller, service: str, operation: str, parameter: Callable[[str], Any], region: str, account: str
+) -> None:
+    """Check that somebody may call an operation of one of OTHERS.
+
+    :param parameter: returns one of the call's by its name, or None.
+    :raises ServiceError: AccessDeniedException.
+    """
+    name, resource, context = OTHERS[service], "*", _of_every_call(region, account)
+    own = f"arn:aws:{name}:{region}:{account}:"
+    if name == "athena" and operation.endswith("QueryExecution"):
+        query = parameter("QueryExecutionId")
+        group = moto.work_group_of(query, account, region) if query else parameter("WorkGroup")
+        resource = f"{own}workgroup/{group or 'primary'}"
+    elif name == "sqs" and (queue := parameter("QueueUrl") or parameter("QueueName")):
+        resource = own + queue.rpartition("/")[2]
+    elif name == "ram" and (share := parameter("resourceShareArn")):
+        resource = share
+        context["ram:resourcesharename"] = moto.share_name(share, account, region) or ""
+    elif operation == "CreateResourceShare":
+        outsiders = parameter("allowExternalPrincipals")
+        context["ram:requestedallowsexternalprincipals"] = str(outsiders is not False).lower()
+    action = operation.removesuffix("Batch") if name == "sqs" else operation
+    caller.check(f"{name}:{action}", resource, context)
 
 
 def _of_every_call(region: str, account: str = ACCOUNT) -> dict[str, Any]:

@@ -42,9 +42,13 @@ class Person:
         self.bedrock: Any = session.client("bedrock", endpoint_url=local.endpoint_url, config=config)
         self.runtime: Any = session.client("bedrock-runtime", endpoint_url=local.endpoint_url, config=config)
         self.s3: Any = session.client("s3", endpoint_url=local.endpoint_url, config=config)
+        others: Any = ("athena", "cloudwatch", "iam", "ram", "sqs")
+        self.others: list[Any] = [
+            session.client(name, endpoint_url=local.endpoint_url, config=config) for name in others
+        ]
 
     def close(self) -> None:
-        for client in (self.bedrock, self.runtime, self.s3):
+        for client in (self.bedrock, self.runtime, self.s3, *self.others):
             client.close()
 
 
@@ -187,6 +191,41 @@ def test_buckets_and_objects(enforcing: Service, user: User) -> None:
     s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "own/a.txt"}, {"Key": "own/copy"}]})
     with pytest.raises(ClientError, match="403"):
         s3.head_object(Bucket=bucket, Key="own/a.txt")
+
+
+def test_athena_cloudwatch_ram_and_sqs(enforcing: Service, user: User) -> None:
+    """On work groups, shares and queues, in each service's own protocol; anybody may call IAM."""
+    own = f"arn:aws:{{}}:us-east-1:{ACCOUNT}:"
+    inside = {"Bool": {"ram:RequestedAllowsExternalPrincipals": "false"}}
+    named = {"StringLike": {"ram:ResourceShareName": "copy-*"}}
+    someone = user(
+        allow("sqs:CreateQueue", "sqs:SendMessage", resource=f"{own.format('sqs')}mine"),
+        allow("athena:*", resource=f"{own.format('athena')}workgroup/primary"),
+        allow("cloudwatch:PutMetricData"),
+        allow("ram:CreateResourceShare", Condition=inside),
+        allow("ram:DeleteResourceShare", Condition=named),
+    )
+    athena, cloudwatch, iam, ram, sqs = someone.others
+    queue = sqs.create_queue(QueueName="mine")["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="x")
+    assert message(sqs.receive_message, QueueUrl=queue) == (
+        f"User: {someone.arn} is not authorized to perform: sqs:ReceiveMessage on resource: {own.format('sqs')}mine "
+        "because no identity-based policy allows the sqs:ReceiveMessage action"
+    )
+    assert "resource: *" in message(sqs.list_queues)
+    query = athena.start_query_execution(QueryString="SELECT 1")["QueryExecutionId"]
+    athena.stop_query_execution(QueryExecutionId=query)
+    assert "workgroup/else" in message(athena.start_query_execution, QueryString="SELECT 1", WorkGroup="else")
+    cloudwatch.put_metric_data(Namespace="x", MetricData=[{"MetricName": "y", "Value": 1}])
+    assert "cloudwatch:ListMetrics on resource: *" in message(cloudwatch.list_metrics)
+    assert "ram:CreateResourceShare" in message(ram.create_resource_share, name="copy-1")
+    shares = [
+        ram.create_resource_share(name=name, allowExternalPrincipals=False)["resourceShare"]["resourceShareArn"]
+        for name in ("copy-1", "other")
+    ]
+    ram.delete_resource_share(resourceShareArn=shares[0])
+    assert shares[1] in message(ram.delete_resource_share, resourceShareArn=shares[1])
+    iam.list_users()
 
 
 def test_groups_managed_policies_and_assumed_roles(enforcing: Service, user: User) -> None:
