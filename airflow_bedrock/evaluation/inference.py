@@ -180,13 +180,17 @@ class Inference:
         """The model that answers, not what it is asked by; where it is not known, that."""
         return self._served.model if self._served else self.model.model_id
 
+    def key(self, question: Question) -> str:
+        """Return what an answer is known by: the same for all records that ask the same."""
+        return self._keys(self.itself, question.request)
+
     def answer(self, question: Question) -> Answer | None:
         """Return the answer to a question, if it has one."""
-        return self._answers.get(self._key(question))
+        return self._answers.get(self.key(question))
 
     def keep(self, found: Iterable[tuple[Question, Answer]]) -> int:
         """Keep answers that were given in another way, by the model itself; return how many."""
-        entries = [Entry(self._key(question), answer) for question, answer in found]
+        entries = [Entry(self.key(question), answer) for question, answer in found]
         self._answers.add(entries)
         if entries:
             self._store.keep(self.itself, entries, self._answers)
@@ -223,7 +227,7 @@ class Inference:
             question = self._again.popleft() if self._again else next(questions, None)
             if question is None:
                 return False
-            key = self._key(question)
+            key = self.key(question)
             if key in self._under_way:
                 continue  # the same question twice
             if self._answers.get(key) is not None:
@@ -332,9 +336,6 @@ class Inference:
                 self._lose_patience(later, self._clock())
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-
-    def _key(self, question: Question) -> str:
-        return self._keys(self.itself, question.request)
 
     def _tell(self) -> None:
         self._told_at = now = self._clock()

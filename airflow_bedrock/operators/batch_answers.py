@@ -48,6 +48,8 @@ _CREATE = "CreateModelInvocationJob"
 MIN_RECORDS = 100
 """Of one job, by the service's default quota."""
 _KEPT_AT_ONCE = 5000
+_TOLD_APART = 100_000
+"""So many different questions are remembered at once, more than a job takes."""
 _KEPT = "What the jobs have answered is kept."
 _NAMED = 20
 """Of the records with one error, so many are named."""
@@ -110,8 +112,15 @@ class _Work:
         return islice(self.evaluation.questions(self.lines), chunk * size, (chunk + 1) * size)
 
     def unanswered(self, questions: Iterable[Question]) -> Iterator[Question]:
-        """Return those that have no answer yet."""
-        return (question for question in questions if self.inference.answer(question) is None)
+        """Return those that have no answer yet, each once, however many records ask it."""
+        seen: set[str] = set()
+        for question in questions:
+            key = self.inference.key(question)
+            if key not in seen and self.inference.answer(question) is None:
+                if len(seen) == _TOLD_APART:
+                    seen.clear()
+                seen.add(key)
+                yield question
 
 
 @dataclass
@@ -267,7 +276,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 self._keep(work, ended, so_far)
                 ended = None
             records = work.evaluation.count
-            missing = sum(1 for _ in work.unanswered(work.evaluation.questions(work.lines)))
+            missing = sum(work.inference.answer(one) is None for one in work.evaluation.questions(work.lines))
             self.log.info("%s has answered %d of %d records", work.inference.itself, records - missing, records)
             return {
                 "model": work.inference.itself,
@@ -404,14 +413,15 @@ class BedrockBatchAnswersOperator(WaitingOperator):
             if (answer := found.to(question)) is not None:
                 pending.append((question, answer))
                 so_far.cost += work.bill.cost(self.model_id, answer)
-            elif work.inference.answer(question) is None:
-                found.missing(question)
             if len(pending) == _KEPT_AT_ONCE:
                 work.inference.keep(pending)
                 pending.clear()
         work.inference.keep(pending)
         if not completed:
             raise BedrockFatalError(jobs.invocation_job.INVOCATION_JOB.failure_message(ended))
+        for question in work.questions(so_far.chunk, self.records_per_job):
+            if work.inference.answer(question) is None:
+                found.missing(question)
         for number, code in sorted(found.failed.items()):
             so_far.errors[code] = so_far.errors.get(code, 0) + 1
             named = so_far.failed_records.setdefault(code, [])

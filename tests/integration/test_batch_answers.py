@@ -305,6 +305,15 @@ def test_only_what_is_missing_is_asked_and_what_fails_is_named(airflow: Airflow)
     assert airflow.asked() == sorted([*range(1, 121), 5, 6, 7, *range(121, 301)])
 
 
+def test_a_question_of_many_records_is_asked_once(airflow: Airflow) -> None:
+    """Its answer is that of all of them: nothing is paid for twice, and each record counts."""
+    lines = (json.dumps({"prompt": f"{airflow.name} question {n % 110}", "completion": "yes"}) for n in range(250))
+    airflow.s3.put_object(Bucket=airflow.local.bucket, Key=f"{airflow.name}/test.jsonl", Body="\n".join(lines).encode())
+    result = airflow.task().execute(airflow.context())
+    assert (result["records"], result["answered"], result["missing"], result["errors"]) == (250, 250, 0, {})
+    assert airflow.asked() == list(range(1, 111))
+
+
 def test_what_a_job_answered_before_it_ended_badly_is_kept(airflow: Airflow) -> None:
     """It has expired, or was stopped: what it has written is paid for."""
 
