@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import accumulate
 from statistics import NormalDist
@@ -33,6 +33,7 @@ class Difference:
     :param wins: records on which the candidate has more.
     :param losses: records on which it has less.
     :param ties: records on which both have the same.
+    :param doubt: by how much less it could be, had all that decides been known.
     """
 
     value: float
@@ -42,6 +43,21 @@ class Difference:
     wins: int
     losses: int
     ties: int
+    doubt: float = 0.0
+
+    @property
+    def at_worst(self) -> Difference:
+        """The same, had all that is not known spoken against the first model."""
+        against = min(self.ties, math.ceil(self.doubt * (self.wins + self.losses + self.ties)))
+        return replace(
+            self,
+            value=self.value - self.doubt,
+            low=self.low - self.doubt,
+            high=self.high - self.doubt,
+            losses=self.losses + against,
+            ties=self.ties - against,
+            doubt=0.0,
+        )
 
     def decides(self, alpha: float) -> bool:
         """Whether so many records differ that chance could be ruled out if all of them went one way: 6 at 5 %."""
@@ -52,18 +68,21 @@ def verdict(difference: Difference, *, alpha: float, minimum_gain: float) -> Ver
     """Better only where the whole interval lies above the gain that was asked for, worse only where it lies below 0."""
     if not difference.decides(alpha):
         return Verdict.UNDECIDED
-    if difference.low > minimum_gain:
+    if difference.at_worst.low > minimum_gain:
         return Verdict.BETTER
     return Verdict.WORSE if difference.high < 0 else Verdict.UNDECIDED
 
 
 def losing(slices: Mapping[str, Difference], *, alpha: float, max_loss: float) -> list[str]:
-    """Return the slices on which the candidate is worse by more than ``max_loss``, the interval ruling out less.
+    """Return the slices on which the candidate is, or could be, worse by more than ``max_loss``.
+
+    The interval rules out less; what is not known counts against the candidate.
 
     :param slices: with intervals at :func:`corrected` confidence, since somewhere among many slices chance alone
         makes one look bad.
     """
-    return [name for name, one in slices.items() if one.decides(alpha) and one.high < -max_loss]
+    at_worst = {name: one.at_worst for name, one in slices.items()}
+    return [name for name, one in at_worst.items() if one.decides(alpha) and one.high < -max_loss]
 
 
 def corrected(alpha: float, looked_at: int) -> float:

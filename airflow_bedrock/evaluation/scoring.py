@@ -64,6 +64,8 @@ class Scoring:
         self._decides = metrics[0]
         self._sums = Sums(len(roles) * sum(metric.columns for metric in metrics))
         self._slices: dict[str, Sums] = {}
+        self._doubts: Counter[str] = Counter()  # of the slices, by the metric that decides
+        self._doubt = 0.0
         self._counts: dict[tuple[str, str], Counter[str]] = {}  # of slice, role and metric: won, lost, tied
         self._correct: Counter[str] = Counter()
         self._referenced = 0
@@ -99,6 +101,8 @@ class Scoring:
         if slice_name is not None:
             first = self._decides.columns
             self._slice(slice_name).add([*rows[CANDIDATE][:first], *rows[BASELINE][:first]])
+            self._doubts[slice_name] += self._decides.doubt - self._doubt  # type: ignore[assignment]  # halves
+            self._doubt = self._decides.doubt
         self._label(reference, answers)
 
     def _scores(
@@ -195,6 +199,8 @@ class Scoring:
                 float(self._values(metric, CANDIDATE, total) - self._values(metric, role, total)),
                 self._counts.get((role, metric.name), Counter()),
                 self._rules.alpha,
+                metric.doubt / self._sums.count,
+                self._sums.count,
             )
             for metric in self._metrics
         }
@@ -207,7 +213,8 @@ class Scoring:
             ahead = _value(metric, drawn, 0) - _value(metric, drawn, metric.columns)
             value = float(_value(metric, total, 0) - _value(metric, total, metric.columns))
             counts = self._counts[f"slice {name}", metric.name]
-            compared[name] = self._difference(metric, ahead, value, counts, alpha, sums.count)
+            doubt = self._doubts[name] / sums.count
+            compared[name] = self._difference(metric, ahead, value, counts, alpha, doubt, sums.count)
         return compared
 
     def _difference(
@@ -217,9 +224,10 @@ class Scoring:
         value: float,
         counts: Counter[str],
         alpha: float,
-        count: int | None = None,
+        doubt: float,
+        count: int,
     ) -> Difference:
-        low, high = interval(ahead, alpha, self._sums.count if count is None else count)
+        low, high = interval(ahead, alpha, count)
         wins, losses = counts["wins"], counts["losses"]
         return Difference(
             value=value,
@@ -229,6 +237,7 @@ class Scoring:
             wins=wins,
             losses=losses,
             ties=counts["ties"],
+            doubt=doubt,
         )
 
     def _verdict(self, deciding: Difference, slices: Mapping[str, Difference]) -> tuple[Verdict, str]:
@@ -238,14 +247,13 @@ class Scoring:
         if found is Verdict.BETTER and rules.max_slice_loss is not None:
             alpha = corrected(rules.alpha, len(slices))
             if worse := losing(slices, alpha=alpha, max_loss=rules.max_slice_loss):
-                listed = ", ".join(f"{name} ({slices[name].value:+.4f})" for name in worse)
+                listed = ", ".join(f"{name} ({slices[name].at_worst.value:+.4f})" for name in worse)
                 return Verdict.UNDECIDED, (
                     f"{what}, but the candidate is worse by more than {rules.max_slice_loss:g} on: {listed}."
                 )
-        doubt = self._decides.doubt / self._sums.count
-        if found is Verdict.BETTER and deciding.low - doubt <= rules.minimum_gain:
-            return Verdict.UNDECIDED, (
-                f"{what}, but replies of the judge that cannot be read could have taken {doubt:.4f} from it."
+        if found is Verdict.UNDECIDED and deciding.doubt:
+            return found, (
+                f"{what}, but replies of the judge that cannot be read could have taken {deciding.doubt:.4f} from it."
             )
         if found is Verdict.BETTER:
             return found, f"{what}: all of the interval lies above {rules.minimum_gain:g}."

@@ -40,7 +40,7 @@ class PromotionRule:
         low, value, high = (_number(report, "differences", "baseline", metric, one) for one in ("low", "value", "high"))
         if low is None or value is None or high is None or not low <= value <= high:
             yield f"the report has no interval for {metric}"
-        elif low <= self.minimum_gain:
+        elif (low := low - _doubt(report, "differences", "baseline", metric)) <= self.minimum_gain:
             yield f"the interval of {metric} begins at {low:g}, which is not above {self.minimum_gain:g}"
         if self.max_slice_loss is not None:
             yield from self._slices(report, self.max_slice_loss)
@@ -58,7 +58,7 @@ class PromotionRule:
             return
         for name, one in slices.items():
             value = _number(one, "value")
-            if value is None or value < -most:
+            if value is None or (value := value - _doubt(one)) < -most:
                 yield f"on the slice {name} the difference is {value}, and {-most:g} was allowed"
 
 
@@ -77,6 +77,11 @@ def _most(what: str, value: float | None, most: float) -> Iterator[str]:
         yield f"{what} is not known"
     elif value > most:
         yield f"{what} is {value:g}, more than {most:g}"
+
+
+def _doubt(report: Any, *path: Any) -> float:
+    """Return by how much less a difference could be: by replies of a judge that cannot be read."""
+    return max(0.0, _number(report, *path, "doubt") or 0.0)
 
 
 def _number(report: Any, *path: Any) -> float | None:

@@ -211,6 +211,21 @@ def test_a_judge_that_refuses_makes_no_model_better(refused: int, verdict: str, 
     assert judge.result()["unreadable"] == refused
 
 
+def test_a_slice_that_the_judge_does_not_judge_makes_no_model_better() -> None:
+    """It judges the English records alone, say: of the others it is not known that the candidate is no worse."""
+    judge: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0", "pairwise": True})
+    scoring = Scoring(["candidate", "baseline"], [judge], Rules(max_slice_loss=0.05))
+    texts = {"candidate": "a", "baseline": "b"}
+    for number in range(1, 101):
+        language = "de" if number % 10 == 0 else "en"
+        said = ['{"besser": "A"}'] * 2 if language == "de" else ['{"better": "A"}', '{"better": "B"}']
+        scores = judge.scores(record_of(number, {"prompt": "hi"}), texts, said)
+        scoring.add(number, None, texts, slice_name=language, given={"judge": scores})
+    result = scoring.result()
+    assert (result["verdict"], result["slices"]["de"]["doubt"], result["slices"]["en"]["doubt"]) == ("undecided", 1, 0)
+    assert "worse by more than 0.05 on: de (-1.0000)" in result["reason"]
+
+
 def test_a_function_that_fails_is_named_without_the_text() -> None:
     """Its own message may hold the answer."""
 

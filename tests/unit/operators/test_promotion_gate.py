@@ -118,6 +118,13 @@ def test_what_it_does_not_show_is_no_promotion(gated: Any, given: dict[str, Any]
         gated(**given)
 
 
+@pytest.mark.parametrize("of", [("differences", "baseline", "exact_match"), ("slices", "even")], ids=".".join)
+def test_what_a_judge_did_not_judge_counts_against_the_candidate(gated: Any, of: tuple[str, ...]) -> None:
+    """The share of the records on which it could have said otherwise."""
+    with pytest.raises(AirflowSkipException, match=r"begins at -0\.\d+|the slice even the difference is -0\.6"):
+        gated(changes={(*of, "doubt"): 0.6}, **ALL)
+
+
 @pytest.mark.parametrize(
     "missing",
     [
