@@ -112,7 +112,7 @@ class Budget:
             try:
                 ledger = self._change(change)
             except OverBudgetError as error:
-                self.retry_at = next_month(self.now())
+                self.retry_at = next_month(entry.at)
                 if error.open >= error.short:
                     self.retry_at = min(self.retry_at, self.now() + RECHECK)
                 raise BudgetError(f"{error} {_KEPT}") from error

@@ -627,17 +627,31 @@ def test_an_evaluation_reserves_what_it_may_ask_and_settles_what_it_has_asked(
     assert len(ledger().entries) == 1
 
 
+@pytest.mark.parametrize(
+    ("later", "judged", "months"),
+    [(10, False, ["2026-11"]), (10, True, ["2026-11", "2026-11"]), (15, True, ["2026-11", "2026-12"])],
+)
 def test_a_killed_evaluation_counts_what_it_may_have_asked(
+    later: int,
+    judged: bool,
+    months: list[str],
     local: LocalBedrock,
     budget: Callable[..., None],
     ledger: Callable[[], Ledger],
     no_report: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its retry reserves nothing more, and asks the rest."""
+    """Its retry reserves nothing more, and asks the rest; or anew, in the next month and with a metric that asks."""
     pytest.importorskip("altair")
     given = arguments(local, 10)
     budget(1)
+    last = datetime(2026, 11, 30, 23, 45, tzinfo=UTC)
+    monkeypatch.setattr("airflow_bedrock.spend.budget.datetime", SimpleNamespace(now=lambda _: last))
+    if judged:
+        given["max_cost"] = 0.5
+        monkeypatch.setattr("airflow_bedrock.evaluation.run.Evaluation.asks_metrics", judged)
+    retry = context()
+    retry["ti"].try_number += 1
 
     def killed(*_: object) -> None:
         raise Killed
@@ -647,9 +661,11 @@ def test_a_killed_evaluation_counts_what_it_may_have_asked(
         with pytest.raises(Killed):
             BedrockModelEvaluationOperator(**given).execute(context())
     first = only(ledger())
-    result = BedrockModelEvaluationOperator(**given).execute(context())
+    last += timedelta(minutes=later)
+    result = BedrockModelEvaluationOperator(**given).execute(retry)
     assert (result["cost"], first.settled) == (0, None)
-    assert only(ledger()).reserved == first.reserved
+    assert ledger().entries[first.key].counts == first.reserved
+    assert sorted(one.month for one in ledger().entries.values()) == months
 
 
 def test_provisioned_throughput_reserves_its_hours_and_is_settled_when_it_is_deleted(
@@ -695,6 +711,20 @@ def test_a_month_ends_by_utc_wherever_the_worker_is(
     assert late.retry_at == last + timedelta(seconds=1)
     budget_of(account, local, f"{name}b", late.retry_at.isoformat()).reserve(f"{name}b")
     assert {one.month for one in ledger().entries.values()} == {"2026-11", "2026-12"}
+
+
+def test_a_month_that_ends_while_a_task_is_refused_is_not_waited_for_twice(
+    account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger]
+) -> None:
+    """It was over the budget of November: it asks for December's at once, and not in January."""
+    last = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)
+    budget_of(account, local, name, last.isoformat()).reserve(name)
+    late = budget_of(account, local, f"{name}b", last.isoformat())
+    moments = iter([last])
+    late.now = lambda: next(moments, last + timedelta(minutes=1))
+    with pytest.raises(BudgetError, match="for 2026-11"):
+        late.reserve(f"{name}b")
+    assert late.retry_at == last + timedelta(seconds=1)
 
 
 def put_ledger(account: Account, text: str | bytes) -> None:
