@@ -83,7 +83,7 @@ _call_action = BaseResponse.call_action
 def _call_if_allowed(response: BaseResponse) -> Any:
     try:
         if check := _CHECK.get():
-            check(response._get_action(), response._get_param)
+            check(response._get_action() or "", response._get_param)
     except ServiceError as error:
         if error.code not in COMMON_ERROR_CODES:  # no service model has what every service may answer: moto would warn
             COMMON_ERROR_CODES.append(error.code)

@@ -124,13 +124,13 @@ def check_other(
     own = f"arn:aws:{name}:{region}:{account}:"
     if name == "athena" and operation.endswith("QueryExecution"):
         query = parameter("QueryExecutionId")
-        group = moto.work_group_of(query, account, region) if query else parameter("WorkGroup")
+        group = moto.work_group_of(str(query), account, region) if query else parameter("WorkGroup")
         resource = f"{own}workgroup/{group or 'primary'}"
     elif name == "sqs" and (queue := parameter("QueueUrl") or parameter("QueueName")):
-        resource = own + queue.rpartition("/")[2]
+        resource = own + str(queue).rpartition("/")[2]
     elif name == "ram" and (share := parameter("resourceShareArn")):
-        resource = share
-        context["ram:resourcesharename"] = moto.share_name(share, account, region) or ""
+        resource = str(share)
+        context["ram:resourcesharename"] = moto.share_name(resource, account, region) or ""
     elif operation == "CreateResourceShare":
         outsiders = parameter("allowExternalPrincipals")
         context["ram:requestedallowsexternalprincipals"] = str(outsiders is not False).lower()
