@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_bedrock.base_models import FINE_TUNING, base_models
+from airflow_bedrock.base_models import FINE_TUNING, base_model, base_models
 from airflow_bedrock.exceptions import BedrockFatalError
 
 
@@ -31,6 +31,42 @@ def refuse_unknown_params(context: Mapping[str, Any]) -> None:
             f"{context['dag'].dag_id} are {', '.join(sorted(known))}. Nothing was done and nothing was spent. Trigger "
             "the DAG again with these."
         )
+
+
+def refuse_unavailable(
+    base_model_id: str,
+    source_uri: str | None = None,
+    *,
+    customization_type: str = FINE_TUNING,
+    aws_conn_id: str | None = "aws_default",
+) -> None:
+    """Fail the first task of a DAG, which calls this, where a later one would fail: nothing is prepared for nothing.
+
+    :param base_model_id: what is to be customized; a model that ``base_models.toml`` does not know is left to Bedrock.
+    :param source_uri: the data, on S3 or local: a file, or with a slash at its end a folder.
+    :param customization_type: how it is to be customized.
+    :param aws_conn_id: the Airflow connection of the tasks that come after.
+    :raises BedrockFatalError: the model cannot be customized in the region of the connection, or there is no such data.
+    :raises BedrockError: S3 failed in a way that may pass.
+    """
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from airflow_bedrock.hooks.bedrock import BedrockHook
+    from airflow_bedrock.storage import Storage
+
+    model, region = base_model(base_model_id), BedrockHook(aws_conn_id=aws_conn_id).conn_region_name
+    method = model.methods.get(customization_type) if model else None
+    if method and region not in method.regions:
+        raise BedrockFatalError(
+            f"{base_model_id} cannot be customized in {region}, but in {', '.join(method.regions)}. Nothing was spent. "
+            "Choose another base model, or an AWS connection of one of these regions."
+        )
+    if source_uri:
+        storage = Storage(lambda: S3Hook(aws_conn_id=aws_conn_id).conn)
+        try:
+            storage.etag(storage.files(source_uri)[0])
+        except BedrockFatalError as error:
+            raise BedrockFatalError(f"{error} Nothing was spent.") from error
 
 
 def text_models(

@@ -97,8 +97,9 @@ model makes no other copy (`reuse="dag"`).
 
     @task(multiple_outputs=True)
     def allowed(params: dict[str, Any] | None = None) -> dict[str, str]:
-        """Return model and places, if this file allows them."""
+        """Return model and places, if this file allows them and there is such a model."""
         from airflow_bedrock.exceptions import BedrockFatalError
+        from airflow_bedrock.hooks import BedrockHook
 
         given = params or {}
         model_arn, name = str(given["model_arn"]), str(given["target"])
@@ -108,6 +109,11 @@ model makes no other copy (`reuse="dag"`).
                 f"Model {model_arn} may not be copied to {name}: allowed are models of {', '.join(SOURCES)}, and "
                 f"{', '.join(TARGETS)}. Nothing was done. Choose others, or edit the lists in this DAG's file."
             )
+        source: Any = BedrockHook(aws_conn_id=SOURCES[account], region_name=model_arn.split(":")[3]).conn
+        try:
+            source.get_custom_model(modelIdentifier=model_arn)
+        except source.exceptions.ResourceNotFoundException as error:
+            raise BedrockFatalError(f"There is no model {model_arn}. Nothing was done. Check its ARN.") from error
         target = TARGETS[name]
         shared = "" if target["account"] == account else SOURCES[account]
         return {**target, "model_arn": model_arn, "source_aws_conn_id": shared}

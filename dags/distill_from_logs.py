@@ -16,7 +16,7 @@ import pendulum
 from airflow.sdk import DAG, Param, task
 
 from airflow_bedrock.datasets.redaction import redact_common_patterns
-from airflow_bedrock.form import refuse_unknown_params
+from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -149,10 +149,16 @@ the first count, by the names of their files, which hold the time: name a month'
                 f"The logs {given['logs']} of {given['teacher']} may not be read: allowed are {', '.join(LOGS)}, of "
                 f"{', '.join(TEACHERS)}. Nothing was spent. Choose others, or edit the lists in this DAG's file."
             )
+        refuse_unavailable(given["student"], customization_type="DISTILLATION")
         source, prefix = LOGS[given["logs"]]
         hook = S3Hook()
         found = calls(hook.conn, source or bucket, prefix)
-        lessons = islice((one for one in found if is_lesson(one, given["teacher"])), MOST_CALLS)
+        lessons = list(islice((one for one in found if is_lesson(one, given["teacher"])), MOST_CALLS))
+        if not lessons:
+            raise BedrockFatalError(
+                f"No call of {given['teacher']} is in s3://{source or bucket}/{prefix}. Nothing was spent. Choose "
+                "another teacher, or turn on model invocation logging with texts."
+            )
         key = f"distill/calls/{given['logs']}/{given['teacher']}.jsonl"
         hook.load_string("".join(f"{json.dumps(one)}\n" for one in lessons), key, bucket, replace=True)
         return f"s3://{bucket}/{key}"

@@ -14,7 +14,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, Metadata, Param, task
 
-from airflow_bedrock.form import refuse_unknown_params, text_models
+from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetCheckOperator,
@@ -190,7 +190,9 @@ A kept model is announced by the asset `support-router`, with its ARNs and its a
         """Write the raw requests to S3; the name holds their digest, so that the same data is the same object."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-        lines = [json.dumps(record) for record in support_requests(SERVICES[: (params or {})["services"]])]
+        given = params or {}
+        refuse_unavailable(given["base_model"])
+        lines = [json.dumps(record) for record in support_requests(SERVICES[: given["services"]])]
         content = "\n".join(lines) + "\n"
         key = f"support-router/requests/{hashlib.sha256(content.encode()).hexdigest()[:16]}/requests.jsonl"
         S3Hook().load_string(content, key, bucket, replace=True)

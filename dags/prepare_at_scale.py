@@ -85,10 +85,10 @@ with DAG(
 ### Prepare at scale
 
 ```
-            ┌─ select_with_athena ─┐
-clear ─ engine                     ├─ prepare ─ s3://…/prepared/train.jsonl, validation.jsonl, test.jsonl, manifest.json
-            └─ copy_job ─ select_with_spark ─┘
-                 │
+                         ┌─ select_with_athena ─┐
+allowed ─ clear ─ engine ┤                      ├─ prepare ─ s3://…/prepared/train.jsonl, test.jsonl, manifest.json …
+                         └─ copy_job ─ select_with_spark ─┘
+                                        │
      warehouse (Glue catalog, S3) → s3://…/selected/*.gz: JSON Lines with prompt and completion
 ```
 
@@ -110,8 +110,8 @@ docs/datasets.md has more.
     # Athena writes to an empty folder only, and what an earlier run selected must not be prepared again.
     clear = S3DeleteObjectsOperator(task_id="clear", bucket=BUCKET, prefix=f"{FOLDER}/selected/")
 
-    @task.branch
-    def engine(params: dict[str, Any] | None = None) -> str:
+    @task
+    def allowed(params: dict[str, Any] | None = None) -> str:
         """Return the first task of the engine that was asked for, if this file allows what it reads."""
         from airflow_bedrock.exceptions import BedrockFatalError
 
@@ -128,6 +128,10 @@ docs/datasets.md has more.
                 "selected. Choose another source, or edit SOURCE_BUCKETS in this DAG's file."
             )
         return "copy_job"
+
+    @task.branch
+    def engine(first: str) -> str:
+        return first
 
     athena = AthenaOperator(
         task_id="select_with_athena",
@@ -171,6 +175,7 @@ docs/datasets.md has more.
         trigger_rule="none_failed_min_one_success",
     )
 
-    clear >> engine() >> [athena, copy_job]
+    first: Any = allowed()
+    first >> clear >> engine(first) >> [athena, copy_job]
     copy_job >> spark
     [athena, spark] >> prepare

@@ -10,7 +10,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
-from airflow_bedrock.form import refuse_unknown_params
+from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -22,6 +22,7 @@ from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 
 BUCKET = "{{ var.value.bedrock_bucket }}"
 FOLDER = f"s3://{BUCKET}/reinforce"
+SOURCE = f"s3://{BUCKET}/{{{{ params.data }}}}"
 BASE_MODEL = "amazon.nova-2-lite-v1:0:256k"  # takes reinforcement fine-tuning
 # The Lambda functions that may grade: name → ARN.
 GRADERS = {"support-router": "arn:aws:lambda:us-east-1:123456789012:function:grade-support-router"}
@@ -128,8 +129,8 @@ says how to give yours. A run with nothing changed reuses the model.
 ) as dag:
 
     @task(multiple_outputs=True)
-    def allowed(params: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return how to customize, if this file allows the grader, and this environment can ask for it."""
+    def allowed(source_uri: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return how to customize, if this file allows the grader, and this environment can ask for it on that data."""
         from airflow_bedrock.exceptions import BedrockFatalError
         from airflow_bedrock.shapes import missing_in_botocore
 
@@ -141,8 +142,10 @@ says how to give yours. A run with nothing changed reuses the model.
             )
         if missing := missing_in_botocore("CreateModelCustomizationJob.customizationConfig.rftConfig"):
             raise BedrockFatalError(f"{missing}. Nothing was spent.")
+        method = "REINFORCEMENT_FINE_TUNING"
+        refuse_unavailable(BASE_MODEL, source_uri, customization_type=method)
         return {
-            "customization_type": "REINFORCEMENT_FINE_TUNING",
+            "customization_type": method,
             "customization_config": {
                 "rftConfig": {
                     "graderConfig": {"lambdaGrader": {"lambdaArn": GRADERS[given["grader"]]}},
@@ -154,11 +157,11 @@ says how to give yours. A run with nothing changed reuses the model.
             },
         }
 
-    method: Any = allowed()
+    method: Any = allowed(SOURCE)
 
     prepare = BedrockDatasetPreparationOperator(
         task_id="prepare",
-        source_uri=f"s3://{BUCKET}/{{{{ params.data }}}}",
+        source_uri=SOURCE,
         output_uri=FOLDER + "/datasets/{{ params.data }}",
         base_model_id=BASE_MODEL,
         customization_type=method["customization_type"],

@@ -16,7 +16,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, Param, task
 
-from airflow_bedrock.form import refuse_unknown_params, text_models
+from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
 from airflow_bedrock.operators import BedrockDatasetPreparationOperator, BedrockModelCustomizationOperator
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 
@@ -122,7 +122,7 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
 ) as dag:
 
     @task
-    def take_messages(triggering_asset_events: Any = None) -> int:
+    def take_messages(triggering_asset_events: Any = None, params: dict[str, Any] | None = None) -> int:
         """Delete the messages that have triggered this run from the queue, and return how many there were."""
         from airflow.providers.amazon.aws.hooks.sqs import SqsHook
 
@@ -131,6 +131,7 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
         for batch in batches:
             entries = [{"Id": str(number), "ReceiptHandle": one["ReceiptHandle"]} for number, one in enumerate(batch)]
             SqsHook().conn.delete_message_batch(QueueUrl=QUEUE, Entries=entries)
+        refuse_unavailable((params or {})["base_model"])
         return sum(map(len, batches))
 
     @task.sensor(poke_interval=20, timeout=24 * 60 * 60, mode="reschedule")

@@ -13,7 +13,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, Param, task
 
-from airflow_bedrock.form import refuse_unknown_params, text_models
+from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -196,8 +196,10 @@ month until it is retired. docs/retraining.md has more.
         """Return the year of this run: of its partition, of its data interval, or as it was given by hand."""
         from airflow_bedrock.exceptions import BedrockFatalError
 
-        if given := (params or {})["period"]:
-            return str(given)
+        given = params or {}
+        refuse_unavailable(given["base_model"])
+        if given["period"]:
+            return str(given["period"])
         if key := getattr(dag_run, "partition_key", None):
             return str(key)[:4]
         start = context.get("data_interval_start") or context.get("logical_date")

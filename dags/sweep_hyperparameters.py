@@ -14,7 +14,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
-from airflow_bedrock.form import refuse_unknown_params, text_models
+from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -23,6 +23,7 @@ from airflow_bedrock.operators import (
     BedrockModelEvaluationOperator,
 )
 
+SOURCE = "s3://{{ var.value.bedrock_bucket }}/{{ params.data }}"
 FOLDER = "s3://{{ var.value.bedrock_bucket }}/sweep"
 MOST_POINTS = 12  # each is a paid job; checked in the task, since the form limits each list, not their product
 POOL = "bedrock_training_jobs"
@@ -165,7 +166,7 @@ others again, since they are gone.
 ) as dag:
 
     @task
-    def grid(params: dict[str, Any] | None = None) -> list[dict[str, str]]:
+    def grid(source_uri: str, params: dict[str, Any] | None = None) -> list[dict[str, str]]:
         """Return the points of the grid, each with one epoch."""
         from airflow_bedrock.exceptions import BedrockFatalError
 
@@ -176,6 +177,7 @@ others again, since they are gone.
                 f"{len(points)} points are more than the {MOST_POINTS} that are allowed. Nothing was spent. Sweep "
                 "fewer, or edit MOST_POINTS in this DAG's file."
             )
+        refuse_unavailable(given["base_model"], source_uri)
         return [
             {"epochCount": "1", "learningRate": str(rate), "learningRateWarmupSteps": str(steps)}
             for rate, steps in points
@@ -234,7 +236,7 @@ others again, since they are gone.
 
     prepare = BedrockDatasetPreparationOperator(
         task_id="prepare",
-        source_uri="s3://{{ var.value.bedrock_bucket }}/{{ params.data }}",
+        source_uri=SOURCE,
         output_uri=FOLDER + "/datasets/{{ params.data }}",
         base_model_id="{{ params.base_model }}",
         validation_fraction=0.1,
@@ -259,7 +261,7 @@ others again, since they are gone.
             pool=POOL,
         ).expand(hyperparameters=points)
 
-    points: Any = grid()
+    points: Any = grid(SOURCE)
     try_out = trained("try_out", points)
     finalists: Any = better_half(points, try_out.output["result"])
     train = trained("train", finalists)

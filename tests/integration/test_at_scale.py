@@ -195,6 +195,7 @@ def test_the_dag_as_far_as_moto_goes(local: LocalBedrock, monkeypatch: pytest.Mo
     finally:
         s3.close()
     assert states == {
+        "allowed": "success",
         "clear": "success",
         "engine": "success",
         "select_with_athena": "success",

@@ -6,6 +6,7 @@ Under the policies of deploy/policies/, in each account those that it needs.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -122,13 +123,13 @@ def test_each_action_on_shares_is_needed(
         deployed.allow(to_airflow=both(deployed.airflow, policy("sharing")))
 
 
-@pytest.mark.parametrize("conf", [{"target": "production", "account": "111122223333"}])
-def test_an_account_that_is_not_on_the_list_is_refused(
-    model: str, local_bedrock_module: LocalBedrock, conf: dict[str, str]
+@pytest.mark.parametrize("wrong", [("[0-9]{12}", "111122223333"), ("[a-z0-9]{12}$", "abcdefghijkl")])
+def test_an_account_that_is_not_on_the_list_or_a_model_that_is_not_there_is_refused(
+    model: str, local_bedrock_module: LocalBedrock, wrong: tuple[str, str]
 ) -> None:
-    """In the task, whatever has asked for the run; nothing is shared, copied or deployed."""
+    """In the first task, whatever has asked for the run; nothing is shared, copied or deployed."""
     before = len(local_bedrock_module.calls.of("CreateModelCopyJob"))
-    state, tasks = run(model_arn=model.replace("123456789012", conf["account"]), target=conf["target"])
+    state, tasks = run(model_arn=re.sub(*wrong, model), target="production")
     assert (state, tasks["allowed"], tasks["copy"]) == ("failed", "failed", "upstream_failed")
     assert len(local_bedrock_module.calls.of("CreateModelCopyJob")) == before
 

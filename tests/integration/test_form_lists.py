@@ -6,6 +6,8 @@ in the task too. What the schema allows is harmless, or a task refuses it.
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
@@ -20,7 +22,7 @@ from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.form import refuse_unknown_params, text_models
 from airflow_bedrock.registry import register
-from airflow_bedrock.shapes import input_shape, problems
+from airflow_bedrock.shapes import input_shape, missing_in_botocore, problems
 from tests.dag_files import DAGS, load
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*determine_kwargs")  # Airflow's own @task.sensor imports it
@@ -61,8 +63,8 @@ def by_task(name: str, task_id: str) -> Callable[[dict[str, Any]], Any]:
 
 IN_TASK: dict[tuple[str, str], Callable[[dict[str, Any]], Any]] = {
     ("copy_to_production", "model_arn"): by_task("copy_to_production", "allowed"),
-    ("prepare_at_scale", "source"): by_task("prepare_at_scale", "engine"),
-    ("prepare_at_scale", "records"): by_task("prepare_at_scale", "engine"),
+    ("prepare_at_scale", "source"): by_task("prepare_at_scale", "allowed"),
+    ("prepare_at_scale", "records"): by_task("prepare_at_scale", "allowed"),
     ("rollback_model", "model_arn"): lambda params: register.rolled_back(
         register.Register(name="line"), params["model_arn"], "me", datetime.now(UTC)
     ),
@@ -105,6 +107,7 @@ def argument(task: Any, name: str) -> Any:
 
 NAMES = sorted(file.stem for file in DAGS.glob("*.py"))
 JOB_DAGS = [name for name in NAMES if "BedrockModelCustomizationOperator(" in (DAGS / f"{name}.py").read_text()]
+RFT = "CreateModelCustomizationJob.customizationConfig.rftConfig"
 JOB_DAGS.append("sweep_hyperparameters")  # which maps it
 
 
@@ -146,6 +149,28 @@ def test_a_dry_run_deletes_no_model() -> None:
     assert dag("retrain_support_router").get_task("retire").delete == (
         "{{ params.delete_models and not params.dry_run }}"
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_task_comes_first(name: str) -> None:
+    """And it checks what the form lets through and a later task would refuse."""
+    assert len([task for task in dag(name).tasks if not task.upstream_task_ids]) == 1
+
+
+@pytest.mark.parametrize("name", sorted(set(JOB_DAGS)))
+def test_a_base_model_that_the_region_does_not_have_fails_the_first_task(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By ``base_models.toml``, from which the form has its list; nothing is called for that."""
+    if name == "reinforce_with_a_grader" and missing_in_botocore(RFT):
+        pytest.skip("this botocore does not know reinforcement fine-tuning")
+    nowhere = {"endpoint_url": "http://127.0.0.1:1", "region_name": "eu-north-1"}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": nowhere}))
+    [first] = [task for task in dag(name).tasks if not task.upstream_task_ids]
+    given = {"source_uri": "s3://bucket/data/", "bucket": "bucket", "params": dict(dag(name).params)}
+    taken = inspect.signature(first.python_callable).parameters.keys() & given.keys()
+    with pytest.raises(BedrockFatalError, match=r"cannot be customized in eu-north-1, but in us-east-1.* Nothing was"):
+        first.python_callable(**{one: given[one] for one in taken})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -218,7 +218,7 @@ def test_points_are_compared_by_their_validation_loss() -> None:
 
 def test_a_grid_that_is_too_large_is_refused() -> None:
     """Each list is within the form, and their product is not."""
-    refused(load("sweep_hyperparameters"), "grid", learning_rates=[1e-5] * 4, warmup_steps=[1] * 4)
+    refused(load("sweep_hyperparameters"), "grid", "s3://bucket/data/", learning_rates=[1e-5] * 4, warmup_steps=[1] * 4)
 
 
 def test_a_student_is_distilled_from_what_its_teacher_has_answered(local: LocalBedrock, bedrock: Any) -> None:
@@ -311,7 +311,20 @@ def test_a_model_learns_what_its_grader_rewards(local: LocalBedrock, bedrock: An
 
 def test_a_grader_that_is_not_on_the_list_is_refused() -> None:
     """In the task, whatever has asked for the run."""
-    refused(load("reinforce_with_a_grader"), "allowed", grader="arn:aws:lambda:us-east-1:111122223333:function:any")
+    theirs = "arn:aws:lambda:us-east-1:111122223333:function:any"
+    refused(load("reinforce_with_a_grader"), "allowed", "s3://bucket/data/", grader=theirs)
+
+
+@pytest.mark.parametrize("data", ["nowhere/", "nowhere.jsonl"])
+@pytest.mark.parametrize(("name", "task"), [("sweep_hyperparameters", "grid"), ("reinforce_with_a_grader", "allowed")])
+def test_data_that_is_not_there_fails_the_first_task(local: LocalBedrock, name: str, task: str, data: str) -> None:
+    """With the sentence that says where it was looked for, before anything is prepared."""
+    dag = load(name).dag
+    if name == "reinforce_with_a_grader" and missing_in_botocore(RFT):
+        pytest.skip("this botocore does not know reinforcement fine-tuning")
+    params = {one: dag.params[one] for one in dag.params}
+    with pytest.raises(BedrockFatalError, match=rf"s3://{local.bucket}/{data}.* Check the URI.* Nothing was spent\.$"):
+        dag.get_task(task).python_callable(f"s3://{local.bucket}/{data}", params=params)
 
 
 def test_where_boto3_is_too_old_the_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,12 +332,20 @@ def test_where_boto3_is_too_old_the_run_says_so(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("botocore.__version__", "1.39.11")
     module = load("reinforce_with_a_grader")
     with pytest.raises(BedrockFatalError, match=r"upgrade boto3 to 1\.42\.2 .* Nothing was spent"):
-        module.dag.get_task("allowed").python_callable(params={"grader": "support-router"})
+        module.dag.get_task("allowed").python_callable("s3://bucket/data/", params={"grader": "support-router"})
+
+
+def test_a_teacher_that_was_never_called_fails_the_first_task(local: LocalBedrock) -> None:
+    params = {"logs": "production", "teacher": "amazon.nova-premier-v1:0", "student": NOVA}
+    with pytest.raises(
+        BedrockFatalError, match=r"^No call of amazon\.nova-premier-v1:0 is in s3://.* Nothing was spent"
+    ):
+        load("distill_from_logs").dag.get_task("pick").python_callable(local.bucket, params=params)
 
 
 @pytest.mark.parametrize("source", ["s3://theirs/tickets/", "s3://bucket-of-theirs/tickets/", "s3a://bucket/tickets/"])
 def test_a_bucket_that_is_not_on_the_list_is_not_prepared(source: str) -> None:
     """In the task, whatever has asked for the run."""
     module = load("prepare_at_scale")
-    refused(module, "engine", engine="spark", source=source)
-    assert module.dag.get_task("engine").python_callable({"engine": "spark", "source": "s3://bucket/a/"}) == "copy_job"
+    refused(module, "allowed", engine="spark", source=source)
+    assert module.dag.get_task("allowed").python_callable({"engine": "spark", "source": "s3://bucket/a/"}) == "copy_job"

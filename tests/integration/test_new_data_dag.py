@@ -24,6 +24,7 @@ from tests.dag_files import load
 from tests.deployed import Deployed, actions, both, policy, without
 
 FILE = Path(__file__).parents[2] / "dags" / "retrain_on_new_data.py"
+PARAMS = {"base_model": "amazon.nova-micro-v1:0:128k"}
 RULE = {"source": ["aws.s3"], "detail-type": ["Object Created", "Object Deleted"]}
 pytestmark = [
     pytest.mark.local_bedrock(job_seconds=0.5, bucket="new-data-dag", enforce_iam=True),
@@ -105,7 +106,7 @@ def task(module: Any, name: str) -> Any:
 
 def take(module: Any, batch: list[dict[str, Any]]) -> int:
     event = SimpleNamespace(extra={"from_trigger": True, "payload": {"status": "success", "message_batch": batch}})
-    taken: int = task(module, "take_messages")({module.NEW_DATA.name: [event]})
+    taken: int = task(module, "take_messages")({module.NEW_DATA.name: [event]}, PARAMS)
     return taken
 
 
@@ -216,7 +217,7 @@ def test_without_a_queue_the_dag_reads_the_folder_by_the_clock(
     module = load(FILE)
     assert not module.NEW_DATA.watchers
     assert module.SCHEDULE.total_seconds() == 900
-    assert task(module, "take_messages")({}) == 0
+    assert task(module, "take_messages")({}, PARAMS) == 0
     account.put("by-the-clock.jsonl", "window")
     assert is_settled(module, account, 0) is None
     digest = is_settled(module, account, 0)

@@ -167,12 +167,12 @@ def test_a_training_set_is_of_the_periods_that_count(local: LocalBedrock, traini
 def test_a_period_is_that_of_the_partition_of_the_interval_or_as_given() -> None:
     """What a run has depends on Airflow and on who started it; a run without one fails before it costs anything."""
     find = load("retrain_support_router").dag.get_task("find_period").python_callable
-    year = datetime(2014, 1, 1, tzinfo=UTC)
-    assert find({"period": None}, SimpleNamespace(partition_key="2013")) == "2013"
-    assert find({"period": None}, SimpleNamespace(), data_interval_start=year) == "2014"
-    assert find({"period": "2012"}, SimpleNamespace(partition_key="2013"), data_interval_start=year) == "2012"
+    year, params = datetime(2014, 1, 1, tzinfo=UTC), {"period": None, "base_model": "amazon.nova-micro-v1:0:128k"}
+    assert find(params, SimpleNamespace(partition_key="2013")) == "2013"
+    assert find(params, SimpleNamespace(), data_interval_start=year) == "2014"
+    assert find({**params, "period": "2012"}, SimpleNamespace(partition_key="2013"), data_interval_start=year) == "2012"
     with pytest.raises(BedrockFatalError, match="needs a period"):
-        find({"period": None}, SimpleNamespace(partition_key=None))
+        find(params, SimpleNamespace(partition_key=None))
 
 
 def test_on_an_airflow_without_partitions_a_run_is_of_the_interval_that_has_ended(

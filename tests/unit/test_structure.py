@@ -27,7 +27,7 @@ MAY_IMPORT = {
     **dict.fromkeys(FACTS, FACTS),
     "compat": {"_lazy"},
     "exceptions": {*FACTS, "compat"},
-    "form": {*FACTS, "exceptions"},
+    "form": {*FACTS, "exceptions", "hooks.bedrock", "storage"},
     "get_provider_info": FACTS,
     "configuration": {"compat", "get_provider_info"},
     "shown": {*FACTS, "customization"},
