@@ -84,15 +84,20 @@ def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
     error = context.get("exception")
     if error is not None:  # which says of a job what happened, its bill and what to do
         what = "is over the budget" if type(error).__name__ == _OVER_BUDGET else "failed"
-        return f"{where} {what}", [str(error) or type(error).__name__]
+        known = _pushed(context["ti"], JOB)
+        local = known.get("local_page") if isinstance(known, Mapping) else None
+        return f"{where} {what}", [str(error) or type(error).__name__, *([f"Local Bedrock: {local}"] if local else [])]
     ti = context["ti"]
     for key, say in ((JOB, _ended), (EVALUATION, _evaluated), (PROMOTION, _promoted)):
         if isinstance(known := _pushed(ti, key), Mapping):
             subject, *lines = say(known)
             return subject, lines
     if getattr(context.get("task"), "task_type", None) == _GATE and _pushed(ti, "return_value") is None:
-        report = getattr(context["task"], "report_uri", None)
-        return f"{where} waits for a person's approval", [f"Report: {report}", *_answer(ti)]
+        gate = context["task"]
+        return f"{where} waits for a person's approval", [
+            *_found({**gate.report, "report_uri": gate.report_uri}),
+            *_answer(ti),
+        ]
     return f"{where} has ended", []  # its worker may have been lost, and then nothing is known
 
 
@@ -111,16 +116,25 @@ def _promoted(known: Mapping[str, Any]) -> Iterator[str]:
         yield f"It replaced {_name(replaced)}, whose storage is billed until it is deleted."
     if by := known.get("approved_by"):
         yield f"Approved by {by}."
-    yield from _link("Model", known["model_arn"])
+    if evaluation := known.get("evaluation"):
+        yield f"Evaluation: {evaluation}"
+    yield from _link("Model", known["model_arn"], known.get("local_page"))
     yield from _end_of_life(known["model_arn"])
 
 
 def _evaluated(known: Mapping[str, Any]) -> Iterator[str]:
     yield f"An evaluation: candidate against baseline: {known['verdict']}"
-    yield str(known["reason"])
+    yield from _found(known)
+
+
+def _found(known: Mapping[str, Any]) -> Iterator[str]:
+    """Say why, the bill and where the report is, by what was pushed or by the report itself."""
+    if why := known.get("reason"):
+        yield str(why)
     cost = known.get("cost")
-    yield "Bill: not known, since a price is missing." if cost is None else f"Bill: {float(cost):.2f} USD."
-    yield f"Report: {known['report_uri']}"
+    is_known = isinstance(cost, (int, float))
+    yield f"Bill: {cost:.2f} USD." if is_known else "Bill: not known, since a price is missing."
+    yield f"Report: {known.get('report_page') or known['report_uri']}"
 
 
 def _ended(known: Mapping[str, Any]) -> Iterator[str]:

@@ -111,13 +111,21 @@ def idle_shown(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def rollback_shown(line: str, model_arn: str, replaced: str | None, by: str) -> dict[str, Any]:
+def rollback_shown(line: str, model_arn: str, replaced: str | None, by: str, endpoint_url: str = "") -> dict[str, Any]:
     """Return what the views and :class:`~airflow_bedrock.notifications.BedrockNotifier` say of a rollback.
 
     :param line: of models, by its name.
     :param model_arn: what serves again.
     :param replaced: what served until then; None where that is not known.
     :param by: who rolled back.
+    :param endpoint_url: of the client of Amazon Bedrock, by which Local Bedrock is known.
     """
-    before = replaced if replaced != model_arn else None
-    return {"name": line, "model_arn": model_arn, "replaced": before, "promoted_by": by, "rolled_back_by": by}
+    before, page = replaced if replaced != model_arn else None, local_page(endpoint_url)
+    return {
+        "local_page": page,
+        "name": line,
+        "model_arn": model_arn,
+        "replaced": before,
+        "promoted_by": by,
+        "rolled_back_by": by,
+    }

@@ -55,7 +55,8 @@ To tell people, give the task `on_success_callback=BedrockNotifier(...)` (docs/m
         register = registry.roll_back(given["line"], by=by, model_arn=given["model_arn"] or None)
         serves = str(register.champion and register.champion.model_arn)
         replaced = before and before.model_arn
-        shown.tell({"ti": ti}, shown.PROMOTION, shown.rollback_shown(given["line"], serves, replaced, by))
+        endpoint_url = registry.conn.meta.endpoint_url  # by which Local Bedrock is known
+        shown.tell({"ti": ti}, shown.PROMOTION, shown.rollback_shown(given["line"], serves, replaced, by, endpoint_url))
         return serves
 
     roll_back(registry_uri="s3://{{ var.value.bedrock_bucket }}/registry")

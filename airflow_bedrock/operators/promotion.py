@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock.compat import AirflowSkipException, outputs
+from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, member, real, text
 from airflow_bedrock.operators.registry import RULES, RegistryOperator
@@ -185,5 +186,6 @@ class BedrockPromoteModelOperator(RegistryOperator):
         from airflow_bedrock import shown
 
         by = {"promoted_by": champion.promoted_by, "approved_by": champion.approved_by}
-        shown.tell(context, shown.PROMOTION, {"name": after.name, **result, **by})
+        where = {"evaluation": champion.evaluation, "local_page": local_page(self.hook.conn.meta.endpoint_url)}
+        shown.tell(context, shown.PROMOTION, {"name": after.name, **result, **by, **where})
         return outputs(result)

@@ -141,6 +141,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         self.on_timeout = on_timeout
         self.notifiers = notifiers
         self.registry_uri = registry_uri if registry_uri is not None else configuration.registry_uri()
+        self.report: Mapping[str, Any] = {}  # that a person is asked about, for the notifiers
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -150,7 +151,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         :raises BedrockFatalError: the report cannot be read.
         """
         given = self._arguments(_RULES, _conflicts).checked()
-        report = self._report()
+        report = self.report = self._report()
         if reasons := self._rule(given).reasons_against(report, lambda *tokens: self._cost(given, *tokens)):
             raise AirflowSkipException(f"The candidate is not promoted: {'; '.join(reasons)}")
         self.log.info("The candidate passes: %s", report.get("reason"))

@@ -92,23 +92,41 @@ def test_a_task_that_failed_says_its_error() -> None:
     assert "too few records" in said.text
     assert "runs up no further cost" in said.text
     assert JOB_ARN in said.text
+    assert "Local Bedrock" not in said.text
+    local = job_shown(failed, "http://127.0.0.1:4566")
+    assert (
+        f"Local Bedrock: http://127.0.0.1:4566/_local/#{JOB_ARN}\n"
+        in message(context({JOB: local}, exception=error)).text
+    )
+
+
+REPORT = {"verdict": "better", "reason": "It wins 9 of 10.", "cost": None}
 
 
 def test_an_evaluation() -> None:
-    shown = {"verdict": "better", "reason": "It wins 9 of 10.", "cost": None, "report_uri": "s3://b/report.json"}
+    """By the page of its report, where it has one."""
+    shown = {**REPORT, "report_uri": "s3://b/report.json"}
     said = message(context({EVALUATION: shown}))
     assert said.subject.endswith("better")
     assert "It wins 9 of 10.\nBill: not known" in said.text
-    assert "Bill: 0.12 USD." in message(context({EVALUATION: shown | {"cost": 0.123}})).text
+    assert "Report: s3://b/report.json\n" in said.text
+    more = message(context({EVALUATION: shown | {"cost": 0.123, "report_page": "https://console/report"}})).text
+    assert "Bill: 0.12 USD.\nReport: https://console/report\n" in more
 
 
 def test_a_promotion_near_the_end_of_its_base_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what serves, people are told in time."""
-    shown = {"name": "router", "model_arn": MODEL, "replaced": f"{MODEL}-old", "approved_by": "Ada"}
+    shown = {
+        "name": "router",
+        "model_arn": MODEL,
+        "replaced": f"{MODEL}-old",
+        "approved_by": "Ada",
+        "evaluation": "s3://b/report.json",
+    }
     said = message(context({PROMOTION: shown}))
     assert said.subject == "A promotion: mnopqrstuvwx serves as router"
     assert "It replaced mnopqrstuvwx-old" in said.text
-    assert "Approved by Ada." in said.text
+    assert "Approved by Ada.\nEvaluation: s3://b/report.json\n" in said.text
     assert "end of life" not in said.text
     known = base_model(MODEL)
     assert known is not None
@@ -123,6 +141,9 @@ def test_a_rollback() -> None:
     assert said.subject == "A rollback: mnopqrstuvwx serves as router"
     for part in ("Rolled back by Ada.", "It replaced mnopqrstuvwx-new, whose storage is billed", "console.aws.amazon"):
         assert part in said.text
+    local = message(context({PROMOTION: rollback_shown("router", MODEL, None, "Ada", "http://127.0.0.1:4566")})).text
+    assert "http://127.0.0.1:4566/_local/" in local
+    assert "console" not in local
 
 
 def test_a_task_that_is_over_the_budget() -> None:
@@ -135,10 +156,11 @@ def test_a_task_that_is_over_the_budget() -> None:
 
 def test_a_gate_that_waits() -> None:
     """Until it has passed; then it has ended."""
-    gate = SimpleNamespace(task_type="BedrockPromotionGate", report_uri="s3://b/report.json")
+    report = {**REPORT, "cost": 1.5}
+    gate = SimpleNamespace(task_type="BedrockPromotionGate", report_uri="s3://b/report.json", report=report)
     said = message(context(task=gate))
     assert said.subject == "retrain.customize waits for a person's approval"
-    assert "s3://b/report.json" in said.text
+    assert "It wins 9 of 10.\nBill: 1.50 USD.\nReport: s3://b/report.json\n" in said.text
     assert "Answer: http://af/airflow/dags/retrain/required_actions\n" in said.text
     assert (
         message(context({"return_value": {"approved_by": "Ada"}}, task=gate)).subject == "retrain.customize has ended"

@@ -62,8 +62,8 @@ def gated(report: dict[str, Any], tmp_path: Path) -> Any:
         place.pop(last, None)
         file = tmp_path / "report.json"
         file.write_text(json.dumps(changed))
-        context: Any = {"task_instance": SimpleNamespace(id=TI_ID)}
         task = BedrockPromotionGate(task_id="gate", report_uri=str(file), region_name="us-east-1", **given)
+        context: Any = {"task_instance": SimpleNamespace(id=TI_ID), "task": task}
         return task.execute(context)
 
     return gate
@@ -228,7 +228,8 @@ class TestPerson:
         ):
             assert row in asked.body.splitlines()
         assert "**better**" in asked.body
-        assert len(told) == 1
+        [context] = told
+        assert context["task"].report["verdict"] == "better"  # what a notification is made of
 
     def test_a_clear_asks_about_what_the_person_is_shown_or_nobody(self, gated: Any, airflow: Any) -> None:
         """Airflow keeps the question of the first ask: with another report, or other approvers, nobody is asked."""
