@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from scripts import ui
+from airflow_bedrock.local.command import add_arguments
+from scripts import stack, ui
 from scripts.stack import BIN, Airflow
 
 
@@ -44,3 +50,39 @@ def test_a_second_shell_leads_to_both(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (home, folder) == (str(tmp_path / "airflow"), str(tmp_path))
     assert (base_url, endpoint) == ("http://127.0.0.1:8080", "http://127.0.0.1:4599")
     assert (quoted, path) == ("it's $HOME", f"{BIN}:/usr/bin:/bin")
+
+
+def test_its_options_reach_both_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of the DAGs Airflow, the quotas and the port Local Bedrock, whose own command reads them."""
+    started: list[list[str]] = []
+    exported: dict[str, str] = {}
+
+    @contextmanager
+    def process(command: list[str], environment: Any, log: Path) -> Iterator[Any]:
+        started.append(command)
+        exported.update(environment)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("Local Bedrock listens on a port\n")
+        yield SimpleNamespace(wait=lambda: 0)
+
+    monkeypatch.setattr(stack, "process", process)
+    monkeypatch.setattr(stack, "wait_for", lambda url, child, log: None)
+    monkeypatch.setattr(Airflow, "connected", lambda self, child, log: nullcontext())
+    monkeypatch.setattr(ui, "postgres", lambda folder: nullcontext("postgresql://there"))
+    port, bedrock_port = stack.free_port(), stack.free_port()
+    given = {"--port": port, "--bedrock-port": bedrock_port, "--dags": tmp_path / "mine", "--home": tmp_path / "home"}
+    words = [str(word) for option in given.items() for word in option]
+    monkeypatch.setattr(
+        "sys.argv", ["ui", *words, "--quota", "training_jobs=1", "--quota", "custom_models=2", "--job-seconds", "7"]
+    )
+    assert ui.main() == 0
+    bedrock, airflow = started
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    read = parser.parse_args(bedrock[2:])
+    assert (read.port, read.job_seconds, read.state) == (bedrock_port, 7, tmp_path / "home" / "state")
+    assert dict(read.quota) == {"training_jobs": 1, "custom_models": 2}
+    assert airflow == [str(BIN / "airflow"), "standalone"]
+    assert exported["AIRFLOW__CORE__DAGS_FOLDER"] == str(tmp_path / "mine")
+    assert exported["AIRFLOW__API__PORT"] == str(port)
+    assert exported["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == "postgresql://there"
