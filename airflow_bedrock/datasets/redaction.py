@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import re
 
+# Latin, Greek and Cyrillic letters, also full width; not those of languages that put no space between two words.
+_LETTER = r"A-Za-z\u00c0-\u024f\u0300-\u04ff\uff21-\uff5a"
+_SPACE = r" \u00a0\u2007\u2009\u202f"  # also those at which a line does not break, as word processors write them
+_HYPHEN = r"\u2010-\u2015\u2212-"
 _PATTERNS = {
-    "EMAIL": re.compile(r"[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}"),
-    "AWS_KEY": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    "IBAN": re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
-    "CARD": re.compile(r"\b\d(?:[ -]?\d){12,18}\b"),
-    "SSN": re.compile(r"\b\d{3}-\d{2}-\d{4}\b"),
-    "IP_ADDRESS": re.compile(r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b"),
-    "PHONE": re.compile(
-        r"(?<![\w.])(?:\+\d(?:[ .()-]{0,2}\d){6,14}|\(\d{1,4}\)[ .-]?\d{2,4}(?:[ .-]\d{2,4}){1,4}"
-        r"|\d{3,4}[ .-]\d{3,4}[ .-]\d{3,4})(?![\w]|\.\d)"
-    ),
+    name: re.compile(pattern.replace("LETTER", _LETTER).replace("SPACE", _SPACE).replace("HYPHEN", _HYPHEN))
+    for name, pattern in {
+        "EMAIL": r"[LETTER\d._%+-]{1,64}[@\uff20](?:[LETTER\d-]{1,63}\.){1,8}[LETTER]{2,24}",
+        "AWS_KEY": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+        "IBAN": r"\b[A-Z]{2}\d{2}(?:[SPACE]?[A-Z0-9]{4}){2,7}(?:[SPACE]?[A-Z0-9]{1,3})?\b",
+        "CARD": r"\b\d(?:[SPACEHYPHEN]?\d){12,18}\b",
+        "SSN": r"\b\d{3}[HYPHEN]\d{2}[HYPHEN]\d{4}\b",
+        "IP_ADDRESS": r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b",
+        "PHONE": r"(?<![\w.])(?:[+\uff0b]\d(?:[SPACE.()HYPHEN]{0,2}\d){6,14}"
+        r"|\(\d{1,4}\)[SPACE.HYPHEN]?\d{2,4}(?:[SPACE.HYPHEN]\d{2,4}){1,4}|\(\d{2,5}\)[SPACE]?\d{5,10}"
+        r"|\d{3,4}[SPACE.HYPHEN]\d{3,4}[SPACE.HYPHEN]\d{3,4})(?![\w]|\.\d)",
+    }.items()
 }
 
 
@@ -47,5 +53,5 @@ def _is_card(found: str) -> bool:
 
 def _is_iban(found: str) -> bool:
     """By its remainder (ISO 7064)."""
-    plain = found.replace(" ", "")
+    plain = re.sub(r"\s", "", found)
     return int("".join(str(int(one, 36)) for one in plain[4:] + plain[:4])) % 97 == 1

@@ -19,6 +19,13 @@ from airflow_bedrock.datasets.redaction import redact_common_patterns
         ("From 192.168.0.17 to 1.2.3", "From [IP_ADDRESS] to 1.2.3"),
         ("Key AKIAIOSFODNN7EXAMPLE", "Key [AWS_KEY]"),
         ("In 2026 we sold 1,234 of version 3.14 on 2026-11-21.", "In 2026 we sold 1,234 of version 3.14"),
+        # As word processors and web pages write them: spaces and hyphens at which no line breaks, full width.
+        ("+49\u00a030\u2011123456, 555\u2011123\u20114567, \uff0b\uff14\uff19 30 123456", "[PHONE], [PHONE], [PHONE]"),
+        ("4111\u00a01111\u00a01111\u00a01111, DE89\u202f3704\u202f0044\u202f0532\u202f0130\u202f00", "[CARD], [IBAN]"),
+        ("123\u201145\u20116789, j\u00fcrgen@b\u00fccher.de, e\u0301lise@x.fr", "[SSN], [EMAIL], [EMAIL]"),
+        ("\u0430\u043d\u043d\u0430@\u043f\u043e\u0447\u0442\u0430.\u0440\u0444", "[EMAIL]"),
+        ("(030) 123456; (1) 2026 (2) 12 of 30", "[PHONE]; (1) 2026 (2) 12 of 30"),
+        ("\u8bf7\u8054\u7cfbann@example.com\u8c22\u8c22", "\u8bf7\u8054\u7cfb[EMAIL]\u8c22\u8c22"),
         ("", ""),
     ],
 )
