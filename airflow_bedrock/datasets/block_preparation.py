@@ -18,7 +18,7 @@ from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat, template, write
 from airflow_bedrock.datasets.near import Signatures
 from airflow_bedrock.datasets.reading import Conversation, Fields, Turn, reader
-from airflow_bedrock.datasets.records import normalised, normalised_pair, text_field, value_of
+from airflow_bedrock.datasets.records import normalised, normalised_pair, not_json, text_field, value_of
 from airflow_bedrock.datasets.repeats import Leavings, Place
 from airflow_bedrock.datasets.rules import Rules
 from airflow_bedrock.datasets.selection import Caps, OnConflict, sample_key
@@ -193,7 +193,7 @@ class _Work:
         try:
             return self._decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise DatasetError("not a JSON object") from None
+            raise DatasetError(not_json(line)) from None
 
     def _check_length(self, characters: int) -> None:
         settings = self._settings
@@ -208,7 +208,7 @@ class _Work:
             return None
         assert self._settings.rules is not None  # noqa: S101  # else there were no short way
         _, problems = self._settings.rules.check(line)
-        return problems[0].message.removeprefix("Invalid record: ").rstrip(".") if problems else None
+        return problems[0].of_any.removeprefix("Invalid record: ").rstrip(".") if problems else None
 
     def _is_late(self, record: Mapping[str, Any]) -> bool:
         """Whether a record came after the time from which all is held out."""

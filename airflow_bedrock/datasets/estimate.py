@@ -142,7 +142,10 @@ def estimate(report: CheckReport, plan: Plan, prices: Prices, evaluation: Evalua
         no record of the data can be read.
     """
     if not report.lengths:
-        raise DatasetError("No record of the training data can be read: see airflow-bedrock check")
+        raise DatasetError(
+            "No record of the training data can be read: airflow-bedrock check says why. Of tables and arrays, "
+            "airflow-bedrock prepare makes training data"
+        )
     model = base_model(plan.model)
     method = model.methods.get(plan.method) if model else None
     if model is None or method is None:

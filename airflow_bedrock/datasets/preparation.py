@@ -109,6 +109,8 @@ class PreparationReport(msgspec.Struct, kw_only=True):
         dropped = sum(lost.values())
         if dropped > max_dropped_fraction * self.read:
             reasons = "; ".join(f"{count}: {rule}" for rule, count in lost.items())
+            if any(rule.endswith(": missing") for rule in lost):
+                reasons += "; give the names of the fields as prompt_field and completion_field"
             first = ", ".join(record.record for record in self.dropped_records[:5])
             found.append(
                 f"{dropped} of {self.read} records cannot be used, more than the fraction of {max_dropped_fraction} "
@@ -126,7 +128,7 @@ class PreparationReport(msgspec.Struct, kw_only=True):
             found.append(
                 f"{volume} ({settings.rules.name}){'; set max_records to take a sample of them' if more else ''}"
             )
-        if settings.part:
+        if settings.part or dropped == self.read > 0:
             return found
         fractions = {
             Split.TRAIN: 1.0,

@@ -33,6 +33,7 @@ _THINKING = ("nova-2", "bedrock-conversation-2024")
 """Those forms that have a place for reasoning; the second one is of an unknown model."""
 
 MORE_FIELDS = "has more fields than the header: put texts with a delimiter or a line end into quotes"
+FEWER_FIELDS = "has fewer fields than the header: put texts with a line end into quotes"
 """The only member of what a row of CSV becomes that cannot be told apart into its columns."""
 
 _TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
@@ -115,8 +116,8 @@ def reader(fields: Fields, form: str) -> Reader:
     prompt, completion, text = _getter(fields.prompt), _getter(fields.completion), _getter(fields.text)
 
     def read(record: Mapping[str, Any]) -> Conversation:
-        if MORE_FIELDS in record:
-            raise DatasetError(MORE_FIELDS)
+        if broken := record.keys() & {MORE_FIELDS, FEWER_FIELDS}:
+            raise DatasetError(*broken)
         if form == "pre-training":
             others = [one for one in ("input", fields.completion) if one in record and "{" not in fields.text]
             said = text_field(record, others[0]) if others and fields.text not in record else text(record)
@@ -188,6 +189,8 @@ def _refuse_beside(record: Mapping[str, Any]) -> None:
         raise DatasetError(
             "holds images, videos or sounds beside its messages: name them in the turns, by their S3 URIs"
         )
+    if record.get("label") is False:  # as preference data (KTO) marks it
+        raise DatasetError("is marked as a bad answer (label: false), from which no format of fine-tuning learns")
 
 
 def _conversation(system: object, turns: list[Turn]) -> Conversation:

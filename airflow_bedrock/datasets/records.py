@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -84,6 +85,18 @@ _ALONE = {
     **_alone(3, _chinese, b"\xe4\xe5\xe6\xe7\xe8\xe9"),
 }
 _ASCII_BYTES = bytes(range(0x80))
+
+
+def not_json(line: bytes) -> str:
+    """Return what a line is that cannot be read as a JSON object."""
+    try:
+        lenient = json.loads(line)
+    except UnicodeDecodeError:
+        return "not in UTF-8"
+    except (ValueError, RecursionError):
+        return "not a JSON object"
+    is_object = isinstance(lenient, dict)
+    return "not strict JSON: it holds half of a surrogate pair, NaN or Infinity" if is_object else "not a JSON object"
 
 
 def normalise(text: str) -> str:

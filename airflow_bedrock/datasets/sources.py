@@ -15,6 +15,7 @@ import re
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple
 
@@ -22,7 +23,7 @@ import msgspec
 
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.preparation import Source
-from airflow_bedrock.datasets.reading import MORE_FIELDS
+from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
 
 _KINDS = {
     "jsonl": "jsonl",
@@ -94,6 +95,8 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     if kind is None:
         raise DatasetError(f"{name} is of no kind that is read: {', '.join(_KINDS)}, also .gz and .zst")
     try:
+        if kind.kind == "json" and _is_spread_object(path, kind.packing):
+            raise DatasetError("it holds one object over several lines. Save the array of records within it alone")
         if kind.kind == "parquet":
             return Source(name, query(f"SELECT * FROM {_table(path, kind)}", [], folder))  # noqa: S608 - a path, quoted
         lines = kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(path, kind.packing))
@@ -249,8 +252,18 @@ class _Frames(io.RawIOBase):
 
 def _is_array(path: Path, packing: str) -> bool:
     """Whether the first character that is no white space begins an array."""
+    return _beginning(path, packing)[:1] == b"["
+
+
+def _is_spread_object(path: Path, packing: str) -> bool:
+    """Whether it begins with an object that is not on a line of its own."""
+    line, *more = _beginning(path, packing).split(b"\n", 1)
+    return bool(more) and line[:1] == b"{" and line.rstrip()[-1:] in (b"{", b"[", b",")
+
+
+def _beginning(path: Path, packing: str) -> bytes:
     with _unpacked(path, packing) as file:
-        return file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+        return file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
 @contextmanager
@@ -263,17 +276,26 @@ def _text(file: BinaryIO) -> Iterator[IO[str]]:
 
 
 def _csv(file: BinaryIO, delimiter: str = ",") -> Iterator[dict[str, Any]]:
-    """Yield the rows; a quote that nothing ends would take the rest of the file for one field, and is an error."""
+    """Yield the rows; a quote that nothing ends would take the rest of the file for one field, and is an error.
+
+    Where a comma is the decimal point, spreadsheets write semicolons between the fields.
+    """
     csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: Python has no limit for one reader
     with _text(file) as text:
-        found = csv.DictReader(text, restkey=MORE_FIELDS, delimiter=delimiter, strict=True)
+        table = partial(csv.DictReader, text, restkey=MORE_FIELDS, strict=True)
+        found = table(delimiter=delimiter)
         try:
+            names = found.fieldnames or ()
+            if len(names) == 1 and ";" in names[0] and delimiter == ",":
+                found = table(next(csv.reader(names, delimiter=";")), delimiter=";")
             _check_different(found.fieldnames or (), "the header")
             for row in found:
                 if any(row.pop(MORE_FIELDS, None) or ()):
                     yield {MORE_FIELDS: True}
+                elif None in row.values():
+                    yield {FEWER_FIELDS: True}
                 else:
-                    yield {name: value for name, value in row.items() if value is not None}
+                    yield row
         except csv.Error as error:
             raise DatasetError(
                 f"near line {found.line_num}: {error}. Put fields with quotes into quotes, and double those within"

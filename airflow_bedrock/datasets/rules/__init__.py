@@ -15,6 +15,7 @@ import msgspec
 
 from airflow_bedrock.base_models import FINE_TUNING, Method, base_model
 from airflow_bedrock.datasets.errors import DatasetError
+from airflow_bedrock.datasets.records import not_json
 from airflow_bedrock.datasets.rules.claude import CLAUDE
 from airflow_bedrock.datasets.rules.converse import DISTILLATION, LLAMA, NOVA, NOVA_2
 from airflow_bedrock.datasets.rules.form import Form
@@ -86,8 +87,7 @@ class Rules:
         except msgspec.ValidationError:
             return None, shape_problems_of(line, form.type)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            blank = not line.strip()
-            return None, [Problem("json", "$", f"it is {'blank' if blank else 'not a JSON object'}")]
+            return None, [Problem("json", "$", f"it is {not_json(line) if line.strip() else 'blank'}")]
         if problems := list(form.problems(decoded)):
             return None, problems
         record = form.read(decoded)

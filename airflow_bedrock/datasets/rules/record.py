@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 Role = Literal["system", "user", "assistant"]
+
+
+_OF_THE_RECORD = re.compile(r"\b(count|has|holds) \d+|(?<=\bthe )(image|video|document) .*? (?=is |has )")
 
 
 class Problem(NamedTuple):
@@ -21,6 +25,11 @@ class Problem(NamedTuple):
     rule: str
     where: str
     message: str
+
+    @property
+    def of_any(self) -> str:
+        """The message as it is of any record: without this one's numbers and URIs."""
+        return _OF_THE_RECORD.sub(lambda found: f"{found[1]} …" if found[1] else f"{found[2]} … ", self.message)
 
 
 class Text(NamedTuple):

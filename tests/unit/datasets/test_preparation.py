@@ -33,8 +33,9 @@ from airflow_bedrock.datasets import (
 from airflow_bedrock.datasets import blocks as blocks_module
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.preparation import Dropped
-from airflow_bedrock.datasets.records import normalise
+from airflow_bedrock.datasets.records import normalise, not_json
 from airflow_bedrock.datasets.redaction import redact_common_patterns
+from airflow_bedrock.datasets.rules.record import Problem
 from airflow_bedrock.local.work.records import read_records
 
 Record = Mapping[str, object] | None
@@ -165,6 +166,23 @@ def test_dropped_records_are_named_by_place_and_rule() -> None:
     ]
     assert sum(report.dropped.values()) == 6
     assert not any(files.values())
+
+
+def test_a_rule_is_one_however_many_records_break_it() -> None:
+    """The report and the error grow with the rules, and not with what each record has of what is too much."""
+    rules = rules_for("amazon.titan-text-express-v1", "CONTINUED_PRE_TRAINING")
+    settings = Settings(record_format=RecordFormat.PRE_TRAINING, rules=rules)
+    report, _ = run([{"input": "word " * (6_000 + n)} for n in range(9)], settings)
+    assert report.dropped == {"Maximum input token count … exceeds limit of 4096": 9}
+    image = Problem("media-bucket", "$", "Invalid record: the image s3://b/a 1.png is not in the bucket c.")
+    assert image.of_any == "Invalid record: the image … is not in the bucket c."
+
+
+def test_why_a_line_is_not_read() -> None:
+    """Python's JSON takes more than JSON is, and writes it."""
+    lines = [rb'{"prompt": "\ud83d"}', b'{"prompt": NaN}', b'{"prompt": "\xff"}', b"[1]", b"{"]
+    strict = "not strict JSON: it holds half of a surrogate pair, NaN or Infinity"
+    assert [not_json(line) for line in lines] == [strict, strict, "not in UTF-8", *2 * ["not a JSON object"]]
 
 
 def test_the_list_of_dropped_records_is_capped() -> None:

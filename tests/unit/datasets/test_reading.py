@@ -10,7 +10,7 @@ import pytest
 
 from airflow_bedrock.datasets import DatasetError, Fields, RecordFormat
 from airflow_bedrock.datasets.formats import write
-from airflow_bedrock.datasets.reading import MORE_FIELDS, reader
+from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS, reader
 
 ASKED, SAID = {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -168,6 +168,8 @@ def test_other_formats() -> None:
         ({"messages": [ASKED, SAID], "images": ["secret.png"]}, "beside its messages"),
         ({"messages": [ASKED, {**SAID, "weight": 0}, ASKED, SAID]}, "weight 0"),
         ({MORE_FIELDS: True}, "more fields than the header"),
+        ({FEWER_FIELDS: True}, "fewer fields than the header"),
+        ({"messages": [], "label": False}, "marked as a bad answer"),
         (
             {"messages": [ASKED, {"role": "assistant", "content": [{"type": "tool_use", "name": "secret"}]}]},
             "call of a tool",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.datasets import DatasetError
 from airflow_bedrock.datasets import sources as sources_module
-from airflow_bedrock.datasets.reading import MORE_FIELDS
+from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
 from airflow_bedrock.datasets.sources import Kind, as_source, kind_of, query, read_in_a_folder, rows, write_records
 
 packed = partial(gzip.compress, mtime=0)  # the time would stand in the names of tests, another in each process
@@ -30,6 +30,7 @@ CONTENT = {
     "json": json.dumps(RECORDS, indent=1),
     "csv": "\ufeff" + CSV,
     "tsv": CSV.replace(",", "\t"),
+    "CSV": CSV.replace(",", ";"),
 }
 
 
@@ -119,6 +120,8 @@ def test_what_has_to_be_named(name: str) -> None:
         ("x.csv", b"\xff\xfe\x00"),
         ("x.json", b'[{"a": 1}, {"a": '),
         ("x.json.gz", packed(b"[1]")[:-6]),
+        ("x.json", b'{\n "data": [{"prompt": "a"}]\n}'),
+        ("x.json", b'{"data": [\n{"prompt": "a"}]}'),
     ],
 )
 def test_what_is_not_what_its_name_says(tmp_path: Path, name: str, content: bytes) -> None:
@@ -178,7 +181,7 @@ def test_rows_of_a_table_that_are_not_what_the_header_says(tmp_path: Path) -> No
     assert read(tmp_path, "x.csv", content) == [
         {MORE_FIELDS: True},
         {"prompt": "Who?", "completion": "Me."},
-        {"prompt": "Why?"},
+        {FEWER_FIELDS: True},
     ]
     with pytest.raises(DatasetError, match=r"x\.csv: the header has two columns that are called prompt"):
         read(tmp_path / "other", "x.csv", b"prompt,prompt\na,b\n")
