@@ -64,7 +64,10 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
                 found[name] = rule(value)
             except ValueError as error:
                 template = isinstance(value, str) and not is_literal(value) and name not in self.templated
-                wrong.append(f"{name} {error}; got {_shown(value)}{', which is not rendered here' if template else ''}")
+                called = name.removeprefix("is_")  # dry_run, whose name is a method's of every operator
+                wrong.append(
+                    f"{called} {error}; got {_shown(value)}{', which is not rendered here' if template else ''}"
+                )
         wrong += [text for conflict in self.conflicts for text in conflict(found)]
         if wrong:
             raise ArgumentError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import sys
 
 from airflow_bedrock.cli import results
@@ -15,11 +16,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("name", help="the name of the line of models, and of its deployment")
     parser.add_argument("--to", metavar="MODEL_ARN", help="default: the latest model that was not rejected")
-    parser.add_argument(
-        "--by", default=getpass.getuser(), help="who rolls back, for the registry (default: %(default)s)"
-    )
+    parser.add_argument("--by", default=_user(), help="who rolls back, for the registry (default: %(default)s)")
     parser.add_argument("--delay", type=float, default=10, help="seconds between two polls (default: %(default)s)")
     add_registry(parser)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, by a number that has no name
+        return f"uid {os.getuid()}"
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_bedrock.cli import main
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.registry.register import NotPromotedError, kept
 from tests.unit.registry.lines import BAD, NAME, Line
@@ -66,6 +68,14 @@ def test_twice_goes_back_twice_and_no_further_than_there_are_models(in_place: bo
     with pytest.raises(BedrockFatalError, match="m2 was retired"):
         roll_back(line, "m2")
     assert line.serving == "m3"
+
+
+def test_a_user_without_a_name_may_roll_back(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """As in a container that runs by a number."""
+    monkeypatch.setattr("getpass.getuser", lambda: {}["uid not found"])
+    with pytest.raises(SystemExit, match="0"):
+        main(["rollback", "--help"])
+    assert f"default: uid {os.getuid()}" in capsys.readouterr().out
 
 
 def assert_one_serves(line: Line) -> None:
