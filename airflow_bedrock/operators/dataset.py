@@ -552,7 +552,8 @@ def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     redact = arguments["redact"]
     return {
         **{name: value for name, value in arguments.items() if name != "kms_key_id"},
-        "redact": redact and f"{getattr(redact, '__module__', '')}.{getattr(redact, '__qualname__', type(redact).__name__)}",
+        "redact": redact
+        and f"{getattr(redact, '__module__', '')}.{getattr(redact, '__qualname__', type(redact).__name__)}",
     }
 
 

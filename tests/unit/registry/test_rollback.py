@@ -72,7 +72,11 @@ def test_twice_goes_back_twice_and_no_further_than_there_are_models(in_place: bo
 
 def test_a_user_without_a_name_may_roll_back(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """As in a container that runs by a number."""
-    monkeypatch.setattr("getpass.getuser", lambda: {}["uid not found"])
+
+    def nobody() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
     with pytest.raises(SystemExit, match="0"):
         main(["rollback", "--help"])
     assert f"default: uid {os.getuid()}" in capsys.readouterr().out
