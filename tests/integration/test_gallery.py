@@ -6,9 +6,7 @@ deploy/policies/ allows, and nothing else.
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +25,7 @@ from airflow_bedrock.registry.register import ModelVersion
 from airflow_bedrock.shapes import missing_in_botocore
 from tests import dag_files
 from tests.deployed import Deployed, both, policy
+from tests.graders import grader
 
 NOVA = "amazon.nova-micro-v1:0:128k"
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.1, allow_graders=True, enforce_iam=True)
@@ -263,32 +262,6 @@ def test_logs_that_are_not_on_the_list_are_not_read(params: dict[str, str]) -> N
     )
 
 
-GRADER = """
-def handler(event, context):
-    return [
-        {"id": one["id"], "aggregate_reward_score": float(one["messages"][-1]["content"] == one["reference_answer"])}
-        for one in event
-    ]
-"""
-
-
-def grader(local: LocalBedrock) -> str:
-    """Make a Lambda function that rewards the reference answer; return its ARN."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("grader.py", GRADER)
-    with closing(local.client("lambda")) as client:
-        return str(
-            client.create_function(
-                FunctionName="grade-support-router",
-                Runtime="python3.11",
-                Role=local.role_arn,
-                Handler="grader.handler",
-                Code={"ZipFile": packed.getvalue()},
-            )["FunctionArn"]
-        )
-
-
 RFT = "CreateModelCustomizationJob.customizationConfig.rftConfig"
 
 
@@ -298,7 +271,7 @@ def test_a_model_learns_what_its_grader_rewards(local: LocalBedrock, bedrock: An
     records = [{"prompt": one["prompt"], "reference_answer": one["completion"]} for one in requests(150)]
     put(local, "graded-requests/requests.jsonl", records)
     module = load("reinforce_with_a_grader")
-    assert grader(local) == module.GRADERS["support-router"]
+    assert grader(local, "grade-support-router") == module.GRADERS["support-router"]
     state, tasks = run(module, test_records=20)
     assert state == "success", tasks
     assert verdict(local, "reinforce") == "better"

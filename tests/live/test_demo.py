@@ -1,4 +1,4 @@
-"""``make demo``: a real scheduler, triggerer and API server; what it prints, and what it leaves behind."""
+"""``make demo`` (docs/laptop.md): a real scheduler, triggerer and API server; what it prints and leaves behind."""
 
 from __future__ import annotations
 
