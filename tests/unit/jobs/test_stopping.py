@@ -1,0 +1,152 @@
+"""What is said of a job that is to be stopped, and whose end keeps it: where a wrong answer leaves it billed."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.jobs import stopping, task_state
+from airflow_bedrock.jobs.resources import Resource
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.jobs.stopping import NotYetError, delete, stop_job, stop_unless_others_wait, why_kept
+from tests.paid_jobs import error
+
+JOB = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
+UNITS = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abcdefghijkl"
+GONE = error("ResourceNotFoundException", "There is none.", 404)
+DENIED = error("AccessDeniedException", "You may not.", 403)
+BEING_MADE = error("ValidationException", "The provisioned model is in a mutating state.")
+SILENT = EndpointConnectionError(endpoint_url="https://bedrock")
+CREATING = {"provisionedModelArn": UNITS, "provisionedModelName": "router", "status": "Creating"}
+ME = Waiter(until="task", dag_id="d", task_id="t", map_index=-1, run_id="r")
+
+
+class Calls:
+    """A client whose operations answer, or raise, one thing after the other; the last one again."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.asked: list[str] = []
+        self._answers = {operation: list(given) for operation, given in answers.items()}
+
+    @property
+    def conn(self) -> Calls:
+        """It is its own hook."""
+        return self
+
+    def tags_of(self, arn: str) -> dict[str, str]:
+        return cast("dict[str, str]", self.list_tags_for_resource(resourceARN=arn))
+
+    def __getattr__(self, operation: str) -> Any:
+        def call(**_: Any) -> Any:
+            self.asked.append(operation)
+            answers = self._answers[operation]
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+
+def service(calls: Calls, resource: Resource = CUSTOMIZATION_JOB) -> Service:
+    return Service(resource, cast("Any", calls))
+
+
+def units(*stops: Any, looks: tuple[Any, ...] = (CREATING,)) -> tuple[Service, Calls]:
+    """Return provisioned throughput that answers so when it is deleted, which is how it is stopped."""
+    calls = Calls(delete_provisioned_model_throughput=stops, get_provisioned_model_throughput=looks)
+    return service(calls, PROVISIONED_THROUGHPUT), calls
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    pauses: list[float] = []
+    monkeypatch.setattr("airflow_bedrock.jobs.stopping.time.sleep", pauses.append)
+    return pauses
+
+
+def test_there_is_nothing_to_stop_of_what_is_gone() -> None:
+    """Whoever looks it up in the console for the bill finds nothing; nor need anybody."""
+    said = f"Job {JOB} does not exist; there was nothing to stop."
+    assert stop_job(service(Calls(stop_model_customization_job=[GONE])), JOB) == said
+    assert stop_unless_others_wait(service(Calls(list_tags_for_resource=[GONE])), JOB, ME) == said
+
+
+@pytest.mark.parametrize("look", [SILENT, DENIED])
+def test_a_stop_that_is_refused_is_told_where_nothing_else_is_known(look: Exception) -> None:
+    """It may run, and be billed."""
+    calls = Calls(stop_model_customization_job=[DENIED], get_model_customization_job=[look])
+    said = stop_job(service(calls), JOB)
+    assert said.startswith(f"Job {JOB} COULD NOT BE STOPPED and may run and be billed on")
+    assert "You may not." in said
+
+
+@pytest.mark.parametrize("look", [CREATING, SILENT])
+def test_what_is_being_made_is_stopped_when_it_has_been_made(slept: list[float], look: Any) -> None:
+    """Also where a look at it gets no response: it is billed from now on."""
+    throughput, calls = units(BEING_MADE, BEING_MADE, {}, looks=(look,))
+    assert stop_job(throughput, UNITS) == (f"Provisioned throughput {UNITS} is deleted; the time until now is billed.")
+    assert slept == [5.0, 5.0]
+    assert calls.asked.count("delete_provisioned_model_throughput") == 3
+
+
+def test_who_cannot_wait_is_told_how_long_that_is_worth_it(slept: list[float]) -> None:
+    """The triggerer: it has other tasks."""
+    throughput, _ = units(BEING_MADE)
+    with pytest.raises(NotYetError, match="is billed by the hour until it is deleted, and cannot be stopped yet") as no:
+        stop_job(throughput, UNITS, patient=False)
+    assert no.value.seconds == PROVISIONED_THROUGHPUT.stop_seconds == 1800
+    assert slept == []
+
+
+async def test_the_triggerer_tries_until_it_has_been_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is marked failed leaves no throughput behind that was being made."""
+    monkeypatch.setattr(stopping, "_TRY_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
+    throughput, calls = units(BEING_MADE, BEING_MADE, {})
+    calls._answers["list_tags_for_resource"] = [{}]
+    await stopping.stop_unless_wanted(lambda: throughput, UNITS, ME)
+    assert calls.asked.count("delete_provisioned_model_throughput") == 3
+
+
+def test_what_somebody_else_deletes_meanwhile_is_deleted(slept: list[float]) -> None:
+    """Between the look and the call, or when the call had no answer before."""
+    throughput, calls = units(GONE, looks=(CREATING, GONE))
+    delete(throughput, UNITS, delay=1, max_polls=5)
+    assert calls.asked.count("delete_provisioned_model_throughput") == 1
+    assert slept == []
+
+
+@pytest.mark.parametrize(
+    ("until", "state", "lasts", "kept"),
+    [
+        *(("task", state, False, False) for state in ("success", "failed", "skipped", "upstream_failed", "removed")),
+        *(("task", state, False, True) for state in (None, "running", "deferred", "up_for_retry", "scheduled")),
+        *(("run", state, False, False) for state in ("success", "failed")),
+        *(("run", state, False, True) for state in ("queued", "running")),
+        ("task", "success", True, True),
+        ("task", "failed", True, False),
+        ("run", "success", True, True),
+    ],
+)
+def test_whose_end_stops_a_job(until: Any, state: str | None, lasts: bool, kept: bool) -> None:
+    """Of a task instance, or of a DAG run; what serves is wanted on by whoever has succeeded with it."""
+    waiter = Waiter(until=until, dag_id="d", task_id="t", map_index=-1, run_id="r")
+    why = why_kept(waiter, lambda one: state, lasts=lasts)
+    assert (why is not None) is kept
+    assert why is None or "d.t in run r" in why
+
+
+def test_a_job_is_kept_for_a_tag_that_cannot_be_read_and_for_a_state_that_cannot() -> None:
+    """Who may wait for it loses nothing."""
+
+    def unknown(waiter: Waiter) -> str:
+        raise ClientError({"Error": {"Code": "500"}}, "Get")
+
+    assert why_kept(None) == "someone whose tag this version cannot read may wait for it"
+    assert "its state could not be read" in str(why_kept(ME, unknown))

@@ -1,0 +1,190 @@
+"""What a try does about a moment that chance seldom makes: each would cost a job that nobody asked for, or lose one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from airflow_bedrock.customization.identity import Asker, identify
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.jobs import submission
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.jobs.submission import Submission
+from tests.paid_jobs import PAYS, PaidJobs, Strike, strike
+
+RETRIES = 2
+
+
+class Account:
+    """An account, in which one task asks: by its first try, an automatic retry, a Clear, an index or a run of it."""
+
+    def __init__(self) -> None:
+        self.jobs = PaidJobs()
+
+    def ask(
+        self, *, tries: int = 1, clears: int = 0, index: int = -1, run: str = "r", epochs: int = 1, **more: Any
+    ) -> str:
+        """Return the ARN of what a try has got.
+
+        :param tries: of this ask, this one included.
+        :param clears: earlier asks of one try each.
+        """
+        reuse = more.pop("reuse", "run")
+        asker = Asker(
+            dag_id="d",
+            task_id="t",
+            run_id=run,
+            map_index=index,
+            ask=clears + RETRIES,
+            try_number=clears + tries,
+            retries=RETRIES,
+        )
+        request = {"jobName": "router", "customModelName": "router", "hyperParameters": {"epochCount": str(epochs)}}
+        identity = identify(request, [], asker, reuse)
+        waiter = Waiter.of(asker, waits=True)
+        return (
+            Submission(service=self.service, request=request, identity=identity, waiter=waiter, **more)
+            .find_or_create()
+            .arn
+        )
+
+    @property
+    def service(self) -> Service:
+        return Service(CUSTOMIZATION_JOB, _Hook(self.jobs))
+
+    def strike(self, around: Strike | None) -> None:
+        """Let this happen around each call from now on, or nothing."""
+        self.jobs.strikes = dict.fromkeys(range(1, 1000), around) if around else {}
+
+
+class _Hook(BedrockHook):
+    def __init__(self, client: PaidJobs) -> None:
+        super().__init__(aws_conn_id=None)
+        self._paid = client
+
+    @property
+    def conn(self) -> Any:
+        return self._paid
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    pauses: list[float] = []
+    monkeypatch.setattr("airflow_bedrock.jobs.submission.time.sleep", pauses.append)
+    return pauses
+
+
+@pytest.fixture
+def account(slept: list[float]) -> Account:
+    return Account()
+
+
+def test_a_job_for_something_else_is_stopped_where_an_older_one_is_what_is_asked_for(account: Account) -> None:
+    """Cleared with other epochs, and cleared again with those of before: the second job would run for nobody."""
+    first = account.ask()
+    account.jobs.by_arn(first).end("Completed")
+    second = account.ask(clears=1, epochs=2)
+    assert second != first
+    assert account.ask(clears=2) == first
+    assert account.jobs.by_arn(second).status == "Stopped"
+
+
+def test_an_own_job_that_is_not_shown_yet_comes_before_a_sibling_s(account: Account, slept: list[float]) -> None:
+    """The first try's answer was lost; adopting what another map index has made would leave its own job running."""
+    account.jobs.looks_until_shown = account.jobs.lists_until_shown = 4
+    account.strike(_at_create("no answer"))
+    with pytest.raises(BedrockError, match="finds that job by its name"):
+        account.ask(index=0)
+    account.strike(None)
+    (own,) = (job.arn for job in account.jobs.jobs)
+    account.jobs.looks_until_shown = account.jobs.lists_until_shown = 0
+    sibling = account.ask(index=1)
+    assert sibling != own
+    assert account.ask(index=0, tries=2) == own
+    assert set(slept) == {30.0}
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_create_that_names_no_job_costs_one(account: Account, shown: bool) -> None:
+    """What the service answers to a token that it has seen is not said; the job is there, or the next try finds it."""
+    account.jobs.looks_until_shown = 0 if shown else 2
+
+    def unnamed(operation: str, work: Any) -> Any:
+        return {"status": work()["jobArn"]} if operation == PAYS else work()
+
+    account.strike(unnamed)
+    if shown:
+        assert account.ask() == account.jobs.jobs[0].arn
+    else:
+        with pytest.raises(BedrockError, match="exists, but does not show it yet") as failed:
+            account.ask()
+        assert not isinstance(failed.value, BedrockFatalError)
+    assert account.ask(tries=2) == account.jobs.jobs[0].arn
+    assert len(account.jobs.jobs) == 1
+
+
+def test_a_name_that_an_earlier_ask_takes_at_the_same_moment_is_told_and_retried(account: Account) -> None:
+    """Its job is for another request: the next try settles what becomes of it, as of any that was there before."""
+    others: list[str] = []
+
+    def rival(operation: str, work: Any) -> Any:
+        if operation == PAYS and not others:
+            others.append("")
+            others[0] = account.ask(epochs=2)
+        return work()
+
+    account.strike(rival)
+    with pytest.raises(BedrockError, match=r"is used up.*for another request\. It runs on and is billed") as failed:
+        account.ask(clears=1)
+    assert not isinstance(failed.value, BedrockFatalError)
+    assert "currently in use" in str(failed.value)
+    mine = account.ask(clears=1, tries=2)
+    assert [job.status for job in account.jobs.jobs] == ["Stopped", "InProgress"]
+    assert mine == account.jobs.jobs[1].arn
+
+
+def test_a_completed_job_whose_model_is_not_told_is_neither_taken_nor_made_again(
+    account: Account, slept: list[float]
+) -> None:
+    """The service contradicts itself; three looks, two seconds apart."""
+    made = account.ask()
+    account.jobs.by_arn(made).end("Completed")
+    account.strike(strike("no model's ARN", print))
+    with pytest.raises(BedrockError, match=r"but not which model it made\. This try made no other and spent nothing"):
+        account.ask(clears=1)
+    assert slept == [2.0, 2.0]
+    account.strike(None)
+    assert account.ask(clears=1) == made
+
+
+def test_who_wants_no_tags_tags_nothing(account: Account) -> None:
+    """Its role may not be allowed to."""
+    made = account.ask(reuse="dag", tagged=False)
+    assert account.ask(reuse="dag", run="later", tagged=False) == made
+    assert account.jobs.by_arn(made).tags == {}
+
+
+def test_a_job_that_no_look_tells_of_is_none_that_can_be_stopped(account: Account, slept: list[float]) -> None:
+    """Three looks, two seconds apart: the service may be slow to show it, or not answer at all."""
+
+    def silent(operation: str, work: Any) -> Any:
+        raise EndpointConnectionError(endpoint_url="https://bedrock")
+
+    made = account.ask()
+    name = account.jobs.by_arn(made).name
+    assert submission.job_made_under(account.service, name) == made
+    account.strike(silent)
+    assert submission.job_made_under(account.service, name) is None
+    assert slept == [2.0, 2.0]
+
+
+def _at_create(kind: str) -> Strike:
+    def around(operation: str, work: Any) -> Any:
+        return strike(kind, print)(operation, work) if operation == PAYS else work()
+
+    return around
