@@ -19,7 +19,7 @@ import numpy as np
 from sklearn.metrics import cohen_kappa_score  # type: ignore[import-untyped]  # no stubs
 
 from airflow_bedrock.evaluation.metrics import Metric
-from airflow_bedrock.evaluation.records import Record
+from airflow_bedrock.evaluation.records import Record, said
 from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE
 
 TIE = "tie"
@@ -107,8 +107,9 @@ class Judge(AskingMetric):
 
 
 def _shown(record: Record, **answers: str) -> dict[str, str]:
+    system = {"system prompt": said(record.request["system"])} if "system" in record.request else {}
     reference = {} if record.reference is None else {"reference": record.reference}
-    return {"question": record.prompt, **reference, **answers}
+    return {**system, "question": record.prompt, **reference, **answers}
 
 
 def _only(word: re.Pattern[str], reply: str) -> str | None:
@@ -150,7 +151,9 @@ class PairwiseJudge(Judge):
     """Says which of two answers is better, asked in both orders: a preference for a place cancels itself out."""
 
     def requests(self, record: Record, texts: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return the question in both orders, of candidate and baseline."""
+        """Return the question in both orders, of candidate and baseline; of the same answer there is none."""
+        if texts[CANDIDATE] == texts[BASELINE]:
+            return []
         task = (
             f"Two answers to the question are given, A and B. Compare them by this rubric:\n{self._rubric}\n"
             'Reply with JSON alone: {"better": "A"}, {"better": "B"}, or {"better": "tie"}.'
@@ -163,11 +166,11 @@ class PairwiseJudge(Judge):
 
     def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
         """Return the share of the points: 1 for who is better in both orders, a half each where the order decides."""
-        said = [_only(_BETTER, reply) for reply in replies]
-        self._unreadable += said.count(None)
-        self.doubt += said.count(None) / 2
+        better = [_only(_BETTER, reply) for reply in replies] or [TIE, TIE]
+        self._unreadable += better.count(None)
+        self.doubt += better.count(None) / 2
         points = {"A": 1.0, "B": 0.0, TIE: 0.5, None: 0.5}
-        first, second = (points[one] for one in said)
+        first, second = (points[one] for one in better)
         share = (first + 1 - second) / 2
         scores = {CANDIDATE: share, BASELINE: 1 - share}
         self._note(record, scores)

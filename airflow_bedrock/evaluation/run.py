@@ -145,7 +145,8 @@ class Evaluation:
         yield from ((inference, question) for inference in set(self._models.values()))
         longest = "x" * (CHARACTERS_PER_TOKEN * self._parameters.get("inferenceConfig", {}).get("maxTokens", 0))
         answers = {role: inference.answer(question) for role, inference in self._models.items()}
-        texts = {role: longest if answer is None else answer.text for role, answer in answers.items()}
+        # One for each model: a judge is not asked about answers that are the same.
+        texts = {role: role + longest if answer is None else answer.text for role, answer in answers.items()}
         for inference, metric in self._judging():
             yield from ((inference, Question(record.number, request)) for request in metric.requests(record, texts))
 

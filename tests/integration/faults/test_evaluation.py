@@ -278,6 +278,9 @@ def test_max_cost_counts_the_judge_and_the_embeddings(service: Any, tmp_path: Pa
         evaluate(
             tmp_path, max_cost=9, metrics={"name": "embedding_similarity", "model_id": "cohere.embed-v4:0"}, **models
         )
+    two = {**models, "baseline_model_id": "amazon.nova-lite-v1:0", "output_uri": str(tmp_path / "other")}
+    with pytest.raises(BedrockFatalError, match="40 questions may cost up to about"):  # in both orders
+        evaluate(tmp_path, max_cost=0.000001, metrics={**judge, "pairwise": True}, **two)
     assert service.requests == []
     evaluate(tmp_path, max_cost=1, metrics=[judge], **models)
     assert evaluate(tmp_path, max_cost=0, metrics=[judge], **models)["cost"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
 import sys
 from typing import Any
@@ -209,6 +210,20 @@ def test_a_judge_that_refuses_makes_no_model_better(refused: int, verdict: str, 
     assert result["verdict"] == verdict
     assert ("replies of the judge that cannot be read" in result["reason"]) is (verdict == "undecided")
     assert judge.result()["unreadable"] == refused
+
+
+def test_what_a_judge_is_shown() -> None:
+    """The system prompt too, by which an answer may be right; answers that are the same need no judge."""
+    judge: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0", "pairwise": True})
+    record = record_of(1, {"system": "Answer in German.", "prompt": "hi", "completion": "Hallo"})
+    asked = judge.requests(record, {"candidate": "Tag", "baseline": "Hi"})
+    shown = [json.loads(one["messages"][0]["content"][0]["text"]) for one in asked]
+    given = {"system prompt": "Answer in German.", "question": "hi", "reference": "Hallo"}
+    assert shown == [{**given, "A": "Tag", "B": "Hi"}, {**given, "A": "Hi", "B": "Tag"}]
+    same = {"candidate": "Hallo", "baseline": "Hallo"}
+    assert judge.requests(record, same) == []
+    assert judge.scores(record, same, []) == {"candidate": 0.5, "baseline": 0.5}
+    assert (judge.doubt, judge.result()["unreadable"]) == (0, 0)
 
 
 def test_a_slice_that_the_judge_does_not_judge_makes_no_model_better() -> None:
