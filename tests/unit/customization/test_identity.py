@@ -232,6 +232,16 @@ def test_a_long_prefix_is_cut_at_the_same_letter_for_ever(reuse: Reuse, job: str
     assert len(job) == len(model) == 63
 
 
+def test_a_prefix_of_any_characters_makes_the_same_names_for_ever() -> None:
+    """A job's name may hold dots and plus signs, a model's may not, nor may that of what serves a model."""
+    asked = request(jobName=".router v1.2+é_x.", customModelName="_router v1.2_x--y-")
+    identity = identify(asked, DATA, ASKER, "run")
+    serving = identify(asked, DATA, ASKER, "run", name="customModelName", model_name=None)
+    assert identity.job_name().rpartition("-wrdimb4j")[0] == "router-v1.2+-x"
+    assert identity.model_name().rpartition("-7iz4rmxlqr")[0] == "router-v1-2_x-y"
+    assert serving.job_name().rpartition("-wrdimb4j")[0] == "router-v1-2_x-y"
+
+
 def test_names_of_a_request_in_another_script_are_the_same_after_an_upgrade() -> None:
     """Its characters count as they are: written in another way, they would make another digest, and pay again."""
     asked = request(

@@ -55,8 +55,10 @@ def test_what_is_known_to_exist_is_missing_only_after_long_and_many_looks(pauses
     ],
 )
 def test_it_is_missing_at_the_very_limits(looks: int, seconds: float, missing: bool) -> None:
-    """Not a look, nor a moment, before; and from a clock that began at any time."""
+    """Not a look, nor a moment, before; from a clock that began at any time, and again since it was seen."""
     absence = Absence(known=True)
+    absence.missed(0.0)
+    absence.seen()
     moments = [1000.0 + seconds * number / (looks - 1) for number in range(looks)]
     assert [absence.missed(now) for now in moments] == [*[False] * (looks - 1), missing]
 

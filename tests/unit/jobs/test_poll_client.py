@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import gc
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
 
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import Ask, GetJob, ListJobs, Trouble
-from airflow_bedrock.jobs.poll_client import poll_client, trouble_of
+from airflow_bedrock.jobs.poll_client import PollClient, _list, poll_client, trouble_of
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 
 OURS = ("botocore", "airflow_bedrock")
+START = datetime(2026, 1, 1, tzinfo=UTC)
 LIST, GET = ListJobs(None), GetJob("job")
 
 
@@ -48,6 +52,57 @@ def test_only_what_is_plainly_about_the_question_is_a_refusal(
     """A refused List costs an hour of Gets; a refused Get ends a wait."""
     looks: list[tuple[Ask, Trouble]] = [(LIST, by_list), (GET, by_get)]
     assert [trouble_of(error, ask) for ask, _ in looks] == [trouble for _, trouble in looks]
+
+
+@pytest.mark.parametrize(
+    ("ask", "asked"),
+    [
+        (ListJobs(None), {}),
+        (ListJobs(START, token="2"), {"creationTimeAfter": START, "nextToken": "2"}),
+        (ListJobs(None, status="Stopping"), {"statusEquals": "Stopping"}),
+    ],
+)
+def test_a_page_of_list_is_the_one_that_was_asked_for(ask: ListJobs, asked: dict[str, object]) -> None:
+    """A thousand jobs at once, the newest first; the next page, and no other status, where it says so."""
+    calls = []
+
+    def answer(**arguments: object) -> dict[str, object]:
+        calls.append(arguments)
+        return {"seen": [], "nextToken": "3"}
+
+    client: Any = SimpleNamespace(list_model_customization_jobs=answer)
+    assert _list(CUSTOMIZATION_JOB, ask, client) == ([], "3")
+    assert calls == [{"maxResults": 1000, "sortBy": "CreationTime", "sortOrder": "Descending", **asked}]
+
+
+async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To make one costs a fifth of a second of a core; another kind of resource needs one that knows it."""
+    made: list[Any] = []
+
+    def make(resources: object, connection: object) -> Any:
+        answers = iter([[], [], refused("ExpiredTokenException", 403)])
+
+        def answer(**_: object) -> dict[str, object]:
+            if isinstance(one := next(answers), Exception):
+                raise one
+            return {"seen": one, "nextToken": None}
+
+        listing = {"list_model_customization_jobs": answer, "list_custom_model_deployments": answer}
+        made.append(SimpleNamespace(**listing, close=lambda: None))
+        return made[-1]
+
+    monkeypatch.setattr("airflow_bedrock.jobs.poll_client.poll_client", make)
+    polls = PollClient(Connection.of(aws_conn_id=None, region_name=None, verify=None, config=None))
+    for _ in range(2):
+        await polls.ask(CUSTOMIZATION_JOB, LIST)
+    assert len(made) == 1
+    with pytest.raises(ClientError):
+        await polls.ask(CUSTOMIZATION_JOB, LIST)
+    await polls.ask(CUSTOMIZATION_JOB, LIST)
+    assert len(made) == 2
+    await polls.ask(DEPLOYMENT, LIST)
+    assert len(made) == 3
+    polls.close()
 
 
 def test_a_client_keeps_only_what_polls_need(monkeypatch: pytest.MonkeyPatch) -> None:

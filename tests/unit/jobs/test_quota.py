@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -229,6 +230,31 @@ def test_without_permission_to_list_the_first_asks_once_an_interval() -> None:
     assert play.made[1][0] <= 1000 + 2 * (PACE.interval + WORKER_SECONDS)
 
 
+def test_the_first_pauses_are_an_interval_then_twice_as_long_each_time() -> None:
+    """Up to the longest poll interval, while all that ran when it was refused run on."""
+    play = Play(quota=1)
+    play.ask("first")
+    play.ask("a")
+    play.run(4000)
+    again = [at for at, task in play.refused if at > 0]
+    pauses = [after - before for before, after in zip([0.0, *again], again, strict=False)]
+    assert pauses == [pause + GATHER_SECONDS + WORKER_SECONDS for pause in (60, 120, 240, 480, *[600] * 5)]
+
+
+def test_how_many_run_is_known_no_more_once_it_may_not_be_asked() -> None:
+    """What ran when it could be asked last says nothing of now; the first asks once an interval from then on."""
+    play = Play(quota=1, fault=lambda now: Trouble.REFUSED if now > 100 else None)
+    play.ask("first")
+    for task in ("a", "b"):
+        play.ask(task)
+    play.run(99)
+    assert play.turns["b"].running == 1
+    play.run(4000)
+    assert play.turns["b"].running is None
+    again = [at for at, task in play.refused if at > 200]
+    assert max(after - before for before, after in itertools.pairwise(again)) <= 2 * PACE.interval
+
+
 def test_a_permission_to_list_that_is_given_later_is_used() -> None:
     """How many may run at once is not known then, since the worker that was refused could not count."""
     play = Play(quota=1, fault=lambda now: Trouble.REFUSED if now < 1 else None)
@@ -258,6 +284,7 @@ def test_throttling_is_answered_with_fewer_looks() -> None:
         play.ask("a")
         play.run(3600)
     assert len(throttled.looks) <= len(calm.looks) / 6
+    assert throttled.looks[2] - throttled.looks[1] == 4 * PACE.interval
 
 
 def test_the_end_of_a_job_that_the_loop_watches_is_looked_at_at_once() -> None:
