@@ -29,6 +29,7 @@ MAX_LABELS = 100  # more than this many different completions are texts, not lab
 MAX_LABEL_LENGTH = 100  # characters
 SPLITS = tuple(Split)
 
+_MILLISECONDS = 1e12  # as seconds, later than any year of four digits; as milliseconds, later than 2001
 _NUMBERS = {split: number for number, split in enumerate(SPLITS, start=1)}
 _TEXT_FORMATS = (RecordFormat.CONVERSE.value, RecordFormat.CLAUDE.value, RecordFormat.PROMPT_COMPLETION.value)
 
@@ -320,7 +321,7 @@ def moment(value: object, name: str) -> float:
             found = math.nan
     except (ValueError, OverflowError):
         found = math.nan
-    if not math.isfinite(found):
+    if not abs(found) < _MILLISECONDS:
         raise DatasetError(f"{name}: no time (ISO 8601, or seconds since 1970)")
     return found
 

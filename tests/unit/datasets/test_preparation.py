@@ -358,13 +358,15 @@ def test_split_by_time() -> None:
     records = [{"prompt": f"q {n}", "completion": "a", "at": f"2026-0{1 + n % 4}-01T00:00:00"} for n in range(40)]
     settings = replace(SETTINGS, splitter=Splitter(validation=0.2, test=0), time_field="at", test_after="2026-03-15")
     of_tables = [{"prompt": f"{n}", "completion": "a", "at": f"{1773532800 + n}"} for n in (-1, 0)]
-    none: list[Record] = [{"prompt": f"no {at}", "completion": "a", "at": at} for at in ("soon", "nan", True, None)]
+    none: list[Record] = [
+        {"prompt": f"no {at}", "completion": "a", "at": at} for at in ("soon", "nan", True, None, 1_773_532_800_000)
+    ]
     report, files = run([*records, *of_tables, *none], settings)
     assert {decode(line).prompt for line in files[Split.TEST].splitlines()} == {
         "0",
         *(f"q {n}" for n in range(3, 40, 4)),
     }
-    assert report.dropped == {"at: no time (ISO 8601, or seconds since 1970)": 4}
+    assert report.dropped == {"at: no time (ISO 8601, or seconds since 1970)": 5}
     with pytest.raises(DatasetError, match="test_after: no time"):
         replace(settings, test_after="soon")
 
