@@ -313,7 +313,13 @@ class Inference:
         self._kept_at = self._clock()
         if not self._unkept:
             return
-        served = self._who_answers()
+        try:
+            served = self._who_answers()
+        except Exception:
+            log.warning(
+                "Cannot tell which model was behind %s: %d answers are lost", self.model.model_id, len(self._unkept)
+            )
+            raise
         if served is None:
             log.warning("Cannot tell which model is behind %s: its answers are not kept", self.model.model_id)
             return

@@ -191,6 +191,8 @@ def _earlier(register: Register, model_arn: str | None, under_way: bool) -> Mode
         if version.model_arn == model_arn or (model_arn is None and version.model_arn not in register.rejected):
             return version
     what = f"{model_arn} has never served as" if model_arn else "No other model can serve as"
+    if register.champion and register.champion.model_arn == model_arn:
+        what = f"{model_arn} serves already as"
     if model_arn in register.retired:
         what = f"{model_arn} was retired, and serves no more as"
     raise BedrockFatalError(f"{what} {register.name}: cannot roll back. Nothing was changed.")

@@ -79,6 +79,22 @@ def test_a_wall_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert model.calls == 0
 
 
+def test_a_model_that_is_gone_is_told_with_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A deployment that was deleted meanwhile: which model has answered last cannot be known."""
+
+    class Gone(Model):
+        def served(self) -> ServedModel:
+            if self.calls > 15:
+                raise LookupError("it does not exist")
+            return super().served()
+
+    memory = Memory()
+    with pytest.raises(LookupError, match="it does not exist"):
+        run(Gone(), tmp_path / "one", memory)
+    assert len(memory) == 1
+    assert "Cannot tell which model was behind model: " in caplog.text
+
+
 def test_patience_ends_by_the_clock_that_it_was_given(tmp_path: Path) -> None:
     """After so many seconds without one answer the last error is raised; the seconds before the first do not count."""
     clock = itertools.count(5e8)  # a second each time that it is read
