@@ -50,10 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
     token = os.environ.get("AIRFLOW_API_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     found: list[RunningJob] = []
+    stopped: list[str] = []
     code = 0
     try:
         with httpx.Client(base_url=f"{url.rstrip('/')}/api/v2", headers=headers, timeout=_SECONDS) as api:
-            found.extend(running_jobs(hook, environment, _states(api)))
+            for one in running_jobs(hook, environment, _states(api)):
+                found.append(one)
+                if arguments.stop and not one.kept:  # at once: a while later somebody may wait for it again
+                    stopped.append(stop_job(one.service, one.job.arn))
     except (AirflowException, BotoCoreError, ClientError) as error:
         sys.stderr.write(f"Could not list all running jobs: {error}\n")
         code = 1
@@ -62,7 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
     for one in found:
         if one.kept and arguments.orphans:
             sys.stderr.write(f"{one.service.resource.word.capitalize()} {one.job.arn} is kept: {one.kept}.\n")
-    stopped = [stop_job(one.service, one.job.arn) for one in (orphans if arguments.stop else ())]
     if arguments.format == "json":
         results().write(f"{json.dumps([_members(one) for one in shown], indent=2)}\n")
         sys.stderr.writelines(f"{said}\n" for said in stopped)

@@ -49,7 +49,7 @@ def running_jobs(hook: BedrockHook, environment: str, state_of: Callable[[Waiter
             continue
         service = Service(resource, hook)
         try:
-            listed = [job for status in resource.running for job in service.list_all(status=status)]
+            listed = service.list_running()
         except (BotoCoreError, ClientError) as error:
             failed = error
             continue

@@ -59,6 +59,11 @@ class Service:
         )
         return [self.resource.read(summary) for page in pages for summary in _summaries(page)]
 
+    def list_running(self) -> list[Seen]:
+        """Return all that can be stopped, each once: while one status after the other is listed, it may change."""
+        found = [seen for status in self.resource.running for seen in self.list_all(status=status)]
+        return list({seen.arn: seen for seen in found}.values())
+
     def create(self, request: Mapping[str, Any]) -> str | None:
         """Make one, and return its ARN; None where the service does not name it."""
         response = self._call(self.resource.create_operation, request)

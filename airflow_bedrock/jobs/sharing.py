@@ -33,6 +33,9 @@ def share(hook: BedrockHook, name: str, model_arn: str, account: str) -> None:
     what = f"Sharing model {model_arn} with account {account} (AWS RAM, resource share {name})"
     with _ram(hook, what) as ram:
         shared = _share_arn(ram, name)
+        if shared and all(one["associatedEntity"] != model_arn for one in _associations(ram, shared, "RESOURCE")):
+            ram.delete_resource_share(resourceShareArn=shared)  # of another model, which this task was to copy before
+            shared = None
         if shared is None:
             made = ram.create_resource_share(
                 name=name,

@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_not_found
+from airflow_bedrock.aws_errors import error_code, is_about_credentials, is_not_found, is_transient
 from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, kind_of
 from airflow_bedrock.jobs import task_state
+from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES
 
@@ -32,62 +33,113 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_SECONDS = 1.0
-_TRY_AGAIN_SECONDS = 5.0  # to stop what is being made
+_TRY_AGAIN_SECONDS = 5.0  # to stop what cannot be stopped yet
+_PASSING_SECONDS = 60.0  # for an error that passes by itself
 _HANDLER_SECONDS = 1.0  # of the 5 after which Airflow kills a process that it has asked to end
 
 
 class NotYetError(Exception):
-    """The service stops or deletes nothing of this while it is being made or changed.
+    """The service does not stop or delete something now; a little later it may.
 
     :param seconds: for so long it is worth another try.
+    :param at_last: what became of it where none has helped: a sentence.
     """
 
-    def __init__(self, said: str, seconds: float) -> None:
+    def __init__(self, said: str, seconds: float, at_last: str) -> None:
         super().__init__(said)
         self.seconds = seconds
+        self.at_last = at_last
 
 
 def stop_job(service: Service, job_arn: str, *, patient: bool = True) -> str:
     """Stop the job, and return a sentence on what became of it and of its bill; never raises for an AWS error.
 
-    :param patient: try again for as long as the service says that it cannot be stopped yet.
-    :raises NotYetError: it says so, to who is not patient.
+    :param patient: try again for as long as that may help.
+    :raises NotYetError: it may help, to who is not patient.
     """
-    deadline = time.monotonic() + service.resource.stop_seconds
+    return _tried(partial(_stop, service, job_arn), patient)
+
+
+def _tried(attempt: Callable[[], str], patient: bool) -> str:
+    began = time.monotonic()
     while True:
         try:
-            return _stop(service, job_arn, final=time.monotonic() >= deadline)
+            return attempt()
         except NotYetError as error:
             if not patient:
                 raise
+            if time.monotonic() - began >= error.seconds:
+                return error.at_last
             log.info("%s Trying again.", error)
             time.sleep(_TRY_AGAIN_SECONDS)
 
 
-def _stop(service: Service, job_arn: str, *, final: bool) -> str:
+def asked_again(ask: Callable[[], T]) -> T:
+    """Ask what a task has made; again, for as long as a new thing may be hidden, where that is not told.
+
+    A task often runs out of time just while the service is slow, or does not answer.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except (BotoCoreError, ClientError, BedrockError) as error:
+            passes = isinstance(error, BedrockError) or is_transient(error) or is_about_credentials(error)
+            if not passes or time.monotonic() - began >= SECONDS_UNTIL_MISSING:
+                raise
+            log.info("%s Asking again.", error)
+            time.sleep(_TRY_AGAIN_SECONDS)
+
+
+def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
     resource, job = service.resource, f"{service.resource.word.capitalize()} {job_arn}"
     if resource.stop_operation is None:
         return f"{job} runs on and {resource.billed}: Bedrock has no operation that stops a {resource.noun}."
+    stopping = f"{job} {resource.stopping}; {resource.stopped}."
     try:
         service.stop(job_arn)
     except (BotoCoreError, ClientError) as error:
-        if final or not resource.stop_seconds or not _cannot_yet(error):
-            return _not_stopped(service, job_arn, error)
-        if not _runs(service, job_arn):  # it was made since it was refused, or it ended
-            return _stop(service, job_arn, final=True)
+        left = f"{job} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
+        _check_passing(service, job_arn, error, left)
+        try:
+            found = service.get(job_arn)
+        except (BotoCoreError, ClientError) as unread:
+            _check_passing(service, job_arn, unread, left)
+            return left
+        if found is None:
+            raise _not_shown(service, job_arn) from error
+        if found.status == "Stopping":
+            return stopping
+        if found.outcome is not Outcome.RUNNING and not resource.lasts:
+            return f"{job} had ended already: {found.status}."
+        if not resource.stop_seconds or again or not _cannot_yet(error):
+            return left
+        if found.outcome is not Outcome.RUNNING:  # it was made since it was refused
+            return _stop(service, job_arn, again=True)
         raise NotYetError(
-            f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds
+            f"{job} {resource.billed}, and cannot be stopped yet: {error}.", resource.stop_seconds, left
         ) from error
-    return f"{job} {resource.stopping}; {resource.stopped}."
+    return stopping
 
 
-def _runs(service: Service, job_arn: str) -> bool:
-    """Whether it runs, or is being made or changed, as far as the service tells."""
-    try:
-        found = service.get(job_arn)
-    except (BotoCoreError, ClientError):
-        return True
-    return found is not None and found.outcome is Outcome.RUNNING
+def _check_passing(service: Service, job_arn: str, error: BotoCoreError | ClientError, left: str) -> None:
+    """Raise NotYetError of an error that passes by itself, or of a job that the service may not show yet.
+
+    :param left: what to say where it does not pass.
+    """
+    if is_not_found(error):
+        raise _not_shown(service, job_arn) from error
+    if is_about_credentials(error):
+        service.hook.forget_client()  # the connection may have better ones by now
+    elif not is_transient(error):
+        return
+    raise NotYetError(left, _PASSING_SECONDS, left) from error
+
+
+def _not_shown(service: Service, job: str) -> NotYetError:
+    word = service.resource.word
+    gone = f"{word.capitalize()} {job} does not exist; there was nothing to stop."
+    return NotYetError(f"Bedrock does not show {word} {job}.", SECONDS_UNTIL_MISSING, gone)
 
 
 def _cannot_yet(error: Exception) -> bool:
@@ -95,20 +147,6 @@ def _cannot_yet(error: Exception) -> bool:
     # Seen as a ValidationException that says "mutating state".
     conflict = isinstance(error, ClientError) and error_code(error) == "ConflictException"
     return conflict or "mutating" in str(error)
-
-
-def _not_stopped(service: Service, job_arn: str, error: Exception) -> str:
-    """Tell why the job could not be stopped: most often because it had ended already."""
-    job = f"{service.resource.word.capitalize()} {job_arn}"
-    if is_not_found(error):
-        return f"{job} does not exist; there was nothing to stop."
-    try:
-        found = service.get(job_arn)
-    except (BotoCoreError, ClientError):
-        found = None
-    if found is not None and found.outcome is not Outcome.RUNNING and not service.resource.lasts:
-        return f"{job} had ended already: {found.status}."
-    return f"{job} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
 
 
 def stop_unless_others_wait(
@@ -134,20 +172,26 @@ def stop_unless_others_wait(
     :param patient: as for :func:`stop_job`.
     :raises NotYetError: as that does.
     """
+    return _tried(partial(_stop_unless_others_wait, service, job_arn, me, own_run_only, leaving), patient)
+
+
+def _stop_unless_others_wait(
+    service: Service, job_arn: str, me: Waiter, own_run_only: bool, leaving: Sequence[Mapping[str, str]]
+) -> str:
     resource, word = service.resource, service.resource.word.capitalize()
     if resource.stop_operation is None:
-        return stop_job(service, job_arn)
+        return _stop(service, job_arn)
     try:
         job_arn = _arn(service, job_arn)
         tags = service.tags_of(job_arn)
     except (BotoCoreError, ClientError) as error:
-        if is_not_found(error):
-            return f"{word} {job_arn} does not exist; there was nothing to stop."
-        return (
+        left = (
             f"{word} {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for "
             "it, could not be read. Allow bedrock:ListTagsForResource to the role of the connection. AWS said: "
             f"{error}"
         )
+        _check_passing(service, job_arn, error, left)
+        return left
     known = waiters(tags)
     of_run = [waiter for waiter in known if waiter and (waiter.dag_id, waiter.run_id) == (me.dag_id, me.run_id)]
     if own_run_only and not of_run:
@@ -160,7 +204,7 @@ def stop_unless_others_wait(
         if waiter not in mine and (why := why_kept(waiter, lasts=resource.lasts)):
             kept = f"{word} {job_arn} runs on and {resource.billed}: {why}."
             return _leave(service, job_arn, me, leaving, kept) if leaving else kept
-    return stop_job(service, job_arn, patient=patient)
+    return _stop(service, job_arn)
 
 
 def _leave(service: Service, job_arn: str, me: Waiter, leaving: Sequence[Mapping[str, str]], kept: str) -> str:
@@ -171,7 +215,7 @@ def _leave(service: Service, job_arn: str, me: Waiter, leaving: Sequence[Mapping
             f"{kept} While this task goes on, they cannot stop it, since it could not be tagged as waited for by this "
             f"task no longer. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
         )
-    return stop_unless_others_wait(service, job_arn, me)
+    return _stop_unless_others_wait(service, job_arn, me, False, ())
 
 
 def running_jobs_of(service: Service, me: Waiter) -> list[str]:
@@ -180,7 +224,7 @@ def running_jobs_of(service: Service, me: Waiter) -> list[str]:
     :raises BotoCoreError: the service did not tell which there are.
     :raises ClientError: the same.
     """
-    running = [job.arn for status in service.resource.running for job in service.list_all(status=status)]
+    running = [job.arn for job in service.list_running()]
     return [arn for arn in running if any(one and _is_same(one, me) for one in waiters(service.tags_of(arn)))]
 
 
@@ -188,8 +232,9 @@ def _arn(service: Service, job_identifier: str) -> str:
     """Return the job's ARN, by which alone its tags are found."""
     if job_identifier.startswith("arn:"):
         return job_identifier
-    job = service.find(job_identifier)
-    return job.arn if job else job_identifier
+    if (job := service.find(job_identifier)) is None:
+        raise _not_shown(service, job_identifier)
+    return job.arn
 
 
 def _is_same(one: Waiter, other: Waiter) -> bool:
@@ -231,13 +276,14 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
     """
     resource, one = service.resource, f"{service.resource.word.capitalize()} {identifier}"
     try:
-        if service.get(identifier) is None:
+        if (found := service.get(identifier)) is None:
             log.info("%s does not exist: nothing to delete", one)
             return
         accepted = False
         for _ in range(max_polls):
-            accepted = accepted or _deletion_begins(service, identifier)
-            if accepted and service.get(identifier) is None:
+            # By its ARN: another one may have the name, once this one is gone.
+            accepted = accepted or _deletion_begins(service, found.arn)
+            if accepted and service.get(found.arn) is None:
                 log.info("%s is gone", one)
                 return
             time.sleep(delay)
@@ -375,8 +421,7 @@ async def _stop_in_time(make_service: Callable[[], Service], job_identifier: str
     work = sync_to_async(_stop_unless_wanted, thread_sensitive=False)
     began = time.monotonic()
     while True:
-        worth = await work(make_service, job_identifier, ti, own_run_only)
-        if time.monotonic() - began >= worth:
+        if await work(make_service, job_identifier, ti, own_run_only, began):
             return
         await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
@@ -394,8 +439,10 @@ async def to_its_end(work: Awaitable[T]) -> None:
             continue
 
 
-def _stop_unless_wanted(make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool) -> float:
-    """Stop the job if no task waits for it; return for how many seconds that is worth another try."""
+def _stop_unless_wanted(
+    make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool, began: float
+) -> bool:
+    """Stop the job if no task waits for it; return False where that is to be tried again."""
     try:
         state = _state_at_last(ti)
         if state in TERMINAL_STATES:
@@ -404,15 +451,17 @@ def _stop_unless_wanted(make_service: Callable[[], Service], job_identifier: str
         else:
             log.info("Job %s is left running: the task is %s, so that it goes on", job_identifier, state)
     except NotYetError as error:
-        log.warning("The task is %s. %s Trying again for as long as this triggerer runs.", state, error)
-        return error.seconds
+        over = time.monotonic() - began >= error.seconds
+        said = error.at_last if over else f"{error} Trying again for as long as this triggerer runs."
+        log.warning("The task is %s. %s", state, said)
+        return over
     except Exception:
         log.exception(
             "Could not read whether a task still waits for job %s, so it was NOT stopped and may run and be billed on. "
             "Stop it in the AWS console if it is not needed",
             job_identifier,
         )
-    return 0.0
+    return True
 
 
 def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bool = False) -> str:

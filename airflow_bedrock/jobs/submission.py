@@ -304,10 +304,13 @@ class Submission:
         try:
             self.service.update(found.arn, self.request)
         except (BotoCoreError, ClientError) as error:
-            kind = BedrockFatalError if resource.remedy(error) is Remedy.NONE else BedrockError
+            now = _shown(self.service, found.arn)  # another one may change it, or have deleted it
+            settled = now is not None and now.outcome is not Outcome.RUNNING
+            kind = BedrockFatalError if settled and resource.remedy(error) is Remedy.NONE else BedrockError
             raise kind(
                 f"Bedrock did not confirm {resource.update_operation} for {self._word} {found.arn}. It serves its "
-                f"former model, unless the answer was lost; another try reads it again: {error}"
+                f"former model, unless the answer was lost, or somebody has changed or deleted it since; another try "
+                f"reads it again: {error}"
             ) from error
         return Thing(arn=found.arn, name=found.name, status="Updating", outcome=Outcome.RUNNING)
 

@@ -220,8 +220,8 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
             raise BedrockFatalError(jobs.deployment.DEPLOYMENT.failure_message(found))
         if not jobs.deployment.serves(found, {"modelArn": self.model_arn}):
             raise BedrockFatalError(
-                f"Deployment {found.arn} goes on serving its former model: it could not be given {self.model_arn}. "
-                "Look at it in the AWS console, and clear this task to try again."
+                f"Deployment {found.arn} serves another model: it could not be given {self.model_arn}, or somebody has "
+                "changed it since. Look at it in the AWS console, and clear this task to try again."
             )
         self.log.info("Deployment %s is Active", found.arn)
         return found.arn

@@ -169,7 +169,7 @@ class PaidOperator(WaitingOperator):
     def _stop(self, arn: str, asker: Asker) -> str:
         if not self._is_ours:
             one = f"{self._resource.word.capitalize()} {arn}"
-            return f"{one} was there before this task asked for it. It was left as it is, and {self._resource.billed}."
+            return f"{one} was there before this try asked for it. It was left as it is, and {self._resource.billed}."
         return super()._stop(arn, asker)
 
     def _recall(self, context: Context) -> None:

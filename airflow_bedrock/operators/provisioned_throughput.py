@@ -166,9 +166,9 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
     def _result(self, found: Seen, context: Context) -> str:
         if not jobs.provisioned_throughput.serves_model(found, self.model_id):
             raise BedrockFatalError(
-                f"Provisioned throughput {found.arn} goes on serving its former model, and "
-                f"{self._resource.billed}: it could not be given {self.model_id}. Look at it in the AWS console, and "
-                "clear this task to try again."
+                f"Provisioned throughput {found.arn} serves another model, and {self._resource.billed}: it could not "
+                f"be given {self.model_id}, or somebody has changed it since. Look at it in the AWS console, and clear "
+                "this task to try again."
             )
         self.log.info("Provisioned throughput %s is in service. %s", found.arn, bill(found, self.prices))
         return found.arn

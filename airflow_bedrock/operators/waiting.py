@@ -208,7 +208,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
 
     def _stop_made(self, asker: Asker) -> str:
         """Stop what this task has made or waits for, and return what became of it."""
-        return " ".join(self._stop(arn, asker) for arn in self._made(asker)) or "It had made nothing yet."
+        return " ".join(self._stop(arn, asker) for arn in self._made(asker)) or self._nothing_made
 
     def _stop(self, arn: str, asker: Asker) -> str:
         return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(asker))
@@ -219,12 +219,12 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         kind = BedrockFatalError if self.stop_on_timeout else BedrockError
         try:
-            made = self._made(asker)
+            made = jobs.stopping.asked_again(partial(self._made, asker))
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
             said = f"A {word} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
             return kind(f"{after} {said}: {error}.")
         if not made:
-            return kind(f"{after} This try made no {word} and spent nothing.")
+            return kind(f"{after} {self._nothing_made}")
         if self.stop_on_timeout:  # and no retry, which would take as long
             said = " ".join(self._stop(arn, asker) for arn in made)
             return BedrockFatalError(f"{after} {said} {self._to_go_on(made)}")
@@ -233,6 +233,10 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
 
     def _to_go_on(self, made: list[str]) -> str:
         return "To ask for it all the same, raise execution_timeout and clear this task."
+
+    @property
+    def _nothing_made(self) -> str:
+        return f"This try made no {self._resource.word} and spent nothing."
 
     @property
     def _waits(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 import botocore.waiter
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from botocore.client import BaseClient
 
 from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.hooks.bedrock import BedrockHook
@@ -25,6 +26,7 @@ from airflow_bedrock.jobs import stopping, submission, waiting
 from airflow_bedrock.jobs.orphans import running_jobs
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators.copy_job import BedrockModelCopyOperator
+from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator
 from airflow_bedrock.operators.import_job import BedrockCustomModelOperator, BedrockModelImportOperator
 from airflow_bedrock.operators.provisioned_throughput import BedrockProvisionedModelThroughputOperator
 from tests.state_store import Store
@@ -32,12 +34,17 @@ from tests.state_store import Store
 RETRIES = 2
 ENVIRONMENT = "faults"
 _SECONDS = 60  # in which what is made on Local Bedrock is done; time passes in steps of a little more
+_DAY = 24 * 60 * 60.0
 _numbers = itertools.count()
 QUICK = {"retries": {"total_max_attempts": 1}}
 
 
 class KilledError(BaseException):
     """The worker's process ends at once."""
+
+
+class EndlessError(BaseException):
+    """A task waits for what does not come."""
 
 
 class World:
@@ -164,10 +171,26 @@ def _model(world: World, name: str, *, other: bool, **more: Any) -> Any:
     )
 
 
+def _job(world: World, name: str, *, other: bool, **more: Any) -> Any:
+    return BedrockModelCustomizationOperator(
+        task_id="ask",
+        job_name=name,
+        custom_model_name=name,
+        role_arn=world.local.role_arn,
+        base_model_id="amazon.nova-micro-v1:0:128k",
+        training_data_uri=f"s3://{world.local.bucket}/train.jsonl",
+        output_data_uri=f"s3://{world.local.bucket}/output",
+        hyperparameters={"epochCount": "2" if other else "1"},
+        waiter_delay=1,
+        **more,
+    )
+
+
 def _lists(operation: str, member: str, arn: str, region: str = "us-east-1", filtered: str = "nameContains") -> Any:
     def made(world: World, name: str) -> list[str]:
         with world.client(region) as bedrock:
-            return [one[arn] for one in getattr(bedrock, operation)(**{filtered: name})[member]]
+            found = getattr(bedrock, operation)(**{filtered: name})[member]
+            return [one[arn] for one in found if one.get("status") != "Stopped"]
 
     return made
 
@@ -202,6 +225,13 @@ IMPORT = Kind(
 )
 MODEL = Kind("custom model", "CreateCustomModel", _model, _lists("list_custom_models", "modelSummaries", "modelArn"))
 KINDS = (THROUGHPUT, COPY, IMPORT, MODEL)
+JOB = Kind(
+    "customization job",
+    "CreateModelCustomizationJob",
+    _job,
+    _lists("list_model_customization_jobs", "modelCustomizationJobSummaries", "jobArn"),
+    stops=True,
+)
 
 
 @dataclass(frozen=True)
@@ -242,6 +272,9 @@ class Task:
         self.at_poll: list[Callable[[], None]] = []
         self.operator: Any = None
         self.store: Store | None = None
+        self.slept = 0.0
+        self.waits_too = False
+        """Whether another run waits for what it has made."""
 
     @property
     def context(self) -> Any:
@@ -260,8 +293,15 @@ class Task:
         context = {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
         return context if self.store is None else {**context, "task_state_store": self.store}
 
+    def monotonic(self) -> float:
+        """Return the time, of which sleeping takes none."""
+        return time.monotonic() + self.slept
+
     def sleep(self, seconds: float) -> None:
         """Stand in for the time between two polls."""
+        self.slept += seconds
+        if self.slept > _DAY:
+            raise EndlessError
         if self.at_poll:
             self.at_poll.pop(0)()
         else:
@@ -276,6 +316,8 @@ class Task:
 
         :param kill: ``before`` or ``after`` Create has reached the service, the worker is killed.
         """
+        if self.state == "failed":  # a person has ended it: Airflow tries no more
+            return False
         self.number, self.tries = self.number + 1, self.tries + 1
         self.operator = self.kind.make(self.world, self.name, botocore_config=QUICK, **self.arguments)
         if kill:
@@ -303,7 +345,7 @@ class Task:
             return False
         finally:
             self.operator.hook.conn.close()
-        return self.tries <= RETRIES
+        return self.state != "failed" and self.tries <= RETRIES
 
     def finish(self) -> None:
         """Let the tries that are left take their course."""
@@ -541,30 +583,55 @@ SCENARIOS = (
 )
 
 
-def play(scenario: Scenario, kind: Kind, world: World) -> tuple[Outcome, list[str]]:
-    """Play a scenario, and count; return also what the task and the log said."""
+def play(
+    scenario: Scenario, kind: Kind, world: World, before_call: Callable[[Task, str], None] | None = None
+) -> tuple[Outcome, list[str]]:
+    """Play a scenario, and count; return also what the task and the log said.
+
+    :param before_call: what happens before each call of Bedrock by the task; it is given the operation.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.local.environment().items():
             patch.setenv(name, value)
         patch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", ENVIRONMENT)
         task = Task(kind, world, patch)
-        clock = SimpleNamespace(sleep=task.sleep, monotonic=time.monotonic, time=time.time)
+        clock = SimpleNamespace(sleep=task.sleep, monotonic=task.monotonic, time=time.time)
         for module in (waiting, submission, stopping, botocore.waiter):
             patch.setattr(module, "time", clock)
         patch.setattr(stopping, "_TRY_AGAIN_SECONDS", 0.05)
 
         def states(*, run_ids: list[str], task_ids: list[str], **_: object) -> dict[str, dict[str, str]]:
-            return {run_ids[0]: {task_ids[0]: task.state}}
+            return {run_ids[0]: {task_ids[0]: task.state if run_ids[0] == task.run else "running"}}
 
         patch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(states))
         try:
-            scenario.play(task)
+            with _calls_of(task, before_call):
+                scenario.play(task)
             world.pass_time()
             return task.outcome(), task.said
         finally:
             world.local.faults.clear()
             with suppress(Exception):
                 _clean_up(task)
+
+
+@contextmanager
+def _calls_of(task: Task, before_call: Callable[[Task, str], None] | None) -> Iterator[None]:
+    call: Any = vars(BaseClient)["_make_api_call"]
+    acting: list[str] = []
+
+    def told(client: Any, operation: str, parameters: Any) -> Any:
+        if before_call and not acting and client.meta.service_model.service_name == "bedrock":
+            acting.append(operation)
+            try:
+                before_call(task, operation)
+            finally:
+                acting.clear()
+        return call(client, operation, parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseClient, "_make_api_call", told)
+        yield
 
 
 def _clean_up(task: Task) -> None:

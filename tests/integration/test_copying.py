@@ -14,7 +14,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import sharing, waiting
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCopyOperator
-from tests.faults.paid import QUICK, World
+from tests.faults.paid import QUICK, KilledError, World
 
 OURS, THEIRS = "123456789012", "210987654321"
 
@@ -94,3 +94,22 @@ def test_a_share_that_is_refused_makes_no_copy(
     monkeypatch.setattr(sharing, "_associations", lambda *_: [{"status": "FAILED", "statusMessage": "no organization"}])
     with pytest.raises(BedrockError, match=r"Sharing model .* failed: no organization.* No copy was made"):
         copy(context("d", {}), source_model_arn=world.models[1])
+
+
+def test_another_model_is_shared_after_a_clear(
+    world: World, local: LocalBedrock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task was ended while the first one was copied, which has left its resource share."""
+
+    def ended(_: float) -> None:
+        raise KilledError
+
+    before, cleared = shares(local), context("f", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(waiting, "time", SimpleNamespace(sleep=ended, monotonic=time.monotonic))
+        with pytest.raises(KilledError):
+            copy(cleared, source_model_arn=world.models[0])
+    cleared["ti"].try_number, cleared["ti"].max_tries = 2, 1
+    arn = copy(cleared, source_model_arn=world.models[1])
+    assert arn.startswith(f"arn:aws:bedrock:us-west-2:{THEIRS}:custom-model/")
+    assert [status for _, status in shares(local)[len(before) :]] == ["DELETED", "DELETED"]

@@ -168,7 +168,7 @@ def test_another_model_comes_behind_the_name_where_it_is_asked_for(
     assert len(local.calls.of("UpdateCustomModelDeployment")) >= 1
 
     local.faults.fail_job("update", "no capacity")
-    with pytest.raises(BedrockFatalError, match="goes on serving its former model"):
+    with pytest.raises(BedrockFatalError, match="serves another model: it could not be given"):
         deploy(model_arn, name, replace_model=True).execute(context())
 
 

@@ -150,6 +150,49 @@ def test_it_is_deleted_where_it_was_made_since_it_was_refused(world: World, monk
         assert bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"] == []
 
 
+@pytest.mark.parametrize("change", ["deleted", "changed"])
+def test_what_somebody_changes_before_it_is_given_another_model_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The next try reads it again: it makes it anew, or waits until it may be changed."""
+    provide(world, change)
+    update = Service.update
+
+    def late(service: Service, arn: str, request: Any) -> None:
+        with world.client() as bedrock:
+            if change == "deleted":
+                bedrock.delete_provisioned_model_throughput(provisionedModelId=arn)
+            else:
+                bedrock.update_provisioned_model_throughput(provisionedModelId=arn, desiredModelId=world.models[1])
+        update(service, arn, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Service, "update", late)
+        with pytest.raises(BedrockError, match="another try reads it again") as raised:
+            provide(world, f"later {change}", model=1, replace_model=True)
+    assert not isinstance(raised.value, BedrockFatalError)
+    provide(world, f"later {change}", model=1, replace_model=True)
+    assert described(world)["modelArn"] == world.models[1]
+
+
+def test_another_of_the_name_is_not_deleted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody makes one of the same name as soon as the name is free."""
+    provide(world, "namesake")
+    request = {"provisionedModelName": "t", "modelId": world.models[0], "modelUnits": 1}
+    remove = Service.delete
+    with world.client() as bedrock:
+
+        def late(*asked: Any) -> None:
+            remove(*asked)
+            bedrock.create_provisioned_model_throughput(**request)
+
+        monkeypatch.setattr(Service, "delete", late)
+        hook = BedrockHook()
+        with closing(hook.conn):
+            stopping.delete(Service(PROVISIONED_THROUGHPUT, hook), "t", delay=1, max_polls=2)
+    assert described(world)["provisionedModelName"] == "t"
+
+
 def test_what_a_task_has_succeeded_with_is_no_orphan(world: World) -> None:
     """Throughput is wanted on after its task; where all who asked for it have failed, it is an orphan."""
     provide(world, "first")

@@ -32,7 +32,7 @@ from airflow_bedrock.customization.identity import Token
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.jobs import stopping, submission, task_state
-from airflow_bedrock.jobs.stopping import stop_for
+from airflow_bedrock.jobs.stopping import NotYetError, stop_for
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import CrashError, PaidJob, PaidJobs, error, strike
 
@@ -163,6 +163,8 @@ def airflow_tells_the_state() -> Iterator[None]:
         patch.setattr(submission, "_SIBLINGS_SECONDS", 0.0)
         patch.setattr(submission, "SECONDS_UNTIL_MISSING", 0.0)
         patch.setattr(stopping, "_SECONDS", 0.0)
+        patch.setattr(stopping, "_PASSING_SECONDS", 0.0)
+        patch.setattr(stopping, "SECONDS_UNTIL_MISSING", 0.0)
         patch.setattr(threading, "Thread", AtOnce)  # so that a game can be played again
         yield
 
@@ -187,6 +189,14 @@ STRIKES = st.dictionaries(st.integers(1, 8), st.sampled_from([*KINDS, *ACTS]), m
 def one_of(data: st.DataObject, things: list[T]) -> T:
     """Draw one of the things, by its number."""
     return things[data.draw(st.integers(0, len(things) - 1))]
+
+
+def stop_in_triggerer(task: Task, job: PaidJob, one: Instance) -> None:
+    """Stop a job as a trigger does: it tries again while the service does not show the job."""
+    while True:
+        with suppress(NotYetError):
+            stop_for(task._service, job.arn, one.ti)
+            return
 
 
 class ExactlyOnce(RuleBasedStateMachine):
@@ -460,7 +470,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         with self.asking(one):
             for task, job in one.held:
                 if trigger:
-                    stop_for(task._service, job.arn, one.ti)
+                    stop_in_triggerer(task, job, one)
                 else:
                     task.on_kill()
         if not one.held:

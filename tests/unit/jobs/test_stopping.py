@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -63,10 +64,11 @@ def units(*stops: Any, looks: tuple[Any, ...] = (CREATING,)) -> tuple[Service, C
     return service(calls, PROVISIONED_THROUGHPUT), calls
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses, which alone move the clock."""
     pauses: list[float] = []
-    monkeypatch.setattr("airflow_bedrock.jobs.stopping.time.sleep", pauses.append)
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(sleep=pauses.append, monotonic=lambda: sum(pauses)))
     return pauses
 
 

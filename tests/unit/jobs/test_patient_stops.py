@@ -1,0 +1,162 @@
+"""A job is stopped though the service is slow, hides it or loses its answer; and what is said of it is true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.hooks import BedrockHook
+from airflow_bedrock.jobs import stopping
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
+from airflow_bedrock.jobs.service import Service
+from tests.paid_jobs import PaidJob, PaidJobs, error
+
+ME = Waiter(until="task", dag_id="d", task_id="t", map_index=-1, run_id="run")
+THROTTLED = error("ThrottlingException", "Slow down.", 429)
+EXPIRED = error("ExpiredTokenException", "The security token included in the request is expired", 403)
+HIDDEN = error("ResourceNotFoundException", "There is no such job.", 404)
+DENIED = error("AccessDeniedException", "not allowed", 403)
+
+
+class Hook(BedrockHook):
+    """A hook whose client is the service in memory."""
+
+    clients = 1
+
+    def __init__(self, jobs: PaidJobs) -> None:
+        super().__init__(aws_conn_id=None)
+        self.jobs = jobs
+
+    @property
+    def conn(self) -> Any:
+        return self.jobs
+
+    def forget_client(self) -> None:
+        self.clients += 1
+
+
+@dataclass
+class World:
+    """A job that runs, a clock that only sleeping moves, and what goes wrong until when."""
+
+    jobs: PaidJobs = field(default_factory=PaidJobs)
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.jobs._create_model_customization_job(jobName="j", customModelName="m", clientRequestToken="t")
+        self.hook = Hook(self.jobs)
+
+    @property
+    def job(self) -> PaidJob:
+        return self.jobs.jobs[0]
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def fail(self, failure: Exception, *, until: float, only: str = "", after: bool = False) -> None:
+        """Let every call fail until then, or those of one operation; also after it was carried out."""
+
+        def strike(operation: str, work: Callable[[], Any]) -> Any:
+            if self.now >= until or only not in operation:
+                return work()
+            if after:
+                work()
+            raise failure
+
+        self.jobs.strikes = dict.fromkeys(range(1, 1000), strike)
+
+    def stop(self) -> str:
+        return stopping.stop_unless_others_wait(Service(CUSTOMIZATION_JOB, self.hook), self.job.arn, ME)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(stopping, "time", world)
+    return world
+
+
+@pytest.mark.parametrize("failure", [THROTTLED, EXPIRED, HIDDEN, ReadTimeoutError(endpoint_url="https://bedrock")])
+@pytest.mark.parametrize(
+    ("only", "after", "said"),
+    [
+        ("", False, "is being stopped"),
+        ("stop", False, "is being stopped"),
+        ("stop", True, "had ended already: Stopped"),
+    ],
+)
+def test_what_passes_by_itself_leaves_no_job(
+    world: World, failure: Exception, only: str, after: bool, said: str
+) -> None:
+    """Throttling, credentials that have expired, a job that is not shown yet, an answer that was lost."""
+    world.fail(failure, until=50, only=only, after=after)
+    assert f"Job {world.job.arn} {said}" in world.stop()
+    assert not world.job.runs
+    assert (world.hook.clients > 1) == (failure is EXPIRED)
+
+
+@pytest.mark.parametrize(
+    ("failure", "said", "seconds"),
+    [
+        (THROTTLED, "was NOT stopped, and may run and be billed on", 60),
+        (HIDDEN, "does not exist; there was nothing to stop", 120),
+        (DENIED, "was NOT stopped, and may run and be billed on", 0),
+    ],
+)
+def test_it_is_given_up_with_true_words(world: World, failure: Exception, said: str, seconds: float) -> None:
+    """What does not pass is not waited for."""
+    world.fail(failure, until=1000)
+    assert said in world.stop()
+    assert world.now == seconds
+
+
+def test_who_is_not_patient_is_told_that_it_may_pass(world: World) -> None:
+    """A triggerer gives the thread back between two tries."""
+    world.fail(THROTTLED, until=1000)
+    with pytest.raises(stopping.NotYetError, match="Slow down"):
+        stopping.stop_job(Service(CUSTOMIZATION_JOB, world.hook), world.job.arn, patient=False)
+
+
+def test_a_job_that_is_being_stopped_is_not_said_to_run_on(world: World) -> None:
+    """By a person in the console, or by an earlier kill of this task: the service refuses to do it twice."""
+    world.job.status = "Stopping"
+    assert f"{world.job.arn} is being stopped" in world.stop()
+
+
+def test_a_stop_that_is_not_allowed_says_what_runs_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: no other try helps."""
+
+    def denied(*_: Any, **__: Any) -> None:
+        raise DENIED
+
+    monkeypatch.setattr(PaidJobs, "_stop_model_customization_job", denied)
+    assert "COULD NOT BE STOPPED and may run and be billed on" in world.stop()
+    assert world.now == 0
+
+
+def test_a_job_that_goes_on_while_it_is_listed_is_listed_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each status is listed by itself, and a batch job goes through four of them."""
+    monkeypatch.setattr(
+        Service, "list_all", lambda *_, status: [CUSTOMIZATION_JOB.read({**world.job.summary(), "status": status})]
+    )
+    assert [one.arn for one in Service(INVOCATION_JOB, world.hook).list_running()] == [world.job.arn]
+
+
+def test_what_a_task_has_made_is_asked_for_until_it_is_told(world: World) -> None:
+    """As when execution_timeout runs out just while the service does not answer."""
+    world.fail(THROTTLED, until=100)
+    found = stopping.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
+    assert found is not None
+    world.fail(DENIED, until=1000)
+    with pytest.raises(type(DENIED)):
+        stopping.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
+    assert world.now == 100
