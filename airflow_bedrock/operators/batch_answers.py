@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -85,6 +85,7 @@ _RULES: Mapping[str, Rule] = {
     "stop_on_kill": flag,
     "stop_on_timeout": flag,
     "waiter_delay": optional(real(0, between=True)),
+    "is_dry_run": flag,
 }
 
 
@@ -106,6 +107,7 @@ class _Work:
     folder: Path
     content: str
     max_cost: float | None
+    dry_run: bool
 
     def questions(self, chunk: int, size: int) -> Iterator[Question]:
         """Return those of one job: each has so many records, in the order of the file."""
@@ -167,6 +169,8 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         before it makes a job. Prices are those of the package and of ``[bedrock] prices``. (templated)
     :param records_per_job: records of one job, at most, and 100 at least; AWS's default quota is 50,000.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts questions and answers. (templated)
+    :param dry_run: log and push (XCom ``dry_run``) how many questions jobs would be made for, what they may cost and
+        whether the budget reaches, and skip. No job is made. (default: False) (templated)
     :param stop_on_kill: stop the job when the task ends for good while it waits: marked failed or success, or its run
         timed out.
     :param stop_on_timeout: stop the job when ``execution_timeout`` runs out.
@@ -190,6 +194,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         "max_tokens",
         "max_cost",
         "kms_key_id",
+        "is_dry_run",
     )
     operator_extra_links = (PaidResourceLink(),)
 
@@ -211,6 +216,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         max_cost: float | str | None = None,
         records_per_job: int = 50_000,
         kms_key_id: str | None = None,
+        dry_run: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -229,6 +235,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         self.max_cost = max_cost
         self.records_per_job = records_per_job
         self.kms_key_id = kms_key_id
+        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -237,6 +244,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         :raises BedrockFatalError: a record, a setting or a model is such that no retry can help, a job failed, or
             ``execution_timeout`` ran out and the job was stopped.
         :raises BedrockError: the service did not take or tell something now.
+        :raises AirflowSkipException: it was a dry run, and nothing stands against it.
         """
         with self._stopping(context) as kill:
             return self._go_on(context, kill, _SoFar())
@@ -261,6 +269,8 @@ class BedrockBatchAnswersOperator(WaitingOperator):
 
     def _go_on(self, context: Context, kill: KillSwitch, so_far: _SoFar, ended: Seen | None = None) -> dict[str, Any]:
         with self._work() as work:
+            if work.dry_run:
+                self._dry_run(context, work)
             size = self.records_per_job
             for chunk in range(so_far.chunk, -(-work.evaluation.count // size)):
                 so_far.chunk = chunk
@@ -288,6 +298,22 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 "job_arns": so_far.job_arns,
                 "cost": None if work.bill.unpriced([self.model_id]) else so_far.cost,
             }
+
+    def _dry_run(self, context: Context, work: _Work) -> NoReturn:
+        from airflow_bedrock.operators.dry_run import finish, of_questions
+        from airflow_bedrock.spend.ledger import Cost
+
+        self._check_cost(work, _SoFar())
+        size, missing, costs = self.records_per_job, 0, [Cost(usd=Decimal())]
+        for chunk in range(-(-work.evaluation.count // size)):
+            if (count := sum(1 for _ in work.unanswered(work.questions(chunk, size)))) >= MIN_RECORDS:
+                missing += count
+                costs.append(self._cost(work, chunk))
+        unknown = next((cost for cost in costs if cost.usd is None), None)
+        cost = unknown or Cost(usd=sum((cost.usd or Decimal() for cost in costs), Decimal()))
+        budget = partial(self._budget, asker_of(context), self._service, cost=lambda: cost)
+        lines = of_questions(missing, lambda: cost, budget, "batch inference")
+        finish(lines, partial(context["ti"].xcom_push, "dry_run"), "batch inference")
 
     def _job_of_chunk(self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar) -> Seen:
         """Return the job of a chunk when it has ended."""
@@ -473,8 +499,8 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 content = hashlib.sha256(b"".join((arguments["model_id"].encode(), _parameters_digest(arguments))))
                 for line in lines():
                     content.update(line)
-                digest, limit = content.hexdigest(), arguments["max_cost"]
-                yield _Work(evaluation, inference, bill, lines, storage, folder, digest, limit)
+                more = (content.hexdigest(), arguments["max_cost"], arguments["is_dry_run"])
+                yield _Work(evaluation, inference, bill, lines, storage, folder, *more)
 
 
 def _parameters_digest(arguments: Mapping[str, Any]) -> bytes:

@@ -292,6 +292,20 @@ class PaidDryRun:
         return _of_budget(self.budget(), self.resource.word, creates=self._creates)
 
 
+def of_questions(missing: int, cost: Callable[[], Cost], budget: Callable[[], Budget | None], word: str) -> list[Line]:
+    """Say how many questions would be asked, what they may cost at most, and whether the budget reaches."""
+    from airflow_bedrock.spend.ledger import dollars
+
+    def price() -> Iterator[tuple[Verdict, str]]:
+        made = cost()
+        yield ("unknown", made.unknown) if made.usd is None else ("ok", f"at most about {dollars(made.usd)} USD")
+
+    def left() -> Iterator[tuple[Verdict, str]]:
+        return _of_budget(budget(), word, creates=missing > 0)
+
+    return [Line("questions", "ok", f"{missing:,} to ask"), *_checked("price", price), *_checked("budget", left)]
+
+
 def _checked(name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> Iterator[Line]:
     try:
         for verdict, said in check():

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import msgspec
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.records import Record
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
 
 CANDIDATE, BASELINE = "candidate", "baseline"
@@ -112,6 +113,7 @@ _RULES: Mapping[str, Rule] = {
     "ready_timeout": real(0),
     "no_response_timeout": optional(real(0)),
     "kms_key_id": optional(named(text)),
+    "is_dry_run": flag,
 }
 
 
@@ -174,6 +176,8 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         ``[bedrock] no_response_timeout``, 3600)
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
         (templated)
+    :param dry_run: log and push (XCom ``dry_run``) how many questions would be asked, what they may cost and whether
+        the budget reaches, and skip. Nothing is asked. (default: False) (templated)
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
         ``task.output["verdict"]`` is found. (default: True)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
@@ -198,6 +202,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         "losses_by_epoch",
         "max_cost",
         "kms_key_id",
+        "is_dry_run",
     )
 
     def __init__(
@@ -227,6 +232,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         ready_timeout: float = 600.0,
         no_response_timeout: float | None = None,
         kms_key_id: str | None = None,
+        dry_run: bool | str = False,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -255,6 +261,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         self.ready_timeout = ready_timeout
         self.no_response_timeout = no_response_timeout
         self.kms_key_id = kms_key_id
+        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -262,6 +269,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
 
         :raises BedrockFatalError: the held-out file, a setting or a model is such that no retry can help.
         :raises BedrockError: a model did not answer, but may later.
+        :raises AirflowSkipException: it was a dry run, and nothing stands against it.
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
         from airflow_bedrock import shown
@@ -276,7 +284,10 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
                 evaluation.check(lines)
                 evaluation.begin()
                 missing, most = self._say_what_it_costs(evaluation, lines, arguments)
-                settle = self._reserve(context, evaluation, partial(_cost, evaluation, most, arguments), missing)
+                cost = partial(_cost, evaluation, most, arguments)
+                if arguments["is_dry_run"]:
+                    self._dry_run(context, cost, missing)
+                settle = self._reserve(context, evaluation, cost, missing)
             with told("What was answered is billed and kept: another try asks only the rest.", self.test_data_uri):
                 evaluation.ask(lines)
                 with ExitStack() as files:
@@ -357,10 +368,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         """Reserve what the questions may cost, where a budget is set, and return what settles it."""
         if not (is_limited() and (missing or evaluation.asks_metrics)):
             return lambda usd: None
-        from airflow_bedrock.hooks import BedrockHook
-
-        asker = asker_of(context)
-        budget = self._budget_of(asker, "evaluation", BedrockHook(**self._hook_parameters), cost=cost)
+        asker, budget = asker_of(context), self._evaluation_budget(context, cost)
         if budget is None:
             return lambda usd: None
         from airflow_bedrock.spend.ledger import month_of
@@ -372,6 +380,18 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         with self._within(budget, context):
             budget.reserve(name)
         return lambda usd: budget.settle_rest(name, usd, "its tokens")
+
+    def _evaluation_budget(self, context: Context, cost: Callable[[], Cost]) -> Budget | None:
+        from airflow_bedrock.hooks import BedrockHook
+
+        return self._budget_of(asker_of(context), "evaluation", BedrockHook(**self._hook_parameters), cost=cost)
+
+    def _dry_run(self, context: Context, cost: Callable[[], Cost], missing: int) -> NoReturn:
+        from airflow_bedrock.operators.dry_run import finish, of_questions
+
+        budget = partial(self._evaluation_budget, context, cost)
+        lines = of_questions(missing, cost, budget, "evaluation")
+        finish(lines, partial(context["ti"].xcom_push, "dry_run"), "evaluation")
 
     def _say_what_it_costs(
         self, evaluation: Evaluation, lines: Lines, arguments: Mapping[str, Any]

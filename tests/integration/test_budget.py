@@ -627,6 +627,22 @@ def test_an_evaluation_reserves_what_it_may_ask_and_settles_what_it_has_asked(
     assert len(ledger().entries) == 1
 
 
+def test_a_dry_run_of_an_evaluation_asks_and_reserves_nothing(
+    local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
+) -> None:
+    """It says how many questions there are, what they may cost, and whether the budget reaches."""
+    given, before, told = arguments(local, 10), len(local.calls.of("Converse")), context()
+    budget(1)
+    with pytest.raises(AirflowSkipException, match="nothing stands against the evaluation"):
+        BedrockModelEvaluationOperator(**given, dry_run=True).execute(told)
+    said = {line["check"]: line["said"] for line in told["ti"].pushed["dry_run"]["lines"]}
+    assert (said["questions"], said["budget"][:29]) == ("20 to ask", "1.00 USD are left this month;")
+    budget("0.0000001")
+    with pytest.raises(BedrockFatalError, match=r"budget: .* the evaluation may cost 0\.\d+, 0\.\d+ more"):
+        BedrockModelEvaluationOperator(**given, dry_run=True).execute(context())
+    assert (len(local.calls.of("Converse")), ledger()) == (before, Ledger())
+
+
 @pytest.mark.parametrize(
     ("later", "judged", "months"),
     [(10, False, ["2026-11"]), (10, True, ["2026-11", "2026-11"]), (15, True, ["2026-11", "2026-12"])],
