@@ -1,4 +1,4 @@
-"""The link to an evaluation's report."""
+"""The link to an evaluation's report, on the task that has made it and on those that decide by it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ class EvaluationReportLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty while there is no report, and for one that is not on S3."""
-        uri = XCom.get_value(ti_key=ti_key, key="report_html_uri")
-        region = XCom.get_value(ti_key=ti_key, key="region_name")
+        given = getattr(operator, "report_uri", None) or getattr(operator, "evaluation", None)  # of those that decide
+        uri = XCom.get_value(ti_key=ti_key, key="report_html_uri") or _beside(str(given))
         hook: Any = getattr(operator, "hook", None)
-        if not uri or not region or hook is None:
+        if not uri or hook is None:
             return ""
+        region = XCom.get_value(ti_key=ti_key, key="region_name") or hook.conn_region_name
         return object_page(hook.conn.meta.endpoint_url, uri, region)
+
+
+def _beside(uri: str) -> str:
+    """Return the page beside a report; empty for what is none."""
+    return uri.removesuffix("json") + "html" if uri.endswith("/report.json") else ""

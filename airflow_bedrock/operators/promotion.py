@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.links.customization import JOB_LINKS
+from airflow_bedrock.links.evaluation import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, member, real, text
 from airflow_bedrock.operators.registry import RULES, RegistryOperator
 
@@ -87,6 +89,7 @@ class BedrockPromoteModelOperator(RegistryOperator):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
+    operator_extra_links = (EvaluationReportLink(), *JOB_LINKS)
     template_fields: Sequence[str] = (
         *RegistryOperator.template_fields,
         "model_arn",

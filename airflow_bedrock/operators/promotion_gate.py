@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.links.evaluation import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, given, named, optional, real, rendered, text
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES
@@ -95,6 +96,7 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
+    operator_extra_links = (EvaluationReportLink(),)
     template_fields: Sequence[str] = (
         *AwsOperator.template_fields,
         "report_uri",

@@ -16,6 +16,8 @@ from airflow_bedrock.operators import (
     BedrockModelCustomizationOperator,
     BedrockModelEvaluationOperator,
     BedrockModelImportOperator,
+    BedrockPromoteModelOperator,
+    BedrockPromotionGate,
     BedrockProvisionedModelThroughputOperator,
 )
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
@@ -62,6 +64,7 @@ def test_each_task_that_has_to_do_with_a_job_has_them() -> None:
         BedrockModelCustomizationSensor,
         BedrockCustomModelDeploymentOperator,
         BedrockModelEvaluationOperator,
+        BedrockPromoteModelOperator,
     ):
         assert all(link in operator.operator_extra_links for link in customization.JOB_LINKS)
 
@@ -115,6 +118,26 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -
     returned = dict.fromkeys(("verdict", "reason", "difference", "cost", "report_uri"))
     assert evaluation_shown(result, {**returned, **told}, endpoint)["report_page"].startswith(page)
     assert "report_page" not in evaluation_shown(result, {**returned, **told, "report_html_uri": "/report"}, endpoint)
+
+
+@pytest.mark.parametrize(
+    ("operator", "argument"),
+    [(BedrockPromotionGate, "report_uri"), (BedrockPromoteModelOperator, "evaluation")],
+)
+def test_who_decides_by_a_report_leads_to_it(monkeypatch: pytest.MonkeyPatch, operator: Any, argument: str) -> None:
+    """To the page beside the file that was given; what is no such file has none."""
+    [link] = [one for one in operator.operator_extra_links if isinstance(one, evaluation.EvaluationReportLink)]
+    monkeypatch.setattr(evaluation, "XCom", SimpleNamespace(get_value=lambda ti_key, key: None))
+    conn = SimpleNamespace(meta=SimpleNamespace(endpoint_url=LOCAL))
+    key: Any = TI
+    for uri, page in (
+        ("s3://b/run/report.json", f"{LOCAL}/_local/objects/b/run/report.html"),
+        ("s3://b/x", ""),
+        (None, ""),
+    ):
+        given: dict[str, Any] = {argument: uri}
+        task: Any = SimpleNamespace(hook=SimpleNamespace(conn=conn, conn_region_name="us-east-1"), **given)
+        assert link.get_link(task, ti_key=key) == page
 
 
 @pytest.mark.parametrize(
