@@ -29,7 +29,9 @@ class Problem(NamedTuple):
     @property
     def of_any(self) -> str:
         """The message as it is of any record: without this one's numbers and URIs."""
-        return _OF_THE_RECORD.sub(lambda found: f"{found[1]} …" if found[1] else f"{found[2]} … ", self.message)
+        where = f"{re.sub('[0-9]+', '', self.where)}: " if self.rule == "shape" else ""
+        said = _OF_THE_RECORD.sub(lambda found: f"{found[1]} …" if found[1] else f"{found[2]} … ", self.message)
+        return where + said
 
 
 class Text(NamedTuple):
