@@ -73,7 +73,7 @@ class Judge(AskingMetric):
     def __init__(self, name: str, model_id: str, rubric: str | None, label_field: str | None, max_tokens: int) -> None:
         super().__init__(name, model_id, needs_reference=False)
         self._rubric = rubric or RUBRIC
-        self._label_field = label_field
+        self.label_field = label_field
         self._config = {"maxTokens": max_tokens, "temperature": 0.0}
         self._unreadable = 0
         self._agreed: Counter[tuple[str, str]] = Counter()
@@ -86,10 +86,14 @@ class Judge(AskingMetric):
             "inferenceConfig": self._config,
         }
 
+    def label(self, record: Record) -> str | None:
+        """Return what a person prefers; None where the record does not say so."""
+        label = record.value(self.label_field) if self.label_field else None
+        return label if label in (CANDIDATE, BASELINE, TIE) else None
+
     def _note(self, record: Record, scores: Mapping[str, float]) -> None:
         """Compare with the person's label, if the record has one."""
-        label = record.value(self._label_field) if self._label_field else None
-        if label in (CANDIDATE, BASELINE, TIE):
+        if (label := self.label(record)) is not None:
             ahead = scores[CANDIDATE] - scores[BASELINE]
             self._agreed[label, CANDIDATE if ahead > 0 else BASELINE if ahead < 0 else TIE] += 1
 

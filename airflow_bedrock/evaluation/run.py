@@ -20,7 +20,7 @@ from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.bill import CHARACTERS_PER_TOKEN, Bill
 from airflow_bedrock.evaluation.comparison import percentiles
 from airflow_bedrock.evaluation.inference import Inference, Question
-from airflow_bedrock.evaluation.judge import AskingMetric
+from airflow_bedrock.evaluation.judge import AskingMetric, Judge
 from airflow_bedrock.evaluation.metrics import Metric
 from airflow_bedrock.evaluation.records import Record, read
 from airflow_bedrock.evaluation.scoring import BASELINE, CANDIDATE, Rules, Scoring
@@ -79,15 +79,17 @@ class Evaluation:
         """Read all records and choose those to ask, before anything is paid for.
 
         :raises ValueError: a line is no record, or one lacks what a metric needs; there are none, or none has the field
-            to slice by; too many labels.
+            to slice by, or a person's label; too many labels.
         """
         has_field: Counter[bool] = Counter()  # of all records, also those that are not chosen
+        unlabelled = [one for one in self._metrics if isinstance(one, Judge) and one.label_field]
 
         def records() -> Iterator[tuple[bytes, int]]:
             for record in read(lines()):
                 self._learn(record)
                 self.count += 1
                 has_field[self._slice(record) != _NO_SLICE] += 1
+                unlabelled[:] = [one for one in unlabelled if one.label(record) is None]
                 yield record.digest, record.number
 
         if self._max_records is None:
@@ -101,6 +103,9 @@ class Evaluation:
             raise NothingToAskError("it holds no record: there is nothing to evaluate on")
         if not has_field[True]:
             raise ValueError(f"no record has the field {self._slice_by}, which slice_by names")
+        if unlabelled:
+            name = unlabelled[0].label_field
+            raise ValueError(f"no record says candidate, baseline or tie in the field {name}, which label_field names")
         if without := has_field[False]:
             log.warning(
                 "%d of %d records lack the field %s: they are slice %s",
