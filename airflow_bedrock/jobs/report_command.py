@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.cli import add_connection, add_format, results, sparkline, table
 from airflow_bedrock.compat import AirflowException
-from airflow_bedrock.customization.console import resource_url
+from airflow_bedrock.customization.console import local_page, resource_url
 from airflow_bedrock.customization.job import Job, Outcome, duration
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"There is no customization job {arguments.job} in region {hook.conn_region_name}\n")
         return 1
     report = described(job, S3Hook(arguments.aws_conn_id, region_name=arguments.region))
+    report["console_url"] = local_page(hook.conn.meta.endpoint_url, job.arn) or resource_url(job.arn)
     results().write(f"{json.dumps(report, indent=2)}\n" if arguments.format == "json" else _text(job, report))
     return 0
 
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
 def described(job: Job, s3: S3Hook) -> dict[str, Any]:
     """Return the job's result, its losses as far as its metrics files can be read, and why it failed."""
     losses = read_losses(s3, job) if job.outcome is Outcome.SUCCEEDED else {"losses_by_epoch": [], "losses_by_step": []}
-    return {**job.result(), **losses, "failure_message": job.failure_message, "console_url": resource_url(job.arn)}
+    return {**job.result(), **losses, "failure_message": job.failure_message}
 
 
 def _text(job: Job, report: dict[str, Any]) -> str:
@@ -60,7 +61,7 @@ def _text(job: Job, report: dict[str, Any]) -> str:
         "Base model": job.base_model_arn,
         "Custom model": job.model_arn or job.model_name,
         "Output": job.artifacts_uri,
-        "Console": report["console_url"],
+        "Page": report["console_url"],
         "Training loss": sparkline([loss for _, loss in report["losses_by_step"]]),
     }
     lines = [f"{name:<14} {value}\n" for name, value in members.items() if value]

@@ -82,6 +82,7 @@ def test_the_report_of_a_job(job: str, local_bedrock: LocalBedrock, capsys: pyte
     assert "training         Completed  1 min 10 s" in text
     assert main(["report", job, "--format", "json"]) == 0
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert report["console_url"] == f"{local_bedrock.endpoint_url}/_local/#{report['job_arn']}"
     assert [one["epoch"] for one in report["losses_by_epoch"]] == [1, 2]
     first, *_, last = report["losses_by_step"]
     assert first[0] == 1
