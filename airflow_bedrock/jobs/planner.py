@@ -243,7 +243,6 @@ class Planner:
         if not self._watched:
             self._queue.clear()
             self._gets.clear()
-            self._rate = self._rate_at_ceiling = 0.0
             self._arrivals_at = math.inf
 
     def lost_asks(self) -> None:

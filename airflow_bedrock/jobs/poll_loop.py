@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import reduce
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import structlog
 
@@ -40,9 +40,6 @@ from airflow_bedrock.jobs.planner import (
 from airflow_bedrock.jobs.poll_client import CALLS_AT_ONCE, PollClient, trouble_of
 from airflow_bedrock.jobs.quota import QuotaQueue, Refusal, Turn
 from airflow_bedrock.jobs.resources import Resource
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 

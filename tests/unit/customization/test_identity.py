@@ -232,6 +232,13 @@ def test_a_long_prefix_is_cut_at_the_same_letter_for_ever(reuse: Reuse, job: str
     assert len(job) == len(model) == 63
 
 
+def test_a_name_that_is_none_is_left_to_the_check_of_the_request() -> None:
+    """A name made up for it would hide that it is missing."""
+    for nothing in ("", None, 7):
+        asked = request(jobName=nothing, customModelName=nothing)
+        assert with_fitting_names(asked) == asked
+
+
 def test_a_prefix_of_any_characters_makes_the_same_names_for_ever() -> None:
     """A job's name may hold dots and plus signs, a model's may not, nor may that of what serves a model."""
     asked = request(jobName=".router v1.2+é_x.", customModelName="_router v1.2_x--y-")

@@ -42,6 +42,12 @@ def test_no_other_status_is_success(status: str) -> None:
     assert (job.outcome is Outcome.SUCCEEDED) == (status == "Completed")
 
 
+def test_list_names_the_model_in_another_member_than_get() -> None:
+    """By its model's name a retry tells its jobs from others, without a Get for each."""
+    assert Job.from_response(response(outputModelName="router")).model_name == "router"
+    assert Job.from_response(response(customModelName="router")).model_name == "router"
+
+
 def test_a_running_job_has_no_result_yet() -> None:
     """Fields that do not exist yet are None, as the service leaves them out."""
     result = Job.from_response(response(validationMetrics=[])).result()

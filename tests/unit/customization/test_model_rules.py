@@ -66,6 +66,9 @@ def test_what_the_table_lacks_is_a_warning() -> None:
     teacher = {"distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-micro-v1:0"}}}
     distilled = request(customizationType="DISTILLATION", customizationConfig=teacher)
     assert "other teachers" in warnings(distilled, "us-east-1")[0]
+    for known in ("amazon.nova-pro-v1:0", "new.teacher-v1:0"):
+        teacher["distillationConfig"]["teacherModelConfig"]["teacherModelIdentifier"] = known
+        assert not any("other teachers" in one for one in warnings(distilled, "us-east-1"))
 
 
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0:200k"

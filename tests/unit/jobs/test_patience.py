@@ -31,7 +31,7 @@ def test_patience_without_a_limit_never_ends_but_speaks_now_and_then() -> None:
     """Silence is said at once, then each quarter of the limit, or of an hour."""
     patience = Patience(0)
     patience.silence(0.0)
-    assert [patience.should_tell(float(now)) for now in (0, 60, 899, 900, 1000)] == [True, False, False, True, False]
+    assert [patience.should_tell(float(now)) for now in (0, 60, 899.9, 900, 1000)] == [True, False, False, True, False]
     assert not patience.is_over(1e9)
 
 

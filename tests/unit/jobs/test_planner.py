@@ -76,6 +76,8 @@ class Play:
             assert wakes_at > self.now, "the planner has nothing to ask, and wants to be asked at once"
             if wakes_at > until:
                 self.now = until
+                rate = sum(1 / watched.pace.interval for watched in self.planner._watched.values())
+                assert self.planner._rate == pytest.approx(rate), "the Gets are spread over another number of jobs"
                 return self
             self.now = wakes_at
 
@@ -598,6 +600,19 @@ def test_answers_that_come_too_late_are_ignored() -> None:
     assert planner.failed(ask, Trouble.NO_ANSWER, "", 2.0) == []
     assert planner.listed([job], None, 2.0) == []
     assert planner.wakes_at() == math.inf
+
+
+def test_the_loop_sleeps_while_a_list_is_asked_and_wakes_for_its_next_page() -> None:
+    """Else it would turn at full speed until the response is there, or leave the rest of the page unread."""
+    play = Play()
+    for i in range(10):
+        play.add(f"job-{i}")
+    asked = play.planner.next(1.0)
+    assert isinstance(asked, ListJobs)
+    assert play.planner.wakes_at() > 1.0
+    play.planner.listed([play.job("job-0")], "2", 1.0)
+    assert play.planner.wakes_at() <= 1.0
+    assert play.planner.next(1.0) == ListJobs(asked.created_after, "2")
 
 
 def test_questions_whose_asker_is_gone_are_asked_again() -> None:

@@ -80,7 +80,7 @@ async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatc
     made: list[Any] = []
 
     def make(resources: object, connection: object) -> Any:
-        answers = iter([[], [], refused("ExpiredTokenException", 403)])
+        answers = iter([[], refused("ThrottlingException", 429), refused("ExpiredTokenException", 403)])
 
         def answer(**_: object) -> dict[str, object]:
             if isinstance(one := next(answers), Exception):
@@ -93,11 +93,11 @@ async def test_polls_share_a_client_until_its_credentials_are_refused(monkeypatc
 
     monkeypatch.setattr("airflow_bedrock.jobs.poll_client.poll_client", make)
     polls = PollClient(Connection.of(aws_conn_id=None, region_name=None, verify=None, config=None))
-    for _ in range(2):
-        await polls.ask(CUSTOMIZATION_JOB, LIST)
-    assert len(made) == 1
-    with pytest.raises(ClientError):
-        await polls.ask(CUSTOMIZATION_JOB, LIST)
+    await polls.ask(CUSTOMIZATION_JOB, LIST)
+    for code in ("ThrottlingException", "ExpiredTokenException"):
+        with pytest.raises(ClientError, match=code):
+            await polls.ask(CUSTOMIZATION_JOB, LIST)
+        assert len(made) == 1
     await polls.ask(CUSTOMIZATION_JOB, LIST)
     assert len(made) == 2
     await polls.ask(DEPLOYMENT, LIST)

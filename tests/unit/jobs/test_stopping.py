@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs import stopping, task_state
 from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.stopping import NotYetError, delete, stop_job, stop_unless_others_wait, why_kept
+from airflow_bedrock.jobs.stopping import KillSwitch, NotYetError, delete, stop_job, stop_unless_others_wait, why_kept
 from tests.paid_jobs import error
 
 JOB = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -109,19 +112,60 @@ def test_who_cannot_wait_is_told_how_long_that_is_worth_it(slept: list[float]) -
 async def test_the_triggerer_tries_until_it_has_been_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that is marked failed leaves no throughput behind that was being made."""
     monkeypatch.setattr(stopping, "_TRY_AGAIN_SECONDS", 0.0)
-    monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
+    states = iter(["failed", "failed", "failed"])
+    monkeypatch.setattr(task_state, "state_of", lambda ti: next(states))
     throughput, calls = units(BEING_MADE, BEING_MADE, {})
-    calls._answers["list_tags_for_resource"] = [{}]
-    await stopping.stop_unless_wanted(lambda: throughput, UNITS, ME)
+    asker = Asker(dag_id="d", task_id="t", run_id="r")
+    calls._answers["list_tags_for_resource"] = [
+        {tag["key"]: tag["value"] for tag in Waiter.of(asker, waits=True).tags(asker)}
+    ]
+    ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=None)  # of no mapped task
+    await stopping.stop_unless_wanted(lambda: throughput, UNITS, ti)
     assert calls.asked.count("delete_provisioned_model_throughput") == 3
 
 
 def test_what_somebody_else_deletes_meanwhile_is_deleted(slept: list[float]) -> None:
     """Between the look and the call, or when the call had no answer before."""
     throughput, calls = units(GONE, looks=(CREATING, GONE))
-    delete(throughput, UNITS, delay=1, max_polls=5)
+    delete(throughput, UNITS, delay=7, max_polls=5)
     assert calls.asked.count("delete_provisioned_model_throughput") == 1
     assert slept == []
+
+
+def test_a_deletion_is_asked_for_until_it_is_accepted_and_waited_for(slept: list[float]) -> None:
+    """Then polled, as often as it may be."""
+    throughput, calls = units(BEING_MADE, {}, looks=(CREATING, CREATING, GONE))
+    delete(throughput, UNITS, delay=7, max_polls=3)
+    assert calls.asked.count("delete_provisioned_model_throughput") == 2
+    assert slept == [7, 7]
+    throughput, calls = units({})
+    with pytest.raises(BedrockError, match=r"still exists after 3 polls, 7 s apart\. It is billed by the hour"):
+        delete(throughput, UNITS, delay=7, max_polls=3)
+    assert calls.asked.count("delete_provisioned_model_throughput") == 1
+
+
+def test_a_worker_that_is_killed_gives_its_stop_time_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its process the thread would end, and the job would run on; a kill before there was a job strikes it too."""
+    monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
+    for before in (True, False):
+        kill, stopped, may_end = KillSwitch(), list[str](), threading.Event()
+        kill.arm(ME)
+
+        def stop(stopped: list[str] = stopped, may_end: threading.Event = may_end) -> str:
+            may_end.wait(0.05)
+            stopped.append(JOB)
+            return "It is stopped."
+
+        if before:
+            kill.pull()
+            with pytest.raises(BedrockError, match="no job was made, nothing was spent"):
+                kill.before_paying()
+        kill.aim(JOB, stop)
+        if not before:
+            kill.before_paying()
+            assert stopped == []
+            kill.pull()
+        assert stopped == [JOB]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ class Account:
         :param tries: of this ask, this one included.
         :param clears: earlier asks of one try each.
         """
-        reuse = more.pop("reuse", "run")
+        reuse, since = more.pop("reuse", "run"), more.pop("since", None)
         asker = Asker(
             dag_id="d",
             task_id="t",
@@ -43,6 +44,7 @@ class Account:
             ask=clears + RETRIES,
             try_number=clears + tries,
             retries=RETRIES,
+            since=since,
         )
         request = {"jobName": "router", "customModelName": "router", "hyperParameters": {"epochCount": str(epochs)}}
         identity = identify(request, [], asker, reuse)
@@ -107,6 +109,31 @@ def test_an_own_job_that_is_not_shown_yet_comes_before_a_sibling_s(account: Acco
     assert sibling != own
     assert account.ask(index=0, tries=2) == own
     assert set(slept) == {30.0}
+
+
+@pytest.mark.parametrize(("minutes", "taken"), [(10, True), (0, True), (-14, True), (-16, False)])
+def test_a_retry_takes_up_what_it_has_adopted_and_what_has_ended_since(
+    account: Account, minutes: int, taken: bool
+) -> None:
+    """Of another run, and although the template has come out differently: it is paid for. Clocks differ by 15 minutes.
+
+    What ended before this run began is none that it can have adopted: its tags need not be read.
+    """
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    made = account.ask(run="other", reuse="dag")
+    assert account.ask(reuse="dag", since=began) == made
+    account.jobs.by_arn(made).end("Completed")
+
+    def ended(operation: str, work: Any) -> Any:
+        answer = work()
+        for summary in answer.get("modelCustomizationJobSummaries", ()) if answer else ():
+            summary["endTime"] = began + timedelta(minutes=minutes)
+        return answer
+
+    account.strike(ended)
+    got = account.ask(reuse="dag", since=began, tries=2, epochs=2)
+    assert (got == made) is taken
+    assert len(account.jobs.jobs) == 1 + (not taken)
 
 
 @pytest.mark.parametrize("shown", [True, False])
