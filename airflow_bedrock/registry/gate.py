@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_NO_MARKUP = str.maketrans("|<>", "/()")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionRule:
@@ -106,25 +108,30 @@ def figures(report: Mapping[str, Any]) -> str:
         "questions": ("n",),
         "latency (p90, ms)": ("latency_ms", "p90"),
     }
-    rows = [f"**{report.get('verdict')}**: {report.get('reason')}", "", "| | candidate | baseline |", "|---|---|---|"]
+    said = f"**{_shown(report.get('verdict'))}**: {_shown(report.get('reason'))}"
+    rows = [said, "", "| | candidate | baseline |", "|---|---|---|"]
     for name, path in paths.items():
         of_each = [_shown(at(report, "models", role, *path)) for role in ("candidate", "baseline")]
-        rows.append(f"| {name} | {' | '.join(of_each)} |")
+        rows.append(f"| {_shown(name)} | {' | '.join(of_each)} |")
     metric = report.get("metric")
     value, low, high = (
         _shown(at(report, "differences", "baseline", metric, name)) for name in ("value", "low", "high")
     )
-    rows += ["", f"Difference in {metric}: {value} ({low} to {high})"]
+    rows += ["", f"Difference in {_shown(metric)}: {value} ({low} to {high})"]
     slices = report.get("slices")
     by_slice = {name: _number(one, "value") for name, one in slices.items()} if isinstance(slices, Mapping) else {}
     known = {name: value for name, value in by_slice.items() if value is not None}
     if known:
         worst = min(known, key=lambda name: known[name])
-        rows += ["", f"On the worst of {len(by_slice)} slices, {worst}: {_shown(known[worst])}"]
+        rows += ["", f"On the worst of {len(by_slice)} slices, {_shown(worst)}: {_shown(known[worst])}"]
     return "\n".join(rows)
 
 
 def _shown(value: Any) -> str:
+    """Return a figure or a text, as of a record, in one line; a text makes no row of the table, no link and no tag."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:.4g}" if isinstance(value, float) else str(value)
-    return "-" if value is None else str(value).replace("|", "/")
+    if value is None:
+        return "-"
+    printable = "".join(one if one.isprintable() else " " for one in str(value))  # and no control of a terminal
+    return " ".join(printable.split()).translate(_NO_MARKUP).replace("](", "] (")

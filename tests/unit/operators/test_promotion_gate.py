@@ -231,6 +231,13 @@ class TestPerson:
         [context] = told
         assert context["task"].report["verdict"] == "better"  # what a notification is made of
 
+    def test_a_text_of_a_record_forges_no_figure(self, gated: Any, airflow: Any, report: dict[str, Any]) -> None:
+        """The name of a slice is one: it makes no row of the table, no link, and no tag."""
+        name = "en\n\x1b\u202e| exact_match | 1 | 0 |\n[all is well](https://example.com)<img src=x>"
+        self.ask(gated, changes={("slices", name): {**report["slices"]["odd"], "value": -0.1}})
+        body = airflow.question.body
+        assert "slices, en / exact_match / 1 / 0 / [all is well] (https://example.com)(img src=x): -0.1" in body
+
     def test_a_clear_asks_about_what_the_person_is_shown_or_nobody(self, gated: Any, airflow: Any) -> None:
         """Airflow keeps the question of the first ask: with another report, or other approvers, nobody is asked."""
         self.ask(gated)
