@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -54,7 +55,9 @@ _count.__name__ = "number above 0"  # what argparse calls it
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_data_arguments(parser, _EPILOG)
-    parser.add_argument("--region", help="where the job runs (default: the first region that customizes the model)")
+    parser.add_argument(
+        "--region", help="where the job runs (default: that of the model's ARN, or the first that customizes it)"
+    )
     parser.add_argument("--epochs", type=_count, metavar="N", help="the epochCount (default: the model family's)")
     parser.add_argument("--hours", type=_count, metavar="N", help="of reinforcement fine-tuning, billed by the hour")
     parser.add_argument("--teacher", metavar="ID", help="id or ARN of the teacher, for DISTILLATION")
@@ -98,10 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _estimate(arguments: argparse.Namespace, rules: Rules) -> Estimate:
+    in_arn = re.match(r"arn:[^:]*:bedrock:([^:]+):", arguments.model)
     plan = Plan(
         model=arguments.model,
         method=arguments.method,
-        region=arguments.region or rules.method.regions[0],
+        region=arguments.region or (in_arn[1] if in_arn else rules.method.regions[0]),
         hyperparameters={"epochCount": str(arguments.epochs)} if arguments.epochs else {},
         teacher=arguments.teacher,
         response_tokens=arguments.response_tokens,

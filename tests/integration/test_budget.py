@@ -631,6 +631,7 @@ def test_a_dry_run_of_an_evaluation_asks_and_reserves_nothing(
     local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
 ) -> None:
     """It says how many questions there are, what they may cost, and whether the budget reaches."""
+    pytest.importorskip("altair")
     given, before, told = arguments(local, 10), len(local.calls.of("Converse")), context()
     budget(1)
     with pytest.raises(AirflowSkipException, match="nothing stands against the evaluation"):

@@ -248,6 +248,9 @@ def test_the_command_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert shown["job"][0]["price"]["source"]
     assert main(["estimate", data, "--model", "amazon.nova-pro-v1:0"]) == 1
     assert "No price is known for training" in capsys.readouterr().out
+    arn = f"arn:aws-cn:bedrock:cn-north-1::foundation-model/{MICRO}"  # where AWS bills in another currency
+    assert main(["estimate", data, "--model", arn]) == 1
+    assert "in cn-north-1, only in us-east-1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
