@@ -250,7 +250,8 @@ def _flat(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _interval(one: Mapping[str, float], *, sign: bool = True) -> str:
     form = "+.4f" if sign else ".4f"
-    return f"{one['value']:{form}} [{one['low']:{form}},\N{NO-BREAK SPACE}{one['high']:{form}}]"
+    unread = f", {one['doubt']:.4f} less if what was not judged had gone against it" if one.get("doubt") else ""
+    return f"{one['value']:{form}} [{one['low']:{form}},\N{NO-BREAK SPACE}{one['high']:{form}}]{unread}"
 
 
 def _number(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import io
 import json
@@ -75,6 +76,16 @@ def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any
     assert shown.count("<svg") == 7
     assert "https://example.com" in shown, "what a model says is shown as it is, and is nothing but text"
     assert "<script" not in text.replace("\\<script", "")
+
+
+def test_what_was_not_judged_is_said(report: tuple[dict[str, Any], str, str]) -> None:
+    """Beside the difference that it could have changed, of all records or of a slice."""
+    result = copy.deepcopy(report[0])
+    name = next(iter(result["slices"]))
+    result["slices"][name]["doubt"] = 0.25
+    (said,) = [line for line in markdown("x", sections(result)).splitlines() if "not judged" in line]
+    assert said.startswith(f"| {name} |")
+    assert "0.2500 less if what was not judged had gone against it" in said
 
 
 def test_texts_are_shown_only_if_allowed(report: tuple[dict[str, Any], str, str]) -> None:
