@@ -47,8 +47,8 @@ __all__ = ["AssumedRole", "FakeKey", "FakeMultipart", "OperationModel", "Request
 encode_message = EventStreamEncoder().encode_message
 """Encode headers and payload as a message of a stream."""
 
-Check = Callable[[str, Callable[[str], Any]], None]
-"""Looks at an operation, and by name at its parameters; raises a ServiceError to refuse it."""
+Check = Callable[[str, str, Callable[[str], Any]], None]
+"""Looks at a service, an operation, and by name at its parameters; raises a ServiceError to refuse it."""
 
 _CHECK: ContextVar[Check | None] = ContextVar("check", default=None)
 
@@ -68,7 +68,7 @@ def application() -> WSGIApplication:
 
 
 @contextmanager
-def checked_by(check: Check | None) -> Iterator[None]:
+def checked_by(check: Check) -> Iterator[None]:
     """Have what moto is asked in this context checked first; moto knows how its service tells of a refusal."""
     token = _CHECK.set(check)
     try:
@@ -83,7 +83,7 @@ _call_action = BaseResponse.call_action
 def _call_if_allowed(response: BaseResponse) -> Any:
     try:
         if check := _CHECK.get():
-            check(response._get_action() or "", response._get_param)
+            check(response.service_name or "", response._get_action() or "", response._get_param)
     except ServiceError as error:
         if error.code not in COMMON_ERROR_CODES:  # no service model has what every service may answer: moto would warn
             COMMON_ERROR_CODES.append(error.code)

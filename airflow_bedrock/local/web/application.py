@@ -206,7 +206,7 @@ class Application:
         def execute(_: Plan) -> HttpResponse:
             if visit.service == "iam" and visit.operation in SIMULATIONS:
                 return simulate(visit.operation, visit.environ["wsgi.input"].read())
-            with moto.checked_by(partial(self._check_other, visit) if visit.service in OTHERS else None):
+            with moto.checked_by(partial(self._check_other, visit)):
                 response = self._ask_moto(visit)
             if visit.service == "iam" and response.status < 300 and not visit.operation.startswith(("Get", "List")):
                 self._world.persistence.write_roles()
@@ -214,9 +214,9 @@ class Application:
 
         return self._answer(visit, execute, respond_s3_error)
 
-    def _check_other(self, visit: _Visit, operation: str, parameter: Callable[[str], Any]) -> None:
-        if caller := self._caller(visit):
-            check_other(caller, visit.service, operation, parameter, visit.region, account_of(visit.environ))
+    def _check_other(self, visit: _Visit, service: str, operation: str, parameter: Callable[[str], Any]) -> None:
+        if service in OTHERS and (caller := self._caller(visit)):
+            check_other(caller, service, operation, parameter, visit.region, account_of(visit.environ))
 
     def _answer(
         self,

@@ -71,8 +71,8 @@ _S3_ACTIONS = {
 """S3's actions that are not called as the operation is."""
 
 
-OTHERS = {"athena": "athena", "monitoring": "cloudwatch", "ram": "ram", "sqs": "sqs"}
-"""Services of moto whose callers are checked: as requests are signed for them, and as IAM names them."""
+OTHERS = {"athena", "cloudwatch", "ram", "sqs"}
+"""Services of moto whose callers are checked."""
 
 
 def check_bedrock(caller: Caller, bedrock: Bedrock, operation: str, parameters: Mapping[str, Any]) -> None:
@@ -120,22 +120,22 @@ def check_other(
     :param parameter: returns one of the call's by its name, or None.
     :raises ServiceError: AccessDeniedException.
     """
-    name, resource, context = OTHERS[service], "*", _of_every_call(region, account)
-    own = f"arn:aws:{name}:{region}:{account}:"
-    if name == "athena" and operation.endswith("QueryExecution"):
+    resource, context = "*", _of_every_call(region, account)
+    own = f"arn:aws:{service}:{region}:{account}:"
+    if service == "athena" and operation.endswith("QueryExecution"):
         query = parameter("QueryExecutionId")
         group = moto.work_group_of(str(query), account, region) if query else parameter("WorkGroup")
         resource = f"{own}workgroup/{group or 'primary'}"
-    elif name == "sqs" and (queue := parameter("QueueUrl") or parameter("QueueName")):
+    elif service == "sqs" and (queue := parameter("QueueUrl") or parameter("QueueName")):
         resource = own + str(queue).rpartition("/")[2]
-    elif name == "ram" and (share := parameter("resourceShareArn")):
+    elif service == "ram" and (share := parameter("resourceShareArn")):
         resource = str(share)
         context["ram:resourcesharename"] = moto.share_name(resource, account, region) or ""
     elif operation == "CreateResourceShare":
         outsiders = parameter("allowExternalPrincipals")
         context["ram:requestedallowsexternalprincipals"] = str(outsiders is not False).lower()
-    action = operation.removesuffix("Batch") if name == "sqs" else operation
-    caller.check(f"{name}:{action}", resource, context)
+    action = operation.removesuffix("Batch") if service == "sqs" else operation
+    caller.check(f"{service}:{action}", resource, context)
 
 
 def _of_every_call(region: str, account: str = ACCOUNT) -> dict[str, Any]:

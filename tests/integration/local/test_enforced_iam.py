@@ -213,6 +213,9 @@ def test_athena_cloudwatch_ram_and_sqs(enforcing: Service, user: User) -> None:
         "because no identity-based policy allows the sqs:ReceiveMessage action"
     )
     assert "resource: *" in message(sqs.list_queues)
+    stranger = Person(enforcing.local, "nobody", {"AccessKeyId": "AKIANOBODY", "SecretAccessKey": "x"})
+    with closing(stranger), pytest.raises(ClientError, match="security token included in the request is invalid"):
+        stranger.others[-1].receive_message(QueueUrl=queue)
     query = athena.start_query_execution(QueryString="SELECT 1")["QueryExecutionId"]
     athena.stop_query_execution(QueryExecutionId=query)
     assert "workgroup/else" in message(athena.start_query_execution, QueryString="SELECT 1", WorkGroup="else")
