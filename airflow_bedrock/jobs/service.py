@@ -97,10 +97,8 @@ class Service:
 
     def has_model(self, model_arn: str) -> bool:
         """Whether the model that one has made still exists."""
-        if self.resource.model_operation is None:
-            return True
         try:
-            self._call(self.resource.model_operation, {"modelIdentifier": model_arn})
+            self._call(str(self.resource.model_operation), {"modelIdentifier": model_arn})
         except ClientError as error:
             if is_not_found(error):
                 return False

@@ -65,6 +65,11 @@ def test_an_ask_is_not_paid_for_twice_where_no_retry_can_mend_it(status: str) ->
     assert decide(job(status, EARLIER, "Unable to parse Amazon S3 file"), OURS) is Decision.NEXT_GENERATION
 
 
+def test_a_job_that_a_person_has_stopped_is_not_made_again_by_a_retry() -> None:
+    """Whatever the service says of it."""
+    assert decide(job("Stopped", said=INTERNAL), OURS) is Decision.FAIL
+
+
 def test_a_failure_of_the_service_may_be_retried() -> None:
     """It says so itself."""
     assert decide(job("Failed", OURS, INTERNAL), OURS) is Decision.NEXT_GENERATION

@@ -21,8 +21,10 @@ from airflow_bedrock.customization.request import (
     log_uris,
     normalised,
     read_request,
+    refuse,
     request_problems,
 )
+from airflow_bedrock.shapes import Problem
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 ARGUMENTS: dict[str, Any] = {
@@ -58,6 +60,39 @@ def test_the_characters_of_a_uri_that_are_at_fault_are_named() -> None:
         check_request(build_request({}, **{**ARGUMENTS, "output_data_uri": "s3://bucket/a ä"}))
     mended = run_id.replace(":", "").replace("+", "")
     check_request(build_request({}, **{**ARGUMENTS, "output_data_uri": f"s3://bucket/{mended}"}))
+
+
+def test_who_has_a_botocore_that_is_too_old_is_told_to_upgrade_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else: a newer one knows the member."""
+    place = "CreateModelCustomizationJob.newMember"
+    monkeypatch.setattr(
+        "airflow_bedrock.customization.request.missing_in_botocore",
+        lambda name: "upgrade boto3" if name in (place, f"{place}Type=NEW") else "",
+    )
+    for path, value in (("newMember", 1), ("newMemberType", "NEW")):
+        with pytest.raises(RequestError, match=rf"\n  - {path}: upgrade boto3$"):
+            refuse([Problem(path, value, "it is unknown")])
+
+
+def test_only_an_s3_uri_is_told_which_characters_it_cannot_have() -> None:
+    """Other members have other rules, and what is no text has no characters."""
+    for path, value in (("jobName", "a:b"), ("outputDataConfig.s3Uri", 7), ("outputDataConfig.s3Uri", "s3://a/b")):
+        with pytest.raises(RequestError) as refused:
+            refuse([Problem(path, value, "so it is")])
+        assert str(refused.value).endswith(f"{path}: {value!r}: so it is")
+
+
+def test_members_within_lists_may_be_given_in_snake_case() -> None:
+    """As those of any other structure."""
+    given = {"validation_data_config": {"validators": [{"s3_uri": "s3://b/v"}]}}
+    assert build_request(given)["validationDataConfig"] == {"validators": [{"s3Uri": "s3://b/v"}]}
+
+
+@pytest.mark.parametrize(("text", "value"), [("True", True), ("false", False), ("maybe", "maybe")])
+def test_a_template_s_text_becomes_a_boolean(text: str, value: bool | str) -> None:
+    """What is neither is left to the check, which names it."""
+    given = {"trainingDataConfig": {"invocationLogsConfig": {"usePromptResponse": text}}}
+    assert build_request(given)["trainingDataConfig"]["invocationLogsConfig"] == {"usePromptResponse": value}
 
 
 @pytest.mark.parametrize("given", ["s3://bucket/valid.jsonl", ["s3://bucket/valid.jsonl"]])

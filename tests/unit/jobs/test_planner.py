@@ -602,6 +602,13 @@ def test_answers_that_come_too_late_are_ignored() -> None:
     assert planner.wakes_at() == math.inf
 
 
+def test_who_comes_before_the_first_answer_hears_nothing_yet() -> None:
+    """What is not known is no news."""
+    planner = Planner()
+    assert planner.watch("job", None, PACE, 0.0) is None
+    assert planner.watch("job", None, PACE, 0.0) is None
+
+
 def test_the_loop_sleeps_while_a_list_is_asked_and_wakes_for_its_next_page() -> None:
     """Else it would turn at full speed until the response is there, or leave the rest of the page unread."""
     play = Play()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.planner import GetJob, Pace, Planner, Running
+from airflow_bedrock.jobs.planner import GetJob, ListJobs, Pace, Planner, Running, Trouble
 from airflow_bedrock.jobs.poll_loop import PollLoop, loop_for
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from tests.paid_jobs import error
 
 CONNECTION = Connection.of(aws_conn_id=None, region_name="us-east-1", verify=None, config=None)
+OTHER = Connection.of(aws_conn_id=None, region_name="eu-west-1", verify=None, config=None)
 FAST, SLOW = Pace(interval=10.0, ceiling=100.0), Pace(interval=60.0, ceiling=600.0)
 JOB = Running(Job(arn="arn:job", name="job", status="InProgress"))
 
@@ -39,6 +43,33 @@ async def test_news_that_come_before_they_are_waited_for_are_not_lost() -> None:
         assert [await waited, await watch.next()] == [JOB, later]
 
 
+async def test_the_end_of_one_connection_s_loop_ends_no_other() -> None:
+    """Else who comes to the other one would poll with a loop and a client of its own."""
+    one, other = loop_for(CONNECTION), loop_for(OTHER)
+    with other.watch(CUSTOMIZATION_JOB, "job", SLOW):
+        with one.watch(CUSTOMIZATION_JOB, "job", SLOW):
+            assert one is not other
+        assert loop_for(OTHER) is other
+        assert other.lag(9.0) == 0.0
+
+
+async def test_what_to_allow_is_said_once_and_other_errors_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    """With how many there were: thousands of polls are no thousand lines."""
+    loop = loop_for(CONNECTION)
+    denied = error("AccessDeniedException", "You may not.", 403)
+    with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
+        for _ in range(3):
+            loop._log_trouble(watch.kind, ListJobs(None), Trouble.REFUSED, denied)
+        (said,) = (record.getMessage() for record in caplog.records)
+        assert "Allow bedrock:ListModelCustomizationJobs" in said
+        for _ in range(3):
+            loop._log_trouble(watch.kind, GetJob("job"), Trouble.NO_ANSWER, OSError("gone"))
+        loop._trouble_logged_at = -math.inf
+        loop._log_trouble(watch.kind, GetJob("job"), Trouble.NO_ANSWER, OSError("gone"))
+    told = [record.getMessage() for record in caplog.records[1:]]
+    assert [one.partition(" errors")[0].rpartition(" ")[2] for one in told] == ["1", "3"]
+
+
 async def test_who_comes_later_hears_at_once_and_who_stays_sets_the_pace() -> None:
     """Not after a poll interval; and a job is polled no faster than those who still watch it have asked for."""
     loop = loop_for(CONNECTION)
@@ -49,6 +80,8 @@ async def test_who_comes_later_hears_at_once_and_who_stays_sets_the_pace() -> No
             assert await faster.next() == JOB
             assert planner._watched["job"].pace == FAST
         assert planner._watched["job"].pace == SLOW
+        with loop.watch(CUSTOMIZATION_JOB, "another", SLOW):
+            assert loop.watched == 2
         assert loop.watched == 1
     assert loop.watched == 0
     assert loop_for(CONNECTION) is not loop

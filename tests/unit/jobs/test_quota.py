@@ -215,7 +215,7 @@ def test_once_there_was_room_a_raised_quota_is_tried_for_at_the_first_pace_again
     play.run(4000)
     made_at = next(at for at, task in play.made if task == "a")
     again = next(at for at, task in play.refused if task == "b" and at > made_at)
-    assert again - made_at < 2 * PACE.interval
+    assert PACE.interval <= again - made_at < 2 * PACE.interval
 
 
 def test_without_permission_to_list_the_first_asks_once_an_interval() -> None:
@@ -317,6 +317,16 @@ def queue_of(*tasks: str, running: int) -> QuotaQueue:
     for i, task in enumerate(tasks):
         queue.join(Refusal(task, float(i), float(i), running), PACE, 0.0)
     return queue
+
+
+def test_the_loop_asks_one_question_at_a_time() -> None:
+    """A count that is under way is not begun again, nor is the loop awake for it; a loop that was lost begins anew."""
+    queue = queue_of("a", running=1)
+    assert queue.next(1.0) == ListJobs(None, status="InProgress")
+    assert queue.next(1.0) is None
+    assert queue.wakes_at() == math.inf
+    queue.lost_asks()
+    assert queue.wakes_at() < math.inf
 
 
 def test_a_quota_is_at_least_what_has_run_at_once() -> None:

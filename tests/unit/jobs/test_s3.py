@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -56,8 +57,9 @@ class S3:
 
 
 class _Body(io.BytesIO):
-    def iter_chunks(self, size: int) -> list[bytes]:
-        return [self.read()]
+    def iter_chunks(self, size: int) -> Iterator[bytes]:
+        while chunk := self.read(size):
+            yield chunk
 
 
 def test_an_object_is_known_by_its_bytes_as_it_was_before_every_upgrade() -> None:
