@@ -374,8 +374,9 @@ class KillSwitch:
     def _begin(self) -> None:
         if self._target is not None:
             work = partial(self._ask_on, *self._target)
-            self._thread = threading.Thread(target=work, name="bedrock-kill", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=work, name="bedrock-kill", daemon=True)
+            thread.start()
+            self._thread = thread  # not before: a signal may come in between, whose handler waits for it
 
     def _ask_on(self, job: str, stop: Callable[[], str]) -> None:
         deadline = time.monotonic() + _SECONDS

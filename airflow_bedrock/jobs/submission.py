@@ -623,6 +623,9 @@ class Submission:
 
     def _after_error(self, name: str, error: BotoCoreError | ClientError) -> Seen:
         one, remedy = f"{self._word} {name}", self._resource.remedy(error)
+        if remedy is Remedy.MODEL_NAME_IN_USE and self._resource.lasts:
+            # It makes no model: its own name is meant, under which another task has made one since the look.
+            remedy = Remedy.LOOK
         if remedy not in (Remedy.LOOK, Remedy.RETRY):
             self.in_flight = None  # it was refused
             self.witness.forget()

@@ -208,7 +208,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
 
     def _stop_made(self, asker: Asker) -> str:
         """Stop what this task has made or waits for, and return what became of it."""
-        return " ".join(self._stop(arn, asker) for arn in self._made(asker)) or self._nothing_made
+        return " ".join(self._stop(arn, asker) for arn in self._made(asker)) or self._nothing_made(asker)
 
     def _stop(self, arn: str, asker: Asker) -> str:
         return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(asker))
@@ -224,7 +224,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             said = f"A {word} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
             return kind(f"{after} {said}: {error}.")
         if not made:
-            return kind(f"{after} {self._nothing_made}")
+            return kind(f"{after} {self._nothing_made(asker)}")
         if self.stop_on_timeout:  # and no retry, which would take as long
             said = " ".join(self._stop(arn, asker) for arn in made)
             return BedrockFatalError(f"{after} {said} {self._to_go_on(made)}")
@@ -234,9 +234,13 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     def _to_go_on(self, made: list[str]) -> str:
         return "To ask for it all the same, raise execution_timeout and clear this task."
 
-    @property
-    def _nothing_made(self) -> str:
-        return f"This try made no {self._resource.word} and spent nothing."
+    def _nothing_made(self, asker: Asker) -> str:
+        resource, said = self._resource, f"This try made no {self._resource.word} and spent nothing."
+        if not resource.lasts or asker.try_number == 1:
+            return said
+        return (
+            f"{said} If an earlier try made one that is in service by now, it is left as it is, and {resource.billed}."
+        )
 
     @property
     def _waits(self) -> bool:

@@ -190,7 +190,7 @@ def _lists(operation: str, member: str, arn: str, region: str = "us-east-1", fil
     def made(world: World, name: str) -> list[str]:
         with world.client(region) as bedrock:
             found = getattr(bedrock, operation)(**{filtered: name})[member]
-            return [one[arn] for one in found if one.get("status") != "Stopped"]
+            return [one[arn] for one in found if one.get("status") not in ("Stopped", "Failed")]
 
     return made
 
@@ -298,14 +298,18 @@ class Task:
         return time.monotonic() + self.slept
 
     def sleep(self, seconds: float) -> None:
-        """Stand in for the time between two polls."""
+        """Let the time pass."""
         self.slept += seconds
         if self.slept > _DAY:
             raise EndlessError
+        self.world.pass_time()
+
+    def between_polls(self, seconds: float) -> None:
+        """Stand in for the time between two polls."""
         if self.at_poll:
             self.at_poll.pop(0)()
         else:
-            self.world.pass_time()
+            self.sleep(seconds)
 
     def clear(self) -> None:
         """Clear the task, as a person does."""
@@ -595,10 +599,14 @@ def play(
             patch.setenv(name, value)
         patch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", ENVIRONMENT)
         task = Task(kind, world, patch)
-        clock = SimpleNamespace(sleep=task.sleep, monotonic=task.monotonic, time=time.time)
-        for module in (waiting, submission, stopping, botocore.waiter):
+        sleeps = {waiting: task.between_polls, botocore.waiter: task.between_polls}
+        for module in (waiting, botocore.waiter, submission, stopping):
+            clock = SimpleNamespace(sleep=sleeps.get(module, task.sleep), monotonic=task.monotonic, time=time.time)
             patch.setattr(module, "time", clock)
+        # In a triggerer the time is real.
         patch.setattr(stopping, "_TRY_AGAIN_SECONDS", 0.05)
+        patch.setattr(stopping, "_PASSING_SECONDS", 0.5)
+        patch.setattr(stopping, "SECONDS_UNTIL_MISSING", 0.5)
 
         def states(*, run_ids: list[str], task_ids: list[str], **_: object) -> dict[str, dict[str, str]]:
             return {run_ids[0]: {task_ids[0]: task.state if run_ids[0] == task.run else "running"}}

@@ -78,7 +78,8 @@ def serves(found: Any, request: Mapping[str, Any]) -> bool:
     same = _is(found.desired_model if changing else found.model, request["modelId"])
     if changing and not same:
         raise BedrockError(
-            f"Provisioned throughput {found.arn} is {found.status}, with another model. Try again when that is done."
+            f"Provisioned throughput {found.arn} is {found.status}, with another model, and "
+            f"{PROVISIONED_THROUGHPUT.billed}. Try again when that is done."
         )
     return same
 

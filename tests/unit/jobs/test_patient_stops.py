@@ -11,7 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks import BedrockHook
-from airflow_bedrock.jobs import stopping
+from airflow_bedrock.jobs import stopping, task_state
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
 from airflow_bedrock.jobs.service import Service
@@ -160,3 +160,27 @@ def test_what_a_task_has_made_is_asked_for_until_it_is_told(world: World) -> Non
     with pytest.raises(type(DENIED)):
         stopping.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
     assert world.now == 100
+
+
+def test_a_second_signal_while_the_first_is_handled_stops_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes as soon as the switch knows of its thread."""
+    monkeypatch.setattr(task_state, "state_of", lambda _: "failed")
+    stops: list[str] = []
+    signals = [1]
+
+    class Interrupted(stopping.KillSwitch):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "_thread" and value is not None and signals:
+                signals.pop()
+                self.pull()
+
+    def stop() -> str:
+        stops.append("stop")
+        return "It is being stopped."
+
+    switch = Interrupted()
+    switch.aim("job", stop)
+    switch.pull()
+    switch.wait()
+    assert "stop" in stops
