@@ -376,6 +376,25 @@ def test_throttling_slows_everybody_down_to_the_ceiling_and_is_forgotten() -> No
     assert latest[2] - latest[1] == pytest.approx(INTERVAL)
 
 
+def test_holding_back_is_given_up_a_level_a_pause_and_not_a_level_a_round() -> None:
+    """Else whoever polls many jobs would be back at full speed, and throttled again, within seconds."""
+    play = Play(fault=lambda ask, now: Trouble.THROTTLED if 50 < now < 70 else None)
+    play.add("a")
+    play.add("b")
+    play.run(310)
+    assert [at - GATHER_SECONDS for at in play.lists()] == [60, 120, 240, 300]
+
+    def fault(ask: Ask, now: float) -> Trouble | None:
+        return Trouble.REFUSED if isinstance(ask, ListJobs) else Trouble.THROTTLED if now < 5 else None
+
+    play = Play(fault=fault)
+    for i in range(20):
+        play.add(f"job-{i}")
+    late = [at for at in play.run(300).gets() if at > 5]
+    assert len(late) == 30
+    assert min(after - before for before, after in pairwise(late)) == pytest.approx(0.2)
+
+
 def test_a_throttled_crowd_of_ends_is_told_bit_by_bit() -> None:
     """Where only some Gets a second are allowed, all ends are told all the same, soon."""
     taken: list[float] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import pytest
@@ -41,6 +42,20 @@ async def test_news_that_come_before_they_are_waited_for_are_not_lost() -> None:
         watch.tell(JOB)
         watch.tell(later)
         assert [await waited, await watch.next()] == [JOB, later]
+
+
+async def test_a_loop_that_nobody_watches_any_more_has_ended_when_the_last_one_leaves() -> None:
+    """Before Airflow 3.3 the triggers drive it; else it would poll for nobody, for as long as Airflow runs."""
+    loop = loop_for(CONNECTION)
+    async with loop.running(), loop.running():
+        with loop.watch(CUSTOMIZATION_JOB, "job", SLOW):
+            (driver,) = (task for task in asyncio.all_tasks() if task.get_name() == "bedrock-poll-loop")
+            assert loop_for(CONNECTION) is loop
+    assert driver.done()
+    assert loop.lag(9.0) == 0.0
+    assert loop_for(CONNECTION) is not loop
+    with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
+        """And so that one ends too."""
 
 
 async def test_the_end_of_one_connection_s_loop_ends_no_other() -> None:

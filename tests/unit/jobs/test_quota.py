@@ -329,6 +329,18 @@ def test_the_loop_asks_one_question_at_a_time() -> None:
     assert queue.wakes_at() < math.inf
 
 
+def test_who_waits_is_told_what_is_new_and_nothing_twice() -> None:
+    """Each telling is a line in a task's log."""
+    queue = queue_of("a", "b", running=1)
+    told = []
+    for now in (1.0, 2.0):
+        queue.job_ended(now)
+        while isinstance(question := queue.next(now), ListJobs):
+            jobs = [Job(arn="x", name="x", status="InProgress")] if question.status == "InProgress" else []
+            told += [(now, task) for task, _ in queue.listed(jobs, None, now)]
+    assert told == [(1.0, "a"), (1.0, "b")]
+
+
 def test_a_quota_is_at_least_what_has_run_at_once() -> None:
     """New jobs are hidden for a while: one of three was shown when the task was refused."""
     queue = queue_of("a", running=1)
