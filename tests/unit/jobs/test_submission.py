@@ -16,7 +16,7 @@ from airflow_bedrock.jobs import submission
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import Submission
-from tests.paid_jobs import PAYS, PaidJobs, Strike, strike
+from tests.paid_jobs import PAYS, PaidJobs, Strike, error, strike
 
 RETRIES = 2
 
@@ -187,6 +187,65 @@ def test_a_completed_job_whose_model_is_not_told_is_neither_taken_nor_made_again
     assert slept == [2.0, 2.0]
     account.strike(None)
     assert account.ask(clears=1) == made
+
+
+class Ledger:
+    """A budget that writes down what it is told, and refuses when it is told to."""
+
+    def __init__(self, refusal: Exception | None = None) -> None:
+        self.said: list[str] = []
+        self._refusal = refusal
+
+    def reserve(self, name: str) -> None:
+        self.said.append("reserve")
+        if self._refusal:
+            raise self._refusal
+
+    def made(self, name: str, arn: str) -> None:
+        self.said.append("made")
+
+    def release(self, name: str) -> None:
+        self.said.append("release")
+
+
+@pytest.mark.parametrize(
+    ("strikes", "said"),
+    [
+        (None, ["reserve", "made"]),
+        ("throttled", ["reserve"]),
+        ("no answer", ["reserve"]),
+        ("refused", ["reserve", "release"]),
+    ],
+)
+def test_money_is_reserved_before_it_is_paid_and_released_where_nothing_was_made(
+    account: Account, strikes: str | None, said: list[str]
+) -> None:
+    """What may have been made keeps it; what was there before costs none."""
+    ledger = Ledger()
+
+    def refuse(operation: str, work: Any) -> Any:
+        if operation == PAYS:
+            raise error("ValidationException", "The role is not of this account.")
+        return work()
+
+    if strikes:
+        account.strike(refuse if strikes == "refused" else _at_create(strikes))
+        with pytest.raises(BedrockError):
+            account.ask(budget=ledger)
+    else:
+        account.ask(budget=ledger)
+        account.ask(budget=ledger, tries=2)
+    assert ledger.said == said
+
+
+def test_a_budget_that_is_used_up_keeps_the_money_and_what_runs(account: Account) -> None:
+    """Nothing is stopped for a job that is not made, and the error says what runs on."""
+    running = account.ask(epochs=2)
+    ledger = Ledger(BedrockFatalError("The budget is used up."))
+    with pytest.raises(BedrockFatalError, match=rf"used up\. Of an earlier ask.* runs on and is billed.*: {running}\."):
+        account.ask(clears=1, budget=ledger)
+    assert ledger.said == ["reserve"]
+    assert [job.status for job in account.jobs.jobs] == ["InProgress"]
 
 
 def test_who_wants_no_tags_tags_nothing(account: Account) -> None:
