@@ -35,7 +35,7 @@ class Account:
         :param tries: of this ask, this one included.
         :param clears: earlier asks of one try each.
         """
-        reuse, since = more.pop("reuse", "run"), more.pop("since", None)
+        reuse, since, exact = more.pop("reuse", "run"), more.pop("since", None), more.pop("exact", False)
         asker = Asker(
             dag_id="d",
             task_id="t",
@@ -47,7 +47,7 @@ class Account:
             since=since,
         )
         request = {"jobName": "router", "customModelName": "router", "hyperParameters": {"epochCount": str(epochs)}}
-        identity = identify(request, [], asker, reuse)
+        identity = identify(request, [], asker, reuse, exact=exact)
         waiter = Waiter.of(asker, waits=True)
         return (
             Submission(service=self.service, request=request, identity=identity, waiter=waiter, **more)
@@ -246,6 +246,47 @@ def test_a_budget_that_is_used_up_keeps_the_money_and_what_runs(account: Account
         account.ask(clears=1, budget=ledger)
     assert ledger.said == ["reserve"]
     assert [job.status for job in account.jobs.jobs] == ["InProgress"]
+
+
+def test_a_job_in_an_unknown_status_is_neither_taken_nor_paid_for_again(account: Account) -> None:
+    """It may run, and become the model that was asked for."""
+    account.jobs.by_arn(account.ask()).status = "Hibernating"
+    for tries, clears in ((2, 0), (1, 1)):
+        with pytest.raises(BedrockFatalError, match=r"has an unknown status: Hibernating\. It was neither reused nor"):
+            account.ask(tries=tries, clears=clears)
+    assert len(account.jobs.jobs) == 1
+
+
+def test_a_retry_takes_no_job_of_another_run(account: Account) -> None:
+    """With reuse="run", though another run's map index has made just the same."""
+    other = account.ask(index=0, run="other")
+    assert account.ask(index=0, tries=2) != other
+
+
+def test_only_map_indexes_wait_for_each_other_before_they_stop_what_they_no_longer_want(
+    account: Account, slept: list[float]
+) -> None:
+    """A minute, in which a sibling may adopt it; a task that is not mapped has no siblings."""
+    for index, pauses in ((-1, []), (0, [60.0])):
+        account.ask(index=index, reuse="dag")
+        slept.clear()
+        account.ask(index=index, reuse="dag", clears=1, epochs=2)
+        assert slept == pauses
+        for job in account.jobs.jobs:
+            job.end("Stopped")
+
+
+def test_an_exact_name_that_is_another_s_ends_a_retry(account: Account) -> None:
+    """There is no other name to try: it does not look for ever."""
+    account.ask(exact=True, run="other", epochs=2)
+
+    def looked(operation: str, work: Any) -> Any:
+        assert account.jobs.calls < 50, "it looks without end"
+        return work()
+
+    account.strike(looked)
+    with pytest.raises(BedrockFatalError, match="The job name router is used up"):
+        account.ask(exact=True, tries=2)
 
 
 def test_who_wants_no_tags_tags_nothing(account: Account) -> None:
