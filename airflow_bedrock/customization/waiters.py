@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 from urllib.parse import quote, unquote
 
@@ -50,6 +50,10 @@ class Waiter:
             run_id=asker.run_id,
             ask=asker.ask,
         )
+
+    def is_same_task(self, other: Waiter) -> bool:
+        """Whether it is the same task instance, however it waits."""
+        return replace(self, until="task") == replace(other, until="task")
 
     def tags(self, asker: Asker, *, for_good: bool = False) -> list[dict[str, str]]:
         """Return the tag that says so, as the API takes it; more than one where the ids are longer than a tag.

@@ -29,6 +29,8 @@ __all__ = [
     "deployment",
     "import_job",
     "invocation_job",
+    "on_kill",
+    "own_jobs",
     "provisioned_throughput",
     "s3",
     "second_witness",
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs import (
         account,
         connection,
+        on_kill,
+        own_jobs,
         s3,
         second_witness,
         service,

@@ -8,7 +8,6 @@ What is said of jobs here is true of every kind of resource (:mod:`airflow_bedro
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +25,9 @@ from airflow_bedrock.customization.identity import Identity, Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy
 from airflow_bedrock.customization.tags import token_tag
-from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
+from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.own_jobs import shown
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.resources import NEW, Resource, Thing
 from airflow_bedrock.jobs.second_witness import SecondWitness
@@ -304,7 +304,7 @@ class Submission:
         try:
             self.service.update(found.arn, self.request)
         except (BotoCoreError, ClientError) as error:
-            now = _shown(self.service, found.arn)  # another one may change it, or have deleted it
+            now = shown(self.service, found.arn)  # another one may change it, or have deleted it
             settled = now is not None and now.outcome is not Outcome.RUNNING
             kind = BedrockFatalError if settled and resource.remedy(error) is Remedy.NONE else BedrockError
             raise kind(
@@ -664,7 +664,7 @@ class Submission:
 
     def _made_by_another_try(self, name: str, said: str) -> Seen:
         """Return the job that has the name, if it is ours; the service may take a while to show a new job."""
-        found = _shown(self.service, name)
+        found = shown(self.service, name)
         if found is None:
             raise BedrockError(
                 f"Bedrock says that {self._word} {name} exists, but does not show it yet: {said}. The next try of this "
@@ -701,76 +701,6 @@ class Submission:
             f"The {self._word} name {found.name} is used up: {self._word} {found.arn} is {found.status}, and {whose}. "
             f"{bill} {resource.name_taken}"
         )
-
-
-def job_made_under(service: Service, name: str) -> str | None:
-    """Return the ARN of the job with the name; the service may take a while to show a new one. Never raises for AWS."""
-    for attempt in range(_POLLS):
-        if attempt:
-            time.sleep(_PAUSE)
-        if found := _shown(service, name):
-            return found.arn
-    return None
-
-
-def _shown(service: Service, name: str) -> Seen | None:
-    """Return the job; None also where Bedrock does not tell."""
-    try:
-        return service.find(name)
-    except (BotoCoreError, ClientError):
-        return None
-
-
-def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool = False) -> list[str]:
-    """Return the ARNs of the running jobs that this asker has made, or else adopted, in earlier tries.
-
-    What is asked for does not matter. The service may take a while to show a new one.
-
-    :param this_ask: leave out those of its earlier asks, which a Clear has kept running.
-    :raises BotoCoreError: the service did not tell.
-    :raises ClientError: the same.
-    """
-    for attempt in range(_POLLS):
-        if attempt:
-            time.sleep(_PAUSE)
-        if arns := _running_jobs_of(service, identity, this_ask):
-            return arns
-    return []
-
-
-def _running_jobs_of(service: Service, identity: Identity, this_ask: bool) -> list[str]:
-    named = list(_by_name(service, identity))
-    listed = [] if identity.exact else service.list_all(identity.family_part)
-    named += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
-    running = {job.arn: job for job in named if job.outcome is Outcome.RUNNING and service.resource.is_unused(job)}
-    if made := [arn for arn, job in running.items() if _is_own(service, job, identity, this_ask)]:
-        return made
-    asks = has_asked if this_ask else is_waiter
-    others = [job.arn for job in listed if job.outcome is Outcome.RUNNING and job.arn not in running]
-    return [arn for arn in others if asks(service.tags_of(arn), identity.asker)]
-
-
-def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> bool:
-    """Whether a job that has a name of this asker's is its own: another run of the same partition has the same names.
-
-    The tags tell, and the token, where the job has no tags.
-    """
-    tags = service.tags_of(job.arn)
-    if not this_ask:
-        return is_waiter(tags, identity.asker) or not was_waited_for(tags)
-    shown = job if job.token else service.find(job.arn)
-    return has_asked(tags, identity.asker) or (shown is not None and identity.is_of_ask(Token.read(shown.token)))
-
-
-def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:
-    """Get the asker's jobs by their names, where those do not hold what was asked for: List may show them later."""
-    for generation in itertools.count(1) if identity.reuse != "dag" or identity.exact else ():
-        found = service.find(identity.job_name(generation))
-        if found is None or not identity.is_of_who(Token.read(found.token)):
-            return
-        yield found
-        if identity.exact:
-            return
 
 
 @contextmanager

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.evaluation.inference import Inference, Question
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
-    from airflow_bedrock.jobs.stopping import KillSwitch
+    from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.jobs.submission import Submission
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
@@ -262,7 +262,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
             return self._go_on(context, kill, _SoFar(**so_far))
 
     def _made_by_earlier_tries(self, asker: Asker) -> list[str]:
-        return jobs.stopping.running_jobs_of(self._service, self._waiter(asker))
+        return jobs.own_jobs.running_jobs_naming(self._service, self._waiter(asker))
 
     def _to_go_on(self, made: list[str]) -> str:
         return f"{_KEPT} To go on, raise execution_timeout and clear this task."

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
-    from airflow_bedrock.jobs.stopping import KillSwitch
+    from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.spend.bill import Bill
     from airflow_bedrock.storage import Storage
 

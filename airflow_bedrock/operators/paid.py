@@ -24,7 +24,7 @@ from airflow_bedrock.shown import pushed
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.jobs.stopping import KillSwitch
+    from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+    from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.jobs.resources import Resource
-    from airflow_bedrock.jobs.stopping import KillSwitch
     from airflow_bedrock.jobs.submission import Submission
 
 
@@ -88,7 +88,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     @contextmanager
     def _killable(self, context: Context) -> Iterator[KillSwitch]:
         try:
-            self._kill = kill = jobs.stopping.KillSwitch()
+            self._kill = kill = jobs.on_kill.KillSwitch()
             kill.arm(context["ti"])
             self._aim("of an earlier try, if any,", kill, context)
             if self._killed:  # while the modules were loaded
@@ -194,7 +194,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             return [self._arn]
         if self._submission is None or (name := self._submission.in_flight) is None:
             return self._made_by_earlier_tries(asker)
-        if (arn := jobs.submission.job_made_under(self._service, name)) is None:
+        if (arn := jobs.own_jobs.job_made_under(self._service, name)) is None:
             word = self._resource.word
             raise BedrockError(f"Bedrock does not show {word} {name}, which it was asked for and may have made")
         return [arn]
@@ -204,7 +204,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             return []
         # What an earlier ask has made is not this one's to stop where it was kept.
         this_ask = self.superseded == "keep"
-        return jobs.submission.running_jobs_of(self._service, self._identity(asker), this_ask=this_ask)
+        return jobs.own_jobs.running_jobs_of(self._service, self._identity(asker), this_ask=this_ask)
 
     def _stop_made(self, asker: Asker) -> str:
         """Stop what this task has made or waits for, and return what became of it."""
@@ -219,7 +219,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         kind = BedrockFatalError if self.stop_on_timeout else BedrockError
         try:
-            made = jobs.stopping.asked_again(partial(self._made, asker))
+            made = jobs.own_jobs.asked_again(partial(self._made, asker))
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
             said = f"A {word} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
             return kind(f"{after} {said}: {error}.")

@@ -111,7 +111,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         self.stop_on_kill = stop_on_kill
         self._since: datetime | None = None
         self._poller: jobs.waiting.Poller | None = None
-        self._kill: jobs.stopping.KillSwitch | None = None
+        self._kill: jobs.on_kill.KillSwitch | None = None
 
     def execute(self, context: Context) -> Any:
         """Return the result of a job that has ended already; wait for one that has not."""
@@ -181,12 +181,12 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
             self._kill.pull()
 
     def _arm(self, ti: Any) -> None:
-        self._kill = jobs.stopping.KillSwitch()
+        self._kill = jobs.on_kill.KillSwitch()
         self._kill.arm(ti)
         own_run_only = self.stop_on_kill is None
         self._kill.aim(
             self._identifier,
-            partial(jobs.stopping.stop_for, self._service, self._identifier, ti, own_run_only=own_run_only),
+            partial(jobs.on_kill.stop_for, self._service, self._identifier, ti, own_run_only=own_run_only),
         )
 
     def _first_poll(self, context: Context) -> bool | PokeReturnValue:

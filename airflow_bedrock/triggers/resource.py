@@ -86,8 +86,8 @@ class ResourceTrigger(BedrockTrigger):
     async def on_kill(self) -> None:
         """Stop the job where that was asked for and the task has ended for good."""
         if self.stop_on_kill and self.task_instance is not None:
+            from airflow_bedrock.jobs.on_kill import stop_unless_wanted
             from airflow_bedrock.jobs.service import Service
-            from airflow_bedrock.jobs.stopping import stop_unless_wanted
 
             def service() -> Service:
                 return Service(self.resource, self.connection.bedrock())

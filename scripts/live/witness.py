@@ -19,7 +19,7 @@ FOLDER = "witness"
 
 def attend(home: Path) -> None:
     """Write down, in this process, whenever a worker or a triggerer can stop the job of a task, and when no longer."""
-    from airflow_bedrock.jobs.stopping import KillSwitch
+    from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.triggers.resource import ResourceTrigger
 
     arm, wait, watched = KillSwitch.arm, KillSwitch.wait, ResourceTrigger._wait

@@ -22,7 +22,7 @@ from botocore.client import BaseClient
 
 from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs import stopping, submission, waiting
+from airflow_bedrock.jobs import on_kill, own_jobs, stopping, submission, waiting
 from airflow_bedrock.jobs.orphans import running_jobs
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators.copy_job import BedrockModelCopyOperator
@@ -478,7 +478,7 @@ def marked_failed_while_deferred(task: Task) -> None:
         passing = asyncio.get_running_loop().call_later(0.2, task.world.pass_time)  # when a first try was refused
         await trigger.on_kill()
         passing.cancel()
-        await asyncio.gather(*stopping._running)  # which goes on until what is being made can be deleted
+        await asyncio.gather(*on_kill._running)  # which goes on until what is being made can be deleted
 
     asyncio.run(kill())
 
@@ -600,13 +600,14 @@ def play(
         patch.setenv("AIRFLOW__BEDROCK__ENVIRONMENT", ENVIRONMENT)
         task = Task(kind, world, patch)
         sleeps = {waiting: task.between_polls, botocore.waiter: task.between_polls}
-        for module in (waiting, botocore.waiter, submission, stopping):
+        for module in (waiting, botocore.waiter, submission, stopping, own_jobs, on_kill):
             clock = SimpleNamespace(sleep=sleeps.get(module, task.sleep), monotonic=task.monotonic, time=time.time)
             patch.setattr(module, "time", clock)
         # In a triggerer the time is real.
-        patch.setattr(stopping, "_TRY_AGAIN_SECONDS", 0.05)
+        patch.setattr(stopping, "TRY_AGAIN_SECONDS", 0.05)
         patch.setattr(stopping, "_PASSING_SECONDS", 0.5)
-        patch.setattr(stopping, "SECONDS_UNTIL_MISSING", 0.5)
+        for module in (stopping, own_jobs):
+            patch.setattr(module, "SECONDS_UNTIL_MISSING", 0.5)
 
         def states(*, run_ids: list[str], task_ids: list[str], **_: object) -> dict[str, dict[str, str]]:
             return {run_ids[0]: {task_ids[0]: task.state if run_ids[0] == task.run else "running"}}

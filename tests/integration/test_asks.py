@@ -17,10 +17,10 @@ import pytest
 
 from airflow_bedrock.compat import AirflowTaskTimeout
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import account, submission, task_state
+from airflow_bedrock.jobs import account, own_jobs, submission, task_state
+from airflow_bedrock.jobs.on_kill import stop_for
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.stopping import stop_for
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, job_request
 from tests.state_store import Store
@@ -43,7 +43,8 @@ class Airflow:
         self.stores: defaultdict[tuple[str, int], Store] | None = None
         monkeypatch.setattr(task_state, "state_of", self._state_of)
         monkeypatch.setattr(task_state, "run_state", lambda _, run: "failed" if run in self.ended_runs else "running")
-        monkeypatch.setattr(submission, "_PAUSE", 0.0)
+        for module in (submission, own_jobs):
+            monkeypatch.setattr(module, "_PAUSE", 0.0)
         monkeypatch.setattr(submission, "_SIBLINGS_SECONDS", 0.0)
         self.put("train.jsonl", "red")
 

@@ -21,7 +21,7 @@ from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import GetTaskStates
 
-from airflow_bedrock.jobs import stopping
+from airflow_bedrock.jobs import on_kill
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from airflow_bedrock.triggers.base import KILLED_BY_CANCEL
@@ -103,7 +103,7 @@ async def kill(runner: TriggerRunner, task: asyncio.Task[Any], *, every: float =
     What its on_kill has begun goes on after that, where Airflow has not the patience: it is waited for.
     """
     for _ in range(600):
-        if task.done() and not stopping._running:
+        if task.done() and not on_kill._running:
             return
         if not task.done():
             runner.to_cancel.append(1)
@@ -161,7 +161,7 @@ async def test_a_state_that_cannot_be_learnt_leaves_the_job(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And the log says so, since somebody may have to stop it."""
-    monkeypatch.setattr(stopping, "_SECONDS", 1.5)
+    monkeypatch.setattr(on_kill, "_SECONDS", 1.5)
     supervisor(Supervisor(ConnectionError("gone")))
     (job,) = server.add(1)
     async with running(job, stop_on_kill=True) as (runner, task):
@@ -247,7 +247,7 @@ def test_a_sensor_in_a_worker_asks_again_for_a_state_that_it_could_not_learn(
     server: JobServer, supervisor: Callable[[Supervisor], Supervisor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The supervisor is busy at first; the task was marked failed."""
-    monkeypatch.setattr(stopping, "_ASK_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(on_kill, "_ASK_AGAIN_SECONDS", 0.05)
     answers = supervisor(Supervisor(RuntimeError("busy")))
     (job,) = server.add(1)
     sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name, mode="poke", stop_on_kill=True)

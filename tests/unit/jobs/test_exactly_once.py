@@ -31,8 +31,9 @@ from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.customization.identity import Token
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
-from airflow_bedrock.jobs import stopping, submission, task_state
-from airflow_bedrock.jobs.stopping import NotYetError, stop_for
+from airflow_bedrock.jobs import on_kill, own_jobs, stopping, submission, task_state
+from airflow_bedrock.jobs.on_kill import stop_for
+from airflow_bedrock.jobs.stopping import NotYetError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import CrashError, PaidJob, PaidJobs, error, strike
 
@@ -159,12 +160,14 @@ def airflow_tells_the_state() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(task_state, "state_of", World.state_of)
         patch.setattr(configuration, "environment", lambda: World.environment)
-        patch.setattr(submission, "_PAUSE", 0.0)
+        for module in (submission, own_jobs):
+            patch.setattr(module, "_PAUSE", 0.0)
         patch.setattr(submission, "_SIBLINGS_SECONDS", 0.0)
         patch.setattr(submission, "SECONDS_UNTIL_MISSING", 0.0)
-        patch.setattr(stopping, "_SECONDS", 0.0)
+        patch.setattr(on_kill, "_SECONDS", 0.0)
         patch.setattr(stopping, "_PASSING_SECONDS", 0.0)
-        patch.setattr(stopping, "SECONDS_UNTIL_MISSING", 0.0)
+        for module in (stopping, own_jobs):
+            patch.setattr(module, "SECONDS_UNTIL_MISSING", 0.0)
         patch.setattr(threading, "Thread", AtOnce)  # so that a game can be played again
         yield
 

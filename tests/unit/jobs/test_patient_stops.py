@@ -11,7 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.hooks import BedrockHook
-from airflow_bedrock.jobs import stopping, task_state
+from airflow_bedrock.jobs import on_kill, own_jobs, stopping, task_state
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.invocation_job import INVOCATION_JOB
 from airflow_bedrock.jobs.service import Service
@@ -81,7 +81,8 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(stopping, "time", world)
+    for module in (stopping, own_jobs):
+        monkeypatch.setattr(module, "time", world)
     return world
 
 
@@ -154,11 +155,11 @@ def test_a_job_that_goes_on_while_it_is_listed_is_listed_once(world: World, monk
 def test_what_a_task_has_made_is_asked_for_until_it_is_told(world: World) -> None:
     """As when execution_timeout runs out just while the service does not answer."""
     world.fail(THROTTLED, until=100)
-    found = stopping.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
+    found = own_jobs.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
     assert found is not None
     world.fail(DENIED, until=1000)
     with pytest.raises(type(DENIED)):
-        stopping.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
+        own_jobs.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
     assert world.now == 100
 
 
@@ -168,7 +169,7 @@ def test_a_second_signal_while_the_first_is_handled_stops_as_well(monkeypatch: p
     stops: list[str] = []
     signals = [1]
 
-    class Interrupted(stopping.KillSwitch):
+    class Interrupted(on_kill.KillSwitch):
         def __setattr__(self, name: str, value: Any) -> None:
             super().__setattr__(name, value)
             if name == "_thread" and value is not None and signals:

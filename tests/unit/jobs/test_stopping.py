@@ -12,12 +12,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.jobs import stopping, task_state
+from airflow_bedrock.jobs import on_kill, stopping, task_state
 from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.stopping import KillSwitch, NotYetError, delete, stop_job, stop_unless_others_wait, why_kept
+from airflow_bedrock.jobs.stopping import NotYetError, delete, stop_job, stop_unless_others_wait, why_kept
 from tests.paid_jobs import error
 
 JOB = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -111,7 +111,7 @@ def test_who_cannot_wait_is_told_how_long_that_is_worth_it(slept: list[float]) -
 
 async def test_the_triggerer_tries_until_it_has_been_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that is marked failed leaves no throughput behind that was being made."""
-    monkeypatch.setattr(stopping, "_TRY_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(stopping, "TRY_AGAIN_SECONDS", 0.0)
     states = iter(["failed", "failed", "failed"])
     monkeypatch.setattr(task_state, "state_of", lambda ti: next(states))
     throughput, calls = units(BEING_MADE, BEING_MADE, {})
@@ -120,7 +120,7 @@ async def test_the_triggerer_tries_until_it_has_been_made(monkeypatch: pytest.Mo
         {tag["key"]: tag["value"] for tag in Waiter.of(asker, waits=True).tags(asker)}
     ]
     ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=None)  # of no mapped task
-    await stopping.stop_unless_wanted(lambda: throughput, UNITS, ti)
+    await on_kill.stop_unless_wanted(lambda: throughput, UNITS, ti)
     assert calls.asked.count("delete_provisioned_model_throughput") == 3
 
 
@@ -148,7 +148,7 @@ def test_a_worker_that_is_killed_gives_its_stop_time_to_be_done(monkeypatch: pyt
     """With its process the thread would end, and the job would run on; a kill before there was a job strikes it too."""
     monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
     for before in (True, False):
-        kill, stopped, may_end = KillSwitch(), list[str](), threading.Event()
+        kill, stopped, may_end = on_kill.KillSwitch(), list[str](), threading.Event()
         kill.arm(ME)
 
         def stop(stopped: list[str] = stopped, may_end: threading.Event = may_end) -> str:

@@ -12,7 +12,7 @@ from airflow_bedrock.customization.identity import Asker, identify
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs import submission
+from airflow_bedrock.jobs import own_jobs
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import Submission
@@ -304,9 +304,9 @@ def test_a_job_that_no_look_tells_of_is_none_that_can_be_stopped(account: Accoun
 
     made = account.ask()
     name = account.jobs.by_arn(made).name
-    assert submission.job_made_under(account.service, name) == made
+    assert own_jobs.job_made_under(account.service, name) == made
     account.strike(silent)
-    assert submission.job_made_under(account.service, name) is None
+    assert own_jobs.job_made_under(account.service, name) is None
     assert slept == [2.0, 2.0]
 
 

@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from airflow_bedrock.customization.job import Job, Seen
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.jobs import stopping, waiting
+from airflow_bedrock.jobs import on_kill, waiting
+from airflow_bedrock.jobs.on_kill import to_its_end
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
-from airflow_bedrock.jobs.stopping import to_its_end
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 
@@ -135,10 +135,10 @@ async def test_work_that_must_be_done_outlasts_repeated_cancelling(cancels: int)
 
 async def test_work_that_does_not_end_is_left_when_airflows_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on, but nobody waits for it."""
-    monkeypatch.setattr(stopping, "_SECONDS", 0.05)
+    monkeypatch.setattr(on_kill, "_SECONDS", 0.05)
     may_end = asyncio.Event()
     await asyncio.wait_for(to_its_end(may_end.wait()), 60)
-    (left,) = stopping._running
+    (left,) = on_kill._running
     assert not left.done()
     may_end.set()
     await left

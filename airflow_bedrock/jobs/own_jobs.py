@@ -1,0 +1,126 @@
+"""What a task has made, or waits for: asked by its name, its identity and its tags, when the task itself does not know.
+
+A worker may be killed, and a task may run out of time, between the service's acceptance of a job and its response.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from airflow_bedrock.aws_errors import is_about_credentials, is_transient
+from airflow_bedrock.customization.identity import Identity, Token
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
+from airflow_bedrock.jobs.service import Service
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_ASK_AGAIN_SECONDS = 5.0
+_LOOKS = 3  # before it is believed that a new job is not shown
+_PAUSE = 2.0  # seconds between them
+
+
+def asked_again(ask: Callable[[], T]) -> T:
+    """Ask what a task has made; again, for as long as a new thing may be hidden, where that is not told.
+
+    A task often runs out of time just while the service is slow, or does not answer.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            return ask()
+        except (BotoCoreError, ClientError, BedrockError) as error:
+            passes = isinstance(error, BedrockError) or is_transient(error) or is_about_credentials(error)
+            if not passes or time.monotonic() - began >= SECONDS_UNTIL_MISSING:
+                raise
+            log.info("%s Asking again.", error)
+            time.sleep(_ASK_AGAIN_SECONDS)
+
+
+def job_made_under(service: Service, name: str) -> str | None:
+    """Return the ARN of the job with the name; the service may take a while to show a new one. Never raises for AWS."""
+    for attempt in range(_LOOKS):
+        if attempt:
+            time.sleep(_PAUSE)
+        if found := shown(service, name):
+            return found.arn
+    return None
+
+
+def shown(service: Service, name: str) -> Seen | None:
+    """Return the job; None also where Bedrock does not tell."""
+    try:
+        return service.find(name)
+    except (BotoCoreError, ClientError):
+        return None
+
+
+def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool = False) -> list[str]:
+    """Return the ARNs of the running jobs that this asker has made, or else adopted, in earlier tries.
+
+    What is asked for does not matter. The service may take a while to show a new one.
+
+    :param this_ask: leave out those of its earlier asks, which a Clear has kept running.
+    :raises BotoCoreError: the service did not tell.
+    :raises ClientError: the same.
+    """
+    for attempt in range(_LOOKS):
+        if attempt:
+            time.sleep(_PAUSE)
+        if arns := _running_jobs_of(service, identity, this_ask):
+            return arns
+    return []
+
+
+def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
+    """Return the ARNs of the running jobs whose tags name ``me``: for a task that does not know what it has made.
+
+    :raises BotoCoreError: the service did not tell which there are.
+    :raises ClientError: the same.
+    """
+    running = [job.arn for job in service.list_running()]
+    return [arn for arn in running if any(one and one.is_same_task(me) for one in waiters(service.tags_of(arn)))]
+
+
+def _running_jobs_of(service: Service, identity: Identity, this_ask: bool) -> list[str]:
+    named = list(_by_name(service, identity))
+    listed = [] if identity.exact else service.list_all(identity.family_part)
+    named += [job for job in listed if f"-{identity.who_part}-" in f"{job.name}-{job.model_name}-"]
+    running = {job.arn: job for job in named if job.outcome is Outcome.RUNNING and service.resource.is_unused(job)}
+    if made := [arn for arn, job in running.items() if _is_own(service, job, identity, this_ask)]:
+        return made
+    asks = has_asked if this_ask else is_waiter
+    others = [job.arn for job in listed if job.outcome is Outcome.RUNNING and job.arn not in running]
+    return [arn for arn in others if asks(service.tags_of(arn), identity.asker)]
+
+
+def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> bool:
+    """Whether a job that has a name of this asker's is its own: another run of the same partition has the same names.
+
+    The tags tell, and the token, where the job has no tags.
+    """
+    tags = service.tags_of(job.arn)
+    if not this_ask:
+        return is_waiter(tags, identity.asker) or not was_waited_for(tags)
+    found = job if job.token else service.find(job.arn)
+    return has_asked(tags, identity.asker) or (found is not None and identity.is_of_ask(Token.read(found.token)))
+
+
+def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:
+    """Get the asker's jobs by their names, where those do not hold what was asked for: List may show them later."""
+    for generation in itertools.count(1) if identity.reuse != "dag" or identity.exact else ():
+        found = service.find(identity.job_name(generation))
+        if found is None or not identity.is_of_who(Token.read(found.token)):
+            return
+        yield found
+        if identity.exact:
+            return
