@@ -499,8 +499,17 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 content = hashlib.sha256(b"".join((arguments["model_id"].encode(), _parameters_digest(arguments))))
                 for line in lines():
                     content.update(line)
-                more = (content.hexdigest(), arguments["max_cost"], arguments["is_dry_run"])
-                yield _Work(evaluation, inference, bill, lines, storage, folder, *more)
+                yield _Work(
+                    evaluation=evaluation,
+                    inference=inference,
+                    bill=bill,
+                    lines=lines,
+                    storage=storage,
+                    folder=folder,
+                    content=content.hexdigest(),
+                    max_cost=arguments["max_cost"],
+                    dry_run=arguments["is_dry_run"],
+                )
 
 
 def _parameters_digest(arguments: Mapping[str, Any]) -> bytes:
