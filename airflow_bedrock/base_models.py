@@ -331,7 +331,12 @@ def by_script(text: str, data: bytes | None = None) -> list[int]:
 
 
 def of_script(first: int, characters: int, latin: int) -> list[int]:
-    """Return what :func:`by_script` returns for so many characters that begin with a byte, and so many ASCII ones."""
+    """Return what :func:`by_script` returns for a text of two scripts.
+
+    :param first: the first byte of the characters of the other script.
+    :param characters: how many they are.
+    :param latin: how many characters are ASCII.
+    """
     place, none = _places()
     counts = none.copy()
     counts[0] = latin

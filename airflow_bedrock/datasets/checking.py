@@ -63,7 +63,7 @@ class Script(msgspec.Struct, frozen=True):
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """Records that have up to so many tokens, by the rule that limits are checked with."""
+    """How many records have up to ``up_to`` tokens, counted as for the limits."""
 
     up_to: int
     records: int

@@ -138,8 +138,8 @@ def total(items: list[Item]) -> tuple[Decimal, Decimal] | None:
 def estimate(report: CheckReport, plan: Plan, prices: Prices, evaluation: Evaluation | None = None) -> Estimate:
     """Return what a job on checked data will cost.
 
-    :raises DatasetError: the base model, or this way to customize it, is not known, or does not take so many epochs; or
-        no record of the data can be read.
+    :raises DatasetError: the base model, or this way to customize it, is not known; it does not take this number of
+        epochs; or no record of the data can be read.
     """
     if not report.lengths:
         raise DatasetError(

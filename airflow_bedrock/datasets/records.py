@@ -108,7 +108,7 @@ def normalise(text: str) -> str:
 
 
 def digest(text: str, size: int) -> bytes:
-    """Return the digest of the normalised text, of so many bytes."""
+    """Return the digest of the normalised text, of ``size`` bytes."""
     return blake2b(normalised(text), digest_size=size).digest()
 
 

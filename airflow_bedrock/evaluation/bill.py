@@ -21,7 +21,7 @@ class Rate(NamedTuple):
     output: float = 0.0
 
     def cost(self, input_tokens: float, output_tokens: float) -> float:
-        """Return what so many tokens cost, in US dollars."""
+        """Return what the tokens cost, in US dollars."""
         return self.input * input_tokens + self.output * output_tokens
 
 

@@ -60,7 +60,7 @@ class Difference:
         )
 
     def decides(self, alpha: float) -> bool:
-        """Whether so many records differ that chance could be ruled out if all of them went one way: 6 at 5 %."""
+        """Whether enough records differ that chance could be ruled out if all of them went one way: 6 at 5 %."""
         return (self.wins + self.losses) >= 1 + math.log2(1 / alpha)
 
 

@@ -155,7 +155,7 @@ class PairwiseJudge(Judge):
     """Says which of two answers is better, asked in both orders: a preference for a place cancels itself out."""
 
     def requests(self, record: Record, texts: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return the question in both orders, of candidate and baseline; of the same answer there is none."""
+        """Return the question in both orders of candidate and baseline; none if their answers are the same."""
         if texts[CANDIDATE] == texts[BASELINE]:
             return []
         task = (

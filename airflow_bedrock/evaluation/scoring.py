@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CANDIDATE, BASELINE = "candidate", "baseline"
 MOST_SLICES = 100
 SHOWN = 20
-"""Of the records on which the candidate wins or loses most, so many are kept."""
+"""How many of the records are kept on which the candidate wins or loses most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,7 +33,7 @@ PAGE_SIZE = 1000
 GATHER_SECONDS = 0.25
 """Jobs that begin to be watched within this time are polled together: a triggerer starts its triggers in a row."""
 
-_FEW = 3  # so many new jobs are polled one by one; for more, List takes fewer calls
+_FEW = 3  # new jobs, at most, that are polled one by one; for more, List takes fewer calls
 _ARRIVALS_SECONDS = 5.0  # no more than one List in this time for jobs that are new
 _LIST_AGAIN_SECONDS = 3600.0  # a permission that was refused may have been given since
 _GET_SECONDS = 0.1  # between two Gets that are not urgent

@@ -26,7 +26,7 @@ ACTIVE_STATUSES = ("InProgress", "Stopping")
 """A job in one of these counts against the quota."""
 
 IDLE_SECONDS = SECONDS_UNTIL_MISSING
-"""If no job runs for so long, and none gets a slot, none will. A new job may be hidden for a while."""
+"""If no job runs, and none gets a slot, for this time, none will. A new job may be hidden for a while."""
 
 _LOOK_AGAIN_SECONDS = 5.0  # no more than one count in this time for tasks that join
 _ARRIVE_SECONDS = 120.0  # from its waking, a task may take so long until its job is shown

@@ -29,8 +29,8 @@ _PASSING_SECONDS = 60.0  # for an error that passes by itself
 class NotYetError(Exception):
     """The service does not stop or delete something now; a little later it may.
 
-    :param seconds: for so long it is worth another try.
-    :param at_last: what became of it where none has helped: a sentence.
+    :param seconds: how long another try may help, from the first one on.
+    :param at_last: what to say when no try has helped: a sentence.
     """
 
     def __init__(self, said: str, seconds: float, at_last: str) -> None:
@@ -43,7 +43,7 @@ def stop_job(service: Service, job_arn: str, *, patient: bool = True) -> str:
     """Stop the job, and return a sentence on what became of it and of its bill; never raises for an AWS error.
 
     :param patient: try again for as long as that may help.
-    :raises NotYetError: it may help, to who is not patient.
+    :raises NotYetError: another try may help, and ``patient`` is False.
     """
     return _tried(partial(_stop, service, job_arn), patient)
 

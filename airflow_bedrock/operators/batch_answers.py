@@ -49,10 +49,10 @@ MIN_RECORDS = 100
 """Of one job, by the service's default quota."""
 _KEPT_AT_ONCE = 5000
 _TOLD_APART = 100_000
-"""So many different questions are remembered at once, more than a job takes."""
+"""Maximum number of questions that are remembered at once: more than a job takes."""
 _KEPT = "What the jobs have answered is kept."
 _NAMED = 20
-"""Of the records with one error, so many are named."""
+"""Maximum number of records that are named for each error."""
 
 
 _TAKEN = named(member("bedrock", _CREATE, "modelId", "the id of a model, or the ARN of a custom model or deployment"))
@@ -110,7 +110,7 @@ class _Work:
     dry_run: bool
 
     def questions(self, chunk: int, size: int) -> Iterator[Question]:
-        """Return those of one job: each has so many records, in the order of the file."""
+        """Return those of one job: each job has ``size`` records, in the order of the file."""
         return islice(self.evaluation.questions(self.lines), chunk * size, (chunk + 1) * size)
 
     def unanswered(self, questions: Iterable[Question]) -> Iterator[Question]:

@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 KEPT_MONTHS = 2
-"""So many months before the present one stay in the ledger; what was settled earlier moves to an archive."""
+"""How many months before the present one stay in the ledger; what was settled earlier moves to an archive."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,7 +44,7 @@ class Resource:
     :param name_contains: the member of its request that leaves out those with other names.
     :param stop_operation: the operation that stops one; None where it cannot be stopped. What serves is stopped by the
         operation that deletes it.
-    :param stop_seconds: for so long a stop that is refused, because one is being made or changed, is tried again.
+    :param stop_seconds: how long a stop is tried again that is refused because one is being made or changed.
     :param running: the statuses in which one can be stopped.
     :param status: the member of the responses that holds the status.
     :param status_filter: the member of List's request that leaves out those in other statuses.
