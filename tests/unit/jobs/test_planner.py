@@ -616,7 +616,8 @@ def test_answers_that_come_too_late_are_ignored() -> None:
     planner.unwatch("one")
     job = Job(arn="arn:one", name="one", status="Completed")
     assert planner.got(ask, job, 2.0) == []
-    assert planner.failed(ask, Trouble.NO_ANSWER, "", 2.0) == []
+    for trouble in Trouble:
+        assert planner.failed(ask, trouble, "", 2.0) == []
     assert planner.listed([job], None, 2.0) == []
     assert planner.wakes_at() == math.inf
 
