@@ -157,7 +157,8 @@ def _play(
         return calls, [f"raised {error!r}"]
     if not tasks:
         return calls, []
-    told = [record.message for record in caplog.records if record.name == "airflow_bedrock.jobs.stopping"]
+    loggers = {f"airflow_bedrock.jobs.{module}" for module in ("on_kill", "stopping")}
+    told = [record.message for record in caplog.records if record.name in loggers]
     words = (said or told or [""])[-1] if scenario is paid.timed_out else (told or said or [""])[-1]
     return calls, [f"{what}: {outcome}: {words}" for what in _wrong(tasks[0], act, calls, at, outcome, words)]
 
