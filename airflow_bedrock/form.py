@@ -40,7 +40,7 @@ def refuse_unavailable(
     customization_type: str = FINE_TUNING,
     aws_conn_id: str | None = "aws_default",
 ) -> None:
-    """Fail the first task of a DAG, which calls this, where a later one would fail: nothing is prepared for nothing.
+    """Fail the first task of a DAG, which calls this, where a later one would fail after the data was prepared.
 
     :param base_model_id: what is to be customized; a model that ``base_models.toml`` does not know is left to Bedrock.
     :param source_uri: the data, on S3 or local: a file, or with a slash at its end a folder.
