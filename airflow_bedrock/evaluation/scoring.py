@@ -7,7 +7,7 @@ those are kept on which the candidate wins or loses most.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,7 @@ class Scoring:
         self._decides = metrics[0]
         self._sums = Sums(len(roles) * sum(metric.columns for metric in metrics))
         self._slices: dict[str, Sums] = {}
-        self._doubts: Counter[str] = Counter()  # of the slices, by the metric that decides
+        self._doubts: defaultdict[str, float] = defaultdict(float)  # of the slices, by the metric that decides
         self._doubt = 0.0
         self._counts: dict[tuple[str, str], Counter[str]] = {}  # of slice, role and metric: won, lost, tied
         self._correct: Counter[str] = Counter()
@@ -101,7 +101,7 @@ class Scoring:
         if slice_name is not None:
             first = self._decides.columns
             self._slice(slice_name).add([*rows[CANDIDATE][:first], *rows[BASELINE][:first]])
-            self._doubts[slice_name] += self._decides.doubt - self._doubt  # type: ignore[assignment]  # halves
+            self._doubts[slice_name] += self._decides.doubt - self._doubt
             self._doubt = self._decides.doubt
         self._label(reference, answers)
 
@@ -251,7 +251,7 @@ class Scoring:
                 return Verdict.UNDECIDED, (
                     f"{what}, but the candidate is worse by more than {rules.max_slice_loss:g} on: {listed}."
                 )
-        if found is Verdict.UNDECIDED and deciding.doubt:
+        if found is Verdict.UNDECIDED and deciding.low > rules.minimum_gain and deciding.decides(rules.alpha):
             return found, (
                 f"{what}, but replies of the judge that cannot be read could have taken {deciding.doubt:.4f} from it."
             )

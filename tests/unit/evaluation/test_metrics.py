@@ -226,6 +226,28 @@ def test_what_a_judge_is_shown() -> None:
     assert (judge.doubt, judge.result()["unreadable"]) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("replies", "reason"),
+    [
+        (('{"better": "A"}', '{"better": "B"}'), "could have taken 0.7000 from it"),
+        (('{"better": "B"}', '{"better": "A"}'), "the interval does not lie above 0."),
+    ],
+)
+def test_the_reason_names_the_judge_where_it_alone_is_why(replies: tuple[str, str], reason: str) -> None:
+    """Of ten pairs it judges three; the candidate wins all of them, or wins and loses in turn."""
+    judge: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0", "pairwise": True})
+    scoring = Scoring(["candidate", "baseline"], [judge], Rules())
+    texts = {"candidate": "a", "baseline": "b"}
+    won = ('{"better": "A"}', '{"better": "B"}')
+    for number in range(1, 101):
+        said = ("?", "?") if number % 10 > 2 else won if number % 2 else replies
+        scores = judge.scores(record_of(number, {"prompt": "hi"}), texts, said)
+        scoring.add(number, None, texts, given={"judge": scores})
+    result = scoring.result()
+    assert result["verdict"] == "undecided"
+    assert reason in result["reason"]
+
+
 def test_a_slice_that_the_judge_does_not_judge_makes_no_model_better() -> None:
     """It judges the English records alone, say: of the others it is not known that the candidate is no worse."""
     judge: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0", "pairwise": True})
