@@ -34,7 +34,8 @@ _THINKING = ("nova-2", "bedrock-conversation-2024")
 
 MORE_FIELDS = "has more fields than the header: put texts with a delimiter or a line end into quotes"
 FEWER_FIELDS = "has fewer fields than the header: put texts with a line end into quotes"
-"""The only member of what a row of CSV becomes that cannot be told apart into its columns."""
+_BROKEN_ROWS = (MORE_FIELDS, FEWER_FIELDS)
+"""One of them is the only member of what a row of CSV becomes that cannot be told apart into its columns."""
 
 _TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
 
@@ -116,8 +117,9 @@ def reader(fields: Fields, form: str) -> Reader:
     prompt, completion, text = _getter(fields.prompt), _getter(fields.completion), _getter(fields.text)
 
     def read(record: Mapping[str, Any]) -> Conversation:
-        if broken := record.keys() & {MORE_FIELDS, FEWER_FIELDS}:
-            raise DatasetError(*broken)
+        for broken in _BROKEN_ROWS:
+            if broken in record:
+                raise DatasetError(broken)
         if form == "pre-training":
             others = [one for one in ("input", fields.completion) if one in record and "{" not in fields.text]
             said = text_field(record, others[0]) if others and fields.text not in record else text(record)

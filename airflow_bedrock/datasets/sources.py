@@ -95,8 +95,6 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     if kind is None:
         raise DatasetError(f"{name} is of no kind that is read: {', '.join(_KINDS)}, also .gz and .zst")
     try:
-        if kind.kind == "json" and _is_spread_object(path, kind.packing):
-            raise DatasetError("it holds one object over several lines. Save the array of records within it alone")
         if kind.kind == "parquet":
             return Source(name, query(f"SELECT * FROM {_table(path, kind)}", [], folder))  # noqa: S608 - a path, quoted
         lines = kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(path, kind.packing))
@@ -251,19 +249,15 @@ class _Frames(io.RawIOBase):
 
 
 def _is_array(path: Path, packing: str) -> bool:
-    """Whether the first character that is no white space begins an array."""
-    return _beginning(path, packing)[:1] == b"["
+    """Whether the first character that is not white space begins an array.
 
-
-def _is_spread_object(path: Path, packing: str) -> bool:
-    """Whether it begins with an object that is not on a line of its own."""
-    line, *more = _beginning(path, packing).split(b"\n", 1)
-    return bool(more) and line[:1] == b"{" and line.rstrip()[-1:] in (b"{", b"[", b",")
-
-
-def _beginning(path: Path, packing: str) -> bytes:
+    :raises DatasetError: it begins an object that is not on a line of its own.
+    """
     with _unpacked(path, packing) as file:
-        return file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+        line, *more = file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)
+    if more and line[:1] == b"{" and line.rstrip()[-1:] in (b"{", b"[", b","):
+        raise DatasetError("it holds one object over several lines. Save the array of records within it alone")
+    return line[:1] == b"["
 
 
 @contextmanager
