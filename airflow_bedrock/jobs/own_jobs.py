@@ -9,6 +9,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -48,12 +49,8 @@ def asked_again(ask: Callable[[], T]) -> T:
 
 def job_made_under(service: Service, name: str) -> str | None:
     """Return the ARN of the job with the name; the service may take a while to show a new one. Never raises for AWS."""
-    for attempt in range(_LOOKS):
-        if attempt:
-            time.sleep(_PAUSE)
-        if found := shown(service, name):
-            return found.arn
-    return None
+    found = _looked_for(partial(shown, service, name))
+    return found.arn if found else None
 
 
 def shown(service: Service, name: str) -> Seen | None:
@@ -73,12 +70,7 @@ def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool = Fa
     :raises BotoCoreError: the service did not tell.
     :raises ClientError: the same.
     """
-    for attempt in range(_LOOKS):
-        if attempt:
-            time.sleep(_PAUSE)
-        if arns := _running_jobs_of(service, identity, this_ask):
-            return arns
-    return []
+    return _looked_for(partial(_running_jobs_of, service, identity, this_ask))
 
 
 def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
@@ -89,6 +81,15 @@ def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
     """
     running = [job.arn for job in service.list_running()]
     return [arn for arn in running if any(one and one.is_same_task(me) for one in waiters(service.tags_of(arn)))]
+
+
+def _looked_for(look: Callable[[], T]) -> T:
+    """Return what is found, after three tries at most: the service may take a while to show it."""
+    for _ in range(_LOOKS - 1):
+        if found := look():
+            return found
+        time.sleep(_PAUSE)
+    return look()
 
 
 def _running_jobs_of(service: Service, identity: Identity, this_ask: bool) -> list[str]:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -19,7 +18,6 @@ from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 TRY_AGAIN_SECONDS = 5.0  # to stop what cannot be stopped yet

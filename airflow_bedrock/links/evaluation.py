@@ -31,5 +31,5 @@ class EvaluationReportLink(BaseOperatorLink):
 
 
 def _beside(uri: str) -> str:
-    """Return the page beside a report; empty for what is none."""
+    """Return the HTML page beside ``report.json``; empty for another URI."""
     return uri.removesuffix("json") + "html" if uri.endswith("/report.json") else ""

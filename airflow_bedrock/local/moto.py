@@ -165,7 +165,7 @@ def is_shared(arn: str, account: str) -> bool:
 
 
 def share_name(arn: str, account: str, region: str) -> str | None:
-    """Return the name of a resource share of an account; None where there is none of this ARN."""
+    """Return the name of a resource share; None if the account has no share with this ARN."""
     shares = ram_backends[account][region].resource_shares
     return next((one.name for one in shares if one.arn == arn), None)
 

@@ -377,7 +377,7 @@ def test_throttling_slows_everybody_down_to_the_ceiling_and_is_forgotten() -> No
 
 
 def test_holding_back_is_given_up_a_level_a_pause_and_not_a_level_a_round() -> None:
-    """Else whoever polls many jobs would be back at full speed, and throttled again, within seconds."""
+    """Else a loop that polls many jobs would be back at full speed, and throttled again, within seconds."""
     play = Play(fault=lambda ask, now: Trouble.THROTTLED if 50 < now < 70 else None)
     play.add("a")
     play.add("b")

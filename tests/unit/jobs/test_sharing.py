@@ -53,13 +53,6 @@ class Ram:
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    pauses: list[float] = []
-    monkeypatch.setattr("airflow_bedrock.jobs.sharing.time.sleep", pauses.append)
-    return pauses
-
-
-@pytest.fixture
 def lead_to(monkeypatch: pytest.MonkeyPatch, slept: list[float]) -> Any:
     return lambda ram: monkeypatch.setattr(sharing, "client_of", lambda hook, service: ram)
 
@@ -93,7 +86,7 @@ def test_a_share_that_takes_too_long_is_left_to_the_next_try(lead_to: Any, slept
 
 
 def test_a_share_that_fails_says_why(lead_to: Any) -> None:
-    """No retry can mend that both accounts are of no one organization."""
+    """No retry helps if the two accounts do not belong to one organization."""
     lead_to(Ram("ASSOCIATING", "FAILED"))
     with pytest.raises(BedrockFatalError, match=r"failed: no organization; no organization\. No copy was made"):
         share()

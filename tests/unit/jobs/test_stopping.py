@@ -22,7 +22,7 @@ from tests.paid_jobs import error
 
 JOB = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 UNITS = "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abcdefghijkl"
-GONE = error("ResourceNotFoundException", "There is none.", 404)
+GONE = error("ResourceNotFoundException", "It does not exist.", 404)
 DENIED = error("AccessDeniedException", "You may not.", 403)
 BEING_MADE = error("ValidationException", "The provisioned model is in a mutating state.")
 SILENT = EndpointConnectionError(endpoint_url="https://bedrock")
@@ -76,7 +76,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_there_is_nothing_to_stop_of_what_is_gone() -> None:
-    """Whoever looks it up in the console for the bill finds nothing; nor need anybody."""
+    """No one has to look for it in the console: there is no bill."""
     said = f"Job {JOB} does not exist; there was nothing to stop."
     assert stop_job(service(Calls(stop_model_customization_job=[GONE])), JOB) == said
     assert stop_unless_others_wait(service(Calls(list_tags_for_resource=[GONE])), JOB, ME) == said
@@ -181,7 +181,7 @@ def test_a_worker_that_is_killed_gives_its_stop_time_to_be_done(monkeypatch: pyt
     ],
 )
 def test_whose_end_stops_a_job(until: Any, state: str | None, lasts: bool, kept: bool) -> None:
-    """Of a task instance, or of a DAG run; what serves is wanted on by whoever has succeeded with it."""
+    """Of a task instance, or of a DAG run; what serves is kept for the tasks that have succeeded with it."""
     waiter = Waiter(until=until, dag_id="d", task_id="t", map_index=-1, run_id="r")
     why = why_kept(waiter, lambda one: state, lasts=lasts)
     assert (why is not None) is kept

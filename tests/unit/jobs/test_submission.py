@@ -75,13 +75,6 @@ class _Hook(BedrockHook):
 
 
 @pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    pauses: list[float] = []
-    monkeypatch.setattr("airflow_bedrock.jobs.submission.time.sleep", pauses.append)
-    return pauses
-
-
-@pytest.fixture
 def account(slept: list[float]) -> Account:
     return Account()
 
@@ -117,7 +110,7 @@ def test_a_retry_takes_up_what_it_has_adopted_and_what_has_ended_since(
 ) -> None:
     """Of another run, and although the template has come out differently: it is paid for. Clocks differ by 15 minutes.
 
-    What ended before this run began is none that it can have adopted: its tags need not be read.
+    A job that ended before this run began cannot have been adopted by it: its tags need not be read.
     """
     began = datetime(2026, 1, 1, tzinfo=UTC)
     made = account.ask(run="other", reuse="dag")
