@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from moto.core.errors import COMMON_ERROR_CODES
@@ -39,9 +39,6 @@ from moto.sts.models import AssumedRole, sts_backends
 from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.settings import ACCOUNT
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
-
 __all__ = ["AssumedRole", "FakeKey", "FakeMultipart", "OperationModel", "RequestDict", "service_model"]
 
 encode_message = EventStreamEncoder().encode_message
@@ -53,7 +50,7 @@ Check = Callable[[str, str, Callable[[str], Any]], None]
 _CHECK: ContextVar[Check | None] = ContextVar("check", default=None)
 
 
-def application() -> WSGIApplication:
+def application() -> DomainDispatcherApplication:
     """Return moto over WSGI: all of AWS, in all accounts and regions."""
     # Moto leaves the account out of an event that reaches its target as it is.
     template = EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE
@@ -63,8 +60,17 @@ def application() -> WSGIApplication:
     if "custom-model" not in ResourceShare.SHAREABLE_RESOURCES:
         ResourceShare.SHAREABLE_RESOURCES.append("custom-model")
     BaseResponse.call_action = _call_if_allowed  # type: ignore[method-assign,assignment]
-    app: WSGIApplication = DomainDispatcherApplication(create_backend_app)
-    return app
+    return DomainDispatcherApplication(create_backend_app)
+
+
+def leads_to_s3(application: DomainDispatcherApplication, environ: dict[str, Any]) -> bool:
+    """Whether moto's S3 would answer a request: it gets all those that are for nothing else that moto has."""
+    try:
+        return bool(application.get_application(environ).service == "s3")
+    except (AttributeError, LookupError, ValueError):  # moto cannot place it, and says so when it is asked
+        return False
+    finally:
+        environ["wsgi.input"].seek(0)
 
 
 @contextmanager

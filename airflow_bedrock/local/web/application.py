@@ -125,7 +125,7 @@ class Application:
             response = self._admin.answer(visit.method, path, environ["QUERY_STRING"], environ["wsgi.input"].read())
         elif service == "bedrock":
             response = self._bedrock(visit)
-        elif service == "s3" or (not service and _is_for_s3(environ, path)):
+        elif service == "s3" or moto.leads_to_s3(self._moto, environ):
             visit.service = "s3"
             response = self._s3(visit)
         else:
@@ -178,6 +178,7 @@ class Application:
         headers = [name[5:].replace("_", "-").lower() for name in environ if name.startswith("HTTP_")]
         request = s3_request(visit.method, visit.path, environ["QUERY_STRING"], environ.get("HTTP_HOST", ""), headers)
         visit.operation, visit.parameters = request.operation, request.parameters
+        request.address(environ)
 
         def execute(_: Plan) -> HttpResponse:
             try:
@@ -281,12 +282,6 @@ def _public(service: str, parameters: dict[str, Any]) -> dict[str, Any]:
     if service == "bedrock":
         return parameters
     return {name: value for name, value in parameters.items() if name in _RUNTIME_PARAMETERS}
-
-
-def _is_for_s3(environ: WSGIEnvironment, path: str) -> bool:
-    """Whether a request that nobody signed is for S3: moto takes all for that which say nothing else."""
-    form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
-    return not (form or "HTTP_X_AMZ_TARGET" in environ or path.startswith("/moto-api/"))
 
 
 def _told(error: Exception, operation: str) -> ServiceError:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from urllib.parse import parse_qsl, unquote
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote
 from xml.sax.saxutils import escape
 
 from airflow_bedrock.local.errors import ServiceError
@@ -16,7 +17,7 @@ from airflow_bedrock.local.web.protocol import HttpResponse
 _BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 """A bucket's name, those of old buckets too; it becomes a folder's."""
 
-_HOST = re.compile(r"([a-z0-9.-]{3,63})\.(?:s3[.-].*|localhost)(?::\d+)?")
+_HOST = re.compile(r"([a-z0-9.-]{3,63})\.(?:s3[.-].*|localhost)\.?(?::\d+)?")
 """A host that begins with the bucket's name ("virtual-hosted style")."""
 
 _CODE = re.compile(rb'<Code>([^<]+)</Code>|"(?:__type|code)": ?"([^"]+)"')
@@ -61,6 +62,13 @@ class S3Request:
         """
         of_object = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
         return self.operation in (*of_object, "CreateBucket", "DeleteBucket", "DeleteObjects", "POST")
+
+    def address(self, environ: dict[str, Any]) -> None:
+        """Name bucket and key by the path, whatever named them: moto reads hosts otherwise, and would take another."""
+        path = "/".join(("", self.bucket, self.key) if self.key else ("", self.bucket))
+        query = environ["QUERY_STRING"]
+        environ["HTTP_HOST"], environ["PATH_INFO"] = "localhost", path.encode().decode("latin-1")
+        environ["RAW_URI"] = f"{quote(path)}?{query}" if query else quote(path)
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ def check_request(request: S3Request, query: str) -> None:
 
 def _place(path: str, host: str) -> tuple[str, str]:
     path = unquote(path.lstrip("/"))
-    if matched := _HOST.fullmatch(host):
+    if matched := _HOST.fullmatch(host.lower()):
         return matched[1], path
     bucket, _, key = path.partition("/")
     return bucket, key

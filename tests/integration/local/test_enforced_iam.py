@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -13,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local import LocalBedrock
+from tests.integration.local import test_guard
 from tests.integration.local.conftest import NOVA, Service
 
 ACCOUNT = "123456789012"
@@ -37,7 +39,7 @@ class Person:
         session = boto3.session.Session(
             keys["AccessKeyId"], keys["SecretAccessKey"], keys.get("SessionToken"), region_name="us-east-1"
         )
-        self.arn = arn
+        self.arn, self.key = arn, keys["AccessKeyId"]
         config = Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
         self.bedrock: Any = session.client("bedrock", endpoint_url=local.endpoint_url, config=config)
         self.runtime: Any = session.client("bedrock-runtime", endpoint_url=local.endpoint_url, config=config)
@@ -304,6 +306,55 @@ def test_keys_that_nobody_has(enforcing: Service, user: User) -> None:
         stranger.close()
     iam.close()
     sts.close()
+
+
+SIGNED = "AWS4-HMAC-SHA256 Credential=nobody/20261122/{}/aws4_request, SignedHeaders=host, Signature=0"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Amz-Target": "Nobody.GetObject"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Authorization": "AWS key:signature", "X-Amz-Target": "Nobody.GetObject"},
+        {"Authorization": SIGNED.format("us-east-1/s3express")},
+        {"Authorization": SIGNED.format("s3/nobody")},
+        {"Host": "enforced.localhost", "X-Amz-Target": "Nobody.GetObject"},
+    ],
+    ids=str,
+)
+def test_s3_is_asked_by_somebody_or_not_at_all(enforcing: Service, headers: dict[str, str]) -> None:
+    """Whatever a request says of its service, it is checked where S3 would answer it; by default it gets all others."""
+    port = urlsplit(enforcing.local.endpoint_url).port or 0
+    for query in ("", "?X-Amz-Credential=nobody/20261122/us-east-1/iam/aws4_request"):
+        for method, path in (("GET", "/enforced/train.jsonl"), ("PUT", "/enforced/other"), ("GET", "/")):
+            status, content = test_guard.ask(port, method, path + query, headers, host=headers.get("Host", ""))
+            assert (status, b"<Error>" in content) == (403, True), (method, path, content)
+    assert "other" not in {one["Key"] for one in enforcing.s3.list_objects_v2(Bucket="enforced")["Contents"]}
+
+
+@pytest.mark.parametrize(
+    ("host", "path"),
+    [
+        ("enforced.localhost.", "/mine/train.jsonl"),
+        ("ENFORCED.localhost", "/mine/train.jsonl"),
+        ("enforced.mine.localhost", "/train.jsonl"),
+        ("www.enforced.localhost", "/train.jsonl"),
+        ("localhost", "//enforced/train.jsonl"),
+        ("localhost", "/mine/../enforced/train.jsonl"),
+        ("localhost", "/mine%2f..%2fenforced/train.jsonl"),
+    ],
+)
+def test_the_bucket_that_is_checked_is_the_one_that_answers(
+    enforcing: Service, user: User, host: str, path: str
+) -> None:
+    """However a request names it."""
+    someone = user(allow("s3:*", resource=["arn:aws:s3:::*mine*", "arn:aws:s3:::www.enforced/*"]))
+    headers = {"Authorization": SIGNED.format("us-east-1/s3").replace("nobody", someone.key)}
+    port = urlsplit(enforcing.local.endpoint_url).port or 0
+    status, content = test_guard.ask(port, "GET", path, headers, host=host)
+    assert (status, b"messages" in content) in ((403, False), (404, False)), content
 
 
 def test_without_enforcement_nothing_is_refused(service: Service) -> None:
