@@ -66,7 +66,8 @@ def application() -> DomainDispatcherApplication:
 def leads_to_s3(application: DomainDispatcherApplication, environ: dict[str, Any]) -> bool:
     """Whether moto's S3 would answer a request: it gets all those that are for nothing else that moto has."""
     try:
-        return bool(application.get_application(environ).service == "s3")
+        app: Any = application.get_application(environ)
+        return bool(app.service == "s3")
     except (AttributeError, LookupError, ValueError):  # moto cannot place it, and says so when it is asked
         return False
     finally:
@@ -202,6 +203,20 @@ def policy_document(document: Any) -> Any:
         return json.loads(document) if isinstance(document, str) else document
     except ValueError:
         return {"Statement": []}
+
+
+def kms_key(identifier: str, account: str, region: str) -> Any:
+    """Return moto's own object for a KMS key, or None where there is none.
+
+    :param identifier: its id, its ARN, an alias or the ARN of one; an ARN names another account, but no other region.
+    """
+    from moto.kms.models import kms_backends  # which few need
+
+    *place, name = identifier.rsplit(":", 3)
+    if place and place[1] != region:
+        return None
+    keys = kms_backends[place[2] if place else account][region].keys.values()
+    return next((one for one in keys if name.removeprefix("key/") == one.id or name in one.aliases), None)
 
 
 def assumed_roles() -> list[AssumedRole]:

@@ -21,6 +21,7 @@ from airflow_bedrock.operators import BedrockModelCopyOperator
 from tests.dag_files import load, quick
 from tests.deployed import Deployed, actions, both, policy, without
 from tests.integration.test_customization_operator import context
+from tests.kms_keys import make_key
 
 DAG = Path(__file__).parents[2] / "dags" / "copy_to_production.py"
 THEIRS = "210987654321"
@@ -65,6 +66,7 @@ def model(airflow_database: Path, local_bedrock_module: LocalBedrock, deployed: 
         )["jobArn"]
         while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
             pass
+    make_key(local, "alias/bedrock-models", region="us-west-2", account=THEIRS)
     deployed.allow(to_airflow=both(deployed.airflow, policy("sharing")))
     environment = dict(deployed.environment())
     connection = json.loads(environment["AIRFLOW_CONN_AWS_DEFAULT"])

@@ -15,6 +15,7 @@ from airflow_bedrock.jobs import sharing, waiting
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCopyOperator
 from tests.faults.paid import QUICK, KilledError, World
+from tests.kms_keys import make_key
 
 OURS, THEIRS = "123456789012", "210987654321"
 
@@ -60,7 +61,7 @@ def context(run: str, pushed: dict[str, Any]) -> Any:
 def test_a_model_goes_to_another_account(world: World, local: LocalBedrock) -> None:
     """It is shared for as long as it takes, and encrypted there by the key that was asked for."""
     before, pushed = shares(local), dict[str, Any]()
-    key = f"arn:aws:kms:us-west-2:{THEIRS}:key/12345678-1234-1234-1234-123456789012"
+    key = make_key(local, region="us-west-2", account=THEIRS)
     arn = copy(context("a", pushed), source_model_arn=world.models[0], model_kms_key_id=key)
     assert arn.startswith(f"arn:aws:bedrock:us-west-2:{THEIRS}:custom-model/")
     assert pushed["result"]["custom_model_arn"] == arn

@@ -20,6 +20,7 @@ from airflow_bedrock.jobs import s3 as looks
 from airflow_bedrock.jobs.s3 import LocationError, describe_data, read_losses
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from tests.kms_keys import make_key
 
 ONE_ATTEMPT = {"retries": {"total_max_attempts": 1}}
 
@@ -367,6 +368,7 @@ def test_a_failure_that_passes_is_tried_again_only_under_another_name(
 def test_a_mapping_that_a_template_renders_is_part_of_the_request(local: LocalBedrock, folder: str) -> None:
     """As it is documented: the model gets the key."""
     put(local, f"{folder}/train.jsonl", records())
+    make_key(local, "alias/customize")
     template = "{{ {'customModelKmsKeyId': 'alias/' ~ task.task_id, 'jobTags': [{'key': 'a', 'value': 'b'}]} }}"
     task = operator(
         local,

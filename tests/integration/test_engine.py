@@ -27,6 +27,7 @@ from airflow_bedrock.jobs.submission import Submission
 from airflow_bedrock.jobs.waiting import job_of_event, wait_for
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.triggers.resource import BedrockResourceTrigger
+from tests.kms_keys import make_key
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5)
 
@@ -99,6 +100,7 @@ def copies(local_bedrock_module: LocalBedrock, source: str) -> Iterator[Copies]:
 
 def test_it_is_made_once_waited_for_and_reused(copies: Copies) -> None:
     """A retry finds it by List while it runs, a Clear when it has completed: by its token, which a tag says."""
+    make_key(copies.local, "alias/k", region="us-west-2")
     made = copies.ask()
     assert copies.ask(retry=1).arn == made.arn
     ended = copies.wait(made.arn)

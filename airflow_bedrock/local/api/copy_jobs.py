@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from airflow_bedrock.local import moto
-from airflow_bedrock.local.api.creation import Creation
+from airflow_bedrock.local.api.creation import Creation, kms_key_arn
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.tags import check_tags, tag
@@ -38,7 +38,7 @@ def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str
             source_name=source.name,
             source_account=source_arn.split(":")[4],
             target_arn=bedrock.new_arn(f"custom-model/{source_arn.split('/')[1]}"),
-            kms_key_arn=bedrock.kms_key_arn(request.get("modelKmsKeyId")),
+            kms_key_arn=kms_key_arn(bedrock, request.get("modelKmsKeyId")),
             creation_time=bedrock.world.clock.now(),
         )
         tag(bedrock, job.target_arn, request.get("targetModelTags"))

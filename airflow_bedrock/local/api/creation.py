@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.api.tags import tag
 from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.runner import Work
@@ -52,6 +53,28 @@ class Creation(Generic[Kind]):
             elif accepted.request != asked:
                 raise conflict("The clientRequestToken was used before, with different parameters. Use a new token.")
         return {self.answer: accepted.arn}
+
+
+def kms_key_arn(bedrock: Bedrock, identifier: str | None) -> str | None:
+    """Return the ARN of the KMS key that is to encrypt a model, checked; None where the request names none.
+
+    https://docs.aws.amazon.com/bedrock/latest/userguide/encryption-custom-job.html
+
+    :param identifier: the key's id, its ARN, an alias or the ARN of one.
+    :raises ServiceError: ValidationException.
+    """
+    if identifier is None:
+        return None
+    key = moto.kms_key(identifier, bedrock.account, bedrock.region)
+    if key is None:
+        raise invalid(f"The provided KMS key {identifier} was not found in {bedrock.region}.")
+    if (key.key_state, key.key_spec) != ("Enabled", "SYMMETRIC_DEFAULT"):
+        raise invalid(
+            f"The provided KMS key {key.arn} is {key.key_state}, and its spec is {key.key_spec}: "
+            "use a symmetric encryption key that is Enabled."
+        )
+    arn: str = key.arn
+    return arn
 
 
 def check_role(bedrock: Bedrock, arn: str, for_arn: str) -> None:

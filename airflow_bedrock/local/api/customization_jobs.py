@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_bedrock.local.api.creation import Creation, check_role
+from airflow_bedrock.local.api.creation import Creation, check_role, kms_key_arn
 from airflow_bedrock.local.api.customization_request import base_of, check_config, check_data, hyperparameters_of
 from airflow_bedrock.local.api.models import check_new_model, metrics
 from airflow_bedrock.local.api.paging import listed
@@ -49,6 +49,7 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
             base_model_arn=base.arn,
             request=request,
             hyperparameters=hyperparameters,
+            kms_key_arn=kms_key_arn(bedrock, request.get("customModelKmsKeyId")),
             creation_time=now,
             last_modified_time=now,
         )
@@ -70,7 +71,7 @@ def get_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> di
         "customizationType": job.type,
         "vpcConfig": wanted.get("vpcConfig"),
         "customizationConfig": wanted.get("customizationConfig"),
-        "outputModelKmsKeyArn": bedrock.kms_key_arn(wanted.get("customModelKmsKeyId")),
+        "outputModelKmsKeyArn": job.kms_key_arn,
         **metrics(job),
     }
 

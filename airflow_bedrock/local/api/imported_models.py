@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock.base_models import BaseModel, base_models
-from airflow_bedrock.local.api.creation import Creation, check_role
+from airflow_bedrock.local.api.creation import Creation, check_role, kms_key_arn
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
@@ -39,7 +39,14 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
         _check_names(bedrock, request)
         check_quotas(bedrock, "import_jobs", "imported_models")
         now = bedrock.world.clock.now()
-        return ImportJob(arn=arn, name=request["jobName"], request=request, creation_time=now, last_modified_time=now)
+        return ImportJob(
+            arn=arn,
+            name=request["jobName"],
+            request=request,
+            kms_key_arn=kms_key_arn(bedrock, request.get("importedModelKmsKeyId")),
+            creation_time=now,
+            last_modified_time=now,
+        )
 
     return _CREATION.once(bedrock, request, make)
 
@@ -65,7 +72,7 @@ def create_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, 
             base_model_arn=foundation_model_arn(bedrock.region, base),
             type="IMPORTED",
             creation_time=bedrock.world.clock.now(),
-            kms_key_arn=request.get("modelKmsKeyArn"),
+            kms_key_arn=kms_key_arn(bedrock, request.get("modelKmsKeyArn")),
             status="Creating",
             request=request,
         )
@@ -81,7 +88,7 @@ def get_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str,
         "roleArn": job.request["roleArn"],
         "modelDataSource": job.request["modelDataSource"],
         "vpcConfig": job.request.get("vpcConfig"),
-        "importedModelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
+        "importedModelKmsKeyArn": job.kms_key_arn,
         "failureMessage": job.failure_message,
     }
 
@@ -100,7 +107,7 @@ def get_imported_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, A
         "jobName": job.name,
         "jobArn": job.arn,
         "modelDataSource": job.request["modelDataSource"],
-        "modelKmsKeyArn": bedrock.kms_key_arn(job.request.get("importedModelKmsKeyId")),
+        "modelKmsKeyArn": job.kms_key_arn,
         "customModelUnits": _UNITS,
     }
 

@@ -91,12 +91,6 @@ class Bedrock(RegionState):
         """Return an ARN that nothing has yet, such as ``…:custom-model-deployment/abc123def456``."""
         return f"arn:aws:bedrock:{self.region}:{self.account}:{kind}/{new_id()}"
 
-    def kms_key_arn(self, key: str | None) -> str | None:
-        """Return the ARN of a key that a request names by its id or ARN; None for an alias."""
-        if key is None or key.startswith("arn:"):
-            return key
-        return None if key.startswith("alias/") else f"arn:aws:kms:{self.region}:{self.account}:key/{key}"
-
     def client(self, service: str) -> Any:
         """Return a boto3 client of another service in this region."""
         return self.world.clients.client(service, self.region)

@@ -111,6 +111,7 @@ class Job(Resource):
     request: dict[str, Any]
     hyperparameters: dict[str, str]
     last_modified_time: datetime
+    kms_key_arn: str | None = None
     end_time: datetime | None = None
     failure_message: str | None = None
     model_arn: str | None = None
@@ -182,6 +183,7 @@ class ImportJob(Resource):
 
     request: dict[str, Any]
     last_modified_time: datetime
+    kms_key_arn: str | None = None
     end_time: datetime | None = None
     failure_message: str | None = None
     model_arn: str | None = None

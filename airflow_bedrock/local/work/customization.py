@@ -211,7 +211,7 @@ class _Run:
                 type=job.type,
                 creation_time=bedrock.world.clock.now(),
                 job_arn=job.arn,
-                kms_key_arn=bedrock.kms_key_arn(job.request.get("customModelKmsKeyId")),
+                kms_key_arn=job.kms_key_arn,
             )
             tags = job.request.get("customModelTags", [])
             bedrock.tags[arn] = {one["key"]: one["value"] for one in tags}

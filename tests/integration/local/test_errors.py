@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
+
+from tests.kms_keys import kms, make_key
 
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
@@ -60,6 +63,35 @@ def test_bad_request_is_refused(service: Service, changes: dict[str, Any], messa
     assert message in text
     jobs = service.bedrock.list_model_customization_jobs()["modelCustomizationJobSummaries"]
     assert request["jobName"] not in [job["jobName"] for job in jobs]
+
+
+def test_a_key_that_encrypts_nothing_is_refused(service: Service) -> None:
+    """Whatever makes a model refuses a key that is not there, not in its region, not enabled, or not symmetric."""
+    with closing(kms(service.local)) as keys:
+        disabled, dying, pair = (
+            keys.create_key(**spec)["KeyMetadata"]["KeyId"] for spec in ({}, {}, {"KeySpec": "RSA_2048"})
+        )
+        keys.disable_key(KeyId=disabled)
+        keys.schedule_key_deletion(KeyId=dying)
+    unknown = "12345678-1234-1234-1234-123456789012"
+    missing = (unknown, f"arn:aws:kms:us-east-1:123456789012:key/{unknown}", "alias/nobodys")
+    wrong = {disabled: "Disabled", dying: "PendingDeletion", pair: "RSA_2048"}
+    wrong |= dict.fromkeys((*missing, make_key(service.local, region="us-west-2")), "was not found in us-east-1")
+    source = {"s3DataSource": {"s3Uri": f"s3://{service.local.bucket}/model/"}}
+    imported = {"jobName": "key", "importedModelName": "key", "roleArn": service.local.role_arn}
+    bedrock = service.bedrock
+    for key, reason in wrong.items():
+        for call, request in (
+            (bedrock.create_model_customization_job, service.request(customModelKmsKeyId=key)),
+            (bedrock.create_model_import_job, {**imported, "modelDataSource": source, "importedModelKmsKeyId": key}),
+        ):
+            status, code, text = refused(call, **request)
+            assert (status, code, reason in text) == (400, "ValidationException", True), text
+    request = {"modelName": "key", "modelSourceConfig": source, "modelKmsKeyArn": disabled}
+    assert refused(bedrock.create_custom_model, **request)[:2] == (400, "ValidationException")
+    request = {"sourceModelArn": service.model(), "targetModelName": "key", "modelKmsKeyId": make_key(service.local)}
+    with closing(service.local.client("bedrock", "us-west-2")) as west:
+        assert "was not found in us-west-2" in refused(west.create_model_copy_job, **request)[2]
 
 
 def test_too_many_tags(service: Service) -> None:

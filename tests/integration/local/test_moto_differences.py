@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.kms_keys import make_key
+
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
 
@@ -64,9 +66,9 @@ def test_output_model_is_the_one_asked_for(service: Service, job: dict[str, Any]
 def test_no_kms_key_is_invented(service: Service, job: dict[str, Any]) -> None:
     """There is a key's ARN only where a key was asked for."""
     assert "outputModelKmsKeyArn" not in job
-    key = "12345678-1234-1234-1234-123456789012"
-    with_key = service.job(service.create(customModelKmsKeyId=key))
-    assert with_key["outputModelKmsKeyArn"] == f"arn:aws:kms:us-east-1:123456789012:key/{key}"
+    key = make_key(service.local)
+    with_key = service.job(service.create(customModelKmsKeyId=key.rpartition("/")[2]))
+    assert with_key["outputModelKmsKeyArn"] == key
 
 
 def test_get_stop_and_delete_work_by_arn(service: Service) -> None:
