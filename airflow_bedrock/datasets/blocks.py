@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 BLOCK = 4 << 20  # bytes
-LONGEST_LINE = 64 << 20  # bytes; a longer one is cut, and no record then
+LONGEST_LINE = 64 << 20  # bytes; a longer one is cut: it is one line, and no record
 WORTH_A_POOL = 32 << 20  # bytes: a process takes a tenth of a second to start
 
 _BOM = b"\xef\xbb\xbf"
@@ -64,10 +64,11 @@ def blocks(files: Iterable[tuple[Named, Path]]) -> Iterator[tuple[Named, Block]]
         with path.open("rb") as file:
             while begin < size:
                 file.seek(min(begin + BLOCK, size) - 1)
-                file.readline(LONGEST_LINE)
-                end = file.tell()
-                yield of, Block(number, str(path), begin, end)
-                number, begin = number + 1, end
+                read = file.readline(LONGEST_LINE)
+                yield of, Block(number, str(path), begin, file.tell())
+                while read and not read.endswith(b"\n"):  # what is left of a line that is cut
+                    read = file.readline(LONGEST_LINE)
+                number, begin = number + 1, file.tell()
 
 
 def processes(size: int) -> int:

@@ -142,9 +142,10 @@ def estimate(report: CheckReport, plan: Plan, prices: Prices, evaluation: Evalua
         epochs; or no record of the data can be read.
     """
     if not report.lengths:
+        first = next((f": {one.file}:{one.line} {one.where}: {one.message}" for one in report.findings), "")
         raise DatasetError(
-            "No record of the training data can be read: airflow-bedrock check says why. Of tables and arrays, "
-            "airflow-bedrock prepare makes training data"
+            f"No record of the training data can be read{first}. airflow-bedrock check lists every problem; "
+            "airflow-bedrock prepare makes training data of tables, arrays and other shapes"
         )
     model = base_model(plan.model)
     method = model.methods.get(plan.method) if model else None

@@ -114,7 +114,7 @@ def _estimate(arguments: argparse.Namespace, rules: Rules) -> Estimate:
     own = prices(arguments.prices)
     count = arguments.evaluation_records
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
-        report = check({"training": fetched(arguments.data, Path(folder, "training"))}, rules, listed=0)
+        report = check({"training": fetched(arguments.data, Path(folder, "training"))}, rules, listed=1)
     return estimate(report, plan, own, Evaluation(count, arguments.output_tokens) if count else None)
 
 

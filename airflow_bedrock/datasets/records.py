@@ -10,6 +10,7 @@ from typing import NamedTuple
 from unicodedata import normalize
 
 from airflow_bedrock.base_models import by_script, of_script
+from airflow_bedrock.datasets import blocks
 from airflow_bedrock.datasets.errors import DatasetError
 
 DIGEST_BYTES = 16  # 128 bits: a clash among a thousand million texts has a chance of 1 in 10^21
@@ -89,6 +90,8 @@ _ASCII_BYTES = bytes(range(0x80))
 
 def not_json(line: bytes) -> str:
     """Return what a line is that cannot be read as a JSON object."""
+    if len(line) >= blocks.LONGEST_LINE:
+        return f"longer than {blocks.LONGEST_LINE >> 20} MiB"
     try:
         lenient = json.loads(line)
     except UnicodeDecodeError:

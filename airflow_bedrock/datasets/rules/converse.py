@@ -82,7 +82,7 @@ class _BareMessage(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
-    messages: Annotated[list[_BareMessage], msgspec.Meta(min_length=1, max_length=2)]
+    messages: Annotated[list[_BareMessage], msgspec.Meta(min_length=1)]
     schemaVersion: Literal["bedrock-conversation-2024"]
     system: Annotated[list[_BareText], _ONE] = []
 
@@ -185,6 +185,9 @@ def _distillation_problems(record: _Distillation) -> Iterator[Problem]:
     found = [message.role for message in record.messages]
     if found[0] != "user":
         yield Problem("roles", "$.messages[0].role", "the first message must be the user's")
+    if len(found) > 2:
+        message = "a distillation takes one question, with or without its answer, and not a longer conversation"
+        yield Problem("shape", "$.messages", message)
     yield from alternate(found)
 
 

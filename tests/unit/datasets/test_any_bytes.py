@@ -169,12 +169,25 @@ def test_a_packed_file_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixt
         assert f"{file} is packed. A customization job takes JSON Lines as they are" in capsys.readouterr().err
 
 
-def test_a_line_that_is_longer_than_a_job_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is cut, and each part of it is no record; the lines about it are read."""
+def test_a_line_that_is_longer_than_a_job_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is one line that is no record, however often it is cut; those after it keep their numbers."""
     monkeypatch.setattr(blocks, "BLOCK", 1_000)
     monkeypatch.setattr(blocks, "LONGEST_LINE", 5_000)
     line = json.dumps({"prompt": "a" * 20_000, "completion": "b"}).encode()
-    assert read(tmp_path, "long.jsonl", b"\n".join([LINE, line, LINE])) == 2 + len(line) // 6_000 + 1
+    content = b"\n".join([LINE, line, LINE, b"{", line])
+    assert read(tmp_path, "long.jsonl", content) == 5
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(content)
+    assert main([*COMMANDS["check"](str(file), ""), "--format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["line"], one["message"][:14]) for one in found["findings"] if one["rule"] == "json"] == [
+        (2, "it is longer t"),
+        (4, "it is not a JS"),
+        (5, "it is longer t"),
+    ]
+    assert found["files"]["training"]["records"] == 5
 
 
 def test_a_process_that_is_killed(

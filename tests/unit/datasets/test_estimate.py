@@ -236,6 +236,18 @@ def test_data_without_a_record_costs_nothing_that_is_known(
     assert "No record of the training data can be read" in capsys.readouterr().err
 
 
+def test_chats_that_no_distillation_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said what is wrong with the first record, and what such a record must be."""
+    turns = [{"role": role, "content": [{"text": "Where?"}]} for role in ("user", "assistant", "user")]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns}) + "\n")
+    teacher = "meta.llama3-1-70b-instruct-v1:0"
+    model = "meta.llama3-1-8b-instruct-v1:0"
+    assert main(["estimate", str(file), "--model", model, "--method", "DISTILLATION", "--teacher", teacher]) == 2
+    said = capsys.readouterr().err
+    assert f"can be read: {file}:1 $.messages: a distillation takes one question, with or without its answer" in said
+
+
 def test_the_command_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """JSON with exact costs; the exit code says whether the cost is known."""
     data = str(training(tmp_path))
