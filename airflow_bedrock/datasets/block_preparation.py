@@ -17,7 +17,7 @@ from airflow_bedrock.datasets.checking import Short
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.formats import RecordFormat, template, write
 from airflow_bedrock.datasets.near import Signatures
-from airflow_bedrock.datasets.reading import Conversation, Fields, Turn, reader
+from airflow_bedrock.datasets.reading import BAD_ANSWER_MARKS, Conversation, Fields, Turn, reader
 from airflow_bedrock.datasets.records import normalised, normalised_pair, not_json, text_field, value_of
 from airflow_bedrock.datasets.repeats import Leavings, Place
 from airflow_bedrock.datasets.rules import Rules
@@ -31,6 +31,7 @@ SPLITS = tuple(Split)
 
 _MILLISECONDS = 1e12  # as seconds, later than any year of four digits; as milliseconds, later than 2001
 _NUMBERS = {split: number for number, split in enumerate(SPLITS, start=1)}
+_NO_FLAG = str | int | float | list[Any] | dict[str, Any] | None  # any JSON but true and false
 _TEXT_FORMATS = (RecordFormat.CONVERSE.value, RecordFormat.CLAUDE.value, RecordFormat.PROMPT_COMPLETION.value)
 
 
@@ -225,9 +226,10 @@ class _Pairs:
 
     def __init__(self, settings: Settings, short: Short | None) -> None:
         fields = settings.fields
+        marks = [mark for mark in BAD_ANSWER_MARKS if mark not in (fields.prompt, fields.completion)]
         struct = msgspec.defstruct(
             "Pair",
-            [("prompt", str), ("completion", str)],
+            [("prompt", str), ("completion", str), *((mark, _NO_FLAG, None) for mark in marks)],
             rename={"prompt": fields.prompt, "completion": fields.completion},
             gc=False,
         )

@@ -109,7 +109,7 @@ class PreparationReport(msgspec.Struct, kw_only=True):
         dropped = sum(lost.values())
         if dropped > max_dropped_fraction * self.read:
             reasons = "; ".join(f"{count}: {rule}" for rule, count in lost.items())
-            if any(rule.endswith(": missing") for rule in lost):
+            if any(": missing" in rule for rule in lost):
                 reasons += "; give the names of the fields as prompt_field and completion_field"
             first = ", ".join(record.record for record in self.dropped_records[:5])
             found.append(

@@ -37,6 +37,11 @@ FEWER_FIELDS = "has fewer fields than the header: put texts with a line end into
 _BROKEN_ROWS = (MORE_FIELDS, FEWER_FIELDS)
 """One of them is the only member of what a row of CSV becomes that cannot be told apart into its columns."""
 
+_WITHIN = "; an array of objects is within it: if these are the records, save that array alone"
+
+BAD_ANSWER_MARKS = ("label", "kto_tag")
+"""Fields that are false where the completion is a bad answer: of KTO as TRL writes it, and as LLaMA-Factory does."""
+
 _TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
 
 
@@ -117,6 +122,14 @@ def reader(fields: Fields, form: str) -> Reader:
     prompt, completion, text = _getter(fields.prompt), _getter(fields.completion), _getter(fields.text)
 
     def read(record: Mapping[str, Any]) -> Conversation:
+        try:
+            return read_alone(record)
+        except DatasetError as error:
+            if str(error).endswith(": missing") and any(map(_is_table, record.values())):
+                raise DatasetError(f"{error}{_WITHIN}") from None
+            raise
+
+    def read_alone(record: Mapping[str, Any]) -> Conversation:
         for broken in _BROKEN_ROWS:
             if broken in record:
                 raise DatasetError(broken)
@@ -139,9 +152,16 @@ def reader(fields: Fields, form: str) -> Reader:
             return Conversation(None, turns, {name: value for name, value in record.items() if name != fields.prompt})
         if form == "distillation" and record.get(fields.completion) is None:
             return Conversation(None, turns)
-        return Conversation(None, [*turns, Turn("assistant", [completion(record)])])
+        turns.append(Turn("assistant", [completion(record)]))
+        _refuse_bad_answer(record)
+        return Conversation(None, turns)
 
     return read
+
+
+def _is_table(value: object) -> bool:
+    """Whether it may be the records themselves, as in a file that is one object."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _getter(name: str) -> Callable[[Mapping[str, Any]], str]:
@@ -191,8 +211,14 @@ def _refuse_beside(record: Mapping[str, Any]) -> None:
         raise DatasetError(
             "holds images, videos or sounds beside its messages: name them in the turns, by their S3 URIs"
         )
-    if record.get("label") is False:  # as preference data (KTO) marks it
-        raise DatasetError("is marked as a bad answer (label: false), from which no format of fine-tuning learns")
+    _refuse_bad_answer(record)
+
+
+def _refuse_bad_answer(record: Mapping[str, Any]) -> None:
+    """Raise for an answer that preference data (KTO) marks as one that the model should not give."""
+    for mark in BAD_ANSWER_MARKS:
+        if record.get(mark) is False:
+            raise DatasetError(f"is marked as a bad answer ({mark}: false), from which no format of fine-tuning learns")
 
 
 def _conversation(system: object, turns: list[Turn]) -> Conversation:

@@ -42,7 +42,10 @@ Record = Mapping[str, object] | None
 SETTINGS = Settings(record_format=RecordFormat.PROMPT_COMPLETION, splitter=Splitter(validation=0.3, test=0.3))
 
 WORDS = st.sampled_from(["yes", "Yes ", "no", "", "ﬁne", "fine"])
-RECORDS = st.lists(st.none() | st.fixed_dictionaries({"prompt": WORDS | st.integers(), "completion": WORDS}))
+MARKS = {"label": st.booleans() | WORDS, "kto_tag": st.booleans()}
+RECORDS = st.lists(
+    st.none() | st.fixed_dictionaries({"prompt": WORDS | st.integers(), "completion": WORDS}, optional=MARKS)
+)
 
 
 def run(
@@ -166,6 +169,20 @@ def test_dropped_records_are_named_by_place_and_rule() -> None:
     ]
     assert sum(report.dropped.values()) == 6
     assert not any(files.values())
+
+
+@pytest.mark.parametrize("mark", ["label", "kto_tag"])
+def test_answers_that_are_marked_as_bad_are_not_trained_on(mark: str) -> None:
+    """As preference data (KTO) has them; a class that is called so is a text."""
+    record = {"prompt": "a", "completion": "b"}
+    report, _ = run([record, {**record, "prompt": "c", mark: False}, {**record, "prompt": "d", mark: True}])
+    assert (sum(report.records(split) for split in Split), report.dropped) == (
+        2,
+        {f"is marked as a bad answer ({mark}: false), from which no format of fine-tuning learns": 1},
+    )
+    classes = replace(SETTINGS, fields=Fields(completion=mark))
+    report, _ = run([{"prompt": "a", mark: "b"}, {"prompt": "c", mark: False}], classes)
+    assert (report.read, report.dropped) == (2, {f"{mark}: not text": 1})
 
 
 def test_a_rule_is_one_however_many_records_break_it() -> None:

@@ -170,6 +170,9 @@ def test_other_formats() -> None:
         ({MORE_FIELDS: True}, "more fields than the header"),
         ({FEWER_FIELDS: True}, "fewer fields than the header"),
         ({"messages": [], "label": False}, "marked as a bad answer"),
+        ({"prompt": "secret", "completion": "b", "label": False}, "marked as a bad answer"),
+        ({"prompt": "secret", "completion": "b", "kto_tag": False}, "marked as a bad answer"),
+        ({"data": [{"prompt": "secret", "completion": "b"}]}, "prompt: missing; an array of objects is within it"),
         (
             {"messages": [ASKED, {"role": "assistant", "content": [{"type": "tool_use", "name": "secret"}]}]},
             "call of a tool",
