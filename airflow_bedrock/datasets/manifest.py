@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
+from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -52,3 +56,20 @@ class Manifest(msgspec.Struct, frozen=True):
         """Return the names of the parameters that its records were not prepared with."""
         given = msgspec.to_builtins({name: parameters[name] for name in _OF_A_RECORD})
         return [name for name in _OF_A_RECORD if self.parameters.get(name) != given[name]]
+
+
+def name_of(function: object) -> str:
+    """Return what tells a function apart from others: its name; of a partial also a digest of its arguments.
+
+    What is neither text, number, collection, pattern nor function is told apart by its type alone.
+    """
+    if not isinstance(function, partial):
+        return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+    given = json.dumps((function.args, function.keywords), sort_keys=True, default=_plain)
+    return f"{name_of(function.func)}({sha256(given.encode()).hexdigest()[:16]})"  # they may be what is to be redacted
+
+
+def _plain(argument: object) -> object:
+    if isinstance(argument, re.Pattern):
+        return argument.pattern, argument.flags
+    return sorted(map(repr, argument)) if isinstance(argument, (set, frozenset)) else name_of(argument)

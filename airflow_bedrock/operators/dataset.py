@@ -29,7 +29,7 @@ from airflow_bedrock.datasets import (
     prepare,
     rules_for,
 )
-from airflow_bedrock.datasets.manifest import Manifest
+from airflow_bedrock.datasets.manifest import Manifest, name_of
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, choice, flag, given, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import AwsOperator
@@ -552,8 +552,7 @@ def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
     redact = arguments["redact"]
     return {
         **{name: value for name, value in arguments.items() if name != "kms_key_id"},
-        "redact": redact
-        and f"{getattr(redact, '__module__', '')}.{getattr(redact, '__qualname__', type(redact).__name__)}",
+        "redact": redact and name_of(redact),
     }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_bedrock.datasets import RecordFormat
+from airflow_bedrock.datasets.manifest import name_of
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators import BedrockDatasetPreparationOperator
 
@@ -65,6 +68,26 @@ def test_a_group_stays_in_its_split(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         parts = {line for uri in manifests for line in lines(uri.replace("manifest.json", f"{split}.jsonl"))}
         assert set(lines(together[{"train": "training"}.get(split, split) + "_data_uri"])) == parts
+
+
+def hide(text: str, *, word: Any, by: str = "…") -> str:
+    return text.replace(str(word), by)
+
+
+def test_partials_with_other_arguments_are_another_preparation(tmp_path: Path) -> None:
+    """Those with the same are the same; the arguments, which may be what is hidden, do not stand in the manifest."""
+    patterns = [re.compile("invoice"), re.compile("invoice", re.IGNORECASE)]
+    words: list[Any] = ["bill", *patterns, hide, {"a", "b"}, {"a", "c"}, 1 << 70, "\ud800", {"invoice": [None]}]
+    given = [partial(hide, word="invoice"), partial(hide, word="invoice", by="x"), hide]
+    given += [partial(hide, word=word) for word in words]
+    assert len({name_of(one) for one in given}) == len(given)
+    assert name_of(partial(hide, by="x", word={"b", "a"})) == name_of(partial(hide, word={"a", "b"}, by="x"))
+    manifest = period(tmp_path, "a", records(range(60)), redact=given[0])
+    assert f'"redact": "{__name__}.hide(' in Path(manifest).read_text()
+    assert '"invoice"' not in Path(manifest).read_text()
+    assert made(tmp_path / "same", source_manifests=[manifest], redact=partial(hide, word="invoice"))
+    with pytest.raises(BedrockFatalError, match="was prepared with another redact than this task has"):
+        made(tmp_path / "other", source_manifests=[manifest], redact=given[1])
 
 
 def test_the_newer_answer_counts_where_that_is_asked(tmp_path: Path) -> None:
