@@ -117,8 +117,10 @@ def evaluate(
         )
         evaluation.check(lines)
         evaluation.begin()
-        assert evaluation.estimate(lines)[0] == len(models) * evaluation.count
+        missing, most = evaluation.estimate(lines)
         evaluation.ask(lines)
         result = evaluation.score(lines)
+        assert missing == sum(model["asked"] for model in result["models"].values())
+        assert result["cost"] <= most
         numbers = {entry["record"] for entries in result["most"].values() for entry in entries}
         return result, evaluation.texts(lines, numbers)

@@ -105,6 +105,22 @@ class Answers:
         self._database.close()
 
 
+class Seen:
+    """Which keys have come before, in a temporary file of SQLite's: memory does not grow with them."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    def is_new(self, key: str) -> bool:
+        """Whether a key comes for the first time."""
+        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount > 0
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._database.close()
+
+
 class Objects(Protocol):
     """A folder of whole objects, by their names in it."""
 
@@ -127,13 +143,14 @@ class Store:
     :param objects: where they are.
     :param environment: what tells this deployment of Airflow apart from others.
     :param days: number of days after which an answer is not used any more, and is deleted.
+    :param deletes: whether it deletes what has expired.
     """
 
-    def __init__(self, objects: Objects, environment: str, days: int) -> None:
+    def __init__(self, objects: Objects, environment: str, days: int, *, deletes: bool = True) -> None:
         self._objects = objects
         self._environment = quote(environment, safe="")
         self._days = days
-        self._may_delete = True
+        self._may_delete = deletes
 
     def fetch(self, model: str, answers: Answers) -> int:
         """Take in what has been kept of a model since the last time, by whomever; return how many answers are new."""

@@ -13,9 +13,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from typing import Any
 
-from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.answers import Answer, Seen
 from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.bill import CHARACTERS_PER_TOKEN, Bill
 from airflow_bedrock.evaluation.comparison import percentiles
@@ -134,14 +135,17 @@ class Evaluation:
     def estimate(self, lines: Lines) -> tuple[int, float]:
         """Return how many questions have no answer yet, and what they may cost at most, about, in US dollars.
 
-        Those to a judge and for embeddings count too: of an answer that nobody has given yet, as of a longest one.
+        What several records ask counts once, as it is paid for. Those to a judge and for embeddings count too: of an
+        answer that nobody has given yet, as of a longest one.
         """
         missing, most = 0, 0.0
-        for record in self._records(lines):
-            for inference, question in self._asked_for(record):
-                if inference.answer(question) is None:
-                    missing += 1
-                    most += self._bill.most(inference.model.model_id, question.request)
+        with closing(Seen()) as seen:
+            for record in self._records(lines):
+                for inference, question in self._asked_for(record):
+                    key = f"{id(inference)} {inference.key(question)}"  # the same model may be asked in two ways
+                    if inference.answer(question) is None and seen.is_new(key):
+                        missing += 1
+                        most += self._bill.most(inference.model.model_id, question.request)
         return missing, most
 
     def _asked_for(self, record: Record) -> Iterator[tuple[Inference, Question]]:

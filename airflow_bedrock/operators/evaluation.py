@@ -543,7 +543,8 @@ def inferences(
     from airflow_bedrock.evaluation.answers import Answers, Store, key_of
     from airflow_bedrock.evaluation.inference import Inference
 
-    store = Store(storage.folder(arguments["answers_uri"]), configuration.environment(), arguments["answers_days"])
+    folder_of_answers, deletes = storage.folder(arguments["answers_uri"]), not arguments["is_dry_run"]
+    store = Store(folder_of_answers, configuration.environment(), arguments["answers_days"], deletes=deletes)
     etag = lru_cache(maxsize=100_000)(storage.etag)
 
     def keys(model_arn: str, request: Mapping[str, Any]) -> str:

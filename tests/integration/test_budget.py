@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -633,9 +634,17 @@ def test_a_dry_run_of_an_evaluation_asks_and_reserves_nothing(
     """It says how many questions there are, what they may cost, and whether the budget reaches."""
     pytest.importorskip("altair")
     given, before, told = arguments(local, 10), len(local.calls.of("Converse")), context()
+    model = hashlib.sha256(MICRO.encode()).hexdigest()[:32]
+    name = (
+        f"{local.bucket}/answers/{configuration.environment()}/{model}/expires=2020-01-01/{uuid.uuid4().hex}.jsonl.gz"
+    )
+    client = local.client("s3")
+    client.put_object(Bucket=local.bucket, Key=name.partition("/")[2], Body=b"")
     budget(1)
     with pytest.raises(AirflowSkipException, match="nothing stands against the evaluation"):
         BedrockModelEvaluationOperator(**given, dry_run=True).execute(told)
+    assert client.head_object(Bucket=local.bucket, Key=name.partition("/")[2]), "a dry run deletes nothing"
+    client.close()
     said = {line["check"]: line["said"] for line in told["ti"].pushed["dry_run"]["lines"]}
     assert (said["questions"], said["budget"][:29]) == ("20 to ask", "1.00 USD are left this month;")
     budget("0.0000001")

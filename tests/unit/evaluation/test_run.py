@@ -57,6 +57,12 @@ def test_each_evaluation_asks_in_an_order_of_its_own(tmp_path: Path, monkeypatch
     assert len(firsts) > 1
 
 
+def test_what_many_records_ask_is_priced_once(tmp_path: Path) -> None:
+    """As it is asked and paid for."""
+    result, _ = evaluate(tmp_path, lambda: (line for _ in range(5) for line in records(6)()), roles=ROLES)
+    assert {role: (one["n"], one["asked"]) for role, one in result["models"].items()} == dict.fromkeys(ROLES, (30, 6))
+
+
 def scored(value: float) -> Callable[[str, str], float]:
     return lambda answer, reference: value if answer == "d" else 1.0
 
