@@ -5,12 +5,15 @@ Airflow takes any key into a run's conf. One that is misspelt would leave a paid
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow_bedrock.base_models import FINE_TUNING, base_model, base_models
 from airflow_bedrock.exceptions import BedrockFatalError
+
+log = logging.getLogger(__name__)
 
 
 def refuse_unknown_params(context: Mapping[str, Any]) -> None:
@@ -42,7 +45,8 @@ def refuse_unavailable(
 ) -> None:
     """Fail the first task of a DAG, which calls this, where a later one would fail after the data was prepared.
 
-    :param base_model_id: what is to be customized; a model that ``base_models.toml`` does not know is left to Bedrock.
+    :param base_model_id: what is to be customized; where ``base_models.toml`` does not say where it can be, a warning
+        says that the region is not checked.
     :param source_uri: the data, on S3 or local: a file, or with a slash at its end a folder.
     :param customization_type: how it is to be customized.
     :param aws_conn_id: the Airflow connection of the tasks that come after.
@@ -56,7 +60,13 @@ def refuse_unavailable(
 
     model, region = base_model(base_model_id), BedrockHook(aws_conn_id=aws_conn_id).conn_region_name
     method = model.methods.get(customization_type) if model else None
-    if method and region not in method.regions:
+    if method is None:
+        log.warning(
+            "base_models.toml does not know where %s can be customized by %s: %s is not checked, and Bedrock may "
+            "refuse the job there",
+            *(base_model_id, customization_type, region),
+        )
+    elif region not in method.regions:
         raise BedrockFatalError(
             f"{base_model_id} cannot be customized in {region}, but in {', '.join(method.regions)}. Nothing was spent. "
             "Choose another base model, or an AWS connection of one of these regions."

@@ -86,7 +86,10 @@ def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
         what = "is over the budget" if type(error).__name__ == _OVER_BUDGET else "failed"
         known = _pushed(context["ti"], JOB)
         local = known.get("local_page") if isinstance(known, Mapping) else None
-        return f"{where} {what}", [str(error) or type(error).__name__, *([f"Local Bedrock: {local}"] if local else [])]
+        return f"{where} {what}", [
+            str(error) or type(error).__name__,
+            *([f"Local Bedrock: {local}"] if local and local not in str(error) else []),
+        ]
     ti = context["ti"]
     for key, say in ((JOB, _ended), (EVALUATION, _evaluated), (PROMOTION, _promoted)):
         if isinstance(known := _pushed(ti, key), Mapping):

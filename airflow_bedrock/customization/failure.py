@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_bedrock.customization.console import resource_url
-from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.customization.job import Job, Outcome, Seen
 
 _BILL = {
     Outcome.FAILED: "It has ended and runs up no further cost; no custom model was made.",
@@ -26,7 +26,8 @@ _NEXT = {
 def failure_message(job: Seen) -> str:
     """Return the error text for a job that ended without a custom model, or whose status is not known."""
     said = f": {job.failure_message}" if job.failure_message else ""
+    page = (job.local_page if isinstance(job, Job) else "") or resource_url(job.arn)
     return (
         f"Bedrock model customization job {job.name} is {job.status}{said}. "
-        f"{_BILL[job.outcome]} {_NEXT[job.outcome]} Job: {job.arn} {resource_url(job.arn)}".rstrip()
+        f"{_BILL[job.outcome]} {_NEXT[job.outcome]} Job: {job.arn} {page}".rstrip()
     )

@@ -119,6 +119,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     :param model_arn: the custom model; None until the job has completed.
     :param training_loss: the final training loss; None until the job has completed.
     :param validation_losses: one loss for each validator; empty until the job has completed.
+    :param local_page: its page of Local Bedrock; empty where it runs on AWS.
     """
 
     arn: str
@@ -135,6 +136,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created: datetime | None = None
     ended: datetime | None = None
     phases: tuple[Phase, ...] = ()
+    local_page: str = ""
 
     @classmethod
     def from_response(cls, response: Mapping[str, Any]) -> Job:

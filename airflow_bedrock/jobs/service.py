@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.aws_errors import is_not_found
-from airflow_bedrock.customization.job import Seen
+from airflow_bedrock.customization.console import local_page
+from airflow_bedrock.customization.job import Job, Seen
 from airflow_bedrock.customization.tags import token_in
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.account import check_account
@@ -32,11 +34,14 @@ class Service:
         """Look at one by its ARN, or by its name where Get takes it; None where it does not exist."""
         resource = self.resource
         try:
-            return resource.read(self._call(resource.get_operation, {resource.identifier: identifier}))
+            found = resource.read(self._call(resource.get_operation, {resource.identifier: identifier}))
         except ClientError as error:
             if is_not_found(error):
                 return None
             raise
+        if isinstance(found, Job) and (page := local_page(self.hook.conn.meta.endpoint_url, found.arn)):
+            return msgspec.structs.replace(found, local_page=page)
+        return found
 
     def find(self, name: str) -> Seen | None:
         """Look at the one with the name or the ARN, and with its token; None where it does not exist."""

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.form import refuse_unknown_params, text_models
+from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
 from airflow_bedrock.registry import register
 from airflow_bedrock.shapes import input_shape, missing_in_botocore, problems
 from tests.dag_files import DAGS, load
@@ -171,6 +171,23 @@ def test_a_base_model_that_the_region_does_not_have_fails_the_first_task(
     taken = inspect.signature(first.python_callable).parameters.keys() & given.keys()
     with pytest.raises(BedrockFatalError, match=r"cannot be customized in eu-north-1, but in us-east-1.* Nothing was"):
         first.python_callable(**{one: given[one] for one in taken})
+
+
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [("amazon.nova-ultra-v9:0", "FINE_TUNING"), ("amazon.nova-micro-v1:0", "REINFORCEMENT_FINE_TUNING")],
+)
+def test_a_model_that_the_file_does_not_know_is_not_said_to_be_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, model: str, method: str
+) -> None:
+    """Nor refused: Bedrock may be newer than the file."""
+    extra = {"region_name": "eu-north-1"}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": extra}))
+    refuse_unavailable(model, customization_type=method)
+    assert [one.getMessage() for one in caplog.records if one.name == "airflow_bedrock.form"] == [
+        f"base_models.toml does not know where {model} can be customized by {method}: eu-north-1 is not checked, and "
+        "Bedrock may refuse the job there"
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)

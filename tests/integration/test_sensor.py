@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore import exceptions as exceptions_of_botocore
@@ -93,6 +94,8 @@ def test_every_other_end_fails_without_a_retry(server: JobServer, mode: dict[str
     with pytest.raises(BedrockFatalError, match=f"{job.name} is {status}: Unable to parse") as raised:
         execute({"job_identifier": job.name, **mode})
     assert isinstance(raised.value, AirflowFailException)
+    assert f"/_local/#{quote(job.arn, safe=':/')}" in str(raised.value), "no console of AWS knows a local job"
+    assert ".console.aws" not in str(raised.value)
 
 
 def test_stopping_is_still_running(server: JobServer, mode: dict[str, Any]) -> None:
