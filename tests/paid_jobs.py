@@ -83,7 +83,12 @@ class PaidJob:
         return described
 
     def summary(self) -> dict[str, Any]:
-        return {**self.described(), "customModelName": self.request["customModelName"]}
+        """Return what List tells: neither the token nor why it has failed."""
+        summary = {"jobArn": self.arn, "jobName": self.name, "status": self.status}
+        summary["customModelName"] = self.request["customModelName"]
+        if self.status == "Completed":
+            summary["customModelArn"] = f"{self.arn}/model"
+        return summary
 
 
 @dataclass
@@ -142,6 +147,7 @@ class PaidJobs:
         return {"jobArn": arn}
 
     def _get_model_customization_job(self, jobIdentifier: str) -> dict[str, Any]:
+        assert jobIdentifier, "the parameter's type is a string"
         for job in self.jobs:
             if jobIdentifier in (job.name, job.arn):
                 job.hidden -= 1

@@ -402,7 +402,7 @@ class Submission:
     def _stop_superseded(self, taken: Seen | None = None) -> None:
         """Stop the jobs of earlier asks for which nobody waits: before another is paid for, or when one is taken."""
         for adopted in self._adopted_by_earlier_asks():
-            if taken is None or (adopted.arn != taken.arn and self.superseded == "stop"):
+            if taken is None or adopted.arn != taken.arn:
                 self._supersede(adopted)
         if self.dry_run:
             return
@@ -451,17 +451,17 @@ class Submission:
     def _adopted_by_earlier_asks(self) -> Iterator[Seen]:
         """Yield the running jobs that this asker has adopted before it was cleared: only their tags tell.
 
-        Who has a running job of its own has adopted no other.
+        Its own come first: who still waits for one of them has adopted no other.
         """
-        asker = self.identity.asker
+        asker, own = self.identity.asker, f"-{self.identity.who_part}-"
         if asker.try_number == 1 or asker.ask == asker.retries or not (self._wide and self._tags_tell):
             return
         running = [summary for summary in self._listed if summary.outcome is Outcome.RUNNING and self._counts(summary)]
-        if any(f"-{self.identity.who_part}-" in self._names(summary) for summary in running):
-            return
-        for summary in running:
+        for summary in sorted(running, key=lambda one: own not in self._names(one)):
             with self._reading(f"Reading who waits for {self._word} {summary.arn} (allow bedrock:ListTagsForResource)"):
                 waits = is_waiter(self.service.tags_of(summary.arn), asker)
+            if waits and own in self._names(summary):
+                return
             if waits:
                 yield summary
 
@@ -673,7 +673,7 @@ class Submission:
         decision = self._decide(found)
         if decision in (Decision.ADOPT, Decision.REUSE):
             log.info("%s %s was created by another try at the same moment", *self._known(found)[:2])
-            return self._adopt(found) if decision is Decision.ADOPT else found
+            return self._adopt(found)
         if decision is Decision.FAIL:
             raise BedrockFatalError(self._resource.failure_message(found))
         # Made, and ended, between Get and Create: the next try's Get settles what becomes of it.

@@ -36,18 +36,13 @@ from airflow_bedrock.jobs.on_kill import stop_for
 from airflow_bedrock.jobs.stopping import NotYetError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import CrashError, PaidJob, PaidJobs, error, strike
+from tests.state_store import Store
 
 T = TypeVar("T")
 BAD_DATA = "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
 OUTAGE = "An internal error occurred. Please try again later."
 ENDED = ("failed", "success")
 RETRIES = 2
-
-
-class Store(dict[str, Any]):
-    """What a task instance keeps through retries and Clears."""
-
-    set, delete = dict.__setitem__, dict.__delitem__
 
 
 @dataclass(eq=False, repr=False)

@@ -9,14 +9,16 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from airflow_bedrock.customization.identity import Asker, identify
-from airflow_bedrock.customization.waiters import Waiter
+from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import own_jobs
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.second_witness import SecondWitness
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.submission import Submission
+from airflow_bedrock.jobs.submission import DryRunError, Submission
 from tests.paid_jobs import PAYS, PaidJobs, Strike, error, strike
+from tests.state_store import Store
 
 RETRIES = 2
 
@@ -36,6 +38,7 @@ class Account:
         :param clears: earlier asks of one try each.
         """
         reuse, since, exact = more.pop("reuse", "run"), more.pop("since", None), more.pop("exact", False)
+        store = more.pop("store", None)
         asker = Asker(
             dag_id="d",
             task_id="t",
@@ -43,17 +46,17 @@ class Account:
             map_index=index,
             ask=clears + RETRIES,
             try_number=clears + tries,
-            retries=RETRIES,
+            retries=more.pop("retries", RETRIES),
             since=since,
         )
         request = {"jobName": "router", "customModelName": "router", "hyperParameters": {"epochCount": str(epochs)}}
         identity = identify(request, [], asker, reuse, exact=exact)
-        waiter = Waiter.of(asker, waits=True)
-        return (
-            Submission(service=self.service, request=request, identity=identity, waiter=waiter, **more)
-            .find_or_create()
-            .arn
-        )
+        more = {"waiter": Waiter.of(asker, waits=True), "witness": SecondWitness(store, asker), **more}
+        return Submission(service=self.service, request=request, identity=identity, **more).find_or_create().arn
+
+    def waiting(self, arn: str) -> list[int]:
+        """Return the map indexes that wait for a job, as its tags say."""
+        return [waiter.map_index for waiter in waiters(self.jobs.by_arn(arn).tags) if waiter]
 
     @property
     def service(self) -> Service:
@@ -256,17 +259,18 @@ def test_a_retry_takes_no_job_of_another_run(account: Account) -> None:
     assert account.ask(index=0, tries=2) != other
 
 
+@pytest.mark.parametrize(
+    ("index", "reuse", "pauses"), [(-1, "dag", []), (0, "dag", [60.0]), (0, "run", [60.0]), (0, "never", [])]
+)
 def test_only_map_indexes_wait_for_each_other_before_they_stop_what_they_no_longer_want(
-    account: Account, slept: list[float]
+    account: Account, slept: list[float], index: int, reuse: str, pauses: list[float]
 ) -> None:
-    """A minute, in which a sibling may adopt it; a task that is not mapped has no siblings."""
-    for index, pauses in ((-1, []), (0, [60.0])):
-        account.ask(index=index, reuse="dag")
-        slept.clear()
-        account.ask(index=index, reuse="dag", clears=1, epochs=2)
-        assert slept == pauses
-        for job in account.jobs.jobs:
-            job.end("Stopped")
+    """A minute, in which a sibling may adopt it; a task that is not mapped has no siblings, nor who reuses nothing."""
+    account.ask(index=index, reuse=reuse)
+    slept.clear()
+    account.ask(index=index, reuse=reuse, clears=1, epochs=2)
+    assert slept == pauses
+    assert [job.status for job in account.jobs.jobs] == ["Stopped", "InProgress"]
 
 
 def test_an_exact_name_that_is_another_s_ends_a_retry(account: Account) -> None:
@@ -282,11 +286,133 @@ def test_an_exact_name_that_is_another_s_ends_a_retry(account: Account) -> None:
         account.ask(exact=True, tries=2)
 
 
-def test_who_wants_no_tags_tags_nothing(account: Account) -> None:
-    """Its role may not be allowed to."""
+def test_who_wants_no_tags_tags_nothing_and_reads_none(account: Account) -> None:
+    """Its role may not be allowed to; nor does it say that it has left what it never said that it waits for."""
+    account.strike(_denied_tags)
     made = account.ask(reuse="dag", tagged=False)
     assert account.ask(reuse="dag", run="later", tagged=False) == made
+    assert account.ask(reuse="dag", run="later", tries=2, tagged=False) == made
     assert account.jobs.by_arn(made).tags == {}
+
+
+def test_who_is_cleared_leaves_what_an_earlier_ask_has_adopted(account: Account) -> None:
+    """Also where a job of its own has ended, or runs on for others: else the job runs on when those have ended."""
+    own = account.ask(index=1)
+    assert account.ask(index=0) == own
+    adopted = account.ask(index=2, epochs=2)
+    assert account.ask(index=1, clears=1, epochs=2) == adopted
+    assert (account.waiting(own), account.waiting(adopted)) == ([0], [1, 2])
+    account.ask(index=1, clears=2, epochs=3)
+    assert (account.waiting(own), account.waiting(adopted)) == ([0], [2])
+    again = account.ask(index=2, clears=1, epochs=3)
+    account.jobs.by_arn(own).end("Completed")
+    account.ask(index=2, clears=2)
+    assert account.waiting(again) == [1]
+
+
+@pytest.mark.parametrize("superseded", ["stop", "keep", "fail"])
+def test_who_takes_another_job_than_its_earlier_ask_had_adopted_stops_that_or_says_that_it_runs(
+    account: Account, superseded: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody else waits for it by then; what is taken again runs on."""
+    adopted = account.ask(index=0)
+    assert account.ask(index=1) == account.ask(index=1, clears=1) == adopted
+    other = account.ask(index=2, epochs=2)
+    account.ask(index=0, clears=1, epochs=3)
+    assert account.waiting(adopted) == [1]
+    assert account.ask(index=1, clears=2, epochs=2, superseded=superseded) == other
+    assert account.jobs.by_arn(adopted).status == ("Stopped" if superseded == "stop" else "InProgress")
+    assert adopted in caplog.messages[-1]
+
+
+def test_a_dry_run_says_what_would_be_stopped_and_changes_nothing(account: Account) -> None:
+    """What an earlier ask has adopted too; and it does not wait for what it finds."""
+    made = account.ask(index=0)
+    assert account.ask(index=1, dry_run=True) == made
+    assert account.waiting(made) == [0]
+    account.ask(index=1)
+    with pytest.raises(DryRunError) as dry:
+        account.ask(index=1, clears=1, epochs=2, dry_run=True)
+    assert [job.arn for job in dry.value.superseded] == [made]
+    assert account.waiting(made) == [0, 1]
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_retry_says_where_it_adopts_what_differs(
+    account: Account, epochs: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And only there."""
+    made = account.ask()
+    assert account.ask(tries=2, epochs=epochs) == made
+    assert ("request or data differs" in caplog.text) is (epochs == 2)
+
+
+def test_a_retry_finds_what_was_asked_for_with_other_reuse(account: Account) -> None:
+    """The DAG was edited between the tries; the job's name does not hold the run."""
+    for index in (-1, 0):
+        made = account.ask(index=index, reuse="dag")
+        assert account.ask(index=index, tries=2) == made
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag"])
+def test_a_retry_waits_for_what_was_made_until_it_is_shown_and_no_longer(
+    account: Account, slept: list[float], reuse: str
+) -> None:
+    """The answer was lost, and the request came out differently since: List tells after half a minute."""
+    account.strike(_at_create("no answer"))
+    with pytest.raises(BedrockError, match="finds that job by its name"):
+        account.ask(reuse=reuse)
+    account.strike(None)
+    [made] = account.jobs.jobs
+    made.unlisted = 1 if reuse == "dag" else 99
+    assert account.ask(reuse=reuse, tries=2, epochs=2) == made.arn
+    assert slept == ([30.0] if reuse == "dag" else [])
+
+
+def test_a_retry_takes_what_the_store_names_before_any_list_shows_it(account: Account) -> None:
+    """With ``dag``, where the request came out differently since: its name is another one."""
+    store = Store()
+    account.strike(_at_create("no answer"))
+    with pytest.raises(BedrockError, match="finds that job by its name"):
+        account.ask(reuse="dag", store=store)
+    account.strike(None)
+    [made] = account.jobs.jobs
+    made.unlisted, made.hidden = 99, 2
+    assert account.ask(reuse="dag", store=store, tries=2, epochs=2) == made.arn
+
+
+def test_what_the_store_names_and_another_run_has_made_is_not_a_retry_s(account: Account) -> None:
+    """The task was throttled, and the other run has made just that since; the request came out differently."""
+    store = Store()
+    account.strike(_at_create("throttled"))
+    with pytest.raises(BedrockError, match="did not answer"):
+        account.ask(reuse="dag", store=store)
+    account.strike(None)
+    other = account.ask(reuse="dag", run="other")
+    assert account.ask(reuse="dag", store=store, tries=2, epochs=2) != other
+
+
+def test_the_store_tells_a_retry_where_the_tries_do_not(account: Account) -> None:
+    """The task's retries were edited between its tries: its second try counts like the first one after a Clear."""
+    store = Store()
+    made = account.ask(reuse="dag", run="other")
+    assert account.ask(reuse="dag", store=store) == made
+    assert account.ask(reuse="dag", store=store, tries=2, epochs=2, retries=RETRIES - 1) == made
+
+
+def test_what_another_run_makes_at_the_same_moment_is_waited_for_together(account: Account) -> None:
+    """Though it has completed by the time it is looked at."""
+
+    def rival(operation: str, work: Any) -> Any:
+        if operation == PAYS:
+            account.strike(None)
+            account.jobs.by_arn(account.ask(reuse="dag", index=0)).end("Completed")
+        return work()
+
+    account.strike(rival)
+    got = account.ask(reuse="dag", index=1)
+    assert [job.arn for job in account.jobs.jobs] == [got]
+    assert account.waiting(got) == [0, 1]
 
 
 def test_a_job_that_no_look_tells_of_is_none_that_can_be_stopped(account: Account, slept: list[float]) -> None:
@@ -301,6 +427,12 @@ def test_a_job_that_no_look_tells_of_is_none_that_can_be_stopped(account: Accoun
     account.strike(silent)
     assert own_jobs.job_made_under(account.service, name) is None
     assert slept == [2.0, 2.0]
+
+
+def _denied_tags(operation: str, work: Any) -> Any:
+    if operation in ("tag_resource", "list_tags_for_resource"):
+        raise error("AccessDeniedException", "Not allowed.", 403)
+    return work()
 
 
 def _at_create(kind: str) -> Strike:
