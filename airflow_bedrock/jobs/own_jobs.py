@@ -79,8 +79,13 @@ def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
     :raises BotoCoreError: the service did not tell which there are.
     :raises ClientError: the same.
     """
-    running = [job.arn for job in service.list_running()]
-    return [arn for arn in running if any(one and one.is_same_task(me) for one in waiters(service.tags_of(arn)))]
+
+    def names_me(job: Seen) -> bool:
+        if job.token and not Token.read(job.token):
+            return False  # nobody's of this package: its tags need not be readable
+        return any(one and one.is_same_task(me) for one in waiters(service.tags_of(job.arn)))
+
+    return [job.arn for job in service.list_running() if names_me(job)]
 
 
 def _looked_for(look: Callable[[], T]) -> T:

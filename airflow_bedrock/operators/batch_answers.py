@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from functools import cache, partial
@@ -17,17 +17,17 @@ import msgspec
 
 from airflow_bedrock import __version__, configuration, jobs
 from airflow_bedrock.base_models import model_id as base_model_of
-from airflow_bedrock.customization.identity import Asker, identify
+from airflow_bedrock.customization.identity import Asker, Token, identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, rate_of, told
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
-from airflow_bedrock.spend.settling import settled
+from airflow_bedrock.spend.settling import settled, settled_of
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.evaluation.answers import Answer
+    from airflow_bedrock.evaluation.batch import Answered
     from airflow_bedrock.evaluation.bill import Bill
     from airflow_bedrock.evaluation.inference import Inference, Question
     from airflow_bedrock.evaluation.run import Evaluation, Lines
@@ -105,18 +106,24 @@ class _Work:
     lines: Lines
     storage: Storage
     folder: Path
+    size: int
     content: str
     max_cost: float | None
     dry_run: bool
 
-    def questions(self, chunk: int, size: int) -> Iterator[Question]:
-        """Return those of one job: each job has ``size`` records, in the order of the file."""
-        return islice(self.evaluation.questions(self.lines), chunk * size, (chunk + 1) * size)
+    @property
+    def chunks(self) -> int:
+        """How many jobs the records take, if none has an answer."""
+        return -(-self.evaluation.count // self.size)
 
-    def unanswered(self, questions: Iterable[Question]) -> Iterator[Question]:
-        """Return those that have no answer yet, each once, however many records ask it."""
+    def questions(self, chunk: int, count: int = 1) -> Iterator[Question]:
+        """Return those of one job, in the order of the file, or of ``count`` jobs."""
+        return islice(self.evaluation.questions(self.lines), chunk * self.size, (chunk + count) * self.size)
+
+    def unanswered(self, chunk: int, count: int = 1) -> Iterator[Question]:
+        """Return those of them that have no answer yet, each once, however many records ask it."""
         seen: set[str] = set()
-        for question in questions:
+        for question in self.questions(chunk, count):
             key = self.inference.key(question)
             if key not in seen and self.inference.answer(question) is None:
                 if len(seen) == _TOLD_APART:
@@ -271,20 +278,19 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         with self._work() as work:
             if work.dry_run:
                 self._dry_run(context, work)
-            size = self.records_per_job
-            for chunk in range(so_far.chunk, -(-work.evaluation.count // size)):
+            chunks = range(so_far.chunk, work.chunks)
+            if ended is None:
+                self._stop_unneeded(context, kill, work, so_far, chunks)
+            for chunk in chunks:
                 so_far.chunk = chunk
-                if ended is None:
-                    missing = sum(1 for _ in work.unanswered(work.questions(chunk, size)))
-                    if missing < MIN_RECORDS:
-                        if missing:
-                            self.log.info("%d records are too few for a job: the evaluation asks them", missing)
-                        continue
-                    ended = self._job_of_chunk(context, kill, work, so_far)
-                settled(self._service, ended, self._s3)
-                so_far.job_arns.append(ended.arn)
-                self._keep(work, ended, so_far)
-                ended = None
+                ended = ended or self._job_of_chunk(context, kill, work, so_far)
+                if ended is not None:
+                    settled(self._service, ended, self._s3)
+                    so_far.job_arns.append(ended.arn)
+                    self._keep(work, ended, so_far)
+                    ended = None
+            self._stop_unneeded(context, kill, work, so_far, ())
+            settled_of(asker_of(context), self._service, self._s3)
             records = work.evaluation.count
             missing = sum(work.inference.answer(one) is None for one in work.evaluation.questions(work.lines))
             self.log.info("%s has answered %d of %d records", work.inference.itself, records - missing, records)
@@ -304,9 +310,9 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         from airflow_bedrock.spend.ledger import Cost
 
         self._check_cost(work, _SoFar())
-        size, missing, costs = self.records_per_job, 0, [Cost(usd=Decimal())]
-        for chunk in range(-(-work.evaluation.count // size)):
-            if (count := sum(1 for _ in work.unanswered(work.questions(chunk, size)))) >= MIN_RECORDS:
+        missing, costs = 0, [Cost(usd=Decimal())]
+        for chunk in range(work.chunks):
+            if (count := sum(1 for _ in work.unanswered(chunk))) >= MIN_RECORDS:
                 missing += count
                 costs.append(self._cost(work, chunk))
         unknown = next((cost for cost in costs if cost.usd is None), None)
@@ -315,17 +321,63 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         lines = of_questions(missing, lambda: cost, budget, "batch inference")
         finish(lines, partial(context["ti"].xcom_push, "dry_run"), "batch inference")
 
-    def _job_of_chunk(self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar) -> Seen:
-        """Return the job of a chunk when it has ended."""
+    def _stop_unneeded(
+        self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar, chunks: Iterable[int]
+    ) -> None:
+        """Stop the running jobs of earlier tries that none of these chunks needs, and wait for their end.
+
+        Others may have kept their answers since, or other records be asked for.
+
+        :raises BedrockError: Bedrock did not tell which jobs run.
+        """
+        asker = asker_of(context)
+        if asker.try_number == 1:
+            return
+        needed = {_of_chunk(asker, chunk).family for chunk in chunks if any(work.unanswered(chunk))}
+        try:
+            running = [self._service.find(arn) for arn in self._made_by_earlier_tries(asker)]
+        except jobs.aws_errors.CALL_ERRORS as error:
+            raise kind_of(error)(
+                "A batch job of an earlier try may run on and be billed: AWS did not tell which job that is. Allow "
+                f"bedrock:ListModelInvocationJobs and bedrock:ListTagsForResource. AWS said: {error}"
+            ) from error
+        for job in running:
+            token = Token.read(job.token) if job else None
+            if job is None or token is None or token.family in needed:
+                continue
+            self._take(job, kill, context)
+            self.log.warning("Batch job %s is needed no longer. %s", job.arn, self._stop(job.arn, asker))
+            found = jobs.own_jobs.shown(self._service, job.arn)
+            if found is None or (found.outcome is Outcome.RUNNING and found.status != "Stopping"):
+                continue  # others wait for it, or it could not be stopped
+            ended = self._end_of(found)
+            so_far.job_arns.append(ended.arn)
+            with suppress(BedrockFatalError):  # nobody needs what it has written
+                answered = self._answered(work, ended).answers.values()
+                so_far.cost += sum(work.bill.cost(self.model_id, answer) for _, answer in answered)
+
+    def _job_of_chunk(self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar) -> Seen | None:
+        """Return the job of a chunk when it has ended; None where none is needed."""
+        asker = asker_of(context)
+        missing = sum(1 for _ in work.unanswered(so_far.chunk))
+        if not missing:
+            return None
         budget = self._budget(
-            asker_of(context),
+            asker,
             self._service,
             cost=partial(self._cost, work, so_far.chunk),
             account=self.role_arn.split(":")[4],
         )
         self._arn, self._submission = None, self._submission_of(context, work, so_far, kill, budget)
-        with self._within(budget, context, asdict(so_far)):
-            found = self._submission.find_or_create()
+        found: Seen | None = None
+        if missing >= MIN_RECORDS:
+            with self._within(budget, context, asdict(so_far)):
+                found = self._submission.find_or_create()
+        elif asker.is_retry:
+            found = self._submission.of_earlier_try()
+        if found is None:
+            self.log.info("%d records are too few for a job: the evaluation asks them", missing)
+            return None
         self._take(found, kill, context)
         return self._ended(found, kill, **asdict(so_far))
 
@@ -337,7 +389,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         rate = rate_of(itself, self.hook.conn_region_name, batch=True)
         if rate is None:
             return Cost(usd=None, unknown=f"No price is known for batch inference of {itself}.")
-        questions = work.unanswered(work.questions(chunk, self.records_per_job))
+        questions = work.unanswered(chunk)
         usd = sum(work.bill.most(self.model_id, question.request) for question in questions)
         rates = {name: Decimal(str(price)) for name, price in rate._asdict().items()}
         return Cost(usd=Decimal(str(usd)), model=base_model_of(itself), rates=rates)
@@ -346,8 +398,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         self, context: Context, work: _Work, so_far: _SoFar, kill: KillSwitch, budget: Budget | None
     ) -> Submission:
         asker, chunk = asker_of(context), so_far.chunk
-        # Each chunk is asked for by itself: none is taken for the earlier try of another.
-        of_chunk = msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")
+        of_chunk = _of_chunk(asker, chunk)
         # Another task may ask the same records at the same time, of which others may be answered by then.
         uri = join(self.output_uri, f"{work.content[:16]}-{of_chunk.who}.jsonl")
         request: dict[str, Any] = {
@@ -387,7 +438,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
 
         :raises BedrockFatalError: with what is spent, that is more than ``max_cost``, or it is not known.
         """
-        rest = work.unanswered(islice(work.evaluation.questions(work.lines), so_far.chunk * self.records_per_job, None))
+        rest = work.unanswered(so_far.chunk, work.chunks)
         costs = [work.bill.most(self.model_id, question.request) for question in rest]
         unknown = work.bill.unpriced([self.model_id])
         if unknown:
@@ -416,7 +467,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
 
         file = work.folder / "questions.jsonl"
         with file.open("wb") as output:
-            output.writelines(map(batch.line, work.unanswered(work.questions(chunk, self.records_per_job))))
+            output.writelines(map(batch.line, work.unanswered(chunk)))
         work.storage.write(file, uri)
 
     def _keep(self, work: _Work, ended: Seen, so_far: _SoFar) -> None:
@@ -424,18 +475,9 @@ class BedrockBatchAnswersOperator(WaitingOperator):
 
         :raises BedrockFatalError: it has not completed; what it had answered, if it says so, is kept all the same.
         """
-        from airflow_bedrock.evaluation import batch
-
-        completed = ended.outcome is Outcome.SUCCEEDED
-        found = batch.Answered()
-        try:
-            with work.storage.read(self._output_of(ended)) as lines:
-                found.take(lines)
-        except BedrockFatalError:
-            if completed:
-                raise
+        found = self._answered(work, ended)
         pending: list[tuple[Question, Answer]] = []
-        for question in work.questions(so_far.chunk, self.records_per_job):
+        for question in work.questions(so_far.chunk):
             if (answer := found.to(question)) is not None:
                 pending.append((question, answer))
                 so_far.cost += work.bill.cost(self.model_id, answer)
@@ -443,9 +485,9 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 work.inference.keep(pending)
                 pending.clear()
         work.inference.keep(pending)
-        if not completed:
+        if ended.outcome is not Outcome.SUCCEEDED:
             raise BedrockFatalError(jobs.invocation_job.INVOCATION_JOB.failure_message(ended))
-        for question in work.questions(so_far.chunk, self.records_per_job):
+        for question in work.questions(so_far.chunk):
             if work.inference.answer(question) is None:
                 found.missing(question)
         for number, code in sorted(found.failed.items()):
@@ -458,6 +500,22 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 so_far.errors,
                 so_far.failed_records,
             )
+
+    def _answered(self, work: _Work, ended: Seen) -> Answered:
+        """Read what a job has answered; one that has not completed may have written nothing.
+
+        :raises BedrockFatalError: one that has completed has written nothing.
+        """
+        from airflow_bedrock.evaluation.batch import Answered
+
+        found = Answered()
+        try:
+            with work.storage.read(self._output_of(ended)) as lines:
+                found.take(lines)
+        except BedrockFatalError:
+            if ended.outcome is Outcome.SUCCEEDED:
+                raise
+        return found
 
     def _output_of(self, ended: Seen) -> str:
         """Return where a job writes what it answers: below its id, under the name of its input."""
@@ -506,10 +564,16 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                     lines=lines,
                     storage=storage,
                     folder=folder,
+                    size=self.records_per_job,
                     content=content.hexdigest(),
                     max_cost=arguments["max_cost"],
                     dry_run=arguments["is_dry_run"],
                 )
+
+
+def _of_chunk(asker: Asker, chunk: int) -> Asker:
+    """Return who asks for a chunk: each is asked for by itself, and none is taken for the earlier try of another."""
+    return msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")
 
 
 def _parameters_digest(arguments: Mapping[str, Any]) -> bytes:

@@ -123,6 +123,10 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         if self.deferrable:
             kill.last_check()
             self._defer(found, so_far)
+        return self._end_of(found)
+
+    def _end_of(self, found: Seen) -> Seen:
+        """Wait in the worker until it has ended."""
         return jobs.waiting.wait_for(
             self._service,
             found.arn,

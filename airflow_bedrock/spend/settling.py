@@ -6,12 +6,15 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockError
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+    from airflow_bedrock.customization.identity import Asker
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.jobs.service import Service
     from airflow_bedrock.spend.bill import Bill
@@ -34,6 +37,26 @@ def settled(service: Service, seen: Seen, s3: S3Hook) -> Bill | None:
     except (BedrockError, ValueError) as error:
         log.warning("What %s has cost was not settled: %s", seen.arn, error)
         return None
+
+
+def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
+    """Settle what the earlier tries of a task have reserved for what has ended since, where a budget is set.
+
+    Nothing here fails a task whose things are paid for.
+    """
+    try:
+        if asker.try_number == 1 or not configuration.has_budget():
+            return
+        from airflow_bedrock.spend.budget import settle
+
+        books, task = _books(s3), (asker.dag_id, asker.task_id, asker.run_id, asker.map_index)
+        for entry in books.read().entries.values():
+            its = (entry.dag_id, entry.task_id, entry.run_id, entry.map_index)
+            open_ = entry.settled is None and (entry.kind, its) == (service.resource.noun, task)
+            if open_ and (seen := service.find(entry.arn or entry.name)) is not None:
+                settle(books, service, seen, s3)
+    except (BedrockError, BotoCoreError, ClientError, ValueError) as error:
+        log.warning("What earlier tries of this task have cost was not settled: %s", error)
 
 
 def standing(s3: S3Hook) -> dict[str, Any] | None:

@@ -371,3 +371,81 @@ def test_too_few_records_for_a_job(airflow: Airflow) -> None:
     airflow.put(99)
     result = airflow.task().execute(airflow.context())
     assert (result["missing"], result["job_arns"], airflow.jobs()) == (99, [], {})
+
+
+def others_answer(airflow: Airflow, count: int, of: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Another task's job answers the first records while the task's own job for all, made in between, still runs.
+
+    The worker is killed between Create and its first look at the job, whose ARN is returned.
+    """
+    create, context = Service.create, airflow.context(run="another")
+    airflow.put(count)
+    other = airflow.task(
+        task_id="other", output_uri=f"s3://{airflow.local.bucket}/{airflow.name}/other", deferrable=True
+    )
+    context["ti"].task_id = "other"
+    with pytest.raises(TaskDeferred) as deferred:
+        other.execute(context)
+    airflow.local.clock.advance(0.5)  # of the second that a job takes
+
+    def accepted_and_killed(service: Service, request: Any) -> None:
+        create(service, request)
+        raise Ended
+
+    airflow.put(of)
+    with monkeypatch.context() as patch:
+        patch.setattr(Service, "create", accepted_and_killed)
+        with pytest.raises(Ended):
+            airflow.task().execute(airflow.context())
+    airflow.local.clock.advance(0.6)
+    arn = deferred.value.trigger.serialize()[1]["job_identifier"]
+    event = {"kind": "ended", "job_identifier": arn, "message": "it is Completed"}
+    assert other.execute_complete(context, event, **(deferred.value.kwargs or {}))["answered"] == count
+    [own] = airflow.jobs().keys() - {arn}
+    return own
+
+
+@pytest.mark.parametrize(("cleared", "waited_for"), [(False, False), (True, False), (False, True)])
+def test_a_job_whose_answers_others_have_kept_meanwhile_is_not_forgotten(
+    airflow: Airflow, cleared: bool, waited_for: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next try stops it, unless another task waits for it, waits for its end and settles its bill."""
+    monkeypatch.setenv("AIRFLOW__BEDROCK__LEDGER_URI", f"s3://{airflow.local.bucket}/{airflow.name}/spend")
+    monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "1")
+    own = others_answer(airflow, 120, 120, monkeypatch)
+    if waited_for:
+        other = Asker(dag_id="other", task_id="batch", run_id="another")
+        airflow.bedrock.tag_resource(resourceARN=own, tags=Waiter.of(other, waits=True).tags(other))
+    context = airflow.context(2)
+    context["ti"].max_tries += 1 if cleared else 0
+    result = airflow.task().execute(context)
+    assert (result["answered"], result["job_arns"]) == (120, [] if waited_for else [own])
+    entries = Books(f"s3://{airflow.local.bucket}/{airflow.name}/spend", lambda: airflow.s3).read().entries.values()
+    [entry] = [one for one in entries if one.run_id == "run"]
+    assert (airflow.jobs()[own], len(airflow.jobs())) == ("InProgress" if waited_for else "Stopped", 2)
+    assert (result["cost"], entry.settled is None) == (pytest.approx(float(entry.settled or 0)), waited_for)
+
+
+def test_a_job_that_answers_what_others_have_not_is_taken_up(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where so few records have no answer that no job would be made for them."""
+    own = others_answer(airflow, 120, 150, monkeypatch)
+    result = airflow.task().execute(airflow.context(2))
+    assert (result["answered"], result["job_arns"], airflow.jobs()[own]) == (150, [own], "Completed")
+
+
+def test_a_job_for_records_that_are_asked_for_no_more_is_stopped(airflow: Airflow) -> None:
+    """The file is shorter by the next try, which no longer comes to the job of its second part."""
+    airflow.put(200)
+
+    def first_done_second_lost() -> None:
+        if "Completed" in airflow.jobs().values():
+            raise Ended
+        airflow.local.clock.advance(600)
+
+    airflow.while_waiting = first_done_second_lost
+    with pytest.raises(Ended):
+        airflow.task(records_per_job=100).execute(airflow.context())
+    airflow.put(100)
+    airflow.while_waiting = lambda: airflow.local.clock.advance(600)
+    assert airflow.task(records_per_job=100).execute(airflow.context(2))["answered"] == 100
+    assert sorted(airflow.jobs().values()) == ["Completed", "Stopped"]
