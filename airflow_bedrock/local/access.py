@@ -40,6 +40,7 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._closing = ExitStack()
+        self._endpoint_url: str | None = None
 
     @abstractmethod
     def start(self) -> Self:
@@ -58,12 +59,14 @@ class Access:
         self.stop()
 
     @property
-    @abstractmethod
     def endpoint_url(self) -> str:
         """What AWS clients take as ``endpoint_url``.
 
         :raises RuntimeError: it is not running.
         """
+        if self._endpoint_url is None:
+            raise RuntimeError("Local Bedrock is not running: call start(), or use it in a with statement.")
+        return self._endpoint_url
 
     @abstractmethod
     def environment(self) -> dict[str, str]:

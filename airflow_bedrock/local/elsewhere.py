@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self
 
 import httpx
 import msgspec
@@ -24,7 +24,6 @@ from airflow_bedrock.local.faults import AnyFault, Faults, Standing
 from airflow_bedrock.local.settings import Quotas, Settings
 from airflow_bedrock.local.web.journal import KEPT, Call, Journal
 
-T = TypeVar("T")
 _STOP_SECONDS = 30
 
 
@@ -54,6 +53,7 @@ class LocalBedrock(Access):
                 name, _, value = shlex.split(line)[1].partition("=")
                 self._environment[name] = value
             elif "_local/" in line:  # the last line
+                self._endpoint_url = self._environment["AWS_ENDPOINT_URL"]
                 break
         else:
             self._process.communicate()
@@ -73,17 +73,7 @@ class LocalBedrock(Access):
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-        self._process = None
-
-    @property
-    def endpoint_url(self) -> str:
-        """What AWS clients take as ``endpoint_url``.
-
-        :raises RuntimeError: it is not running.
-        """
-        if self._process is None:
-            raise RuntimeError("Local Bedrock is not running: call start(), or use it in a with statement.")
-        return self._environment["AWS_ENDPOINT_URL"]
+        self._process = self._endpoint_url = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
@@ -166,14 +156,7 @@ class _Journal(Journal):
         self._ask("DELETE", "calls")
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self.all())
 
-    def __iter__(self) -> Iterator[Call]:
-        return iter(msgspec.json.decode(self._ask("GET", f"calls?after=0&limit={KEPT}"), type=list[Call]))
-
-    @overload
-    def __getitem__(self, index: int) -> Call: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Call]: ...
-    def __getitem__(self, index: int | slice) -> Call | list[Call]:
-        return list(self)[index]
+    def all(self) -> list[Call]:
+        return msgspec.json.decode(self._ask("GET", f"calls?after=0&limit={KEPT}"), type=list[Call])

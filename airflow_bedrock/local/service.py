@@ -99,6 +99,8 @@ class LocalBedrock(Access):
         self._application = Application(self._world, self.calls)
         guarded = Guard(self._application, self._host, self._settings.allow_hosts)
         self._server = Server(self._host, self._port, guarded)
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104  # not bound here
+        self._endpoint_url = f"http://{host}:{self._server.port}"
         self._clients.application = self._application
         try:
             self._furnish()
@@ -137,17 +139,6 @@ class LocalBedrock(Access):
         self.faults.clear()
         self.calls.clear()
         self._world.runner.start()
-
-    @property
-    def endpoint_url(self) -> str:
-        """What AWS clients take as ``endpoint_url``.
-
-        :raises RuntimeError: it is not running.
-        """
-        if self._server is None:
-            raise RuntimeError("Local Bedrock is not running: call start(), or use it in a with statement.")
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104  # not bound here
-        return f"http://{host}:{self._server.port}"
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that make boto3, the AWS CLI and Airflow use this."""
@@ -191,7 +182,7 @@ class LocalBedrock(Access):
         self._closing.close()
         if self._server:
             self._server.stop()
-        self._server = None
+        self._server = self._endpoint_url = None
         if self._persistence:
             self._persistence.close()
         self._persistence = None

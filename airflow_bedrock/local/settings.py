@@ -60,8 +60,6 @@ class Settings:
     :param allow_graders: whether reinforcement fine-tuning may run the Lambda function that is its grader, as the user
         who runs Local Bedrock.
     :param quotas: the account's quotas.
-    :param inner_validation_folder: whether validation metrics lie in a folder ``validation/`` of their own: AWS's
-        documentation and its samples differ.
     :param clock: ``real`` for the computer's time, ``manual`` for one that stands until it is told to move.
     :param allow_hosts: names by which it is called besides ``localhost`` and its addresses, such as a container's.
     :param speed: how much faster than the computer's the real clock runs; 60 makes an hour of a minute.
@@ -78,7 +76,6 @@ class Settings:
     enforce_iam: bool = False
     allow_graders: bool = False
     quotas: Quotas = field(default_factory=Quotas)
-    inner_validation_folder: bool = True
     clock: Literal["real", "manual"] = "real"
     speed: float = 1.0
     start: datetime | None = None

@@ -9,7 +9,7 @@ from airflow_bedrock.local import moto
 from airflow_bedrock.local.api.creation import Creation, kms_key_arn
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import listed
-from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.api.tags import tag
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, get
 from airflow_bedrock.local.state.resources import CopyJob
@@ -20,7 +20,6 @@ _CREATION = Creation("CreateModelCopyJob", lambda bedrock: bedrock.copies, copy)
 
 def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to copy a custom model of another region, or one that another account shares, to this one."""
-    check_tags(request, "targetModelTags")
     source_arn: str = request["sourceModelArn"]
 
     def make() -> CopyJob:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from airflow_bedrock.local import moto
-from airflow_bedrock.local.api.tags import tag
+from airflow_bedrock.local.api.tags import check_tags, tag
 from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, Kind
@@ -36,8 +36,9 @@ class Creation(Generic[Kind]):
         """Answer with a new resource, or with the one that the request's clientRequestToken has made before.
 
         :param make: checks what only the present state can tell, and makes the resource; under the world's lock.
-        :raises ServiceError: ConflictException, when the token came with another request.
+        :raises ServiceError: ConflictException, when the token came with another request; TooManyTagsException.
         """
+        check_tags(request)
         token, tokens = request.get("clientRequestToken"), bedrock.tokens
         asked = {name: value for name, value in request.items() if name != "clientRequestToken"}
         with bedrock.world.lock:

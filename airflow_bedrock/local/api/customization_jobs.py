@@ -10,7 +10,6 @@ from airflow_bedrock.local.api.customization_request import base_of, check_confi
 from airflow_bedrock.local.api.models import check_new_model, metrics
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
-from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.runner import Work
@@ -24,7 +23,6 @@ from airflow_bedrock.uris import bucket_and_key
 
 def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Accept a job and begin to run it."""
-    check_tags(request, "jobTags", "customModelTags")
     check_data(request)
     with bedrock.world.lock:
         base = base_of(bedrock, request)

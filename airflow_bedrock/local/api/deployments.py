@@ -9,7 +9,6 @@ from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
-from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import check_alive
 from airflow_bedrock.local.errors import invalid
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
@@ -23,7 +22,6 @@ _CREATION = Creation(
 
 def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to deploy a custom model."""
-    check_tags(request, "tags")
 
     def make() -> Deployment:
         _check_model(bedrock, request["modelArn"])

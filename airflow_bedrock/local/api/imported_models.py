@@ -12,7 +12,6 @@ from airflow_bedrock.local.api.creation import Creation, check_role, kms_key_arn
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
-from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import invalid, not_built
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
@@ -31,7 +30,6 @@ _UNITS = {"customModelUnitsPerModelCopy": 1, "customModelUnitsVersion": "v1.0"}
 
 def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to import a model."""
-    check_tags(request, "jobTags", "importedModelTags")
     arn = bedrock.new_arn("model-import-job")
     check_role(bedrock, request["roleArn"], arn)
 
@@ -53,7 +51,6 @@ def create_model_import_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[s
 
 def create_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to register a Nova model that was trained elsewhere, and whose checkpoint lies in S3."""
-    check_tags(request, "modelTags")
     if ("modelSourceConfig" in request) == ("customModelDataSource" in request):
         raise invalid("The request must have a modelSourceConfig or a customModelDataSource, and not both.")
     if "customModelDataSource" in request:

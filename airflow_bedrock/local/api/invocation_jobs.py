@@ -8,7 +8,6 @@ from typing import Any
 
 from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.paging import listed
-from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import askable, check_alive, foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
 from airflow_bedrock.local.runner import Work
@@ -22,7 +21,6 @@ _HOURS = 24
 
 def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Accept a batch inference job and begin to run it."""
-    check_tags(request, "tags")
     arn = bedrock.new_arn("model-invocation-job")
     check_role(bedrock, request["roleArn"], arn)
 

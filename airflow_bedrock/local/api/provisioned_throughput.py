@@ -10,7 +10,6 @@ from airflow_bedrock.base_models import base_model
 from airflow_bedrock.local.api.creation import Creation
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
-from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.catalog import check_alive, foundation, foundation_model_arn
 from airflow_bedrock.local.errors import ServiceError, conflict, invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
@@ -28,7 +27,6 @@ _COMMITMENTS = {"OneMonth": timedelta(days=30), "SixMonths": timedelta(days=180)
 
 def create_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to provide model units for a model, and to count hours."""
-    check_tags(request, "tags")
 
     def make() -> Throughput:
         model, foundation = _model(bedrock, request["modelId"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -11,8 +10,8 @@ import msgspec
 from airflow_bedrock.local.api.invocation_logging import Invocation, deliver
 from airflow_bedrock.local.catalog import askable, check_alive
 from airflow_bedrock.local.errors import invalid
-from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.work import invoke_streams
 from airflow_bedrock.local.work.inference import (
     Reply,
     ask,
@@ -29,12 +28,14 @@ Event = tuple[str, dict[str, Any]]
 
 def converse(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """Answer the last message of a conversation."""
-    return _answer(bedrock, "Converse", request)
+    _, answer = _answer(bedrock, "Converse", request)
+    return answer
 
 
 def converse_stream(bedrock: Bedrock, request: dict[str, Any]) -> list[Event]:
     """Answer the last message of a conversation, token by token."""
-    return list(_events(_answer(bedrock, "ConverseStream", request)))
+    reply, answer = _answer(bedrock, "ConverseStream", request)
+    return list(invoke_streams.converse(reply, {"metrics": answer["metrics"]}))
 
 
 def invoke_model(bedrock: Bedrock, request: dict[str, Any]) -> bytes:
@@ -64,31 +65,15 @@ def count_tokens(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     return {"inputTokens": read_question(form_of(model_id), body).tokens}
 
 
-def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> tuple[Reply, dict[str, Any]]:
     check_conversation(bedrock, request["modelId"])
     started = time.perf_counter()
-    answer = converse_answer(ask(bedrock, request["modelId"], converse_question(request)))
-    answer["metrics"] = {"latencyMs": round((time.perf_counter() - started) * 1000)}
+    reply = ask(bedrock, request["modelId"], converse_question(request))
+    metrics = {"latencyMs": round((time.perf_counter() - started) * 1000)}
+    answer = {**converse_answer(reply), "metrics": metrics}
     body = {name: value for name, value in request.items() if name not in ("modelId", "requestMetadata")}
-    usage = answer["usage"]
-    deliver(bedrock, Invocation(operation, request, body, answer, usage["inputTokens"], usage["outputTokens"]))
-    return answer
-
-
-def _events(answer: dict[str, Any]) -> Iterator[Event]:
-    message = answer["output"]["message"]
-    yield "messageStart", {"role": message["role"]}
-    (block,) = message["content"]
-    if call := block.get("toolUse"):
-        start = {"toolUse": {"toolUseId": call["toolUseId"], "name": call["name"]}}
-        yield "contentBlockStart", {"start": start, "contentBlockIndex": 0}
-        given = msgspec.json.encode(call["input"]).decode()
-        yield "contentBlockDelta", {"delta": {"toolUse": {"input": given}}, "contentBlockIndex": 0}
-    for token in tokenize(block.get("text", "")):
-        yield "contentBlockDelta", {"delta": {"text": token}, "contentBlockIndex": 0}
-    yield "contentBlockStop", {"contentBlockIndex": 0}
-    yield "messageStop", {"stopReason": answer["stopReason"]}
-    yield "metadata", {"usage": answer["usage"], "metrics": answer["metrics"]}
+    deliver(bedrock, Invocation(operation, request, body, answer, reply.asked, reply.said))
+    return reply, answer
 
 
 def _reply(bedrock: Bedrock, operation: str, request: dict[str, Any]) -> tuple[Form, Reply]:

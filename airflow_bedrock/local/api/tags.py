@@ -37,13 +37,14 @@ def list_tags_for_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[st
     return {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
 
 
-def check_tags(request: Mapping[str, Any], *members: str) -> None:
+def check_tags(request: Mapping[str, Any]) -> None:
     """Check the number of tags for each resource that the request makes.
 
     :raises ServiceError: TooManyTagsException.
     """
-    for member in members:
-        _check_number(len(request.get(member, [])), member)
+    for member, value in request.items():
+        if member.lower().endswith("tags"):
+            _check_number(len(value), member)
 
 
 def tag(bedrock: Bedrock, arn: str, tags: Iterable[Mapping[str, str]] | None) -> None:

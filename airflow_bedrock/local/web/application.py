@@ -35,7 +35,7 @@ from airflow_bedrock.local.web.reading import readable, serialization, signed_fo
 from airflow_bedrock.local.web.s3 import check_request, error_code, respond_s3_error, s3_request
 from airflow_bedrock.local.web.s3_objects import Objects
 from airflow_bedrock.local.web.server import Dropped
-from airflow_bedrock.local.work import lambda_functions
+from airflow_bedrock.local.work.grader import invoke
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -101,7 +101,7 @@ class Application:
         self._objects = Objects()
         self._moto = moto.application()
         if world.settings.allow_graders:
-            lambda_functions.install()
+            moto.run_functions_by(invoke)
         self._closing = threading.Event()
 
     def close(self) -> None:

@@ -38,10 +38,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     fault: str | None = None
 
-    def has(self, **parameters: Any) -> bool:
-        """Whether it came with these parameters."""
-        return all(self.parameters.get(name) == value for name, value in parameters.items())
-
 
 class Journal(Sequence[Call]):
     """The calls, the oldest first."""
@@ -59,7 +55,8 @@ class Journal(Sequence[Call]):
 
     def of(self, operation: str, **parameters: Any) -> list[Call]:
         """Return the calls of one operation, or those of them that came with these parameters."""
-        return [call for call in self if call.operation == operation and call.has(**parameters)]
+        wanted = parameters.items()
+        return [call for call in self if call.operation == operation and wanted <= call.parameters.items()]
 
     def clear(self) -> None:
         """Forget all calls, and count from 1 again."""
@@ -67,20 +64,23 @@ class Journal(Sequence[Call]):
             self._calls.clear()
             self._count = 0
 
+    def all(self) -> list[Call]:
+        """Return the calls as they are now."""
+        with self._lock:
+            return list(self._calls)
+
     def __len__(self) -> int:
         return len(self._calls)
 
     def __iter__(self) -> Iterator[Call]:
-        with self._lock:
-            return iter(list(self._calls))
+        return iter(self.all())
 
     @overload
     def __getitem__(self, index: int) -> Call: ...
     @overload
     def __getitem__(self, index: slice) -> list[Call]: ...
     def __getitem__(self, index: int | slice) -> Call | list[Call]:
-        with self._lock:
-            return list(self._calls)[index]
+        return self.all()[index]
 
 
 class Filter(msgspec.Struct, forbid_unknown_fields=True):

@@ -45,7 +45,7 @@ Row = tuple[int, int, float]
 """Step, epoch, loss."""
 
 TRAINING = "training_artifacts/step_wise_training_metrics.csv"
-VALIDATION = "validation_artifacts/post_fine_tuning_validation"
+VALIDATION = "validation_artifacts/post_fine_tuning_validation/validation/validation_metrics.csv"
 
 
 class _Stopped(Exception):  # not an error: somebody asked for it
@@ -186,9 +186,7 @@ class _Run:
         folder = f"{output.rstrip('/')}/model-customization-job-{self._job.id}"
         write(self._s3, f"{folder}/{TRAINING}", _table("training_loss", training), "text/csv")
         if validation:
-            inner = "/validation" if self._bedrock.world.settings.inner_validation_folder else ""
-            file = f"{folder}/{VALIDATION}{inner}/validation_metrics.csv"
-            write(self._s3, file, _table("validation_loss", validation), "text/csv")
+            write(self._s3, f"{folder}/{VALIDATION}", _table("validation_loss", validation), "text/csv")
 
     def _settings(self) -> dict[str, str]:
         """Return the hyperparameters; those of reinforcement fine-tuning are numbers, and stand elsewhere."""

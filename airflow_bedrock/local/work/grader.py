@@ -1,4 +1,4 @@
-"""A Lambda function as grader: its own code, run by a Python of its own, since moto's Lambda would need Docker.
+"""Lambda functions, as graders and by Invoke: their own code, run by a Python of its own; moto's would need Docker.
 
 The event and the answer are those of reinforcement fine-tuning: a list of samples in, a list of
 ``{"id", "aggregate_reward_score"}`` out. Only zipped Python functions run, without layers and without AWS's limits.
@@ -6,6 +6,7 @@ The event and the answer are those of reinforcement fine-tuning: a list of sampl
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -56,9 +57,7 @@ class Grader:
             for number, (fields, answer) in enumerate(samples)
         ]
         batches = [events[start : start + BATCH] for start in range(0, len(events), BATCH)]
-        function = self._function
-        seconds = SECONDS + len(batches) * float(function.timeout or 3)
-        sandbox = Sandbox(function.code_bytes, function.handler, function.environment_vars or {}, batches, seconds)
+        sandbox = _sandbox(self._function, batches)
         try:
             answers = yield from self._runner.aside(self._key, sandbox.run, sandbox.cancel)
         except SandboxError as error:
@@ -78,11 +77,29 @@ def _find(arn: str) -> Any:
     function = lambda_function(arn)
     if function is None:
         raise DataError(f"The Lambda grader {arn} was not found")
-    if not runnable(function):
+    if not _runnable(function):
         raise DataError(f"The Lambda grader {arn} cannot be run here: only zipped Python functions can")
     return function
 
 
-def runnable(function: Any) -> bool:
-    """Whether a function is a zipped Python one."""
+def invoke(function: Any, event: Any) -> tuple[str, bool, str]:
+    """Run a function in place of moto's Lambda, where graders are allowed.
+
+    :returns: the answer in JSON, whether the function failed, and what it printed, which is not kept.
+    """
+    try:
+        if not _runnable(function):
+            raise SandboxError("only zipped Python functions can run here")
+        [answer] = _sandbox(function, [json.loads(event) if isinstance(event, str) else event]).run()
+    except SandboxError as error:
+        return json.dumps({"errorMessage": str(error)}), True, ""
+    return json.dumps(answer), False, ""
+
+
+def _sandbox(function: Any, events: Sequence[Any]) -> Sandbox:
+    seconds = SECONDS + len(events) * float(function.timeout or 3)
+    return Sandbox(function.code_bytes, function.handler, function.environment_vars or {}, events, seconds)
+
+
+def _runnable(function: Any) -> bool:
     return str(function.run_time).startswith("python") and bool(function.code_bytes)

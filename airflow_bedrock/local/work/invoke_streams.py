@@ -10,20 +10,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from airflow_bedrock.local.learning.tokens import tokenize
 from airflow_bedrock.local.work.inference import Reply, converse_answer
 
 Chunk = dict[str, Any]
 
 
+def converse(reply: Reply, metadata: dict[str, Any]) -> Iterator[tuple[str, Chunk]]:
+    """Stream the events of ConverseStream: the name of each and its members."""
+    yield "messageStart", {"role": "assistant"}
+    if reply.call:
+        start = {"toolUse": {"toolUseId": reply.call["toolUseId"], "name": reply.call["name"]}}
+        yield "contentBlockStart", {"start": start, "contentBlockIndex": 0}
+        given = msgspec.json.encode(reply.call["input"]).decode()
+        yield "contentBlockDelta", {"delta": {"toolUse": {"input": given}}, "contentBlockIndex": 0}
+    else:
+        for token in tokenize(reply.text):
+            yield "contentBlockDelta", {"delta": {"text": token}, "contentBlockIndex": 0}
+    yield "contentBlockStop", {"contentBlockIndex": 0}
+    yield "messageStop", {"stopReason": reply.reason}
+    yield "metadata", {"usage": converse_answer(reply)["usage"], **metadata}
+
+
 def nova(reply: Reply) -> Iterator[Chunk]:
     """Stream as ConverseStream does."""
-    yield {"messageStart": {"role": "assistant"}}
-    for token in tokenize(reply.text):
-        yield {"contentBlockDelta": {"delta": {"text": token}, "contentBlockIndex": 0}}
-    yield {"contentBlockStop": {"contentBlockIndex": 0}}
-    yield {"messageStop": {"stopReason": reply.reason}}
-    yield {"metadata": {"usage": converse_answer(reply)["usage"], "metrics": {}, "trace": {}}}
+    return ({name: members} for name, members in converse(reply, {"metrics": {}, "trace": {}}))
 
 
 def claude(reply: Reply) -> Iterator[Chunk]:
