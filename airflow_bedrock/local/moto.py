@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,10 +22,12 @@ from moto.core.model import OperationModel
 from moto.core.parse import RequestDict, RestJSONParser
 from moto.core.request import (
     PRESERVED_HEADER_NAMES_ENVIRON_KEY,
+    Request,
     environ_key_for_header,
     should_preserve_original_header_name,
 )
 from moto.core.responses import ActionResult, BaseResponse
+from moto.core.routing import RestRouter
 from moto.core.utils import get_service_model as service_model
 from moto.events.models import events_backends
 from moto.events.utils import EventTemplateParser
@@ -35,6 +38,7 @@ from moto.s3 import notifications
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeKey, FakeMultipart, s3_backends
 from moto.sts.models import AssumedRole, sts_backends
+from werkzeug.exceptions import NotFound
 
 from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.settings import ACCOUNT
@@ -148,6 +152,20 @@ def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, 
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
     }
+
+
+@cache
+def _router(service: str) -> RestRouter:
+    return RestRouter(service_model(service))
+
+
+def operation_of(service: str, environ: dict[str, Any]) -> tuple[OperationModel, dict[str, str]] | None:
+    """Return the operation of a service that a request is for, and what its path holds; None where there is none."""
+    try:
+        # The host would only count for services that have names of their own in it.
+        return _router(service).match(Request({**environ, "HTTP_HOST": "localhost"}))
+    except (NotFound, ValueError):  # a path that is no part of a URL
+        return None
 
 
 def parse_rest_json(

@@ -30,7 +30,7 @@ from airflow_bedrock.local.web.callers import Caller, account_of, caller_of
 from airflow_bedrock.local.web.inside import INSIDE
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
-from airflow_bedrock.local.web.protocol import HttpResponse, Router, parse, respond, respond_error
+from airflow_bedrock.local.web.protocol import HttpResponse, operation_of, parse, respond, respond_error
 from airflow_bedrock.local.web.reading import readable, serialization, signed_for
 from airflow_bedrock.local.web.s3 import check_request, error_code, respond_s3_error, s3_request
 from airflow_bedrock.local.web.s3_objects import Objects
@@ -96,7 +96,6 @@ class Application:
     def __init__(self, world: World, journal: Journal) -> None:
         self._world = world
         self._journal = journal
-        self._router = Router()
         self._admin = Admin(world, journal)
         self._objects = Objects()
         self._moto = moto.application()
@@ -117,10 +116,10 @@ class Application:
         try:
             service, region = signed_for(environ.get("HTTP_AUTHORIZATION", ""), environ.get("QUERY_STRING", ""))
         except ServiceError as error:
-            return _send(self._refused(environ, path, error), start_response)
+            return _send(self._refused(environ, error), start_response)
         visit = _Visit(environ, path, service, region or self._world.settings.region)
         if not readable(environ["RAW_URI"]):
-            response = self._refused(environ, path, serialization("The request's path or query cannot be decoded."))
+            response = self._refused(environ, serialization("The request's path or query cannot be decoded."))
         elif path.startswith("/_local/"):
             response = self._admin.answer(visit.method, path, environ["QUERY_STRING"], environ["wsgi.input"].read())
         elif service == "bedrock":
@@ -132,10 +131,10 @@ class Application:
             response = self._other(visit)
         return _send(response, start_response)
 
-    def _refused(self, environ: WSGIEnvironment, path: str, error: ServiceError) -> HttpResponse:
+    def _refused(self, environ: WSGIEnvironment, error: ServiceError) -> HttpResponse:
         """Refuse what cannot be read, in the form of the service that the path belongs to."""
         try:
-            self._router.match(environ["REQUEST_METHOD"], path)
+            operation_of(environ)
         except ServiceError:
             return respond_s3_error(error)
         return respond_error(error)
@@ -144,7 +143,7 @@ class Application:
         operation: OperationModel | None = None
         visit.operation = f"{visit.method} {visit.path}"
         try:
-            operation, labels = self._router.match(visit.method, visit.path)
+            operation, labels = operation_of(visit.environ)
             visit.service, visit.operation = operation.service_model.service_name, operation.name
             parameters = parse(operation, Request(visit.environ), labels)
         except Exception as error:
@@ -175,10 +174,8 @@ class Application:
 
     def _s3(self, visit: _Visit) -> HttpResponse:
         environ = visit.environ
-        headers = [name[5:].replace("_", "-").lower() for name in environ if name.startswith("HTTP_")]
-        request = s3_request(visit.method, visit.path, environ["QUERY_STRING"], environ.get("HTTP_HOST", ""), headers)
+        request = s3_request(environ)
         visit.operation, visit.parameters = request.operation, request.parameters
-        request.address(environ)
 
         def execute(_: Plan) -> HttpResponse:
             try:

@@ -7,21 +7,20 @@ response with the status, the names and the formats that the model declares.
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 from botocore.utils import parse_timestamp
 from werkzeug.wrappers import Request
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import Answer
 from airflow_bedrock.local.errors import ServiceError, invalid
-from airflow_bedrock.local.moto import OperationModel, RequestDict, encode_message, parse_rest_json, service_model
+from airflow_bedrock.local.moto import OperationModel, RequestDict, encode_message, parse_rest_json
 from airflow_bedrock.local.web.reading import read_json, serialization
 from airflow_bedrock.shapes import describe, problems
 
@@ -29,9 +28,6 @@ SERVICES = ("bedrock", "bedrock-runtime")
 """Both sign their requests as ``bedrock``; the path tells them apart."""
 
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
-
-_LABEL = re.compile(r"\\\{(\w+)(\\\+)?\\\}")
-"""A label in a path that is escaped as a pattern."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +40,16 @@ class HttpResponse:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class _Route:
-    operation: OperationModel
-    method: str
-    path: re.Pattern[str]
-    labels: tuple[str, ...]
+def operation_of(environ: dict[str, Any]) -> tuple[OperationModel, dict[str, str]]:
+    """Return the operation that a request is for, and the parameters that its path holds.
 
-
-class Router:
-    """Finds the operation that a request is for."""
-
-    def __init__(self) -> None:
-        models = [service_model(service) for service in SERVICES]
-        routes = [_route(model.operation_model(name)) for model in models for name in model.operation_names]
-        # A path that is spelled out goes before one with labels in the same places.
-        self._routes = sorted(routes, key=lambda route: len(route.labels))
-
-    def match(self, method: str, path: str) -> tuple[OperationModel, dict[str, str]]:
-        """Return the operation, and the parameters that its path holds.
-
-        :param path: still percent-encoded, so that the slash within an ARN is told from one between path segments.
-        :raises ServiceError: UnknownOperationException (404), when no operation has that method and path.
-        """
-        for route in self._routes:
-            if route.method == method and (matched := route.path.fullmatch(path)):
-                values = (unquote(value) for value in matched.groups())
-                return route.operation, dict(zip(route.labels, values, strict=True))
-        raise ServiceError("UnknownOperationException", f"Amazon Bedrock has no operation {method} {path}.", status=404)
+    :raises ServiceError: UnknownOperationException (404), when no operation has that method and path.
+    """
+    for service in SERVICES:
+        if found := moto.operation_of(service, environ):
+            return found
+    asked = f"{environ['REQUEST_METHOD']} {environ['RAW_URI'].partition('?')[0]}"
+    raise ServiceError("UnknownOperationException", f"Amazon Bedrock has no operation {asked}.", status=404)
 
 
 def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -150,13 +128,6 @@ def _status(error: ServiceError, operation: OperationModel | None) -> int:
 
 def _request_id() -> dict[str, str]:
     return {"x-amzn-RequestId": str(uuid.uuid4())}
-
-
-def _route(operation: OperationModel) -> _Route:
-    path = re.escape(operation.http["requestUri"].partition("?")[0])
-    labels = tuple(name for name, _ in _LABEL.findall(path))
-    pattern = _LABEL.sub(lambda label: "(.+)" if label[2] else "([^/]+)", path)
-    return _Route(operation, operation.http["method"], re.compile(pattern + "/?"), labels)
 
 
 def _timestamp(value: str) -> datetime:

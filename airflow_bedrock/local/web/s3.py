@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 from xml.sax.saxutils import escape
 
+from airflow_bedrock.local import moto
 from airflow_bedrock.local.errors import ServiceError
-from airflow_bedrock.local.moto import OperationModel, service_model
 from airflow_bedrock.local.web.protocol import HttpResponse
 
 _BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
@@ -35,8 +33,6 @@ _CODES = {
     "IncompleteSignatureException": ("AuthorizationHeaderMalformed", 400),
 }
 """What S3 says for the codes of other services, and with which HTTP status."""
-
-_DEPTHS = {"/": 0, "/{Bucket}": 1, "/{Bucket}/{Key+}": 2}
 
 
 @dataclass(frozen=True)
@@ -63,42 +59,22 @@ class S3Request:
         of_object = ("PutObject", "CopyObject", "CompleteMultipartUpload", "DeleteObject")
         return self.operation in (*of_object, "CreateBucket", "DeleteBucket", "DeleteObjects", "POST")
 
-    def address(self, environ: dict[str, Any]) -> None:
-        """Name bucket and key by the path, whatever named them: moto reads hosts otherwise, and would take another."""
-        path = "/".join(("", self.bucket, self.key) if self.key else ("", self.bucket))
-        query = environ["QUERY_STRING"]
-        environ["HTTP_HOST"], environ["PATH_INFO"] = "localhost", path.encode().decode("latin-1")
-        environ["RAW_URI"] = f"{quote(path)}?{query}" if query else quote(path)
 
+def s3_request(environ: dict[str, Any]) -> S3Request:
+    """Return what a request is about, and have its path name bucket and key.
 
-@dataclass(frozen=True)
-class _Operation:
-    """How requests for an operation look.
-
-    :param depth: how much its path names: nothing, a bucket, or an object.
-    :param marks: parts of the query, and names of headers, that each request for it has.
+    Moto reads hosts otherwise, and would take another bucket.
     """
-
-    name: str
-    method: str
-    depth: int
-    marks: frozenset[str]
-
-
-def s3_request(method: str, path: str, query: str, host: str, headers: Iterable[str]) -> S3Request:
-    """Return what a request is about.
-
-    :param path: still percent-encoded.
-    :param headers: the names of its headers, in lower case.
-    """
-    bucket, key = _place(path, host)
-    marks = {*headers}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        marks |= {name, f"{name}={value}"}
-    depth = 2 if key else 1 if bucket else 0
-    fitting = [one for one in _operations() if (one.method, one.depth) == (method, depth) and one.marks <= marks]
-    name = max(fitting, key=lambda one: len(one.marks)).name if fitting else method
-    return S3Request(name, bucket, key)
+    path = unquote(environ["RAW_URI"].partition("?")[0].lstrip("/"))
+    if matched := _HOST.fullmatch(environ.get("HTTP_HOST", "").lower()):
+        path = f"{matched[1]}/{path}"
+    bucket, _, key = path.partition("/")
+    path = f"/{bucket}/{key}" if key else f"/{bucket}"
+    query = environ["QUERY_STRING"]
+    environ["HTTP_HOST"], environ["PATH_INFO"] = "localhost", path.encode().decode("latin-1")
+    environ["RAW_URI"] = f"{quote(path)}?{query}" if query else quote(path)
+    found = moto.operation_of("s3", environ)
+    return S3Request(found[0].name if found else environ["REQUEST_METHOD"], bucket, key)
 
 
 def check_request(request: S3Request, query: str) -> None:
@@ -111,29 +87,6 @@ def check_request(request: S3Request, query: str) -> None:
     headers = [value for name, value in parse_qsl(query) if name.startswith("response-")]
     if not all(value.isprintable() for value in headers):
         raise ServiceError("InvalidArgument", "A header of the response must not hold control characters.")
-
-
-def _place(path: str, host: str) -> tuple[str, str]:
-    path = unquote(path.lstrip("/"))
-    if matched := _HOST.fullmatch(host.lower()):
-        return matched[1], path
-    bucket, _, key = path.partition("/")
-    return bucket, key
-
-
-@cache
-def _operations() -> tuple[_Operation, ...]:
-    model = service_model("s3")
-    models = [model.operation_model(name) for name in model.operation_names]
-    return tuple(_operation(one) for one in models if one.http["requestUri"].partition("?")[0] in _DEPTHS)
-
-
-def _operation(model: OperationModel) -> _Operation:
-    path, _, query = model.http["requestUri"].partition("?")
-    shape = model.input_shape
-    located = [shape.members[name].serialization for name in shape.required_members] if shape else []
-    named = {one["name"] for one in located if one.get("location") in ("querystring", "header")}
-    return _Operation(model.name, model.http["method"], _DEPTHS[path], frozenset({*query.split("&"), *named} - {""}))
 
 
 def respond_s3_error(error: ServiceError, status: int | None = None) -> HttpResponse:

@@ -104,6 +104,19 @@ def test_invoked_stream_of_nova(service: Service) -> None:
     assert found[3]["messageStop"] == {"stopReason": "end_turn"}
 
 
+def test_invoked_stream_of_nova_calls_a_tool(service: Service) -> None:
+    """As ConverseStream does: the call, and no text."""
+    tool = {"toolSpec": {"name": "find", "inputSchema": {"json": {"type": "object"}}}}
+    body = {
+        "messages": [{"role": "user", "content": [{"text": "bucket"}]}],
+        "toolConfig": {"tools": [tool], "toolChoice": {"any": {}}},
+    }
+    found = chunks(service, NOVA, body)
+    assert found[1]["contentBlockStart"]["start"]["toolUse"]["name"] == "find"
+    assert found[2]["contentBlockDelta"]["delta"] == {"toolUse": {"input": "{}"}}
+    assert found[4]["messageStop"] == {"stopReason": "tool_use"}
+
+
 def test_invoked_stream_of_claude(service: Service) -> None:
     """Claude streams the events of Anthropic's API."""
     body = {

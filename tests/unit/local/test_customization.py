@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,15 +164,6 @@ def test_metrics_files_tell_every_step_and_epoch(stage: Stage) -> None:
     assert float(last[2]) == job["validationMetrics"][0]["validationLoss"]
     losses = [float(row.split(",")[2]) for row in training[21:]]
     assert job["trainingMetrics"]["trainingLoss"] == pytest.approx(sum(losses) / 20)
-
-
-def test_validation_metrics_lie_where_the_settings_say(stage: Stage) -> None:
-    """Without the inner folder validation metrics lie in the outer one, and nowhere else."""
-    stage.world.settings = replace(stage.world.settings, inner_validation_folder=False)
-    stage.create()
-    stage.wait(101)
-    (found,) = [uri for uri in stage.s3.objects if uri.endswith("validation_metrics.csv")]
-    assert found.endswith("/validation_artifacts/post_fine_tuning_validation/validation_metrics.csv")
 
 
 def test_every_change_of_status_is_told(stage: Stage) -> None:

@@ -13,39 +13,49 @@ from werkzeug.wrappers import Request
 
 from airflow_bedrock.local.api import handler
 from airflow_bedrock.local.errors import ServiceError
-from airflow_bedrock.local.web.protocol import SERVICES, Router, parse, respond, respond_error
+from airflow_bedrock.local.moto import environ_of
+from airflow_bedrock.local.web.protocol import SERVICES, operation_of, parse, respond, respond_error
 
-ROUTER = Router()
 JOB_ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghij12"
+
+
+def matched(method: str, path: str, query: str = "") -> tuple[Any, dict[str, str]]:
+    return operation_of(environ_of(method, path, query, [], b""))
 
 
 def operation(name: str) -> Any:
     http = botocore.session.get_session().get_service_model("bedrock").operation_model(name).http
-    return ROUTER.match(http["method"], http["requestUri"])[0]
+    return matched(http["method"], http["requestUri"])[0]
 
 
 def test_every_operation_is_found_by_its_path() -> None:
-    """Each operation of both services is found by its method and a path with its labels filled in."""
+    """Each operation of both services is found by its method, a path with its labels filled in, and what it needs of
+    the query.
+    """
     for service in SERVICES:
         model = botocore.session.get_session().get_service_model(service)
         for name in model.operation_names:
-            http = model.operation_model(name).http
+            http, shape = model.operation_model(name).http, model.operation_model(name).input_shape
             path = http["requestUri"].replace("{", "").replace("}", "")
-            assert ROUTER.match(http["method"], path)[0].name == name
+            needed = [shape.members[one].serialization for one in shape.required_members] if shape else []
+            query = "&".join(f"{one['name']}=x" for one in needed if one.get("location") == "querystring")
+            assert matched(http["method"], path, query)[0].name == name
 
 
 def test_arn_in_a_path_is_one_label() -> None:
     """An ARN holds a slash, which comes percent-encoded, and is still one label."""
     path = f"/model-customization-jobs/{quote(JOB_ARN, safe='')}/stop"
-    found, labels = ROUTER.match("POST", path)
+    found, labels = matched("POST", path)
     assert (found.name, labels) == ("StopModelCustomizationJob", {"jobIdentifier": JOB_ARN})
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/nothing"), ("PUT", "/model-customization-jobs"), ("GET", "/")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/nothing"), ("PUT", "/model-customization-jobs"), ("GET", "/"), ("GET", "//[")]
+)
 def test_unknown_path_is_an_unknown_operation(method: str, path: str) -> None:
     """A path that no operation has is refused with AWS's error for it."""
     with pytest.raises(ServiceError) as caught:
-        ROUTER.match(method, path)
+        matched(method, path)
     assert (caught.value.code, caught.value.status) == ("UnknownOperationException", 404)
 
 

@@ -13,6 +13,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from airflow_bedrock.local.errors import ServiceError
+from airflow_bedrock.local.moto import environ_of
 from airflow_bedrock.local.web.s3 import S3Request, respond_s3_error, s3_request
 
 OBJECT = {"Bucket": "some-bucket", "Key": "a folder/ké+y"}
@@ -58,7 +59,8 @@ def test_operation_bucket_and_key_are_told(client: Any, operation: str, paramete
 
     def answer(request: Any, **_: Any) -> AWSResponse:
         url = urlsplit(request.url)
-        seen.append(s3_request(request.method, url.path, url.query, url.netloc, map(str.lower, request.headers)))
+        headers = [("Host", url.netloc), *((name, "") for name in request.headers)]
+        seen.append(s3_request(environ_of(request.method, url.path, url.query, headers, b"")))
         return AWSResponse(request.url, 200, HTTPHeaders(), Empty())
 
     method = next(name for name, api in client.meta.method_to_api_mapping.items() if api == operation)
@@ -101,4 +103,5 @@ class Empty:
 
 def test_what_s3_does_not_know_is_named_by_its_method() -> None:
     """A request that no operation has is told all the same."""
-    assert s3_request("PATCH", "/bucket/key", "", "127.0.0.1:4599", []) == S3Request("PATCH", "bucket", "key")
+    request = environ_of("PATCH", "/bucket/key", "", [("Host", "127.0.0.1:4599")], b"")
+    assert s3_request(request) == S3Request("PATCH", "bucket", "key")
