@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Store
+from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.pace import Pace
 from airflow_bedrock.jobs.patience import Patience
 
@@ -73,22 +74,6 @@ class Model(Protocol):
 
         :raises Later: there is none now.
         """
-
-
-class Bill(Protocol):
-    """What is spent, by all models together."""
-
-    def reserve(self, model_id: str, request: Mapping[str, Any]) -> float:
-        """Set aside what a question may cost at most, in US dollars.
-
-        :raises Exception: that is more than may be spent.
-        """
-
-    def settle(self, model_id: str, reserved: float, answer: Answer | None) -> None:
-        """Replace what was set aside by what the answer cost; nothing for None."""
-
-    def spent(self, model_id: str) -> float | None:
-        """Return what a model has cost so far; None where its price is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Scoring:
         self._slices: dict[str, Sums] = {}
         self._doubts: defaultdict[str, float] = defaultdict(float)  # of the slices, by the metric that decides
         self._doubt = 0.0
-        self._counts: dict[tuple[str, str], Counter[str]] = {}  # of slice, role and metric: won, lost, tied
+        self._counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # of slice or role, and metric
         self._correct: Counter[str] = Counter()
         self._referenced = 0
         self._confusion = {role: Counter[tuple[str, str]]() for role in roles}
@@ -113,14 +113,13 @@ class Scoring:
         return {role: metric.score(answers[role], reference or "") for role in self._roles}
 
     def _compare(self, metric: Metric, scores: Mapping[str, float], slice_name: str | None) -> None:
-        for role in self._roles[1:]:
+        counted = [(role, role) for role in self._roles[1:]]
+        if slice_name is not None and metric is self._decides:
+            counted.append((f"slice {slice_name}", BASELINE))
+        for name, role in counted:
             ahead = scores[CANDIDATE] - scores[role]
             outcome = "wins" if ahead > 0 else "losses" if ahead < 0 else "ties"
-            self._counts.setdefault((role, metric.name), Counter())[outcome] += 1
-        if slice_name is not None and metric is self._decides:
-            ahead = scores[CANDIDATE] - scores[BASELINE]
-            outcome = "wins" if ahead > 0 else "losses" if ahead < 0 else "ties"
-            self._counts.setdefault((f"slice {slice_name}", metric.name), Counter())[outcome] += 1
+            self._counts[name, metric.name][outcome] += 1
 
     def _remember(self, number: int, scores: Mapping[str, float]) -> None:
         ahead = scores[CANDIDATE] - scores[BASELINE]
@@ -197,7 +196,7 @@ class Scoring:
                 metric,
                 self._values(metric, CANDIDATE, drawn) - self._values(metric, role, drawn),
                 float(self._values(metric, CANDIDATE, total) - self._values(metric, role, total)),
-                self._counts.get((role, metric.name), Counter()),
+                self._counts[role, metric.name],
                 self._rules.alpha,
                 metric.doubt / self._sums.count,
                 self._sums.count,
