@@ -186,32 +186,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     aws_hook_class = "airflow.providers.amazon.aws.hooks.s3:S3Hook"
     template_fields: Sequence[str] = (
         *AwsOperator.template_fields,
-        "source_uri",
-        "source_sql",
-        "source_conn_id",
-        "source_manifests",
-        "output_uri",
-        "base_model_id",
-        "customization_type",
-        "record_format",
-        "prompt_field",
-        "completion_field",
-        "system_prompt",
-        "group_field",
-        "validation_fraction",
-        "test_fraction",
-        "seed",
-        "time_field",
-        "test_after",
-        "on_conflict",
-        "near_duplicate_threshold",
-        "max_records",
-        "max_records_per_class",
-        "max_records_per_group",
-        "min_characters",
-        "max_characters",
-        "max_dropped_fraction",
-        "kms_key_id",
+        *(name for name in _RULES if name not in ("balance_classes", "redact", "part")),
     )
 
     def __init__(
@@ -460,11 +435,7 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
         splitter=Splitter(
             validation=arguments["validation_fraction"], test=arguments["test_fraction"], seed=arguments["seed"]
         ),
-        fields=Fields(
-            prompt=arguments["prompt_field"],
-            completion=arguments["completion_field"],
-            **other_fields,
-        ),
+        fields=Fields(prompt=arguments["prompt_field"], completion=arguments["completion_field"], **other_fields),
         system_prompt=arguments["system_prompt"],
         group_field=arguments["group_field"],
         time_field=arguments["time_field"],

@@ -86,13 +86,7 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
     aws_hook_class = "airflow.providers.amazon.aws.hooks.s3:S3Hook"
     template_fields: Sequence[str] = (
         *AwsOperator.template_fields,
-        "training_data_uri",
-        "base_model_id",
-        "customization_type",
-        "validation_data_uri",
-        "test_data_uri",
-        "invocation_logs_config",
-        "near_overlap_threshold",
+        *(name for name in _RULES if name not in ("media_sizes", "fail_on_problems")),
     )
 
     def __init__(
