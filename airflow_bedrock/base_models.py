@@ -364,18 +364,7 @@ def _first_bytes() -> tuple[bytes, bytes, list[bytes]]:
 @cache
 def _models() -> dict[str, BaseModel]:
     return {
-        model.id: BaseModel(
-            id=model.id,
-            name=model.name,
-            family=family.name,
-            methods=_methods(model, family),
-            context=model.context,
-            on_demand=model.on_demand,
-            input=model.input,
-            output=model.output,
-            legacy=model.legacy,
-            ends=model.ends,
-        )
+        model.id: BaseModel(family=family.name, methods=_methods(model, family), **msgspec.structs.asdict(model))
         for family in document().family
         for model in family.models
     }

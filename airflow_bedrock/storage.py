@@ -46,6 +46,9 @@ class Storage:
     def __init__(self, s3: Callable[[], S3Client], kms_key_id: str | None = None) -> None:
         self._s3 = s3
         self._kms_key_id = kms_key_id
+        self._encryption: dict[str, Any] = (
+            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
+        )
 
     def files(self, uri: str) -> list[str]:
         """Return the one file that ``uri`` names, or every file under it if it ends with a slash, sorted.
@@ -133,7 +136,7 @@ class Storage:
 
     def folder(self, uri: str) -> Folder:
         """Return a folder of small files, by their names in it."""
-        return Folder(self, self._s3, uri, self._kms_key_id)
+        return Folder(self, self._s3, uri, self._encryption)
 
     def etag(self, uri: str) -> str:
         """Return what changes with a file's content: on S3 its ETag, on the disk its digest.
@@ -168,9 +171,7 @@ class Storage:
         digest, size = _sha256(file), file.stat().st_size
         if self._known(bucket, key) == (digest, size):
             return False
-        extra: dict[str, Any] = {"Metadata": {"sha256": digest}}
-        if self._kms_key_id:
-            extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._kms_key_id}
+        extra = {"Metadata": {"sha256": digest}, **self._encryption}
         with file.open("rb") as content:
             self._s3().upload_fileobj(content, bucket, key, ExtraArgs=extra)
         return True
@@ -180,12 +181,9 @@ class Storage:
         try:
             head = self._s3().head_object(Bucket=bucket, Key=key)
         except ClientError as error:
-            if error_code(error) in {
-                *_MISSING,
-                "403",
-            }:  # without ListBucket, S3 says 403 for an object that is not there
-                return None
-            raise
+            if error_code(error) not in (*_MISSING, "403"):  # 403 for one that is not there, without ListBucket
+                raise
+            return None
         return (head["Metadata"].get("sha256"), head["ContentLength"]) if self._is_encrypted(head) else None
 
     def _is_encrypted(self, head: Mapping[str, Any]) -> bool:
@@ -204,13 +202,11 @@ class Folder:
     Errors are those of :class:`Storage`.
     """
 
-    def __init__(self, storage: Storage, s3: Callable[[], S3Client], uri: str, kms_key_id: str | None) -> None:
+    def __init__(self, storage: Storage, s3: Callable[[], S3Client], uri: str, encryption: dict[str, Any]) -> None:
         self._storage = storage
         self._s3 = s3
         self._uri = uri.rstrip("/")
-        self._encryption: dict[str, Any] = (
-            {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
-        )
+        self._encryption = encryption
 
     def names(self, prefix: str) -> Iterator[str]:
         """List the files whose names begin so; none where there is no such folder."""
