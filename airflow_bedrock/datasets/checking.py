@@ -26,7 +26,7 @@ from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.log_folder import Joined
 from airflow_bedrock.datasets.near import Signatures, near
 from airflow_bedrock.datasets.records import counted, normalised, text_digest
-from airflow_bedrock.datasets.repeats import Entry, Leavings, Place, Repeats
+from airflow_bedrock.datasets.repeats import Entry, Leavings, Parts, Place, groups
 from airflow_bedrock.datasets.rules import Media, Problem, Record, Rules, kinds_problem, object_problem
 from airflow_bedrock.datasets.rules.form import Plain
 from airflow_bedrock.uris import is_s3
@@ -242,7 +242,7 @@ class _Check:
         repeats, bands = folder / "repeats", folder / "bands"
         repeats.mkdir()
         bands.mkdir()
-        self._repeats, self._bands = Repeats(repeats), Repeats(bands)
+        self._repeats, self._bands = Parts(repeats), Parts(bands)
 
     def add(self, part: str, found: _Found, listed: int) -> None:
         """Add what the next block came to."""
@@ -342,7 +342,7 @@ class _Check:
         """Return duplicates, conflicts and overlaps, and add where the overlapping records stand."""
         counts: Counter[str] = Counter()
         examples: dict[str, list[Repeat]] = {}
-        for group in self._repeats.groups():
+        for group in groups(self._repeats):
             first: dict[str, Entry] = {}
             for entry in group:
                 part = self._begins[entry.block][0]

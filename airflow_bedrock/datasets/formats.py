@@ -42,10 +42,9 @@ class _Turn(msgspec.Struct):
     content: list[_Text]
 
 
-class _Converse(msgspec.Struct, omit_defaults=True):
-    schemaVersion: str | None = None
+class _Converse(msgspec.Struct):
+    messages: list[_Turn]
     system: list[_Text] | None = None
-    messages: list[_Turn] = []
 
 
 class _PlainTurn(msgspec.Struct):
@@ -68,20 +67,14 @@ def encode(example: Example, record_format: RecordFormat) -> bytes:
 
     :raises DatasetError: the format has no place for the example's system prompt.
     """
-    if record_format is RecordFormat.PROMPT_COMPLETION:
-        if example.system is not None:
-            raise DatasetError(
-                "the prompt-completion format has no place for a system prompt: make it a part of the prompt"
-            )
-        return _line(_PromptCompletion(example.prompt, example.completion))
-    if record_format not in (RecordFormat.CLAUDE, RecordFormat.CONVERSE):
+    if record_format is RecordFormat.PROMPT_COMPLETION and example.system is not None:
+        raise DatasetError(
+            "the prompt-completion format has no place for a system prompt: make it a part of the prompt"
+        )
+    if record_format not in (RecordFormat.CLAUDE, RecordFormat.CONVERSE, RecordFormat.PROMPT_COMPLETION):
         raise DatasetError(f"the {record_format.value} format has no place for a prompt and its completion")
-    if record_format is RecordFormat.CLAUDE:
-        plain = [_PlainTurn("user", example.prompt), _PlainTurn("assistant", example.completion)]
-        return _line(_Claude(example.system, plain))
-    turns = [_Turn("user", [_Text(example.prompt)]), _Turn("assistant", [_Text(example.completion)])]
-    system = None if example.system is None else [_Text(example.system)]
-    return _line(_Converse(record_format.value, system, turns))
+    turns = [Turn("user", [example.prompt]), Turn("assistant", [example.completion])]
+    return write(Conversation(example.system, turns), record_format)
 
 
 def write(conversation: Conversation, record_format: RecordFormat) -> bytes:

@@ -14,7 +14,7 @@ from operator import eq
 from pathlib import Path
 
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.repeats import Leavings, Place, Repeats
+from airflow_bedrock.datasets.repeats import Leavings, Parts, Place, groups
 
 _PERMUTATIONS, _BANDS, _SEED = 128, 16, 7
 _ROWS = 4 * _PERMUTATIONS // _BANDS  # bytes of a band
@@ -53,17 +53,16 @@ class Signatures:
         return self._bands.parts()
 
 
-def near(bands: Repeats, signatures: Path, threshold: float) -> Iterator[tuple[Place, Place]]:
+def near(bands: Parts, signatures: Path, threshold: float) -> Iterator[tuple[Place, Place]]:
     """Yield each text that is near an earlier one, and that one.
 
     :param signatures: the folder with the file of each block: ``<number>.near``.
     :param threshold: how much of their signatures agree, 0 to 1.
     """
-    files = _Files(signatures)
-    for group in bands.groups():
+    for group in groups(bands):
         kept: list[tuple[Place, array[int]]] = []
         for entry in group:
-            signature = files.signature(entry.place)
+            signature = _signature(signatures, entry.place)
             found = next((place for place, other in kept if _alike(signature, other) >= threshold), None)
             if found is not None:
                 yield entry.place, found
@@ -76,16 +75,10 @@ def _alike(one: array[int], other: array[int]) -> float:
     return agree / _PERMUTATIONS
 
 
-class _Files:
-    """Reads signatures from the files of their blocks."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def signature(self, place: Place) -> array[int]:
-        with (self._folder / f"{place.block}.near").open("rb") as file:
-            file.seek(place.line * _SIZE)
-            return array("I", file.read(_SIZE))
+def _signature(folder: Path, place: Place) -> array[int]:
+    with (folder / f"{place.block}.near").open("rb") as file:
+        file.seek(place.line * _SIZE)
+        return array("I", file.read(_SIZE))
 
 
 def _shingles(text: bytes) -> list[bytes]:

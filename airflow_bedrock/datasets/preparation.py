@@ -33,7 +33,7 @@ from airflow_bedrock.datasets.blocks import blocks, mapped, processes
 from airflow_bedrock.datasets.formats import encode
 from airflow_bedrock.datasets.near import near
 from airflow_bedrock.datasets.records import Example
-from airflow_bedrock.datasets.repeats import Place, Repeats
+from airflow_bedrock.datasets.repeats import Parts, Place, groups
 from airflow_bedrock.datasets.selection import KEY, OnConflict, Sample, chosen
 from airflow_bedrock.datasets.split import Split
 
@@ -171,7 +171,7 @@ class _Preparation:
         self._spool, self._sample, repeats, bands = (folder / one for one in ("spool", "sample", "repeats", "bands"))
         for one in (self._spool, self._sample, repeats, bands):
             one.mkdir()
-        self._repeats, self._bands = Repeats(repeats), Repeats(bands)
+        self._repeats, self._bands = Parts(repeats), Parts(bands)
         self._read = self._duplicates = self._conflicts = self._near_duplicates = self._not_chosen = 0
         self._dropped: Counter[str] = Counter()
         self._listed: list[Dropped] = []
@@ -210,7 +210,7 @@ class _Preparation:
     def _resolve(self) -> None:
         """Leave out all records but one of those that ask the same."""
         places: list[Place] = []  # of conflicts
-        for group in self._repeats.groups():
+        for group in groups(self._repeats):
             kept = chosen(group, self._settings.on_conflict)
             for one in group:
                 if one is kept:

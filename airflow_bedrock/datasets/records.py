@@ -102,22 +102,9 @@ def not_json(line: bytes) -> str:
     return "not strict JSON: it holds half of a surrogate pair, NaN or Infinity" if is_object else "not a JSON object"
 
 
-def normalise(text: str) -> str:
-    """Return the text as it is compared: Unicode NFKC, case folded, each run of white space one space.
-
-    Texts that differ only in these respects count as the same: they are duplicates, and never lie in two splits.
-    """
-    return normalised(text).decode("utf-8", "surrogatepass")
-
-
-def digest(text: str, size: int) -> bytes:
-    """Return the digest of the normalised text, of ``size`` bytes."""
-    return blake2b(normalised(text), digest_size=size).digest()
-
-
 def text_digest(text: str) -> bytes:
     """Return the 128-bit digest of the normalised text."""
-    return digest(text, DIGEST_BYTES)
+    return blake2b(normalised(text), digest_size=DIGEST_BYTES).digest()
 
 
 def normalised_pair(first: str, second: str) -> tuple[bytes, bytes]:
@@ -147,7 +134,10 @@ def counted(prompt: str, answer: str) -> tuple[bytes, bytes, list[int] | None]:
 
 
 def normalised(text: str) -> bytes:
-    """Return the normalised text in UTF-8."""
+    """Return the text as it is compared, in UTF-8: Unicode NFKC, case folded, each run of white space one space.
+
+    Texts that differ only in these respects count as the same: they are duplicates, and never lie in two splits.
+    """
     if text.isascii():
         return _clean(text.encode())
     data = _encoded(text)

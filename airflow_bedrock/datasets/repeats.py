@@ -63,8 +63,8 @@ class Leavings:
         return {part: bytes(found) for part, found in enumerate(self._parts) if found}
 
 
-class Repeats:
-    """All that was left behind, in a folder.
+class Parts:
+    """What the blocks leave, by part, in a folder as soon as it is much.
 
     :param folder: exists, and has room for 32 bytes a record.
     """
@@ -82,12 +82,10 @@ class Repeats:
         if self._bytes > 16 << 20:
             self._write()
 
-    def groups(self) -> Iterator[list[Entry]]:
-        """Yield the records that share a prompt, in their order, wherever there are several."""
+    def __iter__(self) -> Iterator[bytes]:
         if self._on_disk:
             self._write()
-        for part in range(PARTS) if self._on_disk else sorted(self._waiting):
-            yield from _groups(self._read(part))
+        return map(self._read, range(PARTS) if self._on_disk else sorted(self._waiting))
 
     def _write(self) -> None:
         for part, entries in self._waiting.items():
@@ -100,6 +98,12 @@ class Repeats:
             return b"".join(self._waiting[part])
         file = self._folder / f"{part:03}"
         return file.read_bytes() if file.exists() else b""
+
+
+def groups(parts: Parts) -> Iterator[list[Entry]]:
+    """Yield the records that share a prompt, in their order, wherever there are several."""
+    for part in parts:
+        yield from _groups(part)
 
 
 def _groups(part: bytes) -> Iterable[list[Entry]]:

@@ -7,7 +7,7 @@ one.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +16,7 @@ from pathlib import Path
 from struct import Struct
 
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.repeats import Entry, Place
+from airflow_bedrock.datasets.repeats import Entry, Parts, Place
 
 
 class OnConflict(StrEnum):
@@ -72,7 +72,6 @@ class Caps:
 
 
 KEY = Struct("<8s8s8sII")
-_PARTS = 256
 
 
 def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: str) -> bytes:
@@ -94,18 +93,16 @@ class Sample:
 
     def __init__(self, caps: Caps, folder: Path) -> None:
         self._caps = caps
-        self._folder = folder
+        self._keys = Parts(folder)
         self._classes: Counter[bytes] = Counter()
 
     def add(self, keys: Iterator[bytes]) -> None:
         """Take the :func:`sample_key` of records that may be chosen."""
-        parts: dict[int, list[bytes]] = {}
+        parts: defaultdict[int, bytearray] = defaultdict(bytearray)
         for key in keys:
-            parts.setdefault(key[0], []).append(key)
+            parts[key[0]] += key
             self._classes[key[8:16]] += 1
-        for part, found in parts.items():
-            with (self._folder / f"{part:03}").open("ab") as file:
-                file.writelines(found)
+        self._keys.add({part: bytes(found) for part, found in parts.items()})
 
     def left_out(self) -> Iterator[Place]:
         """Yield where the records stand that are not chosen."""
@@ -129,8 +126,5 @@ class Sample:
                 total, classes[class_], groups[group] = total + 1, classes[class_] + 1, groups[group] + 1
 
     def _in_order(self) -> Iterator[bytes]:
-        for part in range(_PARTS):
-            file = self._folder / f"{part:03}"
-            if file.exists():
-                found = file.read_bytes()
-                yield from sorted(found[begin : begin + KEY.size] for begin in range(0, len(found), KEY.size))
+        for part in self._keys:
+            yield from sorted(part[begin : begin + KEY.size] for begin in range(0, len(part), KEY.size))

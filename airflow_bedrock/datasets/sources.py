@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import re
+import tempfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -183,10 +184,9 @@ def _table(path: Path, kind: Kind | None) -> str:
 
 
 def _written(parts: Iterable[bytes], folder: Path) -> Path:
-    path = folder / f"{len(list(folder.iterdir()))}.jsonl"
-    with path.open("wb") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".jsonl", delete=False) as file:
         file.writelines(parts)
-    return path
+    return Path(file.name)
 
 
 @contextmanager

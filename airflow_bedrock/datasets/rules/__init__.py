@@ -15,14 +15,14 @@ import msgspec
 
 from airflow_bedrock.base_models import FINE_TUNING, Method, base_model
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.records import not_json
 from airflow_bedrock.datasets.rules.claude import CLAUDE
 from airflow_bedrock.datasets.rules.converse import DISTILLATION, LLAMA, NOVA, NOVA_2
 from airflow_bedrock.datasets.rules.form import Form
 from airflow_bedrock.datasets.rules.limits import kinds_problem, limit_problems, object_problem, unreadable_problem
-from airflow_bedrock.datasets.rules.logs import read_log, shape_problems_of
+from airflow_bedrock.datasets.rules.logs import read_log
 from airflow_bedrock.datasets.rules.record import Media, Problem, Record, Text
 from airflow_bedrock.datasets.rules.reinforcement import REINFORCEMENT
+from airflow_bedrock.datasets.rules.shape import decoded
 from airflow_bedrock.datasets.rules.texts import CAPTION, PRE_TRAINING, PROMPT_COMPLETION
 
 __all__ = [
@@ -82,15 +82,10 @@ class Rules:
         The limits are looked at once the format is right.
         """
         form = self.form
-        try:
-            decoded = form.decoder.decode(line)
-        except msgspec.ValidationError:
-            return None, shape_problems_of(line, form.type)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None, [Problem("json", "$", f"it is {not_json(line) if line.strip() else 'blank'}")]
-        if problems := list(form.problems(decoded)):
+        value, problems = decoded(form.decoder, line)
+        if problems or (problems := list(form.problems(value))):
             return None, problems
-        record = form.read(decoded)
+        record = form.read(value)
         if form.raw:
             record = msgspec.structs.replace(record, fields=msgspec.json.decode(line))
         return record, list(limit_problems(self.method, self.takes, record, len(line), self.bucket))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from airflow_bedrock.base_models import Method
@@ -35,7 +35,7 @@ def limit_problems(
             yield from _media_location(method, one, bucket)
 
 
-def kinds_problem(kinds: set[str]) -> Problem | None:
+def kinds_problem(kinds: Collection[str]) -> Problem | None:
     """Say whether a record, or a whole dataset, holds images and videos both.
 
     :param kinds: of media: ``image``, ``video``.
@@ -103,8 +103,8 @@ def _caption(method: Method, record: Record) -> Iterator[Problem]:
 
 def _media(method: Method, takes: Sequence[str], media: Sequence[Media]) -> Iterator[Problem]:
     counts = Counter(one.kind for one in media)
-    if len(counts) > 1:
-        yield Problem("media-kinds", "$", "Invalid record: a dataset may hold images or videos, but not both.")
+    if problem := kinds_problem(counts.keys()):
+        yield problem
     limits = {"image": method.max_images, "video": method.max_videos, "document": method.max_documents}
     for kind, count in counts.items():
         if kind != "document" and kind.upper() not in takes:

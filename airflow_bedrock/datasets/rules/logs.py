@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.datasets.rules.record import Problem, Record, Text, conversation
-from airflow_bedrock.datasets.rules.shape import shape_problems
+from airflow_bedrock.datasets.rules.shape import decoded
 
 
 class _Body(msgspec.Struct):
@@ -34,12 +34,9 @@ def read_log(line: bytes, config: Mapping[str, Any]) -> tuple[Record | None, lis
 
     :param config: the request's ``invocationLogsConfig``.
     """
-    try:
-        entry = _LOG.decode(line)
-    except msgspec.ValidationError:
-        return None, shape_problems_of(line, _Log)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None, [Problem("json", "$", "the line is not a JSON object")]
+    entry, problems = decoded(_LOG, line)
+    if problems:
+        return None, problems
     if not passes(config.get("requestMetadataFilters"), entry.requestMetadata):
         return None, []
     return _record(entry, answered=bool(config.get("usePromptResponse"))), []
@@ -56,15 +53,6 @@ def passes(filters: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> bo
     return all(metadata.get(key) == value for key, value in filters.get("equals", {}).items()) and all(
         metadata.get(key) != value for key, value in filters.get("notEquals", {}).items()
     )
-
-
-def shape_problems_of(line: bytes, type_: Any) -> list[Problem]:
-    """Say everything that is wrong with the shape of a line that msgspec has refused."""
-    try:
-        value = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [Problem("json", "$", "the line is not a JSON object")]
-    return list(shape_problems(value, type_))
 
 
 def _record(entry: _Log, *, answered: bool) -> Record | None:

@@ -7,17 +7,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from airflow_bedrock.datasets.records import not_json
 from airflow_bedrock.datasets.rules.record import Problem
 
 LONGEST_NAME = 60  # of an unknown member, in a message
 
 _PLACE = re.compile(r" - at `.*`$", re.DOTALL)
 _VALUE = re.compile(r"^Invalid enum value .*$", re.DOTALL)
+
+
+def decoded(decoder: msgspec.json.Decoder[Any], line: bytes) -> tuple[Any, list[Problem]]:
+    """Return what a line holds, or all that is wrong with its shape."""
+    try:
+        return decoder.decode(line), []
+    except msgspec.ValidationError:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None, list(shape_problems(msgspec.json.decode(line), decoder.type))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    return None, [Problem("json", "$", f"it is {not_json(line) if line.strip() else 'blank'}")]
 
 
 def shape_problems(value: object, type_: Any, where: str = "$") -> Iterator[Problem]:

@@ -33,7 +33,7 @@ from airflow_bedrock.datasets import (
 from airflow_bedrock.datasets import blocks as blocks_module
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.preparation import Dropped
-from airflow_bedrock.datasets.records import normalise, not_json
+from airflow_bedrock.datasets.records import normalised, not_json
 from airflow_bedrock.datasets.redaction import redact_common_patterns
 from airflow_bedrock.datasets.rules.record import Problem
 from airflow_bedrock.local.work.records import read_records
@@ -93,7 +93,7 @@ def test_every_record_is_accounted_for(records: list[Record]) -> None:
 def test_no_text_lies_in_two_splits(records: list[Record]) -> None:
     """Prompts that count as the same are written once, so none is both trained and tested on."""
     _, files = run(records)
-    prompts = [normalise(decode(line).prompt) for content in files.values() for line in content.splitlines()]
+    prompts = [normalised(decode(line).prompt) for content in files.values() for line in content.splitlines()]
     assert len(prompts) == len(set(prompts))
 
 
