@@ -20,6 +20,8 @@ LONGEST_LINE = 64 << 20  # bytes; a longer one is cut: it is one line, and no re
 WORTH_A_POOL = 32 << 20  # bytes: a process takes a tenth of a second to start
 
 _BOM = b"\xef\xbb\xbf"
+_PACKED = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""By the bytes with which a file begins."""
 
 Named = TypeVar("Named")
 Result = TypeVar("Result")
@@ -54,6 +56,13 @@ def lines_of(content: bytes) -> list[bytes]:
 def without_bom(content: bytes) -> bytes:
     """Return the bytes without the byte order mark that Excel and PowerShell put before them."""
     return content.removeprefix(_BOM)
+
+
+def packing_of(path: Path) -> str:
+    """Return how a file is packed, by its content: ``gzip``, ``zstd``, or empty."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+    return next((packing for magic, packing in _PACKED.items() if begin.startswith(magic)), "")
 
 
 def blocks(files: Iterable[tuple[Named, Path]]) -> Iterator[tuple[Named, Block]]:

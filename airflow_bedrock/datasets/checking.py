@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from airflow_bedrock.base_models import Method, document
-from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, processes, without_bom
+from airflow_bedrock.datasets.blocks import Block, blocks, lines_of, mapped, packing_of, processes, without_bom
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.log_folder import Joined
 from airflow_bedrock.datasets.near import Signatures, near
@@ -199,8 +199,8 @@ def check(
     with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
         called = {part: (names or {}).get(part) or str(path) for part, path in files.items()}
         for part, path in files.items():
-            if isinstance(name := called[part], str):
-                _refuse_packed(name, path)
+            if isinstance(name := called[part], str) and packing_of(path):  # a job reads it as it stands
+                raise DatasetError(f"{name} is packed. A customization job takes JSON Lines as they are: unpack it")
         todo = list(blocks(files.items()))
         work = _Check(rules, called, [block for _, block in todo], Path(folder), s3)
         options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)
@@ -208,14 +208,6 @@ def check(
         for (part, _), found in zip(todo, mapped(scan, (block for _, block in todo), workers), strict=True):
             work.add(part, found, listed)
         return work.report({part: path.stat().st_size for part, path in files.items()}, near_overlaps)
-
-
-def _refuse_packed(name: str, path: Path) -> None:
-    """Raise where a file is packed by gzip or Zstandard: a job reads it as it stands, and takes it for no JSON."""
-    with path.open("rb") as file:
-        begin = file.read(4)
-    if begin.startswith((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")):
-        raise DatasetError(f"{name} is packed. A customization job takes JSON Lines as they are: unpack it")
 
 
 class _Check:

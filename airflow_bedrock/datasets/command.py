@@ -24,7 +24,7 @@ from airflow_bedrock.datasets.checking import LISTED, CheckReport, check
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.log_folder import Joined, join_files
 from airflow_bedrock.datasets.rules import LogRules, rules_for
-from airflow_bedrock.uris import bucket_and_key, bucket_of, is_s3
+from airflow_bedrock.uris import bucket_and_key, bucket_of, file_uri, is_s3, local_path
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace, folder: Path) -> CheckReport:
     parts = {"training": arguments.data, "validation": arguments.validation, "test": arguments.test}
-    names: dict[str, str | Joined] = {part: name for part, name in parts.items() if name}
+    names: dict[str, str | Joined] = {part: name for part, name in parts.items() if name is not None}
     data, files = arguments.data, {}
     rules = rules_for(arguments.model, arguments.method, bucket_of(data))
     if data.endswith("/"):
@@ -160,7 +160,7 @@ def _report(arguments: argparse.Namespace, folder: Path) -> CheckReport:
 def _listed(folder: str) -> list[str]:
     """Return the files below a folder."""
     if not is_s3(folder):
-        return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
+        return sorted(str(path) for path in local_path(folder).rglob("*") if path.is_file())
     bucket, prefix = bucket_and_key(folder)
     with _explained():
         pages = _s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -190,13 +190,17 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
     :param s3: a client; None makes one where it is needed.
     :raises OSError: it is not there, or cannot be read.
     """
+    try:
+        file_uri(uri)
+    except ValueError as error:
+        raise DatasetError(f"{uri!r} {error}") from None
     if not is_s3(uri):
-        if Path(uri).is_dir():
+        if local_path(uri).is_dir():
             raise DatasetError(
-                f"{uri} is a folder. Name one file, as a customization job does; with a slash at its end it is read as "
-                "invocation logs"
+                f"{uri} is a folder. Name one file, as a customization job does; airflow-bedrock check reads a folder, "
+                "with a slash at its end, as invocation logs"
             )
-        return Path(uri)
+        return local_path(uri)
     with _explained():
         (s3 or _s3()).download_file(*bucket_and_key(uri), str(copy))
     return copy

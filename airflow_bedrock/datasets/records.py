@@ -92,12 +92,21 @@ def not_json(line: bytes) -> str:
     """Return what a line is that cannot be read as a JSON object."""
     if len(line) >= blocks.LONGEST_LINE:
         return f"longer than {blocks.LONGEST_LINE >> 20} MiB"
+    if blocks.without_bom(line) != line:
+        return "not JSON: it begins with a byte order mark"
+    if b"\0" in line:  # UTF-16 has them
+        return "not in UTF-8"
     try:
-        lenient = json.loads(line)
+        lenient = json.loads(line.decode())
     except UnicodeDecodeError:
         return "not in UTF-8"
-    except (ValueError, RecursionError):
-        return "not a JSON object"
+    except RecursionError:
+        return "nested too deep"
+    except ValueError as error:
+        is_json = not isinstance(error, json.JSONDecodeError)
+        return "not strict JSON: it holds a number of thousands of digits" if is_json else "not a JSON object"
+    if isinstance(lenient, list) and lenient and isinstance(lenient[0], dict):
+        return "an array: end the name of a file that is one array of records with .json"
     is_object = isinstance(lenient, dict)
     return "not strict JSON: it holds half of a surrogate pair, NaN or Infinity" if is_object else "not a JSON object"
 

@@ -22,6 +22,7 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 import msgspec
 
+from airflow_bedrock.datasets.blocks import packing_of
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.preparation import Source
 from airflow_bedrock.datasets.reading import FEWER_FIELDS, MORE_FIELDS
@@ -95,13 +96,14 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     kind = kind_of(name)
     if kind is None:
         raise DatasetError(f"{name} is of no kind that is read: {', '.join(_KINDS)}, also .gz and .zst")
+    packing = packing_of(path) or kind.packing  # which the name of an object with a Content-Encoding does not say
     try:
         if kind.kind == "parquet":
             return Source(name, query(f"SELECT * FROM {_table(path, kind)}", [], folder))  # noqa: S608 - a path, quoted
-        lines = kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(path, kind.packing))
-        if lines and not kind.packing:
+        lines = kind.kind == "jsonl" or (kind.kind == "json" and not _is_array(path, packing))
+        if lines and not packing:
             return Source(name, path)
-        with _unpacked(path, kind.packing) as file:
+        with _unpacked(path, packing) as file:
             if lines:
                 return Source(name, _written(iter(lambda: file.read(_CHUNK), b""), folder))
             return Source(name, write_records(_READERS[kind.kind](file), folder))
@@ -173,7 +175,8 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
 def _table(path: Path, kind: Kind | None) -> str:
     """Return what DuckDB calls a file."""
     where = "'" + str(path).replace("'", "''") + "'"
-    packed = f", compression = '{kind.packing}'" if kind and kind.packing else ""
+    packing = packing_of(path) or (kind and kind.packing)
+    packed = f", compression = '{packing}'" if packing else ""
     if kind and kind.kind in ("jsonl", "json"):
         return f"read_json_auto({where}, format = 'auto'{packed})"
     if kind and kind.kind in ("csv", "tsv"):

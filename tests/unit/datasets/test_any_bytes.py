@@ -122,6 +122,8 @@ def zipped(content: bytes) -> bytes:
         ("nested.json", b"[" * 100_000, None),
         ("zip.jsonl", zipped(LINE), None),
         ("twice.jsonl.gz", packed(packed(LINE)), None),
+        ("packed.jsonl", packed(LINE), 1),
+        ("packed.csv", packed(b"prompt,completion\na,b\nc,d\n"), 2),
         ("members.jsonl.gz", packed(LINE + b"\n") * 2, 2),
         ("truncated.jsonl.gz", packed(LINE * 100)[:-9], None),
         ("huge.jsonl", b'{"prompt": "' + b"a" * 5_000_000 + b'", "completion": "b"}\n' + LINE, 2),

@@ -250,7 +250,7 @@ def test_chats_that_no_distillation_takes(tmp_path: Path, capsys: pytest.Capture
 
 def test_the_command_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """JSON with exact costs; the exit code says whether the cost is known."""
-    data = str(training(tmp_path))
+    data = f"file://{training(tmp_path)}"
     assert main(["estimate", data, "--model", MICRO, "--epochs", "3", "--format", "json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     low, high = (Decimal(one) for one in shown["cost_usd"])
@@ -269,6 +269,8 @@ def test_the_command_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("arguments", "said"),
     [
         (["none.jsonl", "--model", MICRO], "none.jsonl"),
+        (["", "--model", MICRO], "'' must be s3://bucket/key, file:///path, or a path"),
+        (["https://host/train.jsonl", "--model", MICRO], "must be s3://bucket/key, file:///path, or a path"),
         (["{data}", "--model", "amazon.unknown-v1:0"], "not known"),
         (["{data}", "--model", MICRO, "--method", "DISTILLATION"], "Name it with --teacher"),
         (["{data}", "--model", MICRO, "--prices", "none.toml"], "The prices in none.toml cannot be read"),

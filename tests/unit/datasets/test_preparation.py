@@ -197,11 +197,25 @@ def test_a_rule_is_one_however_many_records_break_it() -> None:
     assert image.of_any == "Invalid record: the image … is not in the bucket c."
 
 
-def test_why_a_line_is_not_read() -> None:
-    """Python's JSON takes more than JSON is, and writes it."""
-    lines = [rb'{"prompt": "\ud83d"}', b'{"prompt": NaN}', b'{"prompt": "\xff"}', b"[1]", b"{"]
-    strict = "not strict JSON: it holds half of a surrogate pair, NaN or Infinity"
-    assert [not_json(line) for line in lines] == [strict, strict, "not in UTF-8", *2 * ["not a JSON object"]]
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (rb'{"prompt": "\ud83d"}', "not strict JSON: it holds half of a surrogate pair, NaN or Infinity"),
+        (b'{"prompt": NaN}', "not strict JSON: it holds half of a surrogate pair, NaN or Infinity"),
+        (b'{"prompt": ' + b"9" * 5000 + b"}", "not strict JSON: it holds a number of thousands of digits"),
+        (b'{"prompt": "\xff"}', "not in UTF-8"),
+        ('{"prompt": "a"}'.encode("utf-16"), "not in UTF-8"),
+        ('{"prompt": "a"}'.encode("utf-16-le"), "not in UTF-8"),
+        (b'\xef\xbb\xbf{"prompt": "a"}', "not JSON: it begins with a byte order mark"),
+        (b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deep"),
+        (b'[{"prompt": "a"}]', "an array: end the name of a file that is one array of records with .json"),
+        (b"[1]", "not a JSON object"),
+        (b"{", "not a JSON object"),
+    ],
+)
+def test_why_a_line_is_not_read(line: bytes, why: str) -> None:
+    """Python's JSON takes more than JSON is, guesses the encoding, and writes what it takes."""
+    assert not_json(line) == why
 
 
 def test_the_list_of_dropped_records_is_capped() -> None:
