@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from types import ModuleType
 
 
@@ -28,18 +29,18 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], ob
     return __getattr__
 
 
-def lazy_modules(package: str, modules: Mapping[str, str]) -> Callable[[str], ModuleType]:
-    """Return a module ``__getattr__`` that imports a module on first use.
+def lazy_modules(*packages: str) -> Callable[[str], ModuleType]:
+    """Return a module ``__getattr__`` that imports a module of that name on first use.
 
-    :param package: the importing package's ``__name__``.
-    :param modules: name → module, relative to the package.
+    :param packages: in which it is looked for; the first is the importing package's ``__name__``.
     """
 
     def __getattr__(name: str) -> ModuleType:
-        if name not in modules:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(modules[name], package)
-        setattr(sys.modules[package], name, module)
-        return module
+        for module in (f"{package}.{name}" for package in packages):
+            if find_spec(module):
+                found = importlib.import_module(module)
+                setattr(sys.modules[packages[0]], name, found)
+                return found
+        raise AttributeError(f"module {packages[0]!r} has no attribute {name!r}")
 
     return __getattr__

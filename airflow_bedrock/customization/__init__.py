@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from airflow_bedrock._lazy import lazy_modules
 
-__all__ = ["console", "failure", "job", "remedy", "tags", "waiters"]
-
 if TYPE_CHECKING:
-    from airflow_bedrock.customization import console, failure, job, remedy, tags, waiters
+    from airflow_bedrock.customization import console as console
+    from airflow_bedrock.customization import failure as failure
+    from airflow_bedrock.customization import job as job
+    from airflow_bedrock.customization import remedy as remedy
+    from airflow_bedrock.customization import tags as tags
+    from airflow_bedrock.customization import waiters as waiters
 else:
-    __getattr__ = lazy_modules(__name__, {name: f".{name}" for name in __all__})
+    __getattr__ = lazy_modules(__name__)

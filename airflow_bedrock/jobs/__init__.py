@@ -10,63 +10,23 @@ from typing import TYPE_CHECKING
 
 from airflow_bedrock._lazy import lazy_modules
 
-_KINDS = (
-    "copy_job",
-    "created_model",
-    "customization_job",
-    "deployment",
-    "import_job",
-    "invocation_job",
-    "provisioned_throughput",
-)
-__all__ = [
-    "account",
-    "aws_errors",
-    "connection",
-    "copy_job",
-    "created_model",
-    "customization_job",
-    "deployment",
-    "import_job",
-    "invocation_job",
-    "on_kill",
-    "own_jobs",
-    "provisioned_throughput",
-    "s3",
-    "second_witness",
-    "service",
-    "sharing",
-    "stopping",
-    "submission",
-    "task_state",
-    "waiting",
-]
-
 if TYPE_CHECKING:
-    from airflow_bedrock import aws_errors
-    from airflow_bedrock.jobs import (
-        account,
-        connection,
-        on_kill,
-        own_jobs,
-        s3,
-        second_witness,
-        service,
-        sharing,
-        stopping,
-        submission,
-        task_state,
-        waiting,
-    )
-    from airflow_bedrock.jobs.resources import (
-        copy_job,
-        created_model,
-        customization_job,
-        deployment,
-        import_job,
-        invocation_job,
-        provisioned_throughput,
-    )
+    from airflow_bedrock import aws_errors as aws_errors
+    from airflow_bedrock.jobs import account as account
+    from airflow_bedrock.jobs import connection as connection
+    from airflow_bedrock.jobs import on_kill as on_kill
+    from airflow_bedrock.jobs import own_jobs as own_jobs
+    from airflow_bedrock.jobs import s3 as s3
+    from airflow_bedrock.jobs import second_witness as second_witness
+    from airflow_bedrock.jobs import service as service
+    from airflow_bedrock.jobs import sharing as sharing
+    from airflow_bedrock.jobs import stopping as stopping
+    from airflow_bedrock.jobs import submission as submission
+    from airflow_bedrock.jobs import task_state as task_state
+    from airflow_bedrock.jobs import waiting as waiting
+    from airflow_bedrock.jobs.resources import customization_job as customization_job
+    from airflow_bedrock.jobs.resources import deployment as deployment
+    from airflow_bedrock.jobs.resources import invocation_job as invocation_job
+    from airflow_bedrock.jobs.resources import provisioned_throughput as provisioned_throughput
 else:
-    elsewhere = {"aws_errors": "..aws_errors"} | {kind: f".resources.{kind}" for kind in _KINDS}
-    __getattr__ = lazy_modules(__name__, {name: elsewhere.get(name, f".{name}") for name in __all__})
+    __getattr__ = lazy_modules(__name__, f"{__name__}.resources", "airflow_bedrock")
