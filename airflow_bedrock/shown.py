@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_bedrock.customization.console import local_page, object_page
-from airflow_bedrock.customization.job import Job, Seen, artifacts_uri
+from airflow_bedrock import customization
+
+if TYPE_CHECKING:
+    from airflow_bedrock.customization.job import Seen
 
 JOB = "bedrock_job"
 EVALUATION = "bedrock_evaluation"
@@ -65,13 +67,14 @@ def job_shown(
     :param budget: how the month stands; None where no budget is set.
     """
     told: dict[str, Any] = dict(
-        result or (job.result() if isinstance(job, Job) else {"job_arn": job.arn, "status": job.status})
+        result
+        or (job.result() if isinstance(job, customization.job.Job) else {"job_arn": job.arn, "status": job.status})
     )
     asked = {name: request[member] for member, name in _ASKED.items() if request.get(member)} if request else {}
     output = ((request or {}).get("outputDataConfig") or {}).get("s3Uri")
     if output and not told.get("artifacts_uri"):
-        told["artifacts_uri"] = artifacts_uri(output, job.arn)
-    if page := local_page(endpoint_url, job.arn):
+        told["artifacts_uri"] = customization.job.artifacts_uri(output, job.arn)
+    if page := customization.console.local_page(endpoint_url, job.arn):
         told["local_page"] = page
     if bill is not None:
         told["bill"] = {"usd": float(bill[0]), "basis": bill[1]}
@@ -86,7 +89,7 @@ def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], end
     :param endpoint_url: of the client of Amazon Bedrock, by which Local Bedrock is known.
     """
     metric = result["metric"]
-    page = object_page(endpoint_url, returned["report_html_uri"], returned["region_name"])
+    page = customization.console.object_page(endpoint_url, returned["report_html_uri"], returned["region_name"])
     return {
         **({"report_page": page} if page else {}),
         **{name: returned[name] for name in ("verdict", "reason", "difference", "cost", "report_uri")},
@@ -120,7 +123,7 @@ def rollback_shown(line: str, model_arn: str, replaced: str | None, by: str, end
     :param by: who rolled back.
     :param endpoint_url: of the client of Amazon Bedrock, by which Local Bedrock is known.
     """
-    before, page = replaced if replaced != model_arn else None, local_page(endpoint_url)
+    before, page = replaced if replaced != model_arn else None, customization.console.local_page(endpoint_url)
     return {
         "local_page": page,
         "name": line,

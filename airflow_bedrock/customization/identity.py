@@ -76,7 +76,7 @@ _FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; a clash is noticed by the
 _PERIOD_LENGTH = 8
 _WHAT_LENGTH = 10
 _ASK_LENGTH = 4
-_MODEL_NAME = re.compile(
+_MODEL_NAME = (
     rf".+-(?P<digests>[a-z2-7]{{{_WHAT_LENGTH}}}-[a-z2-7]{{{_PERIOD_LENGTH}}}(m\d+)?"
     rf"(-[a-z2-7]{{{_ASK_LENGTH}}})?(-\d+)?)"
 )
@@ -278,7 +278,7 @@ def identify(
 
 def is_named_after(name: str, prefix: str) -> bool:
     """Whether a model with this name was asked for under that one: it is the name, or the name with digests added."""
-    given, found = _model_characters(prefix), _MODEL_NAME.fullmatch(name)
+    given, found = _model_characters(prefix), re.fullmatch(_MODEL_NAME, name)
     return name == given or (found is not None and _name(given, found["digests"], 1) == name)
 
 

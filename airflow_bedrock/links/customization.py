@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_bedrock import shown
-from airflow_bedrock.customization.console import local_page, resource_url, s3_url
+from airflow_bedrock import customization, shown
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -30,7 +29,9 @@ class _JobLink(BaseOperatorLink):
             known = _of_run(ti_key, operator.get_flat_relative_ids(upstream=True), model, known)
         page = self._page(known)
         hook: Any = getattr(operator, "hook", None)
-        return (local_page(hook.conn.meta.endpoint_url, known.get("job_arn")) or page) if page and hook else page
+        if not page or hook is None:
+            return page
+        return customization.console.local_page(hook.conn.meta.endpoint_url, known.get("job_arn")) or page
 
     def _page(self, known: Mapping[str, Any]) -> str:
         raise NotImplementedError
@@ -42,7 +43,7 @@ class CustomizationJobLink(_JobLink):
     name = "Bedrock job"
 
     def _page(self, known: Mapping[str, Any]) -> str:
-        return resource_url(known["job_arn"]) if known.get("job_arn") else ""
+        return customization.console.resource_url(known["job_arn"]) if known.get("job_arn") else ""
 
 
 class CustomModelLink(_JobLink):
@@ -52,7 +53,7 @@ class CustomModelLink(_JobLink):
 
     def _page(self, known: Mapping[str, Any]) -> str:
         arn = known.get("custom_model_arn") or known.get("job_arn")
-        return resource_url(arn) if arn else ""
+        return customization.console.resource_url(arn) if arn else ""
 
 
 class OutputDataLink(_JobLink):
@@ -61,7 +62,9 @@ class OutputDataLink(_JobLink):
     name = "Output in S3"
 
     def _page(self, known: Mapping[str, Any]) -> str:
-        return s3_url(known["artifacts_uri"], known["job_arn"]) if known.get("artifacts_uri") else ""
+        return (
+            customization.console.s3_url(known["artifacts_uri"], known["job_arn"]) if known.get("artifacts_uri") else ""
+        )
 
 
 class TrainingDataLink(_JobLink):
@@ -71,7 +74,7 @@ class TrainingDataLink(_JobLink):
 
     def _page(self, known: Mapping[str, Any]) -> str:
         uri = ((known.get("asked") or {}).get("training_data") or {}).get("s3Uri")
-        return s3_url(uri, known["job_arn"]) if uri else ""
+        return customization.console.s3_url(uri, known["job_arn"]) if uri else ""
 
 
 JOB_LINKS = (CustomizationJobLink(), CustomModelLink(), OutputDataLink(), TrainingDataLink())

@@ -12,11 +12,8 @@ from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, jobs
+from airflow_bedrock import configuration, customization, jobs
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
-from airflow_bedrock.customization.identity import Asker, Identity, Superseded
-from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.spending import SpendingOperator
@@ -25,6 +22,9 @@ from airflow_bedrock.shown import pushed
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.identity import Asker, Identity, Superseded
+    from airflow_bedrock.customization.job import Seen
+    from airflow_bedrock.customization.waiters import Waiter
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.jobs.resources import Resource
@@ -118,7 +118,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
 
         :param so_far: what ``execute_complete`` is to know.
         """
-        if found.outcome is not Outcome.RUNNING:
+        if found.outcome is not customization.job.Outcome.RUNNING:
             return found
         if self.deferrable:
             kill.last_check()
@@ -251,7 +251,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         return self.wait_for_completion
 
     def _waiter(self, asker: Asker) -> Waiter:
-        return Waiter.of(asker, waits=self._waits)
+        return customization.waiters.Waiter.of(asker, waits=self._waits)
 
     @property
     def _delay(self) -> float:
