@@ -232,20 +232,35 @@ class Retirer:
         log.info("Retired custom model %s; its storage is no longer billed", model.arn)
 
     def _models(self, name: str) -> Iterator[Model]:
+        pages = self.hook.conn.get_paginator("list_custom_models").paginate(isOwned=True)
         found = [
             one
-            for one in self._listed("list_custom_models", "modelSummaries", isOwned=True)
+            for page in pages
+            for one in page["modelSummaries"]
             if one.get("modelStatus", "Active") == "Active" and is_named_after(one["modelName"], self.model_name)
         ]
-        deployed = self._listed("list_custom_model_deployments", "modelDeploymentSummaries") if found else []
-        provisioned = self._listed("list_provisioned_model_throughputs", "provisionedModelSummaries") if found else []
+        users: list[tuple[Resource, Any]] = [
+            (resource, user)
+            for resource in (DEPLOYMENT, PROVISIONED_THROUGHPUT)
+            for user in (Service(resource, self.hook).list_all() if found else ())
+        ]
         for one in found:
             arn, tags = one["modelArn"], self.hook.tags_of(one["modelArn"])
-            if not is_of_dag(tags, self.environment, self.dag_id):
+            if not self._is_own(tags):
                 continue
-            uses = [self._deployment(name, one, use) for use in deployed if use["modelArn"] == arn]
-            uses += [
-                self._throughput(one, use) for use in provisioned if arn in (use["modelArn"], use["desiredModelArn"])
+            own_names = (one["modelName"], name_for(name, arn))
+            uses = [
+                Use(
+                    resource=resource,
+                    arn=user.arn,
+                    name=user.name,
+                    created=user.created,
+                    own=user.name in own_names or self._is_own(self.hook.tags_of(user.arn)),
+                    units=getattr(user, "units", 0),
+                    committed_until=getattr(user, "committed_until", None),
+                )
+                for resource, user in users
+                if arn in (user.model, getattr(user, "desired_model", None))
             ]
             yield Model(
                 arn=arn,
@@ -256,28 +271,5 @@ class Retirer:
                 uses=uses,
             )
 
-    def _deployment(self, name: str, model: Mapping[str, Any], found: Mapping[str, Any]) -> Use:
-        arn, own_names = found["customModelDeploymentArn"], (model["modelName"], name_for(name, model["modelArn"]))
-        own = found["customModelDeploymentName"] in own_names or self._is_own(arn)
-        return Use(
-            resource=DEPLOYMENT, arn=arn, name=found["customModelDeploymentName"], created=found["createdAt"], own=own
-        )
-
-    def _throughput(self, model: Mapping[str, Any], found: Mapping[str, Any]) -> Use:
-        arn = found["provisionedModelArn"]
-        return Use(
-            resource=PROVISIONED_THROUGHPUT,
-            arn=arn,
-            name=found["provisionedModelName"],
-            created=found["creationTime"],
-            own=found["provisionedModelName"] == model["modelName"] or self._is_own(arn),
-            units=found["modelUnits"],
-            committed_until=found.get("commitmentExpirationTime"),
-        )
-
-    def _is_own(self, arn: str) -> bool:
-        return is_of_dag(self.hook.tags_of(arn), self.environment, self.dag_id)
-
-    def _listed(self, operation: str, member: str, **filters: Any) -> list[dict[str, Any]]:
-        pages = self.hook.conn.get_paginator(operation).paginate(**filters)  # type: ignore[call-overload]  # of three
-        return [one for page in pages for one in page[member]]
+    def _is_own(self, tags: Mapping[str, str]) -> bool:
+        return is_of_dag(tags, self.environment, self.dag_id)
