@@ -13,8 +13,6 @@ from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 class Decision(Enum):
     """What the engine does next."""
 
-    CREATE = "create"
-    """No job has the name: create it."""
     ADOPT = "adopt"
     """The job that was asked for runs already: wait for it, pay nothing."""
     REUSE = "reuse"
@@ -32,7 +30,7 @@ class Decision(Enum):
 
 
 def decide(
-    found: Seen | None,
+    found: Seen,
     identity: Identity,
     *,
     listed: bool = False,
@@ -41,14 +39,12 @@ def decide(
 ) -> Decision:
     """Decide by a job that was found.
 
-    :param found: the response of Get for the derived name; None where there is no such job.
+    :param found: the response of Get.
     :param identity: what was derived.
     :param listed: found by List among the jobs that count, not by the derived name.
     :param adopted: its tags say that an earlier try of this ask has adopted it from another ask, run or map index.
     :param remedy: says what helps against a failure.
     """
-    if found is None:
-        return Decision.CREATE
     token = Token.read(found.token)
     if not (adopted or _may_be_taken(token, identity, listed=listed)):
         return Decision.CLASH

@@ -91,11 +91,6 @@ def test_another_asker_s_job_is_taken_only_where_it_counts_and_what_is_equal(oth
     assert decide(job("InProgress", replace(other, what="other")), OURS, listed=True) is Decision.CLASH
 
 
-def test_no_job_is_created() -> None:
-    """A free name is taken."""
-    assert decide(None, OURS) is Decision.CREATE
-
-
 @pytest.mark.parametrize(
     ("status", "decision"),
     [
