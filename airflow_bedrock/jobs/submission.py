@@ -77,21 +77,6 @@ class Budget(Protocol):
         """Give up what was set aside, since nothing was made."""
 
 
-class _NoBudget:
-    def reserve(self, name: str) -> None:
-        pass
-
-    def made(self, name: str, arn: str) -> None:
-        pass
-
-    def release(self, name: str) -> None:
-        pass
-
-
-NO_BUDGET: Budget = _NoBudget()
-"""Where none is set: nothing is reserved, and nothing is asked."""
-
-
 def _nobody_cares() -> None:
     """The default where no hook is needed before money is spent."""
 
@@ -107,7 +92,7 @@ class Submission:
     :param check_cost: called when something has to be created, before anything is stopped for it; what it raises keeps
         the money.
     :param before_paying: called right before Create; what it raises keeps the money too.
-    :param budget: what a job may cost is reserved there before anything is stopped for it.
+    :param budget: what a job may cost is reserved there before anything is stopped for it; None where none is set.
     :param dry_run: change nothing: neither create, nor update, nor stop, nor tag.
     :param witness: what an earlier try wrote down.
     """
@@ -121,7 +106,7 @@ class Submission:
     update: bool = False
     check_cost: Callable[[], None] = _nobody_cares
     before_paying: Callable[[], None] = _nobody_cares
-    budget: Budget = NO_BUDGET
+    budget: Budget | None = None
     dry_run: bool = False
     witness: SecondWitness = field(default_factory=SecondWitness)
     in_flight: str | None = field(default=None, init=False)
@@ -566,10 +551,11 @@ class Submission:
         try:
             job = self._pay(name, generation)
         except BaseException:
-            if self.in_flight is None:
+            if self.budget and self.in_flight is None:
                 self.budget.release(name)
             raise
-        self.budget.made(name, job.arn)
+        if self.budget:
+            self.budget.made(name, job.arn)
         return job
 
     def _pay(self, name: str, generation: int) -> Seen:
@@ -600,7 +586,8 @@ class Submission:
     def _check_cost(self, name: str) -> None:
         try:
             self.check_cost()
-            self.budget.reserve(name)
+            if self.budget:
+                self.budget.reserve(name)
         except BedrockError as error:
             if not self._superseded:
                 raise

@@ -317,7 +317,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 costs.append(self._cost(work, chunk))
         unknown = next((cost for cost in costs if cost.usd is None), None)
         cost = unknown or Cost(usd=sum((cost.usd or Decimal() for cost in costs), Decimal()))
-        budget = partial(self._budget, asker_of(context), self._service, cost=lambda: cost)
+        budget = partial(self._budget, asker_of(context), self._resource.noun, self.hook, cost=lambda: cost)
         lines = of_questions(missing, lambda: cost, budget, "batch inference")
         finish(lines, partial(context["ti"].xcom_push, "dry_run"), "batch inference")
 
@@ -364,7 +364,8 @@ class BedrockBatchAnswersOperator(WaitingOperator):
             return None
         budget = self._budget(
             asker,
-            self._service,
+            self._resource.noun,
+            self.hook,
             cost=partial(self._cost, work, so_far.chunk),
             account=self.role_arn.split(":")[4],
         )
@@ -426,7 +427,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
             check_cost=lambda: self._check_cost(work, so_far),
             before_paying=write,
             witness=jobs.second_witness.witness_of(context, of_chunk, self._service, self.role_arn, str(chunk)),
-            budget=budget or jobs.submission.NO_BUDGET,
+            budget=budget,
         )
 
     @property

@@ -332,7 +332,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             waiter=self._waiter(asker),
             max_cost=self.max_cost,
             prices=self.prices,
-            budget=lambda cost: self._budget(asker, self._service, cost=cost),
+            budget=lambda cost: self._budget(asker, self._resource.noun, self.hook, cost=cost),
         )
         finish(dry_run.lines(), partial(context["ti"].xcom_push, "dry_run"), "job", dry_run.estimate)
 
@@ -393,7 +393,8 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         model = request["baseModelIdentifier"]
         budget = self._budget(
             identity.asker,
-            self._service,
+            self._resource.noun,
+            self.hook,
             model,
             partial(pricing.cost_of, estimate, model),
             account=request["roleArn"].split(":")[4],
@@ -408,7 +409,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             tagged=self.tag_resources,
             check_cost=partial(self._check_cost, estimate),
             before_paying=kill.before_paying,
-            budget=budget or jobs.submission.NO_BUDGET,
+            budget=budget,
             witness=witness,
         )
         try:

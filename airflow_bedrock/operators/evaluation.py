@@ -384,7 +384,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
     def _evaluation_budget(self, context: Context, cost: Callable[[], Cost]) -> Budget | None:
         from airflow_bedrock.hooks import BedrockHook
 
-        return self._budget_of(asker_of(context), "evaluation", BedrockHook(**self._hook_parameters), cost=cost)
+        return self._budget(asker_of(context), "evaluation", BedrockHook(**self._hook_parameters), cost=cost)
 
     def _dry_run(self, context: Context, cost: Callable[[], Cost], missing: int) -> NoReturn:
         from airflow_bedrock.operators.dry_run import finish, of_questions

@@ -131,7 +131,7 @@ class PaidOperator(WaitingOperator):
             asker,
             before_paying=kill.before_paying,
             waiter=self._waiter(asker),
-            budget=budget or jobs.submission.NO_BUDGET,
+            budget=budget,
             witness=jobs.second_witness.witness_of(context, asker, self._service, arguments.get("role_arn")),
         )
         with self._within(budget, context):

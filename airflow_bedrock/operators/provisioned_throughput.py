@@ -141,7 +141,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         )
 
     def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> Budget | None:
-        return self._budget(asker, self._service, self.model_id, partial(self._cost, arguments))
+        return self._budget(asker, self._resource.noun, self.hook, self.model_id, partial(self._cost, arguments))
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         """Return what it may cost until the month ends: it is billed until somebody deletes it."""
@@ -242,7 +242,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockH
         self.log.info("%s", bill(found, self.prices))
         cost = _cost(found, datetime.now(UTC), self.prices)
         hours = round(found.hours(datetime.now(UTC)), 2)
-        if cost and is_limited() and (budget := self._budget(asker_of(context), service)):
+        if cost and is_limited() and (budget := self._budget(asker_of(context), service.resource.noun, self.hook)):
             budget.settle(service, found, (cost[0], f"{hours} hours"))
         return {"hours": hours, "model_units": found.units, "usd": cost and float(round(cost[0], 2))}
 

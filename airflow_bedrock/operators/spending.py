@@ -58,25 +58,6 @@ class SpendingOperator(AwsOperator[Hook]):
     def _budget(
         self,
         asker: Asker,
-        service: jobs.service.Service,
-        model: str = "",
-        cost: Callable[[], Cost] | None = None,
-        account: str = "",
-        dag_run: Any = None,
-    ) -> Budget | None:
-        """Return the budget for what the task makes; None where none is set.
-
-        :param model: the base model's id.
-        :param cost: returns what that may cost; called when it is to be made.
-        :param account: the AWS account, where it is known.
-        :param dag_run: the run, by which a backfill is known.
-        :raises BedrockFatalError: the configuration of the budget is wrong.
-        """
-        return self._budget_of(asker, service.resource.noun, service.hook, model, cost, account, dag_run)
-
-    def _budget_of(
-        self,
-        asker: Asker,
         kind: str,
         hook: BedrockHook,
         model: str = "",
@@ -84,6 +65,16 @@ class SpendingOperator(AwsOperator[Hook]):
         account: str = "",
         dag_run: Any = None,
     ) -> Budget | None:
+        """Return the budget for what the task makes; None where none is set.
+
+        :param kind: of what is made: a resource's noun.
+        :param hook: leads to where it is made.
+        :param model: the base model's id.
+        :param cost: returns what that may cost; called when it is to be made.
+        :param account: the AWS account, where it is known.
+        :param dag_run: the run, by which a backfill is known.
+        :raises BedrockFatalError: the configuration of the budget is wrong.
+        """
         if (limits := _limits(asker.dag_id)) is None:
             return None
         from airflow_bedrock.spend.books import Books

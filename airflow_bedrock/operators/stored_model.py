@@ -39,7 +39,7 @@ class StoredModelOperator(PaidJobOperator):
         """
 
     def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> Budget | None:
-        return self._budget(asker, self._service, cost=partial(self._cost, arguments))
+        return self._budget(asker, self._resource.noun, self.hook, cost=partial(self._cost, arguments))
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         from airflow_bedrock import prices as priced
