@@ -179,6 +179,21 @@ def reads(
     return read
 
 
+def failure(failed: str, unknown: str | None = None) -> Callable[[Seen], str]:
+    """Return what says of one that ended in any way but success what happened, the bill, and what to do.
+
+    :param failed: the text, with the fields ``name``, ``arn``, ``status`` and ``said``, the service's words.
+    :param unknown: the text for a status that is not known, where it is another one.
+    """
+
+    def message(found: Seen) -> str:
+        text = unknown if unknown and found.outcome is Outcome.UNKNOWN else failed
+        said = found.failure_message or "no reason was given"
+        return text.format(name=found.name, arn=found.arn, status=found.status, said=said)
+
+    return message
+
+
 def reads_page(summaries: str, read: Read) -> ReadPage:
     """Return what reads a page of List.
 

@@ -6,25 +6,11 @@ no tags: those that it was made with are the copy's, which it shows.
 
 from __future__ import annotations
 
-from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
 
 # GetModelCopyJob, member `status`
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
-
-
-def _failure_message(found: Seen) -> str:
-    if found.outcome is Outcome.UNKNOWN:
-        return (
-            f"Copy job {found.arn} has an unknown status: {found.status}. It was left as it is, and may run. Check it "
-            "in the AWS console, and upgrade airflow-bedrock."
-        )
-    said = found.failure_message or "no reason was given"
-    return (
-        f"The copy {found.name} was not made: {said}. Nothing is billed for it. Fix the cause, and clear this task to "
-        f"copy again. {found.arn}"
-    )
-
 
 _read = reads(
     _OUTCOMES,
@@ -52,7 +38,12 @@ COPY_JOB = Resource(
     model_operation="GetCustomModel",
     read=_read,
     read_page=reads_page("modelCopyJobSummaries", _read),
-    failure_message=_failure_message,
+    failure_message=failure(
+        "The copy {name} was not made: {said}. Nothing is billed for it. Fix the cause, and clear this task to copy "
+        "again. {arn}",
+        "Copy job {arn} has an unknown status: {status}. It was left as it is, and may run. Check it in the AWS "
+        "console, and upgrade airflow-bedrock.",
+    ),
     billed="costs nothing, but the copy is billed for its storage each month until it is deleted "
     "(BedrockDeleteCustomModelOperator)",
     name_taken="Choose another name for the copy.",

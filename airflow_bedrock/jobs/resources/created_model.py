@@ -5,25 +5,11 @@ While it is being created nothing stops it.
 
 from __future__ import annotations
 
-from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
 
 # GetCustomModel, member `modelStatus`
 _OUTCOMES = {"Creating": Outcome.RUNNING, "Active": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
-
-
-def _failure_message(found: Seen) -> str:
-    if found.outcome is Outcome.UNKNOWN:
-        return (
-            f"Custom model {found.name} has an unknown status: {found.status}. It was left as it is, and may be "
-            f"billed. Check it in the AWS console, and upgrade airflow-bedrock. {found.arn}"
-        )
-    said = found.failure_message or "no reason was given"
-    return (
-        f"Custom model {found.name} was not created: {said}. Fix the cause, delete it "
-        f"(BedrockDeleteCustomModelOperator), and clear this task to create it again. {found.arn}"
-    )
-
 
 _read = reads(
     _OUTCOMES,
@@ -50,7 +36,12 @@ CREATED_MODEL = Resource(
     delete_operation="DeleteCustomModel",
     read=_read,
     read_page=reads_page("modelSummaries", _read),
-    failure_message=_failure_message,
+    failure_message=failure(
+        "Custom model {name} was not created: {said}. Fix the cause, delete it (BedrockDeleteCustomModelOperator), and "
+        "clear this task to create it again. {arn}",
+        "Custom model {name} has an unknown status: {status}. It was left as it is, and may be billed. Check it in the "
+        "AWS console, and upgrade airflow-bedrock. {arn}",
+    ),
     billed="is billed for its storage each month until it is deleted (BedrockDeleteCustomModelOperator)",
     name_taken="Choose another model_name, or delete that model.",
     missing="Somebody deleted it: clear this task to make it again.",

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
 
 # GetCustomModelDeployment, member `status`; and one that is Active, while it is being updated.
 _OUTCOMES = {
@@ -45,15 +45,6 @@ def serves(found: Any, request: Mapping[str, Any]) -> bool:
     return same
 
 
-def _failure_message(found: Seen) -> str:
-    why = found.failure_message or "no reason was given"
-    advice = "Fix the cause, delete the deployment (BedrockDeleteCustomModelDeploymentOperator), and clear this task."
-    if found.outcome is Outcome.UNKNOWN:
-        why = "an unknown status"
-        advice = "This version of airflow-bedrock does not know that status: check the deployment in the AWS console."
-    return f"Deployment {found.name} cannot be used, it is {found.status}: {why}. {advice} {found.arn}"
-
-
 DEPLOYMENT = Resource(
     noun="custom model deployment",
     word="deployment",
@@ -70,7 +61,12 @@ DEPLOYMENT = Resource(
     serves=serves,
     read=_read,
     read_page=reads_page("modelDeploymentSummaries", _read),
-    failure_message=_failure_message,
+    failure_message=failure(
+        "Deployment {name} cannot be used, it is {status}: {said}. Fix the cause, delete the deployment "
+        "(BedrockDeleteCustomModelDeploymentOperator), and clear this task. {arn}",
+        "Deployment {name} cannot be used, it is {status}: an unknown status. This version of airflow-bedrock does not "
+        "know that status: check the deployment in the AWS console. {arn}",
+    ),
     billed="costs nothing while it is not called",
     name_taken="Deploy the model under a name of its own, or delete that deployment first "
     "(BedrockDeleteCustomModelDeploymentOperator).",

@@ -5,25 +5,11 @@ It cannot be stopped.
 
 from __future__ import annotations
 
-from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
 
 # GetModelImportJob, member `status`
 _OUTCOMES = {"InProgress": Outcome.RUNNING, "Completed": Outcome.SUCCEEDED, "Failed": Outcome.FAILED}
-
-
-def _failure_message(found: Seen) -> str:
-    if found.outcome is Outcome.UNKNOWN:
-        return (
-            f"Import job {found.name} has an unknown status: {found.status}. It was left as it is, and may run. Check "
-            f"it in the AWS console, and upgrade airflow-bedrock. {found.arn}"
-        )
-    said = found.failure_message or "no reason was given"
-    return (
-        f"Import job {found.name} has failed: {said}. It made no model, and nothing is billed for it. Fix the cause, "
-        f"and clear this task to import again. {found.arn}"
-    )
-
 
 _read = reads(
     _OUTCOMES,
@@ -51,7 +37,12 @@ IMPORT_JOB = Resource(
     model_operation="GetImportedModel",
     read=_read,
     read_page=reads_page("modelImportJobSummaries", _read),
-    failure_message=_failure_message,
+    failure_message=failure(
+        "Import job {name} has failed: {said}. It made no model, and nothing is billed for it. Fix the cause, and "
+        "clear this task to import again. {arn}",
+        "Import job {name} has an unknown status: {status}. It was left as it is, and may run. Check it in the AWS "
+        "console, and upgrade airflow-bedrock. {arn}",
+    ),
     billed="costs nothing, but the imported model is billed for its storage each month until DeleteImportedModel, and "
     "by the minute while it answers",
     name_taken="A job's name cannot be used again: choose another job_name.",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.jobs.resources import Resource, reads, reads_page
+from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.jobs.resources import Resource, failure, reads, reads_page
 
 _RUNNING = ("Submitted", "Validating", "Scheduled", "InProgress")
 _OUTCOMES = {
@@ -14,16 +14,6 @@ _OUTCOMES = {
     "Failed": Outcome.FAILED,
     "Expired": Outcome.FAILED,
 }
-
-
-def _failure_message(found: Seen) -> str:
-    said = found.failure_message or "no reason was given"
-    return (
-        f"Batch inference job {found.name} is {found.status}: {said}. The records that were answered until then are "
-        f"billed. Fix the cause, and clear this task to make another job. {found.arn}"
-    )
-
-
 _read = reads(
     _OUTCOMES,
     arn="jobArn",
@@ -49,7 +39,10 @@ INVOCATION_JOB = Resource(
     running=_RUNNING,
     read=_read,
     read_page=reads_page("invocationJobSummaries", _read),
-    failure_message=_failure_message,
+    failure_message=failure(
+        "Batch inference job {name} is {status}: {said}. The records that were answered until then are billed. Fix the "
+        "cause, and clear this task to make another job. {arn}"
+    ),
     billed="is billed for each record that it answers",
     stopped="the records answered until then are billed",
     name_taken="A job's name cannot be used again: choose another job_name.",

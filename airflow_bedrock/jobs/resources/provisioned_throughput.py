@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.resources import Resource, Thing, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, Thing, failure, reads, reads_page
 
 # GetProvisionedModelThroughput, member `status`
 _OUTCOMES = {
@@ -95,21 +95,6 @@ def _is(model_arn: str | None, asked: str) -> bool:
     return asked in (model_arn, model_id) or model_id.startswith(f"{asked}:")
 
 
-def _failure_message(found: Seen) -> str:
-    why = found.failure_message or "no reason was given"
-    advice = (
-        "It may be billed until it is deleted: delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the "
-        "cause, and clear this task."
-    )
-    if found.outcome is Outcome.UNKNOWN:
-        why = "an unknown status"
-        advice = (
-            "It is billed by the hour all the same. This version of airflow-bedrock does not know that status: check "
-            "the provisioned throughput in the AWS console."
-        )
-    return f"Provisioned throughput {found.name} cannot be used, it is {found.status}: {why}. {advice} {found.arn}"
-
-
 PROVISIONED_THROUGHPUT = Resource(
     noun="provisioned throughput",
     word="provisioned throughput",
@@ -132,7 +117,13 @@ PROVISIONED_THROUGHPUT = Resource(
     serves=serves,
     read=_read,
     read_page=reads_page("provisionedModelSummaries", _read),
-    failure_message=_failure_message,
+    failure_message=failure(
+        "Provisioned throughput {name} cannot be used, it is {status}: {said}. It may be billed until it is deleted: "
+        "delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the cause, and clear this task. {arn}",
+        "Provisioned throughput {name} cannot be used, it is {status}: an unknown status. It is billed by the hour all "
+        "the same. This version of airflow-bedrock does not know that status: check the provisioned throughput in the "
+        "AWS console. {arn}",
+    ),
     billed="is billed by the hour until it is deleted",
     stopping="is deleted",
     stopped="the time until now is billed",
