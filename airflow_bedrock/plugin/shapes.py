@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Required, TypedDict
 
 import msgspec
 
@@ -48,11 +48,8 @@ class _Budget(TypedDict):
     limit: float | None
 
 
-class _JobArn(TypedDict):
-    job_arn: str
-
-
-class _Job(_JobArn, total=False):
+class _Job(TypedDict, total=False):
+    job_arn: Required[str]
     job_name: str
     status: str
     base_model_arn: str | None
@@ -77,22 +74,16 @@ class _Score(TypedDict, total=False):
     value: float | None
 
 
-class _EvaluationOf(TypedDict):
-    verdict: str
-    metric: str
-    models: dict[str, _Score]
-
-
-class _Evaluation(_EvaluationOf, total=False):
+class _Evaluation(TypedDict, total=False):
+    verdict: Required[str]
+    metric: Required[str]
+    models: Required[dict[str, _Score]]
     report_page: _Address
 
 
-class _PromotionOf(TypedDict):
-    name: str
-    model_arn: str
-
-
-class _Promotion(_PromotionOf, total=False):
+class _Promotion(TypedDict, total=False):
+    name: Required[str]
+    model_arn: Required[str]
     deployment_arn: str | None
     period: str | None
     promoted_by: str | None
