@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from airflow_bedrock import customization
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.shapes import input_shape, problems
 
@@ -198,6 +199,9 @@ def tags_rule(operation: str, name: str) -> Rule:
     check = member("bedrock", operation, name, what)
 
     def rule(value: Any) -> Any:
+        most = customization.tags.MAX_USER_TAGS
+        if isinstance(value, Mapping) and len(value) > most:
+            raise ValueError(f"must be at most {most}, since the service takes 50")
         return check(
             [{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None
         )
@@ -217,3 +221,10 @@ def member(service: str, operation: str, name: str, what: str) -> Rule:
         return value
 
     return check
+
+
+NAME_TEXT = "1 to 63 letters and digits, with single dashes or underscores between them"
+DEPLOYMENT_NAME = named(member("bedrock", "CreateCustomModelDeployment", "modelDeploymentName", NAME_TEXT))
+MODEL_ARN = member("bedrock", "CreateCustomModelDeployment", "modelArn", "the ARN of a custom model")
+POLLS: Mapping[str, Rule] = {"waiter_delay": real(0, between=True), "waiter_max_attempts": whole(1)}
+"""Of an operator that has its own limit."""

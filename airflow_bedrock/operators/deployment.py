@@ -12,11 +12,11 @@ from airflow_bedrock.compat import conf
 from airflow_bedrock.customization.identity import identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.model_rules import life_warning
-from airflow_bedrock.customization.tags import MAX_USER_TAGS, automatic_tags, with_tags
+from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
-from airflow_bedrock.operators.arguments import Rule, given, member, named, real, tags_rule, whole
+from airflow_bedrock.operators.arguments import DEPLOYMENT_NAME, MODEL_ARN, POLLS, Rule, given, member, named, tags_rule
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
@@ -25,32 +25,15 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
+
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 _CREATE = "CreateCustomModelDeployment"
-
-
-_MODEL = member("bedrock", _CREATE, "modelArn", "the ARN of a custom model")
-_NAME = member(
-    "bedrock",
-    _CREATE,
-    "modelDeploymentName",
-    "1 to 63 letters and digits, with single dashes or underscores between them",
-)
-_DESCRIPTION = member("bedrock", _CREATE, "description", "text of at most 2048 characters, in one line")
-_TAGS = tags_rule(_CREATE, "tags")
 _DEPLOYMENT = member(
     "bedrock",
     "DeleteCustomModelDeployment",
     "customModelDeploymentIdentifier",
     "the ARN or the name of a custom model deployment",
 )
-
-
-def _tags(value: Any) -> Any:
-    """Return the tags as the service takes them."""
-    if isinstance(value, Mapping) and len(value) > MAX_USER_TAGS:
-        raise ValueError(f"must be at most {MAX_USER_TAGS}, since the service takes 50")
-    return _TAGS(value)
 
 
 def _replacing(value: Any) -> bool:
@@ -63,16 +46,15 @@ def _replacing(value: Any) -> bool:
     return bool(value)
 
 
-_WAITING: Mapping[str, Rule] = {"waiter_delay": real(0, between=True), "waiter_max_attempts": whole(1)}
 _CREATION_RULES: Mapping[str, Rule] = {
-    "model_arn": _MODEL,
-    "deployment_name": named(_NAME),
-    "description": given(_DESCRIPTION),
-    "tags": _tags,
+    "model_arn": MODEL_ARN,
+    "deployment_name": DEPLOYMENT_NAME,
+    "description": given(member("bedrock", _CREATE, "description", "text of at most 2048 characters, in one line")),
+    "tags": tags_rule(_CREATE, "tags"),
     "replace_model": _replacing,
-    **_WAITING,
+    **POLLS,
 }
-_DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **_WAITING}
+_DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **POLLS}
 
 
 class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):

@@ -188,14 +188,8 @@ class PaidOperator(WaitingOperator):
         raise BedrockFatalError(said)
 
     def _tagged(self, given: Sequence[Mapping[str, str]] | None, asker: Asker) -> list[Mapping[str, str]]:
-        """Return the user's tags, and those that say who asks.
-
-        :raises BedrockFatalError: the user's leave no room for the others.
-        """
-        try:
-            return with_tags(given or (), automatic_tags(asker, __version__))
-        except ValueError as error:
-            raise BedrockFatalError(f"{error}. Nothing was made and nothing was spent.") from error
+        """Return the user's tags, and those that say who asks."""
+        return with_tags(given or (), automatic_tags(asker, __version__))
 
 
 class PaidJobOperator(PaidOperator):

@@ -12,7 +12,7 @@ from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.links.evaluation import EvaluationReportLink
-from airflow_bedrock.operators.arguments import Rule, member, real, text
+from airflow_bedrock.operators.arguments import MODEL_ARN, Rule, real, text
 from airflow_bedrock.operators.registry import RULES, RegistryOperator
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.registry.register import ModelVersion, Register
 
-_MODEL = member("bedrock", "CreateCustomModelDeployment", "modelArn", "the ARN of a custom model")
 SMOKE_TEST = {"prompt": "Answer with one word.", "expect": r"\S"}
 
 
@@ -41,7 +40,7 @@ def _smoke_test(value: Any) -> Mapping[str, str]:
 
 _RULES: Mapping[str, Rule] = {
     **RULES,
-    "model_arn": _MODEL,
+    "model_arn": MODEL_ARN,
     "period": _optional,
     "compared_with": _optional,
     "smoke_test": _smoke_test,
@@ -160,16 +159,11 @@ class BedrockPromoteModelOperator(RegistryOperator):
         from airflow_bedrock.registry.register import ModelVersion
 
         ti: Any = context["ti"]
-        approved = given["approved_by"]
+        known = ("model_arn", "period", "job_arn", "dataset", "evaluation", "approved_by")
         return ModelVersion(
-            model_arn=given["model_arn"],
-            period=given["period"],
-            job_arn=given["job_arn"],
-            dataset=given["dataset"],
-            evaluation=given["evaluation"],
+            **{name: given[name] for name in known},
             promoted_by=f"{ti.dag_id}.{ti.task_id} in run {ti.run_id}",
-            approved_by=approved,
-            approved_at=datetime.now(UTC) if approved else None,
+            approved_at=datetime.now(UTC) if given["approved_by"] else None,
         )
 
     def _announced(self, context: Context, after: Register, before: ModelVersion | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links.paid import PaidResourceLink
-from airflow_bedrock.operators.arguments import Rule, given, member, named, real, rendered, tags_rule, whole
+from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, member, named, rendered, tags_rule, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.paid import WAITING, PaidOperator
 from airflow_bedrock.operators.spending import SpendingOperator, is_limited
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _CREATE = "CreateProvisionedModelThroughput"
 _FIGURES = {None: "model_unit", "OneMonth": "model_unit_1_month", "SixMonths": "model_unit_6_months"}
-_NAME = "1 to 63 letters and digits, with single dashes or underscores between them"
 _MODEL = member("bedrock", _CREATE, "modelId", "the id of a base model, or the ARN of a custom model")
 _IDENTIFIER = member(
     "bedrock", "DeleteProvisionedModelThroughput", "provisionedModelId", "the ARN or the name of provisioned throughput"
@@ -44,11 +43,7 @@ def _model(value: Any) -> Any:
     return checked
 
 
-_DELETION_RULES: Mapping[str, Rule] = {
-    "provisioned_model_id": named(_IDENTIFIER),
-    "waiter_delay": real(0, between=True),
-    "waiter_max_attempts": whole(1),
-}
+_DELETION_RULES: Mapping[str, Rule] = {"provisioned_model_id": named(_IDENTIFIER), **POLLS}
 
 
 class BedrockProvisionedModelThroughputOperator(PaidOperator):
@@ -86,7 +81,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
     kind = "airflow_bedrock.jobs.resources.provisioned_throughput:PROVISIONED_THROUGHPUT"
     rules: ClassVar[Mapping[str, Rule]] = {
         "model_units": rendered(whole(1)),
-        "provisioned_model_name": named(member("bedrock", _CREATE, "provisionedModelName", _NAME)),
+        "provisioned_model_name": named(member("bedrock", _CREATE, "provisionedModelName", NAME_TEXT)),
         "model_id": named(_model),
         "commitment_duration": given(member("bedrock", _CREATE, "commitmentDuration", "OneMonth or SixMonths")),
         "tags": tags_rule(_CREATE, "tags"),

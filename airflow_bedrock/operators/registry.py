@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
-from airflow_bedrock.operators.arguments import Rule, member, named, real, whole
+from airflow_bedrock.operators.arguments import DEPLOYMENT_NAME, POLLS, Rule
 from airflow_bedrock.operators.base import AwsOperator
 from airflow_bedrock.uris import bucket_of
 
@@ -20,19 +20,7 @@ def _registry_uri(value: Any) -> str:
     return value
 
 
-RULES: Mapping[str, Rule] = {
-    "deployment_name": named(
-        member(
-            "bedrock",
-            "CreateCustomModelDeployment",
-            "modelDeploymentName",
-            "1 to 63 letters and digits, with single dashes or underscores between them",
-        )
-    ),
-    "registry_uri": _registry_uri,
-    "waiter_delay": real(0, between=True),
-    "waiter_max_attempts": whole(1),
-}
+RULES: Mapping[str, Rule] = {"deployment_name": DEPLOYMENT_NAME, "registry_uri": _registry_uri, **POLLS}
 
 
 class RegistryOperator(AwsOperator["BedrockModelRegistryHook"]):
