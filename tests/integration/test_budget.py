@@ -492,7 +492,9 @@ def test_a_reservation_that_nobody_takes_over_is_released_when_there_is_no_such_
     other = submission(account, local, f"{name}-other", 1)
     with pytest.raises(BudgetError):
         other.find_or_create()
-    assert other.budget.retry_at < datetime.now(UTC) + timedelta(hours=2)  # type: ignore[attr-defined]  # a Budget
+    assert isinstance(other.budget, Budget)
+    assert other.budget.retry_at
+    assert other.budget.retry_at < datetime.now(UTC) + timedelta(hours=2)
     monkeypatch.setattr(other.budget, "now", lambda: datetime.now(UTC) + PATIENCE)
     other.find_or_create()
     assert only(ledger()).name.startswith(f"{name}-other")
