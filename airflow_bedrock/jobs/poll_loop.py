@@ -23,20 +23,10 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 import structlog
 
-from airflow_bedrock.aws_errors import (
-    is_denied,
-)
+from airflow_bedrock.aws_errors import is_denied
 from airflow_bedrock.compat import Stats
 from airflow_bedrock.jobs.connection import Connection
-from airflow_bedrock.jobs.planner import (
-    Ask,
-    Ended,
-    Finding,
-    ListJobs,
-    Pace,
-    Planner,
-    Trouble,
-)
+from airflow_bedrock.jobs.planner import Ask, Ended, Finding, ListJobs, Pace, Planner, Trouble
 from airflow_bedrock.jobs.poll_client import CALLS_AT_ONCE, PollClient, trouble_of
 from airflow_bedrock.jobs.quota import QuotaQueue, Refusal, Turn
 from airflow_bedrock.jobs.resources import Resource
