@@ -6,8 +6,6 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockError
 
@@ -44,6 +42,8 @@ def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
 
     Nothing here fails a task whose things are paid for.
     """
+    from airflow_bedrock.aws_errors import CALL_ERRORS  # here, since it loads botocore
+
     try:
         if asker.try_number == 1 or not configuration.has_budget():
             return
@@ -55,7 +55,7 @@ def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
             open_ = entry.settled is None and (entry.kind, its) == (service.resource.noun, task)
             if open_ and (seen := service.find(entry.arn or entry.name)) is not None:
                 settle(books, service, seen, s3)
-    except (BedrockError, BotoCoreError, ClientError, ValueError) as error:
+    except (BedrockError, *CALL_ERRORS, ValueError) as error:
         log.warning("What earlier tries of this task have cost was not settled: %s", error)
 
 
