@@ -183,7 +183,7 @@ def failure(failed: str, unknown: str | None = None) -> Callable[[Seen], str]:
     """Return what says of one that ended in any way but success what happened, the bill, and what to do.
 
     :param failed: the text, with the fields ``name``, ``arn``, ``status`` and ``said``, the service's words.
-    :param unknown: the text for a status that is not known, where it is another one.
+    :param unknown: the text for an unknown status, where it is another one.
     """
 
     def message(found: Seen) -> str:
