@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -248,9 +249,16 @@ def test_aws_cli(local: LocalBedrock) -> None:
 
 def test_hosts_that_were_allowed() -> None:
     """On every interface any address is its own, and of names those that were given."""
-    with LocalBedrock("0.0.0.0", allow_hosts=["local-bedrock"]) as local:  # noqa: S104  # that is the test
+    names = ["local-bedrock", "local.bedrock.example"]
+    with LocalBedrock("0.0.0.0", allow_hosts=names) as local:  # noqa: S104  # that is the test
         port = urlsplit(local.endpoint_url).port or 0
         for host in ("192.0.2.7", "[2001:db8::1]", "Local-Bedrock", "localhost"):
             assert ask(port, "GET", "/_local/health", host=f"{host}:{port}")[0] == 200
             assert ask(port, "GET", "/_local/health", PAGE, host=f"{host}:{port}")[0] == 403
         assert ask(port, "GET", "/_local/health", host="attacker.example")[0] == 403
+        # No part of such a name is the name of a bucket.
+        assert (
+            ask(port, "PUT", f"/{local.bucket}/by-name", body=b"text", host=f"local.bedrock.example:{port}")[0] == 200
+        )
+        with closing(local.client("s3")) as s3:
+            assert s3.head_object(Bucket=local.bucket, Key="by-name")["ContentLength"] == 4
