@@ -26,12 +26,12 @@ from airflow_bedrock.local.settings import KEY
 from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.web.admin import Admin
 from airflow_bedrock.local.web.authorization import OTHERS, check_bedrock, check_other, check_s3
-from airflow_bedrock.local.web.callers import Caller, account_of, caller_of
+from airflow_bedrock.local.web.callers import Caller, caller_of
 from airflow_bedrock.local.web.inside import INSIDE
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.policy_simulator import SIMULATIONS, simulate
 from airflow_bedrock.local.web.protocol import HttpResponse, operation_of, parse, respond, respond_error
-from airflow_bedrock.local.web.reading import readable, serialization, signed_for
+from airflow_bedrock.local.web.reading import Signature, readable, serialization, signature_of
 from airflow_bedrock.local.web.s3 import check_request, error_code, respond_s3_error, s3_request
 from airflow_bedrock.local.web.s3_objects import Objects
 from airflow_bedrock.local.web.server import Dropped
@@ -70,6 +70,7 @@ class _Visit:
 
     environ: WSGIEnvironment
     path: str
+    signed: Signature
     service: str
     region: str
     operation: str = ""
@@ -79,6 +80,10 @@ class _Visit:
     def internal(self) -> bool:
         """Whether Local Bedrock itself makes the call; journal and faults pass it over."""
         return INSIDE in self.environ
+
+    @property
+    def account(self) -> str:
+        return moto.account_of(self.signed.key)
 
     @property
     def method(self) -> str:
@@ -114,17 +119,17 @@ class Application:
         """
         path = environ["RAW_URI"].partition("?")[0]
         try:
-            service, region = signed_for(environ.get("HTTP_AUTHORIZATION", ""), environ.get("QUERY_STRING", ""))
+            signed = signature_of(environ)
         except ServiceError as error:
             return _send(self._refused(environ, error), start_response)
-        visit = _Visit(environ, path, service, region or self._world.settings.region)
+        visit = _Visit(environ, path, signed, signed.service, signed.region or self._world.settings.region)
         if not readable(environ["RAW_URI"]):
             response = self._refused(environ, serialization("The request's path or query cannot be decoded."))
         elif path.startswith("/_local/"):
             response = self._admin.answer(visit.method, path, environ["QUERY_STRING"], environ["wsgi.input"].read())
-        elif service == "bedrock":
+        elif visit.service == "bedrock":
             response = self._bedrock(visit)
-        elif service == "s3" or moto.leads_to_s3(self._moto, environ):
+        elif visit.service == "s3" or moto.leads_to_s3(self._moto, environ):
             visit.service = "s3"
             response = self._s3(visit)
         else:
@@ -159,7 +164,7 @@ class Application:
             run = handler(operation.name)
             if run is None:
                 raise not_built(f"the operation {operation.name}")
-            bedrock = self._world.bedrock(account_of(visit.environ), visit.region)
+            bedrock = self._world.bedrock(visit.account, visit.region)
             if caller := self._caller(visit):
                 check_bedrock(caller, bedrock, operation.name, parameters)
             with self._world.lock if operation.name.startswith(("Get", "List")) else nullcontext():
@@ -196,7 +201,7 @@ class Application:
 
         :raises ServiceError: it is nobody whom IAM knows.
         """
-        return caller_of(visit.environ, KEY) if self._world.settings.enforce_iam else None
+        return caller_of(visit.signed.key, visit.signed.token, KEY) if self._world.settings.enforce_iam else None
 
     def _other(self, visit: _Visit) -> HttpResponse:
         visit.operation = _operation_of(visit)
@@ -214,7 +219,7 @@ class Application:
 
     def _check_other(self, visit: _Visit, service: str, operation: str, parameter: Callable[[str], Any]) -> None:
         if service in OTHERS and (caller := self._caller(visit)):
-            check_other(caller, service, operation, parameter, visit.region, account_of(visit.environ))
+            check_other(caller, service, operation, parameter, visit.region, visit.account)
 
     def _answer(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.errors import ServiceError
@@ -49,13 +48,14 @@ class Caller:
                 raise ServiceError("AccessDeniedException", f"{denied} {words}", status=403)
 
 
-def caller_of(environ: Mapping[str, Any], root: str) -> Caller | None:
+def caller_of(key: str, token: str, root: str) -> Caller | None:
     """Return who has signed a request; None for the account's root, who may do everything.
 
+    :param key: the access key of who has signed it.
+    :param token: that of the session, where the key is a session's.
     :param root: the root's access key.
     :raises ServiceError: nobody has signed it, or nobody whom IAM knows.
     """
-    key, token = _credentials(environ)
     if key == root:
         return None
     if not key:
@@ -71,11 +71,6 @@ def caller_of(environ: Mapping[str, Any], root: str) -> Caller | None:
             return _session(assumed)
     message = "The security token included in the request is invalid."
     raise ServiceError("UnrecognizedClientException", message, status=403)
-
-
-def account_of(environ: Mapping[str, Any]) -> str:
-    """Return the account of who has signed a request."""
-    return moto.account_of(_credentials(environ)[0])
 
 
 def policies_of(arn: str) -> Documents | None:
@@ -114,14 +109,3 @@ def _parsed(session_policy: str | None) -> Mapping[str, Any] | None:
 def _principal(arn: str, tags: Mapping[str, str]) -> dict[str, str]:
     told = {"aws:principalarn": arn, "aws:principalaccount": arn.split(":")[4]}
     return told | {f"aws:principaltag/{name.lower()}": value for name, value in tags.items()}
-
-
-def _credentials(environ: Mapping[str, Any]) -> tuple[str, str]:
-    """Return access key and session token, of a SigV4 header or a presigned URL."""
-    authorization = environ.get("HTTP_AUTHORIZATION", "")
-    if "Credential=" in authorization:
-        credential = authorization.partition("Credential=")[2].partition(",")[0]
-        return credential.partition("/")[0].strip(), environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")
-    query = parse_qs(environ.get("QUERY_STRING", ""))
-    credential, token = (query.get(name, [""])[0] for name in ("X-Amz-Credential", "X-Amz-Security-Token"))
-    return credential.partition("/")[0], token

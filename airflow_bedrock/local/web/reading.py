@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from airflow_bedrock.local.errors import ServiceError
@@ -14,7 +15,7 @@ _MOST_NESTED = 100
 """How deep JSON may be; AWS does not say. Python's readers and writers end at about 1,000."""
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_SCOPE = re.compile(r"[^/]+/\d{8}/([a-z0-9-]{1,40})/([a-z0-9._-]{1,64})/aws4_request")
+_SCOPE = re.compile(r"([^/]+)/\d{8}/([a-z0-9-]{1,40})/([a-z0-9._-]{1,64})/aws4_request")
 """A credential: key, day, region, service."""
 
 
@@ -53,27 +54,39 @@ def readable(target: str) -> bool:
     return True
 
 
-def signed_for(authorization: str, query: str) -> tuple[str, str]:
-    """Return the service and the region that a request is signed for, by its header or its URL, or nothing.
+class Signature(NamedTuple):
+    """What a request tells of who has signed it, and for what; empty where it does not say."""
 
-    :raises ServiceError: IncompleteSignatureException, when the signature names none.
+    key: str = ""
+    region: str = ""
+    service: str = ""
+    token: str = ""
+
+
+def signature_of(environ: Mapping[str, Any]) -> Signature:
+    """Return the signature in a request's header or URL. Nobody checks whether it is right.
+
+    :raises ServiceError: IncompleteSignatureException, when it names no service.
     """
+    authorization, query = environ.get("HTTP_AUTHORIZATION", ""), environ.get("QUERY_STRING", "")
     if authorization.startswith("AWS "):
-        return "", ""  # the signature before the fourth version, which S3 alone still takes
+        return Signature()  # the signature before the fourth version, which S3 alone still takes
     if authorization.startswith("Bearer "):
-        return "bedrock", ""  # an Amazon Bedrock API key; no other service here takes one
+        return Signature(service="bedrock")  # an Amazon Bedrock API key; no other service here takes one
     if authorization:
         credential = authorization.partition("Credential=")[2].partition(",")[0].strip()
+        token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN", "")
     elif "X-Amz-Credential" in query:
-        credential = parse_qs(query).get("X-Amz-Credential", [""])[0]
+        given = parse_qs(query)
+        credential, token = (given.get(name, [""])[0] for name in ("X-Amz-Credential", "X-Amz-Security-Token"))
     else:
-        return "", ""
+        return Signature()
     if not (matched := _SCOPE.fullmatch(credential)):
         raise ServiceError(
             "IncompleteSignatureException",
             "Authorization header requires 'Credential' parameter of the form KEY/DATE/REGION/SERVICE/aws4_request.",
         )
-    return matched[2], matched[1]
+    return Signature(matched[1], matched[2], matched[3], token)
 
 
 def _float(text: str) -> float:
