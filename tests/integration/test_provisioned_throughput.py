@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
+from airflow_bedrock.compat import TaskDeferred
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import stopping, waiting
@@ -105,7 +106,7 @@ def test_a_commitment_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("made_by", ["somebody else", "an earlier run"])
 def test_what_serves_is_left(world: World, monkeypatch: pytest.MonkeyPatch, made_by: str) -> None:
-    """A task that is ended while it looks at throughput that is there deletes nothing."""
+    """A task that is ended while it waits for throughput that is there deletes nothing, nor does its trigger."""
     if made_by == "somebody else":
         with world.client() as bedrock:
             bedrock.create_provisioned_model_throughput(provisionedModelName="t", modelId=world.models[0], modelUnits=1)
@@ -115,6 +116,9 @@ def test_what_serves_is_left(world: World, monkeypatch: pytest.MonkeyPatch, made
             bedrock.update_provisioned_model_throughput(provisionedModelId="t", desiredModelId=world.models[1])
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: {"later": {"ask": "failed"}}))
     model = 0 if made_by == "somebody else" else 1
+    with pytest.raises(TaskDeferred) as deferred:
+        provide(world, "later", model=model, deferrable=True)
+    assert deferred.value.trigger.stop_on_kill is False
     operator = BedrockProvisionedModelThroughputOperator(
         task_id="ask", model_units=1, provisioned_model_name="t", model_id=world.models[model], botocore_config=QUICK
     )

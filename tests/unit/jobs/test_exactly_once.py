@@ -912,3 +912,37 @@ def test_who_gets_a_model_again_is_told_how_to_train_anew(
             machine.attempt(one)
             machine.complete_all()
     assert said in caplog.text
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool) -> None:
+    """In the worker and in the triggerer."""
+    machine = ExactlyOnce()
+    [one] = machine.instances
+    one.tries += 1
+    task = machine.task(one, stop_on_kill=stops)
+    with machine.asking(one), pytest.raises(TaskDeferred) as deferred:
+        task.execute(one.context)
+    assert deferred.value.trigger.stop_on_kill is stops
+    [job] = machine.service.jobs
+    one.state = "failed"
+    with machine.asking(one):
+        task.on_kill()
+    assert job.runs is not stops
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_who_has_made_nothing_says_so(tries: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Killed, or out of time, before it could ask for a job; a first try does not look for what it may have made."""
+    caplog.set_level(logging.INFO)
+    machine = ExactlyOnce()
+    [one] = machine.instances
+    one.tries = tries - 1
+    machine.attempt(one, {1: ("kill", "before")})
+    assert "ended for good. This try made no job and spent nothing." in caplog.text
+    one.state = None
+    one.tries = tries
+    with machine.asking(one, {1: strike("act before", machine.time_out)}):
+        with pytest.raises(BedrockFatalError, match=r"execution_timeout.*This try made no job and spent nothing\."):
+            machine.task(one).execute(one.context)
+        assert (machine.service.calls > 1) is (tries > 1)
