@@ -122,8 +122,8 @@ def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> 
 
 
 def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:
-    """Get the asker's jobs by their names, where those do not hold what was asked for: List may show them later."""
-    for generation in itertools.count(1) if identity.reuse != "dag" or identity.exact else ():
+    """Get the asker's jobs by their names: List may show them later."""
+    for generation in itertools.count(1):
         found = service.find(identity.job_name(generation))
         if found is None or not identity.is_of_who(Token.read(found.token)):
             return

@@ -63,7 +63,7 @@ class PollClient:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, call, client)
         except Exception as error:
-            if is_about_credentials(error) and self._client is client:
+            if is_about_credentials(error):
                 self._client = None
             raise
 
@@ -72,7 +72,6 @@ class PollClient:
         self._pool.shutdown(wait=False)
         if self._client is not None:
             self._client.close()
-            self._client = None
 
 
 def poll_client(resources: Collection[Resource], connection: Connection) -> BedrockClient:
@@ -157,7 +156,7 @@ def _read_pages_fast(client: BedrockClient, resource: Resource) -> None:
     """Read good answers of the resource's List in botocore's stead; the member ``seen`` is what is on the page."""
 
     def read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-        if response_dict["status_code"] < 300:
+        if response_dict["status_code"] == 200:
             seen, token = resource.read_page(response_dict["body"])
             customized_response_dict.update(seen=seen, nextToken=token)
             response_dict["body"] = b"{}"

@@ -37,7 +37,6 @@ _WAKE_AT_ONCE = 25  # triggers; each writes log lines, and together they must no
 _TROUBLE_LOG_SECONDS = 300.0
 _REPORT_SECONDS = 10.0
 
-
 T = TypeVar("T")
 P = TypeVar("P", Planner, QuotaQueue)
 

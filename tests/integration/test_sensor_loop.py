@@ -307,12 +307,14 @@ async def test_polls_errors_jobs_and_lag_are_counted(
         counted: dict[str, int]
         gauges: dict[str, float]
         most: dict[str, float]
+        tags: list[dict[str, str]]
 
         def __init__(self) -> None:
-            self.counted, self.gauges, self.most = {}, {}, {}
+            self.counted, self.gauges, self.most, self.tags = {}, {}, {}, []
 
         def incr(self, name: str, tags: dict[str, str]) -> None:
             self.counted[name] = self.counted.get(name, 0) + 1
+            self.tags.append(tags)
 
         def gauge(self, name: str, value: float) -> None:
             self.gauges[name] = value
@@ -329,6 +331,8 @@ async def test_polls_errors_jobs_and_lag_are_counted(
         await asyncio.gather(*tasks.values())
     assert recorder.counted["bedrock.polls"] == len(server.calls)
     assert recorder.counted["bedrock.poll_errors"] == 8
+    assert {"operation": "list"} in recorder.tags
+    assert {"operation": "list", "kind": "no_answer"} in recorder.tags
     assert recorder.most["bedrock.jobs_watched"] == 4
     outage = server.calls[9].at - server.calls[1].at
     assert recorder.most["bedrock.poll_lag_seconds"] >= outage

@@ -18,6 +18,7 @@ from airflow_bedrock.customization.identity import (
     Token,
     adds_digest,
     identify,
+    is_named_after,
     with_fitting_names,
 )
 from airflow_bedrock.customization.request import build_request
@@ -230,6 +231,19 @@ def test_a_long_prefix_is_cut_at_the_same_letter_for_ever(reuse: Reuse, job: str
     identity = identify(request(jobName=prefix, customModelName=prefix), DATA, replace(ASKER, map_index=7), reuse)
     assert (identity.job_name(), identity.model_name()) == (job, model)
     assert len(job) == len(model) == 63
+
+
+@pytest.mark.parametrize("reuse", ["run", "dag", "never"])
+def test_a_model_s_name_tells_under_which_name_it_was_asked_for(reuse: Reuse) -> None:
+    """Retirement deletes what is named after the line's model, and nothing else."""
+    prefix = "my.router"
+    for index in (-1, 12):
+        identity = identify(request(customModelName=prefix), DATA, replace(ASKER, map_index=index), reuse)
+        assert all(is_named_after(identity.model_name(generation), prefix) for generation in (1, 2))
+        assert not is_named_after(identity.model_name(), "my")
+        assert not is_named_after(f"x{identity.model_name()}", prefix)
+    assert is_named_after("my-router", prefix)
+    assert not is_named_after("my-router-2", prefix)
 
 
 def test_a_name_that_is_none_is_left_to_the_check_of_the_request() -> None:

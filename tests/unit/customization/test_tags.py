@@ -11,7 +11,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.identity import Asker
-from airflow_bedrock.customization.tags import MAX_USER_TAGS, automatic_tags, is_of, token_in, token_tag, with_tags
+from airflow_bedrock.customization.tags import (
+    MAX_USER_TAGS,
+    automatic_tags,
+    is_of,
+    is_of_dag,
+    token_in,
+    token_tag,
+    with_tags,
+)
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.shapes import problems
 
@@ -68,6 +76,24 @@ def test_two_environments_never_have_the_same_tag(name: str, other: str) -> None
     tags = automatic_tags(Asker(dag_id="d", run_id="r", task_id="t", environment=name), "0.1.0")
     assert is_of(tags, other) is (name == other)
     assert problems(SHAPE, with_tags([], tags)) == []
+
+
+def test_what_the_tags_say_never_changes() -> None:
+    """Policies and cost reports name their keys; a later release finds by them what an earlier one has made."""
+    asker = Asker(dag_id="größe~2", run_id="r", task_id="t" * 300, map_index=3, environment="München")
+    tags = automatic_tags(asker, "0.1.0")
+    assert tags == {
+        "airflow-bedrock/environment": "M_nchen.b9c8f07aef6ce30f9867",
+        "airflow/dag_id": "gr__e_2",
+        "airflow/run_id": "r",
+        "airflow/task_id": "t" * 256,
+        "airflow/map_index": "3",
+        "airflow-bedrock/version": "0.1.0",
+    }
+    assert token_tag("a-b") == {"key": "airflow-bedrock/token", "value": "a-b"}
+    assert is_of_dag(tags, "München", "größe~2")
+    for environment, dag in (("prod", "größe~2"), ("München", "other")):
+        assert not is_of_dag(tags, environment, dag)
 
 
 def test_the_user_wins() -> None:

@@ -693,3 +693,11 @@ def test_a_pace_that_makes_no_sense_is_refused(interval: float, ceiling: float) 
     """No endless loop by a wrong number."""
     with pytest.raises(ValueError, match="interval"):
         Pace(interval=interval, ceiling=ceiling)
+
+
+def test_a_job_is_not_asked_for_again_while_a_get_of_it_is_under_way() -> None:
+    """One that takes minutes would take up all the loop's threads."""
+    planner = Planner()
+    planner.watch("job", None, PACE, 0.0)
+    assert planner.next(GATHER_SECONDS) == GetJob("job")
+    assert [planner.next(minute * INTERVAL) for minute in range(1, 10)] == [None] * 9

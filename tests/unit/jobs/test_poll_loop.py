@@ -77,6 +77,7 @@ async def test_what_to_allow_is_said_once_and_other_errors_now_and_then(caplog: 
             loop._log_trouble(watch.kind, ListJobs(None), Trouble.REFUSED, denied)
         (said,) = (record.getMessage() for record in caplog.records)
         assert "Allow bedrock:ListModelCustomizationJobs" in said
+        assert "polling each of 1 by Get instead" in said
         for _ in range(3):
             loop._log_trouble(watch.kind, GetJob("job"), Trouble.NO_ANSWER, OSError("gone"))
         loop._trouble_logged_at = -math.inf
