@@ -15,14 +15,8 @@ from typing import Any
 from airflow_bedrock.customization.model_rules import hyperparameter_problems
 from airflow_bedrock.shapes import Problem, input_shape, missing_in_botocore, problems
 
-# The short names that the amazon provider's operator uses, and the members that they stand for.
-SHORT_NAMES = {
-    "job_name": "jobName",
-    "custom_model_name": "customModelName",
-    "role_arn": "roleArn",
-    "base_model_id": "baseModelIdentifier",
-    "hyperparameters": "hyperParameters",
-}
+# The names of the amazon provider's operator that are no snake_case of the members that they stand for.
+SHORT_NAMES = {"base_model_id": "baseModelIdentifier", "hyperparameters": "hyperParameters"}
 REQUEST_FILES = (".json", ".yaml", ".yml")
 _UNSENT = "Nothing was sent and nothing was spent."
 _NUMBER = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,9})?"

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -155,10 +156,8 @@ async def to_its_end(work: Awaitable[T]) -> None:
     task.add_done_callback(_running.discard)
     deadline = time.monotonic() + _SECONDS
     while not task.done() and (left := deadline - time.monotonic()) > 0:
-        try:
+        with suppress(asyncio.CancelledError):
             await asyncio.wait({task}, timeout=left)  # which, unlike `await task`, leaves the task alone when cancelled
-        except asyncio.CancelledError:
-            continue
 
 
 def _stop_unless_wanted(

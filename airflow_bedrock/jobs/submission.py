@@ -394,7 +394,7 @@ class Submission:
         if self._superseded and self.identity.asker.map_index >= 0 and self._wide:
             log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
             time.sleep(_SIBLINGS_SECONDS)  # after a change of order one of them asks for just this, and adopts it
-        leaving = self.waiter.left(self.identity.asker) if self.tagged and self._resource.names_waiters else ()
+        leaving = self.waiter.left(self.identity.asker) if self.tagged else ()
         while self._superseded:
             superseded = self._superseded.pop(0).arn
             log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))

@@ -75,3 +75,12 @@ def test_what_nobody_has_seen_is_missing_at_once_until_it_is_seen() -> None:
 def test_the_limits_are_those_that_the_docs_promise() -> None:
     """docs/waiting.md: at least 2 minutes and 5 polls."""
     assert (SECONDS_UNTIL_MISSING, POLLS_UNTIL_MISSING) == (120.0, 5)
+
+
+def test_a_look_that_finds_it_begins_the_count_anew() -> None:
+    """Five looks and two minutes, from the first one on that does not."""
+    absence = Absence(known=False)
+    absence.seen()
+    assert not any(absence.missed(now) for now in (0.0, 30.0, 60.0, 90.0))
+    absence.seen()
+    assert [absence.missed(now) for now in (100.0, 130.0, 160.0, 190.0, 219.0, 220.0)] == [False] * 5 + [True]

@@ -334,6 +334,9 @@ def test_jobs_of_unknown_age_do_not_cause_all_jobs_of_the_account_to_be_read() -
     play.run(until=GATHER_SECONDS + 5)
     assert len(play.lists()) == 1
     assert len(play.gets()) == 10
+    play.run(until=1.5 * INTERVAL)
+    again = next(ask for at, ask in play.asked if isinstance(ask, ListJobs) and at >= INTERVAL)
+    assert again.created_after == time_of(-60.5), "the ages are known by now"
 
 
 @given(count=st.integers(1, 300))
@@ -347,6 +350,7 @@ def test_without_permission_to_list_the_gets_are_spread(count: int) -> None:
     assert len(play.lists()) <= 1
     assert len(play.gets()) <= 11 * count
     assert len(play.heard(Running)) == count
+    assert play.gets()[count - 1] <= 1 + 0.1 * count, "what is new is looked at soon"
     steady = [at for at in play.gets() if at > 2 * INTERVAL]
     for at in steady[:50]:
         assert sum(at <= other < at + INTERVAL / 10 for other in steady) <= math.ceil(count / 9) + 2

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
 from airflow_bedrock.customization.job import Job
+from airflow_bedrock.jobs import poll_loop
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import GetJob, ListJobs, Pace, Planner, Running, Trouble
 from airflow_bedrock.jobs.poll_loop import PollLoop, loop_for
@@ -103,3 +106,33 @@ async def test_who_comes_later_hears_at_once_and_who_stays_sets_the_pace() -> No
     assert loop_for(CONNECTION) is not loop
     with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
         """And so it ends again."""
+
+
+async def test_news_for_many_let_others_have_their_turn() -> None:
+    """A triggerer's event loop serves other triggers too: after each 25 that are told, they run."""
+    loop, turns = loop_for(CONNECTION), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    with ExitStack() as watching:
+        watches = [watching.enter_context(loop.watch(CUSTOMIZATION_JOB, "job", SLOW)) for _ in range(100)]
+        other = asyncio.create_task(count())
+        await asyncio.sleep(0)
+        before = turns
+        await loop._tell(watches[0].kind, [("job", JOB)])
+        other.cancel()
+        assert turns - before == 4
+
+
+async def test_the_gauges_fall_when_the_last_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a dashboard would show jobs that nobody waits for."""
+    gauges: dict[str, float] = {}
+    monkeypatch.setattr(poll_loop, "Stats", SimpleNamespace(gauge=gauges.__setitem__))
+    with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
+        poll_loop._report()
+        assert gauges["bedrock.jobs_watched"] == 1
+    assert gauges == {"bedrock.jobs_watched": 0, "bedrock.poll_lag_seconds": 0.0}

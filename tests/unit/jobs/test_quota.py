@@ -431,3 +431,12 @@ def test_tasks_that_join_are_counted_for_together_and_not_each_for_itself() -> N
         queue.listed([], None, 100.0 + GATHER_SECONDS)
     assert join("third", 101.0) == 100.0 + GATHER_SECONDS + 5.0
     assert join("fourth", 120.0) == 100.0 + GATHER_SECONDS + 5.0
+
+
+def test_where_nothing_runs_that_could_end_the_first_asks_once_an_interval() -> None:
+    """A quota that is taken by what List does not show, or that is 0 for a while: it may be free at any time."""
+    play = Play(quota=0)
+    play.ask("a")
+    play.run(1000)
+    refused = [at for at, _ in play.refused]
+    assert max(after - before for before, after in itertools.pairwise(refused)) < 2 * PACE.interval

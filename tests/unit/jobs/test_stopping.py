@@ -18,6 +18,7 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import NotYetError, delete, stop_job, stop_unless_others_wait, why_kept
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from tests.paid_jobs import error
 
 JOB = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -166,6 +167,42 @@ def test_a_worker_that_is_killed_gives_its_stop_time_to_be_done(monkeypatch: pyt
             assert stopped == []
             kill.pull()
         assert stopped == [JOB]
+
+
+def test_a_worker_ends_when_what_was_begun_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The handler of the kill returns within a second; a stop may take longer, and ends with the process."""
+    monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
+    monkeypatch.setattr(on_kill, "_HANDLER_SECONDS", 0.0)
+    task = BedrockModelCustomizationOperator(task_id="t", request="{{ x }}")
+    may_end, stopped = threading.Event(), list[str]()
+
+    def stop() -> str:
+        may_end.wait(0.05)
+        stopped.append(JOB)
+        return "It is stopped."
+
+    context: Any = {"ti": SimpleNamespace(**vars(ME), max_tries=0, try_number=1), "dag_run": SimpleNamespace()}
+    with task._killable(context) as kill:
+        kill.aim(JOB, stop)
+        task.on_kill()
+        assert stopped == []
+    assert stopped == [JOB]
+
+
+def test_the_state_of_a_task_is_asked_for_until_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's API server may be starting anew while the task is ended: the job would run on."""
+    slept: list[float] = []
+    monkeypatch.setattr(on_kill, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept)))
+    answers = iter([OSError("gone"), OSError("gone"), "failed"])
+
+    def state_of(ti: Any) -> str:
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr(task_state, "state_of", state_of)
+    assert on_kill._state_at_last(ME) == "failed"
+    assert slept == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -273,9 +273,10 @@ def test_only_map_indexes_wait_for_each_other_before_they_stop_what_they_no_long
     assert [job.status for job in account.jobs.jobs] == ["Stopped", "InProgress"]
 
 
-def test_an_exact_name_that_is_another_s_ends_a_retry(account: Account) -> None:
-    """There is no other name to try: it does not look for ever."""
-    account.ask(exact=True, run="other", epochs=2)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_an_exact_name_that_is_another_s_ends_a_retry(account: Account, epochs: int) -> None:
+    """There is no other name to try: it does not look for ever, nor take what another run has made of the same."""
+    account.ask(exact=True, run="other", epochs=epochs)
 
     def looked(operation: str, work: Any) -> Any:
         assert account.jobs.calls < 50, "it looks without end"
@@ -293,6 +294,46 @@ def test_who_wants_no_tags_tags_nothing_and_reads_none(account: Account) -> None
     assert account.ask(reuse="dag", run="later", tagged=False) == made
     assert account.ask(reuse="dag", run="later", tries=2, tagged=False) == made
     assert account.jobs.by_arn(made).tags == {}
+
+
+def test_who_wants_no_tags_leaves_none_on_what_others_wait_for(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A tag that it has left a job would say that it has waited for it."""
+    made = account.ask(index=0, tagged=False)
+    assert account.ask(index=1) == made
+    account.ask(index=0, clears=1, epochs=2, tagged=False)
+    assert account.waiting(made) == [1]
+    assert len(account.jobs.by_arn(made).tags) == 1
+    assert f"{made} runs on and is billed: d.t[1] in run r may wait for it" in caplog.text
+
+
+def test_a_role_that_was_just_made_is_waited_for_a_minute(account: Account, slept: list[float]) -> None:
+    """It is known everywhere by then; nothing is paid for after a kill meanwhile."""
+    unknown = iter([True, True, False])
+
+    def around(operation: str, work: Any) -> Any:
+        if operation == PAYS and next(unknown, True):
+            raise error("ValidationException", "Could not assume provided IAM role.")
+        return work()
+
+    account.strike(around)
+    assert account.ask() == account.jobs.jobs[0].arn
+    assert slept == [5.0, 10.0]
+    slept.clear()
+    with pytest.raises(BedrockError, match=r"could not assume the role.*nothing was created or spent") as failed:
+        account.ask(run="later")
+    assert not isinstance(failed.value, BedrockFatalError)
+    assert slept == [5.0, 10.0, 15.0, 30.0]
+    killed = iter([None])
+
+    def before_paying() -> None:
+        if next(killed, True):
+            raise BedrockError("killed")
+
+    with pytest.raises(BedrockError, match="killed"):
+        account.ask(run="later", before_paying=before_paying)
+    assert len(account.jobs.jobs) == 1
 
 
 def test_who_is_cleared_leaves_what_an_earlier_ask_has_adopted(account: Account) -> None:

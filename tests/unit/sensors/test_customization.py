@@ -84,7 +84,7 @@ def test_silent_fail_never_loses_patience() -> None:
 
 def test_it_stops_the_job_only_where_asked_to() -> None:
     """By default only a job that its own run has asked for: it did not start it."""
-    assert trigger_arguments()["stop_on_kill"] == OWN_RUN
+    assert trigger_arguments()["stop_on_kill"] == OWN_RUN == "own run"  # which sensors that wait have asked for
     assert trigger_arguments(stop_on_kill=True)["stop_on_kill"] is True
     assert trigger_arguments(stop_on_kill=False)["stop_on_kill"] is False
 

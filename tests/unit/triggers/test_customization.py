@@ -5,12 +5,17 @@ from __future__ import annotations
 import inspect
 import json
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.triggers.base import BaseEventTrigger
 
-from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.jobs.patience import Patience
+from airflow_bedrock.jobs.planner import Unanswered
+from airflow_bedrock.jobs.waiting import job_of_event
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger, resource
 from airflow_bedrock.triggers.base import BedrockTrigger
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -127,3 +132,24 @@ def test_a_triggerer_with_queues_takes_it() -> None:
     """BaseEventTrigger by itself says no, for the triggers of assets."""
     assert issubclass(BedrockModelCustomizationTrigger, BaseEventTrigger)
     assert BedrockModelCustomizationTrigger.supports_triggerer_queue
+
+
+def test_a_silence_is_logged_at_once_and_ends_the_wait_at_its_limit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the event says ends the task of this version, and of the next."""
+    clock = iter([0.0, 1.0, 100.0, 100.0, 100.0])
+    monkeypatch.setattr(resource, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    made, patience = trigger(no_response_timeout=100), Patience(100)
+    assert [made._unanswered(Unanswered("gone"), patience) for _ in range(2)] == [None, None]
+    assert [record.getMessage().partition(" for ")[0] for record in caplog.records] == [f"No response about job {ARN}"]
+    over = made._unanswered(Unanswered("gone"), patience)
+    denied = made._unanswered(Unanswered("no", refused=True), patience)
+    service: Any = SimpleNamespace(resource=made.resource)
+    for event, kind, said in ((over, "silent", "no response for"), (denied, "refused", "Access denied to job")):
+        assert event is not None
+        assert (event["kind"], event["job_identifier"], event["status"]) == (kind, ARN, None)
+        with pytest.raises(BedrockError, match=said):
+            job_of_event(service, event, 3600)
+    never = trigger(no_response_timeout=0)
+    assert never._unanswered(Unanswered("no", refused=True), Patience(0)) is None
