@@ -127,7 +127,7 @@ class KillSwitch:
 
 
 async def stop_unless_wanted(
-    make_service: Callable[[], Service], job_identifier: str, ti: Any, *, own_run_only: bool = False
+    make_service: Callable[[], Service], job_identifier: str, ti: Any, *, own_run_only: bool
 ) -> None:
     """Stop the job if its task instance has come to an end for good, and log what was done, and why.
 
@@ -185,7 +185,7 @@ def _stop_unless_wanted(
     return True
 
 
-def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bool = False) -> str:
+def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bool) -> str:
     """Stop the job for a task that has ended for good, unless others may wait for it; return what became of it.
 
     :raises NotYetError: it cannot be stopped yet.

@@ -61,7 +61,7 @@ def shown(service: Service, name: str) -> Seen | None:
         return None
 
 
-def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool = False) -> list[str]:
+def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> list[str]:
     """Return the ARNs of the running jobs that this asker has made, or else adopted, in earlier tries.
 
     What is asked for does not matter. The service may take a while to show a new one.

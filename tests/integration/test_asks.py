@@ -130,7 +130,7 @@ class Airflow:
         if whole_run:
             self.ended_runs.add(run)
         ti = self.context(run, index=index)["ti"]
-        return stop_for(self.service, arn, ti, **more)
+        return stop_for(self.service, arn, ti, **{"own_run_only": False, **more})
 
     @property
     def service(self) -> Service:

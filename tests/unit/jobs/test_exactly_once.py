@@ -193,7 +193,7 @@ def stop_in_triggerer(task: Task, job: PaidJob, one: Instance) -> None:
     """Stop a job as a trigger does: it tries again while the service does not show the job."""
     while True:
         with suppress(NotYetError):
-            stop_for(task._service, job.arn, one.ti)
+            stop_for(task._service, job.arn, one.ti, own_run_only=False)
             return
 
 

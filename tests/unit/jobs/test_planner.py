@@ -445,13 +445,14 @@ def test_no_fault_ends_a_wait_or_loses_a_job(faults: list[Trouble | None], ends:
 
 
 def test_who_gets_no_answer_is_told_each_time() -> None:
-    """So that whoever waits can lose patience; the others are not troubled."""
+    """So that who waits can lose patience; the others are not troubled. No silence is a refusal, which ends a wait."""
     play = Play(fault=lambda ask, now: Trouble.NO_ANSWER)
     play.add("a")
     play.add("b")
     play.run(until=5 * INTERVAL + 1)
     assert len(play.lists()) == 5
     assert len(play.heard(Unanswered, "a")) == len(play.heard(Unanswered, "b")) == 1 + 5
+    assert {finding for _, _, finding in play.news} == {Unanswered("no answer", refused=False)}
 
 
 def test_a_job_that_nobody_saw_and_that_does_not_exist_is_missing_at_once() -> None:

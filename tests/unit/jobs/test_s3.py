@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.jobs.s3 import LocationError, check_buckets, describe_data
+from airflow_bedrock.jobs.s3 import DeniedError, LocationError, check_buckets, describe_data
 from tests.paid_jobs import error
 
 LIMIT = 256 * 1024 * 1024
@@ -99,6 +99,21 @@ def test_logs_are_known_by_their_bytes_up_to_the_same_limits_for_ever(count: int
     """Beyond 1,000 objects, or 256 MiB, by their ETags."""
     keys = [f"logs/{number}" for number in range(count)]
     assert S3("other", *reversed(keys), size=size).describe("logs/") == {"objects": count, "digest": digest}
+
+
+@pytest.mark.parametrize(("operation", "code"), [("head_object", "403"), ("get_object", "AccessDenied")])
+def test_what_may_not_be_read_is_known_by_its_uri_only_where_that_is_asked_for(operation: str, code: str) -> None:
+    """Else a change of the data would be no reason for another job, and nobody would have said so."""
+    s3: Any = S3("train.jsonl")
+
+    def denied(**_: Any) -> None:
+        raise error(code, "Forbidden", 403)
+
+    setattr(s3, operation, denied)
+    uris = ["s3://bucket/train.jsonl"]
+    with pytest.raises(DeniedError, match=r"Access denied to s3://bucket/train\.jsonl.*Nothing was spent"):
+        describe_data(s3, uris)
+    assert describe_data(s3, uris, ignore_denied=True) == [{"uri": uris[0]}]
 
 
 def test_where_there_is_nothing_there_is_nothing_to_learn_from() -> None:

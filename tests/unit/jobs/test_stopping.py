@@ -121,7 +121,7 @@ async def test_the_triggerer_tries_until_it_has_been_made(monkeypatch: pytest.Mo
         {tag["key"]: tag["value"] for tag in Waiter.of(asker, waits=True).tags(asker)}
     ]
     ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=None)  # of no mapped task
-    await on_kill.stop_unless_wanted(lambda: throughput, UNITS, ti)
+    await on_kill.stop_unless_wanted(lambda: throughput, UNITS, ti, own_run_only=False)
     assert calls.asked.count("delete_provisioned_model_throughput") == 3
 
 
