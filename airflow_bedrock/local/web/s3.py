@@ -61,9 +61,9 @@ class S3Request:
 
 
 def s3_request(environ: dict[str, Any]) -> S3Request:
-    """Return what a request is about, and have its path name bucket and key.
+    """Return what a request is about, and have its path name bucket and key, and its header the source of a copy.
 
-    Moto reads hosts otherwise, and would take another bucket.
+    Moto reads hosts and that header otherwise, and would take another bucket.
     """
     path = unquote(environ["RAW_URI"].partition("?")[0].lstrip("/"))
     if matched := _HOST.fullmatch(environ.get("HTTP_HOST", "").lower()):
@@ -73,6 +73,9 @@ def s3_request(environ: dict[str, Any]) -> S3Request:
     query = environ["QUERY_STRING"]
     environ["HTTP_HOST"], environ["PATH_INFO"] = "localhost", path.encode().decode("latin-1")
     environ["RAW_URI"] = f"{quote(path)}?{query}" if query else quote(path)
+    if source := environ.get("HTTP_X_AMZ_COPY_SOURCE"):
+        source, mark, version = source.partition("?")
+        environ["HTTP_X_AMZ_COPY_SOURCE"] = quote(f"/{unquote(source).lstrip('/')}") + mark + version
     found = moto.operation_of("s3", environ)
     return S3Request(found[0].name if found else environ["REQUEST_METHOD"], bucket, key)
 

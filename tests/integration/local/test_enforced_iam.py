@@ -357,6 +357,21 @@ def test_the_bucket_that_is_checked_is_the_one_that_answers(
     assert (status, b"messages" in content) in ((403, False), (404, False)), content
 
 
+@pytest.mark.parametrize("source", ["//mine/enforced/train.jsonl", "http://mine/enforced/train.jsonl"])
+def test_the_source_that_is_checked_is_the_one_that_is_copied(enforcing: Service, user: User, source: str) -> None:
+    """However a request writes it."""
+    places = ["arn:aws:s3:::mine/*", "arn:aws:s3:::http:*", "arn:aws:s3:::enforced/own/*"]
+    someone = user(allow("s3:*", resource=places))
+    headers = {"Authorization": SIGNED.format("us-east-1/s3").replace("nobody", someone.key)}
+    port = urlsplit(enforcing.local.endpoint_url).port or 0
+    answer = test_guard.ask(port, "PUT", "/enforced/own/copy", headers | {"X-Amz-Copy-Source": source})
+    assert answer[0] in (400, 403, 404), answer
+    listing = "/enforced?list-type=2&prefix=train&prefix=own/"
+    only = user(allow("s3:ListBucket", Condition={"StringEquals": {"s3:prefix": "own/"}}))
+    headers = {"Authorization": SIGNED.format("us-east-1/s3").replace("nobody", only.key)}
+    assert test_guard.ask(port, "GET", listing, headers)[0] == 403
+
+
 def test_without_enforcement_nothing_is_refused(service: Service) -> None:
     """Who does not ask for it has it as before: anybody may do everything."""
     stranger = Person(service.local, "", {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "SecretAccessKey": "x"})
