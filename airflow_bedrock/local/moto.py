@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -64,7 +64,10 @@ def application() -> DomainDispatcherApplication:
     if "custom-model" not in ResourceShare.SHAREABLE_RESOURCES:
         ResourceShare.SHAREABLE_RESOURCES.append("custom-model")
     BaseResponse.call_action = _call_if_allowed  # type: ignore[method-assign,assignment]
-    return DomainDispatcherApplication(create_backend_app)
+    app = DomainDispatcherApplication(create_backend_app)
+    # It tries some hundred patterns, each time; what it calls a host is a service and a region.
+    app.get_backend_for_host = lru_cache(maxsize=1024)(app.get_backend_for_host)  # type: ignore[method-assign]
+    return app
 
 
 def leads_to_s3(application: DomainDispatcherApplication, environ: dict[str, Any]) -> bool:
