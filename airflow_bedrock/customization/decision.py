@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum
 
-from airflow_bedrock.customization.identity import Identity, Token
+from airflow_bedrock.customization.identity import Asker, Identity, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 
@@ -62,6 +62,12 @@ def decide(
             return Decision.REUSE if answers else Decision.NEXT_GENERATION
     fixable = found.outcome is Outcome.FAILED and remedy(found.failure_message) is Remedy.RETRY
     return Decision.FAIL if same_ask and not fixable else Decision.NEXT_GENERATION
+
+
+def is_stopped_under(ended: Seen, asker: Asker) -> bool:
+    """Whether a job that was stopped is of another ask, which this one had adopted: it is asked for anew."""
+    token = Token.read(ended.token)
+    return ended.outcome is Outcome.STOPPED and token is not None and token.ask != asker.asking
 
 
 def _may_be_taken(token: Token | None, identity: Identity, *, listed: bool) -> bool:

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import is_about_credentials, is_transient
 from airflow_bedrock.customization.identity import Identity, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
@@ -30,7 +29,7 @@ _LOOKS = 3  # before it is believed that a new job is not shown
 _PAUSE = 2.0  # seconds between them
 
 
-def asked_again(ask: Callable[[], T]) -> T:
+def asked_again(service: Service, ask: Callable[[], T]) -> T:
     """Ask what a task has made; again, for as long as a new thing may be hidden, where that is not told.
 
     A task often runs out of time just while the service is slow, or does not answer.
@@ -40,7 +39,7 @@ def asked_again(ask: Callable[[], T]) -> T:
         try:
             return ask()
         except (BotoCoreError, ClientError, BedrockError) as error:
-            passes = isinstance(error, BedrockError) or is_transient(error) or is_about_credentials(error)
+            passes = isinstance(error, BedrockError) or service.may_pass(error)
             if not passes or time.monotonic() - began >= SECONDS_UNTIL_MISSING:
                 raise
             log.info("%s Asking again.", error)

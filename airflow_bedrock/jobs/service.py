@@ -10,7 +10,7 @@ import msgspec
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import is_not_found
+from airflow_bedrock.aws_errors import is_about_credentials, is_not_found, is_transient
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Seen
 from airflow_bedrock.customization.tags import token_in
@@ -109,6 +109,16 @@ class Service:
                 return False
             raise
         return True
+
+    def may_pass(self, error: BaseException) -> bool:
+        """Whether another call may have no such error; after one about credentials, a new client makes it.
+
+        The connection may have better ones by then.
+        """
+        if is_about_credentials(error):
+            self.hook.forget_client()
+            return True
+        return is_transient(error)
 
     def check_account(self, role_arn: str) -> None:
         """Check that the role is of the account that the connection leads to.

@@ -9,7 +9,7 @@ from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_about_credentials, is_not_found, is_transient
+from airflow_bedrock.aws_errors import error_code, is_not_found
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, kind_of
@@ -98,11 +98,8 @@ def _check_passing(service: Service, job_arn: str, error: BotoCoreError | Client
     """
     if is_not_found(error):
         raise _not_shown(service, job_arn) from error
-    if is_about_credentials(error):
-        service.hook.forget_client()  # the connection may have better ones by now
-    elif not is_transient(error):
-        return
-    raise NotYetError(left, _PASSING_SECONDS, left) from error
+    if service.may_pass(error):
+        raise NotYetError(left, _PASSING_SECONDS, left) from error
 
 
 def _not_shown(service: Service, job: str) -> NotYetError:

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_bedrock.aws_errors import is_about_credentials, is_denied, is_transient
+from airflow_bedrock.aws_errors import is_denied
 from airflow_bedrock.customization.job import Job, Outcome, Seen, changes, duration
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.patience import Absence, Patience
@@ -22,6 +22,10 @@ from airflow_bedrock.jobs.s3 import read_losses
 from airflow_bedrock.jobs.service import Service
 
 log = logging.getLogger(__name__)
+
+
+class MissingError(BedrockFatalError):
+    """There is no such job, or none any more."""
 
 
 class Poller:
@@ -55,7 +59,7 @@ class Poller:
     def poll(self) -> Seen | None:
         """Return the job as it is now; None where the service did not tell.
 
-        :raises BedrockFatalError: there is no such job.
+        :raises MissingError: there is no such job.
         :raises BedrockError: no poll had a response for ``no_response_timeout``, or the caller is denied access to the
             job.
         """
@@ -78,9 +82,7 @@ class Poller:
     def _failed(self, error: Exception) -> None:
         if is_denied(error):
             raise BedrockError(access_denied(self._service.resource, self.job_identifier, str(error))) from error
-        if is_about_credentials(error):
-            self._service.hook.forget_client()  # the connection may have better ones by now
-        elif not is_transient(error):
+        if not self._service.may_pass(error):
             raise error
         now = time.monotonic()
         silent = duration(self._patience.silence(now))
@@ -102,7 +104,7 @@ class Poller:
         if not self._absence.missed(time.monotonic()):
             log.warning("Bedrock does not show %s %s yet; polling again", resource.word, self.job_identifier)
             return
-        raise BedrockFatalError(
+        raise MissingError(
             f"There is no Bedrock {resource.noun} {self.job_identifier} in region "
             f"{self._service.hook.conn_region_name}. {resource.missing}"
         )
@@ -133,7 +135,7 @@ def wait_for(
     :param max_polls: maximum number of polls; None for no limit.
     :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never.
     :raises BedrockError: given up; the job may still run.
-    :raises BedrockFatalError: the job does not exist.
+    :raises MissingError: the job does not exist.
     """
     poller = Poller(service, job_arn, no_response_timeout, exists=True)
     polls = 0
@@ -164,7 +166,7 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
     """Return the job that the trigger's event speaks of, as it is now: it runs no longer.
 
     :param no_response_timeout: seconds without a response from the service after which to give up; 0 for never.
-    :raises BedrockFatalError: there is no such job.
+    :raises MissingError: there is no such job.
     :raises BedrockError: no poll had a response for too long, or the caller is denied access to the job.
     """
     if not event or not {"kind", "job_identifier", "message"} <= event.keys():

@@ -284,6 +284,9 @@ class BedrockBatchAnswersOperator(WaitingOperator):
             for chunk in chunks:
                 so_far.chunk = chunk
                 ended = ended or self._job_of_chunk(context, kill, work, so_far)
+                while ended is not None and self._asks_anew(ended, _of_chunk(asker_of(context), chunk)):
+                    settled(self._service, ended, self._s3)
+                    ended = self._job_of_chunk(context, kill, work, so_far)
                 if ended is not None:
                     settled(self._service, ended, self._s3)
                     so_far.job_arns.append(ended.arn)

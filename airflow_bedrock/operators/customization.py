@@ -12,7 +12,7 @@ from airflow.sdk import Asset
 
 from airflow_bedrock import configuration, customization, jobs, shown, triggers
 from airflow_bedrock.compat import conf, renamed
-from airflow_bedrock.customization.identity import Asker, Identity, Superseded, Token, flag
+from airflow_bedrock.customization.identity import Asker, Identity, Superseded, flag
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -20,7 +20,7 @@ from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.waiting import WaitingOperator
-from airflow_bedrock.spend.settling import settled, standing
+from airflow_bedrock.spend.settling import Spent, settled, standing
 
 if TYPE_CHECKING:
     import jinja2
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
     from airflow_bedrock.jobs.on_kill import KillSwitch
-    from airflow_bedrock.spend.bill import Bill
     from airflow_bedrock.storage import Storage
 
 # The arguments that are members of the request.
@@ -373,7 +372,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             job = self._ask(request, identity, witness, kill, context)
         self._take(job, kill, context)
         if job.outcome is not customization.job.Outcome.SUCCEEDED:
-            self._show(job, context)
+            self._show(job, context, Spent(standing=standing(self._s3)))
             if not self._waits:
                 kill.last_check()
                 return job.arn
@@ -501,9 +500,8 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         return f"To train all the same, {customization.failure.NEW_JOB}. {pages}"
 
     def _finish(self, job: Seen, context: Context) -> str:
-        bill = settled(self._service, job, self._s3)
-        if job.outcome is customization.job.Outcome.STOPPED and self._is_of_another(job, context):
-            self.log.warning("Job %s, which another task had made, was stopped: making one of its own", job.arn)
+        spent = settled(self._service, job, self._s3)
+        if self._asks_anew(job, job_request.asker_of(context)):
             return self.execute(context)
         helps = customization.remedy.remedy_for_failure(job.failure_message)
         fixable = job.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
@@ -511,27 +509,21 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             why = customization.failure.failure_message(job)
             raise BedrockError(f"{why} A retry of this task makes a new job by itself.")
         if job.outcome is not customization.job.Outcome.SUCCEEDED:
-            self._show(job, context, bill=bill)
+            self._show(job, context, spent)
         result = jobs.waiting.result_of(job, self._s3)
         context["ti"].xcom_push(key="result", value=result)
-        self._show(job, context, result, bill)
+        self._show(job, context, spent, result)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(result)
         self._result = result
         return job.arn
 
-    def _show(
-        self, job: Seen, context: Context, result: Mapping[str, Any] | None = None, bill: Bill | None = None
-    ) -> None:
+    def _show(self, job: Seen, context: Context, spent: Spent, result: Mapping[str, Any] | None = None) -> None:
         """Tell the views in Airflow's UI what is known of the job."""
         request, endpoint_url = job_request.request_of(self.asked), self.hook.conn.meta.endpoint_url
-        told = shown.job_shown(job, endpoint_url, result, request, bill, standing(self._s3))
+        told = shown.job_shown(job, endpoint_url, result, request, *spent)
         shown.tell(context, shown.JOB, told)
-
-    def _is_of_another(self, job: Seen, context: Context) -> bool:
-        token = Token.read(job.token)
-        return token is not None and token.who != job_request.asker_of(context).who
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Tell OpenLineage of the data that went in and the model that came out; its provider calls this."""

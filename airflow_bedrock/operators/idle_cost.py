@@ -84,6 +84,7 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
     def execute(self, context: Context) -> dict[str, Any]:
         """Find it, write it into the log, and notify.
 
+        :raises BedrockFatalError: a region does not exist.
         :raises BedrockError: Bedrock or CloudWatch did not tell.
         """
         from msgspec.structs import asdict
@@ -91,13 +92,14 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
         from airflow_bedrock import shown
         from airflow_bedrock.hooks import BedrockHook
         from airflow_bedrock.prices import PriceFileError, prices
-        from airflow_bedrock.spend.idle import as_dict, found
+        from airflow_bedrock.spend.idle import as_dict, check_regions, found
 
         given, now = self._arguments(_RULES).checked(), datetime.now(UTC)
         try:
             known = prices(configuration.prices())
         except PriceFileError as error:
             raise BedrockFatalError(f"{error}. Nothing was looked at.") from error
+        check_regions(given["regions"] or ())
         hooks = [
             BedrockHook(**{**self._hook_parameters, "region_name": region})
             for region in given["regions"] or [self.region_name]

@@ -6,7 +6,8 @@ An operator says what kind it is (:mod:`airflow_bedrock.jobs.resources`), what i
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
@@ -62,6 +63,8 @@ class PaidOperator(WaitingOperator):
 
     rules: ClassVar[Mapping[str, Rule]]
     """Of all arguments that have one."""
+
+    _is_adopted = False  # else the task itself has made it
 
     def __init__(
         self,
@@ -137,14 +140,36 @@ class PaidOperator(WaitingOperator):
         with self._within(budget, context):
             found = self._found(self._submission)
         # What serves is left to those who use it, once it does; and so is what somebody else has made.
-        by_us = self._submission.identity.is_of_task(Token.read(found.token))
-        self._is_ours = not self._resource.lasts or (by_us and self._resource.is_unused(found))
+        identity, token = self._submission.identity, Token.read(found.token)
+        self._is_ours = not self._resource.lasts or (identity.is_of_task(token) and self._resource.is_unused(found))
+        self._is_adopted = not identity.is_of_who(token)
         self._take(found, kill, context)
         context["ti"].xcom_push(key="is_ours", value=self._is_ours)
+        context["ti"].xcom_push(key="is_adopted", value=self._is_adopted)
         if found.outcome is not Outcome.SUCCEEDED and not self._waits:
             kill.last_check()
             return self._begun(found)
         return self._finish(self._ended(found, kill), context)
+
+    def _ended(self, found: Seen, kill: KillSwitch, **so_far: Any) -> Seen:
+        with self._may_be_gone():
+            return super()._ended(found, kill, **so_far)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Take up the trigger's event."""
+        self._recall(context)
+        with self._may_be_gone():
+            return super().execute_complete(context, event)
+
+    @contextmanager
+    def _may_be_gone(self) -> Iterator[None]:
+        """Let a retry make another, where what others had made was deleted under this task."""
+        try:
+            yield
+        except jobs.waiting.MissingError as error:
+            if not self._is_adopted:
+                raise
+            raise BedrockError(f"{error} Another task had made it: a retry of this one makes another.") from error
 
     def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> Budget | None:
         """Return the budget for what is billed as soon as it is made; None for what is not, or where none is set."""
@@ -174,7 +199,7 @@ class PaidOperator(WaitingOperator):
 
     def _recall(self, context: Context) -> None:
         super()._recall(context)
-        self._is_ours = bool(pushed(context["ti"], "is_ours"))
+        self._is_ours, self._is_adopted = (bool(pushed(context["ti"], key)) for key in ("is_ours", "is_adopted"))
 
     def _finish(self, found: Seen, context: Context) -> Any:
         """Return the result of what is done; anything else, known or not, is an error."""

@@ -153,6 +153,13 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             timeout=self._deferral_timeout,
         )
 
+    def _asks_anew(self, ended: Seen, asker: Asker) -> bool:
+        """Whether what the task had adopted was stopped under it: then it asks for one of its own."""
+        if anew := customization.decision.is_stopped_under(ended, asker):
+            word = self._resource.word.capitalize()
+            self.log.warning("%s %s, which another ask had made, was stopped: making another one", word, ended.arn)
+        return anew
+
     @property
     def _trigger(self) -> Callable[..., Any]:
         from airflow_bedrock.triggers.resource import BedrockResourceTrigger
@@ -223,7 +230,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         kind = BedrockFatalError if self.stop_on_timeout else BedrockError
         try:
-            made = jobs.own_jobs.asked_again(partial(self._made, asker))
+            made = jobs.own_jobs.asked_again(self._service, partial(self._made, asker))
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
             said = f"A {word} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
             return kind(f"{after} {said}: {error}.")

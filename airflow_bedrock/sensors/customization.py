@@ -16,7 +16,7 @@ from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.spend.settling import settled, standing
+from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -229,7 +229,8 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         return jobs.service.Service(jobs.customization_job.CUSTOMIZATION_JOB, self.hook)
 
     def _result(self, job: Seen, context: Context) -> dict[str, Any]:
-        more = {"bill": settled(self._service, job, self._s3), "budget": standing(self._s3)}
+        spent = settled(self._service, job, self._s3)
+        more = {"bill": spent.bill, "budget": spent.standing}
         if job.outcome is not Outcome.SUCCEEDED:
             self._show(job, context, **more)
         result = jobs.waiting.result_of(job, self._s3)

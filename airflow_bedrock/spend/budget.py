@@ -144,18 +144,20 @@ class Budget:
         """
         settle(self.books, service, seen, self.s3, known)
 
-    def settle_at(self, key: str, usd: Decimal, basis: str) -> None:
-        """Settle an entry at an amount that the caller knows."""
-        _settle_at(self.books, key, Bill(usd, basis))
-
     def settle_rest(self, name: str, usd: Decimal, basis: str) -> None:
         """Settle what this try has reserved or taken over: what it spent, and all that earlier tries may have spent."""
         mine = self._entries[name]
+
+        def change(ledger: Ledger) -> Ledger:
+            known = ledger.entries.get(mine.key, mine)
+            return settled(ledger, mine.key, usd + max(known.reserved - mine.reserved, Decimal()), basis)
+
         try:
-            known = self.books.read().entries.get(mine.key, mine)
-            self.settle_at(mine.key, usd + max(known.reserved - mine.reserved, Decimal()), basis)
+            spent = self._change(change).entries.get(mine.key, mine).counts
         except BedrockError as error:
             log.warning("%s was not settled: %s", mine.key, error)
+        else:
+            log.info("Settled at %s USD, by %s: %s", dollars(spent), basis, mine.key)
 
     def _about_backfill(self, entry: Entry, runs_to_go: Callable[[], list[str]]) -> str:
         """Say what the rest of the backfill will cost, and how far the budget reaches."""
@@ -231,31 +233,33 @@ def account_of(hook: BedrockHook) -> str:
 
 def settle(
     books: Books, service: Service, seen: Seen, s3: S3Hook, known: tuple[Decimal, str] | None = None
-) -> Bill | None:
-    """Settle what a thing has cost, if it has ended and something was reserved for it; return it, if it is known.
+) -> tuple[Bill | None, Ledger | None]:
+    """Settle what a thing has cost, if it has ended and something was reserved for it.
 
     :param known: US dollars and what they rest on, where the caller knows them.
+    :return: what it has cost, and the ledger; each None where it is not known.
     """
     _, _, _, region, account, *_ = seen.arn.split(":")
     key = key_of(region, account, service.resource.noun, seen.name)
+    bill: Bill | None = None
+
+    def change(ledger: Ledger) -> Ledger:
+        nonlocal bill
+        entry = ledger.entries.get(key)
+        if entry is None or entry.settled is not None:
+            bill = Bill(entry.settled, entry.basis) if entry and entry.settled is not None else None
+            return ledger
+        bill = bill or (Bill(*known) if known else bill_of(entry, seen, service, s3))
+        return settled(ledger, key, bill.usd, bill.basis) if bill else ledger
+
     try:
-        entry = books.read().entries.get(key)
-        if entry is None:
-            return None
-        if entry.settled is not None:
-            return Bill(entry.settled, entry.basis)
-        bill = Bill(*known) if known else bill_of(entry, seen, service, s3)
-        if bill is not None:
-            _settle_at(books, key, bill)
+        ledger = books.change(change)
     except (BedrockError, BotoCoreError, ClientError) as error:
         log.warning("The bill of %s was not settled: %s. Run airflow-bedrock spend --settle.", seen.arn, error)
-        return None
-    return bill
-
-
-def _settle_at(books: Books, key: str, bill: Bill) -> None:
-    books.change(partial(settled, key=key, usd=bill.usd, basis=bill.basis))
-    log.info("Settled at %s USD, by %s: %s", dollars(bill.usd), bill.basis, key)
+        return None, None
+    if bill is not None:
+        log.info("Settled at %s USD, by %s: %s", dollars(bill.usd), bill.basis, key)
+    return bill, ledger
 
 
 def settle_open(

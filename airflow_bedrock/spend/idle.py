@@ -18,7 +18,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock.base_models import base_model
-from airflow_bedrock.exceptions import kind_of
+from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.jobs.account import client_of
 from airflow_bedrock.spend.imported import rates_of, units_of
 
@@ -79,6 +79,23 @@ class Found(NamedTuple):
     idle: list[Idle]
     ending: list[Ending]
     unread: list[str]
+
+
+def check_regions(regions: Iterable[str]) -> None:
+    """Check that there are such regions: an endpoint of one's own would find nothing in one that does not exist.
+
+    :raises BedrockFatalError: botocore knows of none by a name.
+    """
+    import botocore
+    from botocore.session import Session
+
+    session = Session()
+    known = {one for part in session.get_available_partitions() for one in session.get_available_regions("ec2", part)}
+    if unknown := sorted(set(regions) - known):
+        raise BedrockFatalError(
+            f"AWS has no region {', '.join(unknown)} that botocore {botocore.__version__} knows. Nothing was looked "
+            "at. Correct regions, or upgrade botocore where the region is new."
+        )
 
 
 def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int) -> Found:

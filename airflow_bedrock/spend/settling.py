@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockError
@@ -17,24 +17,33 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs.service import Service
     from airflow_bedrock.spend.bill import Bill
     from airflow_bedrock.spend.books import Books
+    from airflow_bedrock.spend.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 
-def settled(service: Service, seen: Seen, s3: S3Hook) -> Bill | None:
-    """Settle what a thing has cost, where a budget is set, and return it; None where it is not known.
+class Spent(NamedTuple):
+    """What a thing has cost, and how the month stands for the views in Airflow's UI; None where that is not known."""
+
+    bill: Bill | None = None
+    standing: dict[str, Any] | None = None
+
+
+def settled(service: Service, seen: Seen, s3: S3Hook) -> Spent:
+    """Settle what a thing has cost, where a budget is set; the ledger is read once for all that is returned.
 
     Nothing here fails a task whose thing is paid for.
     """
     try:
         if not configuration.has_budget():
-            return None
+            return Spent()
         from airflow_bedrock.spend.budget import settle
 
-        return settle(_books(s3), service, seen, s3)
+        bill, ledger = settle(_books(s3), service, seen, s3)
+        return Spent(bill, _standing(ledger) if ledger else None)
     except (BedrockError, ValueError) as error:
         log.warning("What %s has cost was not settled: %s", seen.arn, error)
-        return None
+        return Spent()
 
 
 def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
@@ -64,13 +73,17 @@ def standing(s3: S3Hook) -> dict[str, Any] | None:
     try:
         if not configuration.has_budget():
             return None
-        from airflow_bedrock.spend.ledger import month_of, totals
-
-        month, limit = month_of(datetime.now(UTC)), configuration.monthly_budget()
-        settled, reserved = totals(_books(s3).read(), month)
+        return _standing(_books(s3).read())
     except (BedrockError, ValueError) as error:
         log.warning("How the budget stands is not known: %s", error)
         return None
+
+
+def _standing(ledger: Ledger) -> dict[str, Any]:
+    from airflow_bedrock.spend.ledger import month_of, totals
+
+    month, limit = month_of(datetime.now(UTC)), configuration.monthly_budget()
+    settled, reserved = totals(ledger, month)
     limited = None if limit is None else float(limit)
     return {"month": month, "settled": float(settled), "reserved": float(reserved), "limit": limited}
 

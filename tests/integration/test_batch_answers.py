@@ -449,3 +449,24 @@ def test_a_job_for_records_that_are_asked_for_no_more_is_stopped(airflow: Airflo
     airflow.while_waiting = lambda: airflow.local.clock.advance(600)
     assert airflow.task(records_per_job=100).execute(airflow.context(2))["answered"] == 100
     assert sorted(airflow.jobs().values()) == ["Completed", "Stopped"]
+
+
+@pytest.mark.parametrize("by", ["another run of the partition", "the cleared task"])
+def test_an_adopter_whose_job_is_stopped_asks_anew(airflow: Airflow, by: str) -> None:
+    """As of a customization job: the stop was not meant for the one who adopted it."""
+    partition = {"dag_run": SimpleNamespace(partition_key="2026-11")}
+    with pytest.raises(TaskDeferred):
+        airflow.task(deferrable=True).execute(airflow.context() | partition)
+    [first] = airflow.jobs()
+
+    def stopped_once() -> None:
+        if airflow.jobs() == {first: "Submitted"}:
+            airflow.bedrock.stop_model_invocation_job(jobIdentifier=first)
+        airflow.local.clock.advance(600)
+
+    airflow.while_waiting = stopped_once
+    context = airflow.context(run="another") if by == "another run of the partition" else airflow.context(2)
+    context["ti"].max_tries += by == "the cleared task"
+    result = airflow.task().execute(context | partition)
+    assert (airflow.jobs()[first], len(airflow.jobs()), result["answered"]) == ("Stopped", 2, 120)
+    assert first not in result["job_arns"]

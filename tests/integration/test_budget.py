@@ -33,6 +33,7 @@ from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import Submission
+from airflow_bedrock.json_store import JsonStore
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.notifications import message
 from airflow_bedrock.operators import (
@@ -104,9 +105,14 @@ def only(ledger: Ledger) -> Any:
 
 
 def test_a_job_is_reserved_before_it_is_made_and_settled_when_it_has_ended(
-    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None], ledger: Callable[[], Ledger]
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At the upper end of the estimate; by the epochs in the metrics file."""
+    """At the upper end of the estimate; by the epochs in the metrics file, for which the ledger is read once."""
     budget(1)
     data = account.put("train.jsonl", records())
     more = {"job_name": name, "hyperparameters": {"epochCount": "2"}, "wait_for_completion": False}
@@ -115,8 +121,16 @@ def test_a_job_is_reserved_before_it_is_made_and_settled_when_it_has_ended(
     assert (entry.arn, entry.settled, entry.dag_id, entry.model) == (arn, None, "dag", "amazon.nova-micro-v1:0")
     assert 0 < entry.reserved < 1
     local.clock.advance(1000)
-    after = context()
-    assert operator(account, local, data, **more).execute(after) == arn
+    after, reads, read = context(), list[str](), JsonStore.read
+
+    def counted(store: JsonStore[Any], name: str) -> Any:
+        reads.append(name)
+        return read(store, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JsonStore, "read", counted)
+        assert operator(account, local, data, **more).execute(after) == arn
+    assert reads == ["ledger"]
     entry = only(ledger())
     assert (entry.settled, entry.basis) == (entry.reserved, "2 epochs of the estimate")
     shown = after["ti"].pushed["bedrock_job"]

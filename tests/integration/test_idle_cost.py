@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock import shown
 from airflow_bedrock.base_models import base_model
-from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockIdleCostOperator
@@ -180,6 +180,12 @@ def test_every_region_is_asked(local: LocalBedrock, served: dict[str, str], late
     """Each has things and prices of its own."""
     result = BedrockIdleCostOperator(task_id="idle", regions="us-west-2").execute(context())
     assert result == {"idle": [], "usd_a_month": 0.0, "without_price": [], "ending": [], "unread": []}
+
+
+def test_a_region_that_does_not_exist_is_named(local: LocalBedrock) -> None:
+    """Else a report that looked at nothing would say that nothing is unused."""
+    with pytest.raises(BedrockFatalError, match="AWS has no region us-esat-1 that botocore"):
+        BedrockIdleCostOperator(task_id="idle", regions=["us-east-1", "us-esat-1"]).execute(context())
 
 
 def test_what_serves_on_a_base_model_that_ends_soon_is_told(

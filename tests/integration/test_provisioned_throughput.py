@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import runpy
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from botocore.exceptions import ClientError
 
 from airflow_bedrock.compat import TaskDeferred
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -195,6 +197,25 @@ def test_another_of_the_name_is_not_deleted(world: World, monkeypatch: pytest.Mo
         with closing(hook.conn):
             stopping.delete(Service(PROVISIONED_THROUGHPUT, hook), "t", delay=1, max_polls=2)
     assert described(world)["provisionedModelName"] == "t"
+
+
+@pytest.mark.parametrize("maker", ["another run", "this run"])
+def test_what_is_deleted_under_a_task_is_made_anew_by_a_retry_if_another_made_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, maker: str
+) -> None:
+    """Its maker's last waiter may have ended just then; what a task has made itself nobody deletes by mistake."""
+    slept = itertools.count(step=60)
+
+    def deleted(_: float) -> None:
+        world.pass_time()
+        with suppress(ClientError), world.client() as bedrock:
+            bedrock.delete_provisioned_model_throughput(provisionedModelId="t")
+
+    provide(world, maker, wait_for_completion=False)
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(sleep=deleted, monotonic=lambda: next(slept)))
+    with pytest.raises(BedrockError, match="Somebody deleted it") as failed:
+        provide(world, "this run")
+    assert isinstance(failed.value, BedrockFatalError) == (maker == "this run")
 
 
 def test_what_a_task_has_succeeded_with_is_no_orphan(world: World) -> None:

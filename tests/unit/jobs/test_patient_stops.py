@@ -155,12 +155,21 @@ def test_a_job_that_goes_on_while_it_is_listed_is_listed_once(world: World, monk
 def test_what_a_task_has_made_is_asked_for_until_it_is_told(world: World) -> None:
     """As when execution_timeout runs out just while the service does not answer."""
     world.fail(THROTTLED, until=100)
-    found = own_jobs.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
+    service = Service(CUSTOMIZATION_JOB, world.hook)
+    found = own_jobs.asked_again(service, lambda: service.find("j"))
     assert found is not None
     world.fail(DENIED, until=1000)
     with pytest.raises(type(DENIED)):
-        own_jobs.asked_again(lambda: Service(CUSTOMIZATION_JOB, world.hook).find("j"))
-    assert world.now == 100
+        own_jobs.asked_again(service, lambda: service.find("j"))
+    assert (world.now, world.hook.clients) == (100, 1)
+
+
+def test_credentials_that_have_expired_meanwhile_are_taken_anew(world: World) -> None:
+    """Whether a task asks what it has made, or stops it: by a client of the connection as it is then."""
+    service = Service(CUSTOMIZATION_JOB, world.hook)
+    world.fail(EXPIRED, until=3)
+    assert own_jobs.asked_again(service, lambda: service.find("j")) is not None
+    assert world.hook.clients == 2
 
 
 def test_a_second_signal_while_the_first_is_handled_stops_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

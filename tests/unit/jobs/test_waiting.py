@@ -15,6 +15,7 @@ from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs import on_kill, waiting
 from airflow_bedrock.jobs.on_kill import to_its_end
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.service import Service
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 
@@ -24,6 +25,7 @@ class Bedrock:
 
     resource = CUSTOMIZATION_JOB
     hook = SimpleNamespace(conn_region_name="us-east-1", forget_client=lambda: None)
+    may_pass = Service.may_pass
 
     def __init__(self, *answers: str | Exception | None) -> None:
         self.looks = 0
