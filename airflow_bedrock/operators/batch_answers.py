@@ -286,6 +286,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 ended = ended or self._job_of_chunk(context, kill, work, so_far)
                 while ended is not None and self._asks_anew(ended, _of_chunk(asker_of(context), chunk)):
                     settled(self._service, ended, self._s3)
+                    self._take_in(work, ended, so_far)
                     ended = self._job_of_chunk(context, kill, work, so_far)
                 if ended is not None:
                     settled(self._service, ended, self._s3)
@@ -479,18 +480,9 @@ class BedrockBatchAnswersOperator(WaitingOperator):
 
         :raises BedrockFatalError: it has not completed; what it had answered, if it says so, is kept all the same.
         """
-        found = self._answered(work, ended)
-        pending: list[tuple[Question, Answer]] = []
-        for question in work.questions(so_far.chunk):
-            if (answer := found.to(question)) is not None:
-                pending.append((question, answer))
-                so_far.cost += work.bill.cost(self.model_id, answer)
-            if len(pending) == _KEPT_AT_ONCE:
-                work.inference.keep(pending)
-                pending.clear()
-        work.inference.keep(pending)
+        found = self._take_in(work, ended, so_far)
         if ended.outcome is not Outcome.SUCCEEDED:
-            raise BedrockFatalError(jobs.invocation_job.INVOCATION_JOB.failure_message(ended))
+            raise BedrockFatalError(self._resource.failure_message(ended))
         for question in work.questions(so_far.chunk):
             if work.inference.answer(question) is None:
                 found.missing(question)
@@ -504,6 +496,20 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 so_far.errors,
                 so_far.failed_records,
             )
+
+    def _take_in(self, work: _Work, ended: Seen, so_far: _SoFar) -> Answered:
+        """Keep what a job has answered, and return it."""
+        found = self._answered(work, ended)
+        pending: list[tuple[Question, Answer]] = []
+        for question in work.questions(so_far.chunk):
+            if (answer := found.to(question)) is not None:
+                pending.append((question, answer))
+                so_far.cost += work.bill.cost(self.model_id, answer)
+            if len(pending) == _KEPT_AT_ONCE:
+                work.inference.keep(pending)
+                pending.clear()
+        work.inference.keep(pending)
+        return found
 
     def _answered(self, work: _Work, ended: Seen) -> Answered:
         """Read what a job has answered; one that has not completed may have written nothing.
