@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 
 from airflow_bedrock.customization.identity import Asker, Identity, Token
@@ -29,21 +28,13 @@ class Decision(Enum):
     """The job's status is not known: neither reuse it nor pay for another."""
 
 
-def decide(
-    found: Seen,
-    identity: Identity,
-    *,
-    listed: bool = False,
-    adopted: bool = False,
-    remedy: Callable[[str | None], Remedy] = remedy_for_failure,
-) -> Decision:
+def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bool = False) -> Decision:
     """Decide by a job that was found.
 
     :param found: the response of Get.
     :param identity: what was derived.
     :param listed: found by List among the jobs that count, not by the derived name.
     :param adopted: its tags say that an earlier try of this ask has adopted it from another ask, run or map index.
-    :param remedy: says what helps against a failure.
     """
     token = Token.read(found.token)
     if not (adopted or _may_be_taken(token, identity, listed=listed)):
@@ -60,7 +51,7 @@ def decide(
             return Decision.ADOPT if answers else Decision.SUPERSEDE
         case Outcome.SUCCEEDED:
             return Decision.REUSE if answers else Decision.NEXT_GENERATION
-    fixable = found.outcome is Outcome.FAILED and remedy(found.failure_message) is Remedy.RETRY
+    fixable = found.outcome is Outcome.FAILED and remedy_for_failure(found.failure_message) is Remedy.RETRY
     return Decision.FAIL if same_ask and not fixable else Decision.NEXT_GENERATION
 
 

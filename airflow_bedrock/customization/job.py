@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,49 +20,6 @@ class Outcome(Enum):
     STOPPED = "stopped"
     UNKNOWN = "unknown"
     """A status that this version does not know. Never success: it fails closed."""
-
-
-class Seen(Protocol):
-    """A resource of any kind at one moment, as Get or List shows it."""
-
-    @property
-    def arn(self) -> str: ...  # noqa: D102
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def status(self) -> str:
-        """The service's word."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """What the status means for those that wait."""
-
-    @property
-    def created(self) -> datetime | None: ...  # noqa: D102
-
-    @property
-    def ended(self) -> datetime | None: ...  # noqa: D102
-
-    @property
-    def progress(self) -> object:
-        """What is news to those that wait when it differs from before."""
-
-    @property
-    def token(self) -> str | None:
-        """The clientRequestToken that created it, where it shows."""
-
-    @property
-    def failure_message(self) -> str | None: ...  # noqa: D102
-
-    @property
-    def model_arn(self) -> str | None:
-        """The ARN of the model that it has made."""
-
-    @property
-    def model_name(self) -> str | None:
-        """The name of the model that it makes."""
 
 
 # GetModelCustomizationJob, member `status`. Stopping is not terminal: the service may still bill.
@@ -201,6 +159,37 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "phase_seconds": {phase.name: phase.seconds for phase in self.phases},
             "phases": [phase.result() for phase in self.phases],
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thing:
+    """A resource of any other kind at one moment, as Get or List shows it.
+
+    :param token: the clientRequestToken that created it, where it shows.
+    :param model: the ARN of the model that it serves.
+    :param model_arn: the ARN of the model that it has made.
+    """
+
+    arn: str
+    name: str
+    status: str
+    outcome: Outcome
+    created: datetime | None = None
+    ended: datetime | None = None
+    token: str | None = None
+    failure_message: str | None = None
+    model: str | None = None
+    model_arn: str | None = None
+    model_name: str | None = None
+
+    @property
+    def progress(self) -> str:
+        """What is news when it is another one than before: the status."""
+        return self.status
+
+
+Seen = Job | Thing
+"""A resource at one moment."""
 
 
 def artifacts_uri(output_data_uri: str, job_arn: str) -> str:

@@ -51,7 +51,7 @@ class Service:
         found = self.get(name)
         if found is None or found.token or self.resource.token_shows:
             return found
-        return replace(found, token=token_in(self.tags_of(found.arn)))  # type: ignore[type-var]  # they are dataclasses
+        return replace(found, token=token_in(self.tags_of(found.arn)))
 
     def list_all(self, name_contains: str = "", status: str = "") -> list[Seen]:
         """Return all with the text in their names, newest first; they have no tokens."""

@@ -23,7 +23,7 @@ from airflow_bedrock.aws_errors import is_about_credentials, is_denied
 from airflow_bedrock.customization.decision import Decision, decide, decide_by_model
 from airflow_bedrock.customization.identity import Identity, Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.customization.remedy import Remedy
+from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
 from airflow_bedrock.customization.tags import token_tag
 from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -215,8 +215,7 @@ class Submission:
     def _decide(self, found: Seen, *, listed: bool = False) -> Decision:
         if (serves := self._resource.serves) is not None:
             return decide_by_model(found, same=serves(found, self.request))
-        remedy, adopted = self._resource.failure_remedy, self._has_adopted(found)
-        return decide(found, self.identity, listed=listed, adopted=adopted, remedy=remedy)
+        return decide(found, self.identity, listed=listed, adopted=self._has_adopted(found))
 
     @property
     def _is_retry(self) -> bool:
@@ -291,7 +290,7 @@ class Submission:
         except (BotoCoreError, ClientError) as error:
             now = shown(self.service, found.arn)  # another one may change it, or have deleted it
             settled = now is not None and now.outcome is not Outcome.RUNNING
-            kind = BedrockFatalError if settled and resource.remedy(error) is Remedy.NONE else BedrockError
+            kind = BedrockFatalError if settled and remedy_for_error(error) is Remedy.NONE else BedrockError
             raise kind(
                 f"Bedrock did not confirm {resource.update_operation} for {self._word} {found.arn}. It serves its "
                 f"former model, unless the answer was lost, or somebody has changed or deleted it since; another try "
@@ -601,7 +600,7 @@ class Submission:
             try:
                 return self.service.create(request)
             except ClientError as error:
-                if self._resource.remedy(error) is not Remedy.WAIT_FOR_ROLE:
+                if remedy_for_error(error) is not Remedy.WAIT_FOR_ROLE:
                     raise
                 log.warning("Bedrock cannot assume the role yet; asking again in %g s: %s", pause, error)
                 time.sleep(pause)
@@ -609,7 +608,7 @@ class Submission:
         return self.service.create(request)
 
     def _after_error(self, name: str, error: BotoCoreError | ClientError) -> Seen:
-        one, remedy = f"{self._word} {name}", self._resource.remedy(error)
+        one, remedy = f"{self._word} {name}", remedy_for_error(error)
         if remedy is Remedy.MODEL_NAME_IN_USE and self._resource.lasts:
             # It makes no model: its own name is meant, under which another task has made one since the look.
             remedy = Remedy.LOOK

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 from airflow_bedrock import __version__, jobs
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse, Token, adds_digest, identify, reuse_choice
 from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.customization.remedy import Remedy
+from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, flag, one_of, optional, real, whole
@@ -148,7 +148,7 @@ class PaidOperator(WaitingOperator):
         context["ti"].xcom_push(key="is_adopted", value=self._is_adopted)
         if found.outcome is not Outcome.SUCCEEDED and not self._waits:
             kill.last_check()
-            return self._begun(found)
+            return found.arn
         return self._finish(self._ended(found, kill), context)
 
     def _ended(self, found: Seen, kill: KillSwitch, **so_far: Any) -> Seen:
@@ -172,8 +172,8 @@ class PaidOperator(WaitingOperator):
             raise BedrockError(f"{error} Another task had made it: a retry of this one makes another.") from error
 
     def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> Budget | None:
-        """Return the budget for what is billed as soon as it is made; None for what is not, or where none is set."""
-        return None
+        cost = partial(self._cost, arguments)
+        return self._budget(asker, self._resource.noun, self.hook, arguments.get("model_id", ""), cost)
 
     def _found(self, submission: jobs.submission.Submission) -> Seen:
         from airflow_bedrock.jobs.quota import is_zero
@@ -186,10 +186,6 @@ class PaidOperator(WaitingOperator):
             raise BedrockError(
                 f"{error} Delete one that is not needed, or ask for a higher quota; a retry then makes it."
             ) from error
-
-    def _begun(self, found: Seen) -> Any:
-        """Return what the task returns of one that it does not wait for."""
-        return found.arn
 
     def _stop(self, arn: str, asker: Asker) -> str:
         if not self._is_ours:
@@ -207,7 +203,7 @@ class PaidOperator(WaitingOperator):
         if found.outcome is Outcome.SUCCEEDED:
             return self._result(found, context)
         said = resource.failure_message(found)
-        fixable = found.outcome is Outcome.FAILED and resource.failure_remedy(found.failure_message) is Remedy.RETRY
+        fixable = found.outcome is Outcome.FAILED and remedy_for_failure(found.failure_message) is Remedy.RETRY
         if fixable and not resource.lasts and not self._identity(asker_of(context)).exact:
             raise BedrockError(f"{said} A retry of this task makes a new one by itself.")
         raise BedrockFatalError(said)

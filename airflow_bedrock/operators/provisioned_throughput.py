@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, jobs
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
-    from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
 
 _CREATE = "CreateProvisionedModelThroughput"
@@ -134,9 +132,6 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         return jobs.submission.Submission(
             service=self._service, request=request, identity=self._identity(asker), update=self.replace_model, **how
         )
-
-    def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> Budget | None:
-        return self._budget(asker, self._resource.noun, self.hook, self.model_id, partial(self._cost, arguments))
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         """Return what it may cost until the month ends: it is billed until somebody deletes it."""

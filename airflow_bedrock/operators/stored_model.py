@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
 from airflow_bedrock.base_models import model_id
-from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.operators.paid import PaidJobOperator
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.prices import Figure
-    from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
 
 
@@ -37,9 +34,6 @@ class StoredModelOperator(PaidJobOperator):
 
         :raises LookupError: that is not known before Create; the message says what to give.
         """
-
-    def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> Budget | None:
-        return self._budget(asker, self._resource.noun, self.hook, cost=partial(self._cost, arguments))
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         from airflow_bedrock import prices as priced

@@ -22,10 +22,6 @@ from airflow_bedrock.registry.store import ConflictError, RegisterStore
 log = logging.getLogger(__name__)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Promoter:
     """Puts models behind the deployment of their line.
@@ -38,7 +34,7 @@ class Promoter:
     deployments: Deployments
     smoke_test: Callable[[str], None]
     lease: timedelta = timedelta(hours=1)
-    now: Callable[[], datetime] = _now
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def promote(self, name: str, version: ModelVersion, compared_with: str | None = None) -> Register:
         """Let the version serve, and return the register; what serves already is left as it is.

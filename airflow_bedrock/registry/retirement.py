@@ -155,10 +155,6 @@ def _young(created: datetime, keep: Keep, now: datetime) -> bool:
     return now - created < keep.younger_than
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Retirer:
     """Finds the models of a line, and deletes those that nobody needs.
@@ -175,7 +171,7 @@ class Retirer:
     dag_id: str
     model_name: str
     keep: Keep
-    now: Callable[[], datetime] = _now
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def plan(self, name: str) -> tuple[Plan, Register, str | None]:
         """Return what goes, and the register and its ETag by which that was decided; nothing is changed.

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.job import Seen as Seen
-from airflow_bedrock.customization.remedy import Remedy, remedy_for_error, remedy_for_failure
+from airflow_bedrock.customization.job import Thing as Thing
 from airflow_bedrock.customization.tags import token_in
 
 NEW = "(new)"
@@ -46,7 +46,6 @@ class Resource:
         operation that deletes it.
     :param stop_seconds: how long a stop is tried again that is refused because one is being made or changed.
     :param running: the statuses in which one can be stopped.
-    :param status: the member of the responses that holds the status.
     :param status_filter: the member of List's request that leaves out those in other statuses.
     :param unused: the statuses in which one that serves is being made, so that nobody uses it yet.
     :param update_operation: the operation that changes one; None where it cannot be changed.
@@ -57,8 +56,6 @@ class Resource:
         is used as it is given. None for what is done once: a job's token says whose it is.
     :param read: reads the response of Get, and each summary in that of List.
     :param read_page: reads the body of a response of List: what is on the page, and what continues after it.
-    :param remedy: says what helps against an error of Create.
-    :param failure_remedy: says what helps against one that has failed, by its failure message.
     :param failure_message: says of one that ended in any way but success what happened, the bill, and what to do.
     :param billed: how it is billed, e.g. ``is billed``, after "it".
     :param stopping: what becomes of one that is stopped, e.g. ``is being stopped``, after its ARN.
@@ -86,7 +83,6 @@ class Resource:
     stop_seconds: float = 0.0
     running: Sequence[str] = ("InProgress",)
     unused: Sequence[str] = ()
-    status: str = "status"
     status_filter: str = "statusEquals"
     update_operation: str | None = None
     updates: Mapping[str, str] = field(default_factory=dict)
@@ -95,8 +91,6 @@ class Resource:
     serves: Callable[[Any, Mapping[str, Any]], bool] | None = None
     read: Read
     read_page: ReadPage
-    remedy: Callable[[BaseException], Remedy] = remedy_for_error
-    failure_remedy: Callable[[str | None], Remedy] = remedy_for_failure
     failure_message: Callable[[Any], str]
     billed: str
     stopping: str = "is being stopped"
@@ -117,32 +111,6 @@ class Resource:
     def names_waiters(self) -> bool:
         """Whether its tags say who waits for it: those of what costs nothing while it serves do not."""
         return self.tags is not None and (self.stop_operation is not None or not self.lasts)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thing:
-    """A resource at one moment, as Get or List shows it, where it is no more than this.
-
-    :param model: the ARN of the model that it serves.
-    :param model_arn: the ARN of the model that it has made.
-    """
-
-    arn: str
-    name: str
-    status: str
-    outcome: Outcome
-    created: datetime | None = None
-    ended: datetime | None = None
-    token: str | None = None
-    failure_message: str | None = None
-    model: str | None = None
-    model_arn: str | None = None
-    model_name: str | None = None
-
-    @property
-    def progress(self) -> str:
-        """What is news when it is another one than before: the status."""
-        return self.status
 
 
 def declared() -> list[Resource]:

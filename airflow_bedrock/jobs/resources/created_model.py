@@ -31,7 +31,6 @@ CREATED_MODEL = Resource(
     list_operation="ListCustomModels",
     created_after="creationTimeAfter",
     running=("Creating",),
-    status="modelStatus",
     status_filter="modelStatus",
     delete_operation="DeleteCustomModel",
     read=_read,

@@ -31,7 +31,8 @@ def _member(name: str, shape: Any) -> Any:
 
 
 def statuses(resource: Resource) -> Iterator[str]:
-    yield from SERVICE.operation_model(resource.get_operation).output_shape.members[resource.status].enum
+    members = SERVICE.operation_model(resource.get_operation).output_shape.members
+    yield from (members.get("status") or members["modelStatus"]).enum
 
 
 @pytest.fixture(params=RESOURCES, ids=lambda resource: resource.noun)
