@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.operators.arguments import Arguments, Conflicts, Rule
 
 Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
@@ -31,7 +32,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
     :param botocore_config: configuration for the botocore client.
     """
 
-    aws_hook_class: str | type[Hook]
+    aws_hook_class: str | type[Hook] = "airflow_bedrock.hooks:BedrockHook"
     """The hook's class, or where it is: ``module:name``."""
 
     template_fields: Sequence[str] = ("aws_conn_id", "region_name", "verify")
@@ -84,3 +85,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         return S3Hook(**self._hook_parameters)
+
+
+BedrockOperator = AwsOperator["BedrockHook"]
+"""One that calls Bedrock's control plane."""

@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock import jobs
 from airflow_bedrock.exceptions import kind_of
 from airflow_bedrock.operators.arguments import Rule, member, named
-from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 
 _IDENTIFIER = member("bedrock", "DeleteCustomModel", "modelIdentifier", "the ARN or the name of a custom model")
 _RULES: Mapping[str, Rule] = {"model_identifier": named(_IDENTIFIER)}
 
 
-class BedrockDeleteCustomModelOperator(AwsOperator["BedrockHook"]):
+class BedrockDeleteCustomModelOperator(BedrockOperator):
     """Delete a custom model, for good. One that is not there is deleted already.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
@@ -30,8 +29,7 @@ class BedrockDeleteCustomModelOperator(AwsOperator["BedrockHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "model_identifier")
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, "model_identifier")
 
     def __init__(self, *, model_identifier: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -17,14 +17,13 @@ from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.operators.arguments import DEPLOYMENT_NAME, MODEL_ARN, POLLS, Rule, given, member, named, tags_rule
-from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 _CREATE = "CreateCustomModelDeployment"
@@ -57,7 +56,7 @@ _CREATION_RULES: Mapping[str, Rule] = {
 _DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **POLLS}
 
 
-class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
+class BedrockCustomModelDeploymentOperator(BedrockOperator):
     """Deploy a custom model for on-demand inference; however often the task runs, there is one deployment.
 
     The name is the state: a deployment that already bears the name and has the same model is adopted. A deployment
@@ -85,9 +84,8 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
+        *BedrockOperator.template_fields,
         "model_arn",
         "deployment_name",
         "description",
@@ -209,7 +207,7 @@ class BedrockCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         return found.arn
 
 
-class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
+class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
     """Delete a custom model deployment, and wait until it is gone. One that is not there is deleted already.
 
     The model behind it stays, and is billed for its storage until it is deleted
@@ -225,8 +223,7 @@ class BedrockDeleteCustomModelDeploymentOperator(AwsOperator["BedrockHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "deployment_arn")
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, "deployment_arn")
 
     def __init__(
         self, *, deployment_arn: str, waiter_delay: float = 30, waiter_max_attempts: int = 120, **kwargs: Any

@@ -10,12 +10,10 @@ from airflow_bedrock import configuration
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, rendered, whole
-from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
-
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 
 
 def _regions(value: Any) -> list[str]:
@@ -32,7 +30,7 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
+class BedrockIdleCostOperator(BedrockOperator):
     """Find what costs money, or keeps a model, and is used by nobody; nothing is changed.
 
     That is provisioned throughput, deployments and imported models without calls, and custom models that neither of the
@@ -62,8 +60,7 @@ class BedrockIdleCostOperator(AwsOperator["BedrockHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "regions", "days", "end_of_life_days")
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, "regions", "days", "end_of_life_days")
 
     def __init__(
         self,

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
-from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 
-
-class BedrockStopOrphanedJobsOperator(AwsOperator["BedrockHook"]):
+class BedrockStopOrphanedJobsOperator(BedrockOperator):
     """Stop the running jobs of this Airflow whose waiting tasks have all ended, of every kind; keep those in doubt.
 
     Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
@@ -22,8 +20,6 @@ class BedrockStopOrphanedJobsOperator(AwsOperator["BedrockHook"]):
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
         ``botocore_config`` as in every operator of the amazon provider.
     """
-
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
 
     def __init__(self, *, stop: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -13,7 +13,7 @@ from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.evaluation import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, given, named, optional, real, rendered, text
-from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri
@@ -21,7 +21,6 @@ from airflow_bedrock.uris import file_uri
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.registry.approval import Question
     from airflow_bedrock.registry.gate import PromotionRule
 
@@ -60,7 +59,7 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-class BedrockPromotionGate(AwsOperator["BedrockHook"]):
+class BedrockPromotionGate(BedrockOperator):
     """Let a challenger pass by the report of its evaluation; where wanted, a person decides then.
 
     A figure that a rule needs and the report does not have counts against the promotion, as does an unknown price. A
@@ -95,10 +94,9 @@ class BedrockPromotionGate(AwsOperator["BedrockHook"]):
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
     operator_extra_links = (EvaluationReportLink(),)
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
+        *BedrockOperator.template_fields,
         "report_uri",
         "minimum_gain",
         "max_slice_loss",

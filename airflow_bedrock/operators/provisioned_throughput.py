@@ -185,7 +185,6 @@ class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockH
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
     template_fields: Sequence[str] = (*SpendingOperator.template_fields, "provisioned_model_id")
 
     def __init__(

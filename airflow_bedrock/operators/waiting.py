@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 class WaitingOperator(SpendingOperator["BedrockHook"]):
     """An operator that waits for what it has made, and stops it where nobody is left to wait."""
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
-
     kind: ClassVar[str]
     """Where it is declared what is waited for (:mod:`airflow_bedrock.jobs.resources`): ``module:name``."""
     arn_key: ClassVar[str | None] = "arn"

@@ -15,16 +15,14 @@ from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
-from airflow_bedrock.operators.base import AwsOperator
+from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
 
-
-class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOperator):
+class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     """Wait for an Amazon Bedrock model customization job.
 
     Succeeds on ``Completed`` alone. ``Failed`` and ``Stopped`` fail the task with the service's message, and are not
@@ -65,8 +63,7 @@ class BedrockModelCustomizationSensor(AwsOperator["BedrockHook"], BaseSensorOper
         ``botocore_config`` as in every operator of the amazon provider.
     """
 
-    aws_hook_class = "airflow_bedrock.hooks:BedrockHook"
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "job_identifier")
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, "job_identifier")
     operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
 
