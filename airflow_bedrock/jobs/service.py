@@ -15,7 +15,6 @@ from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.customization.job import Job, Seen
 from airflow_bedrock.customization.tags import token_in
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs.account import check_account
 from airflow_bedrock.jobs.resources import Resource
 
 
@@ -119,13 +118,6 @@ class Service:
             self.hook.forget_client()
             return True
         return is_transient(error)
-
-    def check_account(self, role_arn: str) -> None:
-        """Check that the role is of the account that the connection leads to.
-
-        :raises BedrockFatalError: it is of another one.
-        """
-        check_account(self.hook, role_arn)
 
     def _call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         response: dict[str, Any] = getattr(self.hook.conn, xform_name(operation))(**request)

@@ -27,6 +27,7 @@ from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
 from airflow_bedrock.customization.tags import token_tag
 from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.account import check_account
 from airflow_bedrock.jobs.own_jobs import shown
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.resources import NEW, Resource, Thing
@@ -482,7 +483,7 @@ class Submission:
 
     def _check_account(self) -> None:
         if role_arn := self.request.get("roleArn"):
-            self.service.check_account(role_arn)
+            check_account(self.service.hook, role_arn)
 
     def _may_count(self, summary: Seen, *, own_only: bool) -> bool:
         """Whether a job may be what is asked for, or one of this asker's: its names say so.

@@ -21,7 +21,7 @@ from airflow_bedrock.customization.identity import Asker, Identity
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.account import client_of
+from airflow_bedrock.jobs.account import check_account, client_of
 from airflow_bedrock.jobs.permissions import denied, reward_function
 from airflow_bedrock.jobs.quota import active_jobs
 from airflow_bedrock.operators import job_request, pricing
@@ -162,7 +162,7 @@ class DryRun:
         yield "problem", f"{count}; {'; '.join([*report.dataset_problems, *rules, *found])}"
 
     def _permissions(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
-        self.service.check_account(request["roleArn"])
+        check_account(self.service.hook, request["roleArn"])
         try:
             found = denied(self.service.hook, request, self._region)
         except ValueError as error:

@@ -55,6 +55,7 @@ class PaidOperator(WaitingOperator):
         (default: no limit)
     :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
         (default: ``[bedrock] no_response_timeout``)
+    :param prices: a file of prices of the task's own. (default: ``[bedrock] prices``)
     :param stop_on_kill: stop what this task waits for when a person ends the task, where it can be stopped.
     :param stop_on_timeout: stop it when ``execution_timeout`` has run out, where it can be stopped.
     """
@@ -74,6 +75,7 @@ class PaidOperator(WaitingOperator):
         wait_for_completion: bool = True,
         waiter_max_attempts: int | None = None,
         no_response_timeout: float | None = None,
+        prices: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -81,6 +83,7 @@ class PaidOperator(WaitingOperator):
         self.wait_for_completion = wait_for_completion
         self.waiter_max_attempts = waiter_max_attempts
         self.no_response_timeout = no_response_timeout
+        self.prices = prices
         self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
 
     @abstractmethod

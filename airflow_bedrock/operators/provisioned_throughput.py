@@ -101,7 +101,6 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         model_id: str,
         commitment_duration: str | None = None,
         replace_model: bool = False,
-        prices: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -110,7 +109,6 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         self.model_id = model_id
         self.commitment_duration = commitment_duration
         self.replace_model = replace_model
-        self.prices = prices
         self._arguments({**self.rules, **WAITING}).check_literals()
 
     def _identity(self, asker: Asker) -> Identity:

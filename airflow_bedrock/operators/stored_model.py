@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 
 class StoredModelOperator(PaidJobOperator):
-    """Make a model; where a budget is set, a month of its storage is reserved before Create, and settled afterwards.
-
-    :param prices: a file of prices of the task's own, for the budget. (default: ``[bedrock] prices``)
-    """
-
-    def __init__(self, *, prices: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.prices = prices
+    """Make a model; where a budget is set, a month of its storage is reserved before Create, and settled afterwards."""
 
     @abstractmethod
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:

@@ -314,7 +314,7 @@ def test_a_hundred_at_once_against_a_budget_for_seven_make_seven(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In any order; the ledger, the account and ``spend`` say the same."""
-    monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", lambda *_: None)  # it makes a client each time
+    monkeypatch.setattr("airflow_bedrock.jobs.submission.check_account", lambda *_: None)  # it makes a client each time
     account.put("train.jsonl", records())
     asked = [submission(account, local, f"{name}-{number}", 7, hook) for number in range(100)]
 
@@ -344,7 +344,7 @@ def test_a_ledger_that_is_denied_half_way_makes_no_job_that_is_not_in_it(
     written: int,
 ) -> None:
     """A policy was changed while thirty ask: what cannot be reserved is not made, and what was made is reserved."""
-    monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", lambda *_: None)  # it makes a client each time
+    monkeypatch.setattr("airflow_bedrock.jobs.submission.check_account", lambda *_: None)  # it makes a client each time
     account.put("train.jsonl", records())
     puts, denied = count(), ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "PutObject")
 
