@@ -131,7 +131,7 @@ class Hook(BedrockHook):
 class Task(BedrockModelCustomizationOperator):
     """The operator, in one process."""
 
-    aws_hook_class = Hook  # type: ignore[assignment]  # it may be a class as well
+    aws_hook_class = Hook
 
     @cached_property
     def _s3(self) -> Any:
