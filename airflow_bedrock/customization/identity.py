@@ -30,25 +30,14 @@ Superseded = Literal["stop", "keep", "fail"]
 """What becomes of a job that runs for an earlier ask, where another thing is asked for now."""
 
 
-def reuse_choice(value: object) -> Reuse:
-    """Return the value, if it is a choice of :data:`Reuse`.
+def choice(name: str, value: object, choices: Any) -> Any:
+    """Return the value, if it is one of the choices of a Literal.
 
-    :raises ValueError: it is not one of the choices.
+    :param name: what it is called, for the error.
+    :raises ValueError: it is none of them.
     """
-    return _choice("reuse", value, get_args(Reuse))  # type: ignore[no-any-return]  # one of them
-
-
-def superseded_choice(value: object) -> Superseded:
-    """Return the value, if it is a choice of :data:`Superseded`.
-
-    :raises ValueError: it is not one of the choices.
-    """
-    return _choice("superseded", value, get_args(Superseded))  # type: ignore[no-any-return]  # one of them
-
-
-def _choice(name: str, value: object, choices: tuple[str, ...]) -> Any:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}")
     return value
 
 

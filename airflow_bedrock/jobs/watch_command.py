@@ -60,7 +60,7 @@ def _follow(hook: BedrockHook, arguments: argparse.Namespace) -> Job:
         arguments.job,
         _NO_RESPONSE_TIMEOUT,
         exists=arguments.job.startswith("arn:"),
-        say=_nothing if as_json else _line,
+        say=(lambda _: None) if as_json else _line,
     )
     before: object = None
     while True:
@@ -77,10 +77,6 @@ def _follow(hook: BedrockHook, arguments: argparse.Namespace) -> Job:
             if job.outcome is not Outcome.RUNNING:
                 return job
         time.sleep(arguments.delay)
-
-
-def _nothing(said: str) -> None:
-    pass
 
 
 def _line(said: str) -> None:

@@ -14,10 +14,11 @@ from airflow_bedrock import __version__, configuration, customization, jobs
 from airflow_bedrock.customization.identity import (
     Asker,
     Identity,
+    Reuse,
+    Superseded,
     adds_digest,
+    choice,
     identify,
-    reuse_choice,
-    superseded_choice,
     with_fitting_names,
 )
 from airflow_bedrock.customization.request import (
@@ -95,8 +96,8 @@ def check_literals(asked: Asked) -> None:
     :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is not one of its choices.
     """
     if is_literal(asked.reuse):
-        reuse_choice(asked.reuse)
-    superseded_choice(asked.superseded)
+        choice("reuse", asked.reuse, Reuse)
+    choice("superseded", asked.superseded, Superseded)
     if asked.content not in ("identify", "ignore"):
         raise ValueError(f"content must be identify or ignore; got {asked.content!r}")
     if is_literal(asked.ensure_unique_job_name):
@@ -140,7 +141,7 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
     :raises BedrockFatalError: names each mistake.
     """
     try:
-        reuse_choice(asked.reuse)
+        choice("reuse", asked.reuse, Reuse)
         adds_digest(asked.ensure_unique_job_name)
         request = request_of(asked)
         check_request(_nameable(asked, request))
@@ -162,12 +163,12 @@ def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Ho
     :raises BedrockError: S3 did not respond.
     """
     data = _content(asked, request, s3)
-    return identify(request, data, asker, reuse_choice(asked.reuse), exact=asked.exact)
+    return identify(request, data, asker, choice("reuse", asked.reuse, Reuse), exact=asked.exact)
 
 
 def identity_without_data(asked: Asked, asker: Asker) -> Identity:
     """Return the identity without S3: enough to find what the asker has made, whatever was asked for."""
-    return identify(request_of(asked), [], asker, reuse_choice(asked.reuse), exact=asked.exact)
+    return identify(request_of(asked), [], asker, choice("reuse", asked.reuse, Reuse), exact=asked.exact)
 
 
 def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:

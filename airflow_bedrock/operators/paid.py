@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_bedrock import __version__, jobs
-from airflow_bedrock.customization.identity import Asker, Identity, Reuse, Token, adds_digest, identify, reuse_choice
+from airflow_bedrock.customization.identity import Asker, Identity, Reuse, Token, adds_digest, choice, identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
@@ -247,7 +247,7 @@ class PaidJobOperator(PaidOperator):
             self._request(),
             data,
             asker,
-            reuse_choice(self.reuse),
+            choice("reuse", self.reuse, Reuse),
             exact=not adds_digest(self.ensure_unique_name),
             name=resource.name,
             model_name=resource.model_name,

@@ -151,8 +151,8 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         self._settle(self._service, found)  # where it was not made; else when it is deleted
         return super()._finish(found, context)
 
-    def _result(self, found: Seen, context: Context) -> str:
-        if not jobs.provisioned_throughput.serves_model(found, self.model_id):
+    def _result(self, found: Any, context: Context) -> Any:
+        if not jobs.provisioned_throughput.is_model(found.model, self.model_id):
             raise BedrockFatalError(
                 f"Provisioned throughput {found.arn} serves another model, and {self._resource.billed}: it could not "
                 f"be given {self.model_id}, or somebody has changed it since. Look at it in the AWS console, and clear "

@@ -75,7 +75,7 @@ def serves(found: Any, request: Mapping[str, Any]) -> bool:
             f"nothing. {PROVISIONED_THROUGHPUT.name_taken}"
         )
     changing = found.status in ("Creating", "Updating")
-    same = _is(found.desired_model if changing else found.model, request["modelId"])
+    same = is_model(found.desired_model if changing else found.model, request["modelId"])
     if changing and not same:
         raise BedrockError(
             f"Provisioned throughput {found.arn} is {found.status}, with another model, and "
@@ -84,12 +84,7 @@ def serves(found: Any, request: Mapping[str, Any]) -> bool:
     return same
 
 
-def serves_model(found: Any, model_id: str) -> bool:
-    """Whether throughput that is in service serves this model."""
-    return _is(found.model, model_id)
-
-
-def _is(model_arn: str | None, asked: str) -> bool:
+def is_model(model_arn: str | None, asked: str) -> bool:
     """Whether a model is the one asked for; a base model may be asked for by its id, also without context length."""
     model_id = (model_arn or "").partition("foundation-model/")[2]
     return asked in (model_arn, model_id) or model_id.startswith(f"{asked}:")
