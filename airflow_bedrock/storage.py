@@ -59,7 +59,7 @@ class Storage:
             if not is_s3(uri) and local_path(uri).is_dir():
                 raise BedrockFatalError(f"{uri} is a folder: end it with a slash to read every file under it.")
             return [uri]
-        found = list(self._s3_keys(uri) if is_s3(uri) else _local_files(uri))
+        found = list(self.objects(uri) if is_s3(uri) else _local_files(uri))
         if not found:
             raise BedrockFatalError(f"There is no file under {uri}. Check the URI and the connection's access.")
         return sorted(found)
@@ -158,7 +158,11 @@ class Storage:
                 raise
             log.warning("Access denied to bucket %s: cannot verify write access to %s", bucket, uri)
 
-    def _s3_keys(self, uri: str) -> Iterator[str]:
+    def objects(self, uri: str) -> Iterator[str]:
+        """Yield the URIs of the objects on S3 that begin with ``uri``.
+
+        :raises BedrockFatalError: there is no such bucket, or it may not be listed.
+        """
         bucket, prefix = bucket_and_key(uri)
         with _explained("list", uri):
             for page in self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
@@ -214,12 +218,8 @@ class Folder:
             root = local_path(self._uri)
             yield from (str(path.relative_to(root)) for path in (root / prefix).rglob("*.*") if path.is_file())
             return
-        bucket, key = bucket_and_key(self._uri)
-        folder = f"{key}/" if key else ""
-        with _explained("list", f"{self._uri}/{prefix}"):
-            pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder + prefix)
-            for page in pages:
-                yield from (item["Key"].removeprefix(folder) for item in page.get("Contents", ()))
+        found = self._storage.objects(f"{self._uri}/{prefix}")
+        yield from (uri.removeprefix(f"{self._uri}/") for uri in found)
 
     def read(self, name: str) -> bytes:
         """Return a file's content; nothing where it is gone since it was listed: it has expired."""

@@ -304,10 +304,6 @@ def _check_different(names: Sequence[str], whose: str) -> None:
         raise DatasetError(f"{whose} has two columns that are called {twice}. Rename one")
 
 
-def _tsv(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    return _csv(file, "\t")
-
-
 def _lines(file: BinaryIO) -> Iterator[dict[str, Any]]:
     """Yield each line of a plain text that is not blank."""
     with _text(file) as text:
@@ -359,6 +355,6 @@ def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
 _READERS: dict[str, Callable[[BinaryIO], Iterator[Any]]] = {
     "json": _array,
     "csv": _csv,
-    "tsv": _tsv,
+    "tsv": partial(_csv, delimiter="\t"),
     "txt": _lines,
 }

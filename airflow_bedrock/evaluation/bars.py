@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.progress import TaskID
 
     from airflow_bedrock.evaluation.inference import Inference
-
-_SECONDS = 0.2  # between two looks
 
 
 @contextmanager
@@ -28,25 +26,18 @@ def bars(models: Collection[Inference], console: Console | None = None) -> Itera
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ended = threading.Event()
-    with Progress(*columns, console=console or Console(stderr=True)) as shown:
-        tasks = {model: shown.add_task(model.model.model_id) for model in models}
+    tasks: dict[Inference, TaskID] = {}
 
-        def show() -> None:
+    class Shown(Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            """Return the bars as the models are now, each time that they are drawn."""
             for model, task in tasks.items():
                 progress = model.progress
-                shown.update(task, total=progress.total, completed=progress.asked + progress.kept)
+                self.update(task, total=progress.total, completed=progress.asked + progress.kept)
+            return super().get_renderables()
 
-        def follow() -> None:
-            while not ended.wait(_SECONDS):
-                show()
-
-        following = threading.Thread(target=follow)
-        following.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            following.join()
-            show()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    shown = Shown(*columns, console=console or Console(stderr=True))
+    tasks.update((model, shown.add_task(model.model.model_id)) for model in models)
+    with shown:
+        yield

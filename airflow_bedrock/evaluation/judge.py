@@ -43,10 +43,6 @@ class AskingMetric(Metric):
         super().__init__(name, _not_alone, needs_reference=needs_reference)
         self.model_id = model_id
 
-    def replies(self, models: int) -> int:
-        """Return how many replies a record takes, at most."""
-        return models
-
     @abstractmethod
     def requests(self, record: Record, texts: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return what the model is asked about the answers to a record, by role."""
@@ -191,10 +187,6 @@ class EmbeddingSimilarity(AskingMetric):
 
     def __init__(self, model_id: str) -> None:
         super().__init__("embedding_similarity", model_id, needs_reference=True)
-
-    def replies(self, models: int) -> int:
-        """Return how many replies a record takes: one more, for the reference."""
-        return models + 1
 
     def requests(self, record: Record, texts: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return a request for the reference, and one for each answer; an empty text has no embedding."""

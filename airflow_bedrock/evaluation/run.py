@@ -38,10 +38,6 @@ _NO_SLICE = "(none)"
 _PARTS = 16  # of a file, each read by itself: a line that is passed over costs next to nothing
 
 
-class NothingToAskError(ValueError):
-    """The file holds no record."""
-
-
 class Evaluation:
     """The models, what they are asked, and how their answers are scored.
 
@@ -101,7 +97,7 @@ class Evaluation:
             chosen = heapq.nsmallest(self._max_records, records())
             self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
         if not self.count:
-            raise NothingToAskError("it holds no record: there is nothing to evaluate on")
+            raise ValueError("it holds no record: there is nothing to evaluate on")
         if not has_field[True]:
             raise ValueError(f"no record has the field {self._slice_by}, which slice_by names")
         if unlabelled:
@@ -197,8 +193,8 @@ class Evaluation:
         for one in running:
             one.result()
         for inference, metric in self._judging():
-            with bars([inference]):
-                inference.run(self._about(metric, lines), self.count * metric.replies(len(self._models)))
+            with bars([inference]):  # a reply to each answer, and the embedding of the reference
+                inference.run(self._about(metric, lines), self.count * (len(self._models) + metric.embeds))
 
     def _about(self, metric: AskingMetric, lines: Lines) -> Iterator[Question]:
         for record in self._shuffled(lines):

@@ -13,7 +13,6 @@ import pytest
 from airflow_bedrock.evaluation import bootstrap
 from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.report import page, sections
-from airflow_bedrock.evaluation.run import NothingToAskError
 from tests.evaluated import Model, evaluate, records
 
 ROLES = ("candidate", "baseline")
@@ -124,5 +123,5 @@ def test_a_reference_that_a_metric_cannot_use_fails_before_anything_is_asked(tmp
 def test_an_empty_file_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     """So is one of blank lines."""
     for name, lines in (("empty", records(0)), ("blank", lambda: iter([b"\n", b"  \n"]))):
-        with pytest.raises(NothingToAskError, match="nothing to evaluate on"):
+        with pytest.raises(ValueError, match="nothing to evaluate on"):
             evaluate(tmp_path / name, lines, roles=ROLES, metrics=METRICS)
