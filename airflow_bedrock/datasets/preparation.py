@@ -85,15 +85,15 @@ class PreparationReport(msgspec.Struct, kw_only=True):
     :param digest: SHA-256 over the content of all splits: the same digest is the same data.
     """
 
-    read: int
-    splits: dict[str, SplitReport]
-    duplicates: int
-    conflicts: int
-    near_duplicates: int
-    dropped: dict[str, int]
-    not_chosen: int
-    dropped_records: list[Dropped]
-    digest: str
+    read: int = 0
+    splits: dict[str, SplitReport] = {}
+    duplicates: int = 0
+    conflicts: int = 0
+    near_duplicates: int = 0
+    dropped: dict[str, int] = {}
+    not_chosen: int = 0
+    dropped_records: list[Dropped] = []
+    digest: str = ""
 
     def records(self, split: Split) -> int:
         """Return the number of records in a split."""
@@ -172,9 +172,8 @@ class _Preparation:
         for one in (self._spool, self._sample, repeats, bands):
             one.mkdir()
         self._repeats, self._bands = Parts(repeats), Parts(bands)
-        self._read = self._duplicates = self._conflicts = self._near_duplicates = self._not_chosen = 0
+        self._report = PreparationReport()
         self._dropped: Counter[str] = Counter()
-        self._listed: list[Dropped] = []
         self._begins: list[tuple[str, int]] = []  # of each block: its file's name, and the number of its first line
         self._before: list[bytes] = []
         self._splits: list[bytearray] = []
@@ -193,14 +192,18 @@ class _Preparation:
             self._thin_out(self._settings.near_duplicates)
         if self._settings.caps.wanted:
             self._choose()
-        return self._report(self._write(writers))
+        splits = self._report.splits = self._write(writers)
+        content = "\0".join(f"{name}:{split.sha256}" for name, split in splits.items())
+        self._report.digest = hashlib.sha256(content.encode()).hexdigest()
+        self._report.dropped = dict(self._dropped.most_common())
+        return self._report
 
     def _add(self, name: str, line: int, part: Part) -> None:
         self._begins.append((name, line))
-        self._read += part.read
+        self._report.read += part.read
         self._dropped.update(part.dropped)
-        for number, rule in part.listed[: MAX_DROPPED_LISTED - len(self._listed)]:
-            self._listed.append(Dropped(f"{name}:{line + number}", rule))
+        for number, rule in part.listed[: MAX_DROPPED_LISTED - len(self._report.dropped_records)]:
+            self._report.dropped_records.append(Dropped(f"{name}:{line + number}", rule))
         self._before.append(part.splits)
         self._splits.append(bytearray(part.splits))
         self._labels.append(part.labels)
@@ -217,22 +220,22 @@ class _Preparation:
                     continue
                 self._splits[one.block][one.line] = _LEFT_OUT
                 if kept is not None and one.completion == kept.completion:
-                    self._duplicates += 1
+                    self._report.duplicates += 1
                 else:
-                    self._conflicts += 1
+                    self._report.conflicts += 1
                     places.append(one.place)
             if len(places) > 10 * MAX_DROPPED_LISTED:
                 places = sorted(places)[:MAX_DROPPED_LISTED]
-        for block, line in sorted(places)[: MAX_DROPPED_LISTED - len(self._listed)]:
+        for block, line in sorted(places)[: MAX_DROPPED_LISTED - len(self._report.dropped_records)]:
             name, first = self._begins[block]
-            self._listed.append(Dropped(f"{name}:{first + line}", CONFLICT))
+            self._report.dropped_records.append(Dropped(f"{name}:{first + line}", CONFLICT))
 
     def _thin_out(self, threshold: float) -> None:
         """Leave out what is much the same as an earlier record, so that none lies in another split either."""
         for one, earlier in near(self._bands, self._spool, threshold):
             if self._splits[one.block][one.line] and self._splits[earlier.block][earlier.line]:
                 self._splits[one.block][one.line] = _LEFT_OUT
-                self._near_duplicates += 1
+                self._report.near_duplicates += 1
 
     def _choose(self) -> None:
         sample = Sample(self._settings.caps, self._sample)
@@ -242,7 +245,7 @@ class _Preparation:
             sample.add(compress(found, compress(splits, self._before[number])))
         for block, line in sample.left_out():
             self._splits[block][line] = _LEFT_OUT
-            self._not_chosen += 1
+            self._report.not_chosen += 1
 
     def _write(self, writers: Mapping[Split, BinaryIO]) -> dict[str, SplitReport]:
         tallies = {split: _SplitTally() for split in SPLITS}
@@ -258,20 +261,6 @@ class _Preparation:
                 tallies[split].add(content, sum(mask), labels and (labels[0], compress(labels[1], mask)))
                 writers[split].write(content)
         return {split.value: tally.report() for split, tally in tallies.items()}
-
-    def _report(self, splits: dict[str, SplitReport]) -> PreparationReport:
-        content = "\0".join(f"{name}:{split.sha256}" for name, split in splits.items())
-        return PreparationReport(
-            read=self._read,
-            splits=splits,
-            duplicates=self._duplicates,
-            conflicts=self._conflicts,
-            near_duplicates=self._near_duplicates,
-            dropped=dict(self._dropped.most_common()),
-            not_chosen=self._not_chosen,
-            dropped_records=self._listed,
-            digest=hashlib.sha256(content.encode()).hexdigest(),
-        )
 
 
 class _SplitTally:

@@ -42,6 +42,7 @@ _WITHIN = "; an array of objects is within it: if these are the records, save th
 BAD_ANSWER_MARKS = ("label", "kto_tag")
 """Fields that are false where the completion is a bad answer: of KTO as TRL writes it, and as LLaMA-Factory does."""
 
+_TOOL_ROLES = ("tool", "function", "function_call", "observation")
 _TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
 
 
@@ -196,10 +197,10 @@ def _parsed(name: str) -> list[tuple[str, str | None]]:
 def _chat(record: Mapping[str, Any]) -> Conversation | None:
     if record.get("schemaType") == "ModelInvocationLog":
         return _log(record)
-    for name, turn in (("conversations", _share_gpt), ("messages", _message)):
+    for name in ("conversations", "messages"):
         if isinstance(messages := record.get(name), list):
             _refuse_beside(record)
-            return _conversation(record.get("system"), [turn(one) for one in messages])
+            return _conversation(record.get("system"), [_message(one) for one in messages])
     return None
 
 
@@ -235,19 +236,12 @@ def _conversation(system: object, turns: list[Turn]) -> Conversation:
 def _message(message: object) -> Turn:
     if not isinstance(message, dict):
         raise DatasetError("messages: not an object")
-    if message.get("role") in ("tool", "function") or any(message.get(one) for one in _TOOLS):
+    role, content = message.get("from", message.get("role")), message.get("value", message.get("content"))  # ShareGPT's
+    if role in _TOOL_ROLES or any(message.get(one) for one in _TOOLS):
         raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
     if message.get("weight") == 0:
         raise DatasetError("holds a turn of weight 0, which no format of fine-tuning leaves out of the training")
-    return _turn(message.get("role"), message.get("content"), message.get("reasoning_content"))
-
-
-def _share_gpt(message: object) -> Turn:
-    if not isinstance(message, dict):
-        raise DatasetError("conversations: not an object")
-    if message.get("from") in ("function_call", "observation", "tool"):
-        raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
-    return _turn(message.get("from", message.get("role")), message.get("value", message.get("content")))
+    return _turn(role, content, message.get("reasoning_content"))
 
 
 def _turn(role: object, content: object, thought: object = None) -> Turn:

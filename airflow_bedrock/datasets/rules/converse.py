@@ -147,17 +147,12 @@ def _nova_problems(record: _Nova, kinds: Sequence[str]) -> Iterator[Problem]:
                 yield Problem("block", f"{where}[{n}]", "the user's turn must hold no reasoningContent")
         if not any(block.text for block in message.content) and not _has_media(message):
             yield Problem("empty-text", where, f"the {message.role}'s turn must not be without text")
+    yield from _llama_problems(record)
+
+
+def _llama_problems(record: _Nova | _Llama) -> Iterator[Problem]:
     yield from roles(record.messages)
-    yield from _text_only(record.messages)
-
-
-def _llama_problems(record: _Llama) -> Iterator[Problem]:
-    yield from roles(record.messages)
-    yield from _text_only(record.messages)
-
-
-def _text_only(messages: Sequence[_Message]) -> Iterator[Problem]:
-    for number, message in enumerate(messages):
+    for number, message in enumerate(record.messages):
         if message.role == "assistant" and _has_media(message):
             yield Problem("block", f"$.messages[{number}].content", "the assistant's turn must hold text only")
 
