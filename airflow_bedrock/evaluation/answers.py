@@ -109,7 +109,7 @@ class Seen:
     """Which keys have come before, in a temporary file of SQLite's: memory does not grow with them."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def is_new(self, key: str) -> bool:

@@ -15,10 +15,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Store
+from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Seen, Store
 from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.pace import Pace
 from airflow_bedrock.jobs.patience import Patience
@@ -172,6 +173,11 @@ class Inference:
     def answer(self, question: Question) -> Answer | None:
         """Return the answer to a question, if it has one."""
         return self._answers.get(self.key(question))
+
+    def unanswered(self, questions: Iterable[Question]) -> Iterator[Question]:
+        """Yield those that have no answer yet, each once, however many records ask it."""
+        with closing(Seen()) as seen:
+            yield from (one for one in questions if self.answer(one) is None and seen.is_new(self.key(one)))
 
     def keep(self, found: Iterable[tuple[Question, Answer]]) -> int:
         """Keep answers that were given in another way, by the model itself; return how many."""

@@ -13,10 +13,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import closing
 from typing import Any
 
-from airflow_bedrock.evaluation.answers import Answer, Seen
+from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.bill import CHARACTERS_PER_TOKEN, Bill
 from airflow_bedrock.evaluation.comparison import percentiles
@@ -135,25 +134,24 @@ class Evaluation:
         answer that nobody has given yet, as of a longest one.
         """
         missing, most = 0, 0.0
-        with closing(Seen()) as seen:
-            for record in self._records(lines):
-                for inference, question in self._asked_for(record):
-                    key = f"{id(inference)} {inference.key(question)}"  # the same model may be asked in two ways
-                    if inference.answer(question) is None and seen.is_new(key):
-                        missing += 1
-                        most += self._bill.most(inference.model.model_id, question.request)
+        asked = [(inference, self.questions(lines)) for inference in set(self._models.values())]
+        asked += [
+            (inference, self._about(metric, self._records(lines), self._longest))
+            for inference, metric in self._judging()
+        ]
+        for inference, questions in asked:
+            for question in inference.unanswered(questions):
+                missing += 1
+                most += self._bill.most(inference.model.model_id, question.request)
         return missing, most
 
-    def _asked_for(self, record: Record) -> Iterator[tuple[Inference, Question]]:
-        """Return what each model is asked for a record."""
+    def _longest(self, record: Record) -> dict[str, str]:
+        """Return what the models have answered; the longest that they may, where they have not."""
         question = self._question(record)
-        yield from ((inference, question) for inference in set(self._models.values()))
         longest = "x" * (CHARACTERS_PER_TOKEN * self._parameters.get("inferenceConfig", {}).get("maxTokens", 0))
         answers = {role: inference.answer(question) for role, inference in self._models.items()}
         # One for each model: a judge is not asked about answers that are the same.
-        texts = {role: role + longest if answer is None else answer.text for role, answer in answers.items()}
-        for inference, metric in self._judging():
-            yield from ((inference, Question(record.number, request)) for request in metric.requests(record, texts))
+        return {role: role + longest if answer is None else answer.text for role, answer in answers.items()}
 
     def _judging(self) -> Iterator[tuple[Inference, AskingMetric]]:
         """Return the metrics that ask another model, each with that model."""
@@ -194,12 +192,19 @@ class Evaluation:
             one.result()
         for inference, metric in self._judging():
             with bars([inference]):  # a reply to each answer, and the embedding of the reference
-                inference.run(self._about(metric, lines), self.count * (len(self._models) + metric.embeds))
+                inference.run(
+                    self._about(metric, self._shuffled(lines), self._texts),
+                    self.count * (len(self._models) + metric.embeds),
+                )
 
-    def _about(self, metric: AskingMetric, lines: Lines) -> Iterator[Question]:
-        for record in self._shuffled(lines):
-            texts = {role: answer.text for role, answer in self._answers(record).items()}
-            yield from (Question(record.number, request) for request in metric.requests(record, texts))
+    def _about(
+        self, metric: AskingMetric, records: Iterable[Record], texts: Callable[[Record], Mapping[str, str]]
+    ) -> Iterator[Question]:
+        for record in records:
+            yield from (Question(record.number, request) for request in metric.requests(record, texts(record)))
+
+    def _texts(self, record: Record) -> dict[str, str]:
+        return {role: answer.text for role, answer in self._answers(record).items()}
 
     def _all(self) -> set[Inference]:
         return {*self._models.values(), *self._asked_about.values()}

@@ -49,8 +49,6 @@ _CREATE = "CreateModelInvocationJob"
 MIN_RECORDS = 100
 """Of one job, by the service's default quota."""
 _KEPT_AT_ONCE = 5000
-_TOLD_APART = 100_000
-"""Maximum number of questions that are remembered at once: more than a job takes."""
 _KEPT = "What the jobs have answered is kept."
 _NAMED = 20
 """Maximum number of records that are named for each error."""
@@ -122,14 +120,7 @@ class _Work:
 
     def unanswered(self, chunk: int, count: int = 1) -> Iterator[Question]:
         """Return those of them that have no answer yet, each once, however many records ask it."""
-        seen: set[str] = set()
-        for question in self.questions(chunk, count):
-            key = self.inference.key(question)
-            if key not in seen and self.inference.answer(question) is None:
-                if len(seen) == _TOLD_APART:
-                    seen.clear()
-                seen.add(key)
-                yield question
+        return self.inference.unanswered(self.questions(chunk, count))
 
 
 @dataclass
