@@ -6,6 +6,9 @@ Worker and triggerer, and all kinds of resources, have this one policy.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+
+from airflow_bedrock.customization.job import duration
 
 POLLS_UNTIL_MISSING = 5
 SECONDS_UNTIL_MISSING = 120.0  # a new job has been seen to be hidden for a minute
@@ -68,3 +71,16 @@ class Patience:
             return False
         self._told_at = now
         return True
+
+    def gives_up(self, now: float, one: str, error: object, warn: Callable[..., object]) -> str | None:
+        """Note a poll that failed, and return why to give up; None to poll again, which is said once in a while.
+
+        :param one: what is waited for.
+        :param warn: takes a line for the log, and what stands in it.
+        """
+        silent = duration(self.silence(now))
+        if self.is_over(now):
+            return f"no response for {silent}; the latest error: {error}"
+        if self.should_tell(now):
+            warn("No response about %s for %s; polling again. The latest error: %s", one, silent, error)
+        return None

@@ -13,7 +13,7 @@ from typing import Any
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_bedrock.aws_errors import is_denied
-from airflow_bedrock.customization.job import Job, Outcome, Seen, changes, duration
+from airflow_bedrock.customization.job import Job, Outcome, Seen, changes
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.patience import Absence, Patience
 from airflow_bedrock.jobs.resources import Resource
@@ -84,20 +84,10 @@ class Poller:
             raise BedrockError(access_denied(self._service.resource, self.job_identifier, str(error))) from error
         if not self._service.may_pass(error):
             raise error
-        now = time.monotonic()
-        silent = duration(self._patience.silence(now))
-        if self._patience.is_over(now):
-            why = f"no response for {silent}; the latest error: {error}"
-            raise BedrockError(unknown_state(self._service.resource, self.job_identifier, why)) from error
-        if self._patience.should_tell(now):
-            word = self._service.resource.word
-            log.warning(
-                "No response about %s %s for %s; polling again. The latest error: %s",
-                word,
-                self.job_identifier,
-                silent,
-                error,
-            )
+        resource = self._service.resource
+        one = f"{resource.word} {self.job_identifier}"
+        if (why := self._patience.gives_up(time.monotonic(), one, error, log.warning)) is not None:
+            raise BedrockError(unknown_state(resource, self.job_identifier, why)) from error
 
     def _missing(self) -> None:
         resource = self._service.resource

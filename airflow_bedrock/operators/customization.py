@@ -482,7 +482,6 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             ),
             method_name=self.execute_again.__name__,
         )
-        raise AssertionError("defer() raises")
 
     def _quota_given_up(self, why: str) -> BedrockError:
         return BedrockError(f"{why} Waited for {self.quota_timeout:.0f} s; no job was made and nothing was spent.")

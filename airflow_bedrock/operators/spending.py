@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration, jobs
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -120,7 +120,13 @@ class SpendingOperator(AwsOperator[Hook]):
             waits = type(error)(f"{error} Waiting in the triggerer until {budget.retry_at:%Y-%m-%d %H:%M} UTC.")
             self.log.warning("%s", waits)
             self._tell(waits, context)
-            self._defer_until(budget, dict(so_far or {}))
+            from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+            self.defer(
+                trigger=DateTimeTrigger(moment=budget.retry_at),
+                method_name=self.execute_again.__name__,
+                kwargs=dict(so_far or {}),
+            )
         self._has_waited = False
 
     def _tell(self, waits: BedrockFatalError, context: Context) -> None:
@@ -132,13 +138,6 @@ class SpendingOperator(AwsOperator[Hook]):
                 notifier(more)
             except Exception:
                 self.log.exception("A notifier did not tell that the task waits for the budget")
-
-    def _defer_until(self, budget: Budget, so_far: dict[str, Any]) -> NoReturn:
-        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-
-        assert budget.retry_at is not None  # noqa: S101  # it was asked before
-        self.defer(trigger=DateTimeTrigger(moment=budget.retry_at), method_name="execute_again", kwargs=so_far)
-        raise AssertionError("defer() raises")
 
     def _settle(self, service: jobs.service.Service, seen: Seen) -> None:
         """Settle what a thing has cost that may have ended, where a budget is set."""

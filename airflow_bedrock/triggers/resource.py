@@ -124,22 +124,11 @@ class ResourceTrigger(BedrockTrigger):
                 return self._event("ended", f"{self.resource.word.capitalize()} {job.name} is {job.status}", job.status)
 
     def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
-        now = time.monotonic()
-        silent = duration(patience.silence(now))
+        one = f"{self.resource.word} {self.job_identifier}"
         if finding.refused and self.no_response_timeout:
-            what = f"{self.resource.word} {self.job_identifier}"
-            return self._event("refused", f"Access denied to {what}: {finding.why}")
-        if patience.is_over(now):
-            return self._event("silent", f"no response for {silent}; the latest error: {finding.why}")
-        if patience.should_tell(now):
-            log.warning(
-                "No response about %s %s for %s; polling again. The latest error: %s",
-                self.resource.word,
-                self.job_identifier,
-                silent,
-                finding.why,
-            )
-        return None
+            return self._event("refused", f"Access denied to {one}: {finding.why}")
+        why = patience.gives_up(time.monotonic(), one, finding.why, log.warning)
+        return None if why is None else self._event("silent", why)
 
     def _own_arguments(self) -> dict[str, Any]:
         return {
