@@ -50,6 +50,7 @@ class NoSlotError(BedrockError):
     """The quota is reached; nothing was created."""
 
 
+@dataclass(eq=False)
 class DryRunError(Exception):
     """A dry run has come to Create, which it does not call.
 
@@ -58,11 +59,9 @@ class DryRunError(Exception):
     :param updated: what would be given the model that is asked for; then nothing would be created.
     """
 
-    def __init__(self, name: str, superseded: list[Seen], updated: Seen | None = None) -> None:
-        super().__init__(name, superseded, updated)
-        self.name = name
-        self.superseded = superseded
-        self.updated = updated
+    name: str
+    superseded: list[Seen]
+    updated: Seen | None = None
 
 
 class Budget(Protocol):

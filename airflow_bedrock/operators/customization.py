@@ -351,7 +351,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             return []
 
     def _identity(self, asker: Asker) -> Identity:
-        return job_request.identity_without_data(self.asked, asker)
+        return job_request.identity_of(self.asked, job_request.request_of(self.asked), asker)
 
     def _execute(self, context: Context, kill: KillSwitch) -> str:
         asker = job_request.asker_of(context)

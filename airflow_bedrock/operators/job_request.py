@@ -156,19 +156,16 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
     return request
 
 
-def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Hook) -> Identity:
+def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Hook | None = None) -> Identity:
     """Return what identifies the job, after a check of the places that the request names.
 
+    :param s3: reads the data; without it, the identity is enough to find what the asker has made, whatever was asked
+        for.
     :raises BedrockFatalError: a place does not exist, is in another region, or may not be read.
     :raises BedrockError: S3 did not respond.
     """
-    data = _content(asked, request, s3)
+    data = [] if s3 is None else _content(asked, request, s3)
     return identify(request, data, asker, choice("reuse", asked.reuse, Reuse), exact=asked.exact)
-
-
-def identity_without_data(asked: Asked, asker: Asker) -> Identity:
-    """Return the identity without S3: enough to find what the asker has made, whatever was asked for."""
-    return identify(request_of(asked), [], asker, choice("reuse", asked.reuse, Reuse), exact=asked.exact)
 
 
 def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
