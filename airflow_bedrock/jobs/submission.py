@@ -95,6 +95,7 @@ class Submission:
     :param budget: what a job may cost is reserved there before anything is stopped for it; None where none is set.
     :param dry_run: change nothing: neither create, nor update, nor stop, nor tag.
     :param witness: what an earlier try wrote down.
+    :param unknown: why it is not known what is asked for: then the job of an earlier try is taken up, and none is made.
     """
 
     service: Service
@@ -109,6 +110,7 @@ class Submission:
     budget: Budget | None = None
     dry_run: bool = False
     witness: SecondWitness = field(default_factory=SecondWitness)
+    unknown: BedrockError | None = None
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
     _waited: bool = field(default=False, init=False)
@@ -126,6 +128,8 @@ class Submission:
         :raises BedrockFatalError: the name belongs to another task, or the service refuses the request.
         :raises BedrockError: the service did not take the request now.
         """
+        if self.unknown is not None:
+            return self._take_up(self.unknown)
         job = self._find_or_create()
         if not self.in_flight:  # else it was done before paying
             try:
@@ -133,6 +137,13 @@ class Submission:
             except BedrockError as error:  # what was asked for is there all the same
                 log.warning("A job that an earlier ask of this task has adopted may run on and be billed: %s", error)
         return job
+
+    def _take_up(self, unknown: BedrockError) -> Seen:
+        own = self.of_earlier_try() if self.identity.asker.try_number > 1 else None
+        if own is None:
+            raise unknown
+        log.warning("%s An earlier try of this task has made %s %s: taking that up.", unknown, self._word, own.arn)
+        return own
 
     def _find_or_create(self) -> Seen:
         if self._looks_back and (own := self.of_earlier_try() or self._adopted_before()):

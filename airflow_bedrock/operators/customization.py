@@ -364,10 +364,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             witness = jobs.second_witness.witness_of(context, asker, self._service, request["roleArn"])
             identity = job_request.identity_of(asked, request, asker, self._s3)
         except BedrockError as error:
-            job = self._of_earlier_try(asker)
-            if job is None:
-                raise
-            self.log.warning("%s An earlier try of this task has made job %s: taking that up.", error, job.arn)
+            job = self._of_earlier_try(asker, error)
         else:
             job = self._ask(request, identity, witness, kill, context)
         self._take(job, kill, context)
@@ -417,21 +414,20 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
 
-    def _of_earlier_try(self, asker: Asker) -> Seen | None:
+    def _of_earlier_try(self, asker: Asker, unknown: BedrockError) -> Seen:
         """Return the job of an earlier try of this ask, if its name alone tells: what is asked for is not known."""
-        if asker.try_number == 1:
-            return None
         try:
             identity = self._identity(asker)
         except ValueError:
-            return None
+            raise unknown from None
         return jobs.submission.Submission(
             service=self._service,
             request={},
             identity=identity,
             waiter=self._waiter(asker),
             tagged=self.tag_resources,
-        ).of_earlier_try()
+            unknown=unknown,
+        ).find_or_create()
 
     def execute_again(self, context: Context, event: Any = None) -> str:
         """Ask again, after a wait for the quota or the budget."""

@@ -258,8 +258,12 @@ class PaidJobOperator(PaidOperator):
         request = {**self._request(), str(resource.tags): tags}
         if resource.model_tags:
             request[resource.model_tags] = tags
-        identity = self._identity(asker, self._data())
-        return jobs.submission.Submission(service=self._service, request=request, identity=identity, **how)
+        ask = partial(jobs.submission.Submission, service=self._service, **how)
+        try:
+            identity = self._identity(asker, self._data())
+        except BedrockError as error:
+            return ask(request={}, identity=self._identity(asker), unknown=error)
+        return ask(request=request, identity=identity)
 
 
 def content_of(folder: str, hook: dict[str, Any], *, known_by: str) -> list[dict[str, Any]]:

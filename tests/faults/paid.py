@@ -18,6 +18,7 @@ from typing import Any
 import botocore.waiter
 import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from botocore import xform_name
 from botocore.client import BaseClient
 
 from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowTaskTimeout, TaskDeferred
@@ -27,6 +28,7 @@ from airflow_bedrock.jobs.orphans import running_jobs
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators.copy_job import BedrockModelCopyOperator
 from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator
+from airflow_bedrock.operators.deployment import BedrockCustomModelDeploymentOperator
 from airflow_bedrock.operators.import_job import BedrockCustomModelOperator, BedrockModelImportOperator
 from airflow_bedrock.operators.provisioned_throughput import BedrockProvisionedModelThroughputOperator
 from tests.state_store import Store
@@ -51,7 +53,14 @@ class World:
     """A Local Bedrock, and what is there before a task asks."""
 
     def __init__(self) -> None:
-        many = Quotas(model_units=1000, import_jobs=1000, imported_models=1000, custom_models=1000)
+        many = Quotas(
+            model_units=1000,
+            import_jobs=1000,
+            imported_models=1000,
+            custom_models=1000,
+            deployments=1000,
+            changing_deployments=1000,
+        )
         self._stack = ExitStack()
         self.local = self._stack.enter_context(
             LocalBedrock(clock="manual", job_seconds=_SECONDS, deployment_seconds=_SECONDS, quotas=many)
@@ -116,6 +125,8 @@ class Kind:
     :param make: the operator of a task, by the world, a name, and what is to come out differently.
     :param made: the ARNs of all that were made under a name and exist.
     :param stops: whether it can be stopped.
+    :param deletes: the operation that deletes it.
+    :param identifier: the member of that operation's request, and of the one that changes it, that says which.
     """
 
     word: str
@@ -124,6 +135,11 @@ class Kind:
     made: Callable[[World, str], list[str]]
     stops: bool = False
     deletes: str | None = None
+    identifier: str = "provisionedModelId"
+
+    def delete(self, bedrock: Any, arn: str) -> None:
+        """Delete one."""
+        getattr(bedrock, xform_name(str(self.deletes)))(**{self.identifier: arn})
 
 
 def _throughput(world: World, name: str, *, other: bool, operator: Any = None, **more: Any) -> Any:
@@ -168,6 +184,12 @@ def _model(world: World, name: str, *, other: bool, **more: Any) -> Any:
         role_arn=world.local.role_arn,
         waiter_delay=1,
         **more,
+    )
+
+
+def _deployment(world: World, name: str, *, other: bool, **more: Any) -> Any:
+    return BedrockCustomModelDeploymentOperator(
+        task_id="ask", model_arn=world.models[other], deployment_name=name, waiter_delay=1, **more
     )
 
 
@@ -231,6 +253,16 @@ JOB = Kind(
     _job,
     _lists("list_model_customization_jobs", "modelCustomizationJobSummaries", "jobArn"),
     stops=True,
+)
+
+
+DEPLOYMENT = Kind(
+    "deployment",
+    "CreateCustomModelDeployment",
+    _deployment,
+    _lists("list_custom_model_deployments", "modelDeploymentSummaries", "customModelDeploymentArn"),
+    deletes="DeleteCustomModelDeployment",
+    identifier="customModelDeploymentIdentifier",
 )
 
 
@@ -644,8 +676,8 @@ def _calls_of(task: Task, before_call: Callable[[Task, str], None] | None) -> It
 
 
 def _clean_up(task: Task) -> None:
-    """Delete what is billed by the hour, so that quotas hold."""
+    """Delete what serves, so that quotas hold."""
     if task.kind.deletes:
         with task.world.client() as bedrock:
             for arn in task.kind.made(task.world, task.name):
-                bedrock.delete_provisioned_model_throughput(provisionedModelId=arn)
+                task.kind.delete(bedrock, arn)

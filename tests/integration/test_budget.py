@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -270,12 +271,19 @@ def hook(local: LocalBedrock) -> BedrockHook:
 
 
 def submission(
-    account: Account, local: LocalBedrock, job_name: str, limit: int, hook: BedrockHook | None = None, **more: Any
+    account: Account,
+    local: LocalBedrock,
+    job_name: str,
+    limit: int,
+    hook: BedrockHook | None = None,
+    *,
+    dag: tuple[str, int | None] = ("dag", None),
+    **more: Any,
 ) -> Submission:
     """One of those that ask at once, each for a job of one dollar."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    asker = Asker(dag_id="dag", task_id="customize", run_id=job_name, retries=2, ask=2, **more)
+    asker = Asker(dag_id=dag[0], task_id="customize", run_id=job_name, retries=2, ask=2, **more)
     service = Service(CUSTOMIZATION_JOB, hook or BedrockHook())
     request = {
         "jobName": job_name,
@@ -293,7 +301,7 @@ def submission(
         waiter=Waiter.of(asker, waits=True),
         budget=Budget(
             books=Books(configuration.ledger_uri(), lambda: account.s3),
-            limits=Limits(Decimal(limit)),
+            limits=Limits(Decimal(limit), None if dag[1] is None else Decimal(dag[1])),
             asker=asker,
             kind=CUSTOMIZATION_JOB.noun,
             hook=service.hook,
@@ -302,6 +310,13 @@ def submission(
             account=local.role_arn.split(":")[4],
         ),
     )
+
+
+def created(one: Submission) -> str | None:
+    try:
+        return one.find_or_create().arn
+    except BudgetError:
+        return None
 
 
 def test_a_hundred_at_once_against_a_budget_for_seven_make_seven(
@@ -318,19 +333,55 @@ def test_a_hundred_at_once_against_a_budget_for_seven_make_seven(
     account.put("train.jsonl", records())
     asked = [submission(account, local, f"{name}-{number}", 7, hook) for number in range(100)]
 
-    def create(one: Submission) -> str | None:
-        try:
-            return one.find_or_create().arn
-        except BudgetError:
-            return None
-
     with ThreadPoolExecutor(100) as workers:
-        made = [arn for arn in workers.map(create, asked) if arn]
+        made = [arn for arn in workers.map(created, asked) if arn]
     assert len(made) == 7
     assert {job["jobArn"] for job in account.jobs(name)} == set(made)
     assert {entry.arn for entry in ledger().entries.values()} == set(made)
     assert committed(ledger(), month_of(datetime.now(UTC))) == 7
     assert said(capsys) == (7, "7", "0")
+
+
+def test_two_dags_that_share_a_ledger_hold_each_its_own_budget_and_the_common_one(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    ledger: Callable[[], Ledger],
+    hook: BedrockHook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred ask at once; then the jobs of one DAG are settled while the other goes on asking, and none is lost."""
+    monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", lambda *_: None)  # it makes a client each time
+    account.put("train.jsonl", records())
+    dags = {"small": 4, "large": 7}
+    ask = partial(submission, account, local, hook=hook)
+    asked = [ask(f"{name}-{n}-{dag}", limit=9, dag=(dag, most)) for n in range(50) for dag, most in dags.items()]
+    with ThreadPoolExecutor(100) as workers:
+        made = [arn for arn in workers.map(created, asked) if arn]
+    spent = partial(committed, month=month_of(datetime.now(UTC)))
+    assert (len(made), spent(ledger())) == (9, Decimal(9))
+    assert all(spent(ledger(), dag_id=dag) <= most for dag, most in dags.items())
+    assert {entry.arn for entry in ledger().entries.values()} == set(made)
+
+    local.clock.advance(1000)
+    service, before, mine = Service(CUSTOMIZATION_JOB, hook), ledger().entries, cast("Budget", asked[0].budget)
+    more = [ask(f"{name}-later-{n}", limit=14, dag=("large", None)) for n in range(30)]
+
+    def settled(arn: str) -> None:
+        seen = service.get(arn)
+        assert seen is not None
+        mine.settle(service, seen)
+
+    with ThreadPoolExecutor(40) as workers:
+        settling = [workers.submit(settled, str(one.arn)) for one in before.values() if one.dag_id == "small"]
+        later = {arn for arn in workers.map(created, more) if arn}
+        for one in settling:
+            one.result()
+    now = ledger().entries
+    assert (len(later), spent(ledger())) == (5, Decimal(14))
+    assert {one.arn for one in now.values()} == {*made, *later}
+    assert {one.dag_id for one in now.values() if one.settled is not None} == {"small"}
+    assert all(one.settled is not None for one in now.values() if one.dag_id == "small")
 
 
 @pytest.mark.parametrize("written", [0, 5, 9])

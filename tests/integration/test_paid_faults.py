@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.paid import KINDS, ONE, SCENARIOS, Kind, Outcome, Scenario, Task, World, play, row
+from tests.faults.paid import (
+    IMPORT,
+    KINDS,
+    ONE,
+    SCENARIOS,
+    Kind,
+    Outcome,
+    Scenario,
+    Task,
+    World,
+    play,
+    put_model,
+    row,
+)
 from tests.state_store import Store
 
 PAGE = Path(__file__).parents[2] / "docs" / "throughput-and-copies.md"
@@ -42,6 +56,22 @@ def renamed(task: Task) -> None:
     task.name = f"{task.run}other"
     task.finish()
     task.name = task.run
+
+
+def data_gone(task: Task) -> None:
+    """The worker is lost, and the model's files are deleted when they are imported, before the next try."""
+    task.arguments["model_data_uri"] = put_model(task.world.local, task.name)
+    task.attempt(kill="after")
+    task.world.pass_time()
+    with closing(task.world.local.client("s3")) as s3:
+        for item in s3.list_objects_v2(Bucket=task.world.local.bucket, Prefix=f"{task.name}/")["Contents"]:
+            s3.delete_object(Bucket=task.world.local.bucket, Key=item["Key"])
+    task.finish()
+
+
+def test_a_retry_whose_files_are_gone_takes_up_its_own_import(world: World) -> None:
+    """The model is billed for its storage, so the task says that it is there."""
+    assert play(Scenario(data_gone), IMPORT, world) == (ONE, [])
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)

@@ -17,9 +17,12 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock.compat import TaskDeferred
 from airflow_bedrock.hooks.bedrock import BedrockHook
+from airflow_bedrock.shapes import missing_in_botocore
 from tests.faults import paid
 from tests.faults.paid import (
     COPY,
+    DEPLOYMENT,
+    IMPORT,
     JOB,
     MODEL,
     THROUGHPUT,
@@ -33,7 +36,7 @@ from tests.faults.paid import (
 )
 
 Act = Callable[[Task], None]
-_PHASES = {COPY: "copy", MODEL: "creation", JOB: "training"}
+_PHASES = {COPY: "copy", MODEL: "creation", IMPORT: "import", JOB: "training"}
 _RUNS_ON = re.compile(r"COULD NOT BE STOPPED|NOT stopped| runs on ")
 _ENDED = re.compile(r"had ended already|Completed")
 
@@ -59,7 +62,7 @@ def removed(task: Task) -> None:
                     bedrock.stop_model_customization_job(jobIdentifier=arn)
             else:
                 task.world.pass_time()
-                bedrock.delete_provisioned_model_throughput(provisionedModelId=arn)
+                task.kind.delete(bedrock, arn)
 
 
 def changed(task: Task) -> None:
@@ -67,12 +70,17 @@ def changed(task: Task) -> None:
     with task.world.client() as bedrock:
         for arn in task.kind.made(task.world, task.name):
             task.world.pass_time()
-            bedrock.update_provisioned_model_throughput(provisionedModelId=arn, desiredModelId=task.world.models[1])
+            if task.kind is THROUGHPUT:
+                bedrock.update_provisioned_model_throughput(provisionedModelId=arn, desiredModelId=task.world.models[1])
+            else:
+                bedrock.update_custom_model_deployment(
+                    customModelDeploymentIdentifier=arn, modelArn=task.world.models[1]
+                )
 
 
 def shared(task: Task) -> None:
     """Another run asks for the same, and waits for it in the triggerer."""
-    other = Task(task.kind, task.world, task.patch, {"other": False, "deferrable": True})
+    other = Task(task.kind, task.world, task.patch, {**task.arguments, "deferrable": True})
     other.name = task.name
     with suppress(TaskDeferred):
         other.attempt()
@@ -105,6 +113,12 @@ def one_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BedrockHook, "conn", property(conn))
 
 
+def of_all_runs(task: Task) -> None:
+    """Its worker is killed while it waits for what all runs share."""
+    task.arguments["reuse"] = "dag"
+    paid.killed_while_waiting(task)
+
+
 PLAYS = [
     (THROUGHPUT, paid.killed_while_waiting, (removed, changed, shared, ended, lost)),
     (THROUGHPUT, paid.marked_failed, (made, removed, shared)),
@@ -115,6 +129,9 @@ PLAYS = [
     (JOB, paid.marked_failed_while_deferred, (made, removed)),
     (JOB, paid.timed_out, (made,)),
     *((kind, paid.killed_while_waiting, (fails,)) for kind in (COPY, MODEL)),
+    (IMPORT, paid.killed_while_waiting, (fails,)),
+    (IMPORT, of_all_runs, (shared,)),
+    (DEPLOYMENT, paid.killed_while_waiting, (removed, changed, shared, ended)),
 ]
 
 
@@ -128,6 +145,8 @@ PLAYS = [
 )
 def test_before_each_call(world: World, kind: Kind, scenario: Act, act: Act, caplog: pytest.LogCaptureFixture) -> None:
     """One act before one call, for all of them."""
+    if (kind, act) == (DEPLOYMENT, changed) and missing_in_botocore("UpdateCustomModelDeployment"):
+        pytest.skip("this botocore does not know UpdateCustomModelDeployment")
     wrong: list[str] = []
     for at in itertools.count(1):
         caplog.clear()
