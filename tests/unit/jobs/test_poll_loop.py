@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -133,6 +134,10 @@ async def test_the_gauges_fall_when_the_last_one_leaves(monkeypatch: pytest.Monk
     gauges: dict[str, float] = {}
     monkeypatch.setattr(poll_loop, "Stats", SimpleNamespace(gauge=gauges.__setitem__))
     with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
-        poll_loop._report()
+        monkeypatch.setattr(poll_loop, "_reported_at", time.monotonic())
+        poll_loop._report_if_due()
+        assert gauges == {}
+        monkeypatch.setattr(poll_loop, "_reported_at", -math.inf)
+        poll_loop._report_if_due()
         assert gauges["bedrock.jobs_watched"] == 1
     assert gauges == {"bedrock.jobs_watched": 0, "bedrock.poll_lag_seconds": 0.0}

@@ -10,7 +10,8 @@ import pytest
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.jobs.s3 import DeniedError, LocationError, check_buckets, describe_data
+from airflow_bedrock.customization.job import Job
+from airflow_bedrock.jobs.s3 import DeniedError, LocationError, check_buckets, describe_data, read_losses
 from tests.paid_jobs import error
 
 LIMIT = 256 * 1024 * 1024
@@ -156,3 +157,28 @@ def test_a_bucket_that_does_not_exist_is_named() -> None:
         check_buckets(cast("Any", S3(bucket=refused("404", None))), ["s3://bucket/k"], "us-east-1")
     with pytest.raises(ClientError):
         check_buckets(cast("Any", S3(bucket=refused("500", None))), ["s3://bucket/k"], "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("names", "losses"),
+    [
+        ([], []),
+        (["x/step_wise_training_metrics.csv"], [(2.0, None)]),
+        (["x/step_wise_training_metrics.csv", "x/validation_metrics.csv"], [(2.0, 3.0)]),
+    ],
+)
+def test_losses_are_read_from_the_files_that_there_are(names: list[str], losses: list[Any]) -> None:
+    """A job without validation data writes no file of validation losses."""
+    s3: Any = S3()
+    s3.list_keys = lambda bucket, prefix: [f"{prefix}{name}" for name in names]
+
+    def get_object(*, Bucket: str, Key: str) -> dict[str, Any]:
+        column, value = ("validation_loss", 3.0) if "validation" in Key else ("training_loss", 2.0)
+        content = f"step_number,epoch_number,{column}\n0,1,{value}\n".encode()
+        return {"Body": _Body(content), "ContentLength": len(content)}
+
+    s3.get_object = get_object
+    job = Job(arn="arn:job/abc", name="j", status="Completed", output_data_uri="s3://bucket/out")
+    read = read_losses(s3, job)
+    assert [(epoch["training_loss"], epoch["validation_loss"]) for epoch in read["losses_by_epoch"]] == losses
+    assert len(read["losses_by_step"]) == len(losses)

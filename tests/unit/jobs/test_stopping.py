@@ -15,6 +15,7 @@ from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs import on_kill, stopping, task_state
 from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.import_job import IMPORT_JOB
 from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import NotYetError, delete, stop_job, stop_unless_others_wait, why_kept
@@ -74,6 +75,12 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
     monkeypatch.setattr(stopping, "time", SimpleNamespace(sleep=pauses.append, monotonic=lambda: sum(pauses)))
     return pauses
+
+
+def test_what_nothing_stops_is_said_to_run_on_without_a_call() -> None:
+    """No permission to read its tags is needed for that."""
+    said = stop_unless_others_wait(service(Calls(), IMPORT_JOB), JOB, ME)
+    assert said.endswith("Bedrock has no operation that stops a model import job.")
 
 
 def test_there_is_nothing_to_stop_of_what_is_gone() -> None:

@@ -259,6 +259,13 @@ def test_a_retry_takes_no_job_of_another_run(account: Account) -> None:
     assert account.ask(index=0, tries=2) != other
 
 
+def test_who_reuses_nothing_leaves_a_sibling_s_job_of_the_same(account: Account) -> None:
+    """Neither taken nor stopped, whatever List shows to a retry."""
+    made = account.ask(index=0, reuse="never")
+    assert account.ask(index=1, reuse="never", tries=2) != made
+    assert [job.status for job in account.jobs.jobs] == ["InProgress", "InProgress"]
+
+
 @pytest.mark.parametrize(
     ("index", "reuse", "pauses"), [(-1, "dag", []), (0, "dag", [60.0]), (0, "run", [60.0]), (0, "never", [])]
 )

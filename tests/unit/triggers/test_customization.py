@@ -13,9 +13,14 @@ from airflow.triggers.base import BaseEventTrigger
 
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs.patience import Patience
-from airflow_bedrock.jobs.planner import Unanswered
+from airflow_bedrock.jobs.planner import GetJob, Missing, Trouble, Unanswered
+from airflow_bedrock.jobs.poll_loop import PollLoop
 from airflow_bedrock.jobs.waiting import job_of_event
-from airflow_bedrock.triggers import BedrockModelCustomizationTrigger, resource
+from airflow_bedrock.triggers import (
+    BedrockCustomModelDeploymentTrigger,
+    BedrockModelCustomizationTrigger,
+    resource,
+)
 from airflow_bedrock.triggers.base import BedrockTrigger
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nova-micro-v1:0:128k/abcdefghijkl"
@@ -153,3 +158,14 @@ def test_a_silence_is_logged_at_once_and_ends_the_wait_at_its_limit(
             job_of_event(service, event, 3600)
     never = trigger(no_response_timeout=0)
     assert never._unanswered(Unanswered("no", refused=True), Patience(0)) is None
+
+
+async def test_what_was_just_made_is_not_missing_by_one_answer() -> None:
+    """A deployment's trigger has the ARN that Create has answered with; a sensor may have been given any name."""
+    deployment = BedrockCustomModelDeploymentTrigger(deployment_arn="arn:d", deadline=0.0)
+    for made, missing in ((trigger(), True), (trigger(created=CREATED), False), (deployment, False)):
+        loop = PollLoop(made.connection)
+        with made._watch(loop):
+            (planner,) = loop._planners()
+            news = planner.failed(GetJob(made.job_identifier), Trouble.MISSING, "no", 0.0)
+        assert news == ([(ARN, Missing())] if missing else [])
