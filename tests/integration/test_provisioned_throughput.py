@@ -181,6 +181,30 @@ def test_what_somebody_changes_before_it_is_given_another_model_is_tried_again(
     assert described(world)["modelArn"] == world.models[1]
 
 
+def test_a_task_that_is_killed_gives_it_no_other_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tasks go on calling it."""
+    provide(world)
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: {"later": {"ask": "failed"}}))
+    operator = BedrockProvisionedModelThroughputOperator(
+        task_id="ask",
+        model_units=1,
+        provisioned_model_name="t",
+        model_id=world.models[1],
+        replace_model=True,
+        botocore_config=QUICK,
+    )
+    find = Service.find
+
+    def killed(service: Service, name: str) -> Any:
+        operator.on_kill()
+        return find(service, name)
+
+    monkeypatch.setattr(Service, "find", killed)
+    with closing(operator.hook.conn), pytest.raises(BedrockError, match="ended before it had asked"):
+        operator.execute(context("later"))
+    assert described(world)["modelArn"] == world.models[0]
+
+
 def test_another_of_the_name_is_not_deleted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody makes one of the same name as soon as the name is free."""
     provide(world, "namesake")

@@ -81,8 +81,8 @@ def test_a_waiter_is_one_for_all_its_asks() -> None:
 
 @pytest.mark.parametrize(
     ("ask", "number", "retry"),
-    [(3, 1, False), (3, 2, True), (3, 4, True), (5, 3, False), (5, 4, True), (3, 3, True)],
+    [(3, 1, False), (2, 1, False), (3, 2, True), (3, 4, True), (5, 3, False), (5, 4, True), (3, 3, True)],
 )
 def test_the_first_try_of_an_ask_is_no_retry(ask: int, number: int, retry: bool) -> None:
-    """A Clear after two tries sets max_tries to 2 and the retries, which are 3."""
+    """A Clear after two tries sets max_tries to 2 and the retries, which are 3 (by now: they may have been edited)."""
     assert replace(ASKER, ask=ask, try_number=number).is_retry is retry

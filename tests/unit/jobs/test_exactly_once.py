@@ -915,8 +915,9 @@ def test_who_gets_a_model_again_is_told_how_to_train_anew(
 
 
 @pytest.mark.parametrize("stops", [True, False])
-def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool) -> None:
-    """In the worker and in the triggerer."""
+def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """In the worker and in the triggerer, to which the job is handed over without a word of its end."""
+    caplog.set_level(logging.INFO)
     machine = ExactlyOnce()
     [one] = machine.instances
     one.tries += 1
@@ -924,9 +925,12 @@ def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool) -> None:
     with machine.asking(one), pytest.raises(TaskDeferred) as deferred:
         task.execute(one.context)
     assert deferred.value.trigger.stop_on_kill is stops
+    assert "left running" not in caplog.text
     [job] = machine.service.jobs
-    one.state = "failed"
     with machine.asking(one):
+        task.on_kill()
+        assert (f"Job {job.arn} was left running: this task goes on" in caplog.text) is stops
+        one.state = "failed"
         task.on_kill()
     assert job.runs is not stops
 
@@ -946,3 +950,19 @@ def test_who_has_made_nothing_says_so(tries: int, caplog: pytest.LogCaptureFixtu
         with pytest.raises(BedrockFatalError, match=r"execution_timeout.*This try made no job and spent nothing\."):
             machine.task(one).execute(one.context)
         assert (machine.service.calls > 1) is (tries > 1)
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_timeout_stops_the_job_where_the_task_wants_that(stops: bool) -> None:
+    """Else a retry adopts it."""
+    machine = ExactlyOnce()
+    [one] = machine.instances
+    machine.attempt(one)
+    [job] = machine.service.jobs
+    one.tries += 1
+    said = "is being stopped.*To train all the same" if stops else "was left running, as asked for.*a retry adopts it"
+    timed_out = pytest.raises(BedrockError, match=f"execution_timeout.*{job.arn} {said}")
+    with machine.asking(one, {1: strike("act before", machine.time_out)}), timed_out as failed:
+        machine.task(one, stop_on_timeout=stops).execute(one.context)
+    assert isinstance(failed.value, BedrockFatalError) is stops
+    assert job.runs is not stops

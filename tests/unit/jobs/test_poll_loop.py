@@ -7,6 +7,7 @@ import math
 import time
 from contextlib import ExitStack
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from airflow_bedrock.jobs import poll_loop
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import GetJob, ListJobs, Pace, Planner, Running, Trouble
 from airflow_bedrock.jobs.poll_loop import PollLoop, loop_for
+from airflow_bedrock.jobs.quota import Refusal
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from tests.paid_jobs import error
 
@@ -141,3 +143,23 @@ async def test_the_gauges_fall_when_the_last_one_leaves(monkeypatch: pytest.Monk
         poll_loop._report_if_due()
         assert gauges["bedrock.jobs_watched"] == 1
     assert gauges == {"bedrock.jobs_watched": 0, "bedrock.poll_lag_seconds": 0.0}
+
+
+async def test_an_end_among_other_news_is_told_to_who_waits_for_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot is free: they need not wait for their own next poll. Where nothing has ended, none is."""
+    loop, statuses, told = loop_for(CONNECTION), ["Completed", "InProgress", "InProgress", "InProgress"], list[float]()
+
+    async def answer(resource: object, ask: object) -> Any:
+        return [Job(arn=f"arn:{i}", name=str(i), status=status) for i, status in enumerate(statuses)], None
+
+    monkeypatch.setattr(loop._caller, "ask", answer)
+    refusal = Refusal(task="t", asked_at=0.0, refused_at=0.0, running=1)
+    with ExitStack() as watching:
+        watches = [watching.enter_context(loop.watch(CUSTOMIZATION_JOB, str(i), FAST)) for i in range(4)]
+        queue: Any = watching.enter_context(loop.queue(CUSTOMIZATION_JOB, refusal, FAST)).kind.planner
+        monkeypatch.setattr(queue, "job_ended", told.append)
+        for later in (1.0, 20.0):
+            ask = planner_of(loop).next(time.monotonic() + later)
+            assert isinstance(ask, ListJobs)
+            await loop._answer(watches[0].kind, ask)
+            assert len(told) == 1

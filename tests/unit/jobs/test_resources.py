@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import botocore.session
 import pytest
 
-from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.resources import Resource, declared
+from airflow_bedrock.customization.job import Job, Outcome
+from airflow_bedrock.jobs.resources import Resource, Thing, declared
+from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 
 SERVICE: Any = botocore.session.get_session().get_service_model("bedrock")
 RESOURCES = declared()
@@ -77,3 +79,11 @@ def test_a_page_shows_what_get_shows(resource: Resource) -> None:
     assert {one.created for one in seen} == {CREATED}
     assert all(one.arn.endswith("Arn") and one.name.endswith("Name") for one in seen)
     assert resource.read_page(b"{}") == ([], None)
+
+
+def test_what_has_failed_says_why(resource: Resource) -> None:
+    """In the service's words, where it has any."""
+    kind: Any = Job if resource is CUSTOMIZATION_JOB else partial(Thing, outcome=Outcome.FAILED)
+    failed = partial(kind, arn="arn:a:b:c:d:e/f", name="n", status="Failed")
+    assert "the disk is full" in resource.failure_message(failed(failure_message="the disk is full"))
+    assert "None" not in resource.failure_message(failed())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,9 +51,12 @@ class Account:
             since=since,
         )
         request = {"jobName": "router", "customModelName": "router", "hyperParameters": {"epochCount": str(epochs)}}
+        request |= more.pop("members", {})
         identity = identify(request, [], asker, reuse, exact=exact)
         more = {"waiter": Waiter.of(asker, waits=True), "witness": SecondWitness(store, asker), **more}
-        return Submission(service=self.service, request=request, identity=identity, **more).find_or_create().arn
+        look = more.pop("look", Submission.find_or_create)
+        found = look(Submission(service=self.service, request=request, identity=identity, **more))
+        return found.arn if found else ""
 
     def waiting(self, arn: str) -> list[int]:
         """Return the map indexes that wait for a job, as its tags say."""
@@ -259,6 +263,43 @@ def test_a_retry_takes_no_job_of_another_run(account: Account) -> None:
     assert account.ask(index=0, tries=2) != other
 
 
+def test_a_job_of_an_earlier_try_is_found_behind_one_that_has_failed(account: Account) -> None:
+    """Also by who cannot know what is asked for, such as a task that may no longer read its data."""
+    first = account.ask()
+    account.jobs.by_arn(first).end("Failed", "An internal error occurred. Please try again later.")
+    second = account.ask(tries=2)
+    assert second != first
+    assert account.ask(tries=3, epochs=2, look=Submission.of_earlier_try) == second
+    assert account.ask(clears=3, look=Submission.of_earlier_try) == ""
+
+
+def test_a_role_of_another_account_is_told_before_anything_is_made_or_stopped(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bedrock would refuse it, after the earlier job was stopped for it."""
+
+    def check(hook: object, role_arn: str) -> None:
+        raise BedrockFatalError(f"{role_arn} is of another account")
+
+    monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", check)
+    for ask in ({}, {"clears": 1, "epochs": 2}):
+        with pytest.raises(BedrockFatalError, match="arn:role is of another account"):
+            account.ask(members={"roleArn": "arn:role"}, **ask)
+        account.ask()
+    assert [job.status for job in account.jobs.jobs] == ["InProgress"]
+
+
+def test_who_was_killed_pays_for_nothing(account: Account) -> None:
+    """Until the call itself."""
+
+    def killed() -> None:
+        raise BedrockError("killed")
+
+    with pytest.raises(BedrockError, match="killed"):
+        account.ask(before_paying=killed)
+    assert account.jobs.jobs == []
+
+
 def test_who_reuses_nothing_leaves_a_sibling_s_job_of_the_same(account: Account) -> None:
     """Neither taken nor stopped, whatever List shows to a retry."""
     made = account.ask(index=0, reuse="never")
@@ -402,19 +443,40 @@ def test_a_retry_finds_what_was_asked_for_with_other_reuse(account: Account) -> 
         assert account.ask(index=index, tries=2) == made
 
 
-@pytest.mark.parametrize("reuse", ["run", "dag"])
+@pytest.mark.parametrize(("reuse", "tagged"), [("run", True), ("dag", True), ("dag", False)])
 def test_a_retry_waits_for_what_was_made_until_it_is_shown_and_no_longer(
-    account: Account, slept: list[float], reuse: str
+    account: Account, slept: list[float], reuse: str, tagged: bool
 ) -> None:
     """The answer was lost, and the request came out differently since: List tells after half a minute."""
     account.strike(_at_create("no answer"))
     with pytest.raises(BedrockError, match="finds that job by its name"):
-        account.ask(reuse=reuse)
+        account.ask(reuse=reuse, tagged=tagged)
     account.strike(None)
     [made] = account.jobs.jobs
     made.unlisted = 1 if reuse == "dag" else 99
-    assert account.ask(reuse=reuse, tries=2, epochs=2) == made.arn
+    assert account.ask(reuse=reuse, tries=2, epochs=2, tagged=tagged) == made.arn
     assert slept == ([30.0] if reuse == "dag" else [])
+
+
+def test_a_retry_waits_for_its_own_job_before_it_takes_that_of_an_earlier_ask(account: Account) -> None:
+    """The request came out again as before the Clear; its own job, for another one, would run on for nobody."""
+    account.ask(reuse="dag")
+    account.strike(_at_create("no answer"))
+    with pytest.raises(BedrockError, match="finds that job by its name"):
+        account.ask(reuse="dag", clears=1, epochs=2, superseded="keep")
+    account.strike(None)
+    _, own = account.jobs.jobs
+    own.unlisted = 1
+    assert account.ask(reuse="dag", clears=1, tries=2, superseded="keep") == own.arn
+
+
+def test_a_retry_waits_once_for_what_may_not_be_shown_yet(account: Account, slept: list[float]) -> None:
+    """Two minutes: before it takes a job whose model turns out to be gone, and not again before it makes its own."""
+    made = account.jobs.by_arn(account.ask(reuse="dag"))
+    made.end("Completed")
+    made.has_model = False
+    assert account.ask(reuse="dag", clears=1, tries=2) != made.arn
+    assert slept.count(30.0) == 4
 
 
 def test_a_retry_takes_what_the_store_names_before_any_list_shows_it(account: Account) -> None:
@@ -461,6 +523,33 @@ def test_what_another_run_makes_at_the_same_moment_is_waited_for_together(accoun
     got = account.ask(reuse="dag", index=1)
     assert [job.arn for job in account.jobs.jobs] == [got]
     assert account.waiting(got) == [0, 1]
+
+
+def test_what_runs_for_a_task_is_what_it_has_made_or_else_adopted(account: Account, slept: list[float]) -> None:
+    """That is what is stopped with it: no job that has ended, no sibling's, and with ``this_ask`` of no earlier ask."""
+
+    def running(*, this_ask: bool = False, **asked: Any) -> list[str]:
+        found: list[str] = []
+        look = partial(own_jobs.running_jobs_of, account.service, this_ask=this_ask)
+        account.ask(look=lambda submission: found.extend(look(submission.identity)), **asked)
+        return found
+
+    own = account.ask(index=1)
+    sibling = account.ask(index=0, epochs=2)
+    assert (running(index=1, epochs=9), running(index=2)) == ([own], [])
+    account.jobs.by_arn(own).end("Completed")
+    assert running(index=1) == []
+    assert account.ask(index=1, clears=1, epochs=2) == sibling
+    for asked, this_ask, found in (
+        ({"clears": 1}, False, [sibling]),
+        ({"clears": 1}, True, [sibling]),
+        ({"clears": 2}, False, [sibling]),
+        ({"clears": 2}, True, []),
+    ):
+        assert running(index=1, this_ask=this_ask, **asked) == found
+    assert running(index=0, run="other") == []
+    account.jobs.by_arn(sibling).end("Completed")
+    assert running(index=1, clears=1) == []
 
 
 def test_a_job_that_no_look_tells_of_is_none_that_can_be_stopped(account: Account, slept: list[float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -90,6 +91,19 @@ def test_an_end_that_the_triggerer_has_told_costs_one_look(slept: list[float]) -
         hook: Any = bedrock
         assert waiting.job_of_event(hook, event, 3600).status == answers[-1]
         assert bedrock.looks == len(answers)
+
+
+def test_the_log_of_a_task_says_what_has_become_of_its_job(
+    slept: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a worker that waits each change; what the triggerer has said already is not contradicted after it."""
+    caplog.set_level(logging.INFO)
+    wait(Bedrock("InProgress", "InProgress", "Completed"), None)
+    assert caplog.messages == ["Job router is InProgress", "Job router is Completed"]
+    caplog.clear()
+    bedrock: Any = Bedrock("InProgress", "Completed")
+    waiting.job_of_event(bedrock, {"kind": "ended", "job_identifier": ARN, "message": "Job router is Completed"}, 3600)
+    assert caplog.messages == ["Job router is Completed"]
 
 
 def test_an_end_that_is_not_to_be_seen_is_said_after_five_looks(slept: list[float]) -> None:
