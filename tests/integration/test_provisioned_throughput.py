@@ -183,7 +183,7 @@ def test_what_somebody_changes_before_it_is_given_another_model_is_tried_again(
 
 def test_a_task_that_is_killed_gives_it_no_other_model(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tasks go on calling it."""
-    provide(world)
+    provide(world, "made")
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: {"later": {"ask": "failed"}}))
     operator = BedrockProvisionedModelThroughputOperator(
         task_id="ask",

@@ -281,10 +281,10 @@ def test_a_role_of_another_account_is_told_before_anything_is_made_or_stopped(
     def check(hook: object, role_arn: str) -> None:
         raise BedrockFatalError(f"{role_arn} is of another account")
 
-    monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", check)
-    for ask in ({}, {"clears": 1, "epochs": 2}):
+    monkeypatch.setattr("airflow_bedrock.jobs.submission.check_account", check)
+    for again in (0, 1):
         with pytest.raises(BedrockFatalError, match="arn:role is of another account"):
-            account.ask(members={"roleArn": "arn:role"}, **ask)
+            account.ask(members={"roleArn": "arn:role"}, clears=again, epochs=1 + again)
         account.ask()
     assert [job.status for job in account.jobs.jobs] == ["InProgress"]
 
