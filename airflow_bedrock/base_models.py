@@ -142,7 +142,18 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
 
-class BaseModel(msgspec.Struct, frozen=True):
+class _Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+    name: str
+    context: str | None = None
+    on_demand: bool = False
+    input: tuple[str, ...] = ("TEXT",)
+    output: tuple[str, ...] = ("TEXT",)
+    legacy: date | None = None
+    ends: date | None = None
+
+
+class BaseModel(_Model, frozen=True, kw_only=True):
     """One base model.
 
     :param id: without geography and context length, such as ``amazon.nova-micro-v1:0``.
@@ -157,16 +168,8 @@ class BaseModel(msgspec.Struct, frozen=True):
     :param ends: the day of its end: from then on neither it nor a model customized from it can be used.
     """
 
-    id: str
-    name: str
     family: str
     methods: dict[str, Method]
-    context: str | None
-    on_demand: bool
-    input: tuple[str, ...]
-    output: tuple[str, ...]
-    legacy: date | None = None
-    ends: date | None = None
 
     def has_ended(self, today: date) -> bool:
         """Whether its end of life has come."""
@@ -217,17 +220,6 @@ def foundation_model_id(identifier: str) -> str:
         identifier = matched[1]
     geography, dot, rest = identifier.partition(".")
     return rest if dot and geography in document().geographies and "." in rest else identifier
-
-
-class _Model(msgspec.Struct, forbid_unknown_fields=True):
-    id: str
-    name: str
-    context: str | None = None
-    on_demand: bool = False
-    input: tuple[str, ...] = ("TEXT",)
-    output: tuple[str, ...] = ("TEXT",)
-    legacy: date | None = None
-    ends: date | None = None
 
 
 class _Family(msgspec.Struct, forbid_unknown_fields=True):
