@@ -66,17 +66,19 @@ def application() -> DomainDispatcherApplication:
     BaseResponse.call_action = _call_if_allowed  # type: ignore[method-assign,assignment]
     app = DomainDispatcherApplication(create_backend_app)
     # It tries some hundred patterns, each time; what it calls a host is a service and a region.
+    # Without a signature /sqs_us-east-1/key is an object, and no way to SQS.
+    app.get_service_from_path = lambda path_info: (None, None)  # type: ignore[method-assign]
     app.get_backend_for_host = lru_cache(maxsize=1024)(app.get_backend_for_host)  # type: ignore[method-assign]
     return app
 
 
-def leads_to_s3(application: DomainDispatcherApplication, environ: dict[str, Any]) -> bool:
-    """Whether moto's S3 would answer a request: it gets all those that are for nothing else that moto has."""
+def service_of(application: DomainDispatcherApplication, environ: dict[str, Any]) -> str | None:
+    """Return the service of moto that would answer a request, S3 by default; None where moto cannot tell."""
     try:
         app: Any = application.get_application(environ)
-        return bool(app.service == "s3")
-    except (AttributeError, LookupError, ValueError):  # moto cannot place it, and says so when it is asked
-        return False
+        return str(app.service)
+    except (AttributeError, LookupError, ValueError):
+        return None
     finally:
         environ["wsgi.input"].seek(0)
 

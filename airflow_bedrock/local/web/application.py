@@ -129,9 +129,12 @@ class Application:
             response = self._admin.answer(visit.method, path, environ["QUERY_STRING"], environ["wsgi.input"].read())
         elif visit.service == "bedrock":
             response = self._bedrock(visit)
-        elif visit.service == "s3" or moto.leads_to_s3(self._moto, environ):
+        elif visit.service == "s3" or (answering := moto.service_of(self._moto, environ)) == "s3":
             visit.service = "s3"
             response = self._s3(visit)
+        elif answering is None:
+            unknown = ServiceError("UnknownOperationException", "There is no service for this request.", status=404)
+            response = self._refused(environ, unknown)
         else:
             response = self._other(visit)
         return _send(response, start_response)

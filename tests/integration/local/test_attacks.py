@@ -46,6 +46,30 @@ def test_keys_and_buckets_leave_no_folder(tmp_path: Path) -> None:
         assert len(again.client("s3").list_objects_v2(Bucket="attacked")["Contents"]) == 7
 
 
+@pytest.mark.parametrize(
+    ("headers", "path", "answer"),
+    [
+        ({"Authorization": test_http2.SIGNED.replace("bedrock", "nobody")}, "/", (404, b"UnknownOperationException")),
+        ({"Authorization": test_http2.SIGNED.replace("bedrock", "dynamodb")}, "/", (404, b"UnknownOperationException")),
+        ({"X-Amz-Target": "nobody"}, "/", (404, b"UnknownOperationException")),
+        ({}, "/an_object/of_nobody", (404, b"NoSuchBucket")),
+        ({}, "/sqs_us-east-1/of_nobody", (404, b"NoSuchBucket")),
+    ],
+    ids=str,
+)
+def test_requests_that_are_for_no_service(
+    local: LocalBedrock,
+    caplog: pytest.LogCaptureFixture,
+    headers: dict[str, str],
+    path: str,
+    answer: tuple[int, bytes],
+) -> None:
+    """What moto cannot place is an error of AWS's form, and none of Local Bedrock's own."""
+    status, content = ask(local, "GET", path, headers)
+    assert (status, answer[1] in content) == (answer[0], True), content
+    assert not [one for one in caplog.records if one.exc_info]
+
+
 def test_a_query_puts_no_header_into_a_response(service: Service) -> None:
     """S3 takes headers of the response from the query; one that holds another is refused."""
     service.put("plain", "content")
