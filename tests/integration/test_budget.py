@@ -351,7 +351,7 @@ def test_two_dags_that_share_a_ledger_hold_each_its_own_budget_and_the_common_on
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A hundred ask at once; then the jobs of one DAG are settled while the other goes on asking, and none is lost."""
-    monkeypatch.setattr("airflow_bedrock.jobs.service.check_account", lambda *_: None)  # it makes a client each time
+    monkeypatch.setattr("airflow_bedrock.jobs.submission.check_account", lambda *_: None)  # it makes a client each time
     account.put("train.jsonl", records())
     dags = {"small": 4, "large": 7}
     ask = partial(submission, account, local, hook=hook)
