@@ -374,9 +374,10 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         from airflow_bedrock.spend.ledger import month_of
 
         # A try takes over what is left of an earlier one's reservation; not in the next month, and not where each may
-        # spend max_cost: what the earlier one may have spent stays reserved then.
+        # spend max_cost or expected_cost: what the earlier one may have spent stays reserved then.
         parts = (asker.task_id, asker.asking, month_of(budget.now()))
-        name = " ".join((*parts, str(context["ti"].try_number)) if evaluation.asks_metrics else parts)
+        each = evaluation.asks_metrics or self.expected_cost is not None
+        name = " ".join((*parts, str(context["ti"].try_number)) if each else parts)
         with self._within(budget, context):
             budget.reserve(name)
         return lambda usd: budget.settle_rest(name, usd, "its tokens")

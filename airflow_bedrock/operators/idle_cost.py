@@ -96,11 +96,11 @@ class BedrockIdleCostOperator(BedrockOperator):
             known = prices(configuration.prices())
         except PriceFileError as error:
             raise BedrockFatalError(f"{error}. Nothing was looked at.") from error
-        check_regions(given["regions"] or ())
         hooks = [
             BedrockHook(**{**self._hook_parameters, "region_name": region})
             for region in given["regions"] or [self.region_name]
         ]
+        check_regions(hook.conn_region_name for hook in hooks)
         days = {name: given[name] for name in ("days", "end_of_life_days")}
         regions = [found(hook, known, now, **days) for hook in hooks]
         idle = sorted(

@@ -272,9 +272,11 @@ def settle_open(
     """
     region = str(hook.conn.meta.region_name)
     services = {one.noun: Service(one, hook) for one in declared()}
-    said = []
+    said, elsewhere = [], set[str]()
     for entry in books.read().entries.values():
         ours = (entry.region, entry.account) == (region, account) and entry.kind in services
+        if entry.settled is None and entry.kind in services and not ours:
+            elsewhere.add(f"{entry.region} of account {entry.account}")
         young = now - entry.at < (_FRESH if entry.arn else PATIENCE)
         if entry.settled is not None or entry.key == besides or young or not ours:
             continue
@@ -287,6 +289,9 @@ def settle_open(
             books.change(change)
             said.append(f"{entry.kind} {entry.name}: {what}")
             log.info("%s", said[-1])
+    said += [
+        f"Not asked: what is reserved in {place}, to which this connection does not lead" for place in sorted(elsewhere)
+    ]
     return said
 
 

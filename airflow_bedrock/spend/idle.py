@@ -81,7 +81,7 @@ class Found(NamedTuple):
     unread: list[str]
 
 
-def check_regions(regions: Iterable[str]) -> None:
+def check_regions(regions: Iterable[str | None]) -> None:
     """Check that there are such regions: an endpoint of one's own would find nothing in one that does not exist.
 
     :raises BedrockFatalError: botocore knows of none by a name.
@@ -91,7 +91,7 @@ def check_regions(regions: Iterable[str]) -> None:
 
     session = Session()
     known = {one for part in session.get_available_partitions() for one in session.get_available_regions("ec2", part)}
-    if unknown := sorted(set(regions) - known):
+    if unknown := sorted({one for one in regions if one} - known):
         raise BedrockFatalError(
             f"AWS has no region {', '.join(unknown)} that botocore {botocore.__version__} knows. Nothing was looked "
             "at. Correct regions, or upgrade botocore where the region is new."

@@ -761,6 +761,32 @@ def test_a_killed_evaluation_counts_what_it_may_have_asked(
     assert sorted(one.month for one in ledger().entries.values()) == months
 
 
+def test_a_killed_evaluation_of_an_expected_cost_is_not_forgotten(
+    local: LocalBedrock,
+    budget: Callable[..., None],
+    ledger: Callable[[], Ledger],
+    no_report: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each try may spend all of it: what the first one has may be more than its retry has left to ask."""
+    pytest.importorskip("altair")
+    given = {**arguments(local, 10), "expected_cost": 0.25}
+    budget(1)
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_bedrock.evaluation.run.Evaluation.score", killed)
+        with pytest.raises(Killed):
+            BedrockModelEvaluationOperator(**given, max_records=5).execute(context())
+    retry = context()
+    retry["ti"].try_number += 1
+    result = BedrockModelEvaluationOperator(**given).execute(retry)
+    assert result["cost"] > 0
+    assert committed(ledger(), month_of(datetime.now(UTC))) == Decimal("0.25") + Decimal(str(result["cost"]))
+
+
 def test_provisioned_throughput_reserves_its_hours_and_is_settled_when_it_is_deleted(
     local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
 ) -> None:
@@ -937,3 +963,6 @@ def test_spend_says_what_a_month_has_cost(
     assert "5.00 of 5.00 USD are left in 2020-01" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["spend", "--month", "November"])
+    assert main(["spend", "--settle", "--region", "eu-west-1"]) == 0
+    account_id = local.role_arn.split(":")[4]
+    assert f"Not asked: what is reserved in us-east-1 of account {account_id}, to which" in capsys.readouterr().err

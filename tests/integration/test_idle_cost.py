@@ -183,9 +183,10 @@ def test_every_region_is_asked(local: LocalBedrock, served: dict[str, str], late
 
 
 def test_a_region_that_does_not_exist_is_named(local: LocalBedrock) -> None:
-    """Else a report that looked at nothing would say that nothing is unused."""
-    with pytest.raises(BedrockFatalError, match="AWS has no region us-esat-1 that botocore"):
-        BedrockIdleCostOperator(task_id="idle", regions=["us-east-1", "us-esat-1"]).execute(context())
+    """Else a report that looked at nothing would say that nothing is unused. Also that of the connection."""
+    for wrong in ({"regions": ["us-east-1", "us-esat-1"]}, {"region_name": "us-esat-1"}):
+        with pytest.raises(BedrockFatalError, match="AWS has no region us-esat-1 that botocore"):
+            BedrockIdleCostOperator(task_id="idle", **wrong).execute(context())
 
 
 def test_what_serves_on_a_base_model_that_ends_soon_is_told(
