@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.datasets.records import text_digest
+from airflow_bedrock.datasets.records import not_json, text_digest
 
 REFERENCE = "reference"
 """As the field to slice by: the reference answer, where the record has no field of this name."""
@@ -86,8 +86,8 @@ def read(lines: Iterator[bytes], numbers: Container[int] | None = None) -> Itera
             yield record_of(number, msgspec.json.decode(line))
         except RecordError as error:
             raise RecordError(f"Record {number}: not a training record: {error}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RecordError(f"Record {number}: not a training record: {type(error).__name__}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise RecordError(f"Record {number}: not a training record: {not_json(line)}") from None
 
 
 def record_of(number: int, fields: Any) -> Record:
