@@ -264,16 +264,19 @@ def test_max_cost_is_kept(service: Any, tmp_path: Path) -> None:
 
 
 def test_max_cost_counts_the_judge_and_the_embeddings(service: Any, tmp_path: Path) -> None:
-    """Before the first question, of answers that nobody has given yet; afterwards too, when the judge alone is left."""
+    """Before the first question, of answers that nobody has given yet; afterwards too, when the judge alone is left.
+
+    The same question counts once, as it is asked: both models give the same answer, to all records.
+    """
     service.answers(answer('{"score": 3}'))
     models: dict[str, Any] = {"candidate_model_id": MICRO, "baseline_model_id": MICRO, "count": 10}
     evaluate(tmp_path, max_cost=0.01, **models)
     service.requests.clear()
     judge = {"name": "judge", "model_id": "amazon.nova-premier-v1:0"}
-    with pytest.raises(BedrockFatalError, match=r"20 questions may cost up to about 0\.\d+ USD, .* No question was"):
+    with pytest.raises(BedrockFatalError, match=r"10 questions may cost up to about 0\.\d+ USD, .* No question was"):
         evaluate(tmp_path, max_cost=0.01, metrics=[judge], **models)
-    with pytest.raises(BedrockFatalError, match=r"30 questions may cost up to about 0\.0000 USD"):
-        evaluate(tmp_path, max_cost=0.000001, metrics="embedding_similarity", **models)
+    with pytest.raises(BedrockFatalError, match=r"2 questions may cost up to about 0\.0000 USD"):
+        evaluate(tmp_path, max_cost=1e-8, metrics="embedding_similarity", **models)
     with pytest.raises(BedrockFatalError, match="no price is known for cohere"):
         evaluate(
             tmp_path, max_cost=9, metrics={"name": "embedding_similarity", "model_id": "cohere.embed-v4:0"}, **models
