@@ -13,9 +13,10 @@
     catalog.py   base models as they are used here (base_models.toml has the facts)
 
 An operation is a function in ``api/``; a resource is a dataclass in ``state/resources.py``; what takes time is a
-generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP. ``moto.py`` alone imports moto; below
-``web/`` it is used by ``work/grader.py`` (the code of Lambda functions) and ``work/permissions.py`` (roles). Work asks
-other AWS services by boto3 clients whose calls the application answers in the same process (``web/inside.py``).
+generator in ``work/``. Nothing below ``web/`` and ``service.py`` knows of HTTP. ``moto.py`` alone imports moto; from it
+``api/`` and ``work/`` have what no API gives away (KMS keys and shares of other accounts, roles, functions' code).
+Work asks other AWS services by boto3 clients whose calls the application answers in the same process
+(``web/inside.py``).
 
 Importing this package loads nothing: pytest does it at each start, for ``pytest_plugin.py``.
 """

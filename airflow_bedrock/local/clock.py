@@ -113,16 +113,11 @@ class ManualClock(Clock):
             target = self._time + seconds
             if target > _END:
                 raise ValueError(f"A clock cannot be moved beyond the year 9999, by {seconds} seconds.")
-            self._settle()
-            while (due := self._next_due()) is not None and due <= target + _ROUNDING:
-                self._time = max(self._time, due)
-                self._settle()
+            if sleeper := self._sleeper:
+                sleeper.settle()
+                while (due := sleeper.next_due()) is not None and due <= target + _ROUNDING:
+                    self._time = max(self._time, due)
+                    sleeper.settle()
             self._time = max(self._time, target)
-            self._settle()
-
-    def _next_due(self) -> float | None:
-        return self._sleeper.next_due() if self._sleeper else None
-
-    def _settle(self) -> None:
-        if self._sleeper:
-            self._sleeper.settle()
+            if sleeper:
+                sleeper.settle()

@@ -6,7 +6,6 @@ It prints the environment variables to export, and serves until Ctrl-C or SIGTER
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import shlex
 import signal
 import sys
@@ -19,6 +18,7 @@ from airflow_bedrock.cli import results
 from airflow_bedrock.local.service import LocalBedrock
 from airflow_bedrock.local.settings import Quotas, Settings
 from airflow_bedrock.local.state.store import StateError
+from airflow_bedrock.local.web.guard import address_of
 
 _EPILOG = """\
 examples:
@@ -162,19 +162,13 @@ def announcement(local: LocalBedrock) -> str:
 
 def _warning(host: str) -> str:
     """Return what to say about an address that other computers can reach."""
-    if _is_loopback(host):
+    address = address_of(host)
+    if address.is_loopback if address else host == "localhost":
         return ""
     return (
         f"Local Bedrock listens on {host}, and asks nobody for credentials: anybody who reaches this computer "
         "can read and change all that is in it. Put nothing confidential there, or leave --host out.\n"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _quota(text: str) -> tuple[str, int]:

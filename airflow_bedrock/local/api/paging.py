@@ -20,17 +20,11 @@ def listed(
     describe: Callable[[Kind], dict[str, Any]],
     created: str = "creationTime",
 ) -> dict[str, Any]:
-    """Return the answer of a List: one page of the items that the request's filters let through.
+    """Return the answer of a List: one page of the items that the request's filters let through, in its order.
 
     :param member: the answer's, that holds the items as they are described.
     :param created: what the names of the filters of time begin with.
     """
-    shown, more = page(select(items, request, created), request)
-    return {member: [describe(item) for item in shown], **more}
-
-
-def select(items: Iterable[Kind], request: Mapping[str, Any], created: str) -> list[Kind]:
-    """Return the items that the request's filters of name, status and time let through, in the order it asks for."""
     after, before = f"{created}After", f"{created}Before"
     found = [
         item
@@ -41,7 +35,8 @@ def select(items: Iterable[Kind], request: Mapping[str, Any], created: str) -> l
         and (before not in request or item.creation_time < request[before])
     ]
     # Items come in the order of creation, which also orders those of the same millisecond.
-    return found if request.get("sortOrder") == "Ascending" else found[::-1]
+    shown, more = page(found if request.get("sortOrder") == "Ascending" else found[::-1], request)
+    return {member: [describe(item) for item in shown], **more}
 
 
 def page(items: Sequence[Any], request: Mapping[str, Any]) -> tuple[Sequence[Any], dict[str, str]]:

@@ -165,7 +165,8 @@ class LanguageModel:
     def save(self, path: Path) -> None:
         """Write words and weights to a ``.npz`` file."""
         saved: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
-        saved.update({name: _to_bytes(getattr(self, name)) for name in _WORDS})
+        # As an array of strings, every one of them would take the place of the longest.
+        saved.update({name: np.frombuffer(json.dumps(getattr(self, name)).encode(), np.uint8) for name in _WORDS})
         with path.open("wb") as file:
             np.savez(file, **saved)
 
@@ -184,11 +185,6 @@ class LanguageModel:
 def _length(weighted: Iterable[tuple[float, int]]) -> float:
     """Return the Euclidean length of features, each a weight and how often it occurs."""
     return math.sqrt(sum((weight * count) ** 2 for weight, count in weighted))
-
-
-def _to_bytes(words: list[str]) -> npt.NDArray[np.uint8]:
-    # As an array of strings, every one of them would take the place of the longest.
-    return np.frombuffer(json.dumps(words).encode(), np.uint8)
 
 
 def generator(seed: str) -> np.random.Generator:

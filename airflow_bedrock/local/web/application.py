@@ -77,11 +77,6 @@ class _Visit:
     parameters: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def internal(self) -> bool:
-        """Whether Local Bedrock itself makes the call; journal and faults pass it over."""
-        return INSIDE in self.environ
-
-    @property
     def account(self) -> str:
         return moto.account_of(self.signed.key)
 
@@ -231,7 +226,7 @@ class Application:
         refuse: Callable[[ServiceError, int | None], HttpResponse],
     ) -> HttpResponse:
         """Carry a call out, unless a fault is in the way, and write it down."""
-        if visit.internal:
+        if INSIDE in visit.environ:  # Local Bedrock itself makes the call; journal and faults pass it over
             return execute(Plan())
         plan = self._world.faults.plan(visit.service, visit.operation)
         if plan.delay:

@@ -44,7 +44,8 @@ class Guard:
     def __init__(self, application: WSGIApplication, host: str, names: Collection[str] = ()) -> None:
         self._application = application
         self._names = {name.lower().rstrip(".") for name in (host, *names)}
-        self._any_address = _is_wildcard(host)
+        address = address_of(host)
+        self._any_address = address.is_unspecified if address else not host
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -67,18 +68,16 @@ class Guard:
         name = matched[1].lower().strip("[]")
         if name in self._names or name == "localhost" or name.endswith(".localhost"):
             return True  # S3's buckets are <bucket>.localhost
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return self._any_address or address.is_loopback
+        address = address_of(name)
+        return address is not None and (self._any_address or address.is_loopback)
 
 
-def _is_wildcard(host: str) -> bool:
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is; None for a name."""
     try:
-        return ipaddress.ip_address(host).is_unspecified
+        return ipaddress.ip_address(host)
     except ValueError:
-        return not host
+        return None
 
 
 def _is_foreign(environ: WSGIEnvironment) -> bool:

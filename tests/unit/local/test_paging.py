@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.local.api.paging import page, select
+from airflow_bedrock.local.api.paging import listed, page
 from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.state.resources import Resource
 
@@ -25,7 +25,8 @@ def things(count: int) -> list[Resource]:
 
 
 def wanted(items: list[Resource], **request: Any) -> list[str]:
-    return [item.name for item in select(items, request, "created")]
+    found: list[dict[str, str]] = listed(request, "names", items, lambda item: {"name": item.name}, "created")["names"]
+    return [item["name"] for item in found]
 
 
 @given(st.integers(0, 50), st.integers(1, 60))
