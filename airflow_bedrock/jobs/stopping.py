@@ -16,7 +16,7 @@ from airflow_bedrock.exceptions import BedrockError, kind_of
 from airflow_bedrock.jobs import task_state
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.service import Service
-from airflow_bedrock.jobs.task_state import ENDED_RUN_STATES, TERMINAL_STATES
+from airflow_bedrock.jobs.task_state import TERMINAL_STATES
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def why_kept(
         return f"{waiter.name} may wait for it; its state could not be read: {error!r}"
     if lasts and state == "success":
         return f"{waiter.name} has asked for it, and has succeeded"
-    if state in (ENDED_RUN_STATES if waiter.until == "run" else TERMINAL_STATES):
+    if state in TERMINAL_STATES:
         return None
     return f"{waiter.name} may wait for it, whose state is {state}"
 

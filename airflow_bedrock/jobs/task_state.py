@@ -6,9 +6,9 @@ from typing import Any
 
 from airflow_bedrock.customization.waiters import Waiter
 
-# airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job.
+# airflow.sdk.api.datamodels: TerminalTIState. In any other state another try will come, and adopt the job. A DAG run
+# ends in one of the first two.
 TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-ENDED_RUN_STATES = frozenset({"success", "failed"})  # airflow.utils.state: DagRunState, those that are final
 
 
 def state_of(ti: Any) -> str | None:

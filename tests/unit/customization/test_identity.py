@@ -70,6 +70,8 @@ def test_the_order_of_the_request_does_not_matter(keys: list[str]) -> None:
 def test_tags_do_not_make_another_job() -> None:
     """What is only written on the job does not change what is asked for."""
     assert name(request(jobTags=[{"key": "team", "value": "a"}])) == name()
+    written = request(clientRequestToken="mine", jobName="other", customModelName="other")
+    assert identify(written, DATA, ASKER, "run").what == identify(request(), DATA, ASKER, "run").what
 
 
 CHANGES: list[dict[str, Any]] = [

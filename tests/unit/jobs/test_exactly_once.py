@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -921,10 +922,11 @@ def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool, caplog: pyt
     machine = ExactlyOnce()
     [one] = machine.instances
     one.tries += 1
-    task = machine.task(one, stop_on_kill=stops)
+    task = machine.task(one, stop_on_kill=stops, waiter_max_attempts=3, waiter_delay=2)
     with machine.asking(one), pytest.raises(TaskDeferred) as deferred:
         task.execute(one.context)
     assert deferred.value.trigger.stop_on_kill is stops
+    assert deferred.value.timeout == timedelta(seconds=6)
     assert "left running" not in caplog.text
     [job] = machine.service.jobs
     with machine.asking(one):

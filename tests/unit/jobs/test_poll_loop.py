@@ -163,3 +163,17 @@ async def test_an_end_among_other_news_is_told_to_who_waits_for_the_quota(monkey
             assert isinstance(ask, ListJobs)
             await loop._answer(watches[0].kind, ask)
             assert len(told) == 1
+
+
+async def test_a_poll_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """And told to who waits."""
+    loop = loop_for(CONNECTION)
+
+    async def throttled(resource: object, ask: object) -> Any:
+        raise error("ThrottlingException", "Slow down.", 429)
+
+    monkeypatch.setattr(loop._caller, "ask", throttled)
+    with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
+        ((identifier, finding),) = await loop._answer(watch.kind, GetJob("job"))
+    assert (identifier, "Slow down." in finding.why) == ("job", True)
+    assert "1 errors since the last message; polling again" in caplog.text

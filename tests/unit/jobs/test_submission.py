@@ -111,9 +111,9 @@ def test_an_own_job_that_is_not_shown_yet_comes_before_a_sibling_s(account: Acco
     assert set(slept) == {30.0}
 
 
-@pytest.mark.parametrize(("minutes", "taken"), [(10, True), (0, True), (-14, True), (-16, False)])
+@pytest.mark.parametrize(("minutes", "taken"), [(10, True), (0, True), (-14, True), (-16, False), (None, True)])
 def test_a_retry_takes_up_what_it_has_adopted_and_what_has_ended_since(
-    account: Account, minutes: int, taken: bool
+    account: Account, minutes: int | None, taken: bool
 ) -> None:
     """Of another run, and although the template has come out differently: it is paid for. Clocks differ by 15 minutes.
 
@@ -122,15 +122,16 @@ def test_a_retry_takes_up_what_it_has_adopted_and_what_has_ended_since(
     began = datetime(2026, 1, 1, tzinfo=UTC)
     made = account.ask(run="other", reuse="dag")
     assert account.ask(reuse="dag", since=began) == made
-    account.jobs.by_arn(made).end("Completed")
 
     def ended(operation: str, work: Any) -> Any:
         answer = work()
         for summary in answer.get("modelCustomizationJobSummaries", ()) if answer else ():
-            summary["endTime"] = began + timedelta(minutes=minutes)
+            summary["endTime"] = began + timedelta(minutes=minutes or 0)
         return answer
 
-    account.strike(ended)
+    if minutes is not None:  # else it runs
+        account.jobs.by_arn(made).end("Completed")
+        account.strike(ended)
     got = account.ask(reuse="dag", since=began, tries=2, epochs=2)
     assert (got == made) is taken
     assert len(account.jobs.jobs) == 1 + (not taken)
@@ -303,8 +304,10 @@ def test_who_was_killed_pays_for_nothing(account: Account) -> None:
 def test_who_reuses_nothing_leaves_a_sibling_s_job_of_the_same(account: Account) -> None:
     """Neither taken nor stopped, whatever List shows to a retry."""
     made = account.ask(index=0, reuse="never")
+    tags = dict(account.jobs.by_arn(made).tags)
     assert account.ask(index=1, reuse="never", tries=2) != made
     assert [job.status for job in account.jobs.jobs] == ["InProgress", "InProgress"]
+    assert account.jobs.by_arn(made).tags == tags
 
 
 @pytest.mark.parametrize(
