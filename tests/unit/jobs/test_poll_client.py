@@ -134,3 +134,22 @@ def reachable(start: object, kind: type) -> list[object]:
             if isinstance(other, (dict, list, tuple)) or type(other).__module__.startswith(OURS)
         ]
     return found
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_a_page_is_read_once_and_an_error_by_botocore(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """To read a thousand jobs costs botocore tens of milliseconds; what it reads itself becomes its exception."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", "aws://access-key:secret-key@/?region_name=us-east-1")
+    connection = Connection.of(aws_conn_id="aws_default", region_name=None, verify=None, config=None)
+    client = poll_client((CUSTOMIZATION_JOB,), connection)
+    body = b'{"modelCustomizationJobSummaries": [{"jobArn": "arn", "jobName": "j", "status": "New"}], "nextToken": "2"}'
+    response: dict[str, Any] = {"status_code": status, "body": body}
+    read: dict[str, Any] = {}
+    client.meta.events.emit(
+        "before-parse.bedrock.ListModelCustomizationJobs", response_dict=response, customized_response_dict=read
+    )
+    client.close()
+    if status == 200:
+        assert ([job.arn for job in read["seen"]], read["nextToken"], response["body"]) == (["arn"], "2", b"{}")
+    else:
+        assert (read, response["body"]) == ({}, body)

@@ -158,6 +158,7 @@ async def test_an_end_among_other_news_is_told_to_who_waits_for_the_quota(monkey
         watches = [watching.enter_context(loop.watch(CUSTOMIZATION_JOB, str(i), FAST)) for i in range(4)]
         queue: Any = watching.enter_context(loop.queue(CUSTOMIZATION_JOB, refusal, FAST)).kind.planner
         monkeypatch.setattr(queue, "job_ended", told.append)
+        assert loop.watched == 4
         for later in (1.0, 20.0):
             ask = planner_of(loop).next(time.monotonic() + later)
             assert isinstance(ask, ListJobs)
@@ -177,3 +178,23 @@ async def test_a_poll_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, capl
         ((identifier, finding),) = await loop._answer(watch.kind, GetJob("job"))
     assert (identifier, "Slow down." in finding.why) == ("job", True)
     assert "1 errors since the last message; polling again" in caplog.text
+
+
+async def test_a_loop_that_breaks_says_why_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To all who watch; who comes from then on is not given a loop that asks nothing."""
+    loop = loop_for(CONNECTION)
+
+    async def broken(calls: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop, "_drive", broken)
+    with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
+        with pytest.raises(ExceptionGroup):
+            await loop.run()
+        with pytest.raises(RuntimeError, match="The poll loop broke") as told:
+            await watch.next()
+        assert isinstance(told.value.__cause__, ExceptionGroup)
+        other = loop_for(CONNECTION)
+        assert other is not loop
+        with other.watch(CUSTOMIZATION_JOB, "job", SLOW):
+            """And so that one ends too."""

@@ -440,3 +440,11 @@ def test_where_nothing_runs_that_could_end_the_first_asks_once_an_interval() -> 
     play.run(1000)
     refused = [at for at, _ in play.refused]
     assert max(after - before for before, after in itertools.pairwise(refused)) < 2 * PACE.interval
+
+
+def test_the_latest_refusal_tells_the_quota() -> None:
+    """In whatever order a triggerer that takes over is given the tasks."""
+    queue = QuotaQueue()
+    queue.join(Refusal("b", asked_at=1.0, refused_at=10.0, running=5), PACE, 0.0)
+    queue.join(Refusal("a", asked_at=0.0, refused_at=0.0, running=2), PACE, 0.0)
+    assert look(queue, 1.0, *"wxyz") == ["a"]
