@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.jobs import poll_loop
+from airflow_bedrock.jobs import planner, poll_loop
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import GetJob, ListJobs, Pace, Planner, Running, Trouble
 from airflow_bedrock.jobs.poll_loop import PollLoop, loop_for
@@ -198,3 +198,23 @@ async def test_a_loop_that_breaks_says_why_and_is_replaced(monkeypatch: pytest.M
         assert other is not loop
         with other.watch(CUSTOMIZATION_JOB, "job", SLOW):
             """And so that one ends too."""
+
+
+async def test_who_comes_later_wakes_a_loop_that_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not left until the next poll of those who were there before."""
+    monkeypatch.setattr(planner, "GATHER_SECONDS", 0.0)
+    loop, asked = loop_for(CONNECTION), asyncio.Queue[str]()
+
+    async def answer(resource: object, ask: GetJob) -> Job:
+        asked.put_nowait(ask.identifier)
+        return Job(arn=ask.identifier, name=ask.identifier, status="InProgress")
+
+    monkeypatch.setattr(loop._caller, "ask", answer)
+    hourly = Pace(interval=3600.0, ceiling=3600.0)
+    with loop.watch(CUSTOMIZATION_JOB, "first", hourly):
+        async with loop.running():
+            assert await asyncio.wait_for(asked.get(), 120) == "first"
+            for _ in range(20):
+                await asyncio.sleep(0)  # until the loop sleeps
+            with loop.watch(CUSTOMIZATION_JOB, "later", hourly):
+                assert await asyncio.wait_for(asked.get(), 120) == "later"

@@ -102,6 +102,11 @@ def test_logs_are_known_by_their_bytes_up_to_the_same_limits_for_ever(count: int
     assert S3("other", *reversed(keys), size=size).describe("logs/") == {"objects": count, "digest": digest}
 
 
+def test_a_folder_s_own_object_is_not_what_is_in_it() -> None:
+    """The console of S3 makes one, which is empty."""
+    assert S3("logs/", "logs/a").describe("logs/")["objects"] == 2
+
+
 @pytest.mark.parametrize(("operation", "code"), [("head_object", "403"), ("get_object", "AccessDenied")])
 def test_what_may_not_be_read_is_known_by_its_uri_only_where_that_is_asked_for(operation: str, code: str) -> None:
     """Else a change of the data would be no reason for another job, and nobody would have said so."""
