@@ -448,3 +448,13 @@ def test_the_latest_refusal_tells_the_quota() -> None:
     queue.join(Refusal("b", asked_at=1.0, refused_at=10.0, running=5), PACE, 0.0)
     queue.join(Refusal("a", asked_at=0.0, refused_at=0.0, running=2), PACE, 0.0)
     assert look(queue, 1.0, *"wxyz") == ["a"]
+
+
+def test_the_queue_sleeps_while_a_page_is_asked_for_and_wakes_for_the_next() -> None:
+    """Else an account with more than a thousand jobs would be counted an interval later."""
+    queue = queue_of("a", running=1)
+    assert isinstance(queue.next(1.0), ListJobs)
+    assert queue.wakes_at() == math.inf
+    queue.listed([], "2", 1.0)
+    assert queue.wakes_at() == -math.inf
+    assert queue.next(1.0) == ListJobs(None, "2", status="InProgress")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,10 @@ import botocore.session
 import pytest
 
 from airflow_bedrock.customization.job import Job, Outcome
-from airflow_bedrock.jobs.resources import Resource, Thing, declared
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.jobs.resources import Resource, Thing, declared, deployment, provisioned_throughput
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
+from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
 
 SERVICE: Any = botocore.session.get_session().get_service_model("bedrock")
 RESOURCES = declared()
@@ -87,3 +89,56 @@ def test_what_has_failed_says_why(resource: Resource) -> None:
     failed = partial(kind, arn="arn:a:b:c:d:e/f", name="n", status="Failed")
     assert "the disk is full" in resource.failure_message(failed(failure_message="the disk is full"))
     assert "None" not in resource.failure_message(failed())
+
+
+MODEL, OTHER = (f"arn:aws:bedrock:us-east-1:123456789012:custom-model/{name}" for name in ("router", "other"))
+BASE = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-micro-v1:0:128k"
+
+
+def throughput(status: str = "InService", **more: Any) -> Throughput:
+    return Throughput(arn="arn:t", name="t", status=status, outcome=Outcome.SUCCEEDED, units=1, **more)
+
+
+@pytest.mark.parametrize(
+    ("status", "serves", "desired", "asked", "same"),
+    [
+        ("InService", MODEL, MODEL, MODEL, True),
+        ("InService", MODEL, OTHER, OTHER, False),
+        ("Updating", OTHER, MODEL, MODEL, True),
+        ("Creating", None, MODEL, MODEL, True),
+        ("Updating", MODEL, OTHER, MODEL, None),
+        ("InService", BASE, BASE, "amazon.nova-micro-v1:0:128k", True),
+        ("InService", BASE, BASE, "amazon.nova-micro-v1:0", True),
+        ("InService", BASE, BASE, "amazon.nova-micro-v1", True),
+        ("InService", BASE, BASE, "amazon.nova", False),
+    ],
+)
+def test_what_serves_another_model_is_not_taken_for_it(
+    status: str, serves: str | None, desired: str | None, asked: str, same: bool | None
+) -> None:
+    """A task would send its requests to it; while it is being changed, what it is being given counts."""
+    found = throughput(status, model=serves, desired_model=desired)
+    request = {"modelId": asked, "modelUnits": 1}
+    if same is None:
+        with pytest.raises(BedrockError, match="is Updating, with another model"):
+            provisioned_throughput.serves(found, request)
+    else:
+        assert provisioned_throughput.serves(found, request) is same
+    for other in ({"modelUnits": 2}, {"commitmentDuration": "OneMonth"}):
+        with pytest.raises(BedrockFatalError, match="has 1 model units and no commitment"):
+            provisioned_throughput.serves(found, {**request, **other})
+
+
+def test_a_deployment_that_is_being_given_the_model_is_waited_for() -> None:
+    """Another one is no reason to fail for good."""
+    found = Thing(arn="arn:d", name="d", status="Updating", outcome=Outcome.RUNNING, model=MODEL)
+    assert deployment.serves(found, {"modelArn": MODEL})
+    with pytest.raises(BedrockError, match="is being given another model"):
+        deployment.serves(found, {"modelArn": OTHER})
+
+
+def test_throughput_is_billed_by_the_hour_from_its_creation_on() -> None:
+    """Clocks differ: never less than nothing."""
+    created = throughput(created=CREATED)
+    assert [created.hours(CREATED + timedelta(minutes=minutes)) for minutes in (-1, 90)] == [0.0, 1.5]
+    assert throughput().hours(CREATED) == 0.0
