@@ -12,7 +12,7 @@ from airflow_bedrock import configuration
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.evaluation import EvaluationReportLink
-from airflow_bedrock.operators.arguments import Rule, flag, given, named, optional, real, rendered, text
+from airflow_bedrock.operators.arguments import Rule, flag, given, named, one_of, optional, real, rendered, text
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES
 from airflow_bedrock.storage import Storage
@@ -37,12 +37,6 @@ def _approvers(value: Any) -> list[dict[str, str]]:
     return [dict(user) for user in users]
 
 
-def _decision(value: Any) -> str:
-    if value not in (APPROVE, REJECT):
-        raise ValueError(f"must be {APPROVE} or {REJECT}")
-    return str(value)
-
-
 _RULES: Mapping[str, Rule] = {
     "report_uri": named(file_uri),
     "metric": optional(text),
@@ -54,7 +48,7 @@ _RULES: Mapping[str, Rule] = {
     "ask_approval": flag,
     "approvers": _approvers,
     "approval_timeout": real(0, between=True),
-    "on_timeout": _decision,
+    "on_timeout": one_of(APPROVE, REJECT),
     "registry_uri": given(REGISTRY_RULES["registry_uri"]),
 }
 
