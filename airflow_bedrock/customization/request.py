@@ -255,7 +255,11 @@ def _api_name(shape: Any, name: str) -> str:
     """Return the API's name of a member that is given in snake_case, or by that name; any other as it is."""
     if name in shape.members:
         return name
-    from botocore import xform_name  # here, since most DAG files get by without it
+    first, *others = str(name).split("_")
+    camel_case = "".join([first, *map(str.capitalize, others)])
+    if camel_case in shape.members and str(name).islower():
+        return camel_case
+    from botocore import xform_name  # here, since DAG files get by without it
 
     return next((member for member in shape.members if xform_name(member) == name), str(name))
 

@@ -96,7 +96,21 @@ from airflow_bedrock.hooks import BedrockHook
 
 def test_other_operators_stay_unloaded(run: Run) -> None:
     """A DAG that uses one operator does not load the modules that define the others, and nothing of botocore."""
-    loaded = loaded_by(run, "from airflow_bedrock.operators import BedrockModelCustomizationOperator")
+    program = """
+from airflow_bedrock.operators import BedrockModelCustomizationOperator
+
+BedrockModelCustomizationOperator(
+    task_id="customize",
+    job_name="router",
+    custom_model_name="router",
+    role_arn="arn:aws:iam::123456789012:role/Bedrock",
+    base_model_id="amazon.nova-micro-v1:0:128k",
+    training_data_uri="s3://bucket/train.jsonl",
+    output_data_uri="s3://bucket/output/",
+    vpc_config={"subnet_ids": ["subnet-0"], "security_group_ids": ["sg-0"]},
+)
+"""
+    loaded = loaded_by(run, program)
     others = {"custom_model", "dataset", "dataset_check", "deployment", "evaluation", "orphans"}
     assert not {f"airflow_bedrock.operators.{other}" for other in others} & loaded
     assert not {one for one in loaded if one.partition(".")[0] == "botocore"}
