@@ -310,13 +310,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         if dry_run:
             self._dry_run(context)
         with self._stopping(context) as kill:
-            try:
-                return self._execute(context, kill)
-            except BedrockError as error:
-                if self._submission is None and not self._killed and (running := self._running(context)):
-                    said = (f"Job {arn} of an earlier try runs on and is billed." for arn in running)
-                    raise type(error)(" ".join([str(error), *said])) from error
-                raise
+            return self._execute(context, kill)
 
     def _dry_run(self, context: Context) -> NoReturn:
         from airflow_bedrock.operators.dry_run import DryRun, finish  # what only it needs
@@ -342,13 +336,6 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     def _check_cost(self, estimate: Callable[[], Estimate]) -> None:
         if (most := pricing.limit(self.max_cost)) is not None:
             pricing.check_cost(estimate(), most)
-
-    def _running(self, context: Context) -> list[str]:
-        """Return the ARNs of the jobs of earlier tries that run; none also where that cannot be read."""
-        try:
-            return self._made_by_earlier_tries(job_request.asker_of(context))
-        except (*jobs.aws_errors.CALL_ERRORS, ValueError):
-            return []
 
     def _identity(self, asker: Asker) -> Identity:
         return job_request.identity_of(self.asked, job_request.request_of(self.asked), asker)

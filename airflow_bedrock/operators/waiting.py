@@ -92,9 +92,13 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             if self._killed:  # while the modules were loaded
                 kill.pull()
             yield kill
-        except BedrockError:
+        except BedrockError as error:
             if self._killed:  # while nothing was known: Create may have made one all the same
                 self.on_kill()
+            elif self._submission is None and (running := self._running(asker_of(context))):
+                word, billed = self._resource.word.capitalize(), self._resource.billed
+                said = (f"{word} {arn} of an earlier try runs on and {billed}." for arn in running)
+                raise type(error)(" ".join([str(error), *said])) from error
             raise
         finally:
             if self._kill is not None:
@@ -214,6 +218,13 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         # What an earlier ask has made is not this one's to stop where it was kept.
         this_ask = self.superseded == "keep"
         return jobs.own_jobs.running_jobs_of(self._service, self._identity(asker), this_ask=this_ask)
+
+    def _running(self, asker: Asker) -> list[str]:
+        """Return the ARNs of what earlier tries have made and runs; none also where that cannot be read."""
+        try:
+            return self._made_by_earlier_tries(asker) if asker.try_number > 1 else []
+        except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError):
+            return []
 
     def _stop_made(self, asker: Asker) -> str:
         """Stop what this task has made or waits for, and return what became of it."""

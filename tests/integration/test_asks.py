@@ -484,7 +484,7 @@ def test_a_timeout_while_looking_stops_what_an_earlier_try_has_made(
     def too_long(*_: object) -> None:
         raise AirflowTaskTimeout
 
-    monkeypatch.setattr(job_request, "identity_of", too_long)
+    monkeypatch.setattr(job_request, "_content", too_long)
     with pytest.raises(BedrockFatalError, match="is being stopped; the tokens trained until then are billed"):
         airflow.ask(RETRY, reuse=reuse, **changed)
     assert airflow.statuses() == {arn: "Stopping"}
@@ -499,7 +499,7 @@ def test_a_timeout_while_looking_tells_of_a_job_that_it_cannot_look_for(
     def too_long(*_: object) -> None:
         raise AirflowTaskTimeout
 
-    monkeypatch.setattr(job_request, "identity_of", too_long)
+    monkeypatch.setattr(job_request, "_content", too_long)
     airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException")
     with pytest.raises(BedrockFatalError, match="may run on and be billed"):
         airflow.ask(RETRY)

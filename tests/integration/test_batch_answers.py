@@ -433,6 +433,16 @@ def test_a_job_that_answers_what_others_have_not_is_taken_up(airflow: Airflow, m
     assert (result["answered"], result["job_arns"], airflow.jobs()[own]) == (150, [own], "Completed")
 
 
+def test_a_retry_that_fails_before_it_looks_says_what_runs_on(airflow: Airflow) -> None:
+    """The file is broken by then; the job of the first try is billed all the same."""
+    with pytest.raises(TaskDeferred):
+        airflow.task(deferrable=True).execute(airflow.context())
+    airflow.s3.put_object(Bucket=airflow.local.bucket, Key=f"{airflow.name}/test.jsonl", Body=b"{")
+    [arn] = airflow.jobs()
+    with pytest.raises(BedrockFatalError, match=f"Batch job {arn} of an earlier try runs on and is billed for each"):
+        airflow.task().execute(airflow.context(2))
+
+
 def test_a_job_for_records_that_are_asked_for_no_more_is_stopped(airflow: Airflow) -> None:
     """The file is shorter by the next try, which no longer comes to the job of its second part."""
     airflow.put(200)
