@@ -150,7 +150,7 @@ DAG_FILE = """
 from airflow.sdk import DAG
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 
-with DAG("mapped", schedule=None) as dag:
+with DAG("mapped_for_the_quota", schedule=None) as dag:
     BedrockModelCustomizationOperator.partial(
         task_id="customize",
         job_name="router",
