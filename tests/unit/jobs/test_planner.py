@@ -701,8 +701,21 @@ def test_a_pace_that_makes_no_sense_is_refused(interval: float, ceiling: float) 
 
 
 def test_a_job_is_not_asked_for_again_while_a_get_of_it_is_under_way() -> None:
-    """One that takes minutes would take up all the loop's threads."""
+    """One that takes minutes would take up all the loop's threads; where nobody waits for it, it is asked anew."""
     planner = Planner()
     planner.watch("job", None, PACE, 0.0)
     assert planner.next(GATHER_SECONDS) == GetJob("job")
     assert [planner.next(minute * INTERVAL) for minute in range(1, 10)] == [None] * 9
+    planner.lost_asks()
+    assert planner.next(10 * INTERVAL) == GetJob("job")
+
+
+def test_a_pace_that_changes_often_leaves_nothing_behind() -> None:
+    """Sensors come and go; what was planned at a former pace is forgotten."""
+    play = Play()
+    play.add("a")
+    for seconds in range(10):
+        play.planner.keep_pace("a", Pace(interval=INTERVAL - seconds, ceiling=600.0), play.now)
+    play.planner.keep_pace("a", PACE, play.now)
+    play.run(5 * INTERVAL)
+    assert len(play.planner._queue) == 1
