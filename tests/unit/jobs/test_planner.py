@@ -475,6 +475,24 @@ def test_a_job_that_was_seen_is_not_missing_by_one_answer() -> None:
     assert play.heard(Running, "new")
 
 
+def test_a_job_that_was_seen_once_is_known_to_exist() -> None:
+    """Though nobody has said when it was made: a moment in which the service does not show it ends no wait."""
+    play = Play(fault=lambda ask, now: Trouble.MISSING if INTERVAL < now < 2 * INTERVAL else None)
+    play.add("job", known=False)
+    play.run(until=4 * INTERVAL)
+    assert play.heard(Missing) == []
+
+
+def test_new_jobs_are_not_asked_for_all_at_once() -> None:
+    """Where List may not be asked: ten a second, which Bedrock does not throttle."""
+    play = Play(fault=refuse_list)
+    for i in range(20):
+        play.add(f"job-{i}")
+    gets = play.run(INTERVAL).gets()
+    assert len(gets) == 20
+    assert [after - before for before, after in pairwise(gets)] == pytest.approx([0.1] * 19)
+
+
 def test_the_name_and_the_arn_lead_to_the_same_job() -> None:
     """One task may wait by name and another by ARN."""
     play = Play()
@@ -691,6 +709,8 @@ def test_the_lag_is_the_age_of_the_oldest_answer() -> None:
     play.add("b")
     play.run(until=1000)
     assert play.planner.lag(1000.0) > 850
+    play.planner.got(GetJob("a"), play.job("a"), 1000.0)
+    assert play.planner.lag(1000.0) > 850
 
 
 @pytest.mark.parametrize(("interval", "ceiling"), [(0, 10), (-1, 10), (10, 5)])
@@ -708,14 +728,3 @@ def test_a_job_is_not_asked_for_again_while_a_get_of_it_is_under_way() -> None:
     assert [planner.next(minute * INTERVAL) for minute in range(1, 10)] == [None] * 9
     planner.lost_asks()
     assert planner.next(10 * INTERVAL) == GetJob("job")
-
-
-def test_a_pace_that_changes_often_leaves_nothing_behind() -> None:
-    """Sensors come and go; what was planned at a former pace is forgotten."""
-    play = Play()
-    play.add("a")
-    for seconds in range(10):
-        play.planner.keep_pace("a", Pace(interval=INTERVAL - seconds, ceiling=600.0), play.now)
-    play.planner.keep_pace("a", PACE, play.now)
-    play.run(5 * INTERVAL)
-    assert len(play.planner._queue) == 1
