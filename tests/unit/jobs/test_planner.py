@@ -728,3 +728,12 @@ def test_a_job_is_not_asked_for_again_while_a_get_of_it_is_under_way() -> None:
     assert [planner.next(minute * INTERVAL) for minute in range(1, 10)] == [None] * 9
     planner.lost_asks()
     assert planner.next(10 * INTERVAL) == GetJob("job")
+
+
+def test_a_list_that_takes_long_is_waited_for() -> None:
+    """Another one meanwhile would make the service slower still, and the pages of the first would be lost."""
+    planner = Planner()
+    for i in range(5):
+        planner.watch(f"job-{i}", None, PACE, 0.0)
+    assert planner.next(GATHER_SECONDS) == ListJobs(None)
+    assert [planner.next(minute * INTERVAL) for minute in range(1, 10)] == [None] * 9

@@ -458,3 +458,11 @@ def test_the_queue_sleeps_while_a_page_is_asked_for_and_wakes_for_the_next() -> 
     queue.listed([], "2", 1.0)
     assert queue.wakes_at() == -math.inf
     assert queue.next(1.0) == ListJobs(None, "2", status="InProgress")
+
+
+def test_the_queue_looks_at_the_pace_of_those_who_are_left() -> None:
+    """Another try of the task, which looked more often, waits no more."""
+    queue = queue_of("a", running=1)
+    queue.keep_pace("a", Pace(interval=600.0, ceiling=600.0), 0.0)
+    assert look(queue, 1.0, "x") == []
+    assert queue.wakes_at() == 601.0
