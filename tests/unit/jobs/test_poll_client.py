@@ -113,6 +113,8 @@ def test_a_client_keeps_only_what_polls_need(monkeypatch: pytest.MonkeyPatch) ->
     client = poll_client(kinds, connection)
     operations = {name for kind in kinds for name in (kind.get_operation, kind.list_operation)}
     assert set(client.meta.service_model.operation_names) == operations
+    for name in operations:  # which retries in mode "standard", of the user's botocore_config, look up
+        assert client.meta.service_model.operation_model(name).error_shapes
     gc.collect()
     # Of the dictionaries of the whole model there are 21,000, and of all endpoints 17,000 more.
     assert len(reachable(client, dict)) < 3_000
