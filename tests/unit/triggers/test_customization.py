@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from datetime import UTC, datetime
@@ -9,11 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.triggers.base import BaseEventTrigger
+from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs.patience import Patience
 from airflow_bedrock.jobs.planner import GetJob, Missing, Trouble, Unanswered
+from airflow_bedrock.jobs.poll_client import PollClient
 from airflow_bedrock.jobs.poll_loop import PollLoop
 from airflow_bedrock.jobs.waiting import job_of_event
 from airflow_bedrock.triggers import (
@@ -169,3 +171,24 @@ async def test_what_was_just_made_is_not_missing_by_one_answer() -> None:
             (planner,) = loop._planners()
             news = planner.failed(GetJob(made.job_identifier), Trouble.MISSING, "no", 0.0)
         assert news == ([(ARN, Missing())] if missing else [])
+
+
+async def test_a_cancel_is_no_kill_where_airflow_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since 3.3: a triggerer that ends would ask for the state of each of its thousand tasks."""
+    made, killed = trigger(), list[int]()
+
+    async def on_kill() -> None:
+        killed.append(1)
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(made, "on_kill", on_kill)
+    monkeypatch.setattr(PollClient, "ask", never)
+    waiting = asyncio.ensure_future(anext(made.run()))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert killed == ([] if hasattr(BaseTrigger, "on_kill") else [1])
