@@ -162,7 +162,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Thing:
+class ResourceState:
     """A resource of any other kind at one moment, as Get or List shows it.
 
     :param token: the clientRequestToken that created it, where it shows.
@@ -188,7 +188,7 @@ class Thing:
         return self.status
 
 
-Seen = Job | Thing
+Seen = Job | ResourceState
 """A resource at one moment."""
 
 

@@ -30,7 +30,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.account import check_account
 from airflow_bedrock.jobs.own_jobs import shown
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
-from airflow_bedrock.jobs.resources import NEW, Resource, Thing
+from airflow_bedrock.jobs.resources import NEW, Resource, ResourceState
 from airflow_bedrock.jobs.second_witness import SecondWitness
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
@@ -307,7 +307,7 @@ class Submission:
                 f"former model, unless the answer was lost, or somebody has changed or deleted it since; another try "
                 f"reads it again: {error}"
             ) from error
-        return Thing(arn=found.arn, name=found.name, status="Updating", outcome=Outcome.RUNNING)
+        return ResourceState(arn=found.arn, name=found.name, status="Updating", outcome=Outcome.RUNNING)
 
     def _adopt(self, found: Seen) -> Seen:
         log.info("%s %s was asked for before and is %s: adopting it", *self._known(found))
@@ -591,7 +591,7 @@ class Submission:
         if arn is None:  # the service ignores a token that it has seen; what it answers then is not said
             return self._made_by_another_try(name, f"Bedrock took the request without naming the {self._word}")
         log.info("Created %s %s; it %s", resource.noun, arn, resource.billed)
-        return Thing(arn=arn, name=name, status=NEW, outcome=Outcome.RUNNING, token=identity.token(generation))
+        return ResourceState(arn=arn, name=name, status=NEW, outcome=Outcome.RUNNING, token=identity.token(generation))
 
     def _check_cost(self, name: str) -> None:
         try:

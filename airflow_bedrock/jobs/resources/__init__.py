@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
+from airflow_bedrock.customization.job import ResourceState as ResourceState
 from airflow_bedrock.customization.job import Seen as Seen
-from airflow_bedrock.customization.job import Thing as Thing
 from airflow_bedrock.customization.tags import token_in
 
 NEW = "(new)"
@@ -124,16 +124,16 @@ def reads(
     *,
     tags: str | None = None,
     status: str = "status",
-    kind: Callable[..., Seen] = Thing,
+    kind: Callable[..., Seen] = ResourceState,
     **members: str | tuple[str, ...],
 ) -> Read:
-    """Return what reads a response of Get, or a summary, as a :class:`Thing`.
+    """Return what reads a response of Get, or a summary, as a :class:`ResourceState`.
 
     :param outcomes: what each status means; any other is not known, and never success.
     :param tags: the member that shows its tags, one of which says the token.
     :param status: the member that holds the status.
-    :param kind: what is made of the members, where a Thing does not have them all.
-    :param members: for each member of Thing that of the response, or several where Get and List say it differently.
+    :param kind: the class, where ResourceState does not have all members.
+    :param members: for each of its members that of the response, or several where Get and List say it differently.
     """
     names = {own: (given,) if isinstance(given, str) else given for own, given in members.items()}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.resources import Resource, Thing, failure, reads, reads_page
+from airflow_bedrock.jobs.resources import Resource, ResourceState, failure, reads, reads_page
 
 # GetProvisionedModelThroughput, member `status`
 _OUTCOMES = {
@@ -22,7 +22,7 @@ _CREATION = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Throughput(Thing):
+class Throughput(ResourceState):
     """Provisioned throughput at one moment.
 
     :param model: the ARN of the model that it serves.

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from airflow_bedrock.customization.decision import Decision, decide, decide_by_model
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse
 from airflow_bedrock.customization.job import Job, Outcome
-from airflow_bedrock.jobs.resources import Thing
+from airflow_bedrock.jobs.resources import ResourceState
 
 ASKER = Asker(dag_id="d", task_id="t", run_id="r")
 OURS = Identity(asker=ASKER, what="same", reuse="run", job_prefix="router", model_prefix="router")
@@ -119,6 +119,6 @@ def test_a_retry_takes_what_its_ask_has_adopted_unless_that_was_stopped(status: 
 )
 def test_what_serves_a_model_is_known_by_that_model_alone(outcome: Outcome, decision: Decision) -> None:
     """Whoever made it; one that serves another model is in the way, whatever its state."""
-    found = Thing(arn="arn", name="name", status="any", outcome=outcome)
+    found = ResourceState(arn="arn", name="name", status="any", outcome=outcome)
     assert decide_by_model(found, same=True) is decision
     assert decide_by_model(found, same=False) is Decision.CLASH

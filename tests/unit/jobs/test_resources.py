@@ -13,7 +13,7 @@ import pytest
 
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.resources import Resource, Thing, declared, deployment, provisioned_throughput
+from airflow_bedrock.jobs.resources import Resource, ResourceState, declared, deployment, provisioned_throughput
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
 
@@ -85,7 +85,7 @@ def test_a_page_shows_what_get_shows(resource: Resource) -> None:
 
 def test_what_has_failed_says_why(resource: Resource) -> None:
     """In the service's words, where it has any."""
-    kind: Any = Job if resource is CUSTOMIZATION_JOB else partial(Thing, outcome=Outcome.FAILED)
+    kind: Any = Job if resource is CUSTOMIZATION_JOB else partial(ResourceState, outcome=Outcome.FAILED)
     failed = partial(kind, arn="arn:a:b:c:d:e/f", name="n", status="Failed")
     assert "the disk is full" in resource.failure_message(failed(failure_message="the disk is full"))
     assert "None" not in resource.failure_message(failed())
@@ -131,7 +131,7 @@ def test_what_serves_another_model_is_not_taken_for_it(
 
 def test_a_deployment_that_is_being_given_the_model_is_waited_for() -> None:
     """Another one is no reason to fail for good."""
-    found = Thing(arn="arn:d", name="d", status="Updating", outcome=Outcome.RUNNING, model=MODEL)
+    found = ResourceState(arn="arn:d", name="d", status="Updating", outcome=Outcome.RUNNING, model=MODEL)
     assert deployment.serves(found, {"modelArn": MODEL})
     with pytest.raises(BedrockError, match="is being given another model"):
         deployment.serves(found, {"modelArn": OTHER})

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from airflow_bedrock.customization.job import Job, Outcome
-from airflow_bedrock.jobs.resources import Thing
+from airflow_bedrock.jobs.resources import ResourceState
 from airflow_bedrock.spend.bill import bill_of
 from airflow_bedrock.spend.ledger import Entry
 from tests.unit.spend.test_ledger import entry
@@ -94,7 +94,7 @@ def test_a_batch_job(manifest: str, usd: int) -> None:
     described = {"outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bucket/out/"}}}
     conn = SimpleNamespace(get_model_invocation_job=lambda jobIdentifier: described)
     service: Any = SimpleNamespace(hook=SimpleNamespace(conn=conn))
-    seen = Thing(arn="arn:a/batch", name="job", status="Completed", outcome=Outcome.SUCCEEDED)
+    seen = ResourceState(arn="arn:a/batch", name="job", status="Completed", outcome=Outcome.SUCCEEDED)
     s3 = bucket({"out/batch/manifest.json.out": manifest})
     bill = bill_of(paid("batch inference job", input="1", output="1"), seen, service, s3)
     assert bill is not None
@@ -104,8 +104,8 @@ def test_a_batch_job(manifest: str, usd: int) -> None:
 def test_what_exists_for_as_long_as_it_is_wanted_is_not_settled_while_it_does() -> None:
     """Provisioned throughput, say; where it could not be made, it costs nothing."""
     throughput, service = paid("provisioned throughput", hour="60"), SimpleNamespace()
-    made = Thing(arn="arn", name="job", status="InService", outcome=Outcome.SUCCEEDED)
-    failed = Thing(arn="arn", name="job", status="Failed", outcome=Outcome.FAILED)
+    made = ResourceState(arn="arn", name="job", status="InService", outcome=Outcome.SUCCEEDED)
+    failed = ResourceState(arn="arn", name="job", status="Failed", outcome=Outcome.FAILED)
     assert bill_of(throughput, made, service, bucket({})) is None  # type: ignore[arg-type]  # as above
     bill = bill_of(throughput, failed, service, bucket({}))  # type: ignore[arg-type]  # as above
     assert bill is not None
