@@ -244,14 +244,15 @@ class Retirer:
             arn, tags = one["modelArn"], self.hook.tags_of(one["modelArn"])
             if not self._is_own(tags):
                 continue
-            own_names = (one["modelName"], name_for(name, arn))
             uses = [
                 Use(
                     resource=resource,
                     arn=user.arn,
                     name=user.name,
                     created=user.created,
-                    own=user.name in own_names or self._is_own(self.hook.tags_of(user.arn)),
+                    own=user.name == one["modelName"]
+                    or (resource is DEPLOYMENT and user.name == name_for(name, arn))
+                    or self._is_own(self.hook.tags_of(user.arn)),
                     units=getattr(user, "units", 0),
                     committed_until=getattr(user, "committed_until", None),
                 )

@@ -16,6 +16,7 @@ from airflow_bedrock.prices import prices
 from airflow_bedrock.registry.models import described
 from airflow_bedrock.registry.register import NotPromotedError
 from airflow_bedrock.registry.retirement import PIN, Model, Plan, Use
+from airflow_bedrock.registry.serving import name_for
 from tests.unit.registry.lines import NAME, START, Line, model_name, tags
 from tests.unit.registry.world import Killed
 
@@ -118,19 +119,31 @@ def test_a_model_that_a_run_may_be_evaluating_stays(line: Line) -> None:
     assert plan.kept["old"] == f"custom model deployment {name} is younger than 1 day, 0:00:00: a run may be using it"
 
 
-@pytest.mark.parametrize("committed", [True, False])
-def test_provisioned_throughput_goes_before_its_model(line: Line, committed: bool) -> None:
-    """Unless it is committed for longer: then the model stays."""
-    name = line.world.models["m1"]["modelName"]
-    line.world.throughputs["p1"] = {
+def throughput(name: str) -> dict[str, Any]:
+    return {
         "provisionedModelArn": "p1",
         "provisionedModelName": name,
         "modelArn": "m1",
         "desiredModelArn": "m1",
         "modelUnits": 2,
         "creationTime": START - DAY,
-        **({"commitmentExpirationTime": START + DAY} if committed else {}),
     }
+
+
+def test_throughput_that_bears_the_name_of_a_deployment_stays(line: Line) -> None:
+    """The name that a deployment of the model would have makes no throughput the model's own."""
+    name = name_for(NAME, "m1")
+    line.world.throughputs["p1"] = throughput(name)
+    plan = line.retire()
+    assert plan.kept["m1"] == f"provisioned throughput {name} refers to it"
+    assert "p1" in line.world.throughputs
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_provisioned_throughput_goes_before_its_model(line: Line, committed: bool) -> None:
+    """Unless it is committed for longer: then the model stays."""
+    name = line.world.models["m1"]["modelName"]
+    line.world.throughputs["p1"] = throughput(name) | ({"commitmentExpirationTime": START + DAY} if committed else {})
     plan = line.retire()
     assert ("p1" in line.world.throughputs, "m1" in line.world.models) == (committed, committed)
     if committed:
