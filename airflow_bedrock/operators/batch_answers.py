@@ -275,15 +275,15 @@ class BedrockBatchAnswersOperator(WaitingOperator):
             for chunk in chunks:
                 so_far.chunk = chunk
                 ended = ended or self._job_of_chunk(context, kill, work, so_far)
-                while ended is not None and self._asks_anew(ended, _of_chunk(asker_of(context), chunk)):
+                while ended is not None:
                     settled(self._service, ended, self._s3)
-                    self._take_in(work, ended, so_far)
-                    ended = self._job_of_chunk(context, kill, work, so_far)
-                if ended is not None:
-                    settled(self._service, ended, self._s3)
-                    so_far.job_arns.append(ended.arn)
-                    self._keep(work, ended, so_far)
-                    ended = None
+                    if self._asks_anew(ended, _of_chunk(asker_of(context), chunk)):
+                        self._take_in(work, ended, so_far)
+                        ended = self._job_of_chunk(context, kill, work, so_far)
+                    else:
+                        so_far.job_arns.append(ended.arn)
+                        self._keep(work, ended, so_far)
+                        ended = None
             self._stop_unneeded(context, kill, work, so_far, ())
             settled_of(asker_of(context), self._service, self._s3)
             records = work.evaluation.count
@@ -328,7 +328,6 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         asker = asker_of(context)
         if asker.try_number == 1:
             return
-        needed = {_of_chunk(asker, chunk).family for chunk in chunks if any(work.unanswered(chunk))}
         try:
             running = [self._service.find(arn) for arn in self._made_by_earlier_tries(asker)]
         except jobs.aws_errors.CALL_ERRORS as error:
@@ -336,6 +335,9 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 "A batch job of an earlier try may run on and be billed: AWS did not tell which job that is. Allow "
                 f"bedrock:ListModelInvocationJobs and bedrock:ListTagsForResource. AWS said: {error}"
             ) from error
+        if not running:  # else the records are read for nothing
+            return
+        needed = {_of_chunk(asker, chunk).family for chunk in chunks if any(work.unanswered(chunk))}
         for job in running:
             token = Token.read(job.token) if job else None
             if job is None or token is None or token.family in needed:

@@ -376,7 +376,7 @@ def test_too_few_records_for_a_job(airflow: Airflow) -> None:
 def others_answer(airflow: Airflow, count: int, of: int, monkeypatch: pytest.MonkeyPatch) -> str:
     """Another task's job answers the first records while the task's own job for all, made in between, still runs.
 
-    The worker is killed between Create and its first look at the job, whose ARN is returned.
+    The worker is killed after Create, before it reads the job; the job's ARN is returned.
     """
     create, context = Service.create, airflow.context(run="another")
     airflow.put(count)
