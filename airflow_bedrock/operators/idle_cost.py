@@ -95,7 +95,7 @@ class BedrockIdleCostOperator(BedrockOperator):
         try:
             known = prices(configuration.prices())
         except PriceFileError as error:
-            raise BedrockFatalError(f"{error}. Nothing was looked at.") from error
+            raise BedrockFatalError(f"{error}. Nothing was checked.") from error
         hooks = [
             BedrockHook(**{**self._hook_parameters, "region_name": region})
             for region in given["regions"] or [self.region_name]

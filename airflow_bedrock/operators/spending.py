@@ -12,7 +12,7 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.base import AwsOperator, Hook
-from airflow_bedrock.spend.settling import settled
+from airflow_bedrock.spend.settling import books_of, settled
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
@@ -77,14 +77,13 @@ class SpendingOperator(AwsOperator[Hook]):
         """
         if (limits := _limits(asker.dag_id)) is None:
             return None
-        from airflow_bedrock.spend.books import Books
         from airflow_bedrock.spend.budget import Budget
         from airflow_bedrock.spend.ledger import Cost
 
         expected = pricing.limit(self.expected_cost, "expected_cost")
         backfill = str(getattr(dag_run, "run_type", "")).rpartition(".")[2].lower() == "backfill"
         return Budget(
-            books=Books(configuration.ledger_uri(), lambda: self._s3.conn, configuration.ledger_kms_key_id()),
+            books=books_of(self._s3),
             limits=limits,
             asker=asker,
             kind=kind,

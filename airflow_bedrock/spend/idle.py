@@ -93,8 +93,8 @@ def check_regions(regions: Iterable[str | None]) -> None:
     known = {one for part in session.get_available_partitions() for one in session.get_available_regions("ec2", part)}
     if unknown := sorted({one for one in regions if one} - known):
         raise BedrockFatalError(
-            f"AWS has no region {', '.join(unknown)} that botocore {botocore.__version__} knows. Nothing was looked "
-            "at. Correct regions, or upgrade botocore where the region is new."
+            f"AWS has no region {', '.join(unknown)} that botocore {botocore.__version__} knows. Nothing was "
+            "checked. Correct regions, or upgrade botocore where the region is new."
         )
 
 

@@ -39,7 +39,7 @@ def settled(service: Service, seen: Seen, s3: S3Hook) -> Spent:
             return Spent()
         from airflow_bedrock.spend.budget import settle
 
-        bill, ledger = settle(_books(s3), service, seen, s3)
+        bill, ledger = settle(books_of(s3), service, seen, s3)
         return Spent(bill, _standing(ledger) if ledger else None)
     except (BedrockError, ValueError) as error:
         log.warning("What %s has cost was not settled: %s", seen.arn, error)
@@ -58,7 +58,7 @@ def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
             return
         from airflow_bedrock.spend.budget import settle
 
-        books, task = _books(s3), (asker.dag_id, asker.task_id, asker.run_id, asker.map_index)
+        books, task = books_of(s3), (asker.dag_id, asker.task_id, asker.run_id, asker.map_index)
         for entry in books.read().entries.values():
             its = (entry.dag_id, entry.task_id, entry.run_id, entry.map_index)
             open_ = entry.settled is None and (entry.kind, its) == (service.resource.noun, task)
@@ -73,7 +73,7 @@ def standing(s3: S3Hook) -> dict[str, Any] | None:
     try:
         if not configuration.has_budget():
             return None
-        return _standing(_books(s3).read())
+        return _standing(books_of(s3).read())
     except (BedrockError, ValueError) as error:
         log.warning("How the budget stands is not known: %s", error)
         return None
@@ -88,7 +88,11 @@ def _standing(ledger: Ledger) -> dict[str, Any]:
     return {"month": month, "settled": float(settled), "reserved": float(reserved), "limit": limited}
 
 
-def _books(s3: S3Hook) -> Books:
+def books_of(s3: S3Hook) -> Books:
+    """Return the configured ledger.
+
+    :raises BedrockFatalError: no place is configured for it.
+    """
     from airflow_bedrock.spend.books import Books
 
     return Books(configuration.ledger_uri(), lambda: s3.conn, configuration.ledger_kms_key_id())
