@@ -25,12 +25,13 @@ from airflow_bedrock.compat import AirflowException, AirflowFailException, Airfl
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import on_kill, own_jobs, stopping, submission, waiting
 from airflow_bedrock.jobs.orphans import running_jobs
-from airflow_bedrock.local import LocalBedrock, Quotas
+from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators.copy_job import BedrockModelCopyOperator
 from airflow_bedrock.operators.customization import BedrockModelCustomizationOperator
 from airflow_bedrock.operators.deployment import BedrockCustomModelDeploymentOperator
 from airflow_bedrock.operators.import_job import BedrockCustomModelOperator, BedrockModelImportOperator
 from airflow_bedrock.operators.provisioned_throughput import BedrockProvisionedModelThroughputOperator
+from tests.ample_quotas import AMPLE
 from tests.state_store import Store
 
 RETRIES = 2
@@ -53,17 +54,9 @@ class World:
     """A Local Bedrock, and what is there before a task asks."""
 
     def __init__(self) -> None:
-        many = Quotas(
-            model_units=1000,
-            import_jobs=1000,
-            imported_models=1000,
-            custom_models=1000,
-            deployments=1000,
-            changing_deployments=1000,
-        )
         self._stack = ExitStack()
         self.local = self._stack.enter_context(
-            LocalBedrock(clock="manual", job_seconds=_SECONDS, deployment_seconds=_SECONDS, quotas=many)
+            LocalBedrock(clock="manual", job_seconds=_SECONDS, deployment_seconds=_SECONDS, quotas=AMPLE)
         )
         self.models = [self._train(name) for name in ("one", "other")]
         self.folders = [self._put(name) for name in ("one", "other")]

@@ -452,6 +452,18 @@ def kill_in(one: Submission, when: str, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(one.budget, "made", killed)
 
 
+def kill_evaluation(operator: BedrockModelEvaluationOperator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run an evaluation whose worker is killed when all questions are answered."""
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_bedrock.evaluation.run.Evaluation.score", killed)
+        with pytest.raises(Killed):
+            operator.execute(context())
+
+
 WORKERS = """
 import os, signal, sys
 from types import SimpleNamespace
@@ -745,14 +757,7 @@ def test_a_killed_evaluation_counts_what_it_may_have_asked(
         monkeypatch.setattr("airflow_bedrock.evaluation.run.Evaluation.asks_metrics", judged)
     retry = context()
     retry["ti"].try_number += 1
-
-    def killed(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("airflow_bedrock.evaluation.run.Evaluation.score", killed)
-        with pytest.raises(Killed):
-            BedrockModelEvaluationOperator(**given).execute(context())
+    kill_evaluation(BedrockModelEvaluationOperator(**given), monkeypatch)
     first = only(ledger())
     last += timedelta(minutes=later)
     result = BedrockModelEvaluationOperator(**given).execute(retry)
@@ -772,14 +777,7 @@ def test_a_killed_evaluation_of_an_expected_cost_is_not_forgotten(
     pytest.importorskip("altair")
     given = {**arguments(local, 10), "expected_cost": 0.25}
     budget(1)
-
-    def killed(*_: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("airflow_bedrock.evaluation.run.Evaluation.score", killed)
-        with pytest.raises(Killed):
-            BedrockModelEvaluationOperator(**given, max_records=5).execute(context())
+    kill_evaluation(BedrockModelEvaluationOperator(**given, max_records=5), monkeypatch)
     retry = context()
     retry["ti"].try_number += 1
     result = BedrockModelEvaluationOperator(**given).execute(retry)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.local import LocalBedrock, Quotas
+from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.shapes import problems
+from tests.ample_quotas import AMPLE
 
 NOVA = "amazon.nova-micro-v1:0:128k"
 ANSWERS = {
@@ -19,19 +20,6 @@ ANSWERS = {
     "s3": ["bucket", "object", "upload", "acl"],
     "sqs": ["queue", "message", "visibility", "receipt"],
 }
-
-
-AMPLE = Quotas(
-    scheduled_jobs=10_000,
-    training_jobs=20,
-    custom_models=10_000,
-    deployments=1_000,
-    changing_deployments=1_000,
-    model_units=1_000,
-    import_jobs=1_000,
-    imported_models=1_000,
-)
-"""Quotas that tests of other things do not meet."""
 
 
 # Recorded otherwise than the service model declares them: absent without validation data, and empty.
