@@ -34,7 +34,7 @@ def choice(name: str, value: object, choices: Any) -> Any:
     """Return the value, if it is one of the choices of a Literal.
 
     :param name: what it is called, for the error.
-    :raises ValueError: it is none of them.
+    :raises ValueError: it is not one of the choices.
     """
     if value not in get_args(choices):
         raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}")

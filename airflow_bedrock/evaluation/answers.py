@@ -105,7 +105,7 @@ class Answers:
         self._database.close()
 
 
-class Seen:
+class DistinctKeys:
     """Which keys have come before, in a temporary file of SQLite's: memory does not grow with them."""
 
     def __init__(self) -> None:

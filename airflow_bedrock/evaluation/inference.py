@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Seen, Store
+from airflow_bedrock.evaluation.answers import Answer, Answers, DistinctKeys, Entry, Store
 from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.pace import Pace
 from airflow_bedrock.jobs.patience import Patience
@@ -176,8 +176,8 @@ class Inference:
 
     def unanswered(self, questions: Iterable[Question]) -> Iterator[Question]:
         """Yield those that have no answer yet, each once, however many records ask it."""
-        with closing(Seen()) as seen:
-            yield from (one for one in questions if self.answer(one) is None and seen.is_new(self.key(one)))
+        with closing(DistinctKeys()) as keys:
+            yield from (one for one in questions if self.answer(one) is None and keys.is_new(self.key(one)))
 
     def keep(self, found: Iterable[tuple[Question, Answer]]) -> int:
         """Keep answers that were given in another way, by the model itself; return how many."""

@@ -65,9 +65,9 @@ def application() -> DomainDispatcherApplication:
         ResourceShare.SHAREABLE_RESOURCES.append("custom-model")
     BaseResponse.call_action = _call_if_allowed  # type: ignore[method-assign,assignment]
     app = DomainDispatcherApplication(create_backend_app)
-    # It tries some hundred patterns, each time; what it calls a host is a service and a region.
     # Without a signature /sqs_us-east-1/key is an object, and no way to SQS.
     app.get_service_from_path = lambda path_info: (None, None)  # type: ignore[method-assign]
+    # It tries some hundred patterns, each time; what it calls a host is a service and a region.
     app.get_backend_for_host = lru_cache(maxsize=1024)(app.get_backend_for_host)  # type: ignore[method-assign]
     return app
 
@@ -165,7 +165,7 @@ def _router(service: str) -> RestRouter:
 
 
 def operation_of(service: str, environ: dict[str, Any]) -> tuple[OperationModel, dict[str, str]] | None:
-    """Return the operation of a service that a request is for, and what its path holds; None where there is none."""
+    """Return the operation of a service that a request is for, and what its path holds; None if no operation fits."""
     try:
         # The host would only count for services that have names of their own in it.
         return _router(service).match(Request({**environ, "HTTP_HOST": "localhost"}))
@@ -229,7 +229,7 @@ def policy_document(document: Any) -> Any:
 
 
 def kms_key(identifier: str, account: str, region: str) -> Any:
-    """Return moto's own object for a KMS key, or None where there is none.
+    """Return moto's own object for a KMS key; None if there is no such key.
 
     :param identifier: its id, its ARN, an alias or the ARN of one; an ARN names another account, but no other region.
     """
