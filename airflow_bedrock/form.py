@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow.sdk import Param
+
 from airflow_bedrock.base_models import FINE_TUNING, base_model, base_models
 from airflow_bedrock.exceptions import BedrockFatalError
 
@@ -110,3 +112,62 @@ def text_models(
         ):
             found[model.customizable_id] = model.name
     return found
+
+
+def base_model_param(models: Mapping[str, str]) -> Param:
+    """Return the Param of the base model: a dropdown of :func:`text_models`."""
+    return Param(
+        "amazon.nova-micro-v1:0:128k",
+        type="string",
+        enum=list(models),
+        values_display=dict(models),
+        title="Base model",
+        description_md="The foundation model to customize. Larger models cost more to train and to call.",
+        section="Model",
+    )
+
+
+def epochs_param(most: int = 5) -> Param:
+    """Return the Param of the number of epochs: 2, at most ``most``."""
+    return Param(
+        2,
+        type="integer",
+        minimum=1,
+        maximum=most,
+        title="Epochs",
+        description_md=f"1 to {most}. The bill grows with them.",
+        section="Hyperparameters",
+    )
+
+
+def held_out_param() -> Param:
+    """Return the Param of the number of held-out records that an evaluation asks."""
+    return Param(
+        300,
+        type="integer",
+        minimum=20,
+        maximum=5000,
+        title="Held-out records to ask both models",
+        description_md="Each record is two calls of the Converse API.",
+        section="Evaluation",
+    )
+
+
+def max_cost_param() -> Param:
+    """Return the Param of the limit in US dollars, for the argument ``max_cost`` of the customization operator."""
+    return Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        title="Most that a job may cost, in US dollars",
+        description_md="The upper end of the estimate counts, with the teacher's answers of a distillation. Empty for "
+        "no limit.",
+        section="Cost",
+    )
+
+
+def dry_run_param(
+    description: str = "Say in the log of `customize` what would be done and what it costs, and stop there.",
+) -> Param:
+    """Return the Param for the argument ``dry_run`` of the customization operator."""
+    return Param(False, type="boolean", title="Dry run", description_md=description, section="Cost")

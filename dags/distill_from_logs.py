@@ -15,8 +15,8 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
+from airflow_bedrock import form
 from airflow_bedrock.datasets.redaction import redact_common_patterns
-from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -61,7 +61,7 @@ with DAG(
     default_args={
         "retries": 2,
         "retry_delay": pendulum.duration(seconds=30),
-        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+        "pre_execute": form.refuse_unknown_params,  # in a run's conf, which may name any
     },
     tags=["bedrock", "fine-tuning", "example"],
     params={
@@ -75,39 +75,10 @@ with DAG(
         ),
         "teacher": Param(TEACHERS[0], type="string", enum=TEACHERS, title="Teacher", section="Model"),
         "student": Param(STUDENTS[0], type="string", enum=STUDENTS, title="Student", section="Model"),
-        "epochs": Param(
-            2,
-            type="integer",
-            minimum=1,
-            maximum=5,
-            title="Epochs",
-            description_md="1 to 5. The bill grows with them.",
-            section="Hyperparameters",
-        ),
-        "max_cost": Param(
-            None,
-            type=["null", "number"],
-            minimum=0,
-            title="Most that the job may cost, in US dollars",
-            description_md="The upper end of the estimate counts, the teacher's answers included. Empty for no limit.",
-            section="Cost",
-        ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description_md="Say in the log of `customize` what would be done and what it costs, and stop there.",
-            section="Cost",
-        ),
-        "test_records": Param(
-            300,
-            type="integer",
-            minimum=20,
-            maximum=5000,
-            title="Held-out questions to ask",
-            description_md="Each question is two calls of the Converse API.",
-            section="Evaluation",
-        ),
+        "epochs": form.epochs_param(),
+        "max_cost": form.max_cost_param(),
+        "dry_run": form.dry_run_param(),
+        "test_records": form.held_out_param(),
     },
     doc_md="""
 ### Distill from logs
@@ -149,7 +120,7 @@ the first count, by the names of their files, which hold the time: name a month'
                 f"The logs {given['logs']} of {given['teacher']} may not be read: allowed are {', '.join(LOGS)}, of "
                 f"{', '.join(TEACHERS)}. Nothing was spent. Choose others, or edit the lists in this DAG's file."
             )
-        refuse_unavailable(given["student"], customization_type="DISTILLATION")
+        form.refuse_unavailable(given["student"], customization_type="DISTILLATION")
         source, prefix = LOGS[given["logs"]]
         hook = S3Hook()
         found = calls(hook.conn, source or bucket, prefix)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
+from html import unescape
 from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Asset, Metadata, Param, task
 
-from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
+from airflow_bedrock import form
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetCheckOperator,
@@ -36,25 +37,12 @@ SERVICES = (  # noqa: SIM905 - thirty short words read better in a few lines tha
     "redshift kinesis apigateway cloudfront secretsmanager stepfunctions ssm sagemaker opensearch elasticache efs ecr"
 ).split()
 MOST_OF_A_SERVICE = 150  # operations
-BASE_MODELS = text_models(hyperparameters=("epochCount", "learningRate", "learningRateWarmupSteps"))
-
-
-class _Text(HTMLParser):
-    """The words of an HTML text, without its tags."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        self.words += data.split()
+BASE_MODELS = form.text_models(hyperparameters=("epochCount", "learningRate", "learningRateWarmupSteps"))
 
 
 def plain_text(html: str) -> str:
-    parser = _Text()
-    parser.feed(html)
-    parser.close()
-    return " ".join(parser.words)
+    """The words of an HTML text, without its tags."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
 
 
 def support_requests(services: list[str]) -> Iterator[dict[str, str]]:
@@ -81,19 +69,11 @@ with DAG(
     default_args={
         "retries": 2,
         "retry_delay": pendulum.duration(seconds=30),
-        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+        "pre_execute": form.refuse_unknown_params,  # in a run's conf, which may name any
     },
     tags=["bedrock", "fine-tuning", "example"],
     params={
-        "base_model": Param(
-            "amazon.nova-micro-v1:0:128k",
-            type="string",
-            enum=list(BASE_MODELS),
-            values_display=BASE_MODELS,
-            title="Base model",
-            description_md="The foundation model to customize. Larger models cost more to train and to call.",
-            section="Model",
-        ),
+        "base_model": form.base_model_param(BASE_MODELS),
         "services": Param(
             12,
             type="integer",
@@ -103,15 +83,7 @@ with DAG(
             description_md="How many AWS services the router tells apart. More services: more records, a higher bill.",
             section="Data",
         ),
-        "epochs": Param(
-            2,
-            type="integer",
-            minimum=1,
-            maximum=5,
-            title="Epochs",
-            description_md="1 to 5. The bill grows with them.",
-            section="Hyperparameters",
-        ),
+        "epochs": form.epochs_param(),
         "learning_rate": Param(
             1e-5,
             type="number",
@@ -130,15 +102,7 @@ with DAG(
             description_md="0 to 100.",
             section="Hyperparameters",
         ),
-        "test_records": Param(
-            300,
-            type="integer",
-            minimum=20,
-            maximum=5000,
-            title="Held-out records to ask both models",
-            description_md="Each record is two calls of the Converse API.",
-            section="Evaluation",
-        ),
+        "test_records": form.held_out_param(),
         "train_again": Param(
             False,
             type="boolean",
@@ -147,21 +111,8 @@ with DAG(
             "A later run without it takes the model of an earlier run without it, or else this one.",
             section="Model",
         ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description_md="Say in the log of `customize` what would be done and what it costs, and stop there.",
-            section="Cost",
-        ),
-        "max_cost": Param(
-            None,
-            type=["null", "number"],
-            minimum=0,
-            title="Most that the job may cost, in US dollars",
-            description_md="The upper end of the estimate counts. Empty for no limit.",
-            section="Cost",
-        ),
+        "dry_run": form.dry_run_param(),
+        "max_cost": form.max_cost_param(),
     },
     doc_md="""
 ### Route support requests with a model of your own
@@ -191,7 +142,7 @@ A kept model is announced by the asset `support-router`, with its ARNs and its a
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         given = params or {}
-        refuse_unavailable(given["base_model"])
+        form.refuse_unavailable(given["base_model"])
         lines = [json.dumps(record) for record in support_requests(SERVICES[: given["services"]])]
         content = "\n".join(lines) + "\n"
         key = f"support-router/requests/{hashlib.sha256(content.encode()).hexdigest()[:16]}/requests.jsonl"

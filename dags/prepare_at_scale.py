@@ -14,15 +14,15 @@ from airflow.providers.amazon.aws.operators.s3 import S3DeleteObjectsOperator
 from airflow.providers.amazon.aws.transfers.local_to_s3 import LocalFilesystemToS3Operator
 from airflow.sdk import DAG, Param, task
 
+from airflow_bedrock import form
 from airflow_bedrock.datasets.at_scale import SPARK_JOB, athena_query
-from airflow_bedrock.form import refuse_unknown_params, text_models
 from airflow_bedrock.operators import BedrockDatasetPreparationOperator
 
 BUCKET = "{{ var.value.bedrock_bucket }}"
 FOLDER = "at_scale/{{ params.name }}"
 SELECTED = f"s3://{BUCKET}/{FOLDER}/selected/"
 JOB = f"{FOLDER}/select_records.py"
-BASE_MODELS = text_models(validation=False, on_demand=False)
+BASE_MODELS = form.text_models(validation=False, on_demand=False)
 SOURCE_BUCKETS = ["bucket"]  # that a form may name; checked in the task too, since an API call passes by the form
 
 with DAG(
@@ -32,7 +32,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,  # each run replaces what the one before has selected
-    default_args={"pre_execute": refuse_unknown_params},  # in a run's conf, which may name any
+    default_args={"pre_execute": form.refuse_unknown_params},  # in a run's conf, which may name any
     tags=["bedrock", "fine-tuning", "example"],
     params={
         "name": Param(
@@ -72,14 +72,7 @@ with DAG(
         "max_records": Param(
             18_000, type="integer", minimum=10, title="Most records that are written", section="Preparation"
         ),
-        "base_model": Param(
-            "amazon.nova-micro-v1:0:128k",
-            type="string",
-            enum=list(BASE_MODELS),
-            values_display=BASE_MODELS,
-            title="Base model",
-            section="Preparation",
-        ),
+        "base_model": form.base_model_param(BASE_MODELS),
     },
     doc_md="""
 ### Prepare at scale

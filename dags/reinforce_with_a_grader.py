@@ -10,7 +10,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
-from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params
+from airflow_bedrock import form
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -37,7 +37,7 @@ with DAG(
     default_args={
         "retries": 2,
         "retry_delay": pendulum.duration(seconds=30),
-        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+        "pre_execute": form.refuse_unknown_params,  # in a run's conf, which may name any
     },
     tags=["bedrock", "fine-tuning", "example"],
     params={
@@ -58,15 +58,7 @@ with DAG(
             "`bedrock_bucket`: records with `prompt`, `reference_answer`, and what else the grader wants.",
             section="Data",
         ),
-        "epochs": Param(
-            2,
-            type="integer",
-            minimum=1,
-            maximum=50,
-            title="Epochs",
-            description_md="1 to 50. The bill grows with them.",
-            section="Hyperparameters",
-        ),
+        "epochs": form.epochs_param(most=50),
         "answers": Param(
             4,
             type="integer",
@@ -76,15 +68,7 @@ with DAG(
             description_md="2 to 16.",
             section="Hyperparameters",
         ),
-        "test_records": Param(
-            300,
-            type="integer",
-            minimum=20,
-            maximum=5000,
-            title="Held-out records to ask",
-            description_md="Each record is two calls of the Converse API.",
-            section="Evaluation",
-        ),
+        "test_records": form.held_out_param(),
         "expected_cost": Param(
             None,
             type=["null", "number"],
@@ -93,13 +77,9 @@ with DAG(
             description_md="Needed under a budget: the job is billed by the hour, and how many is not known before.",
             section="Cost",
         ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description_md="Call the grader on three records, say in the log of `customize` what it returned and what "
-            "would be done, and stop there.",
-            section="Cost",
+        "dry_run": form.dry_run_param(
+            "Call the grader on three records, say in the log of `customize` what it returned and what would be done, "
+            "and stop there."
         ),
     },
     doc_md="""
@@ -143,7 +123,7 @@ says how to give yours. A run with nothing changed reuses the model.
         if missing := missing_in_botocore("CreateModelCustomizationJob.customizationConfig.rftConfig"):
             raise BedrockFatalError(f"{missing}. Nothing was spent.")
         method = "REINFORCEMENT_FINE_TUNING"
-        refuse_unavailable(BASE_MODEL, source_uri, customization_type=method)
+        form.refuse_unavailable(BASE_MODEL, source_uri, customization_type=method)
         return {
             "customization_type": method,
             "customization_config": {

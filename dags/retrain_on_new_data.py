@@ -16,14 +16,14 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Asset, Param, task
 
-from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
+from airflow_bedrock import form
 from airflow_bedrock.operators import BedrockDatasetPreparationOperator, BedrockModelCustomizationOperator
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 
 BUCKET = "{{ var.value.bedrock_bucket }}"
 DATA = "new-data/"  # people and programs write here
 STATE = "retrain-on-new-data/"  # and this DAG here
-BASE_MODELS = text_models()
+BASE_MODELS = form.text_models()
 CLAIMED = (
     "Run {run} has claimed this content: nothing was spent here. If that run has failed, clear it; if it is gone, "
     f"delete {STATE}claims/{{digest}}."
@@ -70,7 +70,7 @@ with DAG(
     default_args={
         "retries": 2,
         "retry_delay": pendulum.duration(seconds=30),
-        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+        "pre_execute": form.refuse_unknown_params,  # in a run's conf, which may name any
     },
     tags=["bedrock", "fine-tuning", "example"],
     params={
@@ -81,27 +81,12 @@ with DAG(
             maximum=720,
             title="Minutes without a change",
             description_md="After them the data counts as settled. At most 720, half of what the task waits.",
+            section="Data",
         ),
-        "base_model": Param(
-            "amazon.nova-micro-v1:0:128k",
-            type="string",
-            enum=list(BASE_MODELS),
-            values_display=BASE_MODELS,
-            title="Base model",
-        ),
-        "max_cost": Param(
-            None,
-            type=["null", "number"],
-            minimum=0,
-            title="Most that the job may cost, in US dollars",
-            description_md="The upper end of the estimate counts. Empty for no limit.",
-        ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description_md="Say in the log of `customize` what would be done and what it costs, claim nothing, and "
-            "stop there.",
+        "base_model": form.base_model_param(BASE_MODELS),
+        "max_cost": form.max_cost_param(),
+        "dry_run": form.dry_run_param(
+            "Say in the log of `customize` what would be done and what it costs, claim nothing, and stop there."
         ),
     },
     doc_md="""
@@ -131,7 +116,7 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
         for batch in batches:
             entries = [{"Id": str(number), "ReceiptHandle": one["ReceiptHandle"]} for number, one in enumerate(batch)]
             SqsHook().conn.delete_message_batch(QueueUrl=QUEUE, Entries=entries)
-        refuse_unavailable((params or {})["base_model"])
+        form.refuse_unavailable((params or {})["base_model"])
         return sum(map(len, batches))
 
     @task.sensor(poke_interval=20, timeout=24 * 60 * 60, mode="reschedule")

@@ -6,14 +6,15 @@ The data is on every machine: the API documentation inside botocore's service mo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
+from html import unescape
 from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, Asset, Param, task
 
-from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
+from airflow_bedrock import form
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -41,24 +42,13 @@ REGISTRY = "s3://{{ var.value.bedrock_bucket }}/registry"
 SYSTEM_PROMPT = "Name the AWS service that this request belongs to. Answer with the service's name alone."
 PERIOD = "{{ ti.xcom_pull('find_period') }}"
 MOST_OF_A_SERVICE = 40  # operations
-BASE_MODELS = text_models()
+BASE_MODELS = form.text_models()
 PREPARATION: dict[str, Any] = {  # of each period, and of those together
     "base_model_id": "{{ params.base_model }}",
     "system_prompt": SYSTEM_PROMPT,
     "validation_fraction": 0.1,
     "test_fraction": 0.2,
 }
-
-
-class _Text(HTMLParser):
-    """The words of an HTML text, without its tags."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words: list[str] = []
-
-    def handle_data(self, data: str) -> None:
-        self.words += data.split()
 
 
 def support_requests(year: str, most_services: int) -> Iterator[dict[str, str]]:
@@ -74,9 +64,7 @@ def support_requests(year: str, most_services: int) -> Iterator[dict[str, str]]:
     for service in of_year[:most_services]:
         operations = loader.load_service_model(service, "service-2")["operations"]
         for name in sorted(operations)[:: 1 + len(operations) // MOST_OF_A_SERVICE]:
-            text = _Text()
-            text.feed(operations[name].get("documentation", ""))
-            words = " ".join(text.words)
+            words = " ".join(unescape(re.sub(r"<[^>]*>", " ", operations[name].get("documentation", ""))).split())
             if len(words) >= 40:
                 yield {"prompt": words[:400].rsplit(" ", 1)[0], "completion": service}
 
@@ -91,7 +79,7 @@ with DAG(
     default_args={
         "retries": 2,
         "retry_delay": pendulum.duration(seconds=30),
-        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+        "pre_execute": form.refuse_unknown_params,  # in a run's conf, which may name any
     },
     tags=["bedrock", "fine-tuning", "example"],
     params={
@@ -118,33 +106,10 @@ with DAG(
             description_md="The base model, or the latest of an earlier period that has served (continued training).",
             section="Model",
         ),
-        "base_model": Param(
-            "amazon.nova-micro-v1:0:128k",
-            type="string",
-            enum=list(BASE_MODELS),
-            values_display=BASE_MODELS,
-            title="Base model",
-            section="Model",
-        ),
+        "base_model": form.base_model_param(BASE_MODELS),
         "services_a_year": Param(4, type="integer", minimum=1, maximum=100, title="Services a year", section="Data"),
-        "epochs": Param(
-            2,
-            type="integer",
-            minimum=1,
-            maximum=5,
-            title="Epochs",
-            description_md="1 to 5. The bill grows with them.",
-            section="Hyperparameters",
-        ),
-        "test_records": Param(
-            300,
-            type="integer",
-            minimum=20,
-            maximum=5000,
-            title="Held-out records to ask",
-            description_md="Each record is two calls of the Converse API.",
-            section="Evaluation",
-        ),
+        "epochs": form.epochs_param(),
+        "test_records": form.held_out_param(),
         "approver": Param(
             None,
             type=["null", "string"],
@@ -159,21 +124,8 @@ with DAG(
             description_md="Else the task `retire` only says which, and what that saves a month.",
             section="Cost",
         ),
-        "max_cost": Param(
-            None,
-            type=["null", "number"],
-            minimum=0,
-            title="Most that the job may cost, in US dollars",
-            description_md="The upper end of the estimate counts. Empty for no limit.",
-            section="Cost",
-        ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description_md="Say in the log of `customize` what would be done and what it costs, and stop there.",
-            section="Cost",
-        ),
+        "max_cost": form.max_cost_param(),
+        "dry_run": form.dry_run_param(),
     },
     doc_md="""
 ### Retrain by period
@@ -197,7 +149,7 @@ month until it is retired. docs/retraining.md has more.
         from airflow_bedrock.exceptions import BedrockFatalError
 
         given = params or {}
-        refuse_unavailable(given["base_model"])
+        form.refuse_unavailable(given["base_model"])
         if given["period"]:
             return str(given["period"])
         if key := getattr(dag_run, "partition_key", None):

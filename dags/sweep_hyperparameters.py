@@ -14,7 +14,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import DAG, Param, task
 
-from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
+from airflow_bedrock import form
 from airflow_bedrock.operators import (
     BedrockCustomModelDeploymentOperator,
     BedrockDatasetPreparationOperator,
@@ -27,7 +27,7 @@ SOURCE = "s3://{{ var.value.bedrock_bucket }}/{{ params.data }}"
 FOLDER = "s3://{{ var.value.bedrock_bucket }}/sweep"
 MOST_POINTS = 12  # each is a paid job; checked in the task, since the form limits each list, not their product
 POOL = "bedrock_training_jobs"
-BASE_MODELS = text_models(hyperparameters=("epochCount", "learningRate", "learningRateWarmupSteps"))
+BASE_MODELS = form.text_models(hyperparameters=("epochCount", "learningRate", "learningRateWarmupSteps"))
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ with DAG(
     default_args={
         "retries": 2,
         "retry_delay": pendulum.duration(seconds=30),
-        "pre_execute": refuse_unknown_params,  # in a run's conf, which may name any
+        "pre_execute": form.refuse_unknown_params,  # in a run's conf, which may name any
     },
     tags=["bedrock", "fine-tuning", "example"],
     params={
@@ -67,14 +67,7 @@ with DAG(
             "`bedrock_bucket`: records with `prompt` and `completion`.",
             section="Data",
         ),
-        "base_model": Param(
-            "amazon.nova-micro-v1:0:128k",
-            type="string",
-            enum=list(BASE_MODELS),
-            values_display=BASE_MODELS,
-            title="Base model",
-            section="Model",
-        ),
+        "base_model": form.base_model_param(BASE_MODELS),
         "learning_rates": Param(
             [5e-6, 1e-5, 5e-5],
             type="array",
@@ -104,30 +97,9 @@ with DAG(
             description_md="2 to 5.",
             section="Hyperparameters",
         ),
-        "max_cost": Param(
-            None,
-            type=["null", "number"],
-            minimum=0,
-            title="Most that each job may cost, in US dollars",
-            description_md="The upper end of the estimate counts. Empty for no limit.",
-            section="Cost",
-        ),
-        "dry_run": Param(
-            False,
-            type="boolean",
-            title="Dry run",
-            description_md="Say in the logs of `try_out` what each job would do and cost, and stop there.",
-            section="Cost",
-        ),
-        "test_records": Param(
-            300,
-            type="integer",
-            minimum=20,
-            maximum=5000,
-            title="Held-out records to ask",
-            description_md="Each record is two calls of the Converse API.",
-            section="Evaluation",
-        ),
+        "max_cost": form.max_cost_param(),
+        "dry_run": form.dry_run_param("Say in the logs of `try_out` what each job would do and cost, and stop there."),
+        "test_records": form.held_out_param(),
     },
     doc_md="""
 ### Sweep hyperparameters
@@ -177,7 +149,7 @@ others again, since they are gone.
                 f"{len(points)} points are more than the {MOST_POINTS} that are allowed. Nothing was spent. Sweep "
                 "fewer, or edit MOST_POINTS in this DAG's file."
             )
-        refuse_unavailable(given["base_model"], source_uri)
+        form.refuse_unavailable(given["base_model"], source_uri)
         return [
             {"epochCount": "1", "learningRate": str(rate), "learningRateWarmupSteps": str(steps)}
             for rate, steps in points
