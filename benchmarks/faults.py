@@ -1,6 +1,6 @@
 """What each fault costs: the same faults under this package's operator and under the amazon provider's.
 
-Prints the table; with ``--write FILE`` puts it into the documentation. Workers are real processes that are really
+Prints the rows; with ``--write FILE`` puts it into the documentation. Workers are real processes that are really
 killed; the service is Local Bedrock over HTTP, and what was paid for is counted on its side (tests/faults/).
 """
 
@@ -11,35 +11,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.harness import write_result
-from tests.faults.scenarios import PACKAGES, SCENARIOS, Outcome, play
+from scripts.tables import Table, line
+from tests.faults.scenarios import PACKAGES, SCENARIOS, play
 
-BEGIN, END = "<!-- begin: made by python -m benchmarks.faults -->", "<!-- end -->"
-
-
-def table(rows: list[tuple[str, list[Outcome]]]) -> str:
-    """Return the table in Markdown."""
-    head = ["fault", *(f"{column} ({name})" for name in PACKAGES for column in ("jobs paid", "left running", "task"))]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    for name, outcomes in rows:
-        cells = [str(cell) for outcome in outcomes for cell in (outcome.paid, outcome.running, outcome.end)]
-        lines.append(f"| {' | '.join([name, *cells])} |")
-    return "\n".join(lines)
+COLUMNS = ("fault", *(f"{what} ({name})" for name in PACKAGES for what in ("jobs paid", "left running", "task")))
 
 
 def main(rounds: int, page: Path | None = None) -> None:
     """Play, print, write. What is counted is the same in each round: one is enough."""
-    rows = []
+    rows, faults = [], {}
     for scenario in SCENARIOS:
         outcomes = [play(scenario, package) for package in PACKAGES]
-        rows.append((scenario.name, outcomes))
-        print(scenario.name, *outcomes, sep="\n  ", flush=True)
-    made = table(rows)
-    print(made)
-    faults = {name: dict(zip(PACKAGES, map(asdict, outcomes), strict=True)) for name, outcomes in rows}
+        rows.append(line(scenario.name, *(cell for one in outcomes for cell in (one.paid, one.running, one.end))))
+        faults[scenario.name] = dict(zip(PACKAGES, map(asdict, outcomes), strict=True))
+        print(rows[-1], flush=True)
     write_result("faults", {"faults": faults})
     if page is not None:
-        before, _, rest = page.read_text().partition(BEGIN)
-        page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
+        Table(page, "python -m benchmarks.faults", COLUMNS).write(rows)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+
 MEASURED = Path(__file__).parent / "measured"
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("airflow-bedrock", "apache-airflow", "apache-airflow-providers-amazon", "boto3")
@@ -94,20 +96,10 @@ class Comparison:
 
 
 def wait_until_idle(most: float) -> None:
-    """Wait until the CPUs have been idle for two seconds, but for so many seconds at most; on Linux alone."""
+    """Wait until the CPUs have been idle for two seconds, but for so many seconds at most."""
     end = time.monotonic() + most
-    while time.monotonic() < end:
-        idle, total = _cpu_times()
-        time.sleep(2)
-        idle_now, total_now = _cpu_times()
-        if idle_now - idle > 0.9 * (total_now - total):
-            return
-
-
-def _cpu_times() -> tuple[int, int]:
-    """Return how long all CPUs were idle, and were there, in ticks."""
-    times = [int(one) for one in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
-    return times[3] + times[4], sum(times[:8])
+    while time.monotonic() < end and psutil.cpu_percent(2) > 10:
+        pass
 
 
 def compare(question: str, ours: Subject, peer: Subject, rounds: int) -> Comparison:

@@ -1,6 +1,6 @@
 """What each fault leaves of everything else that is paid for: the same faults for each kind, and under upstream.
 
-Prints the table; with ``--write FILE`` puts it into the documentation. It is played in one process; the service is
+Prints the rows; with ``--write FILE`` puts it into the documentation. It is played in one process; the service is
 Local Bedrock over HTTP, and what was made is counted on its side (tests/faults/paid.py).
 """
 
@@ -11,30 +11,26 @@ import logging
 from pathlib import Path
 
 from benchmarks.harness import write_result
+from scripts.tables import Table
 from tests.faults.paid import KINDS, SCENARIOS, UPSTREAM, World, play, row
-
-BEGIN, END = "<!-- begin: made by python -m benchmarks.paid_faults -->", "<!-- end -->"
 
 
 def main(rounds: int, page: Path | None = None) -> None:
     """Play, print, write. What is counted is the same in each round: one is enough."""
     logging.disable()
     kinds = (*KINDS, UPSTREAM)
-    head = ["fault", *(kind.word for kind in kinds)]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    rows = []
     faults: dict[str, dict[str, str]] = {}
     world = World()
     for scenario in SCENARIOS:
         played = [str(play(scenario, kind, world)[0]) if scenario.concerns(kind) else "not played" for kind in kinds]
-        lines.append(row(scenario, played))
+        rows.append(row(scenario, played))
+        print(rows[-1], flush=True)
         faults[scenario.name] = dict(zip((kind.word for kind in kinds), played, strict=True))
     world.close()
-    made = "\n".join(lines)
-    print(made)
     write_result("paid_faults", {"faults": faults})
     if page is not None:
-        before, _, rest = page.read_text().partition(BEGIN)
-        page.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.partition(END)[2]}")
+        Table(page, "python -m benchmarks.paid_faults", ("fault", *(kind.word for kind in kinds))).write(rows)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
-from benchmarks.harness import MEASURED, write_result
+from benchmarks.harness import MEASURED, Figures, write_result
 from tests.job_server import FakeJob, JobServer
 
 INTERVAL = 3  # seconds
@@ -64,30 +64,6 @@ EACH_ITS_OWN = Side(
 SLEEPING = Side("only sleeping", "sleeping.SleepingTrigger", lambda _: {"seconds": INTERVAL * LOOKS})
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What N waiting triggers cost; less is better."""
-
-    memory: float
-    """MB over the process before the triggers started, at the most."""
-    cpu_waiting: float
-    """Seconds, while the jobs ran."""
-    calls_waiting: int
-    """API calls, while the jobs ran."""
-    block: float
-    """Seconds for which the event loop was blocked, at the longest."""
-    cpu_ends: float
-    """Seconds, from the jobs' end to the last event."""
-    cpu: float
-    """Seconds: both halves."""
-    delay: float
-    """Seconds from a job's end to its event: the median."""
-    delay_max: float
-    """Seconds from a job's end to its event: the longest."""
-    threads: int
-    """Of the process, at the most."""
-
-
 class Meter(threading.Thread):
     """Watches the memory of a process."""
 
@@ -115,7 +91,10 @@ class Meter(threading.Thread):
 
 
 def measure(side: Side, count: int, airflow_home: str) -> Figures:
-    """Run a side in a fresh process until every trigger has sent its event."""
+    """Run a side in a fresh process until every trigger has sent its event; return what it cost, less being better.
+
+    Memory and threads are the most at any moment, the block is the longest of the event loop.
+    """
     with JobServer() as server:
         jobs = server.add(count)
         environment = os.environ | {"AIRFLOW_HOME": airflow_home, "AIRFLOW_CONN_AWS_DEFAULT": server.connection()}
@@ -157,17 +136,18 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
     seen = json.loads(line)
     delays = [at - ended_at for at in seen["events_at"]]
     assert len(delays) == len(jobs)
-    return Figures(
-        memory=meter.most - base,
-        cpu_waiting=cpu_waited - cpu_before,
-        calls_waiting=calls,
-        block=seen["longest_block"],
-        cpu_ends=cpu_ended - cpu_waited,
-        cpu=cpu_ended - cpu_before,
-        delay=median(delays),
-        delay_max=max(delays),
-        threads=meter.threads,
-    )
+    found = {
+        "memory over base, MB": meter.most - base,
+        "CPU while waiting, s": cpu_waited - cpu_before,
+        "API calls while waiting": calls,
+        "longest block, s": seen["longest_block"],
+        "CPU for the ends, s": cpu_ended - cpu_waited,
+        "CPU, both, s": cpu_ended - cpu_before,
+        "end to event, s (median)": median(delays),
+        "end to event, s (longest)": max(delays),
+        "threads": meter.threads,
+    }
+    return {name: round(one, 4) for name, one in found.items() if side is not SLEEPING or name in OF_SLEEPING}
 
 
 def all_polled(server: JobServer, count: int) -> bool:
@@ -183,32 +163,20 @@ def _write(child: subprocess.Popen[str], message: object) -> None:
     child.stdin.flush()
 
 
-ROWS = (
-    ("memory over base, MB", "memory"),
-    ("CPU while waiting, s", "cpu_waiting"),
-    ("API calls while waiting", "calls_waiting"),
-    ("longest block, s", "block"),
-    ("CPU for the ends, s", "cpu_ends"),
-    ("CPU, both, s", "cpu"),
-    ("end to event, s (median)", "delay"),
-    ("end to event, s (longest)", "delay_max"),
-    ("threads", "threads"),
-)
-OF_SLEEPING = ("memory", "cpu_waiting", "block", "threads")  # of a trigger that only sleeps, the rest says nothing
+OF_SLEEPING = ("memory over base, MB", "CPU while waiting, s", "longest block, s", "threads")  # the rest says nothing
 
 
 def table(results: dict[int, dict[str, Figures]]) -> str:
     """Return the figures as text: ours, upstream's, how many times ours upstream's are, and the floor."""
     lines = [f"{'N':>6}  {'':26} {OURS.name:>15} {UPSTREAM.name:>10} {'upstream / ours':>16} {SLEEPING.name:>14}"]
     for count, sides in results.items():
-        for title, name in ROWS:
-            ours = getattr(sides[OURS.name], name)
-            line = f"{count:>6}  {title:26} {ours:>15.3f}"
+        for name, ours in sides[OURS.name].items():
+            line = f"{count:>6}  {name:26} {ours:>15.3f}"
             if UPSTREAM.name in sides:
-                theirs = getattr(sides[UPSTREAM.name], name)
+                theirs = sides[UPSTREAM.name][name]
                 line += f" {theirs:>10.3f} {theirs / ours if ours > 0 else float('inf'):>16.1f}"
             if name in OF_SLEEPING:
-                line = f"{line:78} {getattr(sides[SLEEPING.name], name):>14.3f}"
+                line = f"{line:78} {sides[SLEEPING.name][name]:>14.3f}"
             lines.append(line)
         lines.append("")
     return "\n".join(lines)
@@ -222,30 +190,18 @@ def main(rounds: int, counts: Sequence[int] = (*COUNTS, COUNT_OF_OURS_ALONE)) ->
             sides = (OURS, SLEEPING) if count >= COUNT_OF_OURS_ALONE else (OURS, UPSTREAM, SLEEPING)
             results[count] = {side.name: measure(side, count, airflow_home) for side in sides}
     print(f"{LOOKS} looks at each of N jobs, {INTERVAL} s apart; then all jobs end at once\n\n{table(results)}")
-    figures = {
-        str(count): {
-            name: {
-                title: round(getattr(figures, member), 4)
-                for title, member in ROWS
-                if name != SLEEPING.name or member in OF_SLEEPING
-            }
-            for name, figures in sides.items()
-        }
-        for count, sides in results.items()
-    }
-    write_result("triggers", {"looks": LOOKS, "interval, s": INTERVAL, "figures": figures})
+    write_result("triggers", {"looks": LOOKS, "interval, s": INTERVAL, "figures": results})
 
 
 def compare_intervals(count: int = 100) -> None:
     """Compare jobs that all have one interval with as many that have each its own, and with upstream's triggers."""
     with tempfile.TemporaryDirectory() as airflow_home:
-        sides = {side: measure(side, count, airflow_home) for side in (OURS, EACH_ITS_OWN, UPSTREAM)}
-    print(f"{'N':>6}  {'':26}" + "".join(f"{side.name:>18}{'/ ours':>8}" for side in sides))
-    for title, name in ROWS:
-        figures = [float(getattr(one, name)) for one in sides.values()]
-        print(f"{count:>6}  {title:26}" + "".join(f"{one:>18.3f}{one / figures[0]:>8.2f}" for one in figures))
-    named = {side.name: {title: round(getattr(one, name), 4) for title, name in ROWS} for side, one in sides.items()}
-    write_result("intervals", {"jobs": count, "looks": LOOKS, "interval, s": INTERVAL, "figures": named})
+        sides = {side.name: measure(side, count, airflow_home) for side in (OURS, EACH_ITS_OWN, UPSTREAM)}
+    print(f"{'N':>6}  {'':26}" + "".join(f"{name:>18}{'/ ours':>8}" for name in sides))
+    for name, ours in sides[OURS.name].items():
+        figures = [one[name] for one in sides.values()]
+        print(f"{count:>6}  {name:26}" + "".join(f"{one:>18.3f}{one / ours:>8.2f}" for one in figures))
+    write_result("intervals", {"jobs": count, "looks": LOOKS, "interval, s": INTERVAL, "figures": sides})
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["intervals"]:

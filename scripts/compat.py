@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -26,15 +25,15 @@ from unittest.mock import patch
 from airflow_bedrock.local.elsewhere import LocalBedrock
 from scripts.live.page import commit
 from scripts.stack import BIN, PROJECT
+from scripts.tables import Table, line
 
 HERE = PROJECT / "tests" / "compat"
 ENVIRONMENTS = PROJECT / ".venv-compat"
-PAGE = PROJECT / "docs" / "compatibility.md"
-BEGIN, END = "<!-- begin: made by make test-compat -->", "<!-- end -->"
 COLUMNS = (
     *("row", "Python", "Airflow, amazon provider, boto3", "resolved", "imported", "parsed"),
     *("tests", "passed", "failed", "skipped", "when, commit"),
 )
+TABLE = Table(PROJECT / "docs" / "compatibility.md", "make test-compat", COLUMNS)
 UNIT = ("customization", "evaluation", "jobs", "operators", "sensors", "triggers", "test_compat.py", "test_shapes.py")
 SUITES = {
     "unit": [f"tests/unit/{name}" for name in UNIT],
@@ -108,7 +107,7 @@ class Result:
         """Return the row of the table."""
         self.cells |= {"row": self.row.name, "Python": self.row.python, "tests": self.suite}
         self.cells["when, commit"] = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {commit()}"
-        return f"| {' | '.join(self.cells.get(column, '').replace('|', '/') for column in COLUMNS)} |"
+        return line(*(self.cells.get(column, "") for column in COLUMNS))
 
 
 class Failed(Exception):  # a step of a row; told in its cell
@@ -350,26 +349,18 @@ def _versions(row: Row) -> str:
     return _run(row.bin / "python", "-c", program).strip()
 
 
-def rows(page: Path = PAGE) -> dict[tuple[str, str], str]:
+def rows(table: Table = TABLE) -> dict[tuple[str, str], str]:
     """Return the lines that stand in the page, by row and suite."""
-    table = page.read_text().partition(BEGIN)[2].partition(END)[0]
-    lines = re.findall(r"^\| [a-z]+-\S+ \|.*\|$", table, flags=re.MULTILINE)
-    cells = [line.strip("| ").split(" | ") for line in lines]
-    return {(one[0], one[COLUMNS.index("tests")]): line for one, line in zip(cells, lines, strict=True)}
+    cells = [(one.strip("| ").split(" | "), one) for one in table.rows()]
+    return {(of[0], of[COLUMNS.index("tests")]): one for of, one in cells}
 
 
-def write(result: Result, page: Path = PAGE) -> None:
+def write(result: Result, table: Table = TABLE) -> None:
     """Write a result into the page; the other lines stay, but for those of a row that was not fit, or is not now."""
     name = result.row.name
-    known = {key: line for key, line in rows(page).items() if key[0] != name or (result.suite and key[1])}
+    known = {key: one for key, one in rows(table).items() if key[0] != name or (result.suite and key[1])}
     known[name, result.suite] = result.line()
-    lines = [
-        f"| {' | '.join(COLUMNS)} |",
-        "|---" * len(COLUMNS) + "|",
-        *(line for row in ROWS for key, line in known.items() if key[0] == row.name),
-    ]
-    before, _, rest = page.read_text().partition(BEGIN)
-    page.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.partition(END)[2]}")
+    table.write(one for row in ROWS for key, one in known.items() if key[0] == row.name)
 
 
 def _succeeds(*command: str) -> bool:

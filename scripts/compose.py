@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -253,16 +252,3 @@ class Containers:
         single = [*as_owner(), str(binaries() / "postgres"), "--single", "-D", str(database), "postgres"]
         made = f"CREATE DATABASE {described['POSTGRES_DB']}\n"
         subprocess.run(single, input=made, cwd="/", capture_output=True, text=True, check=True)
-
-
-def wait_until(true: Any, what: str, seconds: float) -> float:
-    """Wait until it is true, and return for how long.
-
-    :raises StartError: it does not become so.
-    """
-    began = time.monotonic()
-    while not true():
-        if time.monotonic() - began > seconds:
-            raise StartError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.5)
-    return time.monotonic() - began

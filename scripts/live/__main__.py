@@ -47,7 +47,7 @@ def _play(arguments: argparse.Namespace) -> int:
             for one in chosen:
                 outcome = play(one, cluster)
                 wrong += not outcome.verdict.startswith(AS_IT_SHOULD)
-                row = page.row(one, outcome, page.commit())
+                row = page.row(one, outcome)
                 print(row, flush=True)
                 if arguments.write:
                     page.write(SCENARIOS, {one.name: row})

@@ -26,16 +26,17 @@ class LateError(StartError):
     """Something that was waited for did not come true."""
 
 
-def until(true: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
-    """Wait until it is true.
+def until(true: Callable[[], object], what: str, seconds: float = SECONDS) -> float:
+    """Wait until it is true, and return for how long.
 
     :raises LateError: it is not, after so many seconds.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not true():
-        if time.monotonic() > deadline:
+        if time.monotonic() - began > seconds:
             raise LateError(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.5)
+    return time.monotonic() - began
 
 
 class Cluster:

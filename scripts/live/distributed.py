@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import shutil
@@ -13,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,12 @@ import httpx
 from botocore.config import Config
 
 from scripts import compose
-from scripts.compose import Containers, wait_until
+from scripts.compose import Containers
 from scripts.live import page
+from scripts.live.cluster import until
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import NotInstalledError
-from scripts.stack import PROJECT, StartError, exit_code, home_or_temporary
+from scripts.stack import PROJECT, StartError, exit_code
 
 RUNS = 100
 EXAMPLE, LOADED = "finetune_support_router", "hundred_at_once"
@@ -85,7 +84,7 @@ class Stack:
             self._until_healthy("airflow-apiserver")
             self.names += [containers.start(name) for name in ONCE]
             self.names += [containers.start(name, number) for name in TWICE for number in (1, 2)]
-            wait_until(self._all_read, "both DAGs are read", SECONDS)
+            until(self._all_read, "both DAGs are read", SECONDS)
             yield
 
     def api(self, method: str, path: str, **arguments: Any) -> Any:
@@ -151,7 +150,7 @@ class Stack:
         return met, self._until_healthy(name)
 
     def _until_healthy(self, name: str) -> float:
-        return wait_until(lambda: self._healthy(name), f"{name} works:\n{self.containers.log(name)[-2000:]}", SECONDS)
+        return until(lambda: self._healthy(name), f"{name} works:\n{self.containers.log(name)[-2000:]}", SECONDS)
 
     def _healthy(self, name: str) -> bool:
         try:
@@ -196,20 +195,20 @@ def play(stack: Stack, runs: int) -> Iterator[str]:
     """Run the example DAG to its end, then many runs while each component is killed in turn; yield the table's rows."""
     stack.switch_on()
     stack.start_run(EXAMPLE, "example", {"services": 2, "test_records": 20, "epochs": 1})
-    seconds = wait_until(lambda: stack.ended(EXAMPLE), "the example DAG has ended", SECONDS)
+    seconds = until(lambda: stack.ended(EXAMPLE), "the example DAG has ended", SECONDS)
     yield row("nothing: the example DAG alone", "1 / 1", seconds, *judged(stack.states(EXAMPLE), 1, stack.jobs(), 1))
     began = time.monotonic()
     for number in range(runs):
         stack.start_run(LOADED, f"run-{number:03}")
-    wait_until(lambda: stack.states(LOADED)["running"] == runs, "all runs have begun", SECONDS)
-    wait_until(lambda: sum(stack.jobs().values()) > runs / 10, "jobs are being made", SECONDS)
+    until(lambda: stack.states(LOADED)["running"] == runs, "all runs have begun", SECONDS)
+    until(lambda: sum(stack.jobs().values()) > runs / 10, "jobs are being made", SECONDS)
     for name in stack.names:
         met, seconds = stack.kill(name)
         yield row(name, met, seconds, "", "", "", "")
         time.sleep(BETWEEN_SECONDS)
-    wait_until(lambda: stack.ended(LOADED), "all runs have ended", SECONDS)
+    until(lambda: stack.ended(LOADED), "all runs have ended", SECONDS)
     with contextlib.suppress(StartError):
-        wait_until(lambda: not stack.jobs()["InProgress"], "no job runs", 300)
+        until(lambda: not stack.jobs()["InProgress"], "no job runs", 300)
     ended = Counter(stack.containers.restarts)
     told = f"{stack.tried_again()} tasks were tried again"
     if ended:
@@ -230,30 +229,24 @@ def judged(states: Counter[str], runs: int, jobs: Counter[str], asked_for: int) 
 
 def row(killed: str, met: str, seconds: float, *cells: str) -> str:
     """Return a row of the table, with the commit and the date."""
-    told = (killed, met, f"{seconds:.0f}", *cells, f"{page.commit()}, {datetime.now(UTC):%Y-%m-%d}")
-    return f"| {' | '.join(told)} |"
+    return page.signed(killed, met, f"{seconds:.0f}", *cells)
+
+
+def played(home: Path) -> Iterator[str]:
+    """Start everything, and play it."""
+    home.chmod(0o755)  # PostgreSQL runs as somebody else
+    stack = Stack(home)
+    with stack.running():
+        yield from play(stack, RUNS)
 
 
 def main() -> int:
-    """Play it; return 0 where nothing was wrong."""
-    parser = argparse.ArgumentParser(prog="make live ARGS=distributed", description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help=f"how many at once (default: {RUNS})")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/live.md")
-    parser.add_argument("--home", type=Path, help="keep all logs in this new directory")
-    arguments = parser.parse_args()
-    return exit_code(partial(_play, arguments))
-
-
-def _play(arguments: argparse.Namespace) -> int:
+    """Play it, in namespaces of its own; return 0 where nothing was wrong."""
     if shutil.which("redis-server") is None:
         raise NotInstalledError("Redis is not installed (Debian: apt-get install redis-server)")
     compose.enter("scripts.live.distributed")
-    with home_or_temporary(arguments.home, "airflow-bedrock-distributed-") as home:
-        home.chmod(0o755)  # PostgreSQL runs as somebody else
-        stack = Stack(home)
-        with stack.running():
-            return page.shown(play(stack, arguments.runs), page.write_distributed if arguments.write else None)
+    return page.program(page.DISTRIBUTED, "distributed", __doc__, played)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import json
 import os
 import random
@@ -12,9 +10,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,7 @@ from scripts.live.browser import answered, signed_in
 from scripts.live.cluster import Cluster, until
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import postgres
-from scripts.stack import BIN, StartError, exit_code, home_or_temporary
+from scripts.stack import BIN, StartError
 
 DAG, LINE, CREATE = "retrain_support_router", "support-router", "CreateModelCustomizationJob"
 FIRST, LAST = 2013, 2022
@@ -174,8 +171,7 @@ def row(said: str, retraining: Retraining, asked_for: int) -> Iterator[list[str]
     wrong = list(rows)
     right = made == asked_for and not left and not wrong
     verdict = AS_IT_SHOULD if right else f"WRONG: {', '.join(wrong)}"
-    cells = (said, f"{made} / {asked_for}", str(left), verdict, f"{time.monotonic() - began:.0f}")
-    rows[:] = [f"| {' | '.join((*cells, f'{page.commit()}, {datetime.now(UTC):%Y-%m-%d}'))} |"]
+    rows[:] = [page.signed(said, f"{made} / {asked_for}", left, verdict, f"{time.monotonic() - began:.0f}")]
 
 
 def kill(retraining: Retraining) -> str:
@@ -381,43 +377,12 @@ def queue(local: LocalBedrock) -> str:
 PLAYS = (approved, new_data, backfilled, marked_failed)
 
 
-def program(
-    name: str,
-    told: str,
-    columns: Sequence[str],
-    play: Callable[[Retraining], Iterable[str]],
-    write: Callable[[Sequence[str]], None],
-    **settings: Any,
-) -> int:
-    """Play, and print or write the rows of the table; return 0 where nothing was wrong."""
-    parser = argparse.ArgumentParser(prog=f"make live ARGS={name}", description=told)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/live.md")
-    parser.add_argument("--home", type=Path, help="keep all logs in this new directory")
-    return exit_code(partial(_program, parser.parse_args(), name, columns, play, write, settings))
-
-
-def _program(
-    arguments: argparse.Namespace,
-    name: str,
-    columns: Sequence[str],
-    play: Callable[[Retraining], Iterable[str]],
-    write: Callable[[Sequence[str]], None],
-    settings: Mapping[str, Any],
-) -> int:
-    print(f"| {' | '.join(columns)} |")
-    with home_or_temporary(arguments.home, f"airflow-bedrock-{name}-") as home, airflow(home, **settings) as retraining:
-        return page.shown(play(retraining), write if arguments.write else None)
-
-
-def main() -> int:
-    """Play it; return 0 where nothing was wrong."""
-
-    def play(retraining: Retraining) -> Iterator[str]:
-        return itertools.chain.from_iterable(one(retraining) for one in PLAYS)
-
-    settings = {"job_seconds": 5, "deployment_seconds": 0.5}
-    return program("retraining", str(__doc__), page.PLAYED, play, page.write_retraining, **settings)
+def play(home: Path) -> Iterator[str]:
+    """Play all; yield the rows of the table."""
+    with airflow(home, job_seconds=5, deployment_seconds=0.5) as retraining:
+        for one in PLAYS:
+            yield from one(retraining)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page.program(page.RETRAINING, "retraining", __doc__, play))

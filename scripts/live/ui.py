@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -20,7 +17,6 @@ from scripts.live.browser import signed_in
 from scripts.live.cluster import Cluster, until
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import postgres
-from scripts.stack import exit_code, home_or_temporary
 
 if TYPE_CHECKING:
     from playwright.sync_api import FrameLocator, Page
@@ -170,32 +166,19 @@ def airflow(home: Path) -> Iterator[tuple[Cluster, LocalBedrock]]:
             yield cluster, local
 
 
-def play(cluster: Cluster, local: LocalBedrock) -> Iterator[str]:
+def play(home: Path) -> Iterator[str]:
     """Play what people do; yield a row of the table for each."""
-    for name, told, of in PLAYS:
-        began, verdict = time.monotonic(), AS_IT_SHOULD
-        with signed_in(cluster.airflow.url, name) as browser:
-            person = Person(browser, cluster, local)
-            try:
-                of(person)
-            except WrongError as error:
-                verdict = f"WRONG: {error}"
-        cells = (told, verdict.replace("|", "/"), f"{time.monotonic() - began:.0f}")
-        yield f"| {' | '.join(cells)} | {page.commit()}, {datetime.now(UTC):%Y-%m-%d} |"
-
-
-def main() -> int:
-    """Play it; return 0 where nothing was wrong."""
-    parser = argparse.ArgumentParser(prog="make live ARGS=ui", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write the table into docs/live.md")
-    parser.add_argument("--home", type=Path, help="keep all logs in this new directory")
-    return exit_code(partial(_play, parser.parse_args()))
-
-
-def _play(arguments: argparse.Namespace) -> int:
-    with home_or_temporary(arguments.home, "airflow-bedrock-ui-") as home, airflow(home) as running:
-        return page.shown(play(*running), page.write_ui if arguments.write else None)
+    with airflow(home) as (cluster, local):
+        for name, told, of in PLAYS:
+            began, verdict = time.monotonic(), AS_IT_SHOULD
+            with signed_in(cluster.airflow.url, name) as browser:
+                person = Person(browser, cluster, local)
+                try:
+                    of(person)
+                except WrongError as error:
+                    verdict = f"WRONG: {error}"
+            yield page.signed(told, verdict, f"{time.monotonic() - began:.0f}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page.program(page.UI, "ui", __doc__, play))

@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from airflow_bedrock.operators.pricing import check_data, estimated
 from airflow_bedrock.storage import Storage
 from scripts.live import page
 from scripts.live.cluster import until
-from scripts.live.retraining import CONF, CREATE, DAG, LINE, SECONDS, Retraining, problems, program
+from scripts.live.retraining import CONF, CREATE, DAG, LINE, SECONDS, Retraining, airflow, problems
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.stack import StartError
+from scripts.tables import line
 
 FIRST, LAST, AGAIN = 2011, 2022, 2
 READS = 15.0  # seconds, before ann answers
@@ -29,7 +31,19 @@ EXPECTED = timedelta(minutes=8)
 """In which the year passes on Local Bedrock's clock, which begins a year ago."""
 
 
-def play(retraining: Retraining) -> Iterator[str]:
+def play(home: Path) -> Iterator[str]:
+    """Play a year on Local Bedrock's clock, which begins a year ago."""
+    settings = {
+        "speed": YEAR / EXPECTED,
+        "start": datetime.now(UTC) - YEAR,
+        "job_seconds": 2 * 60 * 60,
+        "deployment_seconds": 5 * 60,
+    }
+    with airflow(home, **settings) as retraining:
+        yield from trained(retraining)
+
+
+def trained(retraining: Retraining) -> Iterator[str]:
     """Train the periods, and the latest ones again; yield a row of the table for each, and one for all."""
     began = time.monotonic()
     conf = {**CONF, "services_a_year": 3, "test_records": 60, "approver": "ann", "training_set": "the last 3"}
@@ -47,7 +61,7 @@ def play(retraining: Retraining) -> Iterator[str]:
     served = {str(one.period): one for one in (register.champion, *register.previous) if one}
     for period in sorted(runs):
         promoted = served.get(period)
-        yield row(
+        yield line(
             period,
             runs[period],
             jobs[period],
@@ -55,6 +69,7 @@ def play(retraining: Retraining) -> Iterator[str]:
             "yes" if promoted else "no",
             promoted.approved_by if promoted else "",
             f"{cost[period]:.4f} USD",
+            *[""] * 4,  # of all periods together
         )
     by = {str(one.approved_by) for one in served.values()}
     left = retraining.jobs()["InProgress"] + len(retraining.deployments().keys() - {LINE})
@@ -63,7 +78,7 @@ def play(retraining: Retraining) -> Iterator[str]:
     wrong += (
         [] if list(served) == sorted(served, reverse=True) and by == {"ann"} else [f"{list(served)} served, by {by}"]
     )
-    yield row(
+    yield page.signed(
         f"{len(runs)} periods",
         runs.total(),
         jobs.total(),
@@ -74,13 +89,7 @@ def play(retraining: Retraining) -> Iterator[str]:
         left,
         f"WRONG: {', '.join(wrong)}" if wrong or left else AS_IT_SHOULD,
         f"{time.monotonic() - began:.0f}",
-        f"{page.commit()}, {datetime.now(UTC):%Y-%m-%d}",
     )
-
-
-def row(*cells: object) -> str:
-    """Return a row of the table; what it has no cell for is empty."""
-    return f"| {' | '.join([*map(str, cells), *[''] * (len(page.A_YEAR) - len(cells))])} |"
 
 
 def period_of(request: dict[str, Any]) -> str:
@@ -120,16 +129,5 @@ def costs(retraining: Retraining, request: dict[str, Any]) -> Decimal:
     return cost[1]
 
 
-def main() -> int:
-    """Play it; return 0 where nothing was wrong."""
-    settings = {
-        "speed": YEAR / EXPECTED,
-        "start": datetime.now(UTC) - YEAR,
-        "job_seconds": 2 * 60 * 60,
-        "deployment_seconds": 5 * 60,
-    }
-    return program("year", str(__doc__), page.A_YEAR, play, page.write_year, **settings)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page.program(page.YEAR, "year", __doc__, play))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from scripts import compat
+from scripts.tables import END
 
 if TYPE_CHECKING:
     from tests.packaging.conftest import Run
@@ -101,24 +103,24 @@ def test_its_requirements_need_no_index(run: Run, wheel: Path, checkout: Path, t
 
 def test_the_page_has_a_row_for_what_was_run(checkout: Path) -> None:
     """A row of the table is that of an environment that is there, with when and which commit."""
-    written = compat.rows(checkout / "docs" / "compatibility.md")
+    written = compat.rows(replace(compat.TABLE, page=checkout / "docs" / "compatibility.md"))
     assert {name for name, _ in written} <= {row.name for row in compat.ROWS}
     assert all(re.search(r"\| 20\d\d-\d\d-\d\d \d\d:\d\d UTC, [0-9a-f]{10}\+? \|$", line) for line in written.values())
 
 
 def test_a_result_is_written_beside_the_others(tmp_path: Path) -> None:
     """In the order of the rows; one that could not run says why, and has no other line then."""
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{compat.BEGIN}\n{compat.END}\nafter\n")
+    table = replace(compat.TABLE, page=tmp_path / "page.md")
+    table.page.write_text(f"before\n{table.begin}\n{END}\nafter\n")
     for row in reversed(compat.ROWS):
         for suite in ("unit", "live"):
-            compat.write(compat.Result(row, suite, {"failed": "NO: why | so"}), page)
-    written = compat.rows(page)
+            compat.write(compat.Result(row, suite, {"failed": "NO: why | so"}), table)
+    written = compat.rows(table)
     assert list(written) == [(row.name, suite) for row in compat.ROWS for suite in ("unit", "live")]
     assert "| NO: why / so |" in written[MANAGED.name, "unit"]
-    compat.write(compat.Result(MANAGED, cells={"resolved": "NO"}), page)
-    assert [suite for name, suite in compat.rows(page) if name == MANAGED.name] == [""]
-    compat.write(compat.Result(MANAGED, "unit"), page)
-    assert [suite for name, suite in compat.rows(page) if name == MANAGED.name] == ["unit"]
-    assert page.read_text().startswith("before\n")
-    assert page.read_text().endswith("\nafter\n")
+    compat.write(compat.Result(MANAGED, cells={"resolved": "NO"}), table)
+    assert [suite for name, suite in compat.rows(table) if name == MANAGED.name] == [""]
+    compat.write(compat.Result(MANAGED, "unit"), table)
+    assert [suite for name, suite in compat.rows(table) if name == MANAGED.name] == ["unit"]
+    assert table.page.read_text().startswith("before\n")
+    assert table.page.read_text().endswith("\nafter\n")
