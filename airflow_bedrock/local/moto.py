@@ -16,6 +16,7 @@ from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+from botocore import xform_name
 from moto.core.errors import COMMON_ERROR_CODES
 from moto.core.eventstream import EventStreamEncoder
 from moto.core.model import OperationModel
@@ -32,6 +33,7 @@ from moto.core.utils import get_service_model as service_model
 from moto.events.models import events_backends
 from moto.events.utils import EventTemplateParser
 from moto.iam.models import IAMBackend, get_account_id_from, iam_backends
+from moto.iam.responses import IamResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.ram.models import ResourceShare, ram_backends
 from moto.s3 import notifications
@@ -100,12 +102,20 @@ def _call_if_allowed(response: BaseResponse) -> Any:
     try:
         if check := _CHECK.get():
             check(response.service_name or "", response._get_action() or "", response._get_param)
+        return _call_action(response)
     except ServiceError as error:
         if error.code not in COMMON_ERROR_CODES:  # no service model has what every service may answer: moto would warn
             COMMON_ERROR_CODES.append(error.code)
         _, headers, body = response.serialized(ActionResult(error))
         return error.status, headers, body
-    return _call_action(response)
+
+
+def add_to_iam(operation: str, answer: Callable[[Callable[[str], Any]], dict[str, Any]]) -> None:
+    """Have an operation of IAM answered that moto lacks.
+
+    :param answer: returns the operation's result, given what returns a parameter by its name, or None.
+    """
+    setattr(IamResponse, xform_name(operation), lambda response: ActionResult(answer(response._get_param)))
 
 
 def work_group_of(query_execution_id: str, account: str, region: str) -> str:
