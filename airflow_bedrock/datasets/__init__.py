@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from airflow_bedrock.datasets.block_preparation import Settings
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.formats import RecordFormat, decode, encode
+from airflow_bedrock.datasets.formats import RecordFormat, encode
 from airflow_bedrock.datasets.preparation import PreparationReport, Source, prepare
 from airflow_bedrock.datasets.reading import Fields
 from airflow_bedrock.datasets.records import Example
@@ -37,7 +37,6 @@ __all__ = [
     "Source",
     "Split",
     "Splitter",
-    "decode",
     "encode",
     "prepare",
     "rules_for",

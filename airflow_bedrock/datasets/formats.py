@@ -1,4 +1,4 @@
-"""The record formats of text fine-tuning on Bedrock: an :class:`Example` to a JSONL record, and back.
+"""The record formats of text fine-tuning on Bedrock: a conversation to a JSONL record.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html
@@ -31,35 +31,6 @@ class RecordFormat(StrEnum):
     """Amazon Nova Canvas, Titan Image Generator and Multimodal Embeddings: an image on S3 and its caption."""
     REINFORCEMENT = "reinforcement"
     """Amazon Nova 2 Lite, reinforcement fine-tuning: messages, and what the grader is given."""
-
-
-class _Text(msgspec.Struct):
-    text: str
-
-
-class _Turn(msgspec.Struct):
-    role: str
-    content: list[_Text]
-
-
-class _Converse(msgspec.Struct):
-    messages: list[_Turn]
-    system: list[_Text] | None = None
-
-
-class _PlainTurn(msgspec.Struct):
-    role: str
-    content: str
-
-
-class _Claude(msgspec.Struct, omit_defaults=True):
-    system: str | None = None
-    messages: list[_PlainTurn] = []
-
-
-class _PromptCompletion(msgspec.Struct):
-    prompt: str
-    completion: str
 
 
 def encode(example: Example, record_format: RecordFormat) -> bytes:
@@ -105,8 +76,12 @@ def _attached(one: Attachment) -> dict[str, object]:
 
 def _claude(one: Conversation) -> object:
     _check_texts(one)
-    turns = [_PlainTurn(turn.role, "\n".join(turn.texts)) for turn in one.turns]
-    return _Claude(one.system, turns)
+    system = {} if one.system is None else {"system": one.system}
+    return {**system, "messages": [_plain(turn) for turn in one.turns]}
+
+
+def _plain(turn: Turn) -> dict[str, str]:
+    return {"role": turn.role, "content": "\n".join(turn.texts)}
 
 
 def _pair(one: Conversation) -> object:
@@ -115,7 +90,8 @@ def _pair(one: Conversation) -> object:
         raise DatasetError("holds a system prompt, for which the prompt-completion format has no place")
     if [turn.role for turn in one.turns] != ["user", "assistant"]:
         raise DatasetError("is not one question and its answer, as the prompt-completion format takes")
-    return _PromptCompletion(*("\n".join(turn.texts) for turn in one.turns))
+    asked, said = ("\n".join(turn.texts) for turn in one.turns)
+    return {"prompt": asked, "completion": said}
 
 
 def _text_alone(one: Conversation) -> object:
@@ -128,9 +104,8 @@ def _caption(one: Conversation) -> object:
 
 def _graded(one: Conversation) -> object:
     _check_texts(one)
-    turns = [_PlainTurn(turn.role, "\n".join(turn.texts)) for turn in one.turns]
-    system = [_PlainTurn("system", one.system)] if one.system is not None else []
-    return {**one.fields, "messages": [*system, *turns]}
+    system = [] if one.system is None else [{"role": "system", "content": one.system}]
+    return {**one.fields, "messages": [*system, *map(_plain, one.turns)]}
 
 
 def _check_texts(one: Conversation) -> None:
@@ -179,47 +154,3 @@ def _escaped(line: bytes) -> bytes:
     for end, escaped in _LINE_ENDS.items():
         line = line.replace(end, escaped)
     return line
-
-
-class _ProbedTurn(msgspec.Struct):
-    content: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Probe(msgspec.Struct):
-    """Just enough of a record to tell its format."""
-
-    messages: list[_ProbedTurn] | None = None
-
-
-# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-_PROBE = msgspec.json.Decoder(_Probe)
-_PROMPT_COMPLETION = msgspec.json.Decoder(_PromptCompletion)
-_CLAUDE = msgspec.json.Decoder(_Claude)
-_CONVERSE = msgspec.json.Decoder(_Converse)
-
-
-def decode(line: bytes) -> Example:
-    """Return the example that a record holds; the format is told from the record itself.
-
-    :raises DatasetError: not a record of one of the formats, or not exactly one question and one answer.
-    """
-    try:
-        probe = _PROBE.decode(line)
-        if probe.messages is None:
-            flat = _PROMPT_COMPLETION.decode(line)
-            return Example(flat.prompt, flat.completion)
-        if all(bytes(turn.content)[:1] == b'"' for turn in probe.messages):
-            claude = _CLAUDE.decode(line)
-            return _example([(turn.role, turn.content) for turn in claude.messages], claude.system)
-        converse = _CONVERSE.decode(line)
-        turns = [(turn.role, "".join(part.text for part in turn.content)) for turn in converse.messages]
-        return _example(turns, "".join(part.text for part in converse.system) if converse.system else None)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # The message names the member and the type that it should have, not its value.
-        raise DatasetError(f"not a training record: {error}") from None
-
-
-def _example(turns: list[tuple[str, str]], system: str | None) -> Example:
-    if [role for role, _ in turns] != ["user", "assistant"]:
-        raise DatasetError(f"{len(turns)} turns: only one question and its answer can be taken")
-    return Example(turns[0][1], turns[1][1], system)

@@ -53,14 +53,14 @@ def get_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, A
 
 def list_model_copy_jobs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List copy jobs, the newest first."""
-    named = {**request, "nameContains": request.get("targetModelNameContains", "")}
-    wanted = [
-        job
-        for job in bedrock.copies.values()
-        if request.get("sourceAccountEquals", job.source_account) == job.source_account
-        and request.get("sourceModelArnEquals", job.source_arn) == job.source_arn
-    ]
-    return listed(named, "modelCopyJobSummaries", wanted, partial(_described, bedrock))
+    return listed(
+        {**request, "nameContains": request.get("targetModelNameContains", "")},
+        "modelCopyJobSummaries",
+        bedrock.copies.values(),
+        partial(_described, bedrock),
+        sourceAccountEquals="source_account",
+        sourceModelArnEquals="source_arn",
+    )
 
 
 def _described(bedrock: Bedrock, job: CopyJob) -> dict[str, Any]:

@@ -59,10 +59,8 @@ def get_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> di
 
 def list_custom_model_deployments(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List deployments, the newest first."""
-    wanted = [
-        one for one in bedrock.deployments.values() if request.get("modelArnEquals", one.model_arn) == one.model_arn
-    ]
-    return listed(request, "modelDeploymentSummaries", wanted, _summary, created="created")
+    found = bedrock.deployments.values()
+    return listed(request, "modelDeploymentSummaries", found, _summary, "created", modelArnEquals="model_arn")
 
 
 def update_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

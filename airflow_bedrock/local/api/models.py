@@ -32,8 +32,17 @@ def get_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any
 
 def list_custom_models(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List custom models, the newest first."""
-    wanted = [model for model in bedrock.models.values() if _wanted(bedrock, model, request)]
-    return listed(request, "modelSummaries", wanted, partial(_summary, bedrock))
+    foundation = request.get("foundationModelArnEquals")
+    wanted = [
+        model
+        for model in bedrock.models.values()
+        if foundation in (None, foundation_model_arn(bedrock.region, model.base_model))
+        and request.get("isOwned", True)  # nothing is shared between accounts here
+    ]
+    described = partial(_summary, bedrock)
+    return listed(
+        request, "modelSummaries", wanted, described, baseModelArnEquals="base_model_arn", modelStatus="status"
+    )
 
 
 def delete_custom_model(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -91,16 +100,6 @@ def _training(job: Job) -> dict[str, Any]:
         "customizationConfig": job.request.get("customizationConfig"),
         **metrics(job),
     }
-
-
-def _wanted(bedrock: Bedrock, model: CustomModel, request: Mapping[str, Any]) -> bool:
-    foundation = foundation_model_arn(bedrock.region, model.base_model)
-    return bool(
-        request.get("baseModelArnEquals", model.base_model_arn) == model.base_model_arn
-        and request.get("foundationModelArnEquals", foundation) == foundation
-        and request.get("modelStatus", model.status) == model.status
-        and request.get("isOwned", True)  # nothing is shared between accounts here
-    )
 
 
 def _summary(bedrock: Bedrock, model: CustomModel) -> dict[str, Any]:

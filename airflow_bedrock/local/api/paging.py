@@ -19,18 +19,20 @@ def listed(
     items: Iterable[Kind],
     describe: Callable[[Kind], dict[str, Any]],
     created: str = "creationTime",
+    **filters: str,
 ) -> dict[str, Any]:
     """Return the answer of a List: one page of the items that the request's filters let through, in its order.
 
     :param member: the answer's, that holds the items as they are described.
     :param created: what the names of the filters of time begin with.
+    :param filters: the attribute that each of the operation's own filters compares.
     """
-    after, before = f"{created}After", f"{created}Before"
+    after, before, equal = f"{created}After", f"{created}Before", {"statusEquals": "status", **filters}
     found = [
         item
         for item in items
         if request.get("nameContains", "") in item.name
-        and request.get("statusEquals", item.status) == item.status
+        and all(request[name] == getattr(item, equal[name]) for name in equal if name in request)
         and (after not in request or item.creation_time > request[after])
         and (before not in request or item.creation_time < request[before])
     ]

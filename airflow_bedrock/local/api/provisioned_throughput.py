@@ -59,10 +59,8 @@ def get_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) 
 
 def list_provisioned_model_throughputs(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
     """List provisioned throughput, the newest first."""
-    wanted = [
-        one for one in bedrock.throughputs.values() if request.get("modelArnEquals", one.model_arn) == one.model_arn
-    ]
-    return listed(request, "provisionedModelSummaries", wanted, _described)
+    found = bedrock.throughputs.values()
+    return listed(request, "provisionedModelSummaries", found, _described, modelArnEquals="model_arn")
 
 
 def update_provisioned_model_throughput(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

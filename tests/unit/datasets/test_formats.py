@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.datasets import DatasetError, Example, RecordFormat, decode, encode
+from airflow_bedrock.datasets import DatasetError, Example, RecordFormat, encode
 from airflow_bedrock.datasets.formats import template
+from tests.training_records import decode
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 EXAMPLES = st.builds(Example, prompt=TEXT, completion=TEXT, system=st.none() | TEXT)
@@ -58,7 +59,7 @@ def test_prompt_completion_has_no_system_prompt() -> None:
 
 @given(EXAMPLES, st.sampled_from([RecordFormat.CONVERSE, RecordFormat.CLAUDE]))
 def test_round_trip(example: Example, record_format: RecordFormat) -> None:
-    """Every example survives being written and read, on one line, and the format need not be told."""
+    """Every example survives being written and read, on one line."""
     line = encode(example, record_format)
     assert len(line.decode().splitlines()) == 1
     assert decode(line) == example
@@ -80,22 +81,3 @@ def test_round_trip_prompt_completion(prompt: str, completion: str) -> None:
     line = encode(Example(prompt, completion), RecordFormat.PROMPT_COMPLETION)
     assert len(line.decode().splitlines()) == 1
     assert decode(line) == Example(prompt, completion)
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        "secret",
-        '"secret"',
-        '{"prompt": "secret"}',
-        '{"messages": "secret"}',
-        '{"messages": [{"role": "secret", "content": "secret"}]}',
-        '{"schemaVersion": "secret", "messages": [{"role": "user", "content": "secret"}]}',
-        '{"messages": [{"role": "assistant", "content": "secret"}, {"role": "user", "content": "secret"}]}',
-    ],
-)
-def test_what_is_no_record_is_an_error_without_its_text(record: str) -> None:
-    """A line that is no training record is refused, and the error does not quote it."""
-    with pytest.raises(DatasetError) as caught:
-        decode(record.encode())
-    assert "secret" not in str(caught.value)

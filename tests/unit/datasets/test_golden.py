@@ -15,7 +15,7 @@ import pytest
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.rules import FORMS, Rules
-from airflow_bedrock.local.work.media import MediaCheck
+from airflow_bedrock.local.work.data import MediaCheck
 from airflow_bedrock.local.work.records import DataError, read_records
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -26,7 +26,6 @@ from airflow_bedrock.datasets import (
     Source,
     Split,
     Splitter,
-    decode,
     prepare,
     rules_for,
 )
@@ -37,6 +36,7 @@ from airflow_bedrock.datasets.records import normalised, not_json
 from airflow_bedrock.datasets.redaction import redact_common_patterns
 from airflow_bedrock.datasets.rules.record import Problem
 from airflow_bedrock.local.work.records import read_records
+from tests.training_records import decode
 
 Record = Mapping[str, object] | None
 SETTINGS = Settings(record_format=RecordFormat.PROMPT_COMPLETION, splitter=Splitter(validation=0.3, test=0.3))

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, Context
 
-from airflow_bedrock.datasets import decode
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockDatasetCheckOperator
 from airflow_bedrock.operators.dataset import BedrockDatasetPreparationOperator
+from tests.training_records import decode
 
 NOVA = "amazon.nova-micro-v1:0:128k"
 
