@@ -106,11 +106,11 @@ class Budget:
             log.info("%s", self._about_backfill(entry, self.backfill))
         change = partial(reserved, entry=entry, limits=self.limits)
         try:
-            ledger = self._change(change)
+            ledger = self.books.change(change)
         except OverBudgetError:
             settle_open(self.books, self.hook, self._account, self.s3, self.now(), besides=entry.key)
             try:
-                ledger = self._change(change)
+                ledger = self.books.change(change)
             except OverBudgetError as error:
                 self.retry_at = next_month(entry.at)
                 if error.open >= error.short:
@@ -153,7 +153,7 @@ class Budget:
             return settled(ledger, mine.key, usd + max(known.reserved - mine.reserved, Decimal()), basis)
 
         try:
-            spent = self._change(change).entries.get(mine.key, mine).counts
+            spent = self.books.change(change).entries.get(mine.key, mine).counts
         except BedrockError as error:
             log.warning("%s was not settled: %s", mine.key, error)
         else:
@@ -210,12 +210,9 @@ class Budget:
             self.account = account_of(self.hook)
         return self.account
 
-    def _change(self, change: Callable[[Ledger], Ledger]) -> Ledger:
-        return self.books.change(change)
-
     def _note(self, change: Callable[[Ledger], Ledger]) -> None:
         try:
-            self._change(change)
+            self.books.change(change)
         except BedrockError as error:
             log.warning("%s What is reserved stays reserved until it is found out.", error)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock import configuration
 from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.compat import AirflowException
-from airflow_bedrock.spend.ledger import Entry, dollars, month_of
+from airflow_bedrock.spend.ledger import Entry, dollars, month_of, totals
 
 if TYPE_CHECKING:
     from airflow_bedrock.spend.books import Books
@@ -94,8 +94,7 @@ def described(month: str, by: str, entries: Iterable[Entry], budget: Decimal | N
 
 
 def _sums(entries: list[Entry]) -> dict[str, Any]:
-    settled = sum((one.settled for one in entries if one.settled is not None), Decimal())
-    open_ = sum((one.reserved for one in entries if one.settled is None), Decimal())
+    settled, open_ = totals(entries)
     return {"things": len(entries), "settled_usd": f"{settled:f}", "reserved_usd": f"{open_:f}"}
 
 

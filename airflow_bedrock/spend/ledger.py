@@ -7,7 +7,7 @@ next one, which is written only where the ledger is still as it was read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, NamedTuple
@@ -126,12 +126,12 @@ def next_month(moment: datetime) -> datetime:
 
 def committed(ledger: Ledger, month: str, dag_id: str | None = None) -> Decimal:
     """Return the US dollars of a month that are settled or reserved, for all or for one DAG."""
-    return sum((one.counts for one in of_month(ledger, month, dag_id)), Decimal())
+    return sum(totals(of_month(ledger, month, dag_id)), Decimal())
 
 
-def totals(ledger: Ledger, month: str, dag_id: str | None = None) -> tuple[Decimal, Decimal]:
-    """Return the US dollars of a month that are settled, and those that are reserved, for all or for one DAG."""
-    known = of_month(ledger, month, dag_id)
+def totals(entries: Iterable[Entry]) -> tuple[Decimal, Decimal]:
+    """Return the US dollars that are settled, and those that are reserved."""
+    known = list(entries)
     settled = sum((one.settled for one in known if one.settled is not None), Decimal())
     return settled, sum((one.reserved for one in known if one.settled is None), Decimal())
 
@@ -170,7 +170,7 @@ def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
 def _check(ledger: Ledger, entry: Entry, limit: Decimal | None, dag_id: str | None) -> None:
     if limit is None:
         return
-    settled, open_ = totals(_without(ledger, {entry.key}), entry.month, dag_id)
+    settled, open_ = totals(of_month(_without(ledger, {entry.key}), entry.month, dag_id))
     if (short := settled + open_ + entry.reserved - limit) > 0:
         whose = f"of DAG {dag_id} " if dag_id else ""
         raise OverBudgetError(

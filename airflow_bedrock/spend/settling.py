@@ -80,10 +80,10 @@ def standing(s3: S3Hook) -> dict[str, Any] | None:
 
 
 def _standing(ledger: Ledger) -> dict[str, Any]:
-    from airflow_bedrock.spend.ledger import month_of, totals
+    from airflow_bedrock.spend.ledger import month_of, of_month, totals
 
     month, limit = month_of(datetime.now(UTC)), configuration.monthly_budget()
-    settled, reserved = totals(ledger, month)
+    settled, reserved = totals(of_month(ledger, month))
     limited = None if limit is None else float(limit)
     return {"month": month, "settled": float(settled), "reserved": float(reserved), "limit": limited}
 

@@ -17,7 +17,7 @@ from airflow_bedrock.base_models import BaseModel, Method, base_model
 from airflow_bedrock.datasets import RecordFormat, Settings, Source, Split, Splitter, prepare
 from airflow_bedrock.datasets.checking import check
 from airflow_bedrock.datasets.rules import Rules
-from airflow_bedrock.local.work.media import MediaCheck
+from airflow_bedrock.local.work.data import MediaCheck
 from airflow_bedrock.local.work.records import DataError, read_records
 from airflow_bedrock.local.work.s3 import read_lines
 
