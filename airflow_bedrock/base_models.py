@@ -3,7 +3,7 @@
 The service model does not say it; ``base_models.toml`` does, dated and with its sources. Pure: no network, no Airflow.
 """
 
-from __future__ import annotations
+# Without the future import of annotations: msgspec would evaluate each of them, at each parse of a DAG file.
 
 import math
 import re
