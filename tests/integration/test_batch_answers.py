@@ -47,7 +47,7 @@ class Airflow:
         self.state = "running"
         self.while_waiting: Told = lambda: local.clock.advance(600)
         monkeypatch.setattr(task_state, "state_of", lambda ti: self.state if ti.run_id == "run" else "running")
-        monkeypatch.setattr(submission, "_PAUSE", 0.0)
+        monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=lambda _: None))
         monkeypatch.setattr(waiting, "time", SimpleNamespace(sleep=lambda _: self.while_waiting(), monotonic=lambda: 0))
         self.put(120)
 
