@@ -15,8 +15,7 @@ from airflow_bedrock.links.customization import CustomModelLink
 from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import asker_of
-from airflow_bedrock.operators.paid import REUSE, WAITING
-from airflow_bedrock.operators.stored_model import StoredModelOperator
+from airflow_bedrock.operators.stored_model import RULES, StoredModelOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -55,7 +54,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
         ``[bedrock] prices``)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
         ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
-        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.paid.PaidJobOperator`.
+        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.stored_model.StoredModelOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.copy_job:COPY_JOB"
@@ -67,7 +66,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
         ),
         "source_aws_conn_id": given(text),
         "tags": tags_rule(_CREATE, "targetModelTags"),
-        "reuse": REUSE,
+        **RULES,
     }
     template_fields: Sequence[str] = (
         *StoredModelOperator.template_fields,
@@ -92,7 +91,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
         self.target_model_name = target_model_name
         self.model_kms_key_id = model_kms_key_id
         self.source_aws_conn_id = source_aws_conn_id
-        self._arguments({**self.rules, **WAITING}).check_literals()
+        self._arguments(self.rules).check_literals()
 
     def _request(self) -> dict[str, Any]:
         key = {"modelKmsKeyId": self.model_kms_key_id} if self.model_kms_key_id else {}

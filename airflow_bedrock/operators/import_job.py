@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, jobs
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.customization import CustomModelLink
 from airflow_bedrock.links.paid import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, optional, rendered, tags_rule, text, whole
-from airflow_bedrock.operators.paid import CONTENT, REUSE, WAITING, content_of
-from airflow_bedrock.operators.stored_model import StoredModelOperator
+from airflow_bedrock.operators.stored_model import CONTENT, RULES, StoredModelOperator
 
 if TYPE_CHECKING:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
     from airflow.sdk import Context
 
     from airflow_bedrock.customization.job import Seen
@@ -30,7 +31,7 @@ def _folder(value: Any) -> str:
 _COMMON: Mapping[str, Rule] = {
     "model_data_uri": named(_folder),
     "content": CONTENT,
-    "reuse": REUSE,
+    **RULES,
 }
 
 
@@ -60,7 +61,7 @@ class BedrockModelImportOperator(StoredModelOperator):
     :param tags: tags of the job and of the model: key → value. (templated)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
         ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
-        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.paid.PaidJobOperator`.
+        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.stored_model.StoredModelOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.import_job:IMPORT_JOB"
@@ -110,7 +111,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         self.vpc_config = vpc_config
         self.content = content
         self.custom_model_units = custom_model_units
-        self._arguments({**self.rules, **WAITING}).check_literals()
+        self._arguments(self.rules).check_literals()
 
     def _request(self) -> dict[str, Any]:
         optional = {"importedModelKmsKeyId": self.kms_key_id, "vpcConfig": self.vpc_config}
@@ -123,7 +124,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         }
 
     def _data(self) -> list[dict[str, Any]]:
-        return content_of(self.model_data_uri, self._hook_parameters, known_by=self.content)
+        return _content_of(self.model_data_uri, self._s3, known_by=self.content)
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         if not (units := arguments["custom_model_units"]):
@@ -178,7 +179,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
     :param tags: tags of the model: key → value. (templated)
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
         ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
-        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.paid.PaidJobOperator`.
+        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.stored_model.StoredModelOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.created_model:CREATED_MODEL"
@@ -218,7 +219,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
         self.kms_key_arn = kms_key_arn
         self.content = content
         self.base_model_id = base_model_id
-        self._arguments({**self.rules, **WAITING}).check_literals()
+        self._arguments(self.rules).check_literals()
 
     def _request(self) -> dict[str, Any]:
         optional = {"roleArn": self.role_arn, "modelKmsKeyArn": self.kms_key_arn}
@@ -229,7 +230,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
         }
 
     def _data(self) -> list[dict[str, Any]]:
-        return content_of(self.model_data_uri, self._hook_parameters, known_by=self.content)
+        return _content_of(self.model_data_uri, self._s3, known_by=self.content)
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         if not (base := arguments["base_model_id"]):
@@ -241,3 +242,19 @@ class BedrockCustomModelOperator(StoredModelOperator):
         result = {"custom_model_arn": found.arn, "custom_model_name": found.name}
         context["ti"].xcom_push(key="result", value=result)
         return found.arn
+
+
+def _content_of(folder: str, s3: S3Hook, *, known_by: str) -> list[dict[str, Any]]:
+    """Return what tells the content of a folder on S3 apart from another content.
+
+    :param known_by: ``identify``: by what is in it; ``ignore``: by its URI alone, so that nothing is read.
+    :raises BedrockFatalError: there is nothing.
+    :raises BedrockError: it could not be read.
+    """
+    if known_by == "ignore":
+        return []
+    try:
+        with jobs.submission.nothing_spent(f"Reading {folder}"):
+            return jobs.s3.describe_data(s3, [folder], folders=[folder])
+    except jobs.s3.LocationError as error:
+        raise BedrockFatalError(f"{error}. This try made nothing, and nothing was spent for it.") from error

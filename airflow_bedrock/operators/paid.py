@@ -9,15 +9,15 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_bedrock import __version__, jobs
-from airflow_bedrock.customization.identity import Asker, Identity, Reuse, Token, adds_digest, choice, identify
+from airflow_bedrock.customization.identity import Asker, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, flag, one_of, optional, real, whole
+from airflow_bedrock.operators.arguments import Rule, flag, optional, real, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shown import pushed
@@ -36,9 +36,6 @@ WAITING: Mapping[str, Rule] = {
     "is_dry_run": flag,
 }
 """The rules of the arguments that all of them have."""
-
-REUSE = one_of(*get_args(Reuse))
-CONTENT = one_of("identify", "ignore")
 
 
 class PaidOperator(WaitingOperator):
@@ -63,7 +60,7 @@ class PaidOperator(WaitingOperator):
     template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags", "is_dry_run")
 
     rules: ClassVar[Mapping[str, Rule]]
-    """Of all arguments that have one."""
+    """Of all arguments that have one: ``WAITING``, and its own."""
 
     _is_adopted = False  # else the task itself has made it
 
@@ -110,7 +107,7 @@ class PaidOperator(WaitingOperator):
         :raises BedrockError: something failed that another try may fix.
         :raises AirflowSkipException: it was a dry run, and nothing stands against it.
         """
-        arguments = self._arguments({**self.rules, **WAITING}).checked()
+        arguments = self._arguments(self.rules).checked()
         if arguments["is_dry_run"]:
             self._dry_run(context, arguments)
         with self._stopping(context) as kill:
@@ -214,72 +211,3 @@ class PaidOperator(WaitingOperator):
     def _tagged(self, given: Sequence[Mapping[str, str]] | None, asker: Asker) -> list[Mapping[str, str]]:
         """Return the user's tags, and those that say who asks."""
         return with_tags(given or (), automatic_tags(asker, __version__))
-
-
-class PaidJobOperator(PaidOperator):
-    """Ask for what is done once, under names of its own: the same for each try, another for each run.
-
-    :param reuse: which earlier ones count, as for
-        :class:`~airflow_bedrock.operators.BedrockModelCustomizationOperator`: ``run``, ``dag`` or ``never``.
-        (templated)
-    :param ensure_unique_name: add a digest to the names, which says who asks for what. With False they are used as they
-        are: one that is used up fails the task.
-    """
-
-    template_fields: Sequence[str] = (*PaidOperator.template_fields, "reuse")
-
-    def __init__(self, *, reuse: Reuse = "run", ensure_unique_name: bool = True, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.reuse = reuse
-        self.ensure_unique_name = ensure_unique_name
-
-    @abstractmethod
-    def _request(self) -> dict[str, Any]:
-        """Return the request of Create without tags, from the arguments as they are."""
-
-    def _data(self) -> list[dict[str, Any]]:
-        """Return what is known of the content of what is read."""
-        return []
-
-    def _identity(self, asker: Asker, data: Sequence[Mapping[str, Any]] = ()) -> Identity:
-        resource = self._resource
-        return identify(
-            self._request(),
-            data,
-            asker,
-            choice("reuse", self.reuse, Reuse),
-            exact=not adds_digest(self.ensure_unique_name),
-            name=resource.name,
-            model_name=resource.model_name,
-        )
-
-    def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
-        resource, tags = self._resource, self._tagged(arguments["tags"], asker)
-        request = {**self._request(), str(resource.tags): tags}
-        if resource.model_tags:
-            request[resource.model_tags] = tags
-        ask = partial(jobs.submission.Submission, service=self._service, **how)
-        try:
-            identity = self._identity(asker, self._data())
-        except BedrockError as error:
-            return ask(request={}, identity=self._identity(asker), unknown=error)
-        return ask(request=request, identity=identity)
-
-
-def content_of(folder: str, hook: dict[str, Any], *, known_by: str) -> list[dict[str, Any]]:
-    """Return what tells the content of a folder on S3 apart from another content.
-
-    :param hook: the arguments of a hook for S3.
-    :param known_by: ``identify``: by what is in it; ``ignore``: by its URI alone, so that nothing is read.
-    :raises BedrockFatalError: there is nothing.
-    :raises BedrockError: it could not be read.
-    """
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    if known_by == "ignore":
-        return []
-    try:
-        with jobs.submission.nothing_spent(f"Reading {folder}"):
-            return jobs.s3.describe_data(S3Hook(**hook), [folder], folders=[folder])
-    except jobs.s3.LocationError as error:
-        raise BedrockFatalError(f"{error}. This try made nothing, and nothing was spent for it.") from error

@@ -16,6 +16,7 @@ from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, m
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.paid import WAITING, PaidOperator
 from airflow_bedrock.operators.spending import SpendingOperator, is_limited
+from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -83,6 +84,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         "model_id": named(_model),
         "commitment_duration": given(member("bedrock", _CREATE, "commitmentDuration", "OneMonth or SixMonths")),
         "tags": tags_rule(_CREATE, "tags"),
+        **WAITING,
     }
     template_fields: Sequence[str] = (
         *PaidOperator.template_fields,
@@ -109,7 +111,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         self.model_id = model_id
         self.commitment_duration = commitment_duration
         self.replace_model = replace_model
-        self._arguments({**self.rules, **WAITING}).check_literals()
+        self._arguments(self.rules).check_literals()
 
     def _identity(self, asker: Asker) -> Identity:
         request = {"provisionedModelName": self.provisioned_model_name, "modelId": self.model_id}
@@ -148,7 +150,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         return Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)}, basis=basis)
 
     def _finish(self, found: Seen, context: Context) -> Any:
-        self._settle(self._service, found)  # where it was not made; else when it is deleted
+        settled(self._service, found, self._s3)  # where it was not made; else when it is deleted
         return super()._finish(found, context)
 
     def _result(self, found: Any, context: Context) -> Any:

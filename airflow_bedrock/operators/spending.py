@@ -12,13 +12,12 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.base import AwsOperator, Hook
-from airflow_bedrock.spend.settling import books_of, settled
+from airflow_bedrock.spend.settling import books_of
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
 
     from airflow_bedrock.customization.identity import Asker
-    from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost, Limits
@@ -137,10 +136,6 @@ class SpendingOperator(AwsOperator[Hook]):
                 notifier(more)
             except Exception:
                 self.log.exception("A notifier did not tell that the task waits for the budget")
-
-    def _settle(self, service: jobs.service.Service, seen: Seen) -> None:
-        """Settle what a thing has cost that may have ended, where a budget is set."""
-        settled(service, seen, self._s3)
 
     def execute_again(self, context: Context, event: Any = None) -> Any:
         """Ask again, after a wait for the budget."""

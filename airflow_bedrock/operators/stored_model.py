@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_bedrock import configuration
+from airflow_bedrock import configuration, jobs
 from airflow_bedrock.base_models import model_id
-from airflow_bedrock.operators.paid import PaidJobOperator
+from airflow_bedrock.customization.identity import Asker, Identity, Reuse, adds_digest, choice, identify
+from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock.operators.arguments import Rule, one_of
+from airflow_bedrock.operators.paid import WAITING, PaidOperator
+from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -17,9 +22,33 @@ if TYPE_CHECKING:
     from airflow_bedrock.prices import Figure
     from airflow_bedrock.spend.ledger import Cost
 
+RULES: Mapping[str, Rule] = {"reuse": one_of(*get_args(Reuse)), **WAITING}
+"""The rules of the arguments that all of them have."""
+CONTENT = one_of("identify", "ignore")
 
-class StoredModelOperator(PaidJobOperator):
-    """Make a model; where a budget is set, a month of its storage is reserved before Create, and settled afterwards."""
+
+class StoredModelOperator(PaidOperator):
+    """Make a model under names of its own: the same for each try, another for each run.
+
+    Where a budget is set, a month of the model's storage is reserved before Create, and settled afterwards.
+
+    :param reuse: which earlier ones count, as for
+        :class:`~airflow_bedrock.operators.BedrockModelCustomizationOperator`: ``run``, ``dag`` or ``never``.
+        (templated)
+    :param ensure_unique_name: add a digest to the names, which says who asks for what. With False they are used as they
+        are: one that is used up fails the task.
+    """
+
+    template_fields: Sequence[str] = (*PaidOperator.template_fields, "reuse")
+
+    def __init__(self, *, reuse: Reuse = "run", ensure_unique_name: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.reuse = reuse
+        self.ensure_unique_name = ensure_unique_name
+
+    @abstractmethod
+    def _request(self) -> dict[str, Any]:
+        """Return the request of Create without tags, from the arguments as they are."""
 
     @abstractmethod
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
@@ -27,6 +56,34 @@ class StoredModelOperator(PaidJobOperator):
 
         :raises LookupError: that is not known before Create; the message says what to give.
         """
+
+    def _data(self) -> list[dict[str, Any]]:
+        """Return what is known of the content of what is read."""
+        return []
+
+    def _identity(self, asker: Asker, data: Sequence[Mapping[str, Any]] = ()) -> Identity:
+        resource = self._resource
+        return identify(
+            self._request(),
+            data,
+            asker,
+            choice("reuse", self.reuse, Reuse),
+            exact=not adds_digest(self.ensure_unique_name),
+            name=resource.name,
+            model_name=resource.model_name,
+        )
+
+    def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
+        resource, tags = self._resource, self._tagged(arguments["tags"], asker)
+        request = {**self._request(), str(resource.tags): tags}
+        if resource.model_tags:
+            request[resource.model_tags] = tags
+        ask = partial(jobs.submission.Submission, service=self._service, **how)
+        try:
+            identity = self._identity(asker, self._data())
+        except BedrockError as error:
+            return ask(request={}, identity=self._identity(asker), unknown=error)
+        return ask(request=request, identity=identity)
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         from airflow_bedrock import prices as priced
@@ -42,5 +99,5 @@ class StoredModelOperator(PaidJobOperator):
         return Cost(usd=price.cost(units), model=model_id(model), rates={"month": price.cost(1)}, basis=basis)
 
     def _finish(self, found: Seen, context: Context) -> Any:
-        self._settle(self._service, found)
+        settled(self._service, found, self._s3)
         return super()._finish(found, context)
