@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -43,9 +44,7 @@ GRADED_RECORDS = 3
 """Records that the reward function is called on."""
 
 _NAMED = 3  # problems and permissions that a line names
-_QUOTA = (
-    "customization jobs"  # in the quota's name in Service Quotas: (Model customization) Scheduled customization jobs
-)
+_QUOTA = "customization jobs"  # in its name in Service Quotas: (Model customization) Scheduled customization jobs
 
 Verdict = Literal["ok", "warning", "problem", "unknown"]
 
@@ -82,30 +81,26 @@ class DryRun:
     _creates: bool | None = field(default=None, init=False)
     """Whether a job would be created; None where that is not known."""
     _identity: Identity | None = field(default=None, init=False)
-    _lines: list[Line] = field(default_factory=list, init=False)
     _report: CheckReport | None = field(default=None, init=False)
 
     def lines(self) -> list[Line]:
         """Make every check; what one finds stops no other, as far as they do not need each other."""
         request: dict[str, Any] = {}
-        self._check("request", lambda: self._request(request))
-        if request:
-            for name, check in (
-                ("base model", self._base_model),
-                ("buckets and data", self._places),
-                ("job", self._job),
-                ("records", self._records),
-                ("permissions", self._permissions),
-                ("quota", self._quota),
-                ("reward function", self._reward),
-                ("price", self._price),
-                ("budget", self._budget),
-            ):
-                self._check(name, lambda check=check: check(request))  # type: ignore[misc]  # mypy cannot infer it
-        return self._lines
-
-    def _check(self, name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> None:
-        self._lines.extend(_checked(name, check))
+        lines = list(_checked("request", partial(self._request, request)))
+        checks = {
+            "base model": self._base_model,
+            "buckets and data": self._places,
+            "job": self._job,
+            "records": self._records,
+            "permissions": self._permissions,
+            "quota": self._quota,
+            "reward function": self._reward,
+            "price": self._price,
+            "budget": self._budget,
+        }
+        for name, check in checks.items() if request else ():
+            lines += _checked(name, partial(check, request))
+        return lines
 
     def _request(self, request: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
         request.update(job_request.checked_request(self.asked, self.asker))
@@ -255,41 +250,38 @@ class DryRun:
         return region
 
 
-@dataclass(kw_only=True)
-class PaidDryRun:
-    """Everything up to Create, of other resources than customization jobs.
+def of_paid(
+    resource: Resource,
+    ask: Callable[[], jobs.submission.Submission],
+    cost: Callable[[], Cost],
+    budget: Callable[[], Budget | None],
+) -> list[Line]:
+    """Make every check of another resource than a customization job; what one finds stops no other.
 
     :param ask: returns the submission, which changes nothing; it may read data.
     :param cost: returns what it may cost.
     :param budget: returns the budget for it; None where none is set.
     """
+    from airflow_bedrock.spend.ledger import dollars
 
-    resource: Resource
-    ask: Callable[[], jobs.submission.Submission]
-    cost: Callable[[], Cost]
-    budget: Callable[[], Budget | None]
-    _creates: bool = field(default=True, init=False)
+    creates = True
 
-    def lines(self) -> list[Line]:
-        """Make every check; what one finds stops no other."""
-        checks = {self.resource.word: self._job, "price": self._price, "budget": self._budget}
-        return [line for name, check in checks.items() for line in _checked(name, check)]
+    def job() -> Iterator[tuple[Verdict, str]]:
+        nonlocal creates
+        creates = yield from _would(ask())
 
-    def _job(self) -> Iterator[tuple[Verdict, str]]:
-        self._creates = yield from _would(self.ask())
-
-    def _price(self) -> Iterator[tuple[Verdict, str]]:
-        from airflow_bedrock.spend.ledger import dollars
-
-        cost = self.cost()
-        if cost.usd is None:
-            yield "unknown", cost.unknown
+    def price() -> Iterator[tuple[Verdict, str]]:
+        may_cost = cost()
+        if may_cost.usd is None:
+            yield "unknown", may_cost.unknown
         else:
-            yield "ok", f"{dollars(cost.usd)} USD: {cost.basis}"
-        yield "ok", f"it {self.resource.billed}"
+            yield "ok", f"{dollars(may_cost.usd)} USD: {may_cost.basis}"
+        yield "ok", f"it {resource.billed}"
 
-    def _budget(self) -> Iterator[tuple[Verdict, str]]:
-        return _of_budget(self.budget(), self.resource.word, creates=self._creates)
+    def left() -> Iterator[tuple[Verdict, str]]:
+        return _of_budget(budget(), resource.word, creates=creates)
+
+    return [*_checked(resource.word, job), *_checked("price", price), *_checked("budget", left)]
 
 
 def of_questions(missing: int, cost: Callable[[], Cost], budget: Callable[[], Budget | None], word: str) -> list[Line]:
@@ -327,7 +319,7 @@ def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, s
         if create.updated is not None:
             yield "ok", f"{create.updated.arn} would be given the model that is asked for"
             return False
-        yield "ok", f"{create.name} would be created and paid for"
+        yield "ok", f"{create.name} would be created{' and paid for' if resource.names_waiters else ''}"
         return True
     what = "reused with its model" if found.outcome is Outcome.SUCCEEDED else "adopted while it runs"
     bill = f"and {resource.billed}" if resource.lasts else "which costs nothing"

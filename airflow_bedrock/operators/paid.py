@@ -114,17 +114,12 @@ class PaidOperator(WaitingOperator):
             return self._execute(context, kill, arguments)
 
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
-        from airflow_bedrock.operators.dry_run import PaidDryRun, finish  # what only it needs
+        from airflow_bedrock.operators.dry_run import finish, of_paid  # what only it needs
 
         asker = asker_of(context)
         ask = partial(self._ask, arguments, asker, before_paying=bool, waiter=self._waiter(asker), dry_run=True)
-        dry_run = PaidDryRun(
-            resource=self._resource,
-            ask=ask,
-            cost=partial(self._cost, arguments),
-            budget=partial(self._reserving, asker, arguments),
-        )
-        finish(dry_run.lines(), partial(context["ti"].xcom_push, "dry_run"), self._resource.word)
+        lines = of_paid(self._resource, ask, partial(self._cost, arguments), partial(self._reserving, asker, arguments))
+        finish(lines, partial(context["ti"].xcom_push, "dry_run"), self._resource.word)
 
     def _execute(self, context: Context, kill: KillSwitch, arguments: Mapping[str, Any]) -> Any:
         asker = asker_of(context)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs.resources import Resource
     from airflow_bedrock.jobs.submission import Submission
 
+_FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
+
 
 class WaitingOperator(SpendingOperator["BedrockHook"]):
     """An operator that waits for what it has made, and stops it where nobody is left to wait."""
@@ -281,7 +283,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     def _deferral_timeout(self) -> timedelta | None:
         if self.waiter_max_attempts is None:
             return self.execution_timeout
-        polls = timedelta(seconds=self._delay * self.waiter_max_attempts)
+        polls = timedelta(seconds=min(self._delay * self.waiter_max_attempts, _FOR_EVER))
         return min(polls, self.execution_timeout) if self.execution_timeout else polls
 
     @property

@@ -100,6 +100,7 @@ def context(clear: int = 0) -> Any:
     ti = SimpleNamespace(
         dag_id="dag", task_id="deploy", run_id="run", map_index=-1, max_tries=3 + clear, try_number=1 + clear
     )
+    ti.xcom_push, ti.xcom_pull = lambda key, value: None, lambda **_: None
     return {"ti": ti, "dag_run": SimpleNamespace()}
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock import __version__, configuration
-from airflow_bedrock.compat import TaskDeferred
+from airflow_bedrock.compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import second_witness
+from airflow_bedrock.jobs import second_witness, waiting
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.operators import deployment as operators
 from airflow_bedrock.operators.deployment import (
@@ -30,6 +29,7 @@ from airflow_bedrock.operators.deployment import (
 )
 from airflow_bedrock.shapes import UnknownOperationError, missing_in_botocore
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
+from airflow_bedrock.triggers.resource import BedrockResourceTrigger
 from tests.state_store import Store
 
 updates = pytest.mark.skipif(bool(missing_in_botocore("UpdateCustomModelDeployment")), reason="not in this botocore")
@@ -42,7 +42,8 @@ GET, CREATE, UPDATE, DELETE = (f"{verb}_custom_model_deployment" for verb in ("g
 
 def context(**changes: Any) -> Any:
     ti = {"dag_id": "dag", "task_id": "deploy", "run_id": "run", "map_index": -1, "try_number": 1, "max_tries": 3}
-    return {"ti": SimpleNamespace(**{**ti, **changes}), "dag_run": SimpleNamespace()}
+    xcoms = {"xcom_push": lambda key, value: None, "xcom_pull": lambda **_: None}
+    return {"ti": SimpleNamespace(**{**ti, **xcoms, **changes}), "dag_run": SimpleNamespace()}
 
 
 def deployment(status: str = "Active", model_arn: str = MODEL, **more: Any) -> dict[str, Any]:
@@ -257,18 +258,53 @@ def test_the_token_is_that_of_the_task_instance(stubbed: Any) -> None:
 
 
 def test_defer(stubbed: Any) -> None:
-    """The trigger has the deployment, a deadline by the clock on the wall, and the connection."""
+    """The trigger has the deployment and the connection; Airflow ends the wait when its time is over."""
     task = deploy(stubbed, deferrable=True, waiter_delay=7, waiter_max_attempts=10)
     task.answer(GET, deployment("Creating"))
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(context())
     trigger = deferred.value.trigger
-    assert isinstance(trigger, BedrockCustomModelDeploymentTrigger)
+    assert isinstance(trigger, BedrockResourceTrigger)
+    assert trigger.resource is DEPLOYMENT
     assert (trigger.job_identifier, trigger.pace.interval, trigger.connection.region_name) == (ARN, 7, "us-east-1")
-    assert trigger.deadline == pytest.approx(time.time() + 70, abs=10)
-    timeout = deferred.value.timeout
-    assert timeout is not None
-    assert timeout.total_seconds() > 70
+    assert (trigger.stop_on_kill, deferred.value.timeout) == (False, timedelta(seconds=70))
+
+
+@pytest.mark.parametrize("execution_timeout", [None, timedelta(seconds=30)])
+def test_neither_time_limit_deletes_it(stubbed: Any, execution_timeout: timedelta | None) -> None:
+    """Whichever runs out while the task is deferred: another try adopts the deployment, which costs nothing."""
+    task = deploy(stubbed, waiter_delay=7, waiter_max_attempts=10, execution_timeout=execution_timeout)
+    now = context(xcom_pull=lambda **_: ARN)
+    with task.stub, pytest.raises(BedrockError, match=rf"{ARN} .*costs nothing.* a.* adopts it") as caught:
+        task.operator.resume_execution("__fail__", {"error": "Trigger timeout"}, now)
+    assert not isinstance(caught.value, BedrockFatalError)
+
+
+def test_a_try_that_runs_out_of_time_leaves_it(stubbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a worker, too: the next try adopts what this one has made."""
+    task = deploy(stubbed)
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    task.answer(CREATE, {"customModelDeploymentArn": ARN})
+
+    def strikes(*_: Any, **__: Any) -> None:
+        raise AirflowTaskTimeout("it took too long")
+
+    monkeypatch.setattr(waiting, "wait_for", strikes)
+    with pytest.raises(BedrockError, match=rf"{ARN} was left running, as asked for, and costs nothing.*adopts it") as e:
+        task.execute(context())
+    assert not isinstance(e.value, BedrockFatalError)
+
+
+def test_a_dry_run_makes_nothing(stubbed: Any) -> None:
+    """It says what would be made, and that it costs nothing."""
+    pushed: dict[str, Any] = {}
+    task = deploy(stubbed, dry_run=True)
+    task.refuse(GET, "ResourceNotFoundException", status=404)
+    with pytest.raises(AirflowSkipException):
+        task.execute(context(xcom_push=lambda key, value: pushed.update({key: value})))
+    said = {(line["check"], line["said"]) for line in pushed["dry_run"]["lines"]}
+    assert ("deployment", "router would be created") in said
+    assert ("price", "it costs nothing while it is not called") in said
 
 
 def test_defer_for_ever(stubbed: Any) -> None:
