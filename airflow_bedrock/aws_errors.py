@@ -58,39 +58,37 @@ _CREDENTIAL_ERRORS = (
 )
 
 
-def error_code(error: ClientError) -> str:
-    """Return the service's code for the error, e.g. ``ValidationException``; empty where it gave none."""
-    return error.response.get("Error", {}).get("Code", "")
+def error_code(error: BaseException | None) -> str:
+    """Return the service's code for an error, e.g. ``ValidationException``; empty where the service gave none."""
+    return error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+
+
+def _http_status(error: BaseException) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) if isinstance(error, ClientError) else 0
 
 
 def is_not_found(error: BaseException) -> bool:
     """Whether the service said that the thing asked for does not exist."""
-    return isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException"
+    return error_code(error) == "ResourceNotFoundException"
 
 
 def is_denied(error: BaseException) -> bool:
     """Whether the service said that the caller may not ask this."""
-    return isinstance(error, ClientError) and error_code(error) in ("AccessDenied", "AccessDeniedException")
+    return error_code(error) in ("AccessDenied", "AccessDeniedException")
 
 
 def is_throttled(error: BaseException) -> bool:
     """Whether the service said that it is asked too often."""
-    if not isinstance(error, ClientError):
-        return False
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status == 429 or error_code(error) in _THROTTLING_CODES
+    return _http_status(error) == 429 or error_code(error) in _THROTTLING_CODES
 
 
 def is_about_credentials(error: BaseException) -> bool:
     """Whether the credentials are at fault, not what they may do: expired, being refreshed, replaced, absent."""
-    if isinstance(error, ClientError):
-        return error_code(error) in _CREDENTIAL_CODES
-    return isinstance(error, _CREDENTIAL_ERRORS)
+    return isinstance(error, _CREDENTIAL_ERRORS) or error_code(error) in _CREDENTIAL_CODES
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later, unchanged: throttling, a fault of the service, the network."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or error_code(error) in _TRANSIENT_CODES
-    return isinstance(error, _NETWORK_ERRORS)
+    if isinstance(error, _NETWORK_ERRORS):
+        return True
+    return _http_status(error) >= 500 or error_code(error) in _TRANSIENT_CODES

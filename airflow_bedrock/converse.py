@@ -12,8 +12,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found
 from airflow_bedrock.evaluation.answers import Answer
 from airflow_bedrock.evaluation.inference import Later, ServedModel
@@ -102,12 +100,12 @@ class ConverseModel:
         """
         try:
             return self._call(request, key)
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             failure = self._failure(error)
             if isinstance(failure, BedrockFatalError):
                 # Without its cause: Airflow would log that, and with it perhaps the prompt.
                 raise failure from None
-            not_ready = isinstance(error, ClientError) and error_code(error) == "ModelNotReadyException"
+            not_ready = error_code(error) == "ModelNotReadyException"
             raise Later(failure, not_ready=not_ready) from None
 
     def _call(self, request: Mapping[str, Any], key: str) -> Answer:
@@ -133,8 +131,8 @@ class ConverseModel:
             time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _failure(self, error: BotoCoreError | ClientError) -> BedrockError:
-        code = error_code(error) if isinstance(error, ClientError) else type(error).__name__
+    def _failure(self, error: Exception) -> BedrockError:
+        code = error_code(error) or type(error).__name__
         text = "its message is withheld, since it may quote the prompt" if code in _MAY_QUOTE_THE_PROMPT else str(error)
         advice = {
             "AccessDeniedException": "Allow bedrock:InvokeModel on it.",

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.aws_errors import error_code
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.uris import bucket_and_key, bucket_of
 
@@ -66,8 +65,8 @@ class JsonStore(Generic[Kept]):
         try:
             found = self._s3().get_object(Bucket=self._bucket, Key=self._key(name))
             body, etag = found["Body"].read(), found["ETag"]
-        except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and error_code(error) in _MISSING:
+        except CALL_ERRORS as error:
+            if error_code(error) in _MISSING:
                 return self._empty(name), None
             raise self._explained("read", name, error) from error
         try:
@@ -92,10 +91,10 @@ class JsonStore(Generic[Kept]):
             written = self._s3().put_object(
                 **where, Body=body, ContentType="application/json", **condition, **self._encryption
             )
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             # With If-Match, S3 answers 404 where the object was deleted since.
             in_conflict = _CONFLICTS | (_MISSING if etag else frozenset())
-            if not isinstance(error, ClientError) or error_code(error) not in in_conflict:
+            if error_code(error) not in in_conflict:
                 raise self._explained("write", name, error) from error
             now, current = self.read(name)
             if current is not None and now == kept:
@@ -112,7 +111,7 @@ class JsonStore(Generic[Kept]):
         try:
             pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             raise self._explained("list", "", error) from error
         names = (key.removeprefix(self._prefix) for key in keys if key.endswith(".json"))
         return sorted(name.removesuffix(".json") for name in names if "/" not in name)
@@ -123,7 +122,7 @@ class JsonStore(Generic[Kept]):
     def _uri(self, name: str) -> str:
         return f"s3://{self._bucket}/{self._key(name) if name else self._prefix}"
 
-    def _explained(self, doing: str, name: str, error: BotoCoreError | ClientError) -> BedrockError:
+    def _explained(self, doing: str, name: str, error: Exception) -> BedrockError:
         return kind_of(error)(
             f"Could not {doing} the {self._word} {self._uri(name)}: {error}. Check the URI and the permissions."
         )

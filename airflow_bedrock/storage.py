@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import error_code
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.uris import bucket_and_key, is_s3, local_path
 
@@ -265,7 +265,7 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
     what = f"Could not {doing} {uri}"
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         if isinstance(error, ClientError) and error_code(error) in _MISSING:
             raise BedrockFatalError(f"{what}: {_missing(error, uri)}. Check the URI.") from error
         if isinstance(error, ClientError) and error_code(error) == "403" and error.operation_name in _NEEDED:
@@ -279,7 +279,7 @@ def _explained(doing: str, uri: str) -> Iterator[None]:
 
 
 def _is_missing(error: BaseException | None) -> bool:
-    return isinstance(error, FileNotFoundError) or (isinstance(error, ClientError) and error_code(error) in _MISSING)
+    return isinstance(error, FileNotFoundError) or error_code(error) in _MISSING
 
 
 def _missing(error: ClientError, uri: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.hooks.sts import StsHook
-from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.customization.tags import tag_value
 from airflow_bedrock.exceptions import BedrockFatalError
@@ -158,7 +158,7 @@ class BedrockModelRegistryHook(BedrockHook):
             self.conn.tag_resource(
                 resourceARN=model_arn, tags=[{"key": key, "value": tag_value(value)} for key, value in tags.items()]
             )
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             self.log.warning(
                 "Could not tag %s with %s: %s. The registry has it all the same; allow bedrock:TagResource.",
                 model_arn,

@@ -7,8 +7,8 @@ from contextlib import closing
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 
@@ -26,7 +26,7 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
     """
     try:
         caller = caller_arn(hook)
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         log.info("Could not learn the connection's account, so that of role %s was not checked: %s", role_arn, error)
         return
     ours, the_role_s = _account_of(caller), _account_of(role_arn)

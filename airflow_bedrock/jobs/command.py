@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from botocore.exceptions import BotoCoreError, ClientError
 
 from airflow_bedrock import configuration
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.cli import add_connection, add_format, results, table
 from airflow_bedrock.compat import AirflowException, conf
 from airflow_bedrock.customization.waiters import Waiter
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
                 found.append(one)
                 if arguments.stop and not one.kept:  # at once: a while later somebody may wait for it again
                     stopped.append(stop_job(one.service, one.job.arn))
-    except (AirflowException, BotoCoreError, ClientError) as error:
+    except (AirflowException, *CALL_ERRORS) as error:
         sys.stderr.write(f"Could not list all running jobs: {error}\n")
         code = 1
     orphans = [one for one in found if not one.kept]

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from airflow_bedrock.aws_errors import is_not_found
+from airflow_bedrock.aws_errors import CALL_ERRORS, is_not_found
 from airflow_bedrock.customization.job import Seen
 from airflow_bedrock.customization.tags import is_of
 from airflow_bedrock.customization.waiters import Waiter, waiters, was_waited_for
@@ -50,7 +48,7 @@ def running_jobs(hook: BedrockHook, environment: str, state_of: Callable[[Waiter
         service = Service(resource, hook)
         try:
             listed = service.list_running()
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             failed = error
             continue
         for job in listed:
@@ -64,7 +62,7 @@ def _running(
 ) -> Iterator[RunningJob]:
     try:
         tags = service.tags_of(job.arn)
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         if not is_not_found(error):
             yield RunningJob(service, job, kept=f"its tags, which say who waits for it, could not be read: {error}")
         return

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.identity import Identity, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
@@ -38,7 +37,7 @@ def asked_again(service: Service, ask: Callable[[], T]) -> T:
     while True:
         try:
             return ask()
-        except (BotoCoreError, ClientError, BedrockError) as error:
+        except (*CALL_ERRORS, BedrockError) as error:
             passes = isinstance(error, BedrockError) or service.may_pass(error)
             if not passes or time.monotonic() - began >= SECONDS_UNTIL_MISSING:
                 raise
@@ -56,7 +55,7 @@ def shown(service: Service, name: str) -> Seen | None:
     """Return the job; None also where Bedrock does not tell."""
     try:
         return service.find(name)
-    except (BotoCoreError, ClientError):
+    except CALL_ERRORS:
         return None
 
 

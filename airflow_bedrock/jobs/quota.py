@@ -13,8 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.planner import GATHER_SECONDS, Ask, ListJobs, Pace, Trouble
 from airflow_bedrock.jobs.resources import Seen
@@ -44,7 +43,7 @@ def active_jobs(service: Service) -> int | None:
     """Return how many jobs count against the quota; None where the service does not tell."""
     try:
         return sum(len(service.list_all(status=status)) for status in ACTIVE_STATUSES)
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         log.warning("Cannot count the jobs that run; allow bedrock:ListModelCustomizationJobs to the role: %s", error)
         return None
 

@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.cli import add_connection, add_format, results, sparkline, table
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.customization.console import local_page, resource_url
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
     try:
         job = Service(CUSTOMIZATION_JOB, hook).get(arguments.job)
-    except (AirflowException, BotoCoreError, ClientError) as error:
+    except (AirflowException, *CALL_ERRORS) as error:
         sys.stderr.write(f"Bedrock does not show job {arguments.job}: {error}\n")
         return 1
     if not isinstance(job, Job):

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.jobs.account import caller_arn
@@ -113,7 +113,7 @@ def witness_of(
     store = context.get("task_state_store")
     try:
         arn = store is not None and (role_arn or caller_arn(service.hook))
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         log.info("Could not learn the connection's account; the names decide alone: %s", error)
         return SecondWitness()
     if not arn:

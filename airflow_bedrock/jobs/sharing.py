@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.account import client_of
@@ -74,7 +73,7 @@ def _ram(hook: BedrockHook, what: str) -> Iterator[Any]:
     with closing(client_of(hook, "ram")) as client:
         try:
             yield client
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             raise kind_of(error)(
                 f"{what} failed. No copy was made, and nothing was spent. AWS said: {error}"
             ) from error

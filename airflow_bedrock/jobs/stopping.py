@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import error_code, is_not_found
+from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_not_found
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, kind_of
@@ -67,12 +67,12 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
     stopping = f"{job} {resource.stopping}; {resource.stopped}."
     try:
         service.stop(job_arn)
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         left = f"{job} COULD NOT BE STOPPED and may run and be billed on; stop it in the AWS console: {error}"
         _check_passing(service, job_arn, error, left)
         try:
             found = service.get(job_arn)
-        except (BotoCoreError, ClientError) as unread:
+        except CALL_ERRORS as unread:
             _check_passing(service, job_arn, unread, left)
             return left
         if found is None:
@@ -91,7 +91,7 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
     return stopping
 
 
-def _check_passing(service: Service, job_arn: str, error: BotoCoreError | ClientError, left: str) -> None:
+def _check_passing(service: Service, job_arn: str, error: Exception, left: str) -> None:
     """Raise NotYetError of an error that passes by itself, or of a job that the service may not show yet.
 
     :param left: what to say where it does not pass.
@@ -111,8 +111,7 @@ def _not_shown(service: Service, job: str) -> NotYetError:
 def _cannot_yet(error: Exception) -> bool:
     """Whether the service will not stop or delete something now because it is being made or changed."""
     # Seen as a ValidationException that says "mutating state".
-    conflict = isinstance(error, ClientError) and error_code(error) == "ConflictException"
-    return conflict or "mutating" in str(error)
+    return error_code(error) == "ConflictException" or "mutating" in str(error)
 
 
 def stop_unless_others_wait(
@@ -150,7 +149,7 @@ def _stop_unless_others_wait(
     try:
         job_arn = _arn(service, job_arn)
         tags = service.tags_of(job_arn)
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         left = (
             f"{word} {job_arn} was NOT stopped, and may run and be billed on: its tags, which say who else waits for "
             "it, could not be read. Allow bedrock:ListTagsForResource to the role of the connection. AWS said: "
@@ -176,7 +175,7 @@ def _stop_unless_others_wait(
 def _leave(service: Service, job_arn: str, me: Waiter, leaving: Sequence[Mapping[str, str]], kept: str) -> str:
     try:
         service.tag(job_arn, leaving)
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         return (
             f"{kept} While this task goes on, they cannot stop it, since it could not be tagged as waited for by this "
             f"task no longer. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
@@ -239,7 +238,7 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
                 log.info("%s is gone", one)
                 return
             time.sleep(delay)
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         raise kind_of(error)(f"{one} was not deleted: {error}") from error
     raise BedrockError(
         f"{one} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try goes on "

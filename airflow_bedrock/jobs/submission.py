@@ -17,9 +17,9 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import is_about_credentials, is_denied
+from airflow_bedrock.aws_errors import CALL_ERRORS, is_about_credentials, is_denied
 from airflow_bedrock.customization.decision import Decision, decide, decide_by_model
 from airflow_bedrock.customization.identity import Identity, Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
@@ -298,7 +298,7 @@ class Submission:
         log.info("%s %s serves another model: giving it the one that is asked for", *self._known(found)[:2])
         try:
             self.service.update(found.arn, self.request)
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             now = shown(self.service, found.arn)  # another one may change it, or have deleted it
             settled = now is not None and now.outcome is not Outcome.RUNNING
             kind = BedrockFatalError if settled and remedy_for_error(error) is Remedy.NONE else BedrockError
@@ -586,7 +586,7 @@ class Submission:
         self.in_flight = name
         try:
             arn = self._call(request)
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             return self._after_error(name, error)
         if arn is None:  # the service ignores a token that it has seen; what it answers then is not said
             return self._made_by_another_try(name, f"Bedrock took the request without naming the {self._word}")
@@ -618,7 +618,7 @@ class Submission:
                 self.before_paying()
         return self.service.create(request)
 
-    def _after_error(self, name: str, error: BotoCoreError | ClientError) -> Seen:
+    def _after_error(self, name: str, error: Exception) -> Seen:
         one, remedy = f"{self._word} {name}", remedy_for_error(error)
         if remedy is Remedy.MODEL_NAME_IN_USE and self._resource.lasts:
             # It makes no model: its own name is meant, under which another task has made one since the look.
@@ -710,7 +710,7 @@ def nothing_spent(what: str, word: str = "job", *, earlier: bool = False) -> Ite
     """
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         kind = BedrockFatalError if is_denied(error) and not is_about_credentials(error) else BedrockError
         made_before = f" A {word} that an earlier try has made may run on and be billed." if earlier else ""
         raise kind(

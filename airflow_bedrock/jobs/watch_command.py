@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from botocore.exceptions import BotoCoreError, ClientError
 
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.cli import add_connection, add_format, results, sparkline
 from airflow_bedrock.compat import AirflowException
 from airflow_bedrock.customization.console import local_page
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
     try:
         job = _follow(hook, arguments)
-    except (AirflowException, BotoCoreError, ClientError) as error:
+    except (AirflowException, *CALL_ERRORS) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if arguments.format == "table":

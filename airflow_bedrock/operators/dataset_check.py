@@ -133,9 +133,8 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         return outputs(_summary(report))
 
     def _check(self, arguments: Mapping[str, Any]) -> CheckReport:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        from airflow_bedrock.datasets.checking import check  # the parser of DAGs needs it not
+        from airflow_bedrock.aws_errors import CALL_ERRORS
+        from airflow_bedrock.datasets.checking import check  # the parser of DAGs needs neither
 
         training = arguments["training_data_uri"]
         storage = Storage(lambda: self.hook.conn)
@@ -151,7 +150,7 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
                 )
             except DatasetError as error:
                 raise BedrockFatalError(f"Could not check {training}: {error}. Nothing was spent.") from error
-            except (BotoCoreError, ClientError) as error:
+            except CALL_ERRORS as error:
                 raise kind_of(error)(f"Could not check the media of {training}: {error}. Nothing was spent.") from error
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from airflow_bedrock import jobs
+from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.customization.identity import Asker, Identity
 from airflow_bedrock.customization.job import Outcome
@@ -163,7 +164,7 @@ class DryRun:
         except ValueError as error:
             yield "unknown", f"{error}, so that its policies cannot be simulated"
             return
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             yield "unknown", f"Allow iam:SimulatePrincipalPolicy and iam:GetRole to have them checked: {error}"
             return
         for principal, needed in found.items():
@@ -187,7 +188,7 @@ class DryRun:
             with closing(client_of(self.service.hook, "service-quotas")) as client:
                 pages = client.get_paginator("list_service_quotas").paginate(ServiceCode="bedrock")
                 found = [one for page in pages for one in page["Quotas"] if _QUOTA in one["QuotaName"].lower()]
-        except (BotoCoreError, ClientError) as error:
+        except CALL_ERRORS as error:
             log.info("The quota of jobs is not known; allow servicequotas:ListServiceQuotas to see it: %s", error)
             return None
         return min((float(one["Value"]) for one in found), default=None)
@@ -304,7 +305,7 @@ def _checked(name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> I
             yield Line(name, verdict, said)
     except BedrockError as error:
         yield Line(name, "problem", str(error))
-    except (BotoCoreError, ClientError) as error:
+    except CALL_ERRORS as error:
         yield Line(name, "unknown", f"AWS did not tell: {error}")
 
 
