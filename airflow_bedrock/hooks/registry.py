@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-from airflow.providers.amazon.aws.hooks.sts import StsHook
 
 from airflow_bedrock import configuration
 from airflow_bedrock.aws_errors import CALL_ERRORS
@@ -16,6 +15,7 @@ from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.customization.tags import tag_value
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook, BedrockRuntimeHook
+from airflow_bedrock.jobs.account import caller_arn
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.registry.approval import Approvals
@@ -63,8 +63,7 @@ class BedrockModelRegistryHook(BedrockHook):
         :raises BedrockError: AWS does not take the credentials, or does not answer.
         """
         with explained("ask who the caller is"):
-            arn: str = self._beside(StsHook).conn.get_caller_identity()["Arn"]
-        return arn
+            return caller_arn(self)
 
     def promote(
         self,

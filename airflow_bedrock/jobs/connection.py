@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import msgspec
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_bedrock.hooks.bedrock import BedrockHook
 
@@ -38,27 +37,15 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             botocore_config=json.dumps(config or {}, sort_keys=True),
         )
 
-    @property
-    def config(self) -> dict[str, Any] | None:
-        """The configuration for botocore's client; None where none is given."""
-        return json.loads(self.botocore_config) or None
-
     def arguments(self) -> dict[str, Any]:
         """Return it in what JSON can say, as arguments of a trigger."""
-        return {
-            "aws_conn_id": self.aws_conn_id,
-            "region_name": self.region_name,
-            "verify": self.verify,
-            "botocore_config": self.config,
-        }
+        parameters = self.hook_parameters()
+        config = parameters.pop("config")
+        return {**parameters, "botocore_config": config}
 
     def bedrock(self) -> BedrockHook:
         """Make a hook for Bedrock's control plane."""
         return BedrockHook(**self.hook_parameters())
-
-    def s3(self) -> S3Hook:
-        """Make a hook for S3."""
-        return S3Hook(**self.hook_parameters())
 
     def hook_parameters(self) -> dict[str, Any]:
         """Return it as the arguments of a hook."""
@@ -66,5 +53,5 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             "aws_conn_id": self.aws_conn_id,
             "region_name": self.region_name,
             "verify": self.verify,
-            "config": self.config,
+            "config": json.loads(self.botocore_config) or None,
         }
