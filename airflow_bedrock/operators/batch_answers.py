@@ -22,9 +22,9 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links.paid import PaidResourceLink
-from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
-from airflow_bedrock.operators.evaluation import copied, inferences, mapping, model, parameters_of, rate_of, told
+from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, text, whole
 from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
 from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.spend.settling import settled, settled_of
@@ -66,25 +66,16 @@ def _model(value: Any) -> str:
 
 
 _RULES: Mapping[str, Rule] = {
-    "test_data_uri": file_uri,
+    **RULES,
     "model_id": _model,
     "role_arn": member("bedrock", _CREATE, "roleArn", "the ARN of a role"),
     "output_uri": s3_uri,
     "answers_uri": file_uri,
     "job_name": text,
-    "answers_days": whole(1),
-    "max_records": optional(rendered(whole(1))),
-    "max_tokens": rendered(whole(1)),
-    "temperature": optional(real(0, 1)),
-    "inference_config": mapping,
-    "additional_model_request_fields": optional(mapping),
-    "max_cost": optional(rendered(real(0))),
     "records_per_job": whole(MIN_RECORDS),
-    "kms_key_id": optional(named(text)),
     "stop_on_kill": flag,
     "stop_on_timeout": flag,
     "waiter_delay": optional(real(0, between=True)),
-    "is_dry_run": flag,
 }
 
 
@@ -134,7 +125,7 @@ class _SoFar:
     cost: float = 0.0
 
 
-class BedrockBatchAnswersOperator(WaitingOperator):
+class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOperator):
     """Let a model answer held-out records by batch inference; the answers are kept where the evaluation finds them.
 
     Run it for each model, with the ``test_data_uri``, ``answers_uri`` and parameters that
@@ -157,42 +148,26 @@ class BedrockBatchAnswersOperator(WaitingOperator):
     :param output_uri: the folder on S3 for the questions and answers of the jobs. (templated)
     :param answers_uri: the folder in which answers are kept. (templated)
     :param job_name: the start of the jobs' names. (templated)
-    :param answers_days: as for the evaluation.
-    :param max_records: as for the evaluation. (templated)
-    :param max_tokens: as for the evaluation. (templated)
-    :param temperature: as for the evaluation.
-    :param inference_config: as for the evaluation.
-    :param additional_model_request_fields: as for the evaluation.
     :param max_cost: US dollars: where the records without an answer may cost more, or no price is known, the task fails
-        before it makes a job. Prices are those of the package and of ``[bedrock] prices``. (templated)
+        before it makes a job. (templated)
     :param records_per_job: records of one job, at most, and 100 at least; AWS's default quota is 50,000.
-    :param kms_key_id: id, ARN or alias of the KMS key that encrypts questions and answers. (templated)
-    :param dry_run: log and push (XCom ``dry_run``) how many questions jobs would be made for, what they may cost and
-        whether the budget reaches, and skip. No job is made. (default: False) (templated)
     :param stop_on_kill: stop the job when the task ends for good while it waits: marked failed or success, or its run
         timed out.
     :param stop_on_timeout: stop the job when ``execution_timeout`` runs out.
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
     :param waiter_delay: seconds between two polls. (default: ``[bedrock] poll_interval``)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
+        ``botocore_config`` and the other arguments of asking, such as ``max_tokens``, as in
+        :class:`~airflow_bedrock.operators.questions.QuestionsOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB"
     arn_key = None
     template_fields: Sequence[str] = (
-        *WaitingOperator.template_fields,
-        "test_data_uri",
+        *QuestionsOperator.template_fields,
         "model_id",
         "role_arn",
-        "output_uri",
-        "answers_uri",
         "job_name",
-        "max_records",
-        "max_tokens",
-        "max_cost",
-        "kms_key_id",
-        "is_dry_run",
     )
     operator_extra_links = (PaidResourceLink(),)
 
@@ -205,35 +180,14 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         output_uri: str,
         answers_uri: str,
         job_name: str = "answers",
-        answers_days: int = 90,
-        max_records: int | str | None = None,
-        max_tokens: int | str = 64,
-        temperature: float | None = 0.0,
-        inference_config: Mapping[str, Any] | None = None,
-        additional_model_request_fields: Mapping[str, Any] | None = None,
-        max_cost: float | str | None = None,
         records_per_job: int = 50_000,
-        kms_key_id: str | None = None,
-        dry_run: bool | str = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.test_data_uri = test_data_uri
+        super().__init__(test_data_uri=test_data_uri, output_uri=output_uri, answers_uri=answers_uri, **kwargs)
         self.model_id = model_id
         self.role_arn = role_arn
-        self.output_uri = output_uri
-        self.answers_uri = answers_uri
         self.job_name = job_name
-        self.answers_days = answers_days
-        self.max_records = max_records
-        self.max_tokens = max_tokens
-        self.temperature = temperature
-        self.inference_config = inference_config or {}
-        self.additional_model_request_fields = additional_model_request_fields
-        self.max_cost = max_cost
         self.records_per_job = records_per_job
-        self.kms_key_id = kms_key_id
-        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -384,7 +338,7 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         from airflow_bedrock.spend.ledger import Cost
 
         itself = work.inference.itself
-        rate = rate_of(itself, self.hook.conn_region_name, batch=True)
+        rate = self._rate(itself, batch=True)
         if rate is None:
             return Cost(usd=None, unknown=f"No price is known for batch inference of {itself}.")
         questions = work.unanswered(chunk)
@@ -539,10 +493,10 @@ class BedrockBatchAnswersOperator(WaitingOperator):
         storage = Storage(lambda: self._s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            bill = Bill(cache(lambda _: rate_of(inference.itself, self.hook.conn_region_name, batch=True)))
+            bill = Bill(cache(lambda _: self._rate(inference.itself, batch=True)))
             runtime = BedrockRuntimeHook(**self._hook_parameters).conn
             timeout = configuration.no_response_timeout()
-            inference = inferences(
+            inference = self._inferences(
                 arguments, storage, folder, stack, bill=bill, most=1, no_response_timeout=timeout, ready_timeout=0
             )("answers", ConverseModel(runtime, self.hook.conn, arguments["model_id"]))
             evaluation = Evaluation(
@@ -553,8 +507,8 @@ class BedrockBatchAnswersOperator(WaitingOperator):
                 parameters=parameters_of(arguments),
                 max_records=arguments["max_records"],
             )
-            with told(_KEPT, self.test_data_uri):
-                lines = copied(storage, self.test_data_uri, folder / "test")
+            with self._explained(_KEPT):
+                lines = self._copied(storage, folder / "test")
                 evaluation.check(lines)
                 evaluation.begin()
                 content = hashlib.sha256(b"".join((arguments["model_id"].encode(), _parameters_digest(arguments))))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -144,8 +144,9 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
             found = self._end_of(found)
         return super()._ended(found, kill, **so_far)
 
-    def _may_be_gone(self) -> AbstractContextManager[None]:
-        return nullcontext()  # nothing shows who has made it: a retry may have made it, whose token serves once
+    @contextmanager
+    def _may_be_gone(self) -> Iterator[None]:
+        yield  # nothing shows who made it: perhaps this task, whose retries cannot make another with the same token
 
     def _result(self, found: Seen, context: Context) -> str:
         if not jobs.deployment.serves(found, {"modelArn": self.model_arn}):

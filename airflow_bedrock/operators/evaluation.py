@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from decimal import Decimal
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import msgspec
 
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
-from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links.customization import JOB_LINKS
 from airflow_bedrock.links.evaluation import EvaluationReportLink
-from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
+from airflow_bedrock.operators.arguments import Rule, flag, optional, real, rendered, text, whole
 from airflow_bedrock.operators.job_request import asker_of
-from airflow_bedrock.operators.spending import SpendingOperator, is_limited
+from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
+from airflow_bedrock.operators.spending import is_limited
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, same
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.evaluation.answers import Answer
     from airflow_bedrock.evaluation.bill import Rate
-    from airflow_bedrock.evaluation.inference import Inference, Model
+    from airflow_bedrock.evaluation.inference import Inference
     from airflow_bedrock.evaluation.records import Record
     from airflow_bedrock.evaluation.run import Evaluation, Lines
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
@@ -54,32 +54,12 @@ def _metrics(value: Any) -> list[metric_names.Given]:
     return given
 
 
-_ASKED = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
-
-
-def model(value: Any) -> str:
-    """Take what Converse takes as a model."""
-    if isinstance(value, str) and ":custom-model/" in value:
-        raise ValueError(
-            "must be the ARN of a deployment or provisioned throughput: a custom model itself is not asked"
-        )
-    taken: str = _ASKED(value)
-    return taken
-
-
 def _models(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(role, str) and role.isidentifier() for role in value):
         raise ValueError("must map names to models")
     if {CANDIDATE, BASELINE} & value.keys():
         raise ValueError("must not name candidate, baseline")
     return {role: model(model_id) for role, model_id in value.items()}
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Take a mapping."""
-    if not isinstance(value, Mapping):
-        raise ValueError("must be a mapping")
-    return dict(value)
 
 
 def _losses(value: Any) -> list[Mapping[str, Any]]:
@@ -89,18 +69,12 @@ def _losses(value: Any) -> list[Mapping[str, Any]]:
 
 
 _RULES: Mapping[str, Rule] = {
-    "test_data_uri": file_uri,
+    **RULES,
     "candidate_model_id": model,
     "baseline_model_id": model,
     "other_models": _models,
     "output_uri": file_uri,
     "answers_uri": optional(file_uri),
-    "answers_days": whole(1),
-    "max_records": optional(rendered(whole(1))),
-    "max_tokens": rendered(whole(1)),
-    "temperature": optional(real(0, 1)),
-    "inference_config": mapping,
-    "additional_model_request_fields": optional(mapping),
     "concurrency": whole(1),
     "metrics": _metrics,
     "alpha": rendered(real(0, 1, between=True)),
@@ -109,15 +83,12 @@ _RULES: Mapping[str, Rule] = {
     "max_slice_loss": optional(rendered(real(0))),
     "losses_by_epoch": optional(_losses),
     "show_texts": flag,
-    "max_cost": optional(rendered(real(0))),
     "ready_timeout": real(0),
     "no_response_timeout": optional(real(0)),
-    "kms_key_id": optional(named(text)),
-    "is_dry_run": flag,
 }
 
 
-class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
+class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
     """Ask models the same held-out questions, and say which one answers better, by how much, and how surely.
 
     Every question is paid for, by tokens, once: answers are kept under ``answers_uri`` as they come, by the model
@@ -147,14 +118,6 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
     :param output_uri: the folder to write to, on S3 or local; checked before the first question. (templated)
     :param answers_uri: the folder in which answers are kept, best one for all evaluations. (default: ``answers`` in
         ``output_uri``) (templated)
-    :param answers_days: days after which an answer is not used any more, and is deleted.
-    :param max_records: maximum number of records to ask, drawn by their hash: the same file gives the same ones. None
-        asks all. (templated)
-    :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
-        (templated)
-    :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
-    :param inference_config: more of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
-    :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
     :param concurrency: how many questions are under way at once for each model, at most; fewer while it throttles.
     :param metrics: one or several of ``exact_match``, ``accuracy``, ``macro_f1``, ``token_f1``, ``rouge_l``, ``chrf``,
         ``corpus_chrf``, ``sentence_bleu``, ``corpus_bleu``, ``json_valid``, ``json_fields``, ``regex``, ``judge``,
@@ -169,40 +132,27 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         result. (templated)
     :param show_texts: whether the report shows prompts and answers, of the records on which the candidate wins or loses
         most.
-    :param max_cost: US dollars: where the questions without an answer may cost more, the task fails before it asks the
-        first one. Prices are those of the package and of ``[bedrock] prices``. (templated)
     :param ready_timeout: seconds to wait for a model that is not ready yet.
     :param no_response_timeout: seconds without any answer of a model after which to give up; 0 for never. (default:
         ``[bedrock] no_response_timeout``, 3600)
-    :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
-        (templated)
-    :param dry_run: log and push (XCom ``dry_run``) how many questions would be asked, what they may cost and whether
-        the budget reaches, and skip. Nothing is asked. (default: False) (templated)
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
         ``task.output["verdict"]`` is found. (default: True)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
+    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
+        ``botocore_config`` and the arguments of asking, such as ``max_tokens`` and ``max_cost``, as in
+        :class:`~airflow_bedrock.operators.questions.QuestionsOperator`.
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"
     operator_extra_links = (EvaluationReportLink(), *JOB_LINKS)
     template_fields: Sequence[str] = (
-        *SpendingOperator.template_fields,
-        "test_data_uri",
+        *QuestionsOperator.template_fields,
         "candidate_model_id",
         "baseline_model_id",
         "other_models",
-        "output_uri",
-        "answers_uri",
-        "max_records",
-        "max_tokens",
         "alpha",
         "minimum_gain",
         "max_slice_loss",
         "losses_by_epoch",
-        "max_cost",
-        "kms_key_id",
-        "is_dry_run",
     )
 
     def __init__(
@@ -213,13 +163,6 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         baseline_model_id: str,
         output_uri: str,
         other_models: Mapping[str, str] | None = None,
-        answers_uri: str | None = None,
-        answers_days: int = 90,
-        max_records: int | str | None = None,
-        max_tokens: int | str = 64,
-        temperature: float | None = 0.0,
-        inference_config: Mapping[str, Any] | None = None,
-        additional_model_request_fields: Mapping[str, Any] | None = None,
         concurrency: int = 16,
         metrics: metric_names.Given | Sequence[metric_names.Given] = ("exact_match",),
         alpha: float | str = 0.05,
@@ -228,27 +171,17 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         max_slice_loss: float | str | None = None,
         losses_by_epoch: Sequence[Mapping[str, Any]] | None = None,
         show_texts: bool = False,
-        max_cost: float | str | None = None,
         ready_timeout: float = 600.0,
         no_response_timeout: float | None = None,
-        kms_key_id: str | None = None,
-        dry_run: bool | str = False,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
-        self.test_data_uri = test_data_uri
+        super().__init__(
+            test_data_uri=test_data_uri, output_uri=output_uri, multiple_outputs=multiple_outputs, **kwargs
+        )
         self.candidate_model_id = candidate_model_id
         self.baseline_model_id = baseline_model_id
         self.other_models = other_models or {}
-        self.output_uri = output_uri
-        self.answers_uri = answers_uri
-        self.answers_days = answers_days
-        self.max_records = max_records
-        self.max_tokens = max_tokens
-        self.temperature = temperature
-        self.inference_config = inference_config or {}
-        self.additional_model_request_fields = additional_model_request_fields
         self.concurrency = concurrency
         self.metrics = metrics
         self.alpha = alpha
@@ -257,11 +190,8 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         self.max_slice_loss = max_slice_loss
         self.losses_by_epoch = losses_by_epoch
         self.show_texts = show_texts
-        self.max_cost = max_cost
         self.ready_timeout = ready_timeout
         self.no_response_timeout = no_response_timeout
-        self.kms_key_id = kms_key_id
-        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -277,9 +207,9 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         storage = Storage(lambda: self._s3.conn, arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
-            with told("No question was asked.", self.test_data_uri):
+            with self._explained("No question was asked."):
                 storage.check_folder(self.output_uri)
-                lines = copied(storage, self.test_data_uri, folder / "test")
+                lines = self._copied(storage, folder / "test")
                 evaluation = self._evaluation(arguments, storage, folder, stack)
                 evaluation.check(lines)
                 evaluation.begin()
@@ -288,7 +218,7 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
                 if arguments["is_dry_run"]:
                     self._dry_run(context, cost, missing)
                 settle = self._reserve(context, evaluation, cost, missing)
-            with told("What was answered is billed and kept: another try asks only the rest.", self.test_data_uri):
+            with self._explained("What was answered is billed and kept: another try asks only the rest."):
                 evaluation.ask(lines)
                 with ExitStack() as files:
                     roles = _roles(arguments)
@@ -324,14 +254,14 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
             if ":provisioned-model/" in model_id:
                 return Rate(0.0, 0.0)  # it is paid by the hour, asked or not
             one = next(one for one in priced if one.model.model_id == model_id)
-            return rate_of(one.itself, self.hook.conn_region_name, embeds=isinstance(one.model, EmbeddingModel))
+            return self._rate(one.itself, embeds=isinstance(one.model, EmbeddingModel))
 
         bill = Bill(rate, arguments["max_cost"])
         runtime = stack.enter_context(closing(self._client(len(_roles(arguments)))))
         bedrock = stack.enter_context(closing(BedrockHook(**self._hook_parameters).conn))
         timeout = arguments["no_response_timeout"]
-        inference = inferences(
-            {**arguments, "answers_uri": arguments["answers_uri"] or join(self.output_uri, "answers")},
+        inference = self._inferences(
+            arguments,
             storage,
             folder / "answers",
             stack,
@@ -473,23 +403,6 @@ class BedrockModelEvaluationOperator(SpendingOperator["BedrockRuntimeHook"]):
         return returned
 
 
-def rate_of(itself: str, region: str, *, batch: bool = False, embeds: bool = False) -> Rate | None:
-    """Return what a token costs; None where no price is known.
-
-    :param itself: the model that answers, not what it is asked by.
-    :param batch: whether it is asked in a batch inference job.
-    :param embeds: whether it embeds texts, for which nothing but the input is billed.
-    """
-    from airflow_bedrock.evaluation.bill import Rate
-    from airflow_bedrock.prices import Figure, prices
-
-    kind = ("custom_" if ":custom-model/" in itself else "") + ("batch_" if batch else "")
-    figures = cast("list[Figure]", [f"{kind}{part}" for part in (("input",) if embeds else ("input", "output"))])
-    table = prices(configuration.prices())
-    found = [price for figure in figures if (price := table.find(itself, figure, region))]
-    return Rate(*(float(price.cost(1)) for price in found)) if len(found) == len(figures) else None
-
-
 def _cost(evaluation: Evaluation, most: float, arguments: Mapping[str, Any]) -> Cost:
     """Return what the questions may cost; with a metric that asks a model, ``max_cost``, which is kept."""
     from airflow_bedrock.spend.ledger import Cost
@@ -510,15 +423,6 @@ def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def parameters_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is the same in all requests."""
-    config = {"maxTokens": arguments["max_tokens"], **arguments["inference_config"]}
-    if arguments["temperature"] is not None:
-        config["temperature"] = arguments["temperature"]
-    more = arguments["additional_model_request_fields"]
-    return {"inferenceConfig": config, **({"additionalModelRequestFields": more} if more else {})}
-
-
 def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
     """Say what is wrong with the arguments together."""
     if {"test_data_uri", "output_uri"} <= found.keys():
@@ -531,72 +435,6 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
         yield "a pairwise judge compares candidate and baseline alone: leave other_models out"
     if found.get("max_slice_loss") is not None and "slice_by" in found and found["slice_by"] is None:
         yield "max_slice_loss needs slice_by, which names the slices"
-
-
-def inferences(
-    arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack, **limits: Any
-) -> Callable[[str, Model], Inference]:
-    """Return what makes the inference of a model, given a name for it, by the answers that ``answers_uri`` holds.
-
-    :param folder: where the answers are while the task runs.
-    :param limits: the other arguments of each inference.
-    """
-    from airflow_bedrock.evaluation.answers import Answers, Store, key_of
-    from airflow_bedrock.evaluation.inference import Inference
-
-    folder_of_answers, deletes = storage.folder(arguments["answers_uri"]), not arguments["is_dry_run"]
-    store = Store(folder_of_answers, configuration.environment(), arguments["answers_days"], deletes=deletes)
-    etag = lru_cache(maxsize=100_000)(storage.etag)
-
-    def keys(model_arn: str, request: Mapping[str, Any]) -> str:
-        return key_of(model_arn, request, map(etag, _media_of(request)))
-
-    def inference(name: str, model: Model) -> Inference:
-        return Inference(model, stack.enter_context(closing(Answers(folder / name))), store, keys=keys, **limits)
-
-    return inference
-
-
-@contextmanager
-def told(what: str, uri: str) -> Iterator[None]:
-    """Make what the evaluation raises an error of a task, which says what has become of the questions and the bill."""
-    from airflow_bedrock.evaluation.bill import LimitReachedError
-    from airflow_bedrock.evaluation.inference import ModelChangedError
-
-    try:
-        yield
-    except BedrockError as error:
-        raise type(error)(f"{str(error).rstrip('.')}. {what}") from error.__cause__
-    except ModelChangedError as error:
-        raise BedrockError(f"{error} was given another model while it was asked. {what}") from None
-    except LimitReachedError as error:
-        raise BedrockFatalError(f"{error}. {what}") from None
-    except ValueError as error:
-        raise BedrockFatalError(f"Cannot evaluate on {uri}: {error}. {what}") from None
-
-
-def copied(storage: Storage, uri: str, target: Path) -> Lines:
-    """Copy the file to the local disk, and return what reads it from its beginning."""
-    with storage.read(uri) as source, target.open("wb") as copy:
-        shutil.copyfileobj(source, copy)
-
-    def lines() -> Iterator[bytes]:
-        with target.open("rb") as file:
-            yield from file
-
-    return lines
-
-
-def _media_of(request: Any) -> Iterator[str]:
-    """Find what a request names by its S3 URI."""
-    if isinstance(request, Mapping):
-        if isinstance(location := request.get("s3Location"), Mapping) and isinstance(location.get("uri"), str):
-            yield location["uri"]
-        for value in request.values():
-            yield from _media_of(value)
-    elif isinstance(request, list):
-        for value in request:
-            yield from _media_of(value)
 
 
 def _write(

@@ -129,7 +129,7 @@ class Tasks:
 
     def deploy(self) -> str:
         name = f"d-{uuid.uuid4().hex[:8]}"
-        arn = BedrockCustomModelDeploymentOperator(
+        arn: str = BedrockCustomModelDeploymentOperator(
             task_id="deploy", model_arn=self.model, deployment_name=name, wait_for_completion=False
         ).execute(context())
         self.time_passes()

@@ -1,0 +1,212 @@
+"""The base of the operators that ask models held-out questions, and what they do alike: the answers serve them all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_bedrock import configuration
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
+from airflow_bedrock.operators.base import Hook
+from airflow_bedrock.operators.spending import SpendingOperator
+from airflow_bedrock.storage import Storage
+from airflow_bedrock.uris import file_uri, join
+
+if TYPE_CHECKING:
+    from airflow_bedrock.evaluation.bill import Rate
+    from airflow_bedrock.evaluation.inference import Inference, Model
+    from airflow_bedrock.evaluation.run import Lines
+
+_ASKED = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
+
+
+def model(value: Any) -> str:
+    """Take what Converse takes as a model."""
+    if isinstance(value, str) and ":custom-model/" in value:
+        raise ValueError(
+            "must be the ARN of a deployment or provisioned throughput: a custom model itself is not asked"
+        )
+    taken: str = _ASKED(value)
+    return taken
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """Take a mapping."""
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a mapping")
+    return dict(value)
+
+
+RULES: Mapping[str, Rule] = {
+    "test_data_uri": file_uri,
+    "answers_days": whole(1),
+    "max_records": optional(rendered(whole(1))),
+    "max_tokens": rendered(whole(1)),
+    "temperature": optional(real(0, 1)),
+    "inference_config": _mapping,
+    "additional_model_request_fields": optional(_mapping),
+    "max_cost": optional(rendered(real(0))),
+    "kms_key_id": optional(named(text)),
+    "is_dry_run": flag,
+}
+"""The rules of the arguments that all of them have."""
+
+
+class QuestionsOperator(SpendingOperator[Hook]):
+    """Ask models held-out questions; nobody asks, or pays for, what has an answer under ``answers_uri``.
+
+    :param answers_days: days after which an answer is not used any more, and is deleted.
+    :param max_records: maximum number of records to ask, drawn by their hash: the same file gives the same ones. None
+        asks all. (templated)
+    :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
+        (templated)
+    :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
+    :param inference_config: more of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
+    :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
+    :param max_cost: US dollars: where the questions without an answer may cost more, the task fails before it asks the
+        first one. Prices are those of the package and of ``[bedrock] prices``. (templated)
+    :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
+        (templated)
+    :param dry_run: log and push (XCom ``dry_run``) how many questions would be asked, what they may cost and whether
+        the budget reaches, and skip. Nothing is asked. (default: False) (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        *SpendingOperator.template_fields,
+        "test_data_uri",
+        "output_uri",
+        "answers_uri",
+        "max_records",
+        "max_tokens",
+        "max_cost",
+        "kms_key_id",
+        "is_dry_run",
+    )
+
+    def __init__(
+        self,
+        *,
+        test_data_uri: str,
+        output_uri: str,
+        answers_uri: str | None = None,
+        answers_days: int = 90,
+        max_records: int | str | None = None,
+        max_tokens: int | str = 64,
+        temperature: float | None = 0.0,
+        inference_config: Mapping[str, Any] | None = None,
+        additional_model_request_fields: Mapping[str, Any] | None = None,
+        max_cost: float | str | None = None,
+        kms_key_id: str | None = None,
+        dry_run: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.test_data_uri = test_data_uri
+        self.output_uri = output_uri
+        self.answers_uri = answers_uri
+        self.answers_days = answers_days
+        self.max_records = max_records
+        self.max_tokens = max_tokens
+        self.temperature = temperature
+        self.inference_config = inference_config or {}
+        self.additional_model_request_fields = additional_model_request_fields
+        self.max_cost = max_cost
+        self.kms_key_id = kms_key_id
+        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
+
+    def _rate(self, itself: str, *, batch: bool = False, embeds: bool = False) -> Rate | None:
+        """Return what a token costs; None where no price is known.
+
+        :param itself: the model that answers, not what it is asked by.
+        :param batch: whether it is asked in a batch inference job.
+        :param embeds: whether it embeds texts, for which nothing but the input is billed.
+        """
+        from airflow_bedrock.evaluation.bill import Rate
+        from airflow_bedrock.prices import prices
+
+        kind = ("custom_" if ":custom-model/" in itself else "") + ("batch_" if batch else "")
+        figures: Any = [f"{kind}{part}" for part in (("input",) if embeds else ("input", "output"))]
+        table, region = prices(configuration.prices()), self.hook.conn_region_name
+        found = [price for figure in figures if (price := table.find(itself, figure, region))]
+        return Rate(*(float(price.cost(1)) for price in found)) if len(found) == len(figures) else None
+
+    def _inferences(
+        self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack, **limits: Any
+    ) -> Callable[[str, Model], Inference]:
+        """Return what makes the inference of a model, given a name for it, by the answers that ``answers_uri`` holds.
+
+        :param folder: where the answers are while the task runs.
+        :param limits: the other arguments of each inference.
+        """
+        from airflow_bedrock.evaluation.answers import Answers, Store, key_of
+        from airflow_bedrock.evaluation.inference import Inference
+
+        kept = storage.folder(arguments["answers_uri"] or join(self.output_uri, "answers"))
+        deletes = not arguments["is_dry_run"]
+        store = Store(kept, configuration.environment(), arguments["answers_days"], deletes=deletes)
+        etag = lru_cache(maxsize=100_000)(storage.etag)
+
+        def keys(model_arn: str, request: Mapping[str, Any]) -> str:
+            return key_of(model_arn, request, map(etag, _media_of(request)))
+
+        def inference(name: str, model: Model) -> Inference:
+            return Inference(model, stack.enter_context(closing(Answers(folder / name))), store, keys=keys, **limits)
+
+        return inference
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Make what the evaluation raises an error of a task.
+
+        :param what: what has become of the questions and the bill.
+        """
+        from airflow_bedrock.evaluation.bill import LimitReachedError
+        from airflow_bedrock.evaluation.inference import ModelChangedError
+
+        try:
+            yield
+        except BedrockError as error:
+            raise type(error)(f"{str(error).rstrip('.')}. {what}") from error.__cause__
+        except ModelChangedError as error:
+            raise BedrockError(f"{error} was given another model while it was asked. {what}") from None
+        except LimitReachedError as error:
+            raise BedrockFatalError(f"{error}. {what}") from None
+        except ValueError as error:
+            raise BedrockFatalError(f"Cannot evaluate on {self.test_data_uri}: {error}. {what}") from None
+
+    def _copied(self, storage: Storage, target: Path) -> Lines:
+        """Copy the held-out records to the local disk, and return what reads them from the beginning."""
+        with storage.read(self.test_data_uri) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy)
+
+        def lines() -> Iterator[bytes]:
+            with target.open("rb") as file:
+                yield from file
+
+        return lines
+
+
+def parameters_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is the same in all requests."""
+    config = {"maxTokens": arguments["max_tokens"], **arguments["inference_config"]}
+    if arguments["temperature"] is not None:
+        config["temperature"] = arguments["temperature"]
+    more = arguments["additional_model_request_fields"]
+    return {"inferenceConfig": config, **({"additionalModelRequestFields": more} if more else {})}
+
+
+def _media_of(request: Any) -> Iterator[str]:
+    """Find what a request names by its S3 URI."""
+    if isinstance(request, Mapping):
+        if isinstance(location := request.get("s3Location"), Mapping) and isinstance(location.get("uri"), str):
+            yield location["uri"]
+        for value in request.values():
+            yield from _media_of(value)
+    elif isinstance(request, list):
+        for value in request:
+            yield from _media_of(value)
