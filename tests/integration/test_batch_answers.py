@@ -20,7 +20,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import submission, task_state, waiting
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local import LocalBedrock
-from airflow_bedrock.operators import BedrockBatchAnswersOperator, batch_answers
+from airflow_bedrock.operators import BedrockBatchAnswersOperator
 from airflow_bedrock.shapes import missing_in_botocore
 from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.budget import BudgetError
@@ -208,7 +208,7 @@ def test_a_task_that_takes_too_long_stops_its_job(
         with pytest.raises(TaskDeferred):
             airflow.task(deferrable=True).execute(airflow.context())
     if where == "before it knows":
-        monkeypatch.setattr(batch_answers, "copied", too_long)
+        monkeypatch.setattr(BedrockBatchAnswersOperator, "_copied", too_long)
     goes_on = partial(task.resume_execution, "__fail__", {"error": "Trigger timeout"}) if where == "deferred" else None
     with pytest.raises(BedrockFatalError, match="is being stopped; the records answered until then are billed"):
         (goes_on or task.execute)(context)
