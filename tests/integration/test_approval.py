@@ -104,7 +104,7 @@ def asked(gate: Gate, approve: Command, **given: Any) -> str:
     return next(line.split()[0] for line in said.splitlines() if "retrain.gate in run" in line)
 
 
-def test_one_who_may_approves_and_is_named(gate: Gate, approve: Command) -> None:
+def test_an_approver_approves_and_is_named(gate: Gate, approve: Command) -> None:
     """The wrong person is refused by the command, and by the gate where the answer was written by other means."""
     question = asked(gate, approve)
     code, said = approve("bob", question)

@@ -283,7 +283,7 @@ def test_a_lost_job_that_is_listed_late_is_waited_for(airflow: Airflow, monkeypa
     assert list(airflow.statuses()) == [arn]
 
 
-def test_who_may_not_be_seen_to_wait_adopts_nothing(airflow: Airflow) -> None:
+def test_a_task_that_cannot_tag_adopts_nothing(airflow: Airflow) -> None:
     """Its maker would stop the job under it: the task fails before it pays, and the error says what to allow."""
     arn = airflow.ask(reuse="dag")
     airflow.local.faults.fail("TagResource", "AccessDeniedException")
@@ -382,7 +382,7 @@ def test_a_job_is_stopped_when_the_last_of_two_runs_has_ended(airflow: Airflow) 
     assert airflow.statuses() == {arn: "Stopping"}
 
 
-def test_a_sensor_stops_what_its_run_asked_for_and_nothing_else(airflow: Airflow) -> None:
+def test_a_sensor_stops_the_job_of_its_run_and_nothing_else(airflow: Airflow) -> None:
     """An operator that does not wait, and a sensor behind it."""
     arn = airflow.ask()
     stranger = airflow.mark_failed(arn, "run-2", own_run_only=True)
@@ -391,7 +391,7 @@ def test_a_sensor_stops_what_its_run_asked_for_and_nothing_else(airflow: Airflow
 
 
 @pytest.mark.parametrize("own_run_only", [True, False])
-def test_a_sensor_stands_for_the_one_that_asked(airflow: Airflow, own_run_only: bool) -> None:
+def test_a_sensor_stands_for_the_task_that_made_the_job(airflow: Airflow, own_run_only: bool) -> None:
     """Also where it may stop the jobs of others."""
     arn = airflow.ask()
     ti = SimpleNamespace(dag_id=airflow.folder, task_id="wait", run_id="run-1", map_index=-1)
@@ -408,7 +408,7 @@ def test_a_sensor_does_not_stop_what_its_run_waits_for_elsewhere(airflow: Airflo
     assert "is being stopped" in stop_for(airflow.service, arn, ti, own_run_only=True)
 
 
-def test_a_job_without_tags_is_none_that_a_sensor_stops(airflow: Airflow) -> None:
+def test_a_sensor_stops_no_job_without_tags(airflow: Airflow) -> None:
     """Its log does not say that somebody else has asked for it."""
     arn = airflow.ask(tag_resources=False)
     said = airflow.mark_failed(arn, whole_run=True, own_run_only=True)
@@ -423,7 +423,7 @@ def test_tags_that_cannot_be_read_keep_the_job(airflow: Airflow) -> None:
     assert airflow.statuses() == {arn: "InProgress"}
 
 
-def test_a_look_that_finds_nothing_once_makes_no_other_job(airflow: Airflow) -> None:
+def test_a_job_that_is_not_found_once_is_not_made_again(airflow: Airflow) -> None:
     """GetModelCustomizationJob 404 once: List shows the job."""
     arn = airflow.ask()
     airflow.local.faults.fail("GetModelCustomizationJob", "ResourceNotFoundException")
@@ -435,9 +435,7 @@ def test_a_look_that_finds_nothing_once_makes_no_other_job(airflow: Airflow) -> 
     ("code", "status", "fatal"),
     [("AccessDeniedException", 403, True), ("InternalServerException", 500, False), ("ConflictException", 400, False)],
 )
-def test_a_look_at_the_model_that_fails_makes_no_other_job(
-    airflow: Airflow, code: str, status: int, fatal: bool
-) -> None:
+def test_a_failing_read_of_the_model_makes_no_other_job(airflow: Airflow, code: str, status: int, fatal: bool) -> None:
     """Only «not found» says that the model is gone, and not said once; then a Clear trains again."""
     arn = airflow.ask()
     airflow.local.clock.advance(600)
@@ -461,7 +459,7 @@ def test_list_denied_fails_before_paying(airflow: Airflow) -> None:
 
 
 @pytest.mark.parametrize("reuse", ["run", "never"])
-def test_an_answer_that_was_lost_a_template_that_changed_a_job_that_is_not_shown(airflow: Airflow, reuse: str) -> None:
+def test_a_lost_response_a_changed_template_and_a_hidden_job(airflow: Airflow, reuse: str) -> None:
     """All at once: one job."""
     changed: dict[str, Any] = {"hyperparameters": {"epochCount": "3"}, "reuse": reuse}
     airflow.local.faults.hide_new_jobs(60)
@@ -475,7 +473,7 @@ def test_an_answer_that_was_lost_a_template_that_changed_a_job_that_is_not_shown
 
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])
 @pytest.mark.parametrize("changed", [{}, {"hyperparameters": {"epochCount": "3"}}], ids=["same", "changed"])
-def test_a_timeout_while_looking_stops_what_an_earlier_try_has_made(
+def test_a_timeout_while_reading_the_data_stops_the_job_of_an_earlier_try(
     airflow: Airflow, reuse: str, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker was lost, and the next try runs out of execution_timeout while it reads the data."""
@@ -490,9 +488,7 @@ def test_a_timeout_while_looking_stops_what_an_earlier_try_has_made(
     assert airflow.statuses() == {arn: "Stopping"}
 
 
-def test_a_timeout_while_looking_tells_of_a_job_that_it_cannot_look_for(
-    airflow: Airflow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_timeout_names_the_job_that_it_cannot_search_for(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error does not say that nothing is billed."""
     airflow.ask()
 
@@ -535,7 +531,7 @@ def test_a_retry_whose_data_is_gone_fails_with_the_failure_of_its_own_job(airflo
         airflow.ask(RETRY)
 
 
-def test_a_retry_that_cannot_look_at_the_data_tells_of_the_job_that_runs(airflow: Airflow) -> None:
+def test_a_retry_that_cannot_read_the_data_names_the_running_job(airflow: Airflow) -> None:
     """With reuse="dag" the name holds the data: an earlier try has paid for a job, the next one looks again."""
     arn = airflow.ask(reuse="dag")
     airflow.local.faults.fail("HeadObject", "403", status=403)
@@ -544,7 +540,7 @@ def test_a_retry_that_cannot_look_at_the_data_tells_of_the_job_that_runs(airflow
     assert airflow.ask({"retry": 2}, reuse="dag") == arn
 
 
-def test_a_retry_that_access_denied_for_its_job_tells_that_it_may_run(airflow: Airflow) -> None:
+def test_a_retry_without_access_to_its_job_says_that_it_may_run(airflow: Airflow) -> None:
     """Get is denied: whether the earlier try has made a job is not known."""
     airflow.ask()
     airflow.local.faults.fail("GetModelCustomizationJob", "AccessDeniedException", times=2)
@@ -596,7 +592,7 @@ def test_a_role_of_another_account_fails_before_the_request(airflow: Airflow, ro
     assert airflow.statuses() == {}
 
 
-def test_an_account_that_cannot_be_learnt_is_no_obstacle(
+def test_an_unknown_account_does_not_block_the_task(
     airflow: Airflow, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AWS STS is not within reach of the worker: one line says that the role was not checked."""
@@ -748,7 +744,7 @@ def test_a_lost_job_under_another_exact_name_is_waited_for(airflow: Airflow, mon
 
 
 @pytest.mark.parametrize("written", [{"ask": 1}, "text", 7, RuntimeError("the API server is down")])
-def test_a_store_that_tells_nothing_changes_nothing(airflow: Airflow, written: Any) -> None:
+def test_an_empty_store_changes_nothing(airflow: Airflow, written: Any) -> None:
     """The names decide alone."""
     airflow.keep_state()
     arn = airflow.ask()
@@ -783,7 +779,7 @@ def test_a_retry_whose_retries_were_lowered_takes_up_what_its_first_try_has_adop
 
 
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])
-def test_a_sibling_s_clear_is_none_of_a_retry_s(airflow: Airflow, stored: bool, reuse: str) -> None:
+def test_a_sibling_s_clear_does_not_affect_a_retry(airflow: Airflow, stored: bool, reuse: str) -> None:
     """The sibling makes another job for what it asks for now; the retry adopts its own, and stops nothing."""
     own, sibling = (airflow.ask({"index": index}, reuse=reuse, data=f"{index}.jsonl") for index in put_two(airflow))
     changed = {"reuse": reuse, "hyperparameters": {"epochCount": "3"}}
@@ -799,7 +795,7 @@ def put_two(airflow: Airflow) -> tuple[int, int]:
     return 0, 1
 
 
-def test_a_model_name_that_is_in_use_is_said_to_be_that(airflow: Airflow) -> None:
+def test_a_model_name_in_use_is_reported_as_such(airflow: Airflow) -> None:
     """By another job's model: not that the job exists, nor that it is not shown yet."""
     exact: dict[str, Any] = {"custom_model_name": airflow.folder, "ensure_unique_job_name": False}
     arn = airflow.ask(job_name=f"{airflow.folder}-1", **exact)
@@ -811,7 +807,7 @@ def test_a_model_name_that_is_in_use_is_said_to_be_that(airflow: Airflow) -> Non
 
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "InvalidSignatureException", "UnrecognizedClientException"])
 @pytest.mark.parametrize("operation", ["GetModelCustomizationJob", "CreateModelCustomizationJob"])
-def test_refused_credentials_are_no_verdict_before_or_in_create(airflow: Airflow, code: str, operation: str) -> None:
+def test_refused_credentials_decide_nothing_before_or_in_create(airflow: Airflow, code: str, operation: str) -> None:
     """A retry takes those that the connection has by then."""
     airflow.local.faults.fail(operation, code, status=403)
     with pytest.raises(BedrockError, match="spent") as caught:

@@ -151,7 +151,7 @@ def test_a_kill_before_the_job_is_known_keeps_the_money(airflow: Airflow, monkey
     assert airflow.jobs() == {}
 
 
-def test_a_key_of_ones_own_encrypts_questions_and_answers(airflow: Airflow) -> None:
+def test_the_users_key_encrypts_questions_and_answers(airflow: Airflow) -> None:
     """What the task writes, and what it asks the job to write."""
     airflow.while_waiting = partial(pytest.fail, "the worker is lost")
     with pytest.raises(pytest.fail.Exception):
@@ -215,7 +215,7 @@ def test_a_task_that_takes_too_long_stops_its_job(
     assert list(airflow.jobs().values()) == ["Stopping"]
 
 
-def test_a_time_out_that_leaves_the_job(airflow: Airflow) -> None:
+def test_a_timeout_that_leaves_the_job(airflow: Airflow) -> None:
     """With stop_on_timeout=False it runs on, and a retry adopts it."""
     airflow.while_waiting = too_long
     with pytest.raises(BedrockError, match=r"left running, as asked for, .* a retry adopts it") as caught:
@@ -224,7 +224,7 @@ def test_a_time_out_that_leaves_the_job(airflow: Airflow) -> None:
     assert list(airflow.jobs().values()) == ["Submitted"]
 
 
-def test_a_time_out_says_when_it_cannot_stop(airflow: Airflow) -> None:
+def test_a_timeout_says_when_it_cannot_stop(airflow: Airflow) -> None:
     """The error does not say that nothing is billed."""
     with pytest.raises(TaskDeferred):
         airflow.task(deferrable=True).execute(airflow.context())
@@ -433,7 +433,7 @@ def test_a_job_that_answers_what_others_have_not_is_taken_up(airflow: Airflow, m
     assert (result["answered"], result["job_arns"], airflow.jobs()[own]) == (150, [own], "Completed")
 
 
-def test_a_retry_that_fails_before_it_looks_says_what_runs_on(airflow: Airflow) -> None:
+def test_a_retry_that_fails_early_names_the_running_job(airflow: Airflow) -> None:
     """The file is broken by then; the job of the first try is billed all the same."""
     with pytest.raises(TaskDeferred):
         airflow.task(deferrable=True).execute(airflow.context())
@@ -443,7 +443,7 @@ def test_a_retry_that_fails_before_it_looks_says_what_runs_on(airflow: Airflow) 
         airflow.task().execute(airflow.context(2))
 
 
-def test_a_job_for_records_that_are_asked_for_no_more_is_stopped(airflow: Airflow) -> None:
+def test_a_job_for_records_that_are_no_longer_needed_is_stopped(airflow: Airflow) -> None:
     """The file is shorter by the next try, which no longer comes to the job of its second part."""
     airflow.put(200)
 
@@ -462,7 +462,7 @@ def test_a_job_for_records_that_are_asked_for_no_more_is_stopped(airflow: Airflo
 
 
 @pytest.mark.parametrize("by", ["another run of the partition", "the cleared task"])
-def test_an_adopter_whose_job_is_stopped_asks_anew(airflow: Airflow, by: str) -> None:
+def test_an_adopter_whose_job_is_stopped_makes_its_own(airflow: Airflow, by: str) -> None:
     """As of a customization job: the stop was not meant for the one who adopted it."""
     partition = {"dag_run": SimpleNamespace(partition_key="2026-11")}
     with pytest.raises(TaskDeferred):

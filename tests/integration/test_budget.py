@@ -183,7 +183,7 @@ def test_over_the_budget_a_task_may_wait_for_the_next_month_without_a_worker(
     assert getattr(task, deferred.value.method_name)(context(), moment) == account.jobs(name)[0]["jobArn"]
 
 
-def test_what_is_reserved_and_may_not_be_spent_is_looked_at_again_within_the_hour(
+def test_a_task_over_the_budget_checks_again_after_an_hour(
     account: Account, local: LocalBedrock, name: str, budget: Callable[..., None]
 ) -> None:
     """A job that fails before it trains costs nothing: nobody waits a month for it."""
@@ -229,7 +229,7 @@ def test_a_job_that_fails_before_it_trains_costs_nothing(
     assert settled == 0
 
 
-def test_the_ledger_is_encrypted_by_a_key_of_ones_own(
+def test_the_ledger_is_encrypted_by_the_users_key(
     account: Account,
     local: LocalBedrock,
     name: str,
@@ -485,7 +485,7 @@ for when in ("before", "after"):
 """
 
 
-def test_processes_that_are_killed_leave_a_ledger_that_tells_the_truth(
+def test_killed_processes_leave_a_correct_ledger(
     account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By SIGKILL before Create and after it: both are reserved; later one is given back, and one is settled."""

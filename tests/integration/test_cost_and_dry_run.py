@@ -166,9 +166,7 @@ def test_an_earlier_job_is_not_stopped_for_one_that_costs_too_much(
 
 
 @pytest.mark.parametrize("max_cost", [-1, "many", True, float("nan")])
-def test_a_limit_that_is_none_is_found_when_the_dag_is_parsed(
-    account: Account, local: LocalBedrock, max_cost: Any
-) -> None:
+def test_an_invalid_limit_fails_when_the_dag_is_parsed(account: Account, local: LocalBedrock, max_cost: Any) -> None:
     """A limit that nobody can hold is no limit."""
     with pytest.raises(ValueError, match="max_cost must be a number of US dollars"):
         operator(account, local, "s3://bucket/train.jsonl", max_cost=max_cost)
@@ -260,7 +258,7 @@ def test_a_dry_run_in_a_region_without_the_model(account: Account, local: LocalB
     assert "No price is known for training" in found["price"][0][1]
 
 
-def test_what_aws_does_not_tell_is_unknown(
+def test_what_aws_does_not_say_is_unknown(
     account: Account, local: LocalBedrock, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that may not look, or an endpoint that is not reached, stands against nothing."""

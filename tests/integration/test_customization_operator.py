@@ -264,7 +264,7 @@ def test_missing_data_is_found_before_anything_is_paid(account: Account, local: 
     ("where", "said"),
     [("s3://no-such-bucket-anywhere/output", "no bucket"), ("s3://bucket-in-ireland/output", "is in eu-west-1")],
 )
-def test_a_bad_output_place_is_found_before_anything_is_paid(
+def test_a_bad_output_location_is_found_before_anything_is_paid(
     account: Account, local: LocalBedrock, name: str, where: str, said: str
 ) -> None:
     """A bucket that is missing, or is in another region than the job."""
@@ -296,7 +296,7 @@ def test_a_bad_request_is_found_before_anything_is_paid(account: Account, local:
     assert account.jobs(name) == []
 
 
-def test_an_exact_name_that_is_used_up_is_said(account: Account, local: LocalBedrock, name: str) -> None:
+def test_a_used_up_exact_name_is_reported(account: Account, local: LocalBedrock, name: str) -> None:
     """With ensure_unique_job_name=False the name is the user's, and a name serves once."""
     data = account.put("train.jsonl", records())
     arguments = {"job_name": name, "custom_model_name": name, "ensure_unique_job_name": False}
@@ -342,7 +342,7 @@ def test_the_sensor_fails_on_a_job_that_does_not_exist(local: LocalBedrock) -> N
         sensor.execute(context())
 
 
-def test_assets_and_lineage_tell_of_the_model(account: Account, local: LocalBedrock, name: str) -> None:
+def test_assets_and_lineage_name_the_model(account: Account, local: LocalBedrock, name: str) -> None:
     """An outlet's event carries the result; OpenLineage gets the data that went in and the model that came out."""
     router = Asset("router", uri="bedrock://router")
     data = account.put("train.jsonl", records())
@@ -440,7 +440,7 @@ def test_a_timeout_while_deferred_says_what_became_of_the_job(
 
 
 @pytest.mark.usefixtures("time_stands_still")
-def test_a_deferred_wait_ends_after_so_many_looks_and_leaves_the_job_running(
+def test_a_deferred_wait_ends_after_waiter_max_attempts_and_leaves_the_job_running(
     account: Account, local: LocalBedrock, name: str
 ) -> None:
     """The limit of looks is a time for the triggerer; the sooner one of it and execution_timeout counts."""
@@ -459,9 +459,7 @@ def test_a_deferred_wait_ends_after_so_many_looks_and_leaves_the_job_running(
 
 
 @pytest.mark.usefixtures("time_stands_still")
-def test_a_worker_s_wait_is_given_up_when_nothing_is_heard_for_too_long(
-    account: Account, local: LocalBedrock, name: str
-) -> None:
+def test_a_worker_s_wait_ends_after_no_response_timeout(account: Account, local: LocalBedrock, name: str) -> None:
     """The job is named and left as it is, and the next try adopts it."""
     data = account.put("train.jsonl", records())
     arguments = {"job_name": name, "botocore_config": {"retries": {"total_max_attempts": 1}}}
@@ -485,7 +483,7 @@ def test_a_reuse_that_is_no_choice_costs_nothing(account: Account, local: LocalB
     assert account.jobs(name) == []
 
 
-def test_a_pace_of_no_seconds_is_refused_when_the_dag_is_parsed(account: Account, local: LocalBedrock) -> None:
+def test_an_interval_of_zero_is_refused_when_the_dag_is_parsed(account: Account, local: LocalBedrock) -> None:
     """And not by the triggerer, when the job is paid for already."""
     with pytest.raises(ValueError, match="waiter_delay must be a number of seconds, more than 0"):
         operator(account, local, "s3://bucket/train.jsonl", waiter_delay=0)
@@ -517,9 +515,7 @@ def test_a_used_up_quota_is_waited_for_without_a_worker(account: Account, local:
 
 
 @pytest.mark.usefixtures("time_stands_still")
-def test_a_quota_without_room_fails_where_no_job_has_to_end_first(
-    account: Account, local: LocalBedrock, name: str
-) -> None:
+def test_a_quota_of_zero_fails_the_task(account: Account, local: LocalBedrock, name: str) -> None:
     """At once where the service says that it is zero; else when no job has run for two minutes."""
     task = operator(account, local, account.put("train.jsonl", records()), job_name=name)
     said = "You have reached the quota of 0 jobs."

@@ -177,7 +177,7 @@ DENIED: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "operation", "code"), DENIED)
-def test_a_look_that_is_denied_once_changes_no_identity(
+def test_a_read_that_is_denied_once_changes_no_identity(
     local: LocalBedrock, folder: str, name: str, operation: str, code: str
 ) -> None:
     """It fails instead, and may be tried again; for good it needs a word of the user."""
@@ -241,7 +241,7 @@ def test_the_same_bytes_are_the_same_data_however_they_were_uploaded(local: Loca
     assert of_folder["digest"] != described[0][1]["digest"]
 
 
-def test_what_is_too_large_to_be_read_is_known_by_what_s3_says(
+def test_what_is_too_large_to_read_is_identified_by_its_checksum(
     local: LocalBedrock, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the checksum of the full object, or else by the ETag; nothing is read."""
@@ -278,7 +278,7 @@ def test_what_is_too_large_to_be_read_is_known_by_what_s3_says(
         ("GetObject", "InvalidObjectState", 403),
     ],
 )
-def test_no_answer_about_the_metrics_fails_a_job_that_is_done(
+def test_unreadable_metrics_do_not_fail_a_completed_job(
     local: LocalBedrock, folder: str, operation: str, code: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is paid for: the log says what could not be read."""
@@ -292,7 +292,7 @@ def test_no_answer_about_the_metrics_fails_a_job_that_is_done(
     ("content", "expected"),
     [(b"\xef\xbb\xbfepoch_number,training_loss\n1.0,2.0\n1,\n", [2.0]), (b"\xff\xfe\x00nothing", [])],
 )
-def test_metrics_that_are_written_otherwise_fail_nothing(
+def test_unusual_metrics_files_fail_nothing(
     local: LocalBedrock, folder: str, content: bytes, expected: list[float]
 ) -> None:
     """Neither a byte order mark, nor an empty cell, nor bytes that are no text."""
@@ -351,9 +351,7 @@ def test_an_error_before_the_request_says_that_nothing_was_spent(
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_a_failure_that_passes_is_tried_again_only_under_another_name(
-    local: LocalBedrock, folder: str, exact: bool
-) -> None:
+def test_a_temporary_failure_is_retried_only_under_another_name(local: LocalBedrock, folder: str, exact: bool) -> None:
     """An exact name is used up: no retry can help, and the error does not promise it."""
     put(local, f"{folder}/train.jsonl", records())
     local.faults.fail_job("training", "Internal server error")

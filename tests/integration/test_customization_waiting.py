@@ -78,7 +78,7 @@ def test_a_job_that_is_not_shown_at_once_is_waited_for(local_bedrock: LocalBedro
     assert [job["status"] for job in jobs] == ["Completed"]
 
 
-def test_a_job_that_is_known_to_exist_is_missing_only_after_some_looks_and_some_time(
+def test_a_job_that_is_known_to_exist_is_missing_only_after_minutes_and_polls(
     local_bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And one that nobody has seen, at once."""
@@ -108,15 +108,13 @@ def test_a_job_that_is_known_to_exist_is_missing_only_after_some_looks_and_some_
     ],
     ids=str,
 )
-def test_a_wait_that_makes_no_sense_is_refused_when_the_dag_is_parsed(
-    local_bedrock: LocalBedrock, wrong: dict[str, Any]
-) -> None:
+def test_an_invalid_wait_is_refused_when_the_dag_is_parsed(local_bedrock: LocalBedrock, wrong: dict[str, Any]) -> None:
     """By the argument's name, and not when the job is paid for."""
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a number of"):
         operator(local_bedrock, **wrong)
 
 
-def test_a_configuration_that_makes_no_sense_is_said_before_anything_is_paid_for(
+def test_an_invalid_configuration_fails_before_anything_is_paid_for(
     local_bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker reads it, not the DAG file."""

@@ -218,7 +218,7 @@ def test_the_fragments_of_a_page_are_taken(page: str, local: LocalBedrock) -> No
         metrics.check(one)
 
 
-def test_the_queue_of_the_docs_is_told_of_new_data(local: LocalBedrock) -> None:
+def test_the_queue_of_the_docs_receives_new_data(local: LocalBedrock) -> None:
     """By the AWS CLI, command by command."""
     cli = pytest.importorskip("awscli.clidriver")
     [commands] = [code for language, code in blocks(DOCS / "retraining.md") if "aws sqs" in code]
@@ -245,7 +245,7 @@ NOT_HERE = {
 }
 
 
-def test_each_command_of_the_docs_is_run_or_said_not_to_be() -> None:
+def test_each_command_of_the_docs_is_run_or_listed_as_not_run() -> None:
     """But for pip's, and this package's own, which run above."""
     shells = ("", "sh", "bash", "console")
     for page in DOCS.glob("*.md"):

@@ -110,7 +110,7 @@ def test_it_is_made_once_waited_for_and_reused(copies: Copies) -> None:
     assert len(copies.made()) == 2
 
 
-def test_a_lost_answer_costs_no_second_one(copies: Copies) -> None:
+def test_a_lost_response_makes_no_second_one(copies: Copies) -> None:
     """The service has accepted it; the next try finds it although what is asked for came out differently."""
     copies.local.faults.drop("CreateModelCopyJob", times=None)
     with pytest.raises(BedrockError, match="the next try of this task finds that copy job by its name"):

@@ -106,7 +106,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_bedrock.spend.idle._Region._old", lambda self, created: True)
 
 
-def test_what_nobody_uses_is_told_with_its_price_and_date(
+def test_unused_resources_are_reported_with_price_and_date(
     local: LocalBedrock, served: dict[str, str], later: None
 ) -> None:
     """The dearest first; what is called is not in it."""
@@ -167,7 +167,7 @@ def test_where_imported_models_cannot_be_listed_the_others_are_found(
     assert said in text(result)
 
 
-def test_what_is_young_is_not_looked_at_and_nobody_is_told(local: LocalBedrock, served: dict[str, str]) -> None:
+def test_new_resources_are_not_reported(local: LocalBedrock, served: dict[str, str]) -> None:
     """A deployment of yesterday may be on its way."""
     Telling.told.clear()
     result = BedrockIdleCostOperator(task_id="idle", regions=["us-east-1"], notifiers=[Telling(text="x")]).execute(
@@ -189,7 +189,7 @@ def test_a_region_that_does_not_exist_is_named(local: LocalBedrock) -> None:
             BedrockIdleCostOperator(task_id="idle", **wrong).execute(context())
 
 
-def test_what_serves_on_a_base_model_that_ends_soon_is_told(
+def test_what_serves_on_a_base_model_that_ends_soon_is_reported(
     local: LocalBedrock, served: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though all of it is called: with the day, and where to look."""

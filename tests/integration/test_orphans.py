@@ -97,7 +97,7 @@ def hook(jobs: Jobs) -> Iterator[BedrockHook]:
     hook.conn.close()
 
 
-def test_who_is_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
+def test_which_jobs_are_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     """All who may wait have ended; whatever is in doubt is kept, and what is another's is not even told."""
     ended = jobs.asked("ended", ENDED)
     alive = jobs.asked("alive", ENDED, ALIVE)
@@ -144,7 +144,7 @@ def test_a_job_whose_answer_the_last_try_has_lost_is_found(jobs: Jobs, hook: Bed
     assert one.kept is None
 
 
-def test_every_kind_that_is_declared_is_asked_for(
+def test_every_declared_kind_is_searched(
     jobs: Jobs, hook: BedrockHook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], airflow_url: str
 ) -> None:
     """A kind costs its declaration, one file in the engine's room: it is made once, found by its tags, and stopped."""

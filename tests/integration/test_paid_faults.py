@@ -76,7 +76,7 @@ def test_a_retry_whose_files_are_gone_takes_up_its_own_import(world: World) -> N
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)
 @pytest.mark.parametrize(("fault", "ours"), [(moved, Outcome(1, 1, "failed")), (renamed, ONE)])
-def test_what_an_earlier_try_wrote_down_tells_of_its_own(world: World, kind: Kind, fault: Any, ours: Outcome) -> None:
+def test_a_retry_finds_what_its_earlier_try_wrote_down(world: World, kind: Kind, fault: Any, ours: Outcome) -> None:
     """Since Airflow 3.3: what no name tells."""
     outcome, said = play(Scenario(fault), kind, world)
     assert outcome == ours

@@ -92,7 +92,7 @@ def test_a_job_is_shown_with_what_the_tasks_of_its_run_know(answers: Answers) ->
     assert "console.aws" not in page
 
 
-def test_bedrock_is_asked_about_a_job_that_runs_for_who_may_see_it(answers: Answers) -> None:
+def test_a_running_job_is_read_live_for_readers_of_its_xcoms(answers: Answers) -> None:
     """With a connection of Airflow's own; what has ended is not asked about, and no refusal is an error page."""
     said = "Amazon Bedrock could not be asked about this job (EndpointConnectionError)"
     assert {caller for caller, views in answers.items() if said in views.get("running", ("", ""))[1]} == {

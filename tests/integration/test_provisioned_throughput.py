@@ -96,7 +96,7 @@ def test_a_life(world: World) -> None:
     assert delete() is None
 
 
-def test_a_commitment_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commitment_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing deletes it before it ends; the task says until when it is billed."""
     provide(world, "committed")
     until = datetime.now(UTC) + timedelta(days=30)
@@ -136,7 +136,7 @@ def test_what_serves_is_left(world: World, monkeypatch: pytest.MonkeyPatch, made
     assert world.local.calls[-1].operation != "DeleteProvisionedModelThroughput"
 
 
-def test_it_is_deleted_where_it_was_made_since_it_was_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deletion_refused_during_creation_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the refusal and the look at its status it came into service."""
     with world.client() as bedrock:
         made = bedrock.create_provisioned_model_throughput(
@@ -262,7 +262,7 @@ def test_what_a_task_has_succeeded_with_is_no_orphan(world: World) -> None:
 
 
 @pytest.mark.parametrize(("quota", "kind"), [("0", BedrockFatalError), ("2", BedrockError)])
-def test_a_quota_is_told(world: World, quota: str, kind: type[BedrockError]) -> None:
+def test_a_quota_is_reported(world: World, quota: str, kind: type[BedrockError]) -> None:
     """No retry helps where it is zero, which is AWS's default for many models."""
     message = f"You have reached the quota of {quota} model units."
     fault = world.local.faults.fail(

@@ -130,7 +130,7 @@ async def test_it_is_given_up_at_the_deadline(server: JobServer, way: str) -> No
     assert events == [(0, {"kind": "late"})]
 
 
-async def test_without_permission_to_list_the_first_asks_again(
+async def test_without_permission_to_list_the_first_in_the_queue_tries_again(
     server: JobServer, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And one line says what to allow."""

@@ -145,7 +145,7 @@ def test_never_fail_skips_whatever_went_wrong(server: JobServer, mode: dict[str,
         execute({"job_identifier": job.name, "soft_fail": True, **mode})
 
 
-def test_silent_fail_waits_on_whatever_a_look_raises(server: JobServer, mode: dict[str, Any]) -> None:
+def test_silent_fail_waits_on_whatever_a_poll_raises(server: JobServer, mode: dict[str, Any]) -> None:
     """No permission for a while; the end of the job is what counts."""
     (job,) = server.add(1)
     server.end([job])
@@ -217,7 +217,7 @@ def test_no_passing_error_fails_a_worker(
     assert not errors
 
 
-def test_a_worker_takes_up_an_ended_job_for_as_long_as_silence_may_last(
+def test_a_worker_reads_an_ended_job_until_no_response_timeout(
     server: JobServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Minutes of throttling do not make a completed job a failed task."""
@@ -234,9 +234,7 @@ def test_a_worker_takes_up_an_ended_job_for_as_long_as_silence_may_last(
         BedrockModelCustomizationSensor(**arguments, no_response_timeout=0.1).execute_complete({}, event)
 
 
-def test_a_rescheduled_look_that_finds_nothing_new_logs_nothing(
-    server: JobServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_rescheduled_poll_without_a_change_logs_nothing(server: JobServer, caplog: pytest.LogCaptureFixture) -> None:
     """The first one says what it sees, the last one how it ended."""
     (job,) = server.add(1)
     server.fault = ends_after(server, 5, "Completed")
@@ -250,7 +248,7 @@ def test_a_rescheduled_look_that_finds_nothing_new_logs_nothing(
 
 
 @pytest.mark.parametrize("mode", MODES[:2], ids=["deferrable", "poke"])
-def test_silence_without_end_is_unknown_state(
+def test_no_response_is_an_unknown_state(
     server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the job, and says that it was not stopped; a retry may help."""
@@ -264,7 +262,7 @@ def test_silence_without_end_is_unknown_state(
     assert server.counts()["stop"] == 0
 
 
-def test_the_time_out_ends_the_wait_and_leaves_the_job(server: JobServer, mode: dict[str, Any]) -> None:
+def test_the_timeout_ends_the_wait_and_leaves_the_job(server: JobServer, mode: dict[str, Any]) -> None:
     """A sensor's time-out is not retried, and can be skipped."""
     (job,) = server.add(1)
     arguments = {"job_identifier": job.name, "timeout": 0.5, "poke_interval": 0.2, **mode}
@@ -276,7 +274,7 @@ def test_the_time_out_ends_the_wait_and_leaves_the_job(server: JobServer, mode: 
     assert job.status == "InProgress"
 
 
-def test_a_time_out_of_yesterday_counts_when_rescheduled(server: JobServer) -> None:
+def test_a_rescheduled_wait_counts_from_its_first_poll(server: JobServer) -> None:
     """The wall clock from the first look on, whatever happened to processes in between."""
     (job,) = server.add(1)
     with pytest.raises(AirflowSensorTimeout):
@@ -287,7 +285,7 @@ def test_a_time_out_of_yesterday_counts_when_rescheduled(server: JobServer) -> N
     assert len(server.calls) == 1
 
 
-def test_a_deferral_is_told_what_is_known(server: JobServer) -> None:
+def test_a_deferral_passes_on_what_is_known(server: JobServer) -> None:
     """The ARN, the job's age, the wait's limit."""
     (job,) = server.add(1)
     sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name, timeout=1234)
@@ -299,7 +297,7 @@ def test_a_deferral_is_told_what_is_known(server: JobServer) -> None:
     assert raised.value.timeout == timedelta(seconds=1234)
 
 
-def test_a_worker_that_is_told_of_an_end_too_early_looks_again(server: JobServer) -> None:
+def test_a_worker_polls_again_after_an_early_event(server: JobServer) -> None:
     """The service may answer with what was a moment ago."""
     (job,) = server.add(1)
     sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name)

@@ -154,7 +154,7 @@ async def test_trap_3_the_repeated_cancel_does_not_cut_the_stop_off(
     assert server.counts()["stop"] == 1
 
 
-async def test_a_state_that_cannot_be_learnt_leaves_the_job(
+async def test_a_state_that_cannot_be_read_leaves_the_job(
     server: JobServer,
     supervisor: Callable[[Supervisor], Supervisor],
     caplog: pytest.LogCaptureFixture,
@@ -172,7 +172,7 @@ async def test_a_state_that_cannot_be_learnt_leaves_the_job(
     assert server.counts()["stop"] == 0
 
 
-async def test_a_stop_that_fails_is_said(
+async def test_a_stop_that_fails_is_logged(
     server: JobServer, supervisor: Callable[[Supervisor], Supervisor], caplog: pytest.LogCaptureFixture
 ) -> None:
     """With what to do."""
@@ -185,7 +185,7 @@ async def test_a_stop_that_fails_is_said(
     assert "COULD NOT BE STOPPED" in caplog.text
 
 
-async def test_a_mapped_task_asks_for_its_own_state(
+async def test_a_mapped_task_reads_its_own_state(
     server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
 ) -> None:
     """Airflow answers under the task's id with the map index."""
@@ -196,7 +196,7 @@ async def test_a_mapped_task_asks_for_its_own_state(
     assert server.counts()["stop"] == 1
 
 
-async def test_who_did_not_ask_for_it_stops_nothing(
+async def test_without_stop_on_kill_nothing_is_stopped(
     server: JobServer, supervisor: Callable[[Supervisor], Supervisor]
 ) -> None:
     """The default of trigger and sensor."""
@@ -224,7 +224,7 @@ async def test_the_end_of_the_triggerer_stops_nothing(
 
 @pytest.mark.parametrize(("state", "stops"), [("failed", 1), ("running", 0), (None, 0)])
 @pytest.mark.parametrize("stop_on_kill", [True, False])
-def test_a_sensor_in_a_worker_stops_the_job_only_where_asked_and_over(
+def test_a_sensor_in_a_worker_stops_the_job_only_if_enabled_and_the_task_has_ended(
     server: JobServer,
     supervisor: Callable[[Supervisor], Supervisor],
     state: str | None,
@@ -243,7 +243,7 @@ def test_a_sensor_in_a_worker_stops_the_job_only_where_asked_and_over(
     assert server.counts()["stop"] == (stops if stop_on_kill else 0)
 
 
-def test_a_sensor_in_a_worker_asks_again_for_a_state_that_it_could_not_learn(
+def test_a_sensor_in_a_worker_reads_the_state_again_after_an_error(
     server: JobServer, supervisor: Callable[[Supervisor], Supervisor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The supervisor is busy at first; the task was marked failed."""

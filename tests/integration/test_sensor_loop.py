@@ -100,7 +100,7 @@ async def test_a_hundred_intervals_make_one_loop_with_one_pool_of_threads(server
     assert {event["kind"] for event in events} == {"ended"}
 
 
-async def test_who_joins_and_leaves_does_not_disturb_the_others(server: JobServer, way: str) -> None:
+async def test_tasks_that_join_and_leave_do_not_disturb_the_others(server: JobServer, way: str) -> None:
     """A new task is looked at at once; one that is cancelled is not asked for again; the loop goes on, or ends."""
     first, cancelled, late = server.add(3)
     async with waiting(way, [trigger(first), trigger(cancelled)]) as tasks:
@@ -115,7 +115,7 @@ async def test_who_joins_and_leaves_does_not_disturb_the_others(server: JobServe
     assert asked.count(cancelled.name) == 1  # when its wait began
 
 
-async def test_a_loop_that_ended_begins_again(server: JobServer, way: str) -> None:
+async def test_a_new_loop_starts_after_the_last_one_ended(server: JobServer, way: str) -> None:
     """The last task of one DAG run ends the loop; the first of the next starts another."""
     for _ in range(3):
         (job,) = server.add(1)
@@ -125,7 +125,7 @@ async def test_a_loop_that_ended_begins_again(server: JobServer, way: str) -> No
             assert (await tasks[job.arn])["kind"] == "ended"
 
 
-async def test_without_permission_to_list_it_asks_for_each_job(
+async def test_without_permission_to_list_each_job_is_polled_by_get(
     server: JobServer, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line in the log says what to allow."""
@@ -193,7 +193,7 @@ async def test_no_passing_error_ends_a_wait(server: JobServer, way: str, fault: 
     assert {event["kind"] for event in events} == {"ended"}
 
 
-async def test_a_service_that_is_gone_and_comes_back_ends_no_wait(server: JobServer, way: str) -> None:
+async def test_an_outage_ends_no_wait(server: JobServer, way: str) -> None:
     """Connections that are refused are looks without an answer."""
     jobs = server.add(3)
     nowhere = server.connection().replace(str(server.port), "9")
@@ -210,7 +210,7 @@ async def test_a_service_that_is_gone_and_comes_back_ends_no_wait(server: JobSer
 
 
 @pytest.mark.parametrize("count", [1, 3], ids=["by Get", "by List"])
-async def test_errors_far_apart_are_not_one_silence(server: JobServer, way: str, count: int) -> None:
+async def test_errors_far_apart_are_not_one_outage(server: JobServer, way: str, count: int) -> None:
     """Two errors with more than the limit between them, in which the service answered, end nothing."""
     failed_at: list[float] = []
 
@@ -248,7 +248,7 @@ async def test_replaced_credentials_are_taken_up(server: JobServer, way: str, mo
     assert {event["kind"] for event in events} == {"ended"}
 
 
-async def test_a_job_that_does_not_exist_is_said_at_once(server: JobServer, way: str) -> None:
+async def test_a_job_that_does_not_exist_ends_the_wait_at_once(server: JobServer, way: str) -> None:
     """Nobody waits for a time-out."""
     async with waiting(way, [trigger("nobody", poll_interval=3600)]) as tasks:
         event = await asyncio.wait_for(tasks["nobody"], 120)
@@ -256,7 +256,7 @@ async def test_a_job_that_does_not_exist_is_said_at_once(server: JobServer, way:
     assert "nobody" in event["message"]
 
 
-async def test_a_job_that_may_not_be_looked_at_is_said_unless_patience_is_endless(server: JobServer, way: str) -> None:
+async def test_access_denied_ends_the_wait_unless_it_has_no_timeout(server: JobServer, way: str) -> None:
     """No permission for Get: an event; with no_response_timeout=0, as silent_fail asks for, the wait goes on."""
     server.fault = lambda call: Fault(403, "AccessDeniedException")
     job, other = server.add(2)
@@ -267,7 +267,7 @@ async def test_a_job_that_may_not_be_looked_at_is_said_unless_patience_is_endles
         assert (await tasks[other.arn])["kind"] == "ended"
 
 
-async def test_two_tasks_that_wait_for_one_job_hear_both(server: JobServer, way: str) -> None:
+async def test_two_tasks_that_wait_for_one_job_both_get_its_end(server: JobServer, way: str) -> None:
     """By its ARN and by its name."""
     (job,) = server.add(1)
     async with waiting(way, [trigger(job), trigger(job.name)]) as tasks:
@@ -277,7 +277,7 @@ async def test_two_tasks_that_wait_for_one_job_hear_both(server: JobServer, way:
     assert [event["job_identifier"] for event in events] == [job.arn, job.name]
 
 
-async def test_the_log_has_a_line_for_a_change_and_none_for_a_look(
+async def test_the_log_has_a_line_for_each_change_and_none_for_a_poll(
     server: JobServer, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Status, phases with their times, and how long the task waited."""
@@ -339,7 +339,7 @@ async def test_polls_errors_jobs_and_lag_are_counted(
     assert recorder.gauges == {"bedrock.jobs_watched": 0, "bedrock.poll_lag_seconds": 0}
 
 
-async def test_a_defect_of_the_loop_fails_those_who_wait_instead_of_leaving_them(
+async def test_a_defect_of_the_loop_fails_the_waiting_tasks(
     server: JobServer, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error that nobody foresaw is no endless wait."""

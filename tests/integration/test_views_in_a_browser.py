@@ -118,7 +118,7 @@ NAMED = {"button", "checkbox", "columnheader", "form", "image", "img", "link", "
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_screen_reader_is_told_what_each_thing_is(browser: Page, view: str) -> None:
+def test_a_screen_reader_gets_roles_and_names(browser: Page, view: str) -> None:
     """Chart, tables and their columns, links, buttons and the parts of a page have a role and a name."""
     visit(browser, view)
     session = browser.context.new_cdp_session(browser)

@@ -67,7 +67,7 @@ def test_no_floor_is_lower_than_what_is_tested(project: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in compat.ROWS if row.pins], ids=lambda row: row.name)
-def test_the_pins_say_where_they_are_from(row: compat.Row) -> None:
+def test_the_pins_name_their_source(row: compat.Row) -> None:
     """Source and date; and none is an address."""
     assert row.pins is not None
     first, *pins = row.pins.read_text().splitlines()

@@ -101,7 +101,7 @@ def test_each_action_is_named_by_its_commit(workflow: dict[Any, Any]) -> None:
     assert [one for one in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", one)] == []
 
 
-def test_the_registry_is_told_what_is_there(checkout: Path) -> None:
+def test_the_provider_registry_lists_what_exists(checkout: Path) -> None:
     """Each operator and sensor in the provider registry exists, and says what it does."""
     registry: dict[str, Any] = yaml.safe_load((checkout / ".airflow-registry.yaml").read_text())
     assert registry["package-name"] == get_provider_info()["package-name"]

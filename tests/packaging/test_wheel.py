@@ -58,7 +58,7 @@ def test_the_licence_goes_along(members: list[str], metadata: Message) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
 
 
-def test_the_metadata_tells_what_it_is(metadata: Message) -> None:
+def test_the_metadata_says_what_it_is(metadata: Message) -> None:
     """Name, version, extras and classifiers are those by which Airflow users and type checkers find a provider."""
     assert (metadata["Name"], metadata["Version"]) == ("airflow-bedrock", __version__)
     assert metadata["Requires-Python"] == ">=3.11"

@@ -78,7 +78,7 @@ def test_none_is_empty_on_the_operator_that_does_not_wait(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("operator", [{"model_arn": MODEL}, {"candidate_model_id": "a deployment"}, {}])
-def test_what_comes_after_is_told_by_the_run(monkeypatch: pytest.MonkeyPatch, operator: dict[str, str]) -> None:
+def test_what_comes_after_is_found_in_the_run(monkeypatch: pytest.MonkeyPatch, operator: dict[str, str]) -> None:
     """The operator knows the data, the sensor the model; deploy, evaluate and the sensor's own lead to both."""
     told = {"train": [asked()], "wait": [done()]} if operator else {"train": [asked()], "mine": [done()]}
     found = links(monkeypatch, told, {"train", "wait", "prepare"}, **operator)
@@ -124,7 +124,9 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -
     ("operator", "argument"),
     [(BedrockPromotionGate, "report_uri"), (BedrockPromoteModelOperator, "evaluation")],
 )
-def test_who_decides_by_a_report_leads_to_it(monkeypatch: pytest.MonkeyPatch, operator: Any, argument: str) -> None:
+def test_tasks_that_decide_by_a_report_link_to_it(
+    monkeypatch: pytest.MonkeyPatch, operator: Any, argument: str
+) -> None:
     """To the page beside the file that was given; what is no such file has none."""
     [link] = [one for one in operator.operator_extra_links if isinstance(one, evaluation.EvaluationReportLink)]
     monkeypatch.setattr(evaluation, "XCom", SimpleNamespace(get_value=lambda ti_key, key: None))

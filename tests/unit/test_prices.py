@@ -136,7 +136,7 @@ def test_a_users_file_can_stand_alone(own: Path) -> None:
         ('regions = ["us-east-1"]\nmodels."amazon.nova-micro-v1:0"', 'models."amazon.nova-lite-v1:0:300k"', "twice"),
     ],
 )
-def test_what_is_no_price_is_refused(own: Path, old: str, new: str, said: str) -> None:
+def test_an_invalid_price_is_refused(own: Path, old: str, new: str, said: str) -> None:
     """A file that cannot be meant so is not half taken."""
     own.write_text(OWN.replace(old, new), encoding="utf-8")
     with pytest.raises(PriceFileError, match=said):

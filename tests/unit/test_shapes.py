@@ -86,12 +86,12 @@ def test_good_request_has_no_problems() -> None:
         ),
     ],
 )
-def test_each_broken_rule_is_told(changes: dict[str, Any], path: str, rule: str) -> None:
+def test_each_broken_rule_is_reported(changes: dict[str, Any], path: str, rule: str) -> None:
     """A broken rule is told with the member's path, in the service's words."""
     assert rules(**changes) == {path: rule}
 
 
-def test_unknown_member_is_told_with_the_known_ones() -> None:
+def test_unknown_member_is_reported_with_the_known_ones() -> None:
     """A member that the service does not know is a problem, and the message helps to find the right one."""
     assert rules(hyperparameters={})["hyperparameters"].startswith("Unknown member; allowed: [jobName,")
 
@@ -205,7 +205,7 @@ def knows(service: str, name: str) -> bool:
     return not value or value in shape.enum
 
 
-def test_an_old_botocore_is_told_which_one_to_install() -> None:
+def test_an_old_botocore_is_named_with_the_one_to_install() -> None:
     """The operation, the botocore that is there, and the first that has it."""
     said = missing_in_botocore("UpdateCustomModelDeployment", "1.39.11")
     assert said == (

@@ -61,7 +61,7 @@ def test_places(uri: str) -> None:
 @pytest.mark.parametrize(
     "uri", [*NO_PLACES.split("\n")[1:-1], "", " ", " s3://bucket/key", "s3://bucket/key\n", None, 7, Path("x")]
 )
-def test_what_is_no_place(uri: Any) -> None:
+def test_an_invalid_location_is_refused(uri: Any) -> None:
     """Anything else is refused, with what to write instead."""
     with pytest.raises(ValueError, match="must be s3://bucket/key, file:///path, or a path on the local disk"):
         file_uri(uri)
@@ -91,7 +91,7 @@ def test_a_missing_bucket_is_named(s3: Any, tmp_path: Path) -> None:
         Storage(lambda: client).write(tmp_path / "x", "s3://gone/x")
 
 
-def test_a_bucket_that_may_not_be_looked_at(s3: Any) -> None:
+def test_a_bucket_that_may_not_be_read(s3: Any) -> None:
     """A role may write objects without seeing their bucket; a fault of S3 is worth another try."""
     client, stub = s3
     stub.add_client_error("head_bucket", "403", http_status_code=403)

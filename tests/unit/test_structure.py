@@ -119,7 +119,7 @@ def test_arrows_go_one_way() -> None:
     assert sorted(wrong) == []
 
 
-def test_every_room_has_its_rule() -> None:
+def test_every_folder_has_its_rule() -> None:
     """And every rule a room."""
     assert {room_of(name) for name in modules()} == MAY_IMPORT.keys()
 
@@ -191,7 +191,7 @@ def _names_given(node: ast.AST) -> set[str]:
     return set()
 
 
-def test_one_patience_serves_worker_and_triggerer() -> None:
+def test_worker_and_triggerer_share_the_rules_of_waiting() -> None:
     """How long a wait goes on without a response, and when it believes that nothing is there."""
     users = {name for name in modules() if f"{PACKAGE}.jobs.patience" in imported_modules(name)}
     assert {f"{PACKAGE}.{name}" for name in ("jobs.waiting", "jobs.planner", "triggers.resource")} <= users

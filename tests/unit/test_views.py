@@ -330,9 +330,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_bedrock_is_asked_how_a_job_is_now_where_the_option_says_by_which_connection(
-    live: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_job_is_read_live_only_with_the_option(live: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once for each look, while it runs; by default it is not."""
     with JobServer() as server:
         monkeypatch.setenv("AIRFLOW_CONN_BEDROCK_LIVE", server.connection())

@@ -95,7 +95,7 @@ def test_a_page_in_a_bucket_has_no_origin(service: Service) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["1e12", "1e18", "1e308", "NaN", "-1", "1e999"])
-def test_a_moment_that_cannot_be_told_is_refused(seconds: str) -> None:
+def test_a_time_that_is_invalid_is_refused(seconds: str) -> None:
     """The clock stays, and everything answers."""
     with LocalBedrock(clock="manual") as local:
         before = ask(local, "GET", "/_local/clock")

@@ -156,13 +156,13 @@ def test_state_of_an_earlier_version_is_an_error(tmp_path: Path, capsys: pytest.
     assert [*tmp_path.iterdir()] == [tmp_path / "state.jsonl"]
 
 
-def test_taken_port_is_told(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     """A port that is in use is told, with what to do."""
     assert main(["local", "--port", service.local.endpoint_url.rpartition(":")[2]]) == 1
     assert "give another with --port" in capsys.readouterr().err
 
 
-def test_help_tells_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     """The help names every option and its default."""
     with pytest.raises(SystemExit) as ended:
         main(["local", "--help"])
@@ -218,7 +218,7 @@ def test_warning_and_clean_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quota", ["jobs=1", "training_jobs", "training_jobs=many"])
-def test_a_quota_that_is_none_is_told(quota: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_quota_is_reported(quota: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A misspelt quota is an error of the command line."""
     with pytest.raises(SystemExit) as ended:
         main(["local", "--quota", quota])
@@ -226,7 +226,7 @@ def test_a_quota_that_is_none_is_told(quota: str, capsys: pytest.CaptureFixture[
     assert repr(quota) in capsys.readouterr().err
 
 
-def test_a_clock_that_cannot_be_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_contradictory_clock_settings_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """Settings that exclude each other end it with a message."""
     assert main(["local", "--clock", "manual", "--speed", "60"]) == 1
     assert "A manual clock has no speed." in capsys.readouterr().err

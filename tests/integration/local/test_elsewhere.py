@@ -66,7 +66,7 @@ def test_its_calls_are_read(local: LocalBedrock) -> None:
     assert (call.status, call.number, local.calls[0]) == (200, 1, call)
 
 
-def test_a_command_that_does_not_start_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_fails_to_start_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its exit code."""
     monkeypatch.setenv("AIRFLOW_BEDROCK_LOCAL", f"{sys.executable} -c 'raise SystemExit(3)'")
     with pytest.raises(RuntimeError, match=r"did not start: .* ended 3"):

@@ -285,7 +285,7 @@ def test_a_role_of_another_account_has_its_policies(enforcing: Service) -> None:
     session.close()
 
 
-def test_keys_that_nobody_has(enforcing: Service, user: User) -> None:
+def test_unknown_access_keys_are_refused(enforcing: Service, user: User) -> None:
     """An unknown key, an inactive one, and another's session token are refused before anything else."""
     iam, sts = enforcing.local.client("iam"), enforcing.local.client("sts")
     known = user(allow("bedrock:*", "s3:*"))
@@ -324,7 +324,7 @@ SIGNED = "AWS4-HMAC-SHA256 Credential=nobody/20261122/{}/aws4_request, SignedHea
     ],
     ids=str,
 )
-def test_s3_is_asked_by_somebody_or_not_at_all(enforcing: Service, headers: dict[str, str]) -> None:
+def test_s3_needs_an_authenticated_caller(enforcing: Service, headers: dict[str, str]) -> None:
     """Whatever a request says of its service, it is checked where S3 would answer it; by default it gets all others."""
     port = urlsplit(enforcing.local.endpoint_url).port or 0
     for query in ("", "?X-Amz-Credential=nobody/20261122/us-east-1/iam/aws4_request"):

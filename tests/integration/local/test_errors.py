@@ -144,7 +144,7 @@ def test_model_name_is_free_again_when_its_model_is_gone(service: Service) -> No
     assert service.job(service.create(customModelName=name))["status"] == "Completed"
 
 
-def test_failed_job_tells_why(service: Service) -> None:
+def test_a_failed_job_says_why(service: Service) -> None:
     """Bad data fails the job with the service's message, and leaves no model and no metrics."""
     data = service.put("bad.jsonl", service.dataset(10) + "\n{not json}\n")
     job = service.job(service.create(trainingDataConfig={"s3Uri": data}))

@@ -42,7 +42,7 @@ def received(service: Service) -> Iterator[Callable[[int], list[dict[str, Any]]]
         client.close()
 
 
-def test_completed_job_tells_twice(service: Service, received: Callable[[int], list[dict[str, Any]]]) -> None:
+def test_a_completed_job_sends_two_events(service: Service, received: Callable[[int], list[dict[str, Any]]]) -> None:
     """A job that completes tells that it is InProgress, then that it has Completed, and which model it made."""
     job = service.job(service.create())
     events = received(2)
@@ -58,14 +58,14 @@ def test_completed_job_tells_twice(service: Service, received: Callable[[int], l
     assert by_status["Completed"]["jobName"] == job["jobName"]
 
 
-def test_failed_job_tells_why(service: Service, received: Callable[[int], list[dict[str, Any]]]) -> None:
+def test_a_failed_job_says_why(service: Service, received: Callable[[int], list[dict[str, Any]]]) -> None:
     """The event of a failed job has its failureMessage."""
     job = service.job(service.create(trainingDataConfig={"s3Uri": f"s3://{service.local.bucket}/nothing"}))
     failed = [event["detail"] for event in received(2) if event["detail"]["jobStatus"] == "Failed"]
     assert [one["failureMessage"] for one in failed] == [job["failureMessage"]]
 
 
-def test_stopped_job_tells_three_times(service: Service, received: Callable[[int], list[dict[str, Any]]]) -> None:
+def test_a_stopped_job_sends_three_events(service: Service, received: Callable[[int], list[dict[str, Any]]]) -> None:
     """A job that is stopped tells InProgress, Stopping and Stopped."""
     arn = service.create()
     service.bedrock.stop_model_customization_job(jobIdentifier=arn)

@@ -90,7 +90,7 @@ def test_any_status_can_be_answered(struck: Service, status: int) -> None:
     assert refused(struck.s3.list_buckets)[0] == status
 
 
-def test_accepted_and_then_silence(struck: Service) -> None:
+def test_accepted_and_the_connection_closed(struck: Service) -> None:
     """A job whose answer was lost exists: the service had accepted it when the connection was closed."""
     struck.local.faults.drop("CreateModelCustomizationJob")
     request = struck.request()
@@ -202,7 +202,7 @@ def test_faults_over_http(struck: Service) -> None:
         ("GET", "calls?operatoin=x", None, 400, "operatoin"),
     ],
 )
-def test_what_the_admin_api_cannot_do_is_told(
+def test_invalid_admin_requests_are_reported(
     struck: Service, method: str, path: str, body: Any, status: int, message: str
 ) -> None:
     """A request that is wrong gets a status and a message that say what of it is."""

@@ -158,7 +158,7 @@ def test_the_attacks_would_work(service: Service, port: int) -> None:
         "X-No: host",
     ],
 )
-def test_hosts_that_are_not_ours(port: int, headers: str) -> None:
+def test_foreign_hosts_are_refused(port: int, headers: str) -> None:
     """Only a name or an address of the loopback interface is taken for the Host."""
     assert send(port, f"GET /_local/health HTTP/1.1\r\n{headers}")[0] in (400, 403)
 
@@ -176,7 +176,7 @@ def test_hosts_that_are_not_ours(port: int, headers: str) -> None:
         "a.b.localhost:{}",
     ],
 )
-def test_hosts_that_are_ours(port: int, host: str) -> None:
+def test_loopback_hosts_are_accepted(port: int, host: str) -> None:
     """All names and addresses of the loopback interface are, in any case and with any port."""
     assert ask(port, "GET", "/_local/health", host=host.format(port))[0] == 200
 

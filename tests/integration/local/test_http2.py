@@ -123,7 +123,7 @@ def test_clients_that_leave_are_forgotten(caplog: pytest.LogCaptureFixture) -> N
     assert "did not end" not in caplog.text
 
 
-def test_old_clients_are_told_to_go_on(local: LocalBedrock) -> None:
+def test_old_clients_get_a_100_with_its_reason(local: LocalBedrock) -> None:
     """By a status with its reason: botocore before 1.40.19 does not know the 100 without, and sends no body."""
     address = urlsplit(local.endpoint_url)
     with closing(local.client("s3")) as s3:

@@ -153,7 +153,7 @@ def test_tokens_of_other_models_are_not_counted(service: Service, model_id: str)
     assert answer == (400, "ValidationException", "The provided model doesn't support counting tokens.")
 
 
-def test_a_body_that_is_none_is_refused(service: Service) -> None:
+def test_an_invalid_body_is_refused(service: Service) -> None:
     """What InvokeModel refuses cannot be counted."""
     answer = refused(service.runtime.count_tokens, modelId=CLAUDE, input={"invokeModel": {"body": b"{"}})
     assert answer[:2] == (400, "ValidationException")

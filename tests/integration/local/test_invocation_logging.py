@@ -113,7 +113,7 @@ def test_a_call_is_logged(service: Service, logged: str) -> None:
     assert log["output"]["outputTokenCount"] == answer["usage"]["outputTokens"]
 
 
-def test_only_what_is_wanted_is_logged(service: Service, logged: str) -> None:
+def test_only_what_is_configured_is_logged(service: Service, logged: str) -> None:
     """InvokeModel and streams are logged; nothing is where text is not wanted, and nothing after the deletion."""
     messages = [{"role": "user", "content": [{"text": "Hello?"}]}]
     body = json.dumps({"messages": messages})

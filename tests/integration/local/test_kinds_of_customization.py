@@ -99,7 +99,7 @@ def test_distillation_needs_100_prompts(service: Service) -> None:
     assert message == "The number of records in training and validation data is 99; it must be between 100 and 15000"
 
 
-def test_logs_are_filtered_and_their_answers_learnt(service: Service) -> None:
+def test_logs_are_filtered_and_trained_on(service: Service) -> None:
     """Of the logs only those with the right metadata are learnt, with their answers."""
     right = "".join(log(question, answer, team="a") for question, answer in service.questions(60))
     wrong = "".join(log(question, "nonsense", team="b") for question, _ in service.questions(60))

@@ -151,7 +151,7 @@ def test_converse_needs_a_template(service: Service) -> None:
         ),
     ],
 )
-def test_what_is_no_model_fails(service: Service, content: dict[str, bytes], message: str) -> None:
+def test_invalid_model_files_fail_the_import(service: Service, content: dict[str, bytes], message: str) -> None:
     """The job says which file is missing or broken, and leaves no model."""
     uri = put(service, service.name("broken"), content)
     job = imported(service, uri or f"s3://{service.local.bucket}/nothing")

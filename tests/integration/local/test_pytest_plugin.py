@@ -192,7 +192,7 @@ def test_one_for_a_module(run: pytest.Pytester) -> None:
     run.runpytest_inprocess("-q").assert_outcomes(passed=4)
 
 
-def test_a_setting_that_cannot_be_is_told(run: pytest.Pytester) -> None:
+def test_a_misspelt_setting_is_reported(run: pytest.Pytester) -> None:
     """A misspelt setting is an error that names it."""
     run.makepyfile("""
         import pytest
@@ -223,7 +223,7 @@ def test_unused_it_costs_nothing(run: pytest.Pytester) -> None:
     assert not loaded & {"moto", "boto3", "botocore", "numpy", "airflow", "msgspec", "werkzeug"}
 
 
-def test_what_is_missing_is_told(run: pytest.Pytester) -> None:
+def test_a_missing_extra_is_named(run: pytest.Pytester) -> None:
     """Without the extra `local`, a test that asks for the fixture fails with the command that installs it."""
     run.makeconftest("import sys\nsys.modules['moto'] = None\n")
     run.makepyfile("def test_dag(local_bedrock): pass")

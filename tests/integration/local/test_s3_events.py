@@ -80,7 +80,7 @@ def test_object_created_has_the_documented_form(service: Service, received: Rece
     }
 
 
-def test_reason_tells_the_operation(service: Service, received: Receive) -> None:
+def test_the_event_names_the_operation(service: Service, received: Receive) -> None:
     """A copy, a multipart upload and a deletion say what they are; the sequencer puts them into order."""
     s3, place = service.s3, {"Bucket": service.local.bucket, "Key": "data/one"}
     s3.put_object(**place, Body=b"1")

@@ -211,7 +211,7 @@ def test_checksums_are_kept(local: LocalBedrock, s3: Any, tmp_path: Path) -> Non
     assert after == before
 
 
-def test_writers_who_want_no_object_there(local: LocalBedrock, s3: Any) -> None:
+def test_writers_with_if_none_match(local: LocalBedrock, s3: Any) -> None:
     """Of many who put with If-None-Match at once one wins; the others get PreconditionFailed."""
 
     def put(number: int) -> str:
@@ -229,7 +229,7 @@ def test_writers_who_want_no_object_there(local: LocalBedrock, s3: Any) -> None:
         assert body.read().decode() == winner
 
 
-def test_writers_who_build_on_what_they_read(local: LocalBedrock, s3: Any) -> None:
+def test_writers_with_if_match(local: LocalBedrock, s3: Any) -> None:
     """Eight count up with If-Match, and try again when they lose: no step is lost."""
     place = {"Bucket": local.bucket, "Key": "counter"}
     s3.put_object(**place, Body=b"0")
@@ -308,7 +308,7 @@ def test_conditions_of_uploads_copies_and_deletions(local: LocalBedrock, s3: Any
         ("POST", "/nasty?uploads", {"x-amz-checksum-type": "FULL_OBJECT"}, b""),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_invalid_requests_are_refused(
     local: LocalBedrock, method: str, place: str, headers: dict[str, str], body: bytes
 ) -> None:
     """A request that no SDK would send is an error in S3's form, and makes no object."""

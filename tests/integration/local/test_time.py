@@ -88,7 +88,7 @@ def test_a_fast_clock(service: Service) -> None:
         assert local.environment()["AIRFLOW__BEDROCK__POLL_INTERVAL"] == "0.1"
 
 
-def test_settings_that_cannot_be() -> None:
+def test_invalid_clock_settings() -> None:
     """A clock that is neither, and a manual one with a speed, are refused at once."""
     for settings in ({"clock": "broken"}, {"clock": "manual", "speed": 2.0}, {"speed": 0.0}):
         with pytest.raises(ValueError, match="clock"):

@@ -59,7 +59,7 @@ def test_a_job_that_is_being_stopped_is_waited_for_by_its_own_ask_alone() -> Non
 
 
 @pytest.mark.parametrize("status", ["Failed", "Stopped"])
-def test_an_ask_is_not_paid_for_twice_where_no_retry_can_mend_it(status: str) -> None:
+def test_an_ask_is_not_paid_for_twice_where_no_retry_can_help(status: str) -> None:
     """An automatic retry finds what its predecessor came to; only a new ask makes the next generation."""
     assert decide(job(status, OURS, "Unable to parse Amazon S3 file"), OURS) is Decision.FAIL
     assert decide(job(status, EARLIER, "Unable to parse Amazon S3 file"), OURS) is Decision.NEXT_GENERATION
@@ -83,7 +83,7 @@ def test_a_job_of_somebody_else_is_never_taken_up(status: str, reuse: Reuse) -> 
 
 
 @pytest.mark.parametrize("other", [SIBLING, OTHER_RUN], ids=["another map index", "another run"])
-def test_another_asker_s_job_is_taken_only_where_it_counts_and_what_is_equal(other: Identity) -> None:
+def test_another_task_s_job_is_taken_only_where_it_counts_and_what_is_equal(other: Identity) -> None:
     """With dag, or where List found it among those that count."""
     assert decide(job("InProgress", other), OURS) is Decision.CLASH
     assert decide(job("InProgress", other), replace(OURS, reuse="dag")) is Decision.ADOPT

@@ -110,7 +110,7 @@ def test_two_environments_never_meet() -> None:
         assert not one.is_of_task(Token.read(other.token()))
 
 
-def test_a_partition_stands_in_the_run_s_place() -> None:
+def test_a_partition_replaces_the_run_in_the_identity() -> None:
     """A backfill of a partition makes a new run each time."""
     one = replace(ASKER, partition_key="2026-10")
     assert name(asker=one) == name(asker=replace(one, run_id="run-2"))
@@ -138,7 +138,7 @@ def test_reuse_says_how_far_sameness_reaches() -> None:
     assert name(asker=cleared, reuse="never") != name(reuse="never")
 
 
-def test_mapped_tasks_are_different_askers() -> None:
+def test_mapped_tasks_have_different_identities() -> None:
     """Two instances of one mapped task never share a job by accident."""
     assert name(asker=Asker(dag_id="dag", task_id="task", run_id="run-1", map_index=0)) != name(
         asker=Asker(dag_id="dag", task_id="task", run_id="run-1", map_index=1)
@@ -165,7 +165,7 @@ def test_exact_names_are_left_alone() -> None:
     assert (identity.job_name(), identity.model_name()) == ("my.job", "my_model")
 
 
-def test_the_token_tells_the_ask() -> None:
+def test_the_token_identifies_the_ask() -> None:
     """A Clear and, where runs share the name, another run ask anew; another try does not."""
     token = Token.read(identify(request(), DATA, ASKER, "dag").token(3))
     assert identify(request(), DATA, replace(ASKER, try_number=2), "dag").is_of_ask(token)
@@ -236,7 +236,7 @@ def test_a_long_prefix_is_cut_at_the_same_letter_for_ever(reuse: Reuse, job: str
 
 
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])
-def test_a_model_s_name_tells_under_which_name_it_was_asked_for(reuse: Reuse) -> None:
+def test_a_model_s_name_begins_with_the_name_in_the_request(reuse: Reuse) -> None:
     """Retirement deletes what is named after the line's model, and nothing else."""
     prefix = "my.router"
     for index in (-1, 12):
@@ -248,7 +248,7 @@ def test_a_model_s_name_tells_under_which_name_it_was_asked_for(reuse: Reuse) ->
     assert not is_named_after("my-router-2", prefix)
 
 
-def test_a_name_that_is_none_is_left_to_the_check_of_the_request() -> None:
+def test_a_missing_name_is_left_to_the_check_of_the_request() -> None:
     """A name made up for it would hide that it is missing."""
     for nothing in ("", None, 7):
         asked = request(jobName=nothing, customModelName=nothing)
@@ -274,13 +274,13 @@ def test_names_of_a_request_in_another_script_are_the_same_after_an_upgrade() ->
 
 
 @pytest.mark.parametrize("said", [False, 0, None, "False", "false", " FALSE "])
-def test_exact_names_are_asked_for_as_upstream_or_by_a_template(said: Any) -> None:
+def test_exact_names_are_requested_as_upstream_or_by_a_template(said: Any) -> None:
     """What is false to the amazon provider's operator is false here, and a template renders text."""
     assert not adds_digest(said)
 
 
 @pytest.mark.parametrize("said", [True, 1, "True", "true"])
-def test_unique_names_are_asked_for(said: Any) -> None:
+def test_unique_names_are_requested(said: Any) -> None:
     """Likewise."""
     assert adds_digest(said)
 

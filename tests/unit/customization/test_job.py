@@ -110,14 +110,14 @@ def phases(validation: str, processing: str) -> dict[str, Any]:
     return {"validationDetails": {"status": validation}, "dataProcessingDetails": {"status": processing}}
 
 
-def test_a_look_that_shows_nothing_new_says_nothing() -> None:
+def test_a_poll_without_a_change_logs_nothing() -> None:
     """The log has a line a change, not a line a poll."""
     job = Job.from_response(response(statusDetails=phases("InProgress", "NotStarted")))
     assert changes(None, job) == ["Job router-1 is InProgress", "Job router-1, validation: InProgress"]
     assert changes(job, job) == []
 
 
-def test_each_change_of_status_and_of_phase_is_said_once() -> None:
+def test_each_change_of_status_and_of_phase_is_logged_once() -> None:
     """What was said before is not said again."""
     before = Job.from_response(response(statusDetails=phases("InProgress", "NotStarted")))
     now = Job.from_response(response("Stopping", statusDetails=phases("Completed", "InProgress")))

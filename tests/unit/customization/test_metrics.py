@@ -54,7 +54,7 @@ def test_a_file_that_is_written_otherwise_is_read(training: list[str]) -> None:
         (["epoch_number,training_loss", "1,2.0\r2,1.0"], [], "no CSV file"),
     ],
 )
-def test_what_cannot_be_read_is_none_and_told(training: list[str], expected: list[int], said: str) -> None:
+def test_what_cannot_be_read_is_none_and_reported(training: list[str], expected: list[int], said: str) -> None:
     """The job has completed and is paid for: its metrics are no reason to fail."""
     told: list[str] = []
     losses = losses_by_epoch(training, [], told.append)

@@ -85,7 +85,7 @@ TUNED = f"arn:aws:bedrock:us-west-2:123456789012:custom-model/{HAIKU}/abcdefghij
         (date(2026, 9, 10), "ended on 2026-09-10"),
     ],
 )
-def test_the_end_of_a_base_model_is_said_in_time(identifier: str, today: date, said: str | None) -> None:
+def test_the_end_of_a_base_model_is_reported_in_time(identifier: str, today: date, said: str | None) -> None:
     """From its Legacy day on a base model's end is warned about, also for a custom model of it."""
     found = life_warning(identifier, today)
     assert found is None if said is None else said in str(found)

@@ -38,7 +38,7 @@ def test_every_declared_error_has_its_remedy() -> None:
     assert {code: remedy_for_error(error(code)) for code in EXPECTED} == EXPECTED
 
 
-def test_a_name_in_use_is_looked_at_whatever_its_code() -> None:
+def test_a_name_in_use_is_read_whatever_the_error_code() -> None:
     """It was seen as a ValidationException."""
     said = "The provided job name is currently in use."
     assert remedy_for_error(error("ValidationException", message=said)) is Remedy.LOOK
@@ -103,7 +103,7 @@ def test_the_network_passes_and_missing_credentials_may_come() -> None:
         None,
     ],
 )
-def test_bad_data_and_missing_permissions_are_for_a_person_to_mend(said: str | None) -> None:
+def test_bad_data_and_missing_permissions_are_not_retried(said: str | None) -> None:
     """And so is whatever is not known."""
     assert remedy_for_failure(said) is Remedy.NONE
 

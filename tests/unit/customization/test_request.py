@@ -62,7 +62,7 @@ def test_the_characters_of_a_uri_that_are_at_fault_are_named() -> None:
     check_request(build_request({}, **{**ARGUMENTS, "output_data_uri": f"s3://bucket/{mended}"}))
 
 
-def test_who_has_a_botocore_that_is_too_old_is_told_to_upgrade_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_botocore_is_named_with_the_version_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else: a newer one knows the member."""
     place = "CreateModelCustomizationJob.newMember"
     monkeypatch.setattr(
@@ -74,7 +74,7 @@ def test_who_has_a_botocore_that_is_too_old_is_told_to_upgrade_it(monkeypatch: p
             refuse([Problem(path, value, "it is unknown")])
 
 
-def test_only_an_s3_uri_is_told_which_characters_it_cannot_have() -> None:
+def test_only_an_s3_uri_error_names_the_invalid_characters() -> None:
     """Other members have other rules, and what is no text has no characters."""
     for path, value in (("jobName", "a:b"), ("outputDataConfig.s3Uri", 7), ("outputDataConfig.s3Uri", "s3://a/b")):
         with pytest.raises(RequestError) as refused:
@@ -200,7 +200,7 @@ def test_rendered_templates_get_their_types_back() -> None:
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "{", "a: [", "just words"])
-def test_a_file_that_is_no_request_is_said(text: str) -> None:
+def test_a_file_without_a_request_is_reported(text: str) -> None:
     """Neither JSON nor YAML, or not a mapping."""
     with pytest.raises(RequestError):
         read_request(text)
@@ -301,7 +301,7 @@ def test_nothing_given_is_an_empty_mapping(nothing: Any) -> None:
         ("# only a comment", "it is a NoneType"),
     ],
 )
-def test_what_is_no_mapping_is_refused(given: Any, said: str) -> None:
+def test_an_invalid_mapping_is_refused(given: Any, said: str) -> None:
     """And never taken for nothing."""
     with pytest.raises(RequestError, match=said):
         read_request(given)

@@ -48,7 +48,7 @@ def test_a_waiter_is_read_from_the_tag_that_says_so(dag: str, run: str, task: st
 
 
 @pytest.mark.parametrize("value", ["", "task d t 0", "task d t =C2=B2 r", "task d t x r", "for-ever d t 0 r"])
-def test_a_waiter_s_tag_that_cannot_be_read_is_told_as_such(value: str) -> None:
+def test_a_waiter_s_tag_that_cannot_be_read_is_reported_as_such(value: str) -> None:
     """Whatever a person has written into it."""
     assert waiters({"airflow-bedrock/waiter/x": value}) == [None]
 

@@ -32,7 +32,7 @@ def test_a_tag_of_a_later_version_stands_for_someone(value: str) -> None:
     assert waiters({"airflow-bedrock/waiter/x": value, "team": "a"}) == [None]
 
 
-def test_only_the_same_ask_has_asked() -> None:
+def test_only_the_same_ask_counts_as_the_maker() -> None:
     """Not a Clear, nor another run or map index; a tag without an ask tells of none."""
     assert has_asked(tags_of(ASKER), replace(ASKER, try_number=3))
     for other in ({"ask": 5}, {"run_id": "next"}, {"map_index": 4}, {"environment": "dev"}):
@@ -61,7 +61,7 @@ def test_a_log_names_the_map_index_of_a_mapped_task_alone(index: int, mapped: st
     assert Waiter.of(replace(ASKER, map_index=index), waits=True).name == f"dag.t{mapped} in run run"
 
 
-def test_who_has_left_a_job_waits_no_longer_and_others_do() -> None:
+def test_a_task_that_has_left_a_job_no_longer_waits_and_others_do() -> None:
     """A release that does not know the word keeps the job: it is a tag of a later version to it."""
     other = replace(ASKER, map_index=4)
     left = {tag["key"]: tag["value"] for tag in Waiter.of(ASKER, waits=True).left(ASKER)}

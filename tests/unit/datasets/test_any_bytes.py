@@ -162,7 +162,9 @@ def test_commands_have_an_exit_code(
 
 
 @pytest.mark.parametrize("content", [packed(LINE), b"\x28\xb5\x2f\xfd" + LINE])
-def test_a_packed_file_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+def test_a_compressed_file_is_reported_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
     """A job takes it for no JSON: neither its lines nor its size, packed or not, say what the job would see."""
     file = tmp_path / "train.jsonl.gz"
     file.write_bytes(content)

@@ -257,7 +257,7 @@ def test_a_folder_of_invocation_logs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "07.json.gz cannot be unpacked" in capsys.readouterr().err
 
 
-def test_as_many_processes_as_wanted_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_processes_reports_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are cut at line ends, and what they come to is added up in order."""
     records = [converse(f"Where is {n % 300}?", str(n % 7)) for n in range(600)]
     records[77] = records[501] = converse("User: x")
@@ -301,7 +301,7 @@ BYTES = st.binary(max_size=200) | st.lists(PIECES, max_size=60).map(b"".join)
 @given(content=BYTES)
 @example(content=b"\xef\xbb\xbf")
 @example(content=b"\xef\xbb\xbf{")
-def test_whatever_bytes_are_told(tmp_path: Path, model: str, content: bytes) -> None:
+def test_any_bytes_get_a_report(tmp_path: Path, model: str, content: bytes) -> None:
     """Any file that is not packed has a report: as many records as lines, each of them good or with a problem."""
     assume(not content.startswith((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd")))
     file = tmp_path / "train.jsonl"
@@ -314,7 +314,7 @@ def test_whatever_bytes_are_told(tmp_path: Path, model: str, content: bytes) -> 
     assert markdown(report)
 
 
-def test_a_line_that_nests_deep_is_told(tmp_path: Path) -> None:
+def test_a_deeply_nested_line_is_reported(tmp_path: Path) -> None:
     """It breaks no stack."""
     assert found(of(tmp_path, b'{"messages":' + b"[" * 100_000)) == [(1, "$", "json")]
     assert found(of(tmp_path, b'{"messages":' + b"[" * 5_000 + b"]" * 5_000 + b"}"))

@@ -103,7 +103,7 @@ def test_a_model_of_images_is_paid_by_the_image() -> None:
     assert canvas.cost == (Decimal("4"), Decimal("4"))
 
 
-def test_hours_are_not_known_unless_they_are_said(tmp_path: Path) -> None:
+def test_hours_are_unknown_unless_given(tmp_path: Path) -> None:
     """Reinforcement fine-tuning is billed by the hour."""
     own = tmp_path / "prices.toml"
     own.write_text(

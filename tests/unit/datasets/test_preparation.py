@@ -443,7 +443,7 @@ def test_a_redaction_that_fails() -> None:
     assert len(b"".join(files.values()).splitlines()) == 8
 
 
-def test_as_many_processes_as_wanted_write_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_processes_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the blocks, the files and the report are those of one process."""
     records = [*pairs(400), None, *pairs(30)]
     settings = replace(SETTINGS, caps=Caps(records=300), redact=redact_common_patterns)

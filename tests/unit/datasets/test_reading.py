@@ -119,7 +119,7 @@ def test_fields_within_fields() -> None:
 
 
 @pytest.mark.parametrize("template", ["{question", "{}", "{question!r}", "{question:>9}", "}{a}"])
-def test_templates_that_are_none(template: str) -> None:
+def test_invalid_templates(template: str) -> None:
     """They are refused before a record is read."""
     with pytest.raises(DatasetError, match="the template"):
         Fields(prompt=template)

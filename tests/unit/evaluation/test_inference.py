@@ -79,7 +79,7 @@ def test_a_wall_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert model.calls == 0
 
 
-def test_a_model_that_is_gone_is_told_with_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_deleted_model_is_reported_with_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A deployment that was deleted meanwhile: which model has answered last cannot be known."""
 
     class Gone(Model):
@@ -95,7 +95,7 @@ def test_a_model_that_is_gone_is_told_with_what_is_lost(tmp_path: Path, caplog: 
     assert "Cannot tell which model was behind model: " in caplog.text
 
 
-def test_patience_ends_by_the_clock_that_it_was_given(tmp_path: Path) -> None:
+def test_no_response_timeout_counts_on_the_given_clock(tmp_path: Path) -> None:
     """After so many seconds without one answer the last error is raised; the seconds before the first do not count."""
     clock = itertools.count(5e8)  # a second each time that it is read
 

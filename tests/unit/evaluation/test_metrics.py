@@ -167,7 +167,7 @@ def test_metrics_go_from_0_to_1(name: str, text: str, other: str) -> None:
         ({"name": "json_fields", "fields": []}, "json_fields: fields: "),
     ],
 )
-def test_what_is_no_metric(given_metric: Any, message: str) -> None:
+def test_an_invalid_metric_is_refused(given_metric: Any, message: str) -> None:
     """It is told before any library is loaded."""
     with pytest.raises(ValueError, match=message):
         check(given_metric)

@@ -78,7 +78,7 @@ def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any
     assert "<script" not in text.replace("\\<script", "")
 
 
-def test_what_was_not_judged_is_said(report: tuple[dict[str, Any], str, str]) -> None:
+def test_what_was_not_judged_is_reported(report: tuple[dict[str, Any], str, str]) -> None:
     """Beside the difference that it could have changed, of all records or of a slice."""
     result = copy.deepcopy(report[0])
     name = next(iter(result["slices"]))

@@ -87,7 +87,7 @@ def test_next_to_no_records_are_undecided(tmp_path: Path, count: int) -> None:
     assert "cannot be called better" in page("x", sections(result))
 
 
-def test_a_metric_that_is_asked_for_twice_has_a_label_by_which_it_is_told_apart(tmp_path: Path) -> None:
+def test_a_metric_that_is_used_twice_needs_labels(tmp_path: Path) -> None:
     """Whatever kind it is; the first one decides."""
     metrics: list[Any] = [
         {"name": "regex", "pattern": "^a$", "label": "says a"},
@@ -100,7 +100,7 @@ def test_a_metric_that_is_asked_for_twice_has_a_label_by_which_it_is_told_apart(
     assert sum(result["differences"]["baseline"]["regex"][one] for one in ("wins", "losses", "ties")) == 30
 
 
-def test_a_field_to_slice_by_that_no_record_has_is_told_before_anything_is_asked(
+def test_a_slice_field_that_no_record_has_fails_before_the_first_question(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A misspelt name would switch off ``max_slice_loss``; records that lack it are one, and a warning says so."""

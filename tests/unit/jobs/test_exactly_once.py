@@ -584,7 +584,7 @@ def ended_by_a_person(machine: ExactlyOnce, one: Instance) -> None:
     one.let_go()
 
 
-def test_a_kill_that_comes_again_asks_for_the_state_again() -> None:
+def test_a_second_kill_reads_the_state_again() -> None:
     """The task may have been cleared meanwhile: then its next try adopts the job."""
     machine, maker, adopter, job = shared()
     ended_by_a_person(machine, maker)
@@ -596,7 +596,7 @@ def test_a_kill_that_comes_again_asks_for_the_state_again() -> None:
 
 
 @pytest.mark.parametrize("strikes", [{}, {1: ("kill", "before")}, {3: ("kill", "before")}, {1: ("timeout", "before")}])
-def test_who_is_cleared_leaves_no_job_that_it_alone_waits_for(strikes: dict[int, Any]) -> None:
+def test_a_cleared_task_leaves_no_job_that_it_alone_waits_for(strikes: dict[int, Any]) -> None:
     """It adopted the job in an earlier ask, and its maker has ended since: only the tags tell."""
     machine, maker, adopter, job = shared()
     machine.the_data_is_replaced()
@@ -610,7 +610,7 @@ def test_who_is_cleared_leaves_no_job_that_it_alone_waits_for(strikes: dict[int,
 
 @pytest.mark.parametrize("maker_is_cleared", [False, True])
 @pytest.mark.parametrize(("layout", "reuse"), [("mapped alike", "run"), ("two runs", "dag")])
-def test_who_is_cleared_waits_no_longer_for_what_it_has_left_to_others(
+def test_a_cleared_task_no_longer_waits_for_what_it_has_left_to_others(
     layout: str, reuse: str, maker_is_cleared: bool
 ) -> None:
     """It waits for another job since, so that who stays is the last one that waits for the former."""
@@ -627,7 +627,7 @@ def test_who_is_cleared_waits_no_longer_for_what_it_has_left_to_others(
     assert [held.runs for _, held in leaves.held] == [True]
 
 
-def test_who_cannot_say_that_it_has_left_a_job_says_so(
+def test_a_tag_that_cannot_be_written_on_leaving_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The job runs on, for the other one as well as for nobody."""
@@ -644,7 +644,7 @@ def test_who_cannot_say_that_it_has_left_a_job_says_so(
     assert "Allow bedrock:TagResource" in caplog.text
 
 
-def test_a_timeout_while_the_end_after_an_error_is_told_stops_the_job() -> None:
+def test_a_timeout_while_an_error_is_reported_stops_the_job() -> None:
     """It is fatal there too: the data is denied, and while the job of the first try is looked for, time is over."""
     machine = ExactlyOnce()
     [one] = machine.instances
@@ -715,7 +715,7 @@ def test_the_last_line_of_a_task_whose_job_has_ended_is_true(
     assert not any("runs on" in message or "was left running" in message for message in caplog.messages)
 
 
-def test_a_retry_does_not_look_at_the_tags_of_its_siblings_jobs_for_nothing() -> None:
+def test_a_retry_does_not_read_its_siblings_tags_in_vain() -> None:
     """Of 200 mapped tasks that are tried again, most find their job by its name; who adopted looks at few.
 
     So do the first tries, for one that is their own what: List shows it in the model's name.
@@ -785,7 +785,7 @@ def test_a_timeout_before_the_first_answer_stops_no_job_of_another_run_of_the_pa
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_worker_that_has_not_heard_that_its_task_was_ended_stops_the_job(waits: bool) -> None:
+def test_a_worker_reads_its_task_s_state_before_it_hands_over_the_job(waits: bool) -> None:
     """It asks for the task's state once more before it leaves the job to the triggerer, or to a sensor."""
     machine = ExactlyOnce()
     [one] = machine.instances
@@ -845,7 +845,7 @@ def test_a_retry_waits_for_its_own_job_before_it_takes_another(
 
 
 @pytest.mark.parametrize(("stored", "waits"), [(False, 120.0), (True, 0.0)])
-def test_a_retry_whose_ask_has_asked_for_nothing_waits_for_nothing(
+def test_a_retry_whose_ask_has_requested_nothing_waits_for_nothing(
     stored: bool, waits: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes its sibling's job: at once where Airflow's store says that there is none of its own, else later."""
@@ -861,7 +861,7 @@ def test_a_retry_whose_ask_has_asked_for_nothing_waits_for_nothing(
     assert sum(slept) == waits
 
 
-def test_a_retry_after_a_failure_waits_for_what_the_try_between_has_asked_for() -> None:
+def test_a_retry_after_a_failure_waits_for_the_job_of_the_try_between() -> None:
     """The first try's request again, whose job failed: the second try asked for another, which List shows late."""
     machine = ExactlyOnce()
     machine.arguments["reuse"] = "dag"
@@ -881,7 +881,7 @@ def test_a_retry_after_a_failure_waits_for_what_the_try_between_has_asked_for() 
 @pytest.mark.parametrize(
     ("code", "status", "fatal"), [("AccessDeniedException", 403, True), ("ThrottlingException", 429, False)]
 )
-def test_a_look_that_fails_before_the_request_says_that_nothing_was_spent(
+def test_a_read_that_fails_before_the_request_says_that_nothing_was_spent(
     monkeypatch: pytest.MonkeyPatch, look: str, code: str, status: int, fatal: bool
 ) -> None:
     """And no retry where it is not allowed."""
@@ -901,9 +901,7 @@ def test_a_look_that_fails_before_the_request_says_that_nothing_was_spent(
 
 
 @pytest.mark.parametrize(("exact", "said"), [(False, "set reuse='never'"), (True, "set another job_name")])
-def test_who_gets_a_model_again_is_told_how_to_train_anew(
-    caplog: pytest.LogCaptureFixture, exact: bool, said: str
-) -> None:
+def test_a_reused_model_s_log_says_how_to_train_again(caplog: pytest.LogCaptureFixture, exact: bool, said: str) -> None:
     """An exact name serves once, whatever reuse says."""
     machine = ExactlyOnce()
     machine.arguments["ensure_unique_job_name"] = not exact
@@ -938,7 +936,7 @@ def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool, caplog: pyt
 
 
 @pytest.mark.parametrize("tries", [1, 2])
-def test_who_has_made_nothing_says_so(tries: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_made_nothing_says_so(tries: int, caplog: pytest.LogCaptureFixture) -> None:
     """Killed, or out of time, before it could ask for a job; a first try does not look for what it may have made."""
     caplog.set_level(logging.INFO)
     machine = ExactlyOnce()

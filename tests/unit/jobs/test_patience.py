@@ -10,9 +10,7 @@ from airflow_bedrock.jobs.patience import POLLS_UNTIL_MISSING, SECONDS_UNTIL_MIS
 
 
 @given(steps=st.lists(st.tuples(st.floats(0.1, 1000), st.booleans()), max_size=50), limit=st.floats(1, 5000))
-def test_patience_ends_after_the_limit_of_failing_looks_and_not_before(
-    steps: list[tuple[float, bool]], limit: float
-) -> None:
+def test_the_wait_ends_at_no_response_timeout_and_not_before(steps: list[tuple[float, bool]], limit: float) -> None:
     """The silence counts from the first look that failed since the last answer."""
     patience, now = Patience(limit), 0.0
     failing_since: float | None = None
@@ -27,7 +25,7 @@ def test_patience_ends_after_the_limit_of_failing_looks_and_not_before(
         assert patience.is_over(now) == (failing_since is not None and now - failing_since >= limit)
 
 
-def test_patience_without_a_limit_never_ends_but_speaks_now_and_then() -> None:
+def test_a_wait_without_a_timeout_never_ends_and_logs_now_and_then() -> None:
     """Silence is said at once, then each quarter of the limit, or of an hour."""
     patience = Patience(0)
     patience.silence(0.0)
@@ -36,7 +34,7 @@ def test_patience_without_a_limit_never_ends_but_speaks_now_and_then() -> None:
 
 
 @given(pauses=st.lists(st.floats(0.01, 200), min_size=1, max_size=300))
-def test_what_is_known_to_exist_is_missing_only_after_long_and_many_looks(pauses: list[float]) -> None:
+def test_what_is_known_to_exist_is_missing_only_after_minutes_and_polls(pauses: list[float]) -> None:
     """A new job may be hidden for a minute, however often one looks; and be hidden for one look of an hourly pace."""
     absence, now = Absence(known=True), 0.0
     for looks, pause in enumerate(pauses, 1):
@@ -77,7 +75,7 @@ def test_the_limits_are_those_that_the_docs_promise() -> None:
     assert (SECONDS_UNTIL_MISSING, POLLS_UNTIL_MISSING) == (120.0, 5)
 
 
-def test_a_look_that_finds_it_begins_the_count_anew() -> None:
+def test_a_poll_that_finds_it_restarts_the_count() -> None:
     """Five looks and two minutes, from the first one on that does not."""
     absence = Absence(known=False)
     absence.seen()

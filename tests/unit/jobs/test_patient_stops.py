@@ -113,14 +113,14 @@ def test_what_passes_by_itself_leaves_no_job(
         (DENIED, "was NOT stopped, and may run and be billed on", 0),
     ],
 )
-def test_it_is_given_up_with_true_words(world: World, failure: Exception, said: str, seconds: float) -> None:
+def test_a_stop_that_fails_reports_the_true_state(world: World, failure: Exception, said: str, seconds: float) -> None:
     """What does not pass is not waited for."""
     world.fail(failure, until=1000)
     assert said in world.stop()
     assert world.now == seconds
 
 
-def test_who_is_not_patient_is_told_that_it_may_pass(world: World) -> None:
+def test_a_caller_that_does_not_wait_gets_a_temporary_error(world: World) -> None:
     """A triggerer gives the thread back between two tries."""
     world.fail(THROTTLED, until=1000)
     with pytest.raises(stopping.NotYetError, match="Slow down"):
@@ -152,7 +152,7 @@ def test_a_job_that_goes_on_while_it_is_listed_is_listed_once(world: World, monk
     assert [one.arn for one in Service(INVOCATION_JOB, world.hook).list_running()] == [world.job.arn]
 
 
-def test_what_a_task_has_made_is_asked_for_until_it_is_told(world: World) -> None:
+def test_the_job_of_a_task_is_searched_for_until_there_is_a_response(world: World) -> None:
     """As when execution_timeout runs out just while the service does not answer."""
     world.fail(THROTTLED, until=100)
     service = Service(CUSTOMIZATION_JOB, world.hook)

@@ -83,7 +83,7 @@ def denied(monkeypatch: pytest.MonkeyPatch, iam: Iam, caller: str) -> dict[str, 
         ("arn:aws:sts::123456789012:assumed-role/airflow/session", "arn:aws:iam::123456789012:role/path/airflow"),
     ],
 )
-def test_the_connection_and_the_role_are_asked_for_what_each_needs(
+def test_connection_and_role_are_simulated_for_what_each_needs(
     monkeypatch: pytest.MonkeyPatch, caller: str, principal: str
 ) -> None:
     """In the context in which the calls will be made, which conditions of policies name."""
@@ -106,7 +106,7 @@ def test_a_job_without_a_grader_calls_no_function() -> None:
 
 
 @pytest.mark.parametrize("caller", ["arn:aws:iam::123456789012:root", "arn:aws:sts::123456789012:federated-user/ann"])
-def test_who_has_no_policies_that_can_be_simulated_is_told(monkeypatch: pytest.MonkeyPatch, caller: str) -> None:
+def test_a_caller_without_policies_to_simulate_is_reported(monkeypatch: pytest.MonkeyPatch, caller: str) -> None:
     """An account's root."""
     with pytest.raises(ValueError, match="is neither a user nor a role"):
         denied(monkeypatch, Iam(), caller)

@@ -134,9 +134,7 @@ ends = st.lists(st.floats(min_value=0, max_value=5_000), min_size=1, max_size=40
 
 @given(ends=ends, known=st.booleans(), page_size=st.integers(1, 50), hidden=st.sets(st.integers(0, 39), max_size=5))
 @settings(deadline=None)
-def test_each_end_is_told_once_after_it_happened_and_soon(
-    ends: list[float], known: bool, page_size: int, hidden: set[int]
-) -> None:
+def test_each_end_is_reported_once_and_soon(ends: list[float], known: bool, page_size: int, hidden: set[int]) -> None:
     """Whatever List shows and on how many pages, an end is told once, within an interval and the Gets it takes."""
     play = Play(page_size=page_size)
     for i, end in enumerate(ends):
@@ -175,7 +173,7 @@ intervals = st.lists(st.floats(5, 3000), min_size=2, max_size=100)
 
 @given(jobs=st.lists(st.tuples(paces, st.floats(0, 5000), st.floats(0, 5000)), min_size=1, max_size=30))
 @settings(deadline=None)
-def test_each_end_is_told_at_the_pace_of_its_own_job(jobs: list[tuple[Pace, float, float]]) -> None:
+def test_each_end_is_reported_at_the_interval_of_its_own_job(jobs: list[tuple[Pace, float, float]]) -> None:
     """However paces are mixed, and whichever job is the older one: nobody waits for the pace of another."""
     play = Play()
     for i, (pace, age, end) in enumerate(jobs):
@@ -205,7 +203,7 @@ def test_different_intervals_cost_hardly_more_than_the_shortest_alone(
     assert len(play.planner._queue) == len(intervals)
 
 
-def test_an_old_job_with_a_long_interval_does_not_make_the_rounds_of_a_new_one_long() -> None:
+def test_an_old_job_with_a_long_interval_does_not_delay_a_new_one() -> None:
     """A List goes back to the oldest job that is due, not to the oldest of all."""
     play = Play()
     play.add("old", created=-1_000_000.0, pace=Pace(interval=86_400, ceiling=86_400))
@@ -216,7 +214,7 @@ def test_an_old_job_with_a_long_interval_does_not_make_the_rounds_of_a_new_one_l
     assert bounds == [time_of(-1_000_001)] + [time_of(-5)] * 9
 
 
-def test_what_a_list_shows_of_others_is_told_for_free() -> None:
+def test_what_a_list_shows_of_other_jobs_counts_for_them() -> None:
     """A task that looks once an hour hears of the end when somebody else's List shows it."""
     play = Play()
     play.add("old", created=-100.0)
@@ -229,7 +227,7 @@ def test_what_a_list_shows_of_others_is_told_for_free() -> None:
 
 @given(intervals=intervals)
 @settings(deadline=None)
-def test_without_list_each_job_is_asked_for_at_its_own_pace(intervals: list[float]) -> None:
+def test_without_list_each_job_is_polled_at_its_own_interval(intervals: list[float]) -> None:
     """No job is asked for more often than at its pace, nor left for two intervals."""
     play = Play(fault=refuse_list)
     for i, interval in enumerate(intervals):
@@ -243,7 +241,7 @@ def test_without_list_each_job_is_asked_for_at_its_own_pace(intervals: list[floa
         assert len(looks) <= 2 + until / interval
 
 
-def test_of_two_who_wait_for_one_job_the_faster_one_sets_the_pace() -> None:
+def test_of_two_watchers_of_one_job_the_faster_one_sets_the_interval() -> None:
     """And the slower one does again, when the other has left."""
     slow, fast = Pace(interval=600, ceiling=6000, backoff=True), Pace(interval=10, ceiling=900)
     play = Play()
@@ -270,7 +268,7 @@ def test_ten_thousand_jobs_cost_a_wake_up_a_round() -> None:
     assert len(rounds) <= 1 + 4 * 300 / 60
 
 
-def test_the_first_look_is_taken_at_once() -> None:
+def test_the_first_poll_comes_at_once() -> None:
     """A new job does not wait for an interval; those that begin together are looked at together."""
     play = Play()
     for i in range(100):
@@ -280,7 +278,7 @@ def test_the_first_look_is_taken_at_once() -> None:
     assert len(play.asked) == 1
 
 
-def test_a_newcomer_is_looked_at_without_looking_at_all_the_others() -> None:
+def test_a_new_job_is_polled_without_polling_all_the_others() -> None:
     """One Get for one job; the round of the others keeps its time."""
     play = Play()
     for i in range(100):
@@ -303,7 +301,7 @@ def test_a_crowd_that_arrives_one_by_one_does_not_cause_a_list_each() -> None:
     assert len(play.gets()) <= 10
 
 
-def test_one_job_alone_is_looked_at_by_get() -> None:
+def test_one_job_alone_is_polled_by_get() -> None:
     """List would show the account's other jobs too."""
     play = Play()
     play.add("only")
@@ -365,7 +363,7 @@ def test_list_is_tried_again_after_an_hour() -> None:
     assert 3 <= len(play.lists()) <= 4
 
 
-def test_throttling_slows_everybody_down_to_the_ceiling_and_is_forgotten() -> None:
+def test_throttling_slows_all_polls_to_the_ceiling_and_then_passes() -> None:
     """Fewer and fewer calls while throttled; after it, the old pace."""
     play = Play(fault=lambda ask, now: Trouble.THROTTLED if now < 6000 else None)
     for i in range(100):
@@ -380,7 +378,7 @@ def test_throttling_slows_everybody_down_to_the_ceiling_and_is_forgotten() -> No
     assert latest[2] - latest[1] == pytest.approx(INTERVAL)
 
 
-def test_holding_back_is_given_up_a_level_a_pause_and_not_a_level_a_round() -> None:
+def test_backoff_ends_one_level_a_pause_and_not_one_level_a_round() -> None:
     """Else a loop that polls many jobs would be back at full speed, and throttled again, within seconds."""
     play = Play(fault=lambda ask, now: Trouble.THROTTLED if 50 < now < 70 else None)
     play.add("a")
@@ -399,7 +397,7 @@ def test_holding_back_is_given_up_a_level_a_pause_and_not_a_level_a_round() -> N
     assert min(after - before for before, after in pairwise(late)) == pytest.approx(0.2)
 
 
-def test_a_throttled_crowd_of_ends_is_told_bit_by_bit() -> None:
+def test_many_ends_under_throttling_are_all_reported() -> None:
     """Where only some Gets a second are allowed, all ends are told all the same, soon."""
     taken: list[float] = []
 
@@ -444,7 +442,7 @@ def test_no_fault_ends_a_wait_or_loses_a_job(faults: list[Trouble | None], ends:
         assert told[0] >= end
 
 
-def test_who_gets_no_answer_is_told_each_time() -> None:
+def test_each_poll_without_a_response_is_reported() -> None:
     """So that who waits can lose patience; the others are not troubled. No silence is a refusal, which ends a wait."""
     play = Play(fault=lambda ask, now: Trouble.NO_ANSWER)
     play.add("a")
@@ -483,7 +481,7 @@ def test_a_job_that_was_seen_once_is_known_to_exist() -> None:
     assert play.heard(Missing) == []
 
 
-def test_new_jobs_are_not_asked_for_all_at_once() -> None:
+def test_new_jobs_are_not_polled_all_at_once() -> None:
     """Where List may not be asked: ten a second, which Bedrock does not throttle."""
     play = Play(fault=refuse_list)
     for i in range(20):
@@ -502,7 +500,7 @@ def test_the_name_and_the_arn_lead_to_the_same_job() -> None:
     assert {name for _, name, _ in play.news} == {"one", "arn:aws:bedrock:r:1:job/one"}
 
 
-def test_a_second_watcher_hears_what_is_known() -> None:
+def test_a_second_watcher_gets_what_is_known() -> None:
     """And nothing is asked for that."""
     play = Play()
     play.add("one")
@@ -513,7 +511,7 @@ def test_a_second_watcher_hears_what_is_known() -> None:
     assert len(play.asked) == asked
 
 
-def test_what_says_nothing_new_is_not_told() -> None:
+def test_a_response_without_a_change_is_not_reported() -> None:
     """No news for a poll."""
     play = Play()
     play.add("a")
@@ -522,7 +520,7 @@ def test_what_says_nothing_new_is_not_told() -> None:
     assert len(play.news) == 2
 
 
-def test_the_first_answer_after_a_silence_is_told() -> None:
+def test_the_first_response_after_an_outage_is_reported() -> None:
     """Otherwise two errors hours apart would be one silence of hours to those who wait."""
     for jobs in (1, 3):
         play = Play(fault=lambda ask, now: Trouble.NO_ANSWER if int(now) // 60 in {2, 66} else None)
@@ -536,7 +534,7 @@ def test_the_first_answer_after_a_silence_is_told() -> None:
 
 @given(failing=st.sets(st.integers(0, 99)), jobs=st.integers(1, 5), listed=st.booleans())
 @settings(deadline=None)
-def test_whoever_is_told_of_a_silence_is_told_of_its_end(failing: set[int], jobs: int, listed: bool) -> None:
+def test_whoever_hears_of_an_outage_hears_of_its_end(failing: set[int], jobs: int, listed: bool) -> None:
     """In whatever order looks succeed and fail, who waits knows whether the latest look had an answer."""
     counted = iter(range(10_000))
 
@@ -595,7 +593,7 @@ def test_a_thousand_jobs_without_list_keep_the_ceiling_after_throttling() -> Non
     assert len(play.heard(Ended)) == 1000
 
 
-def test_of_two_paces_the_longer_way_to_a_ceiling_decides_how_far_all_hold_back() -> None:
+def test_the_largest_ratio_of_ceiling_to_interval_decides_the_backoff() -> None:
     """Else one impatient task would keep a throttled service busy for everybody."""
     play = Play()
     play.fault = lambda ask, now: refuse_list(ask, now) or Trouble.THROTTLED
@@ -645,14 +643,14 @@ def test_answers_that_come_too_late_are_ignored() -> None:
     assert planner.wakes_at() == math.inf
 
 
-def test_who_comes_before_the_first_answer_hears_nothing_yet() -> None:
+def test_a_watcher_before_the_first_response_gets_nothing_yet() -> None:
     """What is not known is no news."""
     planner = Planner()
     assert planner.watch("job", None, PACE, 0.0) is None
     assert planner.watch("job", None, PACE, 0.0) is None
 
 
-def test_the_loop_sleeps_while_a_list_is_asked_and_wakes_for_its_next_page() -> None:
+def test_the_loop_sleeps_during_a_list_and_wakes_for_the_next_page() -> None:
     """Else it would turn at full speed until the response is there, or leave the rest of the page unread."""
     play = Play()
     for i in range(10):
@@ -665,7 +663,7 @@ def test_the_loop_sleeps_while_a_list_is_asked_and_wakes_for_its_next_page() -> 
     assert play.planner.next(1.0) == ListJobs(asked.created_after, "2")
 
 
-def test_questions_whose_asker_is_gone_are_asked_again() -> None:
+def test_requests_of_a_cancelled_loop_are_made_again() -> None:
     """A loop that was cancelled between question and answer leaves nothing stuck."""
     play = Play()
     for i in range(5):
@@ -714,13 +712,13 @@ def test_the_lag_is_the_age_of_the_oldest_answer() -> None:
 
 
 @pytest.mark.parametrize(("interval", "ceiling"), [(0, 10), (-1, 10), (10, 5)])
-def test_a_pace_that_makes_no_sense_is_refused(interval: float, ceiling: float) -> None:
+def test_an_invalid_interval_is_refused(interval: float, ceiling: float) -> None:
     """No endless loop by a wrong number."""
     with pytest.raises(ValueError, match="interval"):
         Pace(interval=interval, ceiling=ceiling)
 
 
-def test_a_job_is_not_asked_for_again_while_a_get_of_it_is_under_way() -> None:
+def test_a_job_is_not_polled_while_a_get_of_it_is_in_flight() -> None:
     """One that takes minutes would take up all the loop's threads; where nobody waits for it, it is asked anew."""
     planner = Planner()
     planner.watch("job", None, PACE, 0.0)

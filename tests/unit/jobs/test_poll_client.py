@@ -62,7 +62,7 @@ def test_only_what_is_plainly_about_the_question_is_a_refusal(
         (ListJobs(None, status="Stopping"), {"statusEquals": "Stopping"}),
     ],
 )
-def test_a_page_of_list_is_the_one_that_was_asked_for(ask: ListJobs, asked: dict[str, object]) -> None:
+def test_a_page_of_list_is_the_one_requested(ask: ListJobs, asked: dict[str, object]) -> None:
     """A thousand jobs at once, the newest first; the next page, and no other status, where it says so."""
     calls = []
 

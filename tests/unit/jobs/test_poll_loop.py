@@ -31,7 +31,7 @@ def planner_of(loop: PollLoop) -> Planner:
     return planner
 
 
-async def test_news_that_come_before_they_are_waited_for_are_not_lost() -> None:
+async def test_news_that_comes_before_the_wait_is_not_lost() -> None:
     """In their order: a trigger that writes its log while the next news come would wait for ever."""
     loop = loop_for(CONNECTION)
     with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
@@ -50,7 +50,7 @@ async def test_news_that_come_before_they_are_waited_for_are_not_lost() -> None:
         assert [await waited, await watch.next()] == [JOB, later]
 
 
-async def test_a_loop_that_nobody_watches_any_more_has_ended_when_the_last_one_leaves() -> None:
+async def test_a_loop_ends_with_its_last_watcher() -> None:
     """Before Airflow 3.3 the triggers drive it; else it would poll for nobody, for as long as Airflow runs."""
     loop = loop_for(CONNECTION)
     async with loop.running(), loop.running():
@@ -74,7 +74,9 @@ async def test_the_end_of_one_connection_s_loop_ends_no_other() -> None:
         assert other.lag(9.0) == 0.0
 
 
-async def test_what_to_allow_is_said_once_and_other_errors_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_missing_permission_is_logged_once_and_other_errors_now_and_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """With how many there were: thousands of polls are no thousand lines."""
     loop = loop_for(CONNECTION)
     denied = error("AccessDeniedException", "You may not.", 403)
@@ -92,7 +94,7 @@ async def test_what_to_allow_is_said_once_and_other_errors_now_and_then(caplog: 
     assert [one.partition(" errors")[0].rpartition(" ")[2] for one in told] == ["1", "3"]
 
 
-async def test_who_comes_later_hears_at_once_and_who_stays_sets_the_pace() -> None:
+async def test_a_later_watcher_gets_the_state_at_once_and_the_remaining_one_sets_the_interval() -> None:
     """Not after a poll interval; and a job is polled no faster than those who still watch it have asked for."""
     loop = loop_for(CONNECTION)
     with loop.watch(CUSTOMIZATION_JOB, "job", SLOW):
@@ -111,7 +113,7 @@ async def test_who_comes_later_hears_at_once_and_who_stays_sets_the_pace() -> No
         """And so it ends again."""
 
 
-async def test_news_for_many_let_others_have_their_turn() -> None:
+async def test_news_for_many_watchers_does_not_block_the_event_loop() -> None:
     """A triggerer's event loop serves other triggers too: after each 25 that are told, they run."""
     loop, turns = loop_for(CONNECTION), 0
 
@@ -145,7 +147,7 @@ async def test_the_gauges_fall_when_the_last_one_leaves(monkeypatch: pytest.Monk
     assert gauges == {"bedrock.jobs_watched": 0, "bedrock.poll_lag_seconds": 0.0}
 
 
-async def test_an_end_among_other_news_is_told_to_who_waits_for_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_of_a_job_wakes_those_who_wait_for_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slot is free: they need not wait for their own next poll. Where nothing has ended, none is."""
     loop, statuses, told = loop_for(CONNECTION), ["Completed", "InProgress", "InProgress", "InProgress"], list[float]()
 
@@ -200,7 +202,7 @@ async def test_a_loop_that_breaks_says_why_and_is_replaced(monkeypatch: pytest.M
             """And so that one ends too."""
 
 
-async def test_who_comes_later_wakes_a_loop_that_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_new_watcher_wakes_a_sleeping_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not left until the next poll of those who were there before."""
     monkeypatch.setattr(planner, "GATHER_SECONDS", 0.0)
     loop, asked = loop_for(CONNECTION), asyncio.Queue[str]()

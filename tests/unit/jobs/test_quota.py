@@ -111,7 +111,7 @@ class Play:
         return [task for _, task in self.made]
 
 
-def test_who_asked_first_is_woken_when_a_job_ends() -> None:
+def test_the_first_in_the_queue_is_woken_when_a_job_ends() -> None:
     """One for each slot, within an interval and the time that a worker takes; nobody else is refused again."""
     play = Play(quota=2)
     play.ask("a", seconds=1000)
@@ -137,7 +137,7 @@ def test_as_many_are_woken_as_jobs_have_ended() -> None:
     assert play.order()[10:] == [f"then-{i}" for i in range(8)]
 
 
-def test_a_hundred_that_wait_cost_no_more_looks_than_one() -> None:
+def test_a_hundred_that_wait_cost_no_more_polls_than_one() -> None:
     """And are told how many jobs run and how many tasks wait before them."""
 
     def looks(count: int) -> Play:
@@ -164,7 +164,7 @@ def test_a_restart_of_the_triggerer_keeps_the_order() -> None:
     assert play.order() == ["first", *(f"task-{i}" for i in range(5))]
 
 
-def test_who_is_refused_once_more_keeps_its_place() -> None:
+def test_a_task_refused_again_keeps_its_place() -> None:
     """Where somebody else was faster."""
     play = Play(quota=1)
     play.ask("first", seconds=1000)
@@ -206,7 +206,7 @@ def test_a_quota_that_was_raised_is_found_out() -> None:
     assert play.order() == ["first", "a", "b"]
 
 
-def test_once_there_was_room_a_raised_quota_is_tried_for_at_the_first_pace_again() -> None:
+def test_after_a_free_slot_a_raised_quota_is_tried_at_the_first_interval_again() -> None:
     """What was tried in vain before says nothing about the quota of now."""
     play = Play(quota=1)
     play.ask("first", seconds=3600)
@@ -218,7 +218,7 @@ def test_once_there_was_room_a_raised_quota_is_tried_for_at_the_first_pace_again
     assert PACE.interval <= again - made_at < 2 * PACE.interval
 
 
-def test_without_permission_to_list_the_first_asks_once_an_interval() -> None:
+def test_without_permission_to_list_the_first_in_the_queue_tries_once_an_interval() -> None:
     """So that the wait still ends."""
     play = Play(quota=1, fault=lambda now: Trouble.REFUSED)
     play.ask("first", seconds=1000)
@@ -241,7 +241,7 @@ def test_the_first_pauses_are_an_interval_then_twice_as_long_each_time() -> None
     assert pauses == [pause + GATHER_SECONDS + WORKER_SECONDS for pause in (60, 120, 240, 480, *[600] * 5)]
 
 
-def test_how_many_run_is_known_no_more_once_it_may_not_be_asked() -> None:
+def test_the_count_is_unknown_once_list_is_denied() -> None:
     """What ran when it could be asked last says nothing of now; the first asks once an interval from then on."""
     play = Play(quota=1, fault=lambda now: Trouble.REFUSED if now > 100 else None)
     play.ask("first")
@@ -276,7 +276,7 @@ def test_a_service_that_does_not_answer_wakes_nobody() -> None:
     assert play.order() == ["first", "a"]
 
 
-def test_throttling_is_answered_with_fewer_looks() -> None:
+def test_throttling_leads_to_fewer_polls() -> None:
     """A quarter of them."""
     calm, throttled = Play(quota=1), Play(quota=1, fault=lambda now: Trouble.THROTTLED)
     for play in (calm, throttled):
@@ -287,7 +287,7 @@ def test_throttling_is_answered_with_fewer_looks() -> None:
     assert throttled.looks[2] - throttled.looks[1] == 4 * PACE.interval
 
 
-def test_the_end_of_a_job_that_the_loop_watches_is_looked_at_at_once() -> None:
+def test_the_end_of_a_watched_job_is_counted_at_once() -> None:
     """And not an interval later."""
     play = Play(quota=1)
     play.ask("first", seconds=1000)
@@ -319,7 +319,7 @@ def queue_of(*tasks: str, running: int) -> QuotaQueue:
     return queue
 
 
-def test_the_loop_asks_one_question_at_a_time() -> None:
+def test_the_loop_makes_one_request_at_a_time() -> None:
     """A count that is under way is not begun again, nor is the loop awake for it; a loop that was lost begins anew."""
     queue = queue_of("a", running=1)
     assert queue.next(1.0) == ListJobs(None, status="InProgress")
@@ -329,7 +329,7 @@ def test_the_loop_asks_one_question_at_a_time() -> None:
     assert queue.wakes_at() < math.inf
 
 
-def test_who_waits_is_told_what_is_new_and_nothing_twice() -> None:
+def test_waiting_tasks_get_what_is_new_and_nothing_twice() -> None:
     """Each telling is a line in a task's log."""
     queue = queue_of("a", "b", running=1)
     told = []
@@ -348,7 +348,7 @@ def test_a_quota_is_at_least_what_has_run_at_once() -> None:
     assert look(queue, 2.0, "x", "y") == ["a"]
 
 
-def test_who_was_woken_has_the_slot_until_its_job_is_shown() -> None:
+def test_a_woken_task_has_the_slot_until_its_job_is_shown() -> None:
     """The next one is not woken to be refused, unless the job does not come for two minutes."""
     queue = queue_of("a", "b", running=1)
     assert look(queue, 1.0, "x") == []
@@ -358,7 +358,7 @@ def test_who_was_woken_has_the_slot_until_its_job_is_shown() -> None:
     assert look(queue, 131.0) == ["b"]
 
 
-def test_the_slot_is_free_again_once_the_job_of_who_was_woken_has_come_and_gone() -> None:
+def test_the_slot_is_free_again_once_the_job_of_the_woken_task_has_ended() -> None:
     """However short it was."""
     queue = queue_of("a", "b", running=1)
     assert look(queue, 1.0, "x") == []
@@ -375,7 +375,7 @@ def test_the_slot_is_free_again_once_the_job_of_who_was_woken_has_come_and_gone(
     restarts=st.lists(st.integers(0, 20_000), max_size=3),
 )
 @settings(deadline=None)
-def test_nobody_waits_while_there_is_room_and_nobody_overtakes(
+def test_no_task_waits_while_a_slot_is_free_and_none_overtakes(
     quota: int, jobs: list[tuple[int, int]], page_size: int, hidden: float, restarts: list[int]
 ) -> None:
     """Whatever the quota, the jobs and the restarts: all get their jobs, and those who were refused in their order."""
@@ -433,7 +433,7 @@ def test_tasks_that_join_are_counted_for_together_and_not_each_for_itself() -> N
     assert join("fourth", 120.0) == 100.0 + GATHER_SECONDS + 5.0
 
 
-def test_where_nothing_runs_that_could_end_the_first_asks_once_an_interval() -> None:
+def test_where_no_job_runs_the_first_in_the_queue_tries_once_an_interval() -> None:
     """A quota that is taken by what List does not show, or that is 0 for a while: it may be free at any time."""
     play = Play(quota=0)
     play.ask("a")
@@ -442,7 +442,7 @@ def test_where_nothing_runs_that_could_end_the_first_asks_once_an_interval() -> 
     assert max(after - before for before, after in itertools.pairwise(refused)) < 2 * PACE.interval
 
 
-def test_the_latest_refusal_tells_the_quota() -> None:
+def test_the_latest_refusal_decides_the_quota() -> None:
     """In whatever order a triggerer that takes over is given the tasks."""
     queue = QuotaQueue()
     queue.join(Refusal("b", asked_at=1.0, refused_at=10.0, running=5), PACE, 0.0)
@@ -450,7 +450,7 @@ def test_the_latest_refusal_tells_the_quota() -> None:
     assert look(queue, 1.0, *"wxyz") == ["a"]
 
 
-def test_the_queue_sleeps_while_a_page_is_asked_for_and_wakes_for_the_next() -> None:
+def test_the_queue_sleeps_during_a_page_and_wakes_for_the_next() -> None:
     """Else an account with more than a thousand jobs would be counted an interval later."""
     queue = queue_of("a", running=1)
     assert isinstance(queue.next(1.0), ListJobs)
@@ -460,7 +460,7 @@ def test_the_queue_sleeps_while_a_page_is_asked_for_and_wakes_for_the_next() -> 
     assert queue.next(1.0) == ListJobs(None, "2", status="InProgress")
 
 
-def test_the_queue_looks_at_the_pace_of_those_who_are_left() -> None:
+def test_the_queue_polls_at_the_interval_of_those_that_remain() -> None:
     """Another try of the task, which looked more often, waits no more."""
     queue = queue_of("a", running=1)
     queue.keep_pace("a", Pace(interval=600.0, ceiling=600.0), 0.0)

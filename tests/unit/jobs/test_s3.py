@@ -108,7 +108,7 @@ def test_a_folder_s_own_object_is_not_what_is_in_it() -> None:
 
 
 @pytest.mark.parametrize(("operation", "code"), [("head_object", "403"), ("get_object", "AccessDenied")])
-def test_what_may_not_be_read_is_known_by_its_uri_only_where_that_is_asked_for(operation: str, code: str) -> None:
+def test_what_may_not_be_read_is_identified_by_its_uri_only_with_content_ignore(operation: str, code: str) -> None:
     """Else a change of the data would be no reason for another job, and nobody would have said so."""
     s3: Any = S3("train.jsonl")
 
@@ -143,7 +143,7 @@ def refused(code: str, region: str | None) -> ClientError:
 @pytest.mark.parametrize(
     "tell", [lambda at: {"BucketRegion": at}, lambda at: refused("301", at), lambda at: refused("403", at)]
 )
-def test_a_bucket_is_in_the_job_s_region_as_far_as_s3_tells(tell: Any) -> None:
+def test_a_bucket_must_be_in_the_job_s_region_if_s3_says_where_it_is(tell: Any) -> None:
     """It tells also who is denied access, and who asks in another region."""
 
     def check(bucket_region: str | None, region: str | None) -> None:

@@ -30,7 +30,7 @@ def test_what_is_written_down_never_changes() -> None:
     assert SecondWitness(store, replace(ASKER, try_number=3), HERE).name_before == "router-1"
 
 
-def test_only_the_same_ask_is_told_of_its_name() -> None:
+def test_only_the_same_ask_gets_its_name() -> None:
     """A Clear is an ask of its own."""
     store = Store(NOTE)
     assert SecondWitness(store, ASKER, HERE).name_before == "router-1"
@@ -39,7 +39,7 @@ def test_only_the_same_ask_is_told_of_its_name() -> None:
     assert SecondWitness(store, ASKER, HERE).name_before is None
 
 
-def test_another_place_fails_a_retry_and_is_told_to_a_clear(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_region_fails_a_retry_and_is_reported_to_a_clear(caplog: pytest.LogCaptureFixture) -> None:
     """The job there cannot be seen from here."""
     store = Store(NOTE)
     SecondWitness(store, ASKER, HERE).check_place()
@@ -64,7 +64,7 @@ def test_without_a_store_nothing_is_known_and_nothing_fails(caplog: pytest.LogCa
     assert caplog.messages == []
 
 
-def test_each_of_several_has_a_note_of_its_own() -> None:
+def test_each_of_several_jobs_has_its_own_note() -> None:
     """A task that asks for one after the other."""
     store = Store()
     for part in ("0", "1"):
@@ -81,7 +81,7 @@ SERVICE: Any = SimpleNamespace(
 )
 
 
-def test_without_a_role_sts_tells_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_role_sts_names_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked only where there is a store."""
     store = Store()
     monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
@@ -94,7 +94,7 @@ def test_without_a_role_sts_tells_the_account(monkeypatch: pytest.MonkeyPatch) -
     assert witness_of({}, ASKER, SERVICE).name_before is None
 
 
-def test_an_account_that_is_not_told_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_account_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """STS may be out of reach; what is written down stays as it is."""
 
     def lost(_: Any) -> str:

@@ -77,7 +77,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return pauses
 
 
-def test_what_nothing_stops_is_said_to_run_on_without_a_call() -> None:
+def test_what_cannot_be_stopped_is_reported_without_a_call() -> None:
     """No permission to read its tags is needed for that."""
     said = stop_unless_others_wait(service(Calls(), IMPORT_JOB), JOB, ME)
     assert said.endswith("Bedrock has no operation that stops a model import job.")
@@ -91,7 +91,7 @@ def test_there_is_nothing_to_stop_of_what_is_gone() -> None:
 
 
 @pytest.mark.parametrize("look", [SILENT, DENIED])
-def test_a_stop_that_is_refused_is_told_where_nothing_else_is_known(look: Exception) -> None:
+def test_a_refused_stop_is_reported_where_nothing_else_is_known(look: Exception) -> None:
     """It may run, and be billed."""
     calls = Calls(stop_model_customization_job=[DENIED], get_model_customization_job=[look])
     said = stop_job(service(calls), JOB)
@@ -108,7 +108,7 @@ def test_what_is_being_made_is_stopped_when_it_has_been_made(slept: list[float],
     assert calls.asked.count("delete_provisioned_model_throughput") == 3
 
 
-def test_who_cannot_wait_is_told_how_long_that_is_worth_it(slept: list[float]) -> None:
+def test_a_caller_that_cannot_wait_gets_the_seconds_worth_waiting(slept: list[float]) -> None:
     """The triggerer: it has other tasks."""
     throughput, _ = units(BEING_MADE)
     with pytest.raises(NotYetError, match="is billed by the hour until it is deleted, and cannot be stopped yet") as no:
@@ -140,7 +140,7 @@ def test_what_somebody_else_deletes_meanwhile_is_deleted(slept: list[float]) -> 
     assert slept == []
 
 
-def test_a_deletion_is_asked_for_until_it_is_accepted_and_waited_for(slept: list[float]) -> None:
+def test_a_deletion_is_repeated_until_it_is_accepted_and_then_waited_for(slept: list[float]) -> None:
     """Then polled, as often as it may be."""
     throughput, calls = units(BEING_MADE, {}, looks=(CREATING, CREATING, GONE))
     delete(throughput, UNITS, delay=7, max_polls=3)
@@ -196,7 +196,7 @@ def test_a_worker_ends_when_what_was_begun_has_ended(monkeypatch: pytest.MonkeyP
     assert stopped == [JOB]
 
 
-def test_the_state_of_a_task_is_asked_for_until_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_a_task_is_read_until_there_is_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow's API server may be starting anew while the task is ended: the job would run on."""
     slept: list[float] = []
     monkeypatch.setattr(on_kill, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept)))

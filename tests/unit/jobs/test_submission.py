@@ -86,7 +86,7 @@ def account(slept: list[float]) -> Account:
     return Account()
 
 
-def test_a_job_for_something_else_is_stopped_where_an_older_one_is_what_is_asked_for(account: Account) -> None:
+def test_a_job_for_another_request_is_stopped_where_an_older_one_fits(account: Account) -> None:
     """Cleared with other epochs, and cleared again with those of before: the second job would run for nobody."""
     first = account.ask()
     account.jobs.by_arn(first).end("Completed")
@@ -156,7 +156,7 @@ def test_a_create_that_names_no_job_costs_one(account: Account, shown: bool) -> 
     assert len(account.jobs.jobs) == 1
 
 
-def test_a_name_that_an_earlier_ask_takes_at_the_same_moment_is_told_and_retried(account: Account) -> None:
+def test_a_name_that_an_earlier_ask_takes_at_the_same_moment_is_retried(account: Account) -> None:
     """Its job is for another request: the next try settles what becomes of it, as of any that was there before."""
     others: list[str] = []
 
@@ -176,7 +176,7 @@ def test_a_name_that_an_earlier_ask_takes_at_the_same_moment_is_told_and_retried
     assert mine == account.jobs.jobs[1].arn
 
 
-def test_a_completed_job_whose_model_is_not_told_is_neither_taken_nor_made_again(
+def test_a_completed_job_without_a_model_arn_is_neither_taken_nor_made_again(
     account: Account, slept: list[float]
 ) -> None:
     """The service contradicts itself; three looks, two seconds apart."""
@@ -274,7 +274,7 @@ def test_a_job_of_an_earlier_try_is_found_behind_one_that_has_failed(account: Ac
     assert account.ask(clears=3, look=Submission.of_earlier_try) == ""
 
 
-def test_a_role_of_another_account_is_told_before_anything_is_made_or_stopped(
+def test_a_role_of_another_account_fails_before_anything_is_made_or_stopped(
     account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bedrock would refuse it, after the earlier job was stopped for it."""
@@ -290,7 +290,7 @@ def test_a_role_of_another_account_is_told_before_anything_is_made_or_stopped(
     assert [job.status for job in account.jobs.jobs] == ["InProgress"]
 
 
-def test_who_was_killed_pays_for_nothing(account: Account) -> None:
+def test_a_killed_task_pays_for_nothing(account: Account) -> None:
     """Until the call itself."""
 
     def killed() -> None:
@@ -301,7 +301,7 @@ def test_who_was_killed_pays_for_nothing(account: Account) -> None:
     assert account.jobs.jobs == []
 
 
-def test_who_reuses_nothing_leaves_a_sibling_s_job_of_the_same(account: Account) -> None:
+def test_with_reuse_never_a_sibling_s_job_is_left_alone(account: Account) -> None:
     """Neither taken nor stopped, whatever List shows to a retry."""
     made = account.ask(index=0, reuse="never")
     tags = dict(account.jobs.by_arn(made).tags)
@@ -338,7 +338,7 @@ def test_an_exact_name_that_is_another_s_ends_a_retry(account: Account, epochs: 
         account.ask(exact=True, tries=2)
 
 
-def test_who_wants_no_tags_tags_nothing_and_reads_none(account: Account) -> None:
+def test_without_tag_resources_no_tag_is_written_or_read(account: Account) -> None:
     """Its role may not be allowed to; nor does it say that it has left what it never said that it waits for."""
     account.strike(_denied_tags)
     made = account.ask(reuse="dag", tagged=False)
@@ -347,7 +347,7 @@ def test_who_wants_no_tags_tags_nothing_and_reads_none(account: Account) -> None
     assert account.jobs.by_arn(made).tags == {}
 
 
-def test_who_wants_no_tags_leaves_none_on_what_others_wait_for(
+def test_without_tag_resources_no_tag_is_left_on_a_shared_job(
     account: Account, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A tag that it has left a job would say that it has waited for it."""
@@ -387,7 +387,7 @@ def test_a_role_that_was_just_made_is_waited_for_a_minute(account: Account, slep
     assert len(account.jobs.jobs) == 1
 
 
-def test_who_is_cleared_leaves_what_an_earlier_ask_has_adopted(account: Account) -> None:
+def test_a_cleared_task_leaves_what_an_earlier_ask_has_adopted(account: Account) -> None:
     """Also where a job of its own has ended, or runs on for others: else the job runs on when those have ended."""
     own = account.ask(index=1)
     assert account.ask(index=0) == own
@@ -403,7 +403,7 @@ def test_who_is_cleared_leaves_what_an_earlier_ask_has_adopted(account: Account)
 
 
 @pytest.mark.parametrize("superseded", ["stop", "keep", "fail"])
-def test_who_takes_another_job_than_its_earlier_ask_had_adopted_stops_that_or_says_that_it_runs(
+def test_a_task_that_takes_another_job_stops_the_adopted_one_or_says_that_it_runs(
     account: Account, superseded: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody else waits for it by then; what is taken again runs on."""
@@ -439,7 +439,7 @@ def test_a_retry_says_where_it_adopts_what_differs(
     assert ("request or data differs" in caplog.text) is (epochs == 2)
 
 
-def test_a_retry_finds_what_was_asked_for_with_other_reuse(account: Account) -> None:
+def test_a_retry_finds_the_job_made_with_another_reuse(account: Account) -> None:
     """The DAG was edited between the tries; the job's name does not hold the run."""
     for index in (-1, 0):
         made = account.ask(index=index, reuse="dag")
@@ -505,7 +505,7 @@ def test_what_the_store_names_and_another_run_has_made_is_not_a_retry_s(account:
     assert account.ask(reuse="dag", store=store, tries=2, epochs=2) != other
 
 
-def test_the_store_tells_a_retry_where_the_tries_do_not(account: Account) -> None:
+def test_the_store_identifies_a_retry_where_the_tries_do_not(account: Account) -> None:
     """The task's retries were edited between its tries: its second try counts like the first one after a Clear."""
     store = Store()
     made = account.ask(reuse="dag", run="other")
@@ -555,7 +555,7 @@ def test_what_runs_for_a_task_is_what_it_has_made_or_else_adopted(account: Accou
     assert running(index=1, clears=1) == []
 
 
-def test_a_job_that_no_look_tells_of_is_none_that_can_be_stopped(account: Account, slept: list[float]) -> None:
+def test_a_job_that_no_poll_shows_cannot_be_stopped(account: Account, slept: list[float]) -> None:
     """Three looks, two seconds apart: the service may be slow to show it, or not answer at all."""
 
     def silent(operation: str, work: Any) -> Any:

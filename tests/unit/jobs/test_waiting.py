@@ -54,7 +54,7 @@ def wait(bedrock: Bedrock, max_polls: int | None) -> Seen:
 
 
 @pytest.mark.parametrize("max_polls", [1, 2, 5])
-def test_a_worker_looks_as_often_as_it_may_and_not_once_more(slept: list[float], max_polls: int) -> None:
+def test_a_worker_polls_waiter_max_attempts_times_and_not_once_more(slept: list[float], max_polls: int) -> None:
     """``waiter_max_attempts`` counts looks, ``waiter_delay`` apart, with a job that ends one look later."""
     bedrock = Bedrock(*["InProgress"] * max_polls, "Completed")
     with pytest.raises(BedrockError, match=f"after {max_polls} polls, 7 s apart"):
@@ -63,26 +63,26 @@ def test_a_worker_looks_as_often_as_it_may_and_not_once_more(slept: list[float],
     assert slept == [7.0] * (max_polls - 1)
 
 
-def test_the_last_look_counts(slept: list[float]) -> None:
+def test_the_last_poll_counts(slept: list[float]) -> None:
     """A job that has ended by then is no job that was given up."""
     assert wait(Bedrock("InProgress", "InProgress", "Completed"), 3).status == "Completed"
     assert slept == [7.0, 7.0]
 
 
-def test_a_look_without_an_answer_is_a_look(slept: list[float]) -> None:
+def test_a_poll_without_a_response_counts(slept: list[float]) -> None:
     """So that the wait ends when the operator said, whatever the service does."""
     bedrock = Bedrock(EndpointConnectionError(endpoint_url="u"), None, "InProgress", "Completed")
     with pytest.raises(BedrockError, match="after 3 polls"):
         wait(bedrock, 3)
 
 
-def test_without_a_limit_it_looks_until_the_end(slept: list[float]) -> None:
+def test_without_a_limit_it_polls_until_the_end(slept: list[float]) -> None:
     """A job takes hours."""
     assert wait(Bedrock(*["InProgress"] * 1000, "Stopping", "Stopped"), None).status == "Stopped"
     assert len(slept) == 1001
 
 
-def test_an_end_that_the_triggerer_has_told_costs_one_look(slept: list[float]) -> None:
+def test_an_end_that_the_triggerer_reported_costs_one_poll(slept: list[float]) -> None:
     """Another one only where the service answers with what was a moment before, or with nothing."""
     event = {"kind": "ended", "job_identifier": ARN, "message": "Job router is Completed"}
     throttled = ClientError({"Error": {"Code": "ThrottlingException"}}, "GetModelCustomizationJob")
@@ -93,9 +93,7 @@ def test_an_end_that_the_triggerer_has_told_costs_one_look(slept: list[float]) -
         assert bedrock.looks == len(answers)
 
 
-def test_the_log_of_a_task_says_what_has_become_of_its_job(
-    slept: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_of_a_task_says_what_became_of_its_job(slept: list[float], caplog: pytest.LogCaptureFixture) -> None:
     """In a worker that waits each change; what the triggerer has said already is not contradicted after it."""
     caplog.set_level(logging.INFO)
     wait(Bedrock("InProgress", "InProgress", "Completed"), None)
@@ -106,7 +104,7 @@ def test_the_log_of_a_task_says_what_has_become_of_its_job(
     assert caplog.messages == ["Job router is Completed"]
 
 
-def test_an_end_that_is_not_to_be_seen_is_said_after_five_looks(slept: list[float]) -> None:
+def test_an_end_that_cannot_be_confirmed_is_reported_after_five_polls(slept: list[float]) -> None:
     """The triggerer and the worker are told differently: what became of the job is not known. It is not stopped."""
     event = {"kind": "ended", "job_identifier": ARN, "message": "job router is Completed"}
     bedrock: Any = Bedrock(None)

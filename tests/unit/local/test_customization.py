@@ -148,7 +148,7 @@ def test_progress_is_seen_while_it_trains(stage: Stage) -> None:
     assert progress.validation_loss is not None
 
 
-def test_metrics_files_tell_every_step_and_epoch(stage: Stage) -> None:
+def test_metrics_files_have_every_step_and_epoch(stage: Stage) -> None:
     """The artefacts have a row for each step and epoch, and the job's metrics come from them."""
     stage.create()
     job = stage.wait(101)
@@ -166,7 +166,7 @@ def test_metrics_files_tell_every_step_and_epoch(stage: Stage) -> None:
     assert job["trainingMetrics"]["trainingLoss"] == pytest.approx(sum(losses) / 20)
 
 
-def test_every_change_of_status_is_told(stage: Stage) -> None:
+def test_every_change_of_status_sends_an_event(stage: Stage) -> None:
     """Events tell of each status, and of nothing in between."""
     stage.create()
     stage.wait(50)

@@ -46,7 +46,7 @@ def test_the_numbers_of_operations_are_right() -> None:
     assert ROWS[0][3] == ", and ".join(counts)
 
 
-def test_every_setting_is_told() -> None:
+def test_every_setting_is_documented() -> None:
     """The table of settings has each of them."""
     told = set(re.findall(r"^\|[^|]*\| `(\w+)` \|", DOCS, flags=re.MULTILINE))
     assert {one.name for one in dataclasses.fields(Settings)} <= told

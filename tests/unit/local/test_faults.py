@@ -127,7 +127,7 @@ def test_a_name_finds_its_service_and_a_pattern_means_bedrock(operation: str, se
     assert {service for service, name in calls if set_.plan(service, name).answer} == struck
 
 
-def test_a_misspelt_operation_is_told() -> None:
+def test_a_misspelt_operation_is_reported() -> None:
     """A fault that no call could ever meet is an error, for a test with it could not fail."""
     set_ = Faults(lambda: 0.0, ["GetCustomModel"])
     set_.fail("Get*")

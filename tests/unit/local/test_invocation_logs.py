@@ -64,7 +64,7 @@ def test_other_kinds_of_requests_are_passed_over() -> None:
     assert list(read_logs([other], "s3://b/k", {})) == []
 
 
-def test_what_is_no_log_is_told_with_its_line() -> None:
+def test_an_invalid_log_is_reported_with_its_line() -> None:
     """A line of another form fails the job."""
     with pytest.raises(DataError, match=r"s3://b/k, line 2"):
         list(read_logs([line(USER), b"{}"], "s3://b/k", {}))

@@ -78,7 +78,7 @@ def test_unreadable_body_is_a_serialization_error(body: bytes) -> None:
     assert caught.value.code in ("SerializationException", "ValidationException")
 
 
-def test_broken_rules_are_told_in_one_message() -> None:
+def test_broken_rules_are_reported_in_one_message() -> None:
     """A request that breaks rules is refused with all of them."""
     with pytest.raises(ServiceError) as caught:
         parse(

@@ -94,7 +94,7 @@ def test_line_that_is_no_json_fails_with_the_services_message(line: bytes) -> No
         ("claude", {"messages": [{"role": "user", "content": [{"text": "a"}]}]}, "content"),
     ],
 )
-def test_record_of_another_form_is_told(kind: str, record: Any, reason: str) -> None:
+def test_record_of_another_form_is_reported(kind: str, record: Any, reason: str) -> None:
     """A record of another form fails the job with the service's sentence; line and reason follow it."""
     with pytest.raises(DataError) as caught:
         read(kind, record)
@@ -103,7 +103,7 @@ def test_record_of_another_form_is_told(kind: str, record: Any, reason: str) -> 
     assert reason in message.partition("}' format. Line 1: ")[2]
 
 
-def test_a_record_of_another_form_is_told_as_the_service_does() -> None:
+def test_a_record_of_another_form_is_reported_as_by_the_service() -> None:
     """https://github.com/aws-samples/amazon-bedrock-workshop/issues/266"""
     with pytest.raises(DataError) as caught:
         read("prompt-completion", {"prompt": "a"})
@@ -129,7 +129,7 @@ def test_media_are_found_beside_the_text() -> None:
         (1, {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/i"}}}}),
     ],
 )
-def test_media_of_another_form_are_told(turn: int, block: dict[str, Any]) -> None:
+def test_media_of_another_form_are_reported(turn: int, block: dict[str, Any]) -> None:
     """An image that is not in S3, and one in an answer fail the job."""
     record = converse(*TURNS)
     record["messages"][turn]["content"].append(block)
@@ -144,7 +144,7 @@ def test_a_grader_gets_the_record_as_it_stands() -> None:
     assert found.fields == record
 
 
-def test_broken_limit_is_told_with_the_records_number() -> None:
+def test_broken_limit_is_reported_with_the_records_number() -> None:
     """What a check says of a record gets the file and the line."""
 
     def refuse(record: Record) -> Problem | None:

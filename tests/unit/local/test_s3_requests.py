@@ -53,7 +53,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[Any]:
         ("AbortMultipartUpload", {**OBJECT, "UploadId": "u"}),
     ],
 )
-def test_operation_bucket_and_key_are_told(client: Any, operation: str, parameters: dict[str, Any]) -> None:
+def test_operation_bucket_and_key_are_recognized(client: Any, operation: str, parameters: dict[str, Any]) -> None:
     """What boto3 sends for an operation is recognised as that, with bucket and key, in both styles of address."""
     seen: list[S3Request] = []
 

@@ -173,9 +173,7 @@ def test_a_socket_leads_nowhere() -> None:
             run(f"import socket\nsocket.create_connection(('127.0.0.1', {port}), 5)\nreturn 1")
 
 
-def test_a_system_without_namespaces_is_told_of(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_missing_namespaces_are_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """What the system cannot forbid is said in the log, once, and graders run all the same."""
     sandbox._namespaces.cache_clear()
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):

@@ -30,6 +30,6 @@ def test_a_bucket_may_have_any_name_that_s3_takes(name: str) -> None:
         (datetime(2001, 9, 9, 3, 46, 40, tzinfo=timezone(timedelta(hours=2))), 1_000_000_000),
     ],
 )
-def test_the_clock_begins_when_it_is_told_to(start: datetime | None, began: float | None) -> None:
+def test_the_clock_begins_at_the_given_time(start: datetime | None, began: float | None) -> None:
     """A time without a zone is UTC."""
     assert Settings(start=start).began == began

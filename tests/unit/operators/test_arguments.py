@@ -70,7 +70,7 @@ def test_no_whole_numbers(value: Any) -> None:
         rendered(whole(1))(value)
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_every_mistake_is_reported_at_once() -> None:
     """One error names each argument, and is one that Airflow does not retry; what may be a prompt is not shown."""
     rules = {"name": text, "size": whole(1), "prompt": text, "note": optional(text)}
     values = {"name": "", "size": 0, "prompt": ["secret"], "note": None}

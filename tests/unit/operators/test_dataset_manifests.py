@@ -90,7 +90,7 @@ def test_partials_with_other_arguments_are_another_preparation(tmp_path: Path) -
         made(tmp_path / "other", source_manifests=[manifest], redact=given[1])
 
 
-def test_the_newer_answer_counts_where_that_is_asked(tmp_path: Path) -> None:
+def test_the_newer_answer_counts_if_configured(tmp_path: Path) -> None:
     """Two periods answer alike questions in another way."""
     manifests = [period(tmp_path, "a", records(range(60))), period(tmp_path, "b", records(range(60), "sales"))]
     found = made(tmp_path / "set", source_manifests=manifests, on_conflict="last", max_dropped_fraction=0.5)

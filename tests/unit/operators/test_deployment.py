@@ -135,7 +135,7 @@ def test_adopt(stubbed: Any, status: str) -> None:
 @pytest.mark.parametrize(
     ("base", "warned"), [("anthropic.claude-3-haiku-20240307-v1:0:200k", True), ("amazon.nova-micro-v1:0:128k", False)]
 )
-def test_a_model_whose_base_nears_its_end_is_told(
+def test_a_model_whose_base_nears_its_end_is_reported(
     stubbed: Any, monkeypatch: pytest.MonkeyPatch, base: str, warned: bool
 ) -> None:
     """A custom model serves as long as its base model lives: Claude 3 Haiku is Legacy since 2026-03-10."""
@@ -327,7 +327,7 @@ def complete(task: Stubbed, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["ended", "a kind of the future"])
 @pytest.mark.parametrize(("status", "error"), [("Active", None), ("Failed", "no reason"), ("Paused", "unknown status")])
-def test_what_an_event_speaks_of_is_looked_at(stubbed: Any, kind: str, status: str, error: str | None) -> None:
+def test_the_resource_of_an_event_is_read(stubbed: Any, kind: str, status: str, error: str | None) -> None:
     """Only an Active deployment is success, whatever the event."""
     task = deploy(stubbed)
     task.answer(GET, deployment(status))

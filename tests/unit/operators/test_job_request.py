@@ -86,7 +86,7 @@ def test_what_botocore_is_too_old_for_breaks_the_dag() -> None:
 @pytest.mark.parametrize(
     "unknown", [{"request": "file.json"}, {"request": "{{ x }}"}, {"customization_job_kwargs": "{{ x }}"}]
 )
-def test_what_stands_beside_an_unknown_request_is_checked(unknown: dict[str, Any]) -> None:
+def test_arguments_beside_an_unknown_request_are_checked(unknown: dict[str, Any]) -> None:
     """Nothing of it is missing yet, but what is wrong already is told."""
     with pytest.raises(RequestError, match=r"(?s)roleArn: 'bad'.*hyperParameters: 'x': Member must be a map") as caught:
         BedrockModelCustomizationOperator(
@@ -208,7 +208,7 @@ def test_a_file_may_be_a_path(path: Any, tmp_path: Path) -> None:
     assert request_of(task.asked)["customModelKmsKeyId"] == "alias/x"
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     """An absolute path is none that Airflow finds templates by, although the file is there."""
     file = tmp_path / "request.json"
     file.write_text("{}")

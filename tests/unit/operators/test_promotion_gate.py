@@ -262,7 +262,7 @@ class TestPerson:
         with pytest.raises(AirflowSkipException, match="not above"):
             gated(ask_approval=True, minimum_gain=0.9)
 
-    def test_who_approved_is_said(self) -> None:
+    def test_the_approver_is_named(self) -> None:
         """For approved_by of the promotion."""
         event = {"chosen_options": ["Approve"], "responded_by_user": {"id": "ann", "name": "Ann"}}
         assert self.gate().execute_complete({}, event)["approved_by"] == "Ann"

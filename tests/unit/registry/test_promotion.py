@@ -102,7 +102,7 @@ def test_a_deployment_that_is_never_ready_ends_the_task(line: Line) -> None:
         line.deployments().serving(line.register)
 
 
-def test_a_model_that_cannot_be_deployed_stands_in_no_others_way(line: Line) -> None:
+def test_a_model_that_cannot_be_deployed_does_not_block_others(line: Line) -> None:
     """It was deleted since, say: the service refuses it for good, the champion serves, and the next one may come."""
     line.promote("m1", 1)
     line.train("gone")
@@ -143,7 +143,7 @@ def test_what_a_person_has_deployed_by_hand_is_the_champion() -> None:
     assert [one.model_arn for one in line.register.previous] == ["by hand", "m1"]
 
 
-def test_what_was_deployed_by_hand_lets_no_older_model_in() -> None:
+def test_no_older_model_replaces_one_deployed_by_hand() -> None:
     """Its period is unknown; that of the champion before it counts."""
     line = Line(in_place=True)
     line.promote("m4", 4)

@@ -85,7 +85,7 @@ def test_the_last_the_young_and_the_pinned_stay(line: Line) -> None:
     assert "m7" not in line.world.models
 
 
-def test_models_of_others_are_not_looked_at(line: Line) -> None:
+def test_models_of_others_are_ignored(line: Line) -> None:
     """Of another DAG, of another Airflow on the same account, without tags, or of another name."""
     line.train("another dag's", tags=tags(dag_id="other"))
     line.train("another airflow's", tags=tags(environment="other"))
@@ -140,7 +140,7 @@ def test_throughput_that_bears_the_name_of_a_deployment_stays(line: Line) -> Non
 
 
 @pytest.mark.parametrize("committed", [True, False])
-def test_provisioned_throughput_goes_before_its_model(line: Line, committed: bool) -> None:
+def test_provisioned_throughput_is_deleted_before_its_model(line: Line, committed: bool) -> None:
     """Unless it is committed for longer: then the model stays."""
     name = line.world.models["m1"]["modelName"]
     line.world.throughputs["p1"] = throughput(name) | ({"commitmentExpirationTime": START + DAY} if committed else {})
@@ -150,7 +150,7 @@ def test_provisioned_throughput_goes_before_its_model(line: Line, committed: boo
         assert plan.kept["m1"] == f"provisioned throughput {name} is committed until 2026-01-02"
 
 
-def test_without_a_champion_nothing_goes() -> None:
+def test_without_a_champion_nothing_is_deleted() -> None:
     """A registry_uri that leads elsewhere must not read as a line that nobody needs."""
     line = Line(in_place=False)
     for number in range(5):

@@ -48,7 +48,7 @@ ACTS: list[Callable[[Line], object]] = [
         b'{"name": "router", "promotion": {"version": {"model_arn": "m1"}, "since": "2026-01-01T00:00:00"}}',
     ],
 )
-def test_a_register_that_is_none_changes_nothing(line: Line, body: bytes, act: Callable[[Line], object]) -> None:
+def test_an_invalid_register_changes_nothing(line: Line, body: bytes, act: Callable[[Line], object]) -> None:
     line.train("old")
     edit(line, body)
     with pytest.raises(BedrockFatalError, match=f"{KEY} is not a register that this version understands"):
@@ -98,7 +98,7 @@ def test_a_champion_that_was_written_by_hand_is_not_believed(line: Line) -> None
     assert line.serving == "m1"
 
 
-def test_a_period_that_was_written_by_hand_and_is_none_is_said(line: Line) -> None:
+def test_an_invalid_period_written_by_hand_is_reported(line: Line) -> None:
     edit(line, edited(line, champion={"model_arn": "m1", "period": "spring"}))
     with pytest.raises(BedrockFatalError, match="Period 'spring' is no date or time"):
         line.promote("m2", 2)

@@ -65,7 +65,7 @@ def trigger_arguments(**arguments: Any) -> dict[str, Any]:
     return sensor(**arguments)._trigger().serialize()[1]
 
 
-def test_the_trigger_looks_as_often_as_the_sensor_says() -> None:
+def test_the_trigger_polls_as_often_as_the_sensor_says() -> None:
     """Interval, backing off and the longest pause."""
     plain = trigger_arguments(poke_interval=30)
     assert (plain["poll_interval"], plain["poll_interval_max"], plain["backoff"]) == (30, 600, False)
@@ -74,7 +74,7 @@ def test_the_trigger_looks_as_often_as_the_sensor_says() -> None:
     assert trigger_arguments(poke_interval=90, max_wait=60)["poll_interval"] == 60
 
 
-def test_silent_fail_never_loses_patience() -> None:
+def test_silent_fail_has_no_response_timeout() -> None:
     """The time-out alone ends the wait."""
     assert trigger_arguments()["no_response_timeout"] == 3600
     assert trigger_arguments(no_response_timeout=5)["no_response_timeout"] == 5
@@ -96,7 +96,7 @@ def test_it_takes_a_name_an_arn_or_an_operators_result(given: Any) -> None:
 
 
 @pytest.mark.parametrize("given", ["", {}, {"job_arn": None}])
-def test_a_template_that_rendered_to_nothing_is_said_plainly(given: Any) -> None:
+def test_a_template_that_rendered_to_nothing_has_a_clear_error(given: Any) -> None:
     """Not as an error of the service."""
     with pytest.raises(BedrockFatalError, match="names no job"):
         trigger_arguments(job_identifier=given)

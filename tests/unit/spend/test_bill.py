@@ -101,7 +101,7 @@ def test_a_batch_job(manifest: str, usd: int) -> None:
     assert bill.usd == usd
 
 
-def test_what_exists_for_as_long_as_it_is_wanted_is_not_settled_while_it_does() -> None:
+def test_what_is_billed_until_its_deletion_is_not_settled_before() -> None:
     """Provisioned throughput, say; where it could not be made, it costs nothing."""
     throughput, service = paid("provisioned throughput", hour="60"), SimpleNamespace()
     made = ResourceState(arn="arn", name="job", status="InService", outcome=Outcome.SUCCEEDED)

@@ -82,7 +82,7 @@ def test_the_old_name_in_the_configuration_warns(monkeypatch: pytest.MonkeyPatch
     assert made.no_response_timeout == 777
 
 
-def test_a_default_ceiling_gives_way_to_an_interval_that_was_asked_for() -> None:
+def test_a_default_ceiling_gives_way_to_a_longer_interval() -> None:
     """A DAG that looks each half hour is no error."""
     assert trigger(poll_interval=1800).pace.ceiling == 1800
 
@@ -141,7 +141,7 @@ def test_a_triggerer_with_queues_takes_it() -> None:
     assert BedrockModelCustomizationTrigger.supports_triggerer_queue
 
 
-def test_a_silence_is_logged_at_once_and_ends_the_wait_at_its_limit(
+def test_no_response_is_logged_at_once_and_ends_the_wait_at_the_timeout(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What the event says ends the task of this version, and of the next."""
@@ -173,7 +173,7 @@ async def test_what_was_just_made_is_not_missing_by_one_answer() -> None:
         assert news == ([(ARN, Missing())] if missing else [])
 
 
-async def test_a_cancel_is_no_kill_where_airflow_tells_them_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancel_is_no_kill_where_airflow_distinguishes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Since 3.3: a triggerer that ends would ask for the state of each of its thousand tasks."""
     made, killed = trigger(), list[int]()
 
