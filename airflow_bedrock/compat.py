@@ -76,7 +76,7 @@ def renamed(old: str, given: Any, new: str, value: Any) -> Any:
     from airflow.exceptions import AirflowProviderDeprecationWarning
 
     warnings.warn(
-        f"{old} is called {new} now. Use the new name; the next release does not know the old one.",
+        f"{old} was renamed to {new}. Use the new name; the next release removes the old one.",
         AirflowProviderDeprecationWarning,
         stacklevel=4,  # the caller that makes the operator: between are its __init__ and Airflow's wrapper of that
     )

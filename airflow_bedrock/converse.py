@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _MAY_QUOTE_THE_PROMPT = frozenset({"ModelErrorException", "ValidationException"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries to ask a model that is not ready
 _NOT_ON_DEMAND = (
-    "It does not answer on demand: name an inference profile (us.…), or the ARN of provisioned throughput for it."
+    "It is not served on demand: give an inference profile (us.…) or the ARN of its provisioned throughput."
 )
 _ANY_MODEL = (":prompt-router/", ":default-prompt-router/", ":prompt/", ":endpoint/")
 """In ARNs of what may answer by one model today and by another one tomorrow, without saying so."""
@@ -55,7 +55,7 @@ class ConverseModel:
         :raises BedrockFatalError: there is no such deployment or provisioned throughput, or it cannot be read.
         """
         if any(kind in self.model_id for kind in _ANY_MODEL):
-            log.warning("Which model answers as %s cannot be known: its answers are not kept", self.model_id)
+            log.warning("Cannot determine which model is behind %s: its answers are not kept", self.model_id)
             return None
         try:
             if ":custom-model-deployment/" in self.model_id:
@@ -65,7 +65,7 @@ class ConverseModel:
         except CALL_ERRORS as error:
             if is_denied(error):
                 log.warning(
-                    "Which model answers as %s cannot be read: its answers are not kept: %s", self.model_id, error
+                    "Could not read which model is behind %s, so its answers are not kept: %s", self.model_id, error
                 )
                 return None
             if is_not_found(error):
@@ -139,9 +139,9 @@ class ConverseModel:
             "ResourceNotFoundException": "It does not exist: check the id and the region.",
             "ValidationException": _NOT_ON_DEMAND
             if "on-demand throughput" in str(error)
-            else "The model id is not right, or the model does not take such a question.",
+            else "The model id is wrong, or the model does not accept this request.",
         }.get(code, "")
-        return kind_of(error)(f"Model {self.model_id} did not answer: {code} ({text}). {advice}".rstrip())
+        return kind_of(error)(f"Model {self.model_id} returned no answer: {code} ({text}). {advice}".rstrip())
 
 
 class EmbeddingModel(ConverseModel):

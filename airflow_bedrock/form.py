@@ -34,7 +34,7 @@ def refuse_unknown_params(context: Mapping[str, Any]) -> None:
         raise BedrockFatalError(
             f"Run {context['dag_run'].run_id} was given {', '.join(unknown)}, but the params of "
             f"{context['dag'].dag_id} are {', '.join(sorted(known))}. Nothing was done and nothing was spent. Trigger "
-            "the DAG again with these."
+            "the DAG again with these params."
         )
 
 
@@ -70,8 +70,8 @@ def refuse_unavailable(
         )
     elif region not in method.regions:
         raise BedrockFatalError(
-            f"{base_model_id} cannot be customized in {region}, but in {', '.join(method.regions)}. Nothing was spent. "
-            "Choose another base model, or an AWS connection of one of these regions."
+            f"{base_model_id} cannot be customized in {region}, only in {', '.join(method.regions)}. Nothing was spent."
+            " Choose another base model, or an AWS connection of one of these regions."
         )
     if source_uri:
         storage = Storage(lambda: S3Hook(aws_conn_id=aws_conn_id).conn)

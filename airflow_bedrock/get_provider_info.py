@@ -60,12 +60,12 @@ def get_provider_info() -> dict[str, Any]:
         "notifications": ["airflow_bedrock.notifications.BedrockNotifier"],
         "config": {
             "bedrock": {
-                "description": "The identity of this Airflow towards Amazon Bedrock, and how its tasks wait for jobs.",
+                "description": "How this Airflow identifies itself to Amazon Bedrock, waits, and limits the cost.",
                 "options": {
                     "environment": {
                         "description": "Name of this Airflow deployment. Deployments that share an AWS account, "
                         "such as dev and prod, need different names, so that none adopts the jobs of another. Keep the "
-                        "name when Airflow moves: with another one no earlier job is found. Default: [api] base_url, "
+                        "name when Airflow moves: a new name finds no earlier job. Default: [api] base_url, "
                         "or airflow.",
                         "version_added": "0.1.0",
                         "type": "string",
@@ -73,8 +73,8 @@ def get_provider_info() -> dict[str, Any]:
                         "default": "",
                     },
                     "registry_uri": {
-                        "description": "S3 prefix under which the registry keeps which model of each line serves, e.g. "
-                        "s3://bucket/registry. Deployments of Airflow that share it promote to the same lines.",
+                        "description": "S3 prefix of the registry, which records the model that serves in each line, "
+                        "e.g. s3://bucket/registry. Deployments of Airflow that share it promote to the same lines.",
                         "version_added": "0.2.0",
                         "type": "string",
                         "example": "s3://my-bucket/registry",
@@ -105,40 +105,40 @@ def get_provider_info() -> dict[str, Any]:
                         "default": str(DEFAULT_NO_RESPONSE_TIMEOUT),
                     },
                     "live_aws_conn_id": {
-                        "description": "Airflow connection with which the API server asks Amazon Bedrock how a job is "
-                        "now, whenever somebody looks at its page while it runs. It needs "
-                        "bedrock:GetModelCustomizationJob. Empty: the API server calls no AWS.",
+                        "description": "Airflow connection with which the API server reads the present state of a "
+                        "running job each time its page is opened. It needs bedrock:GetModelCustomizationJob. Empty: "
+                        "the API server does not call AWS.",
                         "version_added": "0.2.0",
                         "type": "string",
                         "example": "aws_read_only",
                         "default": "",
                     },
                     "prices": {
-                        "description": "Path of a TOML file with prices of your own, which win over the packaged ones: "
-                        "what a negotiated price is, or what is not known to the package.",
+                        "description": "Path of a TOML file with your own prices, for example negotiated ones. They "
+                        "override the packaged prices.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "/opt/airflow/prices.toml",
                         "default": "",
                     },
                     "monthly_budget": {
-                        "description": "US dollars that the paid things of one month may cost, by UTC. What a job may "
-                        "cost is reserved in a ledger on S3 before it is made. Empty for no limit.",
+                        "description": "Monthly limit in US dollars for everything that costs money, by UTC. The cost "
+                        "of a job is reserved in a ledger on S3 before the job is made. Empty for no limit.",
                         "version_added": "0.2.0",
                         "type": "string",
                         "example": "500",
                         "default": "",
                     },
                     "dag_budgets": {
-                        "description": "US dollars that a DAG may cost in one month, as a JSON object of DAG ids.",
+                        "description": "Monthly limits of single DAGs in US dollars, as a JSON object by DAG id.",
                         "version_added": "0.2.0",
                         "type": "string",
                         "example": '{"retrain": 100}',
                         "default": "",
                     },
                     "over_budget": {
-                        "description": "What a task does that is over a budget: fail, or wait for the next month "
-                        "without a worker slot. A task may set its own.",
+                        "description": "What a task does if it is over a budget: fail, or wait for the next month "
+                        "without a worker slot. A task may override it.",
                         "version_added": "0.2.0",
                         "type": "string",
                         "example": "wait",
@@ -153,8 +153,8 @@ def get_provider_info() -> dict[str, Any]:
                         "default": "",
                     },
                     "ledger_kms_key_id": {
-                        "description": "Id, ARN or alias of the KMS key that encrypts the budget's ledger. Default: as "
-                        "the bucket says.",
+                        "description": "Id, ARN or alias of the KMS key that encrypts the budget's ledger. Default: "
+                        "the bucket's encryption.",
                         "version_added": "0.2.0",
                         "type": "string",
                         "example": "alias/ledger",

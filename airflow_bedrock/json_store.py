@@ -101,7 +101,7 @@ class JsonStore(Generic[Kept]):
                 return current  # written by this call, whose first response was lost
             raise ConflictError(
                 f"{self._uri(name)} was changed by another task since it was read. A retry of this task "
-                "begins with what it says now."
+                "starts from its present content."
             ) from error
         etag_now: str = written["ETag"]
         return etag_now

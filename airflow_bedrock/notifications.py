@@ -114,7 +114,7 @@ def _promoted(known: Mapping[str, Any]) -> Iterator[str]:
     back = known.get("rolled_back_by")
     yield f"A {'rollback' if back else 'promotion'}: {_name(known['model_arn'])} serves as {known['name']}"
     if back:
-        yield f"Rolled back by {back}. The model that served is promoted no more."
+        yield f"Rolled back by {back}. The model that served will not be promoted again."
     if replaced := known.get("replaced"):
         yield f"It replaced {_name(replaced)}, whose storage is billed until it is deleted."
     if by := known.get("approved_by"):
@@ -136,7 +136,7 @@ def _found(known: Mapping[str, Any]) -> Iterator[str]:
         yield str(why)
     cost = known.get("cost")
     is_known = isinstance(cost, (int, float))
-    yield f"Bill: {cost:.2f} USD." if is_known else "Bill: not known, since a price is missing."
+    yield f"Bill: {cost:.2f} USD." if is_known else "Bill: unknown, since a price is missing."
     yield f"Report: {known.get('report_page') or known['report_uri']}"
 
 
@@ -178,6 +178,6 @@ def _pushed(ti: Any, key: str) -> Any:
         return pushed(ti, key)
     except Exception as error:
         log.warning(
-            "The notification of %s.%s does not say all: its XComs cannot be read: %s", ti.dag_id, ti.task_id, error
+            "The notification of %s.%s is incomplete, since its XComs cannot be read: %s", ti.dag_id, ti.task_id, error
         )
         return None

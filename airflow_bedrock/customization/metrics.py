@@ -89,7 +89,7 @@ def _column(lines: Iterable[str], name: str, warn: Callable[[str], object]) -> d
             if epoch is not None and known:
                 values[int(epoch)] += [] if value is None else [value]
     except csv.Error as error:
-        warn(f"it is no CSV file: {error}")
+        warn(f"it is not a CSV file: {error}")
     if unread:
         warn(f"{unread} rows without an epoch or a {name} that can be read")
     return values

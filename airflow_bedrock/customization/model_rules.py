@@ -48,7 +48,7 @@ def warnings(request: Mapping[str, Any], region: str | None, today: date | None 
         return [f"base_models.toml does not know {identifier}: its hyperparameters and records were not checked"]
     if method is None:
         known = ", ".join(model.methods) or "no way"
-        return [f"base_models.toml knows no {method_name} of {identifier}, but {known}: Bedrock may refuse the job"]
+        return [f"base_models.toml has {known} for {identifier}, but not {method_name}: Bedrock may refuse the job"]
     ending = life_warning(identifier, today)
     found = [ending] if ending else []
     if region is not None and region not in method.regions:
@@ -59,7 +59,7 @@ def warnings(request: Mapping[str, Any], region: str | None, today: date | None 
     teacher = _teacher(request)
     if teacher is not None and (known_teacher := base_model(teacher)) and known_teacher.id not in method.teachers:
         found.append(
-            f"base_models.toml has other teachers for {model.name} than {teacher}: {', '.join(method.teachers)}"
+            f"base_models.toml does not list {teacher} as a teacher of {model.name}, only {', '.join(method.teachers)}"
         )
     return found
 
@@ -74,10 +74,10 @@ def life_warning(identifier: str, today: date | None = None) -> str | None:
     if model is None or model.ends is None or not model.is_legacy(today):
         return None
     if model.has_ended(today):
-        said = f"{model.name}, with all models customized from it, ended on {model.ends}: Bedrock refuses them"
+        said = f"{model.name} and its custom models reached their end of life on {model.ends}: Bedrock refuses them"
     else:
         left = (model.ends - today).days
-        said = f"{model.name}, with all models customized from it, ends on {model.ends} (days left: {left})"
+        said = f"{model.name} and its custom models reach their end of life on {model.ends} (days left: {left})"
     return f"{said}. Move to another base model (https://docs.aws.amazon.com/bedrock/latest/userguide/model-lifecycle.html)"
 
 

@@ -84,9 +84,7 @@ def _once(given: Iterable[tuple[str, str, object]]) -> dict[str, object]:
             continue
         member = SHORT_NAMES.get(name) or _api_name(shape, name)
         if member in request:
-            raise RequestError(
-                f"{said_by[member]} and {argument} both say what {member} is: give one of them. {_UNSENT}"
-            )
+            raise RequestError(f"{said_by[member]} and {argument} both set {member}: give only one of them. {_UNSENT}")
         request[member], said_by[member] = value, argument
     return request
 
@@ -223,8 +221,8 @@ def _hint(problem: Problem) -> str:
     foreign = dict.fromkeys(re.findall(_NOT_IN_S3_URIS, problem.value.removeprefix("s3://")))
     if not foreign:
         return ""
-    found = f". Bedrock does not take {' '.join(map(repr, foreign))} here"
-    run_id = "; of a run's id it takes {{ run_id.replace(':', '').replace('+', '') }}"
+    found = f"; Bedrock does not accept {' '.join(map(repr, foreign))} here"
+    run_id = "; for a run's id, write {{ run_id.replace(':', '').replace('+', '') }}"
     return found + run_id if foreign.keys() & {":", "+"} else found
 
 

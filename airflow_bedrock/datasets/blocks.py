@@ -111,6 +111,8 @@ def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int)
             while pending:
                 yield pending.popleft().result()
         except BrokenExecutor as error:
-            raise OSError("a process that read the data was killed, perhaps for want of memory. Try again") from error
+            raise OSError(
+                "a process that read the data was killed, perhaps because memory ran out. Try again"
+            ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -200,7 +200,9 @@ def check(
         called = {part: (names or {}).get(part) or str(path) for part, path in files.items()}
         for part, path in files.items():
             if isinstance(name := called[part], str) and packing_of(path):  # a job reads it as it stands
-                raise DatasetError(f"{name} is packed. A customization job takes JSON Lines as they are: unpack it")
+                raise DatasetError(
+                    f"{name} is compressed. A customization job takes uncompressed JSON Lines: decompress it"
+                )
         todo = list(blocks(files.items()))
         work = _Check(rules, called, [block for _, block in todo], Path(folder), s3)
         options = _Options(rules, listed, show_text, folder, s3 is not None, near_overlaps is not None)

@@ -59,8 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     data = "the training data: one JSON Lines file, or a folder, with a slash at its end, of invocation logs"
     add_data_arguments(parser, _EPILOG, data)
-    parser.add_argument("--validation", metavar="PATH|s3://…", help="the validation data, which counts with it")
-    parser.add_argument("--test", metavar="PATH|s3://…", help="held-out data, which it must not overlap with")
+    parser.add_argument(
+        "--validation", metavar="PATH|s3://…", help="the validation data; it counts towards the same limits"
+    )
+    parser.add_argument(
+        "--test", metavar="PATH|s3://…", help="held-out data; overlaps with the training data are counted"
+    )
     parser.add_argument(
         "--logs-config",
         type=_config,
@@ -75,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--near-overlaps",
         type=_fraction,
         metavar="X",
-        help="count questions of the validation and test data that are as alike as this, 0 to 1, to one of the "
-        "training data; start with 0.8",
+        help="count validation and test questions that are at least this similar, 0 to 1, to a training question; "
+        "start with 0.8",
     )
     parser.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="default: %(default)s")
     parser.add_argument("--show-text", action="store_true", help="show the beginning of a record with its problem")

@@ -145,12 +145,12 @@ def estimate(report: CheckReport, plan: Plan, prices: Prices, evaluation: Evalua
         first = next((f": {one.file}:{one.line} {one.where}: {one.message}" for one in report.findings), "")
         raise DatasetError(
             f"No record of the training data can be read{first}. airflow-bedrock check lists every problem; "
-            "airflow-bedrock prepare makes training data of tables, arrays and other shapes"
+            "airflow-bedrock prepare makes training data from tables, arrays and other shapes"
         )
     model = base_model(plan.model)
     method = model.methods.get(plan.method) if model else None
     if model is None or method is None:
-        raise DatasetError(f"{plan.method} of {plan.model} is not known. Check the id and the type")
+        raise DatasetError(f"{plan.method} of {plan.model} is unknown. Check the id and the type")
     return _Estimating(report, plan, prices, model, method).all(evaluation)
 
 
@@ -190,7 +190,7 @@ class _Estimating:
             yield from self._distillation(self._plan.teacher, epochs)
         elif self._report.media:
             media = " and ".join(f"{kind}s" for kind in self._report.media)
-            why = f"The training data has {media}, whose tokens are not known before."
+            why = f"The training data has {media}, whose tokens cannot be counted in advance."
             yield Item(what="Training", quantity=None, unknown=why)
         else:
             yield self._item("Training", "training", (low * epochs[0], high * epochs[1]))
@@ -199,7 +199,7 @@ class _Estimating:
         hours = self._plan.hours
         item = self._item("Reinforcement fine-tuning", "training_hour", (hours, hours) if hours else None)
         if hours is None and item.price is not None:
-            why = "Reinforcement fine-tuning is billed by the hour, and how many it takes is not known before."
+            why = "Reinforcement fine-tuning is billed by the hour, and its hours are not known in advance."
             return msgspec.structs.replace(item, unknown=why)
         return item
 
@@ -248,7 +248,7 @@ class _Estimating:
     def _notes(self) -> Iterator[str]:
         yield "Tokens are estimated from the characters of the texts, by script; the chat template is not counted."
         if self._report.problems:
-            yield "The data has problems, for which the job would fail: see airflow-bedrock check."
+            yield "The data has problems that would fail the job: run airflow-bedrock check."
         if self._plan.teacher:
             yield "The upper end is a job to which Bedrock adds prompts, up to the most that it takes."
         if self._method.format == "reinforcement":

@@ -66,13 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=DEFAULT_RESPONSE_TOKENS,
         metavar="N",
-        help="the most tokens of a teacher's response (default: %(default)s)",
+        help="maximum tokens of a teacher's response (default: %(default)s)",
     )
     parser.add_argument(
-        "--evaluation-records", type=_count, metavar="N", help="records that the custom and the base model are asked"
+        "--evaluation-records",
+        type=_count,
+        metavar="N",
+        help="number of records in an evaluation of the custom and the base model",
     )
     parser.add_argument(
-        "--output-tokens", type=_count, default=64, metavar="N", help="the longest answer to one (default: %(default)s)"
+        "--output-tokens",
+        type=_count,
+        default=64,
+        metavar="N",
+        help="maximum tokens of an answer (default: %(default)s)",
     )
     parser.add_argument(
         "--prices",
@@ -88,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         rules = rules_for(arguments.model, arguments.method)
         if arguments.method == "DISTILLATION" and not arguments.teacher:
-            raise DatasetError("a distillation is paid for its teacher too. Name it with --teacher")
+            raise DatasetError("a distillation also pays for its teacher. Name it with --teacher")
         made = _estimate(arguments, rules)
     except (DatasetError, PriceFileError, OSError) as error:
         sys.stderr.write(f"Could not estimate {arguments.data}: {error}\n")

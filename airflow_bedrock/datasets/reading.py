@@ -207,7 +207,7 @@ def _chat(record: Mapping[str, Any]) -> Conversation | None:
 def _refuse_beside(record: Mapping[str, Any]) -> None:
     """Raise for what a chat has beside its messages, and no format of fine-tuning has a place for."""
     if any(record.get(name) not in (None, [], {}, "", "[]") for name in ("tools", "functions", "toolConfig")):
-        raise DatasetError("holds tools, which no format of fine-tuning takes")
+        raise DatasetError("holds tools, which no fine-tuning format accepts")
     if any(record.get(name) for name in ("image", "images", "video", "videos", "audio", "audios")):
         raise DatasetError(
             "holds images, videos or sounds beside its messages: name them in the turns, by their S3 URIs"
@@ -219,7 +219,7 @@ def _refuse_bad_answer(record: Mapping[str, Any]) -> None:
     """Raise for an answer that preference data (KTO) marks as one that the model should not give."""
     for mark in BAD_ANSWER_MARKS:
         if record.get(mark) is False:
-            raise DatasetError(f"is marked as a bad answer ({mark}: false), from which no format of fine-tuning learns")
+            raise DatasetError(f"is marked as a bad answer ({mark}: false), from which no fine-tuning format learns")
 
 
 def _conversation(system: object, turns: list[Turn]) -> Conversation:
@@ -238,15 +238,15 @@ def _message(message: object) -> Turn:
         raise DatasetError("messages: not an object")
     role, content = message.get("from", message.get("role")), message.get("value", message.get("content"))  # ShareGPT's
     if role in _TOOL_ROLES or any(message.get(one) for one in _TOOLS):
-        raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
+        raise DatasetError("holds a tool call, which no fine-tuning format accepts")
     if message.get("weight") == 0:
-        raise DatasetError("holds a turn of weight 0, which no format of fine-tuning leaves out of the training")
+        raise DatasetError("holds a turn of weight 0, which no fine-tuning format can leave out of the training")
     return _turn(role, content, message.get("reasoning_content"))
 
 
 def _turn(role: object, content: object, thought: object = None) -> Turn:
     if not isinstance(role, str) or role not in _ROLES:
-        raise DatasetError("messages: a role that is not known")
+        raise DatasetError("messages: unknown role")
     blocks = content if isinstance(content, list) else []
     attachments, thoughts = tuple(_attachments(blocks)), [*_texts(thought, "reasoning_content"), *_thoughts(blocks)]
     texts = _texts(content, "content")
@@ -290,7 +290,7 @@ def _block(block: object) -> list[str]:
     ):
         return []  # an attachment, or a thought
     if any(one in block or block.get("type") == one for one in _TOOLS):
-        raise DatasetError("holds a call of a tool, which no format of fine-tuning takes")
+        raise DatasetError("holds a tool call, which no fine-tuning format accepts")
     raise DatasetError("content: a block that is neither text nor an image, video or document on S3")
 
 

@@ -95,7 +95,7 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     """
     kind = kind_of(name)
     if kind is None:
-        raise DatasetError(f"{name} is of no kind that is read: {', '.join(_KINDS)}, also .gz and .zst")
+        raise DatasetError(f"{name} is not of a supported type: {', '.join(_KINDS)}, also .gz and .zst")
     packing = packing_of(path) or kind.packing  # which the name of an object with a Content-Encoding does not say
     try:
         if kind.kind == "parquet":
@@ -112,7 +112,7 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
     except UnicodeDecodeError as error:
         raise DatasetError(f"{name} is not in UTF-8. Save it as UTF-8") from error
     except (zlib.error, gzip.BadGzipFile) as error:
-        raise DatasetError(f"{name} is not packed by gzip: {type(error).__name__}") from error
+        raise DatasetError(f"{name} is not a gzip file: {type(error).__name__}") from error
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
 
@@ -139,7 +139,7 @@ def rows(cursor: Any) -> Iterator[dict[str, Any]]:
     found = cursor.fetchmany(_ROWS)  # a cursor of PostgreSQL's server describes itself no earlier
     names = [column[0] for column in cursor.description or ()]
     if not names:
-        raise DatasetError("the statement is not a query: it finds no rows")
+        raise DatasetError("the statement is not a query: it returns no rows")
     _check_different(names, "the query")
     while found:
         for row in found:
@@ -183,7 +183,7 @@ def _table(path: Path, kind: Kind | None) -> str:
         return f"read_csv_auto({where}{packed})"
     if kind and kind.kind == "parquet":
         return f"read_parquet({where})"
-    raise DatasetError(f"{path.name} is no table that DuckDB reads")
+    raise DatasetError(f"{path.name} is not a table that DuckDB can read")
 
 
 def _written(parts: Iterable[bytes], folder: Path) -> Path:

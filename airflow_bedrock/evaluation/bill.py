@@ -64,7 +64,7 @@ class Bill:
         with self._lock:
             if self._max_cost is not None and self.total + self._reserved + most > self._max_cost:
                 raise LimitReachedError(
-                    f"{self.total:.4f} USD are spent, and the questions that are under way could exceed max_cost, "
+                    f"{self.total:.4f} USD have been spent, and the questions in flight could exceed max_cost, "
                     f"{self._max_cost:g} USD"
                 )
             self._reserved += most

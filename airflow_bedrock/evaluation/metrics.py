@@ -246,7 +246,7 @@ def check(given: Given) -> None:
     """
     name = given.get("name") if isinstance(given, Mapping) else given
     if not callable(name) and (not isinstance(name, str) or name not in METRICS):
-        raise ValueError(f"there is no metric {name!r}, only {', '.join(METRICS)}")
+        raise ValueError(f"unknown metric {name!r}; allowed: {', '.join(METRICS)}")
     if isinstance(given, Mapping) and not isinstance(given.get("label", ""), str):
         raise ValueError(f"metric {name}: label must be text")
     if callable(name):
@@ -312,7 +312,7 @@ def _callable(function: Score, name: str) -> Metric:
             # Without its message and its cause, which may hold the answer.
             raise ValueError(f"metric {name} failed: {type(error).__name__}") from None
         if not abs(found) <= _LARGEST:  # nor is NaN
-            raise ValueError(f"metric {name} returned {found}, which is no number to compare")
+            raise ValueError(f"metric {name} returned {found}, which is not a number")
         return found
 
     return Metric(name, score, needs_reference=False)

@@ -228,7 +228,7 @@ def _took(result: Mapping[str, Any]) -> Section:
                 model["stop_reasons"].get("max_tokens", 0),
             ]
         )
-    text = "Tokens are of all answers; the cost is of those that were asked for now, the others were paid for before."
+    text = "Tokens are those of all answers; the cost is that of the answers of this run. The others were paid before."
     return Section("Tokens, money and time", text, [heading, *rows], plots.histograms(result["models"]))
 
 
@@ -250,7 +250,7 @@ def _flat(parameters: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _interval(one: Mapping[str, float], *, sign: bool = True) -> str:
     form = "+.4f" if sign else ".4f"
-    unread = f", {one['doubt']:.4f} less if what was not judged had gone against it" if one.get("doubt") else ""
+    unread = f", {one['doubt']:.4f} less if all unjudged answers counted against it" if one.get("doubt") else ""
     return f"{one['value']:{form}} [{one['low']:{form}},\N{NO-BREAK SPACE}{one['high']:{form}}]{unread}"
 
 

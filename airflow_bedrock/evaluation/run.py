@@ -96,7 +96,7 @@ class Evaluation:
             chosen = heapq.nsmallest(self._max_records, records())
             self._chosen, self.count = frozenset(number for _, number in chosen), len(chosen)
         if not self.count:
-            raise ValueError("it holds no record: there is nothing to evaluate on")
+            raise ValueError("it has no records: there is nothing to evaluate")
         if not has_field[True]:
             raise ValueError(f"no record has the field {self._slice_by}, which slice_by names")
         if unlabelled:

@@ -252,12 +252,12 @@ class Scoring:
                 )
         if found is Verdict.UNDECIDED and deciding.low > rules.minimum_gain and deciding.decides(rules.alpha):
             return found, (
-                f"{what}, but replies of the judge that cannot be read could have taken {deciding.doubt:.4f} from it."
+                f"{what}, but replies of the judge that cannot be read could lower it by {deciding.doubt:.4f}."
             )
         if found is Verdict.BETTER:
-            return found, f"{what}: all of the interval lies above {rules.minimum_gain:g}."
+            return found, f"{what}: the whole interval lies above {rules.minimum_gain:g}."
         if found is Verdict.WORSE:
-            return found, f"{what}: all of the interval lies below 0."
+            return found, f"{what}: the whole interval lies below 0."
         if not deciding.decides(rules.alpha):
             return found, f"{what}, but only {deciding.wins + deciding.losses} records differ: too few to decide."
         return found, f"{what}: the interval does not lie above {rules.minimum_gain:g}."

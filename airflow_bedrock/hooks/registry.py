@@ -138,7 +138,7 @@ class BedrockModelRegistryHook(BedrockHook):
         }
         answer = model.ask_when_ready(question, _READY_SECONDS)
         if not re.search(smoke_test.get("expect", r"\S"), answer.text):
-            raise BedrockFatalError("Its answer to the smoke test does not hold what is expected.")
+            raise BedrockFatalError("Its answer to the smoke test does not match what is expected.")
 
     def _tag(self, register: Register) -> None:
         """Say on the models themselves which one serves, and until when the one before it did."""
@@ -159,7 +159,7 @@ class BedrockModelRegistryHook(BedrockHook):
             )
         except CALL_ERRORS as error:
             self.log.warning(
-                "Could not tag %s with %s: %s. The registry has it all the same; allow bedrock:TagResource.",
+                "Could not tag %s with %s: %s. The registry records it all the same; allow bedrock:TagResource.",
                 model_arn,
                 ", ".join(tags.values()),
                 error,

@@ -27,7 +27,9 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
     try:
         caller = caller_arn(hook)
     except CALL_ERRORS as error:
-        log.info("Could not learn the connection's account, so that of role %s was not checked: %s", role_arn, error)
+        log.info(
+            "Could not read the connection's account, so the account of role %s was not checked: %s", role_arn, error
+        )
         return
     ours, the_role_s = _account_of(caller), _account_of(role_arn)
     if ours != the_role_s:

@@ -72,7 +72,7 @@ class KillSwitch:
         :raises BedrockError: it was.
         """
         if self._pulled:
-            raise BedrockError("The task was ended before it had asked for a job: no job was made, nothing was spent.")
+            raise BedrockError("The task was ended before it requested a job: no job was made and nothing was spent.")
 
     def last_check(self) -> None:
         """Ask for the task's state once more before the worker lets go of its job.

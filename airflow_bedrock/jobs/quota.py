@@ -167,8 +167,8 @@ class QuotaQueue:
     def without_list(self, noun: str) -> str:
         """Say what becomes of the wait where the caller may not list what fills the quota, things with this noun."""
         return (
-            f"How many {noun}s run is not known, so that the first of the {len(self)} tasks that wait for the quota "
-            "asks for its own once in each poll interval."
+            f"The number of running {noun}s is unknown, so the first of the {len(self)} tasks that wait for the quota "
+            "tries to make its own once in each poll interval."
         )
 
     def got(self, ask: Ask, job: Seen, now: float) -> list[tuple[str, Turn]]:

@@ -69,7 +69,7 @@ class SecondWitness:
             log.warning("An earlier ask made %s %s%s. It may run on and be billed", self._word, elsewhere, self._place)
             return
         raise BedrockFatalError(
-            f"An earlier try of this task asked for {self._word} {elsewhere}{self._place}. It may run on and be "
+            f"An earlier try of this task requested {self._word} {elsewhere}{self._place}. It may run on and be "
             "billed; this try made none and spent nothing. Change the connection back and clear this task to take that "
             f"{self._word} up, or end it there, and clear this task to make another one here."
         )
@@ -96,7 +96,7 @@ class SecondWitness:
             return call()
         except Exception as error:
             self.tells = False
-            log.info("Airflow's task state store did not answer; the jobs' names decide alone: %s", error)
+            log.info("Airflow's task state store did not respond; the names of the jobs alone decide: %s", error)
             return None
 
 
@@ -114,7 +114,7 @@ def witness_of(
     try:
         arn = store is not None and (role_arn or caller_arn(service.hook))
     except CALL_ERRORS as error:
-        log.info("Could not learn the connection's account; the names decide alone: %s", error)
+        log.info("Could not read the connection's account; the names of the jobs alone decide: %s", error)
         return SecondWitness()
     if not arn:
         return SecondWitness()

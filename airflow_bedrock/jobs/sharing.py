@@ -49,12 +49,12 @@ def share(hook: BedrockHook, name: str, model_arn: str, account: str) -> None:
             if any(one["status"] == "FAILED" for one in found):
                 raise BedrockFatalError(
                     f"{what} failed: {'; '.join(one.get('statusMessage', 'no reason was given') for one in found)}. "
-                    "No copy was made. Both accounts have to be of one organization that allows sharing."
+                    "No copy was made. Both accounts must be in one organization that allows sharing."
                 )
             if found and all(one["status"] == "ASSOCIATED" for one in found):
                 return
             time.sleep(_PAUSE)
-    raise BedrockError(f"{what} takes longer than {_POLLS * _PAUSE:.0f} s. No copy was made; another try goes on.")
+    raise BedrockError(f"{what} takes longer than {_POLLS * _PAUSE:.0f} s. No copy was made; another try continues.")
 
 
 def unshare(hook: BedrockHook, name: str) -> None:
@@ -63,7 +63,7 @@ def unshare(hook: BedrockHook, name: str) -> None:
         with _ram(hook, f"Deleting the resource share {name}") as ram:
             if (shared := _share_arn(ram, name)) is not None:
                 ram.delete_resource_share(resourceShareArn=shared)
-                log.info("The model is shared no longer: deleted %s", shared)
+                log.info("The model is no longer shared: deleted %s", shared)
     except BedrockError as error:
         log.warning("%s The model is still shared; delete the resource share in AWS RAM.", error)
 

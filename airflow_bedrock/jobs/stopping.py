@@ -177,8 +177,8 @@ def _leave(service: Service, job_arn: str, me: Waiter, leaving: Sequence[Mapping
         service.tag(job_arn, leaving)
     except CALL_ERRORS as error:
         return (
-            f"{kept} While this task goes on, they cannot stop it, since it could not be tagged as waited for by this "
-            f"task no longer. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
+            f"{kept} They cannot stop it while this task goes on, since its tag, which says that this task waits for "
+            f"it, could not be changed. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
         )
     return _stop_unless_others_wait(service, job_arn, me, False, ())
 
@@ -211,10 +211,10 @@ def why_kept(
         log.warning("Could not read the state of %s", waiter.name, exc_info=True)
         return f"{waiter.name} may wait for it; its state could not be read: {error!r}"
     if lasts and state == "success":
-        return f"{waiter.name} has asked for it, and has succeeded"
+        return f"{waiter.name} requested it, and has succeeded"
     if state in TERMINAL_STATES:
         return None
-    return f"{waiter.name} may wait for it, whose state is {state}"
+    return f"{waiter.name} may wait for it; its state is {state}"
 
 
 def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -> None:

@@ -142,7 +142,7 @@ class Submission:
         own = self.of_earlier_try() if self.identity.asker.try_number > 1 else None
         if own is None:
             raise unknown
-        log.warning("%s An earlier try of this task has made %s %s: taking that up.", unknown, self._word, own.arn)
+        log.warning("%s An earlier try of this task has made %s %s: adopting it.", unknown, self._word, own.arn)
         return own
 
     def _find_or_create(self) -> Seen:
@@ -167,7 +167,7 @@ class Submission:
             if self.identity.exact:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
             log.info(
-                "%s %s is %s and does not count for what is asked for now; trying the name's next generation",
+                "%s %s is %s and does not count for this request; trying the name's next generation",
                 *self._known(found),
             )
             generation += 1
@@ -295,7 +295,7 @@ class Submission:
         if self.dry_run:
             raise DryRunError(found.name, [], updated=found)
         self.before_paying()
-        log.info("%s %s serves another model: giving it the one that is asked for", *self._known(found)[:2])
+        log.info("%s %s serves another model: changing it to the requested one", *self._known(found)[:2])
         try:
             self.service.update(found.arn, self.request)
         except CALL_ERRORS as error:
@@ -304,13 +304,13 @@ class Submission:
             kind = BedrockFatalError if settled and remedy_for_error(error) is Remedy.NONE else BedrockError
             raise kind(
                 f"Bedrock did not confirm {resource.update_operation} for {self._word} {found.arn}. It serves its "
-                f"former model, unless the answer was lost, or somebody has changed or deleted it since; another try "
+                f"former model, unless the response was lost, or somebody has changed or deleted it since; another try "
                 f"reads it again: {error}"
             ) from error
         return ResourceState(arn=found.arn, name=found.name, status="Updating", outcome=Outcome.RUNNING)
 
     def _adopt(self, found: Seen) -> Seen:
-        log.info("%s %s was asked for before and is %s: adopting it", *self._known(found))
+        log.info("%s %s was requested before and is %s: adopting it", *self._known(found))
         token = Token.read(found.token)
         if not self._resource.lasts:
             self._say_what_differs(token)
@@ -322,8 +322,8 @@ class Submission:
         if self.request and not self.identity.is_of_what(token):
             log.warning(
                 "This try's request or data differs from that of the earlier try, which has made or adopted the job; "
-                "an automatic retry pays for no other. To get what is asked for now, clear this task (once more, "
-                "if you have)."
+                "an automatic retry does not pay for another. To make a job for the present request, clear this task "
+                "(once more, if you have cleared it already)."
             )
 
     def _join(self, found: Seen) -> None:
@@ -384,14 +384,14 @@ class Submission:
         one = f"{self._word.capitalize()} {found.arn}"
         if self.superseded == "fail":
             raise BedrockFatalError(
-                f"{one} runs for an earlier ask of this task, and what is asked for has changed. It runs on and "
+                f"{one} runs for an earlier ask of this task, and the request has changed. It runs on and "
                 f"{self._resource.billed}; this try made no other. Stop it, or set superseded='stop' or 'keep', and "
                 "clear this task."
             )
         if self.superseded == "keep":
             log.warning("%s of an earlier ask runs on and %s, since superseded='keep'", one, self._resource.billed)
             return
-        log.warning("What is asked for has changed since %s %s was made.", self._word, found.arn)
+        log.warning("The request has changed since %s %s was made.", self._word, found.arn)
         self._superseded.append(found)
 
     def _stop_superseded(self, taken: Seen | None = None) -> None:
@@ -602,7 +602,7 @@ class Submission:
             if not self._superseded:
                 raise
             running = ", ".join(one.arn for one in self._superseded)
-            said = f"Of an earlier ask of this task there runs on and {self._resource.billed}: {running}."
+            said = f"From an earlier ask of this task this runs on and {self._resource.billed}: {running}."
             raise type(error)(f"{error} {said}") from error
 
     def _call(self, request: Mapping[str, Any]) -> str | None:
@@ -639,8 +639,8 @@ class Submission:
                 ) from error
             case Remedy.RETRY:
                 raise BedrockError(
-                    f"Bedrock did not answer the request for {one}: {error}. If Bedrock accepted it, "
-                    f"same, the next try of this task finds that {self._word} by its name and pays for no other."
+                    f"Bedrock did not respond to the request for {one}: {error}. If Bedrock accepted it, "
+                    f"the next try of this task finds that {self._word} by its name and pays for no other."
                 ) from error
             case Remedy.MODEL_NAME_IN_USE:
                 # A derived name is in use only where a job of this very ask is not shown yet.
@@ -651,7 +651,7 @@ class Submission:
                 ) from error
             case Remedy.CREDENTIALS:
                 raise BedrockError(
-                    f"Bedrock did not take the credentials for {one}; nothing was created or spent. A retry takes "
+                    f"Bedrock refused the credentials for {one}; nothing was created or spent. A retry uses "
                     f"those that the connection has by then: {error}"
                 ) from error
             case Remedy.NONE:

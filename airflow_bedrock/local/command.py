@@ -34,7 +34,7 @@ while it runs, http://127.0.0.1:4599/_local/ shows a browser what is in it, and 
   GET /_local/jobs     phase, step, losses          GET, POST /_local/clock            the time
                                                     GET, POST, DELETE /_local/faults   what goes wrong on demand
 
-docs/local-bedrock.md tells the rest.
+docs/local-bedrock.md has the rest.
 """
 
 
@@ -99,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     time.add_argument(
         "--job-seconds",
         type=float,
-        help="least time a customization job takes (default: %(default)s)",
+        help="minimum seconds that a customization job takes (default: %(default)s)",
     )
     time.add_argument(
         "--deployment-seconds",

@@ -286,7 +286,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             running = [self._service.find(arn) for arn in self._made_by_earlier_tries(asker)]
         except jobs.aws_errors.CALL_ERRORS as error:
             raise kind_of(error)(
-                "A batch job of an earlier try may run on and be billed: AWS did not tell which job that is. Allow "
+                "A batch job of an earlier try may run on and be billed: AWS did not say which job that is. Allow "
                 f"bedrock:ListModelInvocationJobs and bedrock:ListTagsForResource. AWS said: {error}"
             ) from error
         if not running:  # else the records are read for nothing
@@ -297,7 +297,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             if job is None or token is None or token.family in needed:
                 continue
             self._take(job, kill, context)
-            self.log.warning("Batch job %s is needed no longer. %s", job.arn, self._stop(job.arn, asker))
+            self.log.warning("Batch job %s is no longer needed. %s", job.arn, self._stop(job.arn, asker))
             found = jobs.own_jobs.shown(self._service, job.arn)
             if found is None or (found.outcome is Outcome.RUNNING and found.status != "Stopping"):
                 continue  # others wait for it, or it could not be stopped
@@ -403,7 +403,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             from airflow_bedrock.prices import HOW_TO_GIVE_ONE
 
             raise BedrockFatalError(
-                f"max_cost cannot be kept: no price is known for batch inference of {work.inference.itself}. "
+                f"max_cost cannot be enforced: no price is known for batch inference of {work.inference.itself}. "
                 f"{HOW_TO_GIVE_ONE} This job was not made."
             )
         if so_far.cost + sum(costs) > work.max_cost:

@@ -446,8 +446,8 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         idle_since = None if running != 0 else shown.pushed(ti, "no_job_has_run_since") or now
         if is_zero(str(error)) or (idle_since is not None and now - idle_since >= IDLE_SECONDS):
             raise BedrockFatalError(
-                f"{error} No job has to end first: the quota is zero, or one that jobs do not free, such as that of "
-                "custom models. Ask for more of it in Service Quotas, or delete what fills it."
+                f"{error} Waiting for a job to end would not help: the quota is zero, or is not one of jobs, but for "
+                "example of custom models. Request a higher quota in Service Quotas, or delete what uses it."
             ) from error
         ti.xcom_push(key="waiting_for_slot_since", value=asked_at)
         ti.xcom_push(key="no_job_has_run_since", value=idle_since or 0.0)

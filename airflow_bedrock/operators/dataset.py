@@ -315,7 +315,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         if left:
             self.log.warning("Not read: %s", ", ".join(sorted(left)))
         if not read:
-            raise DatasetError(f"there is no file of a kind that is read, such as .jsonl or .csv, under {source_uri}")
+            raise DatasetError(f"there is no file of a supported type, such as .jsonl or .csv, under {source_uri}")
         files = list(zip((names[uri] for uri in read), _fetched(storage, read, fetched), strict=True))
         facts = [{"uri": uri, **_described(path)} for uri, (_, path) in zip(read, files, strict=True)]
         if sql:
@@ -371,7 +371,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     def _put(self, storage: Storage, file: Path) -> str:
         uri = join(self.output_uri, file.name)
         written = storage.write(file, uri)
-        self.log.info("%s: %s", uri, "written" if written else "reused, the same content was there already")
+        self.log.info("%s: %s", uri, "written" if written else "reused, since it has the same content")
         return uri
 
 
@@ -379,7 +379,7 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
     """Say what is wrong with the arguments together."""
     yield from _of_the_source(found)
     if {"base_model_id", "record_format"} <= found.keys() and not (found["base_model_id"] or found["record_format"]):
-        yield "neither base_model_id nor record_format says what to write"
+        yield "give base_model_id, or record_format"
     if {"validation_fraction", "test_fraction"} <= found.keys():
         try:
             Splitter(validation=found["validation_fraction"], test=found["test_fraction"])
@@ -396,15 +396,15 @@ def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
         source, output = found["source_uri"], found["output_uri"]
         if source.endswith("/") and lies_in(output, source):
             yield (
-                f"output_uri {output} lies under source_uri {source}: the next run would read what this one writes. "
-                "Name another place"
+                f"output_uri {output} is under source_uri {source}: the next run would read what this one writes. "
+                "Name another location"
             )
         if any(same(source, join(output, name)) for name in _FILES):
-            yield f"source_uri {source} would be replaced by a file written to output_uri. Name another place"
+            yield f"source_uri {source} would be replaced by a file written to output_uri. Name another location"
     if {"source_manifests", "output_uri"} <= found.keys():
         manifest = join(found["output_uri"], "manifest.json")
         if any(same(uri, manifest) for uri in found["source_manifests"] or ()):
-            yield f"{manifest} would be replaced by a file written to output_uri. Name another place"
+            yield f"{manifest} would be replaced by a file written to output_uri. Name another location"
     sources = ("source_uri", "source_conn_id", "source_manifests")
     if {*sources, "source_sql"} <= found.keys():
         if sum(found[name] is not None for name in sources) != 1:
@@ -478,8 +478,8 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
             raise DatasetError(f"{uri}: {error}") from error
         if different := manifest.differences(parameters):
             raise DatasetError(
-                f"{uri} was prepared with another {', '.join(different)} than this task has: prepare it again with the "
-                "same"
+                f"{uri} was prepared with a different {', '.join(different)} than this task has: prepare it again with "
+                "the same"
             )
         facts.append({"uri": uri, "digest": manifest.digest, "sha256": hashlib.sha256(raw).hexdigest()})
         files += [(uri, split, manifest.files[split]) for split in Split if split in manifest.files]

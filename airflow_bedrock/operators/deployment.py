@@ -152,7 +152,7 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
         if not jobs.deployment.serves(found, {"modelArn": self.model_arn}):
             raise BedrockFatalError(
                 f"Deployment {found.arn} serves another model: it could not be given {self.model_arn}, or somebody has "
-                "changed it since. Look at it in the AWS console, and clear this task to try again."
+                "changed it since. Check it in the AWS console, and clear this task to try again."
             )
         self.log.info("Deployment %s is Active", found.arn)
         return found.arn

@@ -179,9 +179,9 @@ class DryRun:
         if running is None:
             yield "unknown", "allow bedrock:ListModelCustomizationJobs to count the jobs that run"
         elif quota is None:
-            yield "ok", f"{running} jobs run or stop now; the quota is not known"
+            yield "ok", f"{running} jobs are running or stopping; the quota is unknown"
         else:
-            yield ("ok" if running < quota else "warning"), f"{running} of {quota:.0f} jobs run or stop now"
+            yield ("ok" if running < quota else "warning"), f"{running} of {quota:.0f} jobs are running or stopping"
 
     def _known_quota(self) -> float | None:
         try:
@@ -189,7 +189,7 @@ class DryRun:
                 pages = client.get_paginator("list_service_quotas").paginate(ServiceCode="bedrock")
                 found = [one for page in pages for one in page["Quotas"] if _QUOTA in one["QuotaName"].lower()]
         except CALL_ERRORS as error:
-            log.info("The quota of jobs is not known; allow servicequotas:ListServiceQuotas to see it: %s", error)
+            log.info("The quota of jobs is unknown; allow servicequotas:ListServiceQuotas to see it: %s", error)
             return None
         return min((float(one["Value"]) for one in found), default=None)
 
@@ -203,7 +203,7 @@ class DryRun:
             records = [json.loads(line) for line in lines]
             samples = graded_samples(records)
         except (AttributeError, KeyError, TypeError, ValueError):
-            yield "unknown", "not called, since the first records are not of their format"
+            yield "unknown", "not called, since the first records are not valid"
             return
         with closing(client_of(self.service.hook, "lambda")) as client:
             response = client.invoke(FunctionName=arn, Payload=json.dumps(samples).encode())
@@ -218,7 +218,7 @@ class DryRun:
 
         most = pricing.limit(self.max_cost)
         if self._report is None:
-            yield ("unknown" if most is None else "problem"), "not known, since the data was not read"
+            yield ("unknown" if most is None else "problem"), "unknown, since the data was not read"
             return
         self.estimate = made = pricing.estimated(request, self._report, self._region, self.prices)
         refused = pricing.refusal(made, most) if self._creates is not False else None
@@ -306,7 +306,7 @@ def _checked(name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> I
     except BedrockError as error:
         yield Line(name, "problem", str(error))
     except CALL_ERRORS as error:
-        yield Line(name, "unknown", f"AWS did not tell: {error}")
+        yield Line(name, "unknown", f"AWS did not say: {error}")
 
 
 def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, str], None, bool]:
@@ -318,7 +318,7 @@ def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, s
         for one in create.superseded:
             yield "warning", f"{one.arn} of an earlier ask would be stopped first, unless others wait for it"
         if create.updated is not None:
-            yield "ok", f"{create.updated.arn} would be given the model that is asked for"
+            yield "ok", f"{create.updated.arn} would be changed to the requested model"
             return False
         yield "ok", f"{create.name} would be created{' and paid for' if resource.names_waiters else ''}"
         return True
@@ -337,7 +337,7 @@ def _of_budget(budget: Budget | None, word: str, *, creates: bool) -> Iterator[t
     if not creates:
         yield "ok", f"{said}; the {word} would cost nothing more"
     elif cost.usd is None:
-        yield "problem", f"{said}, but what the {word} may cost is not known: give expected_cost. {cost.unknown}"
+        yield "problem", f"{said}, but the cost of the {word} is unknown: give expected_cost. {cost.unknown}"
     elif cost.usd > left:
         yield "problem", f"{said}; the {word} may cost {dollars(cost.usd)}, {dollars(cost.usd - left)} more"
     else:
@@ -369,7 +369,7 @@ def graded(records: int, body: bytes) -> Iterator[tuple[Verdict, str]]:
         return
     said = "; ".join(f"record {number}: {good:g} and {none:g}" for number, (good, none) in enumerate(pairs, 1))
     better = any(good > none for good, none in pairs)
-    hint = "" if better else ". It gives the reference no more than nothing: check it, if the records have references"
+    hint = "" if better else ". A reference answer, if the records have one, should score higher: check it"
     yield ("ok" if better else "warning"), f"the reference answer and an empty one get {said}{hint}"
 
 
@@ -397,4 +397,4 @@ def finish(
     push({"ok": not problems, "lines": [line._asdict() for line in lines], "estimate": made})
     if problems:
         raise BedrockFatalError(f"Dry run: the {word} would not be made, or would fail. {' '.join(problems)}")
-    raise AirflowSkipException(f"Dry run: nothing stands against the {word}. Nothing was created or paid for.")
+    raise AirflowSkipException(f"Dry run: no check failed for the {word}. Nothing was created or paid for.")

@@ -50,7 +50,7 @@ def _metrics(value: Any) -> list[metric_names.Given]:
         metric_names.check(one)
     labels = [metric_names.label(one) for one in given]
     if twice := next((one for place, one in enumerate(labels) if one in labels[:place]), None):
-        raise ValueError(f"has two metrics that are called {twice}. Give one of them a label of its own")
+        raise ValueError(f"has two metrics named {twice}. Give one of them another label")
     return given
 
 
@@ -341,7 +341,9 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         if unknown:
             from airflow_bedrock.prices import HOW_TO_GIVE_ONE
 
-            raise BedrockFatalError(f"max_cost cannot be kept: no price is known for {unknown[0]}. {HOW_TO_GIVE_ONE}")
+            raise BedrockFatalError(
+                f"max_cost cannot be enforced: no price is known for {unknown[0]}. {HOW_TO_GIVE_ONE}"
+            )
         if most > limit:
             raise BedrockFatalError(
                 f"{missing} questions may cost up to about {most:.4f} USD, more than max_cost, {limit:g} USD. "
@@ -411,7 +413,9 @@ def _cost(evaluation: Evaluation, most: float, arguments: Mapping[str, Any]) -> 
         return Cost(usd=None, unknown=f"No price is known for {unknown[0]}.")
     usd = arguments["max_cost"] if evaluation.asks_metrics else most
     if usd is None:
-        return Cost(usd=None, unknown="What a metric asks a model is not known before the answers. Give max_cost.")
+        return Cost(
+            usd=None, unknown="The cost of a metric that calls a model is not known before the answers. Give max_cost."
+        )
     return Cost(usd=Decimal(str(usd)))
 
 
@@ -429,10 +433,10 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
         source, output = found["test_data_uri"], found["output_uri"]
         roles = (CANDIDATE, BASELINE, *found.get("other_models", ()))
         if any(same(source, join(output, name)) for name in (*(f"{role}.jsonl" for role in roles), *_REPORTS)):
-            yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another place"
+            yield f"test_data_uri {source} would be replaced by a file written to output_uri. Name another location"
     pairwise = any(isinstance(one, Mapping) and one.get("pairwise") for one in found.get("metrics", ()))
     if pairwise and found.get("other_models"):
-        yield "a pairwise judge compares candidate and baseline alone: leave other_models out"
+        yield "a pairwise judge compares only candidate and baseline: leave other_models out"
     if found.get("max_slice_loss") is not None and "slice_by" in found and found["slice_by"] is None:
         yield "max_slice_loss needs slice_by, which names the slices"
 

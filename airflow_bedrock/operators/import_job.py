@@ -128,7 +128,7 @@ class BedrockModelImportOperator(StoredModelOperator):
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         if not (units := arguments["custom_model_units"]):
-            raise LookupError("How many custom model units it takes is not known before. Give custom_model_units.")
+            raise LookupError("The number of custom model units is not known in advance. Give custom_model_units.")
         return "imported-model", "imported_storage", units
 
     def _result(self, found: Seen, context: Context) -> str | None:
@@ -150,7 +150,7 @@ class BedrockModelImportOperator(StoredModelOperator):
             known = priced.prices(self.prices or configuration.prices())
             units = units_of(self.hook.conn, str(found.model_arn))
         except (priced.PriceFileError, *jobs.aws_errors.CALL_ERRORS) as error:
-            return f"What it goes on costing is not known: {error}"
+            return f"What it will cost each month is unknown: {error}"
         rates = rates_of(units, known, str(self.hook.conn.meta.region_name))
         usd = rates.usd_a_month
         storage = "no price is known for its storage" if usd is None else f"{usd:f} USD a month at {rates.storage}"
@@ -234,7 +234,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         if not (base := arguments["base_model_id"]):
-            raise LookupError("Of which base model the checkpoint is, is not known before. Give base_model_id.")
+            raise LookupError("The base model of the checkpoint is not known in advance. Give base_model_id.")
         return base, "storage", 1
 
     def _result(self, found: Seen, context: Context) -> str:

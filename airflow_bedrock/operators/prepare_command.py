@@ -32,11 +32,11 @@ _OPTIONS = {
     "source-sql": ("SQL", "a query of DuckDB over the files, which are its table source"),
     "prompt-field": ("NAME", "the field with the prompt, or a template over fields (default: prompt)"),
     "completion-field": ("NAME", "the same for the completion (default: completion)"),
-    "system-prompt": ("TEXT", "of every record that has none of its own"),
-    "group-field": ("NAME", "records that agree in this field stay in one split"),
+    "system-prompt": ("TEXT", "for each record that has none"),
+    "group-field": ("NAME", "records with the same value stay in one split"),
     "validation-fraction": ("X", "of the records for validation (default: 0.1)"),
     "test-fraction": ("X", "of the records held out (default: 0.1)"),
-    "seed": ("TEXT", "another seed is another split and another sample"),
+    "seed": ("TEXT", "another seed gives another split and another sample"),
     "time-field": ("NAME", "with --test-after: the field with a record's time"),
     "test-after": ("TIME", "hold out the records of this time and later; --test-fraction must be 0"),
     "near-duplicate-threshold": ("X", "similarity, 0 to 1, from which only the first of two questions is kept"),
@@ -45,8 +45,8 @@ _OPTIONS = {
     "max-records-per-group": ("N", "records of the same group, at most"),
     "min-characters": ("N", "minimum length of prompt and completion together"),
     "max-characters": ("N", "maximum length of prompt and completion together"),
-    "max-dropped-fraction": ("X", "more records than this that cannot be used fail (default: 0.05)"),
-    "kms-key-id": ("KEY", "encrypts what is written to S3 (default: the bucket's)"),
+    "max-dropped-fraction": ("X", "fraction of unusable records above which it fails (default: 0.05)"),
+    "kms-key-id": ("KEY", "KMS key for what is written to S3 (default: the bucket's)"),
 }
 """Those parameters of the operator that are handed on as they are: it says what is wrong with them."""
 
@@ -81,7 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which of the records that ask the same and answer differently is kept (default: first)",
     )
     parser.add_argument("--part", action="store_true", help="of a training set: it may be small (--source-manifests)")
-    parser.add_argument("--balance-classes", action="store_true", help="as many of each completion as of the rarest")
+    parser.add_argument(
+        "--balance-classes", action="store_true", help="keep as many records of each completion as of the rarest"
+    )
     parser.add_argument(
         "--redact",
         type=_function,
@@ -127,7 +129,7 @@ def _told(made: dict[str, Any], report: PreparationReport) -> str:
         "the same question and answer as another record": report.duplicates,
         "another answer to the same question": report.conflicts,
         "much the same question as an earlier record": report.near_duplicates,
-        "more than were wanted": report.not_chosen,
+        "more than the sample needs": report.not_chosen,
     }
     left_out = [(rule, f"{count:,}") for rule, count in lost.items() if count]
     return "\n".join(

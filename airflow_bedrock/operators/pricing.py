@@ -91,7 +91,7 @@ def refusal(made: Estimate, most: Decimal | None) -> str | None:
     if most is None:
         return None
     if made.cost is None:
-        return f"max_cost is {most:f} USD, but what the job costs is not known. {made.unknown}"
+        return f"max_cost is {most:f} USD, but the cost of the job is unknown. {made.unknown}"
     if made.cost[1] <= most:
         return None
     prices = "; ".join(dict.fromkeys(str(item.price) for item in made.job))

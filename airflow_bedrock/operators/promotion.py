@@ -30,7 +30,9 @@ def _optional(value: Any) -> str | None:
 
 def _smoke_test(value: Any) -> Mapping[str, str]:
     if not isinstance(value, Mapping) or not value.get("prompt") or set(value) - {"prompt", "expect", "system"}:
-        raise ValueError("must be a mapping with the keys prompt, and if wanted expect (a regular expression), system")
+        raise ValueError(
+            "must be a mapping with the key prompt, and optionally expect (a regular expression) and system"
+        )
     try:
         re.compile(value.get("expect", ""))
     except re.error as error:

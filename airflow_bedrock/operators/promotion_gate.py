@@ -305,4 +305,4 @@ def can_ask() -> bool:
 
 def _conflicts(found: Mapping[str, Any]) -> Any:
     if found.get("max_cost") is not None and not found.get("base_model_id"):
-        yield "max_cost needs base_model_id, by whose price it is counted"
+        yield "max_cost needs base_model_id, whose price it uses"

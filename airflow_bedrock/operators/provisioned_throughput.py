@@ -157,7 +157,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         if not jobs.provisioned_throughput.is_model(found.model, self.model_id):
             raise BedrockFatalError(
                 f"Provisioned throughput {found.arn} serves another model, and {self._resource.billed}: it could not "
-                f"be given {self.model_id}, or somebody has changed it since. Look at it in the AWS console, and clear "
+                f"be given {self.model_id}, or somebody has changed it since. Check it in the AWS console, and clear "
                 "this task to try again."
             )
         self.log.info("Provisioned throughput %s is in service. %s", found.arn, bill(found, self.prices))
@@ -215,7 +215,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockH
             found: Any = service.get(self.provisioned_model_id)
         except jobs.aws_errors.CALL_ERRORS as error:
             raise kind_of(error)(
-                f"Provisioned throughput {self.provisioned_model_id} was not deleted, and is billed on: {error}"
+                f"Provisioned throughput {self.provisioned_model_id} was not deleted, and is still billed: {error}"
             ) from error
         if found is None:
             self.log.info("Provisioned throughput %s does not exist: nothing to delete", self.provisioned_model_id)

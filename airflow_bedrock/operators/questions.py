@@ -29,7 +29,7 @@ def model(value: Any) -> str:
     """Take what Converse takes as a model."""
     if isinstance(value, str) and ":custom-model/" in value:
         raise ValueError(
-            "must be the ARN of a deployment or provisioned throughput: a custom model itself is not asked"
+            "must be the ARN of a deployment or provisioned throughput: a custom model itself cannot be called"
         )
     taken: str = _ASKED(value)
     return taken

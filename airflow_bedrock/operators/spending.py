@@ -135,7 +135,7 @@ class SpendingOperator(AwsOperator[Hook]):
             try:
                 notifier(more)
             except Exception:
-                self.log.exception("A notifier did not tell that the task waits for the budget")
+                self.log.exception("A notifier failed to report that the task waits for the budget")
 
     def execute_again(self, context: Context, event: Any = None) -> Any:
         """Ask again, after a wait for the budget."""

@@ -211,7 +211,9 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             return self._made_by_earlier_tries(asker)
         if (arn := jobs.own_jobs.job_made_under(self._service, name)) is None:
             word = self._resource.word
-            raise BedrockError(f"Bedrock does not show {word} {name}, which it was asked for and may have made")
+            raise BedrockError(
+                f"Bedrock does not show {word} {name}, which this task requested and Bedrock may have made"
+            )
         return [arn]
 
     def _made_by_earlier_tries(self, asker: Asker) -> list[str]:
@@ -250,11 +252,11 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         if self.stop_on_timeout:  # and no retry, which would take as long
             said = " ".join(self._stop(arn, asker) for arn in made)
             return BedrockFatalError(f"{after} {said} {self._to_go_on(made)}")
-        left = f"{word.capitalize()} {', '.join(made)} was left running, as asked for, and {billed}"
+        left = f"{word.capitalize()} {', '.join(made)} was left running, as configured, and {billed}"
         return BedrockError(f"{after} {left}; a retry adopts it.")
 
     def _to_go_on(self, made: list[str]) -> str:
-        return "To ask for it all the same, raise execution_timeout and clear this task."
+        return "To make it all the same, raise execution_timeout and clear this task."
 
     def _nothing_made(self, asker: Asker) -> str:
         resource, said = self._resource, f"This try made no {self._resource.word} and spent nothing."

@@ -70,4 +70,4 @@ def _get(job_arn: str, aws_conn_id: str) -> Job:
 
 def _unknown(job_arn: str, why: str, error: object) -> dict[str, Any]:
     log.warning("The page of job %s does not show its present state: %s", job_arn, error)
-    return {"live": f"Amazon Bedrock could not be asked about this job ({why}): its tasks saw last what is shown here."}
+    return {"live": f"Could not read this job from Amazon Bedrock ({why}): this is what its tasks saw last."}

@@ -114,7 +114,7 @@ def proposed(
     if (other := register.promotion) is not None and _is_another(other, version):
         if now - other.since < lease:
             raise BedrockError(
-                f"{other.version.promoted_by} is promoting {other.version.model_arn} to {register.name} since "
+                f"{other.version.promoted_by} has been promoting {other.version.model_arn} to {register.name} since "
                 f"{other.since:%Y-%m-%d %H:%M} UTC. Nothing was changed; a retry of this task goes on after that."
             )
         unfinished = (*unfinished, other.version.model_arn)
@@ -240,7 +240,7 @@ def _reason_against(register: Register, version: ModelVersion, compared_with: st
     serving = [one.model_arn for one in (register.champion, register.promotion and register.promotion.version) if one]
     if compared_with and register.champion and compared_with not in serving:
         return (
-            f"it was compared with {compared_with}, and {register.champion.model_arn} serves by now. A new run of its "
+            f"it was compared with {compared_with}, and {register.champion.model_arn} serves now. A new run of its "
             "period compares it with that one, and does not pay its job again"
         )
     return None

@@ -200,12 +200,12 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
                 self.log.exception("Could not read job %s; waiting all the same", self._identifier)
                 return False
             if self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
+                raise AirflowSkipException(f"Skipped instead of failed, as configured: {error}") from error
             raise
 
     def _skip_if_asked(self, error: Exception) -> None:
         if self.soft_fail or self.never_fail:
-            raise AirflowSkipException(f"Skipped instead of failed, as asked for: {error}") from error
+            raise AirflowSkipException(f"Skipped instead of failed, as configured: {error}") from error
 
     def _trigger(self) -> triggers.BedrockModelCustomizationTrigger:
         longest = self.max_wait.total_seconds() if self.max_wait else None

@@ -113,7 +113,7 @@ def _imported(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
     try:
         units = units_of(service.hook.conn, str(seen.model_arn))
     except (BotoCoreError, ClientError) as error:
-        log.warning("The bill of %s is taken as reserved: Bedrock did not tell its units: %s", seen.arn, error)
+        log.warning("The bill of %s is taken as reserved: Bedrock did not say its units: %s", seen.arn, error)
         units = None
     if units is None:
         return _storage(entry, seen, service, s3)

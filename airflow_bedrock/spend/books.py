@@ -67,7 +67,7 @@ class Books:
                 self._store.put(name, changed, etag)
             except ConflictError as error:
                 if time.monotonic() > deadline:
-                    raise BedrockError(f"{error} Others changed it for {_SECONDS:.0f} s on end.") from error
+                    raise BedrockError(f"{error} Other tasks kept changing it for {_SECONDS:.0f} s.") from error
                 time.sleep(random.uniform(0, pause))  # noqa: S311  # so that writers do not meet again
                 pause = min(2 * pause, _PAUSE)
             else:

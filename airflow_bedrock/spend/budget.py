@@ -164,7 +164,7 @@ class Budget:
         try:
             runs = runs_to_go()
         except Exception as error:  # Airflow's; the reservation of this run is what counts
-            return f"What this backfill will cost is not known, since Airflow did not tell its runs: {error}"
+            return f"What this backfill will cost is unknown, since Airflow did not list its runs: {error}"
         ledger = self.books.read()
         done = {(one.dag_id, one.task_id, one.run_id) for one in ledger.entries.values()}
         runs = [run for run in runs if (entry.dag_id, entry.task_id, run) not in done]
@@ -174,15 +174,15 @@ class Budget:
         )
         far = reach(ledger, entry, self.limits)
         if far is None or far >= len(runs):
-            return f"{whole} The budget reaches for all of them."
+            return f"{whole} The budget covers all of them."
         to = f", up to {runs[far - 1]}" if far else ""
-        return f"{whole} The budget of {entry.month} reaches for {far} of them{to}."
+        return f"{whole} The budget of {entry.month} covers {far} of them{to}."
 
     def _entry(self, name: str) -> Entry:
         cost, asker = self.cost(), self.asker
         if cost.usd is None:
             raise BedrockFatalError(
-                f"A budget is set, but what {self.kind} {name} may cost is not known. {cost.unknown} "
+                f"A budget is set, but the cost of {self.kind} {name} is unknown. {cost.unknown} "
                 f"{HOW_TO_GIVE_ONE if HOW_TO_GIVE_ONE not in cost.unknown else ''} Or give expected_cost, the US "
                 f"dollars that it may cost. {_KEPT}".replace("  ", " ")
             )
@@ -214,7 +214,7 @@ class Budget:
         try:
             self.books.change(change)
         except BedrockError as error:
-            log.warning("%s What is reserved stays reserved until it is found out.", error)
+            log.warning("%s Its reservation stays until the bill is known.", error)
 
 
 def account_of(hook: BedrockHook) -> str:
@@ -225,7 +225,9 @@ def account_of(hook: BedrockHook) -> str:
     try:
         return caller_arn(hook).split(":")[4]
     except (BotoCoreError, ClientError) as error:
-        raise BedrockError(f"AWS STS did not tell the connection's account, which the budget needs: {error}") from error
+        raise BedrockError(
+            f"AWS STS did not return the connection's account, which the budget needs: {error}"
+        ) from error
 
 
 def settle(
@@ -280,7 +282,7 @@ def settle_open(
         try:
             change, what = _fate(entry, services[entry.kind], s3, now)
         except (BotoCoreError, ClientError) as error:
-            log.warning("What became of %s %s is not known: %s", entry.kind, entry.name, error)
+            log.warning("Could not read what became of %s %s: %s", entry.kind, entry.name, error)
             continue
         if change is not None:
             books.change(change)

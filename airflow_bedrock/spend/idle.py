@@ -112,8 +112,8 @@ def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of
         return Found(list(region.idle()), list(region.ending(end_of_life_days)), region.unread)
     except (BotoCoreError, ClientError) as error:
         raise kind_of(error)(
-            f"What is idle in {hook.conn_region_name} is not known: {error}. The task lists models, deployments and "
-            "provisioned throughput, and calls cloudwatch:GetMetricData."
+            f"Could not find out what is idle in {hook.conn_region_name}: {error}. The task lists models, deployments "
+            "and provisioned throughput, and calls cloudwatch:GetMetricData."
         ) from error
 
 
@@ -131,7 +131,7 @@ class _Region:
             self._imported = _listed(hook, "list_imported_models", "modelSummaries")
         except ClientError as error:
             self._imported = []
-            self.unread.append(f"Imported models in {self._region} were not looked at: {error}")
+            self.unread.append(f"Imported models in {self._region} were not checked: {error}")
 
     def idle(self) -> Iterator[Idle]:
         served = {one["modelArn"] for one in (*self._throughputs, *self._deployments)}

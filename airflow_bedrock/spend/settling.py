@@ -42,7 +42,7 @@ def settled(service: Service, seen: Seen, s3: S3Hook) -> Spent:
         bill, ledger = settle(books_of(s3), service, seen, s3)
         return Spent(bill, _standing(ledger) if ledger else None)
     except (BedrockError, ValueError) as error:
-        log.warning("What %s has cost was not settled: %s", seen.arn, error)
+        log.warning("The cost of %s was not settled: %s", seen.arn, error)
         return Spent()
 
 
@@ -65,7 +65,7 @@ def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
             if open_ and (seen := service.find(entry.arn or entry.name)) is not None:
                 settle(books, service, seen, s3)
     except (BedrockError, *CALL_ERRORS, ValueError) as error:
-        log.warning("What earlier tries of this task have cost was not settled: %s", error)
+        log.warning("The cost of earlier tries of this task was not settled: %s", error)
 
 
 def standing(s3: S3Hook) -> dict[str, Any] | None:
@@ -75,7 +75,7 @@ def standing(s3: S3Hook) -> dict[str, Any] | None:
             return None
         return _standing(books_of(s3).read())
     except (BedrockError, ValueError) as error:
-        log.warning("How the budget stands is not known: %s", error)
+        log.warning("Could not read the state of the budget: %s", error)
         return None
 
 

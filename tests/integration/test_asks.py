@@ -602,7 +602,7 @@ def test_an_unknown_account_does_not_block_the_task(
     with caplog.at_level("INFO"):
         arn = airflow.ask()
     assert list(airflow.statuses()) == [arn]
-    assert sum("Could not learn the connection's account" in message for message in caplog.messages) == 1
+    assert sum("Could not read the connection's account" in message for message in caplog.messages) == 1
 
 
 @pytest.fixture(params=[False, True], ids=["no store", "a store"])

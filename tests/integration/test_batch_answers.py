@@ -146,7 +146,7 @@ def test_a_kill_before_the_job_is_known_keeps_the_money(airflow: Airflow, monkey
     """While the questions are being written; no job is made."""
     airflow.state, task = "failed", airflow.task()
     monkeypatch.setattr(task, "_write", lambda *_: task.on_kill())
-    with pytest.raises(BedrockError, match="no job was made, nothing was spent"):
+    with pytest.raises(BedrockError, match="no job was made and nothing was spent"):
         task.execute(airflow.context())
     assert airflow.jobs() == {}
 
@@ -218,7 +218,7 @@ def test_a_task_that_takes_too_long_stops_its_job(
 def test_a_timeout_that_leaves_the_job(airflow: Airflow) -> None:
     """With stop_on_timeout=False it runs on, and a retry adopts it."""
     airflow.while_waiting = too_long
-    with pytest.raises(BedrockError, match=r"left running, as asked for, .* a retry adopts it") as caught:
+    with pytest.raises(BedrockError, match=r"left running, as configured, .* a retry adopts it") as caught:
         airflow.task(stop_on_timeout=False).execute(airflow.context())
     assert not isinstance(caught.value, BedrockFatalError)
     assert list(airflow.jobs().values()) == ["Submitted"]

@@ -529,8 +529,8 @@ def test_a_backfill_says_before_its_first_job_what_all_of_it_costs(
     task.wait_for_completion = False
     task.execute(now)
     assert ("12 runs" in caplog.text and "they cost 12.00 USD" in caplog.text) is told
-    assert ("reaches for 8 of them, up to backfill__2026-08" in caplog.text) is told
-    assert ("Airflow did not tell its runs: no answer" in caplog.text) is not told
+    assert ("covers 8 of them, up to backfill__2026-08" in caplog.text) is told
+    assert ("Airflow did not list its runs: no answer" in caplog.text) is not told
 
 
 @pytest.mark.parametrize("when", ["before Create", "after Create"])

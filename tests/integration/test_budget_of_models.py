@@ -121,8 +121,8 @@ def test_a_month_of_storage_is_reserved_before_create_and_settled(
     ("kind", "said"),
     [
         (COPY, "No price is known for storage of a custom model of amazon.nova-micro"),
-        (IMPORT, "How many custom model units it takes is not known before. Give custom_model_units"),
-        (MODEL, "Of which base model the checkpoint is, is not known before. Give base_model_id"),
+        (IMPORT, "The number of custom model units is not known in advance. Give custom_model_units"),
+        (MODEL, "The base model of the checkpoint is not known in advance. Give base_model_id"),
     ],
     ids=lambda one: getattr(one, "word", ""),
 )
@@ -177,7 +177,7 @@ def test_a_dry_run_changes_no_throughput(world: World, ledger: Callable[[], list
     name = f"dry{uuid.uuid4().hex[:8]}"
     run(world, THROUGHPUT, name)
     found = dry(world, THROUGHPUT, name, AirflowSkipException, other=True, replace_model=True)
-    assert "would be given the model that is asked for" in found["provisioned throughput"][1]
+    assert "would be changed to the requested model" in found["provisioned throughput"][1]
     assert "0.001 USD per model unit and hour (2026-11-01, Ours)" in found["price"][1]
     with world.client() as bedrock:
         throughput = bedrock.get_provisioned_model_throughput(provisionedModelId=name)

@@ -116,7 +116,10 @@ def test_without_a_price_the_limit_fails_closed(
     ("content", "said"),
     [
         (b"prompt,completion\nWhere?,Here.\n", "No record of the training data can be read"),
-        (gzip.compress(records().encode(), mtime=0), "is packed. A customization job takes JSON Lines as they are"),
+        (
+            gzip.compress(records().encode(), mtime=0),
+            "is compressed. A customization job takes uncompressed JSON Lines",
+        ),
     ],
     ids=["a table", "packed"],
 )
@@ -182,7 +185,7 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(account: Account, 
     assert found["job"][0][1].startswith(f"{name}-")
     assert found["job"][0][1].endswith("would be created and paid for")
     assert found["records"] == [("ok", "40 records, without a problem")]
-    assert found["quota"] == [("ok", "0 jobs run or stop now; the quota is not known")]
+    assert found["quota"] == [("ok", "0 jobs are running or stopping; the quota is unknown")]
     assert found["price"][0][0] == "ok"
     assert "2026-08-10" in found["price"][1][1]
     assert "colour" not in json.dumps(found)
@@ -313,7 +316,7 @@ def test_the_reward_function_is_not_called_on_what_is_no_record(line: str) -> No
     grader = {"graderConfig": {"lambdaGrader": {"lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:f"}}}
     request = {"trainingDataConfig": {"s3Uri": "s3://b/k"}, "customizationConfig": {"rftConfig": grader}}
     [(verdict, said)] = dry_run_module.DryRun._reward(checked, request)  # type: ignore[arg-type]  # no more is used
-    assert (verdict, "not of their format" in said) == ("unknown", True)
+    assert (verdict, "records are not valid" in said) == ("unknown", True)
 
 
 def scores(**by_id: float) -> str:

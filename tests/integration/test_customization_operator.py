@@ -520,14 +520,14 @@ def test_a_quota_of_zero_fails_the_task(account: Account, local: LocalBedrock, n
     task = operator(account, local, account.put("train.jsonl", records()), job_name=name)
     said = "You have reached the quota of 0 jobs."
     local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", message=said)
-    with pytest.raises(BedrockFatalError, match="Ask for more of it in Service Quotas"):
+    with pytest.raises(BedrockFatalError, match="Request a higher quota in Service Quotas"):
         task.execute(waiting_context())
     local.faults.fail("CreateModelCustomizationJob", "ServiceQuotaExceededException", times=2)
     now = waiting_context()
     with pytest.raises(TaskDeferred):
         task.execute(now)
     now["ti"].pushed["no_job_has_run_since"] -= 120
-    with pytest.raises(BedrockFatalError, match="No job has to end first"):
+    with pytest.raises(BedrockFatalError, match="Waiting for a job to end would not help"):
         task.execute_again(now, {"kind": "room"})
     assert account.jobs(name) == []
 

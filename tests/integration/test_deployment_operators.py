@@ -161,7 +161,7 @@ def test_another_model_comes_behind_the_name_where_it_is_asked_for(
     arn = deploy(model_arn, name).execute(context())
     other = train()
     local.faults.drop("UpdateCustomModelDeployment", times=None)
-    with pytest.raises(BedrockError, match="unless the answer was lost"):
+    with pytest.raises(BedrockError, match="unless the response was lost"):
         deploy(other, name, replace_model=True).execute(context())
     local.faults.clear()
     assert deploy(other, name, replace_model=True, deferrable=True).execute(context()) == arn

@@ -163,7 +163,7 @@ def test_where_imported_models_cannot_be_listed_the_others_are_found(
     result = BedrockIdleCostOperator(task_id="idle").execute(in_a_dag())
     assert {one["kind"] for one in result["idle"]} == {"provisioned throughput", "deployment", "custom model"}
     [said] = result["unread"]
-    assert said.startswith("Imported models in us-east-1 were not looked at: ")
+    assert said.startswith("Imported models in us-east-1 were not checked: ")
     assert said in text(result)
 
 

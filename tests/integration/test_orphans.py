@@ -116,7 +116,7 @@ def test_which_jobs_are_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     assert found.keys() == {ended, alive, doubt, unreadable, nobody, left}
     assert found[ended] is None
     assert found[left] is None, "who waited for it waits for another one since"
-    assert "dag.t in run alive may wait for it, whose state is running" in str(found[alive])
+    assert "dag.t in run alive may wait for it; its state is running" in str(found[alive])
     assert "could not be read" in str(found[doubt])
     assert "cannot read" in str(found[unreadable])
     assert "no tag" in str(found[nobody])
@@ -137,7 +137,7 @@ def test_a_job_whose_answer_the_last_try_has_lost_is_found(jobs: Jobs, hook: Bed
         aws_conn_id=None,
         botocore_config={"retries": {"total_max_attempts": 1}},
     )
-    with pytest.raises(BedrockError, match="did not answer the request for job lost"):
+    with pytest.raises(BedrockError, match="did not respond to the request for job lost"):
         task.execute({"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": {}})
     [one] = running_jobs(hook, "ours", state_of)
     assert one.job.name.startswith("lost-")

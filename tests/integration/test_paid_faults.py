@@ -81,5 +81,5 @@ def test_a_retry_finds_what_its_earlier_try_wrote_down(world: World, kind: Kind,
     outcome, said = play(Scenario(fault), kind, world)
     assert outcome == ours
     if fault is moved:
-        assert "An earlier try of this task asked for" in said[-1]
+        assert "An earlier try of this task requested" in said[-1]
         assert "lead to account 123456789012, region eu-west-1" in said[-1]

@@ -94,12 +94,12 @@ def test_a_job_is_shown_with_what_the_tasks_of_its_run_know(answers: Answers) ->
 
 def test_a_running_job_is_read_live_for_readers_of_its_xcoms(answers: Answers) -> None:
     """With a connection of Airflow's own; what has ended is not asked about, and no refusal is an error page."""
-    said = "Amazon Bedrock could not be asked about this job (EndpointConnectionError)"
+    said = "Could not read this job from Amazon Bedrock (EndpointConnectionError)"
     assert {caller for caller, views in answers.items() if said in views.get("running", ("", ""))[1]} == {
         "reader",
         "admin",
     }
-    assert "Amazon Bedrock could not" not in answers["admin"]["job"][1]
+    assert "Could not read this job" not in answers["admin"]["job"][1]
 
 
 def test_the_jobs_of_a_dag_are_rows_and_two_are_side_by_side(answers: Answers) -> None:

@@ -200,7 +200,7 @@ def test_a_task_that_is_killed_gives_it_no_other_model(world: World, monkeypatch
         return find(service, name)
 
     monkeypatch.setattr(Service, "find", killed)
-    with closing(operator.hook.conn), pytest.raises(BedrockError, match="ended before it had asked"):
+    with closing(operator.hook.conn), pytest.raises(BedrockError, match="ended before it requested"):
         operator.execute(context("later"))
     assert described(world)["modelArn"] == world.models[0]
 

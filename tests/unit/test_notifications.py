@@ -108,7 +108,7 @@ def test_an_evaluation() -> None:
     shown = {**REPORT, "report_uri": "s3://b/report.json"}
     said = message(context({EVALUATION: shown}))
     assert said.subject.endswith("better")
-    assert "It wins 9 of 10.\nBill: not known" in said.text
+    assert "It wins 9 of 10.\nBill: unknown" in said.text
     assert "Report: s3://b/report.json\n" in said.text
     more = message(context({EVALUATION: shown | {"cost": 0.123, "report_page": "https://console/report"}})).text
     assert "Bill: 0.12 USD.\nReport: https://console/report\n" in more

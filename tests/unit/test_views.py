@@ -368,7 +368,7 @@ def test_where_bedrock_does_not_say_the_page_shows_what_is_known(
         if code is not None:
             monkeypatch.setenv("AIRFLOW_CONN_BEDROCK_LIVE", server.connection())
         page = page_of_a_job(arn or job.arn)
-    assert f"could not be asked about this job ({why})" in page
+    assert f"Could not read this job from Amazon Bedrock ({why})" in page
     assert '<span class="status status-InProgress">' in page
     assert "secret" not in page
     assert "127.0.0.1" not in page
@@ -410,4 +410,4 @@ def test_a_service_that_does_not_answer_keeps_no_other_request_waiting(silent: t
 
 def test_a_page_waits_no_longer_than_its_limit(silent: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_bedrock.plugin.live._SECONDS", 0.01)
-    assert "could not be asked about this job (no response)" in page_of_a_job(f"{ARN}0")
+    assert "Could not read this job from Amazon Bedrock (no response)" in page_of_a_job(f"{ARN}0")

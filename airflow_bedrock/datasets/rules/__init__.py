@@ -101,7 +101,7 @@ class LogRules(Rules):
 
     def __init__(self, rules: Rules, config: Mapping[str, Any]) -> None:
         if rules.method.form != "distillation" and not config.get("usePromptResponse"):
-            raise DatasetError("invocation logs serve for DISTILLATION, or with usePromptResponse")
+            raise DatasetError("invocation logs can be used for DISTILLATION, or with usePromptResponse")
         method = msgspec.structs.replace(rules.method, max_bytes=None)
         super().__init__(method, rules.takes, rules.bucket, rules.name)
         self.form = replace(self.form, plain=None)
@@ -124,11 +124,9 @@ def rules_for(base_model_id: str, customization_type: str = FINE_TUNING, bucket:
     """
     model = base_model(base_model_id)
     if model is None:
-        raise DatasetError(f"the base model {base_model_id} is not known. Check its id")
+        raise DatasetError(f"unknown base model {base_model_id}. Check its id")
     method = model.methods.get(customization_type)
     if method is None:
         known = ", ".join(model.methods) or "none"
-        raise DatasetError(
-            f"{model.name} is not customized by {customization_type}. The ways that are known for it: {known}"
-        )
+        raise DatasetError(f"{model.name} does not support {customization_type}; supported: {known}")
     return Rules(method, model.input, bucket, model.family)

@@ -25,7 +25,7 @@ SECONDS = 60.0
 """How long a grader may take beside what the function's own timeout allows each call."""
 
 NOT_ALLOWED = (
-    "The Lambda grader {} was not run: a grader is a program, and Local Bedrock runs none unless it is told to. Allow "
+    "The Lambda grader {} was not run: a grader is a program, and Local Bedrock runs none by default. Allow "
     "graders with `airflow-bedrock local --allow-graders`, in Python with LocalBedrock(allow_graders=True), in a test "
     "with @pytest.mark.local_bedrock(allow_graders=True)"
 )

@@ -61,7 +61,7 @@ def openai_chat() -> Data:
         records.append({"messages": turns, "tools": [], "parallel_tool_calls": False, "metadata": {"id": f"t-{n}"}})
     call = {"id": "c", "type": "function", "function": {"name": "track", "arguments": "{}"}}
     records[7]["messages"][-1:] = [{"role": "assistant", "content": None, "tool_calls": [call]}]
-    dropped = {"holds a call of a tool, which no format of fine-tuning takes": 1}
+    dropped = {"holds a tool call, which no fine-tuning format accepts": 1}
     return Data("chat.jsonl", lines(*records), 40, MICRO, '"system":[{"text":"You sort tickets."}]', dropped=dropped)
 
 

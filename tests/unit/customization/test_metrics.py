@@ -51,7 +51,7 @@ def test_a_file_that_is_written_otherwise_is_read(training: list[str]) -> None:
         (["epoch_number,training_loss", "one,2.0", "1.5,2.0"], [], "2 rows"),
         (["epoch,loss", "1,2.0"], [], "no column epoch_number and no column training_loss"),
         (["<html>"], [], "no column epoch_number"),
-        (["epoch_number,training_loss", "1,2.0\r2,1.0"], [], "no CSV file"),
+        (["epoch_number,training_loss", "1,2.0\r2,1.0"], [], "not a CSV file"),
     ],
 )
 def test_what_cannot_be_read_is_none_and_reported(training: list[str], expected: list[int], said: str) -> None:

@@ -65,10 +65,10 @@ def test_what_the_table_lacks_is_a_warning() -> None:
     assert "no validation data" in warnings(lite, "us-east-1")[0]
     teacher = {"distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-micro-v1:0"}}}
     distilled = request(customizationType="DISTILLATION", customizationConfig=teacher)
-    assert "other teachers" in warnings(distilled, "us-east-1")[0]
+    assert "as a teacher" in warnings(distilled, "us-east-1")[0]
     for known in ("amazon.nova-pro-v1:0", "new.teacher-v1:0"):
         teacher["distillationConfig"]["teacherModelConfig"]["teacherModelIdentifier"] = known
-        assert not any("other teachers" in one for one in warnings(distilled, "us-east-1"))
+        assert not any("as a teacher" in one for one in warnings(distilled, "us-east-1"))
 
 
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0:200k"
@@ -80,9 +80,9 @@ TUNED = f"arn:aws:bedrock:us-west-2:123456789012:custom-model/{HAIKU}/abcdefghij
     ("today", "said"),
     [
         (date(2026, 3, 9), None),
-        (date(2026, 3, 10), "ends on 2026-09-10 (days left: 184)"),
-        (date(2026, 9, 9), "ends on 2026-09-10 (days left: 1)"),
-        (date(2026, 9, 10), "ended on 2026-09-10"),
+        (date(2026, 3, 10), "reach their end of life on 2026-09-10 (days left: 184)"),
+        (date(2026, 9, 9), "reach their end of life on 2026-09-10 (days left: 1)"),
+        (date(2026, 9, 10), "reached their end of life on 2026-09-10"),
     ],
 )
 def test_the_end_of_a_base_model_is_reported_in_time(identifier: str, today: date, said: str | None) -> None:

@@ -407,7 +407,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
         (["nowhere.jsonl", "--model", NOVA], "No such file"),
         ([".", "--model", NOVA], "is a folder"),
         (["x", "--model", "nobody.knows"], "not known"),
-        (["/", "--model", NOVA], "serve for DISTILLATION"),
+        (["/", "--model", NOVA], "can be used for DISTILLATION"),
         (["nowhere/", "--model", NOVA, "--method", "DISTILLATION"], "no file under nowhere/"),
     ],
 )

@@ -94,7 +94,7 @@ def test_tokens_of_images_are_not_known() -> None:
     """Images and videos are billed as tokens that nobody can count before."""
     unknown = made(report(media=("image",)))
     assert unknown.cost is None
-    assert unknown.unknown == "The training data has images, whose tokens are not known before."
+    assert unknown.unknown == "The training data has images, whose tokens cannot be counted in advance."
 
 
 def test_a_model_of_images_is_paid_by_the_image() -> None:

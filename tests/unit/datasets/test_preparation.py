@@ -178,7 +178,7 @@ def test_answers_that_are_marked_as_bad_are_not_trained_on(mark: str) -> None:
     report, _ = run([record, {**record, "prompt": "c", mark: False}, {**record, "prompt": "d", mark: True}])
     assert (sum(report.records(split) for split in Split), report.dropped) == (
         2,
-        {f"is marked as a bad answer ({mark}: false), from which no format of fine-tuning learns": 1},
+        {f"is marked as a bad answer ({mark}: false), from which no fine-tuning format learns": 1},
     )
     classes = replace(SETTINGS, fields=Fields(completion=mark))
     report, _ = run([{"prompt": "a", mark: "b"}, {"prompt": "c", mark: False}], classes)

@@ -159,8 +159,8 @@ def test_other_formats() -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"messages": [ASKED, {**SAID, "tool_calls": [{"id": "1"}]}]}, "call of a tool"),
-        ({"messages": [ASKED, {"role": "tool", "content": "secret"}, SAID]}, "call of a tool"),
+        ({"messages": [ASKED, {**SAID, "tool_calls": [{"id": "1"}]}]}, "tool call"),
+        ({"messages": [ASKED, {"role": "tool", "content": "secret"}, SAID]}, "tool call"),
         ({"messages": [ASKED, SAID], "tools": [{"type": "function"}]}, "holds tools"),
         ({"messages": [ASKED, SAID], "functions": [{"name": "secret"}]}, "holds tools"),
         ({"conversations": [{"from": "human", "value": "a"}], "tools": '[{"name": "secret"}]'}, "holds tools"),
@@ -175,16 +175,16 @@ def test_other_formats() -> None:
         ({"data": [{"prompt": "secret", "completion": "b"}]}, "prompt: missing; an array of objects is within it"),
         (
             {"messages": [ASKED, {"role": "assistant", "content": [{"type": "tool_use", "name": "secret"}]}]},
-            "call of a tool",
+            "tool call",
         ),
-        ({"messages": [ASKED, {"role": "assistant", "content": [{"toolUse": {"name": "secret"}}]}]}, "call of a tool"),
-        ({"conversations": [{"from": "function_call", "value": "secret"}]}, "call of a tool"),
+        ({"messages": [ASKED, {"role": "assistant", "content": [{"toolUse": {"name": "secret"}}]}]}, "tool call"),
+        ({"conversations": [{"from": "function_call", "value": "secret"}]}, "tool call"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "secret"}}]}, SAID]},
             "neither text nor",
         ),
         ({"messages": [{"role": "user", "content": [{"image": {"source": {"bytes": "secret"}}}]}, SAID]}, "not on S3"),
-        ({"messages": [ASKED, {"role": "secret", "content": "secret"}]}, "a role that is not known"),
+        ({"messages": [ASKED, {"role": "secret", "content": "secret"}]}, "unknown role"),
         ({"messages": [ASKED, {"role": "assistant", "content": " "}]}, "a turn is empty"),
         ({"messages": [ASKED, SYSTEM, SAID]}, "among the turns"),
         ({"messages": []}, "empty"),

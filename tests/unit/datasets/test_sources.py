@@ -169,7 +169,7 @@ def test_a_query_that_cannot_be_read(tmp_path: Path) -> None:
     with closing(sqlite3.connect(":memory:")) as database:
         for sql, message in (
             ("SELECT 1 AS a, 2 AS b, 3 AS a", "two columns that are called a"),
-            ("CREATE TABLE t (a)", "it finds no rows"),
+            ("CREATE TABLE t (a)", "it returns no rows"),
         ):
             with pytest.raises(DatasetError, match=message):
                 write_records(rows(database.execute(sql)), tmp_path)

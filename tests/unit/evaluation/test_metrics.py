@@ -229,7 +229,7 @@ def test_what_a_judge_is_shown() -> None:
 @pytest.mark.parametrize(
     ("replies", "reason"),
     [
-        (('{"better": "A"}', '{"better": "B"}'), "could have taken 0.7000 from it"),
+        (('{"better": "A"}', '{"better": "B"}'), "could lower it by 0.7000"),
         (('{"better": "B"}', '{"better": "A"}'), "the interval does not lie above 0."),
     ],
 )

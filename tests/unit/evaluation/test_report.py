@@ -59,7 +59,7 @@ def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any
     )
     for wanted in (
         "The candidate is better than the baseline.",
-        "all of the interval lies above 0",
+        "the whole interval lies above 0",
         "Where the candidate wins most",
         "Slices",
         "Labels: base",
@@ -83,9 +83,9 @@ def test_what_was_not_judged_is_reported(report: tuple[dict[str, Any], str, str]
     result = copy.deepcopy(report[0])
     name = next(iter(result["slices"]))
     result["slices"][name]["doubt"] = 0.25
-    (said,) = [line for line in markdown("x", sections(result)).splitlines() if "not judged" in line]
+    (said,) = [line for line in markdown("x", sections(result)).splitlines() if "unjudged" in line]
     assert said.startswith(f"| {name} |")
-    assert "0.2500 less if what was not judged had gone against it" in said
+    assert "0.2500 less if all unjudged answers counted against it" in said
 
 
 def test_texts_are_shown_only_if_allowed(report: tuple[dict[str, Any], str, str]) -> None:

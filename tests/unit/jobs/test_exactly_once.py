@@ -960,7 +960,7 @@ def test_a_timeout_stops_the_job_where_the_task_wants_that(stops: bool) -> None:
     machine.attempt(one)
     [job] = machine.service.jobs
     one.tries += 1
-    said = "is being stopped.*To train all the same" if stops else "was left running, as asked for.*a retry adopts it"
+    said = "is being stopped.*To train all the same" if stops else "was left running, as configured.*a retry adopts it"
     timed_out = pytest.raises(BedrockError, match=f"execution_timeout.*{job.arn} {said}")
     with machine.asking(one, {1: strike("act before", machine.time_out)}), timed_out as failed:
         machine.task(one, stop_on_timeout=stops).execute(one.context)

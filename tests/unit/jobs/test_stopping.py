@@ -166,7 +166,7 @@ def test_a_worker_that_is_killed_gives_its_stop_time_to_be_done(monkeypatch: pyt
 
         if before:
             kill.pull()
-            with pytest.raises(BedrockError, match="no job was made, nothing was spent"):
+            with pytest.raises(BedrockError, match="no job was made and nothing was spent"):
                 kill.before_paying()
         kill.aim(JOB, stop)
         if not before:

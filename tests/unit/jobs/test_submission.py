@@ -243,7 +243,9 @@ def test_a_budget_that_is_used_up_keeps_the_money_and_what_runs(account: Account
     """Nothing is stopped for a job that is not made, and the error says what runs on."""
     running = account.ask(epochs=2)
     ledger = Ledger(BedrockFatalError("The budget is used up."))
-    with pytest.raises(BedrockFatalError, match=rf"used up\. Of an earlier ask.* runs on and is billed.*: {running}\."):
+    with pytest.raises(
+        BedrockFatalError, match=rf"used up\. From an earlier ask.* runs on and is billed.*: {running}\."
+    ):
         account.ask(clears=1, budget=ledger)
     assert ledger.said == ["reserve"]
     assert [job.status for job in account.jobs.jobs] == ["InProgress"]

@@ -119,7 +119,7 @@ def test_no_split_without_a_fraction(tmp_path: Path) -> None:
         (5, {"validation_fraction": 0, "test_fraction": 0}, "must be between 8 and"),
         (100, {"prompt_field": "question"}, "100 of 100 records cannot be used"),
         (100, {"base_model_id": "nobody.knows"}, "record_format"),
-        (100, {"base_model_id": None}, "neither base_model_id nor record_format"),
+        (100, {"base_model_id": None}, "give base_model_id, or record_format"),
         (100, {"record_format": "yaml"}, "one of bedrock-conversation-2024, .*; got 'yaml'"),
         (100, {"test_fraction": "a lot"}, "test_fraction must be a number, from 0 to 1; got 'a lot'"),
         (100, {"max_dropped_fraction": "a lot"}, "max_dropped_fraction must be a number"),
@@ -160,7 +160,7 @@ def test_output_under_source_is_refused(tmp_path: Path, output: str) -> None:
     """Output that the next run would read as its source is refused, with and without a slash at its end."""
     (tmp_path / "src").mkdir()
     write_source(tmp_path / "src/in.jsonl")
-    with pytest.raises(BedrockFatalError, match="lies under source_uri"):
+    with pytest.raises(BedrockFatalError, match="is under source_uri"):
         prepare(tmp_path, source_uri=f"{tmp_path}/src/", output_uri=f"{tmp_path}/{output}")
     assert [path.name for path in (tmp_path / "src").iterdir()] == ["in.jsonl"]
 

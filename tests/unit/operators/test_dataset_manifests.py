@@ -86,7 +86,7 @@ def test_partials_with_other_arguments_are_another_preparation(tmp_path: Path) -
     assert f'"redact": "{__name__}.hide(' in Path(manifest).read_text()
     assert '"invoice"' not in Path(manifest).read_text()
     assert made(tmp_path / "same", source_manifests=[manifest], redact=partial(hide, word="invoice"))
-    with pytest.raises(BedrockFatalError, match="was prepared with another redact than this task has"):
+    with pytest.raises(BedrockFatalError, match="was prepared with a different redact than this task has"):
         made(tmp_path / "other", source_manifests=[manifest], redact=given[1])
 
 
@@ -114,7 +114,9 @@ def test_a_small_period_is_a_part(tmp_path: Path) -> None:
 def test_a_manifest_of_other_parameters_is_refused(tmp_path: Path, given: dict[str, Any], named: str) -> None:
     """What one held out, the other might train on."""
     manifests = [period(tmp_path, "a", records(range(60))), period(tmp_path, "b", records(range(60)), **given)]
-    with pytest.raises(BedrockFatalError, match=f"b/manifest.json was prepared with another {named} than this task"):
+    with pytest.raises(
+        BedrockFatalError, match=f"b/manifest.json was prepared with a different {named} than this task"
+    ):
         made(tmp_path / "set", source_manifests=manifests)
     assert not (tmp_path / "set").exists()
 

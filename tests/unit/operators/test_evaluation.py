@@ -21,13 +21,13 @@ LABELS = b"".join(encode(Example("secret", str(n)), RecordFormat.CLAUDE) + b"\n"
 @pytest.mark.parametrize(
     ("content", "kwargs", "message"),
     [
-        (b"", {}, "holds no record"),
-        (b"\n\n", {}, "holds no record"),
+        (b"", {}, "has no records"),
+        (b"\n\n", {}, "has no records"),
         (RECORD + b'\n{"question":"secret"}\n', {}, "Record 3: not a training record.*No question was asked"),
         (RECORD, {"metrics": ["blue"]}, "no metric 'blue'"),
         (RECORD, {"metrics": "blue"}, "no metric 'blue'"),
-        (RECORD, {"metrics": ["chrf", "chrf"]}, "two metrics that are called chrf. Give one of them a label"),
-        (RECORD, {"metrics": [lambda a, r: 0.0, lambda a, r: 1.0]}, "two metrics that are called <lambda>"),
+        (RECORD, {"metrics": ["chrf", "chrf"]}, "two metrics named chrf. Give one of them another label"),
+        (RECORD, {"metrics": [lambda a, r: 0.0, lambda a, r: 1.0]}, "two metrics named <lambda>"),
         (RECORD, {"metrics": [{"name": "chrf", "label": 1}]}, "label must be text"),
         (
             RECORD,

@@ -58,7 +58,7 @@ def test_parts_are_put_together(source: str, tmp_path: Path, capsys: pytest.Capt
     assert main(arguments(source, tmp_path / "part", "--part")) == 0
     more = ["--source-manifests", str(tmp_path / "part" / "manifest.json"), "--model", MICRO]
     assert main(["prepare", "--output", str(tmp_path / "whole"), *more, "--seed", "7"]) == 2
-    assert "was prepared with another seed than this task has" in capsys.readouterr().err
+    assert "was prepared with a different seed than this task has" in capsys.readouterr().err
     assert main(["prepare", "--output", str(tmp_path / "whole"), *more]) == 0
     assert (tmp_path / "whole" / "train.jsonl").read_bytes() == (tmp_path / "part" / "train.jsonl").read_bytes()
 

@@ -116,6 +116,6 @@ def test_a_dag_with_it_can_be_serialized() -> None:
 
 def test_the_old_name_of_the_response_timeout_warns() -> None:
     """And holds."""
-    with pytest.warns(DeprecationWarning, match="silence_limit is called no_response_timeout now"):
+    with pytest.warns(DeprecationWarning, match="silence_limit was renamed to no_response_timeout"):
         arguments = trigger_arguments(silence_limit=5)
     assert arguments["no_response_timeout"] == 5

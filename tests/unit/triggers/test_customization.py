@@ -77,7 +77,7 @@ def test_the_defaults_come_from_airflows_configuration(monkeypatch: pytest.Monke
 def test_the_old_name_in_the_configuration_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     """And holds."""
     monkeypatch.setenv("AIRFLOW__BEDROCK__SILENCE_LIMIT", "777")
-    with pytest.warns(DeprecationWarning, match=r"silence_limit is called \[bedrock\] no_response_timeout now"):
+    with pytest.warns(DeprecationWarning, match=r"silence_limit was renamed to \[bedrock\] no_response_timeout"):
         made = trigger()
     assert made.no_response_timeout == 777
 
