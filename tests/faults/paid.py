@@ -431,13 +431,13 @@ def killed_before(task: Task) -> None:
 
 
 def killed_after(task: Task) -> None:
-    """The worker is killed after the service has accepted the request, before it hears of it."""
+    """The worker is killed after the service has accepted the request, before the response arrives."""
     task.attempt(kill="after")
     task.finish()
 
 
 def response_lost(task: Task) -> None:
-    """The service accepts the request, and its answer is lost."""
+    """The service accepts the request, and its response is lost."""
     task.world.local.faults.drop(task.kind.create)
     task.finish()
 
@@ -449,7 +449,7 @@ def fault_after_accept(task: Task) -> None:
 
 
 def request_changed(task: Task) -> None:
-    """The answer is lost, and the next try's request comes out differently."""
+    """The response is lost, and the next try's request differs."""
     task.world.local.faults.drop(task.kind.create)
     task.attempt()
     task.arguments["other"] = True
@@ -535,7 +535,7 @@ def timed_out(task: Task) -> None:
 
 
 def timed_out_in_create(task: Task) -> None:
-    """execution_timeout strikes inside Create, after the service has accepted the request."""
+    """execution_timeout runs out during Create, after the service has accepted the request."""
 
     def strike(**_: Any) -> None:
         raise AirflowTaskTimeout

@@ -306,14 +306,14 @@ def killed_before_the_call(task: Task) -> None:
 
 
 def killed_after_accept(task: Task) -> None:
-    """The worker is killed after the service has accepted the job, before it hears of it."""
+    """The worker is killed after the service has accepted the job, before the response arrives."""
     with task.gate.rule(CREATE, task.gate.hold_after):
         _kill(task, task.start())
     task.finish()
 
 
 def response_lost(task: Task) -> None:
-    """The service accepts the job; every answer of the first try is lost."""
+    """The service accepts the job; every response of the first try is lost."""
     with task.gate.rule(CREATE, lost):
         task.exit_code(task.start())
     task.finish()
@@ -364,7 +364,7 @@ def cleared_with_nothing_changed(task: Task) -> None:
 
 
 def request_changed_between_tries(task: Task) -> None:
-    """The worker is killed after the service has accepted the job; the next try's request comes out differently."""
+    """The worker is killed after the service has accepted the job; the next try's request differs."""
     with task.gate.rule(CREATE, task.gate.hold_after):
         _kill(task, task.start())
     task.change_request()
@@ -379,7 +379,7 @@ def data_replaced_between_tries(task: Task) -> None:
 
 
 def answer_lost_and_request_changed(task: Task) -> None:
-    """Every answer of the first try is lost, and the next try's request comes out differently."""
+    """Every response of the first try is lost, and the next try's request differs."""
     with task.gate.rule(CREATE, lost):
         task.exit_code(task.start())
     task.change_request()
@@ -408,7 +408,7 @@ def marked_failed_while_waiting(task: Task) -> None:
 
 
 def evicted_while_waiting(task: Task) -> None:
-    """The worker is told to end, and the task goes on in another one."""
+    """Airflow stops the worker, and the task goes on in another one."""
     process = task.start()
     task.until_it_waits()
     process.terminate()
@@ -426,7 +426,7 @@ def execution_timeout(task: Task) -> None:
 
 
 def timeout_inside_create(task: Task) -> None:
-    """execution_timeout strikes when the service has accepted the job, and before the worker hears of it."""
+    """execution_timeout runs out after the service has accepted the job, before the response arrives."""
     with task.gate.rule(CREATE, task.gate.hold_after):
         process = task.start(timeout=_SECONDS)
         task.until_held(process)
@@ -543,7 +543,7 @@ def another_account(task: Task) -> None:
 
 
 def answer_lost_job_hidden_and_request_changed(task: Task) -> None:
-    """Every answer of the first try is lost, the service hides the job for a while, and the request changes."""
+    """Every response of the first try is lost, the service hides the job for a while, and the request changes."""
     task.local.faults.hide_new_jobs(6)
     with task.gate.rule(CREATE, lost):
         task.exit_code(task.start())
@@ -554,20 +554,20 @@ def answer_lost_job_hidden_and_request_changed(task: Task) -> None:
 
 
 def head_denied_once(task: Task) -> None:
-    """The worker is lost, and S3 denies the next try its look at the data."""
+    """The worker is lost, and S3 denies the next try access to the data."""
     task.lose_the_worker()
     with task.gate.rule(("HEAD", f"/{task.local.bucket}/"), lambda _: error(403, "AccessDenied")):
         task.finish()
 
 
 def head_denied_for_good(task: Task) -> None:
-    """S3 denies every look at the data."""
+    """S3 denies every access to the data."""
     with task.gate.rule(("HEAD", f"/{task.local.bucket}/"), lambda _: error(403, "AccessDenied")):
         task.finish()
 
 
 def head_denied_and_content_ignored(task: Task) -> None:
-    """S3 denies every look at the data; content="ignore"."""
+    """S3 denies every access to the data; content="ignore"."""
     task.ours(content="ignore")
     with task.gate.rule(("HEAD", f"/{task.local.bucket}/"), lambda _: error(403, "AccessDenied")):
         task.finish()
@@ -612,7 +612,7 @@ def same_bytes_encrypted_and_in_parts(task: Task) -> None:
 
 
 def one_number_in_two_spellings(task: Task) -> None:
-    """The task is cleared after 0.00001 was spelt 1e-5, and preflight switched off."""
+    """The task is cleared after 0.00001 was written as 1e-5, and preflight switched off."""
     task.arguments["hyperparameters"] = {"epochCount": "1", "learningRate": "0.00001"}
     task.finish()
     task.arguments["hyperparameters"] = {"epochCount": "1", "learningRate": "1e-5"}
@@ -622,7 +622,7 @@ def one_number_in_two_spellings(task: Task) -> None:
 
 
 def timeout_before_the_job_is_known(task: Task) -> None:
-    """The worker is lost, and execution_timeout strikes while the next try reads what the first has made."""
+    """The worker is lost, and execution_timeout runs out while the next try reads what the first has made."""
     task.lose_the_worker()
     left = [True]
     with task.gate.rule(
@@ -658,7 +658,7 @@ def _two_runs(task: Task) -> BaseProcess:
 
 
 def adopted_job_is_stopped(task: Task) -> None:
-    """reuse="dag". The job that another run has made, and this one waits for, is stopped by a person."""
+    """reuse="dag". A person stops the job that another run has made and this one waits for."""
     task.ours(reuse="dag")
     task.lose_the_worker()
     task.become(run="run-2")
@@ -693,7 +693,7 @@ def quota_of_zero(task: Task) -> None:
 
 
 def failure_that_a_retry_may_fix(task: Task) -> None:
-    """The job fails, and the service asks to try again."""
+    """The job fails, and the service says to try again."""
     task.local.faults.fail_job("training", "An internal error occurred. Please try again later.")
     task.finish()
 
