@@ -639,7 +639,7 @@ class Submission:
                 ) from error
             case Remedy.RETRY:
                 raise BedrockError(
-                    f"Bedrock did not respond to the request for {one}: {error}. If Bedrock accepted it, "
+                    f"Bedrock did not confirm the request for {one}: {error}. If Bedrock accepted it, "
                     f"the next try of this task finds that {self._word} by its name and pays for no other."
                 ) from error
             case Remedy.MODEL_NAME_IN_USE:

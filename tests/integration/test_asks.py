@@ -624,7 +624,7 @@ def test_a_retry_in_another_region_makes_no_other_job(
         airflow.edit_connection(monkeypatch, **more)
         more = {}
     said = (
-        "asked for job .* region us-east-1, but .* region eu-west-1.* may run on"
+        "requested job .* region us-east-1, but .* region eu-west-1.* may run on"
         if stored
         else "would run in eu-west-1"
     )
@@ -677,7 +677,7 @@ def test_a_retry_in_another_account_makes_no_other_job(
     monkeypatch.setattr(account, "caller_arn", lambda _: "arn:aws:iam::210987654321:root")
     moved = {"region_name": "eu-west-1", **airflow.move("eu-west-1")}
     if role_too:
-        with pytest.raises(BedrockFatalError, match=r"asked for job .* account 123456789012, .* account 210987654321"):
+        with pytest.raises(BedrockFatalError, match=r"requested job .* account 123456789012, .* account 210987654321"):
             airflow.ask(RETRY, role_arn="arn:aws:iam::210987654321:role/bedrock", **moved)
     else:
         with pytest.raises(BedrockFatalError, match=r"leads to account 210987654321, but role .*nothing was spent"):

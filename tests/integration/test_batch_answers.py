@@ -169,7 +169,7 @@ def test_a_retry_that_has_moved_makes_no_other_job(airflow: Airflow) -> None:
     with pytest.raises(pytest.fail.Exception):
         airflow.task().execute(airflow.context() | state)
     assert list(state["task_state_store"]) == ["airflow_bedrock_job_0"]
-    with pytest.raises(BedrockFatalError, match=r"asked for batch job .* region us-east-1, .* region eu-west-1"):
+    with pytest.raises(BedrockFatalError, match=r"requested batch job .* region us-east-1, .* region eu-west-1"):
         airflow.task(region_name="eu-west-1").execute(airflow.context(2) | state)
     assert list(airflow.jobs().values()) == ["Submitted"]
 
@@ -250,7 +250,7 @@ def test_a_dry_run_makes_no_job(airflow: Airflow, monkeypatch: pytest.MonkeyPatc
     context = airflow.context()
     context["ti"].xcom_push = pushed.__setitem__
     airflow.put(350)  # 50 of which are too few for a job
-    with pytest.raises(AirflowSkipException, match="nothing stands against the batch inference"):
+    with pytest.raises(AirflowSkipException, match="no check failed for the batch inference"):
         airflow.task(dry_run="true", records_per_job=100).execute(context)
     assert [line["check"] for line in pushed["dry_run"]["lines"]] == ["questions", "price"]
     assert pushed["dry_run"]["lines"][0]["said"] == "300 to ask"

@@ -720,7 +720,7 @@ def test_a_dry_run_of_an_evaluation_asks_and_reserves_nothing(
     client = local.client("s3")
     client.put_object(Bucket=local.bucket, Key=name.partition("/")[2], Body=b"")
     budget(1)
-    with pytest.raises(AirflowSkipException, match="nothing stands against the evaluation"):
+    with pytest.raises(AirflowSkipException, match="no check failed for the evaluation"):
         BedrockModelEvaluationOperator(**given, dry_run=True).execute(told)
     assert client.head_object(Bucket=local.bucket, Key=name.partition("/")[2]), "a dry run deletes nothing"
     client.close()

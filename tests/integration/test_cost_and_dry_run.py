@@ -327,7 +327,7 @@ def scores(**by_id: float) -> str:
     ("body", "verdict", "said"),
     [
         (scores(reference=1, empty=0), "ok", "1 and 0"),
-        (scores(reference=0, empty=0), "warning", "no more than"),
+        (scores(reference=0, empty=0), "warning", "should score higher"),
         (scores(reference=1), "problem", "must return a list"),
         ('{"errorMessage": "boom"}', "problem", "must return a list"),
         ("null", "problem", "must return a list"),

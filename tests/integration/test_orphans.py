@@ -137,7 +137,7 @@ def test_a_job_whose_answer_the_last_try_has_lost_is_found(jobs: Jobs, hook: Bed
         aws_conn_id=None,
         botocore_config={"retries": {"total_max_attempts": 1}},
     )
-    with pytest.raises(BedrockError, match="did not respond to the request for job lost"):
+    with pytest.raises(BedrockError, match="did not confirm the request for job lost"):
         task.execute({"ti": ti, "dag_run": SimpleNamespace(), "outlet_events": {}})
     [one] = running_jobs(hook, "ours", state_of)
     assert one.job.name.startswith("lost-")

@@ -360,7 +360,7 @@ def test_the_short_way_is_taken() -> None:
 
 def test_models_and_methods_that_are_not_known() -> None:
     """The error names what is known."""
-    with pytest.raises(DatasetError, match=r"nobody\.knows is not known"):
+    with pytest.raises(DatasetError, match=r"unknown base model nobody\.knows"):
         rules_for("nobody.knows")
     with pytest.raises(DatasetError, match="FINE_TUNING, DISTILLATION"):
         rules_for(NOVA, "CONTINUED_PRE_TRAINING")
@@ -406,7 +406,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
     [
         (["nowhere.jsonl", "--model", NOVA], "No such file"),
         ([".", "--model", NOVA], "is a folder"),
-        (["x", "--model", "nobody.knows"], "not known"),
+        (["x", "--model", "nobody.knows"], "unknown base model"),
         (["/", "--model", NOVA], "can be used for DISTILLATION"),
         (["nowhere/", "--model", NOVA, "--method", "DISTILLATION"], "no file under nowhere/"),
     ],

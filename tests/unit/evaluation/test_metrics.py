@@ -150,12 +150,12 @@ def test_metrics_go_from_0_to_1(name: str, text: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("given_metric", "message"),
     [
-        ("blue", "no metric 'blue', only exact_match, "),
-        ({"pattern": "x"}, "no metric None"),
+        ("blue", "unknown metric 'blue'; allowed: exact_match, "),
+        ({"pattern": "x"}, "unknown metric None"),
         ({"name": "regex"}, "missing a required argument: 'pattern'"),
         ({"name": "regex", "pattern": "("}, "metric regex: missing \\)"),
         ({"name": "chrf", "order": 3}, "chrf takes no parameters"),
-        (7, "no metric 7"),
+        (7, "unknown metric 7"),
         ({"name": "judge", "model_id": "us.amazon.nova-pro-v1:0"}, "to other regions"),
         ({"name": "judge", "model_id": "global.anthropic.claude-sonnet-4-5-20250929-v1:0"}, "to other regions"),
         ({"name": "judge"}, "missing a required argument: 'model_id'"),
@@ -272,7 +272,7 @@ def test_a_function_that_fails_is_named_without_the_text() -> None:
     with pytest.raises(ValueError, match=r"metric picky failed: RuntimeError$") as caught:
         metric(picky).score("secret", "")
     assert caught.value.__cause__ is None
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(ValueError, match="not a number"):
         metric(lambda answer, reference: float("nan")).score("", "")
 
 

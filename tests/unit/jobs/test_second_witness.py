@@ -88,7 +88,7 @@ def test_without_a_role_sts_names_the_account(monkeypatch: pytest.MonkeyPatch) -
     witness_of({"task_state_store": store}, ASKER, SERVICE).note("router-1")
     assert store == NOTE
     monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::210987654321:root")
-    with pytest.raises(BedrockFatalError, match=r"asked for provisioned throughput router-1 in .* account 2109"):
+    with pytest.raises(BedrockFatalError, match=r"requested provisioned throughput router-1 in .* account 2109"):
         witness_of({"task_state_store": store}, ASKER, SERVICE)
     monkeypatch.setattr(second_witness, "caller_arn", lambda _: pytest.fail("nobody needs it"))
     assert witness_of({}, ASKER, SERVICE).name_before is None

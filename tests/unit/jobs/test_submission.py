@@ -500,7 +500,7 @@ def test_what_the_store_names_and_another_run_has_made_is_not_a_retry_s(account:
     """The task was throttled, and the other run has made just that since; the request came out differently."""
     store = Store()
     account.strike(_at_create("throttled"))
-    with pytest.raises(BedrockError, match="did not answer"):
+    with pytest.raises(BedrockError, match="did not confirm"):
         account.ask(reuse="dag", store=store)
     account.strike(None)
     other = account.ask(reuse="dag", run="other")

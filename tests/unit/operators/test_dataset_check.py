@@ -69,7 +69,7 @@ def test_bad_data_fails_before_anything_is_paid_for(tmp_path: Path) -> None:
 def test_what_cannot_be_checked(tmp_path: Path) -> None:
     """A model or a file that is not known fails for good; so does a folder, which no file may be."""
     training = write(tmp_path / "train.jsonl", 1)
-    with pytest.raises(BedrockFatalError, match=r"nobody\.knows is not known"):
+    with pytest.raises(BedrockFatalError, match=r"unknown base model nobody\.knows"):
         run(training, base_model_id="nobody.knows")
     with pytest.raises(BedrockFatalError, match="does not exist"):
         run(f"{training}.gone")

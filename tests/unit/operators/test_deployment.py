@@ -471,7 +471,7 @@ def test_a_retry_that_has_moved_makes_no_other_deployment(stubbed: Any, monkeypa
         task.execute(context() | state)
     assert list(state["task_state_store"]) == ["airflow_bedrock_job"]
     with pytest.raises(
-        BedrockFatalError, match=r"asked for deployment router in .* region us-east-1, .* region eu-west-1"
+        BedrockFatalError, match=r"requested deployment router in .* region us-east-1, .* region eu-west-1"
     ):
         deploy(stubbed, region_name="eu-west-1").execute(context(try_number=2) | state)
 

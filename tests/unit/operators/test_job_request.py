@@ -59,7 +59,7 @@ def rendered(name: str, value: Any, **more: Any) -> BedrockModelCustomizationOpe
         ({"request": {"base_model_id": 5}, "base_model_id": None}, "baseModelIdentifier: 5: Member must be a string"),
         ({"client_request_token": "mine"}, "clientRequestToken: 'mine': leave it out"),
         ({"request": {"clientRequestToken": "mine"}}, "clientRequestToken: 'mine': leave it out"),
-        ({"training_data_config": {"s3Uri": "s3://b/t"}}, "training_data_uri and training_data_config both say"),
+        ({"training_data_config": {"s3Uri": "s3://b/t"}}, "training_data_uri and training_data_config both set"),
         ({"job_tags": {"team": "x"}}, "jobTags: .*Member must be a list"),
         ({"job_name": 5}, "jobName: 5: Member must be a string"),
         ({"ensure_unique_job_name": "no"}, "ensure_unique_job_name must be True or False"),
