@@ -49,12 +49,15 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors", ("customization",)),
         "hooks": _modules("hooks", ("bedrock", "registry")),
         "extra-links": [
-            *(
-                f"airflow_bedrock.links.customization.{name}"
-                for name in ("CustomizationJobLink", "CustomModelLink", "OutputDataLink", "TrainingDataLink")
-            ),
-            "airflow_bedrock.links.evaluation.EvaluationReportLink",
-            "airflow_bedrock.links.paid.PaidResourceLink",
+            f"airflow_bedrock.links.{name}"
+            for name in (
+                "CustomizationJobLink",
+                "CustomModelLink",
+                "OutputDataLink",
+                "TrainingDataLink",
+                "EvaluationReportLink",
+                "PaidResourceLink",
+            )
         ],
         "triggers": _modules("triggers", ("customization", "deployment")),
         "notifications": ["airflow_bedrock.notifications.BedrockNotifier"],

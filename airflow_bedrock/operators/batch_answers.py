@@ -21,7 +21,7 @@ from airflow_bedrock.customization.identity import Asker, Token, identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
-from airflow_bedrock.links.paid import PaidResourceLink
+from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, text, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of

@@ -11,8 +11,7 @@ from botocore.exceptions import ClientError
 from airflow_bedrock import jobs
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.links.customization import CustomModelLink
-from airflow_bedrock.links.paid import PaidResourceLink
+from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.stored_model import RULES, StoredModelOperator

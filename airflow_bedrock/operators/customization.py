@@ -16,7 +16,7 @@ from airflow_bedrock.customization.identity import Asker, Identity, Superseded, 
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.links.customization import JOB_LINKS
+from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.waiting import WaitingOperator

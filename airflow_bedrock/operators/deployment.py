@@ -11,7 +11,7 @@ from airflow_bedrock import jobs
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.links.customization import JOB_LINKS
+from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.arguments import DEPLOYMENT_NAME, MODEL_ARN, POLLS, Rule, given, member, named, tags_rule
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.paid import WAITING, PaidOperator

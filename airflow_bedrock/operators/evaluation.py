@@ -16,8 +16,7 @@ from airflow_bedrock import configuration
 from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.links.customization import JOB_LINKS
-from airflow_bedrock.links.evaluation import EvaluationReportLink
+from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, optional, real, rendered, text, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of

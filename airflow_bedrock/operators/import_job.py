@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, jobs
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.links.customization import CustomModelLink
-from airflow_bedrock.links.paid import PaidResourceLink
+from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, optional, rendered, tags_rule, text, whole
 from airflow_bedrock.operators.stored_model import CONTENT, RULES, StoredModelOperator
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.customization.console import local_page
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.links.customization import JOB_LINKS
-from airflow_bedrock.links.evaluation import EvaluationReportLink
+from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
 from airflow_bedrock.operators.arguments import MODEL_ARN, Rule, real, text
 from airflow_bedrock.operators.registry import RULES, RegistryOperator
 

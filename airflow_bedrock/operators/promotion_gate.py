@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock import configuration
 from airflow_bedrock.compat import AirflowSkipException, outputs
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.links.evaluation import EvaluationReportLink
+from airflow_bedrock.links import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, given, named, one_of, optional, real, rendered, text
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES

@@ -11,7 +11,7 @@ from airflow_bedrock import configuration, jobs
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
-from airflow_bedrock.links.paid import PaidResourceLink
+from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, member, named, rendered, tags_rule, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.paid import WAITING, PaidOperator

@@ -14,7 +14,7 @@ from airflow_bedrock.compat import AirflowException, AirflowFailException, Airfl
 from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.links.customization import JOB_LINKS
+from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.spend.settling import settled
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from airflow_bedrock import links as module
 from airflow_bedrock.customization.job import Job
-from airflow_bedrock.links import customization, evaluation, paid
 from airflow_bedrock.operators import (
     BedrockBatchAnswersOperator,
     BedrockCustomModelDeploymentOperator,
@@ -50,12 +50,12 @@ def links(monkeypatch: pytest.MonkeyPatch, told: Told, upstream: set[str], endpo
         get_value=lambda ti_key, key: next(iter(told.get(ti_key.task_id, ())), None) if key == JOB else None,
         get_all=lambda key, dag_id, task_id, run_id: told.get(task_id),
     )
-    monkeypatch.setattr(customization, "XCom", xcom)
+    monkeypatch.setattr(module, "XCom", xcom)
     hook = SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
     before: set[str] = upstream
     task: Any = SimpleNamespace(hook=hook, get_flat_relative_ids=lambda upstream: before, **operator)
     key: Any = TI
-    return {link.name: link.get_link(task, ti_key=key) for link in customization.JOB_LINKS}
+    return {link.name: link.get_link(task, ti_key=key) for link in module.JOB_LINKS}
 
 
 def test_each_task_that_has_to_do_with_a_job_has_them() -> None:
@@ -66,7 +66,7 @@ def test_each_task_that_has_to_do_with_a_job_has_them() -> None:
         BedrockModelEvaluationOperator,
         BedrockPromoteModelOperator,
     ):
-        assert all(link in operator.operator_extra_links for link in customization.JOB_LINKS)
+        assert all(link in operator.operator_extra_links for link in module.JOB_LINKS)
 
 
 def test_none_is_empty_on_the_operator_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,11 +109,11 @@ def test_local_bedrock_has_one_page_for_all(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -> None:
     told = {"report_html_uri": "s3://bucket/report.html", "region_name": "us-east-1"}
-    monkeypatch.setattr(evaluation, "XCom", SimpleNamespace(get_value=lambda ti_key, key: told[key]))
+    monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=lambda ti_key, key: told[key]))
     hook = SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
     task: Any = SimpleNamespace(hook=hook)
     key: Any = TI
-    assert evaluation.EvaluationReportLink().get_link(task, ti_key=key).startswith(page)
+    assert module.EvaluationReportLink().get_link(task, ti_key=key).startswith(page)
     result = {"metric": "accuracy", "records": 1, "models": {}}
     returned = dict.fromkeys(("verdict", "reason", "difference", "cost", "report_uri"))
     assert evaluation_shown(result, {**returned, **told}, endpoint)["report_page"].startswith(page)
@@ -128,8 +128,8 @@ def test_tasks_that_decide_by_a_report_link_to_it(
     monkeypatch: pytest.MonkeyPatch, operator: Any, argument: str
 ) -> None:
     """To the page beside the file that was given; what is no such file has none."""
-    [link] = [one for one in operator.operator_extra_links if isinstance(one, evaluation.EvaluationReportLink)]
-    monkeypatch.setattr(evaluation, "XCom", SimpleNamespace(get_value=lambda ti_key, key: None))
+    [link] = [one for one in operator.operator_extra_links if isinstance(one, module.EvaluationReportLink)]
+    monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=lambda ti_key, key: None))
     conn = SimpleNamespace(meta=SimpleNamespace(endpoint_url=LOCAL))
     key: Any = TI
     for uri, page in (
@@ -153,7 +153,7 @@ def test_tasks_that_decide_by_a_report_link_to_it(
 )
 def test_what_is_paid_for_has_a_link(monkeypatch: pytest.MonkeyPatch, operator: Any, kind: str, page: str) -> None:
     """From the moment it exists, in the console of its region, or on Local Bedrock's page."""
-    [link] = [one for one in operator.operator_extra_links if isinstance(one, paid.PaidResourceLink)]
+    [link] = [one for one in operator.operator_extra_links if isinstance(one, module.PaidResourceLink)]
     arn = f"arn:aws:bedrock:us-west-2:123456789012:{kind}/abcdefghijkl"
     batch = operator is BedrockBatchAnswersOperator  # it makes several, and returns them
     made: dict[str, Any] = {"return_value": {"job_arns": ["first", arn]}} if batch else {"arn": arn}
@@ -162,7 +162,7 @@ def test_what_is_paid_for_has_a_link(monkeypatch: pytest.MonkeyPatch, operator: 
         (made, LOCAL, f"{LOCAL}/_local/#{arn}"),
         ({}, AWS, ""),
     ):
-        monkeypatch.setattr(paid, "XCom", SimpleNamespace(get_value=lambda ti_key, key, told=told: told.get(key)))
+        monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=lambda ti_key, key, told=told: told.get(key)))
         task: Any = SimpleNamespace(
             hook=SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))
         )

@@ -1,4 +1,4 @@
-"""Links to a job, its model, its data and its output, on the tasks that ask for a job, wait for it and use its model.
+"""Links from a task in Airflow's UI: to the job, its model and its data, to what else was made, and to the report.
 
 Airflow asks for them when a try of a task ends, and when it is deferred.
 """
@@ -62,9 +62,8 @@ class OutputDataLink(_JobLink):
     name = "Output in S3"
 
     def _page(self, known: Mapping[str, Any]) -> str:
-        return (
-            customization.console.s3_url(known["artifacts_uri"], known["job_arn"]) if known.get("artifacts_uri") else ""
-        )
+        uri = known.get("artifacts_uri")
+        return customization.console.s3_url(uri, known["job_arn"]) if uri else ""
 
 
 class TrainingDataLink(_JobLink):
@@ -79,6 +78,40 @@ class TrainingDataLink(_JobLink):
 
 JOB_LINKS = (CustomizationJobLink(), CustomModelLink(), OutputDataLink(), TrainingDataLink())
 """What leads to a job, alike on each task that has to do with it."""
+
+
+class PaidResourceLink(BaseOperatorLink):
+    """What the task has asked for, of any other kind, in the AWS console, from the moment it exists."""
+
+    name = "Bedrock resource"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty while nothing was made. On Local Bedrock it is a line on the one page there is."""
+        arn = XCom.get_value(ti_key=ti_key, key="arn") or _last_job(XCom.get_value(ti_key=ti_key, key="return_value"))
+        hook: Any = getattr(operator, "hook", None)
+        if not arn or hook is None:
+            return ""
+        page = customization.console.local_page(hook.conn.meta.endpoint_url, arn)
+        return page or customization.console.resource_url(arn)
+
+
+class EvaluationReportLink(BaseOperatorLink):
+    """The report, in the AWS console, which opens it for who may read the bucket; on Local Bedrock the file itself.
+
+    On the task that has made it, and on those that decide by it.
+    """
+
+    name = "Evaluation report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty while there is no report, and for one that is not on S3."""
+        given = getattr(operator, "report_uri", None) or getattr(operator, "evaluation", None)  # of those that decide
+        uri = XCom.get_value(ti_key=ti_key, key="report_html_uri") or _beside(str(given))
+        hook: Any = getattr(operator, "hook", None)
+        if not uri or hook is None:
+            return ""
+        region = XCom.get_value(ti_key=ti_key, key="region_name") or hook.conn_region_name
+        return customization.console.object_page(hook.conn.meta.endpoint_url, uri, region)
 
 
 def _own(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
@@ -102,3 +135,14 @@ def _of_run(
         made = (job for job in jobs.values() if job.get("custom_model_arn") == model)
         return next(made, {"custom_model_arn": model})
     return next(iter(jobs.values())) if len(jobs) == 1 else {}
+
+
+def _last_job(returned: Any) -> str | None:
+    """Return the last of the jobs that a task has returned, which made several."""
+    arns = returned.get("job_arns") if isinstance(returned, Mapping) else None
+    return str(arns[-1]) if arns else None
+
+
+def _beside(uri: str) -> str:
+    """Return the HTML page beside ``report.json``; empty for another URI."""
+    return uri.removesuffix("json") + "html" if uri.endswith("/report.json") else ""

@@ -1,1 +1,0 @@
-"""Links from a task in Airflow's UI to the AWS console."""
