@@ -151,14 +151,6 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
     :param max_cost: US dollars: where the records without an answer may cost more, or no price is known, the task fails
         before it makes a job. (templated)
     :param records_per_job: records of one job, at most, and 100 at least; AWS's default quota is 50,000.
-    :param stop_on_kill: stop the job when the task ends for good while it waits: marked failed or success, or its run
-        timed out.
-    :param stop_on_timeout: stop the job when ``execution_timeout`` runs out.
-    :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
-    :param waiter_delay: seconds between two polls. (default: ``[bedrock] poll_interval``)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
-        ``botocore_config`` and the other arguments of asking, such as ``max_tokens``, as in
-        :class:`~airflow_bedrock.operators.questions.QuestionsOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB"

@@ -48,12 +48,8 @@ class BedrockModelCopyOperator(StoredModelOperator):
     :param model_kms_key_id: id, ARN or alias of the KMS key that encrypts the copy, in its region. (templated)
     :param source_aws_conn_id: the Airflow connection to the account in which the model is, where it is another one.
         (templated)
-    :param tags: tags of the copy: key → value. (templated)
     :param prices: a file of prices of the task's own: a budget reserves a month of the copy's storage. (default:
         ``[bedrock] prices``)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
-        ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
-        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.stored_model.StoredModelOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.copy_job:COPY_JOB"

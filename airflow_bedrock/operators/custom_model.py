@@ -25,8 +25,6 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
 
     :param model_identifier: the custom model's ARN or name. One whose name is None goes by its ARN alone: None is what
         a template that finds nothing renders. (templated)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "model_identifier")

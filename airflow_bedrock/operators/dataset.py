@@ -179,8 +179,6 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
         ``task.output["training_data_uri"]`` is found. (default: True)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     aws_hook_class = "airflow.providers.amazon.aws.hooks.s3:S3Hook"

@@ -60,7 +60,6 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
     :param model_arn: the custom model's ARN. (templated)
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
     :param description: a text for people. (templated)
-    :param tags: tags of the deployment: key → value. (templated)
     :param tag_resources: tag it with DAG, run, task, map index and package version too, by which
         :class:`~airflow_bedrock.operators.BedrockRetireModelsOperator` knows it. (default: True)
     :param replace_model: give a deployment of that name which serves another model this one: its ARN stays, and the
@@ -68,9 +67,6 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
     :param waiter_delay: seconds between two polls, more than 0.
     :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried
         again.
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
-        ``botocore_config`` and the other arguments of waiting as in
-        :class:`~airflow_bedrock.operators.paid.PaidOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.deployment:DEPLOYMENT"
@@ -170,8 +166,6 @@ class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
         template that finds nothing renders. (templated)
     :param waiter_delay: seconds between two tries or polls, more than 0.
     :param waiter_max_attempts: maximum number of polls, both while it cannot be deleted yet and until it is gone.
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "deployment_arn")

@@ -136,9 +136,6 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         ``[bedrock] no_response_timeout``, 3600)
     :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
         ``task.output["verdict"]`` is found. (default: True)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
-        ``botocore_config`` and the arguments of asking, such as ``max_tokens`` and ``max_cost``, as in
-        :class:`~airflow_bedrock.operators.questions.QuestionsOperator`.
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"

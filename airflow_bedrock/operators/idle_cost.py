@@ -56,8 +56,6 @@ class BedrockIdleCostOperator(BedrockOperator):
     :param end_of_life_days: number of days before the end of life of its base model from which a serving model is
         reported. (templated)
     :param notifiers: are called where something is idle or ends: any of Airflow's.
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "regions", "days", "end_of_life_days")

@@ -57,10 +57,6 @@ class BedrockModelImportOperator(StoredModelOperator):
     :param custom_model_units: how many custom model units a copy of the model takes, at most: under a budget a month of
         their storage is reserved. Bedrock says how many when it has imported the model. (templated)
     :param prices: a file of prices of the task's own, for that. (default: ``[bedrock] prices``)
-    :param tags: tags of the job and of the model: key → value. (templated)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
-        ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
-        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.stored_model.StoredModelOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.import_job:IMPORT_JOB"
@@ -175,10 +171,6 @@ class BedrockCustomModelOperator(StoredModelOperator):
     :param base_model_id: the base model of the checkpoint: under a budget a month of its storage is reserved.
         (templated)
     :param prices: a file of prices of the task's own, for that. (default: ``[bedrock] prices``)
-    :param tags: tags of the model: key → value. (templated)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
-        ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`;
-        ``reuse`` and ``ensure_unique_name`` as in :class:`~airflow_bedrock.operators.stored_model.StoredModelOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.created_model:CREATED_MODEL"

@@ -17,8 +17,6 @@ class BedrockStopOrphanedJobsOperator(BedrockOperator):
     Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
 
     :param stop: stop them; else only find them and say so in the log.
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     def __init__(self, *, stop: bool = True, **kwargs: Any) -> None:

@@ -46,15 +46,11 @@ class PaidOperator(WaitingOperator):
         and skip; fail where something stands against it. Nothing is made. (default: False) (templated)
     :param wait_for_completion: wait until it is done; with False, return as soon as it was asked for, and do not defer
         either, whatever ``deferrable`` says.
-    :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
-    :param waiter_delay: seconds between two polls, more than 0. (default: ``[bedrock] poll_interval``)
     :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried again.
         (default: no limit)
     :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
         (default: ``[bedrock] no_response_timeout``)
     :param prices: a file of prices of the task's own. (default: ``[bedrock] prices``)
-    :param stop_on_kill: stop what this task waits for when a person ends the task, where it can be stopped.
-    :param stop_on_timeout: stop it when ``execution_timeout`` has run out, where it can be stopped.
     """
 
     template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags", "is_dry_run")

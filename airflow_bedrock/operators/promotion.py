@@ -68,12 +68,10 @@ class BedrockPromoteModelOperator(RegistryOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_UpdateCustomModelDeployment.html
 
-    :param deployment_name: the name of the line of models, and of its deployment. (templated)
     :param model_arn: the challenger's ARN. (templated)
     :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None where models have no order. (templated)
     :param compared_with: the ARN of the model that the evaluation found it to be better than, or the id of the base
         model; None where nobody has compared. (templated)
-    :param registry_uri: the S3 prefix of the registry. (templated; default: ``[bedrock] registry_uri``)
     :param smoke_test: ``prompt``, and if wanted ``expect``, a regular expression that the answer must match somewhere,
         and ``system``. (templated)
     :param job_arn: the customization job that made the model, for the registry. (templated)
@@ -82,11 +80,6 @@ class BedrockPromoteModelOperator(RegistryOperator):
     :param evaluation: the URI of its evaluation, for the registry. (templated)
     :param approved_by: the approver of the promotion, for the registry and the model's tags. (templated)
     :param lease: seconds after which a promotion that has not ended counts as abandoned.
-    :param kms_key_id: the KMS key that encrypts the registry. (templated)
-    :param waiter_delay: seconds between two polls of the deployment.
-    :param waiter_max_attempts: maximum number of polls for one change of the deployment.
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     operator_extra_links = (EvaluationReportLink(), *JOB_LINKS)

@@ -84,8 +84,6 @@ class BedrockPromotionGate(BedrockOperator):
     :param registry_uri: the S3 prefix of the registry, where question and answer are kept before Airflow 3.1.
         (templated; default: ``[bedrock] registry_uri``)
     :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     operator_extra_links = (EvaluationReportLink(),)

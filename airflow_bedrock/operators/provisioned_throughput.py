@@ -68,13 +68,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         cannot be deleted before. (default: none; templated)
     :param replace_model: give throughput of that name which serves another model this one: its ARN stays, and the
         former model answers until then. (default: fail)
-    :param tags: tags of the throughput: key → value. (templated)
     :param prices: a file of prices of the task's own, for the bill in the log. (default: ``[bedrock] prices``)
-    :param wait_for_completion: wait until it is in service; with False, return as soon as it is being made.
-    :param stop_on_kill: delete it when a person ends the task before it is in service.
-    :param stop_on_timeout: delete it when ``execution_timeout`` runs out before it is in service.
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify``,
-        ``botocore_config`` and the arguments of waiting as in :class:`~airflow_bedrock.operators.paid.PaidOperator`.
     """
 
     kind = "airflow_bedrock.jobs.resources.provisioned_throughput:PROVISIONED_THROUGHPUT"
@@ -181,8 +175,6 @@ class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockH
     :param waiter_max_attempts: maximum number of polls, at least 1, both while it cannot be deleted yet and until it
         is gone.
     :param prices: a file of prices of the task's own, for the bill. (default: ``[bedrock] prices``)
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     template_fields: Sequence[str] = (*SpendingOperator.template_fields, "provisioned_model_id")

@@ -24,7 +24,14 @@ RULES: Mapping[str, Rule] = {"deployment_name": DEPLOYMENT_NAME, "registry_uri":
 
 
 class RegistryOperator(AwsOperator["BedrockModelRegistryHook"]):
-    """An operator on a line of models; its parameters are described where it is used."""
+    """An operator on a line of models.
+
+    :param deployment_name: the name of the line of models, and of its deployment. (templated)
+    :param registry_uri: the S3 prefix of the registry. (templated; default: ``[bedrock] registry_uri``)
+    :param kms_key_id: the KMS key that encrypts the registry. (templated)
+    :param waiter_delay: seconds between two polls of a deployment.
+    :param waiter_max_attempts: maximum number of polls for one change of a deployment.
+    """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockModelRegistryHook"
     template_fields: Sequence[str] = (*AwsOperator.template_fields, "deployment_name", "registry_uri", "kms_key_id")

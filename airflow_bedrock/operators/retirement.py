@@ -45,21 +45,14 @@ class BedrockRetireModelsOperator(RegistryOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
 
-    :param deployment_name: the name of the line of models, and of its deployment. (templated)
     :param custom_model_name: ``custom_model_name`` of the task that makes the models. (templated; default:
         ``deployment_name``)
     :param models_dag_id: the DAG that makes the models. (templated; default: this DAG)
-    :param registry_uri: the S3 prefix of the registry. (templated; default: ``[bedrock] registry_uri``)
     :param keep_last: number of the newest models to keep.
     :param keep_rollbacks: number of models that served before to keep, at least 1.
     :param keep_younger_than: keep models that are, or whose deployment is, younger than this, in seconds: another run
         may be evaluating them. (default: a day)
     :param delete: delete them; False is a dry run, which only lists them. (templated; default: False)
-    :param kms_key_id: the KMS key that encrypts the registry. (templated)
-    :param waiter_delay: seconds between two polls of a deployment that is being deleted.
-    :param waiter_max_attempts: maximum number of polls of each.
-    :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and
-        ``botocore_config`` as in every operator of the amazon provider.
     """
 
     template_fields: Sequence[str] = (
