@@ -290,7 +290,7 @@ def test_a_try_that_runs_out_of_time_leaves_it(stubbed: Any, monkeypatch: pytest
         raise AirflowTaskTimeout("it took too long")
 
     monkeypatch.setattr(waiting, "wait_for", strikes)
-    with pytest.raises(BedrockError, match=rf"{ARN} was left running, as asked for, and costs nothing.*adopts it") as e:
+    with pytest.raises(BedrockError, match=rf"{ARN} was left running, as configured, and costs nothing.*adopts it") as e:
         task.execute(context())
     assert not isinstance(e.value, BedrockFatalError)
 
