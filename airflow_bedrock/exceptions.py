@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from airflow_bedrock.compat import AirflowException, AirflowFailException
 
 
@@ -25,3 +28,23 @@ def kind_of(error: BaseException) -> type[BedrockError]:
     from airflow_bedrock.aws_errors import is_transient  # here, since it loads botocore
 
     return BedrockError if is_transient(error) else BedrockFatalError
+
+
+@contextmanager
+def nothing_spent(what: str, word: str = "job", *, earlier: bool = False) -> Iterator[None]:
+    """Say of an error of AWS, where nothing was asked for yet, that nothing was made.
+
+    :param what: what was tried, as the beginning of a sentence.
+    :param word: what would have been made.
+    :param earlier: whether an earlier try may have made one.
+    """
+    from airflow_bedrock.aws_errors import CALL_ERRORS, is_about_credentials, is_denied
+
+    try:
+        yield
+    except CALL_ERRORS as error:
+        kind = BedrockFatalError if is_denied(error) and not is_about_credentials(error) else BedrockError
+        made_before = f" A {word} that an earlier try has made may run on and be billed." if earlier else ""
+        raise kind(
+            f"{what} failed. This try made no {word} and spent nothing.{made_before} AWS said: {error}"
+        ) from error

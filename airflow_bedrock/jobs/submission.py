@@ -10,29 +10,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cached_property
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.aws_errors import CALL_ERRORS, is_about_credentials, is_denied
-from airflow_bedrock.customization.decision import Decision, decide, decide_by_model
-from airflow_bedrock.customization.identity import Identity, Superseded, Token
+from airflow_bedrock.aws_errors import CALL_ERRORS
+from airflow_bedrock.customization.decision import Decision
+from airflow_bedrock.customization.identity import Superseded, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_error
 from airflow_bedrock.customization.tags import token_tag
-from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters
+from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.account import check_account
+from airflow_bedrock.jobs.earlier_jobs import EarlierJobs
 from airflow_bedrock.jobs.own_jobs import shown
 from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
-from airflow_bedrock.jobs.resources import NEW, Resource, ResourceState
-from airflow_bedrock.jobs.second_witness import SecondWitness
-from airflow_bedrock.jobs.service import Service
+from airflow_bedrock.jobs.resources import NEW, ResourceState
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 
 log = logging.getLogger(__name__)
@@ -40,8 +36,6 @@ log = logging.getLogger(__name__)
 _POLLS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
 _LOOKS = 5  # in the time after which a job that is not shown does not exist
-CLOCK_SKEW = timedelta(minutes=15)
-"""Between Airflow and the service, at most: signatures allow no more."""
 _SIBLINGS_SECONDS = 60.0  # in which the other map indexes of a cleared task have asked for their jobs
 _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywhere within a minute or so
 
@@ -77,15 +71,10 @@ class Budget(Protocol):
         """Give up what was set aside, since nothing was made."""
 
 
-def _nobody_cares() -> None:
-    """The default where no hook is needed before money is spent."""
-
-
 @dataclass(kw_only=True)
-class Submission:
+class Submission(EarlierJobs):
     """One try to get what was asked for.
 
-    :param request: the members of the resource's Create; the names and the token are the identity's.
     :param waiter: who will wait for the job, which its tags say.
     :param superseded: what becomes of a job of an earlier ask that runs, where another thing is asked for now.
     :param update: change what has the name and serves another model into what is asked for.
@@ -94,22 +83,16 @@ class Submission:
     :param before_paying: called right before Create; what it raises keeps the money too.
     :param budget: what a job may cost is reserved there before anything is stopped for it; None where none is set.
     :param dry_run: change nothing: neither create, nor update, nor stop, nor tag.
-    :param witness: what an earlier try wrote down.
     :param unknown: why it is not known what is asked for: then the job of an earlier try is taken up, and none is made.
     """
 
-    service: Service
-    request: Mapping[str, Any]
-    identity: Identity
     waiter: Waiter
     superseded: Superseded = "stop"
-    tagged: bool = True
     update: bool = False
-    check_cost: Callable[[], None] = _nobody_cares
-    before_paying: Callable[[], None] = _nobody_cares
+    check_cost: Callable[[], object] = lambda: None
+    before_paying: Callable[[], object] = lambda: None
     budget: Budget | None = None
     dry_run: bool = False
-    witness: SecondWitness = field(default_factory=SecondWitness)
     unknown: BedrockError | None = None
     in_flight: str | None = field(default=None, init=False)
     """The name of the job that was asked for last, where it is not known whether the service has made it."""
@@ -117,8 +100,6 @@ class Submission:
     """Whether what an earlier try of this ask may have made was waited for."""
     _settled: set[str] = field(default_factory=set, init=False)
     _superseded: list[Seen] = field(default_factory=list, init=False)
-    _adopted: dict[str, bool] = field(default_factory=dict, init=False)
-    """By the ARN of a job whose tags were read: whether they say that this ask has adopted it."""
 
     def find_or_create(self) -> Seen:
         """Return the job that was asked for, and stop those of earlier asks that no task waits for any more.
@@ -146,7 +127,7 @@ class Submission:
         return own
 
     def _find_or_create(self) -> Seen:
-        if self._looks_back and (own := self.of_earlier_try() or self._adopted_before()):
+        if self._looks_back and (own := self.of_earlier_try() or self._take_adopted()):
             return own
         # Where names hold what is asked for, this task's own jobs for another what have other names: they come first.
         if self.identity.reuse == "dag" and (own := self._by_list(own_only=True)):
@@ -204,57 +185,8 @@ class Submission:
             generation += 1
         return None
 
-    @property
-    def _resource(self) -> Resource:
-        return self.service.resource
-
-    @property
-    def _word(self) -> str:
-        return self._resource.word
-
     def _known(self, found: Seen) -> tuple[str, str, str]:
         return self._word.capitalize(), found.arn, found.status
-
-    def _reading(self, what: str) -> AbstractContextManager[None]:
-        """Say of an error of AWS what it leaves: this try has made nothing, an earlier one may have."""
-        return nothing_spent(what, self._word, earlier=self.identity.asker.try_number > 1)
-
-    def _find(self, name: str) -> Seen | None:
-        with self._reading(f"Reading {self._word} {name}"):
-            return self.service.find(name)
-
-    def _decide(self, found: Seen, *, listed: bool = False) -> Decision:
-        if (serves := self._resource.serves) is not None:
-            return decide_by_model(found, same=serves(found, self.request))
-        return decide(found, self.identity, listed=listed, adopted=self._has_adopted(found))
-
-    @property
-    def _is_retry(self) -> bool:
-        """Whether an earlier try of this ask may have asked."""
-        return self.identity.asker.is_retry or self.witness.name_before is not None
-
-    @property
-    def _looks_back(self) -> bool:
-        """Whether an earlier try of this ask may have adopted a job, which its tags say."""
-        return self._is_retry and self._tags_tell
-
-    @property
-    def _tags_tell(self) -> bool:
-        resource = self._resource
-        return self.tagged and resource.names_waiters and resource.taggable and not resource.lasts
-
-    def _has_adopted(self, job: Seen) -> bool:
-        """Whether the tags say that an earlier try of this ask has adopted the job; its token says who has made it."""
-        token, arn = Token.read(job.token), job.arn
-        if not self._looks_back or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
-            return False
-        if arn not in self._adopted:
-            with self._reading(f"Reading the tags of {self._word} {arn} (allow bedrock:ListTagsForResource)"):
-                self._adopted[arn] = has_asked(self.service.tags_of(arn), self.identity.asker)
-        return self._adopted[arn]
-
-    def _is_of_ask(self, found: Seen) -> bool:
-        return self.identity.is_of_ask(Token.read(found.token)) or self._has_adopted(found)
 
     def _take(self, found: Seen, decision: Decision) -> Seen | None:
         """Act on a job that was found; return it if it is what was asked for."""
@@ -286,8 +218,7 @@ class Submission:
         """Whether what this asker has made can be changed, and no other task has asked for it since."""
         if self._resource.update_operation is None:
             return False
-        with self._reading(f"Reading who waits for {self._word} {found.arn} (allow bedrock:ListTagsForResource)"):
-            return waiters(self.service.tags_of(found.arn)) == [self.waiter]
+        return waiters(self._tags_of(found, "who waits for")) == [self.waiter]
 
     def _update(self, found: Seen) -> Seen:
         """Change one that serves another model; it keeps its name and ARN for those who asked before."""
@@ -360,7 +291,7 @@ class Submission:
 
     def _with_model(self, found: Seen) -> Seen | None:
         """Return the completed job with its model; None where the model was deleted. One response is not believed."""
-        if self.service.resource.model_operation is None:
+        if self._resource.model_operation is None:
             return found  # it makes no model
         for attempt in range(_POLLS):
             if attempt:
@@ -415,99 +346,20 @@ class Submission:
         :param own_only: look at this asker's alone.
         :param this_ask: look at those of this ask alone, and settle none.
         """
-        own_only = own_only or this_ask
-        if own_only and self.identity.asker.try_number == 1:
-            return None  # this task has not asked before
-        for summary in self._listed:
-            if self._may_count(summary, own_only=own_only) and (taken := self._take_listed(summary, this_ask)):
+        for summary in self._that_may_count(own_only=own_only or this_ask):
+            if taken := self._take_listed(summary, this_ask):
                 return taken
         return None
-
-    def _adopted_before(self) -> Seen | None:
-        """Return the job that an earlier try of this ask has adopted from another ask, run or map index.
-
-        Only its tags tell, by a call for each job that may be it: what is asked for now comes first, since most often
-        nothing has changed; and what had ended before this run could ask was never adopted.
-        """
-        since = self.identity.asker.since
-        for summary in sorted(self._listed, key=self._unlikely) if self._wide and self._looks_back else ():
-            gone = since and summary.ended and summary.ended < since - CLOCK_SKEW
-            if (
-                gone
-                or not self._counts(summary)
-                or summary.outcome is Outcome.STOPPED
-                or not self._has_adopted(summary)
-            ):
-                continue
-            if (taken := self._take_listed(summary)) is not None:
-                return taken
-        return None
-
-    def _adopted_by_earlier_asks(self) -> Iterator[Seen]:
-        """Yield the running jobs that this asker has adopted before it was cleared: only their tags tell.
-
-        Its own come first: who still waits for one of them has adopted no other.
-        """
-        asker, own = self.identity.asker, f"-{self.identity.who_part}-"
-        if asker.try_number == 1 or asker.ask == asker.retries or not (self._wide and self._tags_tell):
-            return
-        running = [summary for summary in self._listed if summary.outcome is Outcome.RUNNING and self._counts(summary)]
-        for summary in sorted(running, key=lambda one: own not in self._names(one)):
-            with self._reading(f"Reading who waits for {self._word} {summary.arn} (allow bedrock:ListTagsForResource)"):
-                waits = is_waiter(self.service.tags_of(summary.arn), asker)
-            if waits and own in self._names(summary):
-                return
-            if waits:
-                yield summary
-
-    def _unlikely(self, summary: Seen) -> int:
-        parts = (self.identity.who_part, self.identity.what_part)
-        return -sum(f"-{part}-" in self._names(summary) for part in parts)
-
-    def _names(self, summary: Seen) -> str:
-        return f"{summary.name}-{summary.model_name or self.identity.what_part}-"
-
-    @property
-    def _wide(self) -> bool:
-        """Whether the jobs of other runs or map indexes count."""
-        identity = self.identity
-        return identity.reuse == "dag" or (identity.reuse == "run" and identity.asker.map_index >= 0)
-
-    @cached_property
-    def _listed(self) -> list[Seen]:
-        """The other jobs of the task, as far as they may count."""
-        identity, asker = self.identity, self.identity.asker
-        if identity.exact or (not self._wide and asker.try_number == 1):
-            return []  # no other task's job counts, and this task has not asked before
-        # An earlier try may have asked with reuse="dag", which has names of its own.
-        narrow = identity.reuse != "dag" and asker.try_number == 1
-        part = f"{identity.family_part}-{identity.period_part}" if narrow else identity.family_part
-        with self._reading(
-            f"Listing earlier {self._word}s of this task (allow bedrock:{self._resource.list_operation})"
-        ):
-            return self.service.list_all(part)
-
-    def _counts(self, summary: Seen) -> bool:
-        """Whether a job is of the runs whose jobs count."""
-        return self.identity.reuse == "dag" or f"-{self.identity.period_part}" in self._names(summary)
 
     def _check_account(self) -> None:
         if role_arn := self.request.get("roleArn"):
             check_account(self.service.hook, role_arn)
 
-    def _may_count(self, summary: Seen, *, own_only: bool) -> bool:
-        """Whether a job may be what is asked for, or one of this asker's: its names say so.
-
-        One of this asker's that has ended may be of the same ask: the name that Get was asked for holds ``job_name``,
-        and with ``dag`` what is asked for, which may have come out differently.
-        """
-        identity, names = self.identity, self._names(summary)
-        if f"-{identity.who_part}-" in names:
-            return True
-        if own_only:
-            return False
-        alive = summary.outcome in (Outcome.RUNNING, Outcome.SUCCEEDED) and self._counts(summary)
-        return alive and identity.reuse != "never" and f"-{identity.what_part}-" in names
+    def _take_adopted(self) -> Seen | None:
+        for summary in self._adopted_before():
+            if (taken := self._take_listed(summary)) is not None:
+                return taken
+        return None
 
     def _take_listed(self, summary: Seen, this_ask: bool = False) -> Seen | None:
         found = self._find(summary.arn)
@@ -545,7 +397,7 @@ class Submission:
             if before and (found := self._find(before)) and self._is_of_ask(found):
                 decision = self._decide(found)
                 return None if decision is Decision.NEXT_GENERATION else self._take(found, decision)
-            if own := self.of_earlier_try() or self._by_list(this_ask=True) or self._adopted_before():
+            if own := self.of_earlier_try() or self._by_list(this_ask=True) or self._take_adopted():
                 return own
         return self._by_list(own_only=True)
 
@@ -698,21 +550,3 @@ class Submission:
             f"The {self._word} name {found.name} is used up: {self._word} {found.arn} is {found.status}, and {whose}. "
             f"{bill} {resource.name_taken}"
         )
-
-
-@contextmanager
-def nothing_spent(what: str, word: str = "job", *, earlier: bool = False) -> Iterator[None]:
-    """Say of an error of AWS, where nothing was asked for yet, that nothing was made.
-
-    :param what: what was tried, as the beginning of a sentence.
-    :param word: what would have been made.
-    :param earlier: whether an earlier try may have made one.
-    """
-    try:
-        yield
-    except CALL_ERRORS as error:
-        kind = BedrockFatalError if is_denied(error) and not is_about_credentials(error) else BedrockError
-        made_before = f" A {word} that an earlier try has made may run on and be billed." if earlier else ""
-        raise kind(
-            f"{what} failed. This try made no {word} and spent nothing.{made_before} AWS said: {error}"
-        ) from error

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from airflow_bedrock import jobs
 from airflow_bedrock.customization.identity import Asker
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
 from airflow_bedrock.operators.job_request import asker_of
@@ -116,7 +116,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
 
     def _account(self) -> str:
         """Return the account of the copy."""
-        with jobs.submission.nothing_spent("Reading whose account the copy goes to (AWS STS)", "copy job"):
+        with nothing_spent("Reading whose account the copy goes to (AWS STS)", "copy job"):
             return jobs.account.caller_arn(self.hook).split(":")[4]
 
     def _share(self, check: Any, asker: Asker) -> None:

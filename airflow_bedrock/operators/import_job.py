@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, jobs
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, optional, rendered, tags_rule, text, whole
 from airflow_bedrock.operators.stored_model import CONTENT, RULES, StoredModelOperator
@@ -245,7 +245,7 @@ def _content_of(folder: str, s3: S3Hook, *, known_by: str) -> list[dict[str, Any
     if known_by == "ignore":
         return []
     try:
-        with jobs.submission.nothing_spent(f"Reading {folder}"):
+        with nothing_spent(f"Reading {folder}"):
             return jobs.s3.describe_data(s3, [folder], folders=[folder])
     except jobs.s3.LocationError as error:
         raise BedrockFatalError(f"{error}. This try made nothing, and nothing was spent for it.") from error

@@ -32,7 +32,7 @@ from airflow_bedrock.customization.request import (
     refuse,
     request_problems,
 )
-from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.operators.arguments import is_literal
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
     if ignored and not asked.preflight:
         return []
     try:
-        with jobs.submission.nothing_spent("Reading the data and the buckets in S3"):
+        with nothing_spent("Reading the data and the buckets in S3"):
             jobs.s3.check_buckets(s3, [*uris, request["outputDataConfig"]["s3Uri"]], s3.conn_region_name)
             data = jobs.s3.describe_data(s3, uris, folders=log_uris(request), ignore_denied=ignored)
             return [] if ignored else data

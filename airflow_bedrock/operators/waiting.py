@@ -153,7 +153,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
                 poll_interval=self._delay,
                 no_response_timeout=self._no_response_timeout,
                 # Of what was just made, not later than that.
-                created=found.created or datetime.now(UTC) - jobs.submission.CLOCK_SKEW,
+                created=found.created or datetime.now(UTC) - jobs.earlier_jobs.CLOCK_SKEW,
                 stop_on_kill=self.stop_on_kill and self._is_ours,
                 **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
             ),

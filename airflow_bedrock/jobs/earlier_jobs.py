@@ -1,0 +1,171 @@
+"""What the service shows of the jobs that a task may have made, or adopted, before: it reads, and changes nothing.
+
+A job's names and token say who made it; its tags alone say who has adopted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from airflow_bedrock.customization.decision import Decision, decide, decide_by_model
+from airflow_bedrock.customization.identity import Identity, Token
+from airflow_bedrock.customization.job import Outcome, Seen
+from airflow_bedrock.customization.waiters import has_asked, is_waiter
+from airflow_bedrock.exceptions import nothing_spent
+from airflow_bedrock.jobs.resources import Resource
+from airflow_bedrock.jobs.second_witness import SecondWitness
+from airflow_bedrock.jobs.service import Service
+
+CLOCK_SKEW = timedelta(minutes=15)
+"""Between Airflow and the service, at most: signatures allow no more."""
+
+
+@dataclass(kw_only=True)
+class EarlierJobs:
+    """The jobs of a task, and what each is to one try of it.
+
+    :param request: the members of the resource's Create; the names and the token are the identity's.
+    :param tagged: whether the jobs' tags say who waits for them.
+    :param witness: what an earlier try wrote down.
+    """
+
+    service: Service
+    request: Mapping[str, Any]
+    identity: Identity
+    tagged: bool = True
+    witness: SecondWitness = field(default_factory=SecondWitness)
+    _adopted: dict[str, bool] = field(default_factory=dict, init=False)
+    """By the ARN of a job whose tags were read: whether they say that this ask has adopted it."""
+
+    @property
+    def _resource(self) -> Resource:
+        return self.service.resource
+
+    @property
+    def _word(self) -> str:
+        return self._resource.word
+
+    def _reading(self, what: str) -> AbstractContextManager[None]:
+        """Say of an error of AWS what it leaves: this try has made nothing, an earlier one may have."""
+        return nothing_spent(what, self._word, earlier=self.identity.asker.try_number > 1)
+
+    def _find(self, name: str) -> Seen | None:
+        with self._reading(f"Reading {self._word} {name}"):
+            return self.service.find(name)
+
+    def _tags_of(self, job: Seen, whose: str) -> dict[str, str]:
+        with self._reading(f"Reading {whose} {self._word} {job.arn} (allow bedrock:ListTagsForResource)"):
+            return self.service.tags_of(job.arn)
+
+    def _decide(self, found: Seen, *, listed: bool = False) -> Decision:
+        if (serves := self._resource.serves) is not None:
+            return decide_by_model(found, same=serves(found, self.request))
+        return decide(found, self.identity, listed=listed, adopted=self._has_adopted(found))
+
+    def _is_of_ask(self, found: Seen) -> bool:
+        return self.identity.is_of_ask(Token.read(found.token)) or self._has_adopted(found)
+
+    @property
+    def _is_retry(self) -> bool:
+        """Whether an earlier try of this ask may have asked."""
+        return self.identity.asker.is_retry or self.witness.name_before is not None
+
+    @property
+    def _looks_back(self) -> bool:
+        """Whether an earlier try of this ask may have adopted a job, which its tags say."""
+        return self._is_retry and self._tags_tell
+
+    @property
+    def _tags_tell(self) -> bool:
+        resource = self._resource
+        return self.tagged and resource.names_waiters and resource.taggable and not resource.lasts
+
+    def _has_adopted(self, job: Seen) -> bool:
+        """Whether the tags say that an earlier try of this ask has adopted the job; its token says who has made it."""
+        token, arn = Token.read(job.token), job.arn
+        if not self._looks_back or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
+            return False
+        if arn not in self._adopted:
+            self._adopted[arn] = has_asked(self._tags_of(job, "the tags of"), self.identity.asker)
+        return self._adopted[arn]
+
+    @property
+    def _wide(self) -> bool:
+        """Whether the jobs of other runs or map indexes count."""
+        identity = self.identity
+        return identity.reuse == "dag" or (identity.reuse == "run" and identity.asker.map_index >= 0)
+
+    @cached_property
+    def _listed(self) -> list[Seen]:
+        """The other jobs of the task, as far as they may count."""
+        identity, asker, operation = self.identity, self.identity.asker, self._resource.list_operation
+        if identity.exact or (not self._wide and asker.try_number == 1):
+            return []  # no other task's job counts, and this task has not asked before
+        # An earlier try may have asked with reuse="dag", which has names of its own.
+        narrow = identity.reuse != "dag" and asker.try_number == 1
+        part = f"{identity.family_part}-{identity.period_part}" if narrow else identity.family_part
+        with self._reading(f"Listing earlier {self._word}s of this task (allow bedrock:{operation})"):
+            return self.service.list_all(part)
+
+    def _that_may_count(self, *, own_only: bool) -> Iterator[Seen]:
+        """Yield the jobs that may be what is asked for, and those of this asker: their names say so.
+
+        One of this asker's that has ended may be of the same ask: the name that Get was asked for holds ``job_name``,
+        and with ``dag`` what is asked for, which may have come out differently.
+        """
+        identity = self.identity
+        if own_only and identity.asker.try_number == 1:
+            return  # this task has not asked before
+        for summary in self._listed:
+            alive = summary.outcome in (Outcome.RUNNING, Outcome.SUCCEEDED) and self._counts(summary)
+            same = identity.reuse != "never" and f"-{identity.what_part}-" in self._names(summary)
+            if self._is_own(summary) or (alive and same and not own_only):
+                yield summary
+
+    def _adopted_before(self) -> Iterator[Seen]:
+        """Yield the jobs that an earlier try of this ask has adopted from another ask, run or map index.
+
+        Only their tags tell, by a call for each job that may be it: what is asked for now comes first, since most often
+        nothing has changed; and what had ended before this run could ask was never adopted.
+        """
+        since = self.identity.asker.since
+        for summary in sorted(self._listed, key=self._unlikely) if self._wide and self._looks_back else ():
+            gone = since and summary.ended and summary.ended < since - CLOCK_SKEW
+            may_be = not gone and self._counts(summary) and summary.outcome is not Outcome.STOPPED
+            if may_be and self._has_adopted(summary):
+                yield summary
+
+    def _adopted_by_earlier_asks(self) -> Iterator[Seen]:
+        """Yield the running jobs that this asker has adopted before it was cleared: only their tags tell.
+
+        Its own come first: who still waits for one of them has adopted no other.
+        """
+        asker = self.identity.asker
+        if asker.try_number == 1 or asker.ask == asker.retries or not (self._wide and self._tags_tell):
+            return
+        running = [summary for summary in self._listed if summary.outcome is Outcome.RUNNING and self._counts(summary)]
+        for summary in sorted(running, key=lambda one: not self._is_own(one)):
+            waits = is_waiter(self._tags_of(summary, "who waits for"), asker)
+            if waits and self._is_own(summary):
+                return
+            if waits:
+                yield summary
+
+    def _unlikely(self, summary: Seen) -> int:
+        parts = (self.identity.who_part, self.identity.what_part)
+        return -sum(f"-{part}-" in self._names(summary) for part in parts)
+
+    def _names(self, summary: Seen) -> str:
+        return f"{summary.name}-{summary.model_name or self.identity.what_part}-"
+
+    def _is_own(self, summary: Seen) -> bool:
+        return f"-{self.identity.who_part}-" in self._names(summary)
+
+    def _counts(self, summary: Seen) -> bool:
+        """Whether a job is of the runs whose jobs count."""
+        return self.identity.reuse == "dag" or f"-{self.identity.period_part}" in self._names(summary)
