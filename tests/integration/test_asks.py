@@ -168,7 +168,7 @@ def test_an_automatic_retry_adopts_whatever_came_out_differently(
     assert airflow.ask(RETRY, reuse=reuse, **more) == arn
     assert list(airflow.statuses()) == [arn]
     [said] = [message for message in caplog.messages if "differs" in message]
-    assert "clear this task (once more, if you have)" in said
+    assert "clear this task (once more, if you have cleared it already)" in said
 
 
 @pytest.mark.parametrize("ended", [False, True])
