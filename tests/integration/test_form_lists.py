@@ -169,7 +169,7 @@ def test_a_base_model_that_the_region_does_not_have_fails_the_first_task(
     [first] = [task for task in dag(name).tasks if not task.upstream_task_ids]
     given = {"source_uri": "s3://bucket/data/", "bucket": "bucket", "params": dict(dag(name).params)}
     taken = inspect.signature(first.python_callable).parameters.keys() & given.keys()
-    with pytest.raises(BedrockFatalError, match=r"cannot be customized in eu-north-1, but in us-east-1.* Nothing was"):
+    with pytest.raises(BedrockFatalError, match=r"cannot be customized in eu-north-1, only in us-east-1.* Nothing was"):
         first.python_callable(**{one: given[one] for one in taken})
 
 
