@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import dag_parse, datasets, evaluation, faults, imports, local_bedrock, paid_faults, triggers, views
+from benchmarks import dag_parse, datasets, evaluation, faults, local_bedrock, paid_faults, triggers, views
 
 BENCHMARKS = {
-    "imports": imports,
     "dag_parse": dag_parse,
     "triggers": triggers,
     "local_bedrock": local_bedrock,

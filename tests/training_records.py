@@ -1,15 +1,33 @@
-"""Reads training records, for tests that look at what was written."""
+"""Writes and reads training records of one question and its answer: for tests that give such, or read what was made."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from airflow_bedrock.datasets import Example
+from airflow_bedrock.datasets import RecordFormat
+from airflow_bedrock.datasets.formats import write
+from airflow_bedrock.datasets.reading import Conversation, Turn
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question and its answer."""
+
+    prompt: str
+    completion: str
+    system: str | None = None
+
+
+def encode(example: Example, record_format: RecordFormat) -> bytes:
+    """Write a record."""
+    turns = [Turn("user", [example.prompt]), Turn("assistant", [example.completion])]
+    return write(Conversation(example.system, turns), record_format)
 
 
 def decode(line: bytes) -> Example:
-    """Read a record of the Converse format, Claude's, or prompt and completion: one question and its answer."""
+    """Read a record of the Converse format, Claude's, or prompt and completion."""
     record: dict[str, Any] = json.loads(line)
     if "prompt" in record:
         return Example(**record)

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from airflow_bedrock.datasets.block_preparation import Settings
 from airflow_bedrock.datasets.errors import DatasetError
-from airflow_bedrock.datasets.formats import RecordFormat, encode
+from airflow_bedrock.datasets.formats import RecordFormat
 from airflow_bedrock.datasets.preparation import PreparationReport, Source, prepare
 from airflow_bedrock.datasets.reading import Fields
-from airflow_bedrock.datasets.records import Example
 from airflow_bedrock.datasets.rules import Rules, rules_for
 from airflow_bedrock.datasets.selection import Caps, OnConflict
 from airflow_bedrock.datasets.split import Split, Splitter
@@ -27,7 +26,6 @@ from airflow_bedrock.datasets.split import Split, Splitter
 __all__ = [
     "Caps",
     "DatasetError",
-    "Example",
     "Fields",
     "OnConflict",
     "PreparationReport",
@@ -37,7 +35,6 @@ __all__ = [
     "Source",
     "Split",
     "Splitter",
-    "encode",
     "prepare",
     "rules_for",
 ]

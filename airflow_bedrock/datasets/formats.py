@@ -13,7 +13,6 @@ import msgspec
 
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.reading import Attachment, Conversation, Turn
-from airflow_bedrock.datasets.records import Example
 
 
 class RecordFormat(StrEnum):
@@ -33,23 +32,19 @@ class RecordFormat(StrEnum):
     """Amazon Nova 2 Lite, reinforcement fine-tuning: messages, and what the grader is given."""
 
 
-def encode(example: Example, record_format: RecordFormat) -> bytes:
-    """Return the record as one line of UTF-8 JSON, without its newline; JSON escapes the newlines within.
+def check_system_prompt(record_format: RecordFormat) -> None:
+    """Check that a format has a place for a system prompt.
 
-    :raises DatasetError: the format has no place for the example's system prompt.
+    :raises DatasetError: it has none.
     """
-    if record_format is RecordFormat.PROMPT_COMPLETION and example.system is not None:
+    if record_format not in (RecordFormat.CLAUDE, RecordFormat.CONVERSE):
         raise DatasetError(
-            "the prompt-completion format has no place for a system prompt: make it a part of the prompt"
+            f"the {record_format.value} format has no place for a system prompt: make it a part of the prompt"
         )
-    if record_format not in (RecordFormat.CLAUDE, RecordFormat.CONVERSE, RecordFormat.PROMPT_COMPLETION):
-        raise DatasetError(f"the {record_format.value} format has no place for a prompt and its completion")
-    turns = [Turn("user", [example.prompt]), Turn("assistant", [example.completion])]
-    return write(Conversation(example.system, turns), record_format)
 
 
 def write(conversation: Conversation, record_format: RecordFormat) -> bytes:
-    """Return a conversation as one line, as :func:`encode` does for an example.
+    """Return the record as one line of UTF-8 JSON, without its newline; JSON escapes the newlines within.
 
     :raises DatasetError: the format has no place for something that the conversation holds.
     """
@@ -127,12 +122,13 @@ _LINE_ENDS = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2
 
 
 def template(record_format: RecordFormat, system: str | None) -> Callable[[str, str], bytes]:
-    """Return what writes a question and its answer as :func:`encode` does, many times as fast.
+    """Return what writes a question and its answer as :func:`write` does, many times as fast.
 
     :raises DatasetError: the format has no place for the system prompt, or for a question.
     """
     marks = ("\ue000asked\ue000", "\ue000said\ue000")
-    begin, rest = encode(Example(*marks, system), record_format).split(_ENCODE(marks[0]))
+    turns = [Turn("user", [marks[0]]), Turn("assistant", [marks[1]])]
+    begin, rest = write(Conversation(system, turns), record_format).split(_ENCODE(marks[0]))
     middle, end = rest.split(_ENCODE(marks[1]))
 
     def write_pair(prompt: str, completion: str) -> bytes:

@@ -30,9 +30,8 @@ from airflow_bedrock.datasets.block_preparation import (
     spooled,
 )
 from airflow_bedrock.datasets.blocks import blocks, mapped, processes
-from airflow_bedrock.datasets.formats import encode
+from airflow_bedrock.datasets.formats import check_system_prompt
 from airflow_bedrock.datasets.near import near
-from airflow_bedrock.datasets.records import Example
 from airflow_bedrock.datasets.repeats import Parts, Place, groups
 from airflow_bedrock.datasets.selection import KEY, OnConflict, Sample, chosen
 from airflow_bedrock.datasets.split import Split
@@ -155,7 +154,7 @@ def prepare(
     :raises DatasetError: the record format has no place for the system prompt.
     """
     if settings.system_prompt is not None:
-        encode(Example("", "", settings.system_prompt), settings.record_format)
+        check_system_prompt(settings.record_format)
     if workers is None:
         size = sum(source.path.stat().st_size for source in sources)
         workers = processes(size) if settings.redact is None or _is_found_by_name(settings.redact) else 1

@@ -1,10 +1,9 @@
-"""One example of a text dataset, and when two texts count as the same."""
+"""The texts of records, and when two of them count as the same."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 from unicodedata import normalize
@@ -14,20 +13,6 @@ from airflow_bedrock.datasets import blocks
 from airflow_bedrock.datasets.errors import DatasetError
 
 DIGEST_BYTES = 16  # 128 bits: a clash among a thousand million texts has a chance of 1 in 10^21
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A prompt and the completion that the model should learn to give.
-
-    :param prompt: what the user says.
-    :param completion: what the model should answer.
-    :param system: the system prompt; None for none.
-    """
-
-    prompt: str
-    completion: str
-    system: str | None = None
 
 
 _UPPER, _LOWER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\t\n\v\f\r\x1c\x1d\x1e\x1f", b"abcdefghijklmnopqrstuvwxyz         "

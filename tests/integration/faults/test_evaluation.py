@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.datasets import Example, RecordFormat, encode
+from airflow_bedrock.datasets import RecordFormat
 from airflow_bedrock.evaluation import pace
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+from tests.training_records import Example, encode
 
 
 def answer(text: str | None) -> tuple[int, dict[str, Any]]:

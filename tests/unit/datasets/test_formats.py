@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.datasets import DatasetError, Example, RecordFormat, encode
+from airflow_bedrock.datasets import DatasetError, RecordFormat
 from airflow_bedrock.datasets.formats import template
-from tests.training_records import decode
+from tests.training_records import Example, decode, encode
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 EXAMPLES = st.builds(Example, prompt=TEXT, completion=TEXT, system=st.none() | TEXT)
@@ -53,7 +53,7 @@ def test_prompt_completion_record() -> None:
 
 def test_prompt_completion_has_no_system_prompt() -> None:
     """A system prompt that the format has no place for is an error, not lost."""
-    with pytest.raises(DatasetError, match="no place for a system prompt"):
+    with pytest.raises(DatasetError, match=r"holds a system prompt, for which the .* format has no place"):
         encode(Example("Where?", "Here", "Be brief"), RecordFormat.PROMPT_COMPLETION)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_bedrock.datasets import Example, RecordFormat, encode
+from airflow_bedrock.datasets import RecordFormat
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
+from tests.training_records import Example, encode
 
 RECORD = encode(Example("secret", "yes"), RecordFormat.CLAUDE) + b"\n"
 
