@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import cache
 from operator import attrgetter
@@ -12,11 +11,11 @@ from typing import Any, Self
 
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.access import SECRET, Access, make_client
+from airflow_bedrock.local.api.creation import WORK
 from airflow_bedrock.local.clock import Clock, ManualClock
 from airflow_bedrock.local.faults import Faults
-from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.settings import KEY, ROLE_NAME, Settings
-from airflow_bedrock.local.state.bedrock import Bedrock, World
+from airflow_bedrock.local.state.bedrock import World
 from airflow_bedrock.local.state.buckets import make_bucket
 from airflow_bedrock.local.state.directory import StateDirectory
 from airflow_bedrock.local.web.application import Application
@@ -24,11 +23,6 @@ from airflow_bedrock.local.web.guard import Guard
 from airflow_bedrock.local.web.inside import ENDPOINT, answer_by
 from airflow_bedrock.local.web.journal import Journal
 from airflow_bedrock.local.web.server import Server
-from airflow_bedrock.local.work.batch_inference import infer
-from airflow_bedrock.local.work.copying import copy
-from airflow_bedrock.local.work.customization import customize
-from airflow_bedrock.local.work.importing import import_model, register
-from airflow_bedrock.local.work.serving import provision, serve
 
 _TRUST = {
     "Version": "2012-10-17",
@@ -46,17 +40,6 @@ _POLICY = {
         },
     ],
 }
-
-_WORK: dict[str, Callable[[Bedrock, Any], Work]] = {
-    "jobs": customize,
-    "deployments": serve,
-    "throughputs": provision,
-    "models": register,
-    "imports": import_model,
-    "copies": copy,
-    "invocations": infer,
-}
-"""What goes on, after a restart, with each kind of active resource."""
 
 
 class LocalBedrock(Access):
@@ -170,7 +153,7 @@ class LocalBedrock(Access):
             self._persistence = StateDirectory(self._settings.state, self._world, self._clients)
             started = self._persistence.restore()
             for bedrock in self._world.all():
-                for kind, work in _WORK.items():
+                for kind, work in WORK.items():
                     for resource in filter(attrgetter("active"), getattr(bedrock, kind).values()):
                         self._world.runner.add(resource.arn, work(bedrock, resource), started.get(resource.arn))
             self._world.persistence = self._persistence

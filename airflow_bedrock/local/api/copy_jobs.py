@@ -9,13 +9,12 @@ from airflow_bedrock.local import moto
 from airflow_bedrock.local.api.creation import Creation, kms_key_arn
 from airflow_bedrock.local.api.models import check_new_model
 from airflow_bedrock.local.api.paging import listed
-from airflow_bedrock.local.api.tags import tag
 from airflow_bedrock.local.errors import invalid, not_found
 from airflow_bedrock.local.state.bedrock import Bedrock, get
 from airflow_bedrock.local.state.resources import CopyJob
-from airflow_bedrock.local.work.copying import copy, source_of
+from airflow_bedrock.local.work.copying import source_of
 
-_CREATION = Creation("CreateModelCopyJob", lambda bedrock: bedrock.copies, copy)
+_CREATION = Creation("CreateModelCopyJob", "copies")
 
 
 def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def create_model_copy_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str
             kms_key_arn=kms_key_arn(bedrock, request.get("modelKmsKeyId")),
             creation_time=bedrock.world.clock.now(),
         )
-        tag(bedrock, job.target_arn, request.get("targetModelTags"))
+        bedrock.tag(job.target_arn, request.get("targetModelTags"))
         return job
 
     return _CREATION.once(bedrock, request, make)

@@ -4,35 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 from airflow_bedrock.local import moto
-from airflow_bedrock.local.api.tags import check_tags, tag
+from airflow_bedrock.local.api.tags import check_tags
 from airflow_bedrock.local.errors import conflict, invalid
 from airflow_bedrock.local.runner import Work
-from airflow_bedrock.local.state.bedrock import Bedrock, Kind
-from airflow_bedrock.local.state.resources import Accepted
+from airflow_bedrock.local.state.bedrock import Bedrock
+from airflow_bedrock.local.state.resources import Accepted, Resource
+from airflow_bedrock.local.work.batch_inference import infer
+from airflow_bedrock.local.work.copying import copy
+from airflow_bedrock.local.work.customization import customize
+from airflow_bedrock.local.work.importing import import_model, register
 from airflow_bedrock.local.work.permissions import Role
+from airflow_bedrock.local.work.serving import provision, serve
+
+WORK: dict[str, Callable[[Bedrock, Any], Work]] = {
+    "jobs": customize,
+    "deployments": serve,
+    "throughputs": provision,
+    "models": register,
+    "imports": import_model,
+    "copies": copy,
+    "invocations": infer,
+}
+"""What goes on with each kind of active resource, by the member of the region's state that keeps it."""
 
 
 @dataclass(frozen=True)
-class Creation(Generic[Kind]):
+class Creation:
     """How resources of a kind are created.
 
     :param operation: the operation's name.
-    :param kept: returns where they are kept, by ARN.
-    :param begin: begins the work on a new one.
+    :param kind: one of :data:`WORK`.
     :param answer: the member of the answer that holds the ARN.
     :param tags: the member of the request that holds the tags.
     """
 
     operation: str
-    kept: Callable[[Bedrock], dict[str, Kind]]
-    begin: Callable[[Bedrock, Kind], Work]
+    kind: str
     answer: str = "jobArn"
     tags: str = "tags"
 
-    def once(self, bedrock: Bedrock, request: dict[str, Any], make: Callable[[], Kind]) -> dict[str, Any]:
+    def once(self, bedrock: Bedrock, request: dict[str, Any], make: Callable[[], Resource]) -> dict[str, Any]:
         """Answer with a new resource, or with the one that the request's clientRequestToken has made before.
 
         :param make: checks what only the present state can tell, and makes the resource; under the world's lock.
@@ -48,9 +62,9 @@ class Creation(Generic[Kind]):
                 accepted = Accepted(asked, resource.arn)
                 if token is not None:
                     tokens[f"{self.operation} {token}"] = accepted
-                self.kept(bedrock)[resource.arn] = resource
-                tag(bedrock, resource.arn, request.get(self.tags))
-                bedrock.world.runner.add(resource.arn, self.begin(bedrock, resource))
+                getattr(bedrock, self.kind)[resource.arn] = resource
+                bedrock.tag(resource.arn, request.get(self.tags))
+                bedrock.world.runner.add(resource.arn, WORK[self.kind](bedrock, resource))
             elif accepted.request != asked:
                 raise conflict("The clientRequestToken was used before, with different parameters. Use a new token.")
         return {self.answer: accepted.arn}

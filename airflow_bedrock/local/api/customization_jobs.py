@@ -12,13 +12,13 @@ from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.api.quotas import check_quotas
 from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid
-from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Job, Phase
-from airflow_bedrock.local.work.customization import customize
 from airflow_bedrock.local.work.events import described, tell_of_job
 from airflow_bedrock.local.work.s3 import region_of
 from airflow_bedrock.uris import bucket_and_key
+
+_CREATION = Creation("CreateModelCustomizationJob", "jobs", tags="jobTags")
 
 
 def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
         check_new_model(bedrock, request["customModelName"])
         check_quotas(bedrock, "scheduled_jobs")
         now = bedrock.world.clock.now()
-        return Job(
+        job = Job(
             arn=arn,
             name=request["jobName"],
             model_name=request["customModelName"],
@@ -51,6 +51,8 @@ def create_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) ->
             creation_time=now,
             last_modified_time=now,
         )
+        tell_of_job(bedrock, job)
+        return job
 
     return _CREATION.once(bedrock, request, make)
 
@@ -92,14 +94,6 @@ def stop_model_customization_job(bedrock: Bedrock, request: dict[str, Any]) -> d
         tell_of_job(bedrock, job)
     bedrock.world.runner.wake(job.arn)
     return {}
-
-
-def _begin(bedrock: Bedrock, job: Job) -> Work:
-    tell_of_job(bedrock, job)
-    return customize(bedrock, job)
-
-
-_CREATION = Creation("CreateModelCustomizationJob", lambda bedrock: bedrock.jobs, _begin, tags="jobTags")
 
 
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> Job:

@@ -15,9 +15,7 @@ from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Deployment, Update
 from airflow_bedrock.local.work.serving import serve
 
-_CREATION = Creation(
-    "CreateCustomModelDeployment", lambda bedrock: bedrock.deployments, serve, answer="customModelDeploymentArn"
-)
+_CREATION = Creation("CreateCustomModelDeployment", "deployments", answer="customModelDeploymentArn")
 
 
 def create_custom_model_deployment(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:

@@ -16,13 +16,10 @@ from airflow_bedrock.local.catalog import foundation_model_arn
 from airflow_bedrock.local.errors import invalid, not_built
 from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import CustomModel, ImportedModel, ImportJob
-from airflow_bedrock.local.work.importing import import_model, register
 
-_CREATION = Creation("CreateModelImportJob", lambda bedrock: bedrock.imports, import_model, tags="jobTags")
+_CREATION = Creation("CreateModelImportJob", "imports", tags="jobTags")
 
-_MODEL_CREATION = Creation(
-    "CreateCustomModel", lambda bedrock: bedrock.models, register, answer="modelArn", tags="modelTags"
-)
+_MODEL_CREATION = Creation("CreateCustomModel", "models", answer="modelArn", tags="modelTags")
 
 _UNITS = {"customModelUnitsPerModelCopy": 1, "customModelUnitsVersion": "v1.0"}
 """What an imported model is billed by; AWS reckons it from the model's size."""

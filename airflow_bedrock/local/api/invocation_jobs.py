@@ -10,10 +10,11 @@ from airflow_bedrock.local.api.creation import Creation, check_role
 from airflow_bedrock.local.api.paging import listed
 from airflow_bedrock.local.catalog import askable, check_alive, foundation_model_arn
 from airflow_bedrock.local.errors import conflict, invalid, not_found
-from airflow_bedrock.local.runner import Work
 from airflow_bedrock.local.state.bedrock import Bedrock, find
 from airflow_bedrock.local.state.resources import InvocationJob
-from airflow_bedrock.local.work.batch_inference import change, infer, tell_of_batch
+from airflow_bedrock.local.work.batch_inference import change, tell_of_batch
+
+_CREATION = Creation("CreateModelInvocationJob", "invocations")
 
 _HOURS = 24
 """How long a job may take when the request does not say."""
@@ -29,7 +30,7 @@ def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> di
         if find(bedrock.invocations, request["jobName"]):
             raise conflict("The provided job name is currently in use.")
         now = bedrock.world.clock.now()
-        return InvocationJob(
+        job = InvocationJob(
             arn=arn,
             name=request["jobName"],
             request=_owned(bedrock, request) | {"modelId": model_arn},
@@ -37,6 +38,8 @@ def create_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> di
             last_modified_time=now,
             expiration_time=now + timedelta(hours=request.get("timeoutDurationInHours", _HOURS)),
         )
+        tell_of_batch(bedrock, job)
+        return job
 
     return _CREATION.once(bedrock, request, make)
 
@@ -60,14 +63,6 @@ def stop_model_invocation_job(bedrock: Bedrock, request: dict[str, Any]) -> dict
         change(bedrock, job, "Stopping")
     bedrock.world.runner.wake(job.arn)
     return {}
-
-
-def _begin(bedrock: Bedrock, job: InvocationJob) -> Work:
-    tell_of_batch(bedrock, job)
-    return infer(bedrock, job)
-
-
-_CREATION = Creation("CreateModelInvocationJob", lambda bedrock: bedrock.invocations, _begin)
 
 
 def _job(bedrock: Bedrock, request: Mapping[str, Any]) -> InvocationJob:

@@ -16,12 +16,7 @@ from airflow_bedrock.local.state.bedrock import Bedrock, find, get
 from airflow_bedrock.local.state.resources import Meter, Throughput
 from airflow_bedrock.local.work.serving import provision
 
-_CREATION = Creation(
-    "CreateProvisionedModelThroughput",
-    lambda bedrock: bedrock.throughputs,
-    provision,
-    answer="provisionedModelArn",
-)
+_CREATION = Creation("CreateProvisionedModelThroughput", "throughputs", answer="provisionedModelArn")
 _COMMITMENTS = {"OneMonth": timedelta(days=30), "SixMonths": timedelta(days=180)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_bedrock.local.errors import ServiceError, not_found
@@ -18,7 +18,7 @@ def tag_resource(bedrock: Bedrock, request: dict[str, Any]) -> dict[str, Any]:
         arn = _existing(bedrock, request)
         added = {one["key"] for one in request["tags"]}
         _check_number(len(added | set(bedrock.tags.get(arn, {}))), "resource")
-        tag(bedrock, arn, request["tags"])
+        bedrock.tag(arn, request["tags"])
     return {}
 
 
@@ -45,12 +45,6 @@ def check_tags(request: Mapping[str, Any]) -> None:
     for member, value in request.items():
         if member.lower().endswith("tags"):
             _check_number(len(value), member)
-
-
-def tag(bedrock: Bedrock, arn: str, tags: Iterable[Mapping[str, str]] | None) -> None:
-    """Add tags to a resource. Hold the world's lock."""
-    if tags:
-        bedrock.tags.setdefault(arn, {}).update({one["key"]: one["value"] for one in tags})
 
 
 def _check_number(number: int, what: str) -> None:

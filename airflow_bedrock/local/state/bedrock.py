@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Protocol, TypeVar
@@ -90,6 +90,15 @@ class Bedrock(RegionState):
     def new_arn(self, kind: str) -> str:
         """Return an ARN that nothing has yet, such as ``…:custom-model-deployment/abc123def456``."""
         return f"arn:aws:bedrock:{self.region}:{self.account}:{kind}/{new_id()}"
+
+    def due(self, arn: str, share: float = 1.0) -> float:
+        """Return when the work on a resource has taken a share of the time that a job takes."""
+        return self.world.runner.started(arn) + share * self.world.settings.job_seconds
+
+    def tag(self, arn: str, tags: Iterable[Mapping[str, str]] | None) -> None:
+        """Add tags to a resource, as requests have them. Hold the world's lock."""
+        if tags:
+            self.tags.setdefault(arn, {}).update({one["key"]: one["value"] for one in tags})
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of another service in this region."""

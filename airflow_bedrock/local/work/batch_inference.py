@@ -23,7 +23,7 @@ from airflow_bedrock.local.work.inference import Question, Reply, ask, reply_of
 from airflow_bedrock.local.work.invoke_bodies import CONVERSE, form_of, read_question
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
-from airflow_bedrock.local.work.s3 import check_writable, read_folder, unreadable, unwritable, write
+from airflow_bedrock.local.work.s3 import check_writable, read_folder, unreadable, write
 
 MIN_RECORDS, MAX_RECORDS = 100, 50_000
 """Records of one job; AWS's default quotas."""
@@ -109,7 +109,7 @@ class _Run:
 
     def _steps(self) -> Work:
         for status, share in SHARES.items():
-            yield self._due(share)
+            yield self._bedrock.due(self._job.arn, share)
             if self._job.status == "Stopping":
                 return
             # After a restart a job is further already than the work that is done again.
@@ -118,18 +118,13 @@ class _Run:
             if status == "Validating":
                 self._validate()
         yield from self._ask_all()
-        yield self._due(1.0)
-
-    def _due(self, share: float) -> float:
-        return self._started + share * self._bedrock.world.settings.job_seconds
+        yield self._bedrock.due(self._job.arn)
 
     def _validate(self) -> None:
         role = Role(self._bedrock, self._job.request["roleArn"], self._job.arn)
         if not (role.may_list(self._input) and role.may_read(self._input)):
             raise unreadable(self._input)
-        if not role.may_write(self._output):
-            raise unwritable(self._output)
-        check_writable(self._s3, self._output)
+        check_writable(role, self._s3, self._output)
         self._files = {file: list(_read(lines, file)) for file, lines in read_folder(self._s3, self._input)}
         total = sum(map(len, self._files.values()))
         if total < MIN_RECORDS:

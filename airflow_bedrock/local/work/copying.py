@@ -31,7 +31,7 @@ def copy(bedrock: Bedrock, job: CopyJob) -> Work:
 
 def _copy(bedrock: Bedrock, job: CopyJob) -> Work:
     world = bedrock.world
-    yield world.runner.started(job.arn) + world.settings.job_seconds
+    yield bedrock.due(job.arn)
     check_fault(bedrock, job.name, "copy")
     with world.lock:
         source = source_of(world, job.source_arn)

@@ -130,14 +130,14 @@ class _Run:
 
     def _validate(self) -> Work:
         self._records, self._held_out = Data(self._bedrock, self._job, self._s3).read()
-        yield self._due(VALIDATED)
+        yield self._bedrock.due(self._job.arn, VALIDATED)
 
     def _process(self) -> Work:
         self._training = yield from examples_of(self._bedrock, self._job, self._records)
         for part in self._held_out:
             self._validation.append((yield from examples_of(self._bedrock, self._job, part)))
         self._model = self._beginning()
-        yield self._due(PROCESSED)
+        yield self._bedrock.due(self._job.arn, PROCESSED)
 
     def _beginning(self) -> LanguageModel:
         """Return what training begins with: the custom model that is tuned further, or one that knows nothing."""
@@ -211,17 +211,13 @@ class _Run:
                 job_arn=job.arn,
                 kms_key_arn=job.kms_key_arn,
             )
-            tags = job.request.get("customModelTags", [])
-            bedrock.tags[arn] = {one["key"]: one["value"] for one in tags}
+            bedrock.tag(arn, job.request.get("customModelTags"))
             job.model_arn = arn
             self.end("Completed")
 
     def _put_off(self, moment: datetime) -> float:
         """Return a moment in the job's life by the present clock: restarts have put off when the job was started."""
         return moment.timestamp() + self._started - self._job.creation_time.timestamp()
-
-    def _due(self, share: float) -> float:
-        return self._started + share * self._bedrock.world.settings.job_seconds
 
     def _check_not_stopped(self) -> None:
         if self._job.status == "Stopping":

@@ -27,7 +27,6 @@ from airflow_bedrock.local.work.s3 import (
     read_lines,
     unlistable,
     unreadable,
-    unwritable,
 )
 from airflow_bedrock.uris import bucket_and_key
 
@@ -52,7 +51,7 @@ class Data:
 
         :raises DataError: something cannot be read, written or trained on.
         """
-        self._check_output(self._request["outputDataConfig"]["s3Uri"])
+        check_writable(self._role, self._s3, self._request["outputDataConfig"]["s3Uri"])
         training = self._whole(self._training())
         validators = self._request.get("validationDataConfig", {}).get("validators", [])
         most = self._method.max_validation_bytes
@@ -86,11 +85,6 @@ class Data:
         most = self._method.max_records
         # One more than may be there is enough to know that there are too many.
         return list(records if most is None else islice(records, most + 1))
-
-    def _check_output(self, uri: str) -> None:
-        if not self._role.may_write(uri):
-            raise unwritable(uri)
-        check_writable(self._s3, uri)
 
 
 class MediaCheck:

@@ -31,7 +31,7 @@ def import_model(bedrock: Bedrock, job: ImportJob) -> Work:
 
 
 def _register(bedrock: Bedrock, model: CustomModel) -> Work:
-    yield bedrock.world.runner.started(model.arn) + bedrock.world.settings.job_seconds
+    yield bedrock.due(model.arn)
     check_fault(bedrock, model.name, "creation")
     uri = model.request["modelSourceConfig"]["s3DataSource"]["s3Uri"]
     checkpoint = Checkpoint(bedrock, uri, model.request.get("roleArn"), model.arn)
@@ -41,7 +41,7 @@ def _register(bedrock: Bedrock, model: CustomModel) -> Work:
 
 def _import(bedrock: Bedrock, job: ImportJob) -> Work:
     world, wanted = bedrock.world, job.request
-    yield world.runner.started(job.arn) + world.settings.job_seconds
+    yield bedrock.due(job.arn)
     check_fault(bedrock, job.name, "import")
     checkpoint = Checkpoint(bedrock, wanted["modelDataSource"]["s3DataSource"]["s3Uri"], wanted["roleArn"], job.arn)
     architecture = checkpoint.check()
@@ -56,8 +56,7 @@ def _import(bedrock: Bedrock, job: ImportJob) -> Work:
             checkpoint=checkpoint.fingerprint,
         )
         bedrock.imported[model.arn] = model
-        if tags := wanted.get("importedModelTags"):
-            bedrock.tags[model.arn] = {one["key"]: one["value"] for one in tags}
+        bedrock.tag(model.arn, wanted.get("importedModelTags"))
         job.model_arn = model.arn
         _end(bedrock, job, "Completed")
 

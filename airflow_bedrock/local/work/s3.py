@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
 from airflow_bedrock.uris import bucket_and_key
 
@@ -60,11 +61,13 @@ def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
         yield file, _unpacked(s3, file) if key.endswith(".gz") else read_lines(s3, file)
 
 
-def check_writable(s3: Any, uri: str) -> None:
-    """Check that results can be written below ``uri``, by writing there.
+def check_writable(role: Role, s3: Any, uri: str) -> None:
+    """Check that a role may write results below ``uri``, and that they can be written, by writing there.
 
     :raises DataError: when they cannot.
     """
+    if not role.may_write(uri):
+        raise unwritable(uri)
     bucket, folder = bucket_and_key(uri)
     key = probe_key(folder)
     try:
