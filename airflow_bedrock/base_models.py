@@ -10,10 +10,11 @@ import re
 from datetime import date
 from functools import cache
 from pathlib import Path
-from threading import Lock
 from typing import Literal
 
 import msgspec
+
+from airflow_bedrock.decoding import decoder
 
 Format = Literal["bedrock-conversation-2024", "claude", "prompt-completion", "pre-training", "image", "reinforcement"]
 """How a record is written."""
@@ -294,19 +295,14 @@ class Document(msgspec.Struct, forbid_unknown_fields=True):
     distillation: _Distillation
 
 
-_reading = Lock()
-
-
-def document() -> Document:
-    """Return what ``base_models.toml`` holds."""
-    with _reading:  # msgspec 0.22 crashes where two threads are the first to use a type
-        return _document()
+_DOCUMENT = decoder(Document)
 
 
 @cache
-def _document() -> Document:
-    # Made of the TOML file by scripts/base_models.py: it is read in a tenth of the time.
-    return msgspec.json.decode(Path(__file__).with_suffix(".json").read_bytes(), type=Document)
+def document() -> Document:
+    """Return what ``base_models.toml`` holds."""
+    # The JSON file is made of the TOML file by scripts/base_models.py: it is read in a tenth of the time.
+    return _DOCUMENT.decode(Path(__file__).with_suffix(".json").read_bytes())
 
 
 def by_script(text: str, data: bytes | None = None) -> list[int]:

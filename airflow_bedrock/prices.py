@@ -12,12 +12,12 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from threading import Lock
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from airflow_bedrock.base_models import model_id
+from airflow_bedrock.decoding import decoder
 
 Figure = Literal[
     "training",
@@ -136,6 +136,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     only: bool = False
 
 
+_DOCUMENT = decoder(_Document)
 _Key = tuple[str, Figure, str | None]
 
 
@@ -195,16 +196,8 @@ def prices(path: str | Path | None = None) -> Prices:
     return Prices(layer) if only else Prices(layer, _packaged())
 
 
-_reading = Lock()
-
-
-def _packaged() -> dict[_Key, Price]:
-    with _reading:  # msgspec 0.22 crashes where two threads are the first to use a type
-        return _packaged_once()
-
-
 @cache
-def _packaged_once() -> dict[_Key, Price]:
+def _packaged() -> dict[_Key, Price]:
     text = files("airflow_bedrock").joinpath("prices.toml").read_text(encoding="utf-8")
     return _read(text, "prices.toml")[0]
 
@@ -213,7 +206,7 @@ def _read(text: str, name: str) -> tuple[dict[_Key, Price], bool]:
     import tomllib  # here, since the import of an operator needs no parser
 
     try:
-        document = msgspec.convert(tomllib.loads(text, parse_float=Decimal), _Document)
+        document = msgspec.convert(tomllib.loads(text, parse_float=Decimal), _DOCUMENT.type)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise PriceFileError(f"The prices in {name} are not in the form that docs/cost.md shows: {error}") from error
     layer: dict[_Key, Price] = {}

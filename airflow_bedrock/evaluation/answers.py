@@ -26,6 +26,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from airflow_bedrock.decoding import decoder
+
 log = logging.getLogger(__name__)
 
 _READERS = 8
@@ -55,9 +57,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     answer: Answer
 
 
-# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-_ANSWER = msgspec.json.Decoder(Answer)
-_ENTRY = msgspec.json.Decoder(Entry)
+_ANSWER = decoder(Answer)
+_ENTRY = decoder(Entry)
 
 
 def key_of(model: str, request: Mapping[str, Any], media: Iterable[str] = ()) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.datasets.rules.record import Problem, Record
+from airflow_bedrock.decoding import decoder
 
 Plain = tuple[str, str]
 """What is asked, the system prompt first, and the answer."""
@@ -37,9 +38,8 @@ class Form:
     plain_decoder: msgspec.json.Decoder[Any] | None = field(init=False)
 
     def __post_init__(self) -> None:
-        # Made while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-        object.__setattr__(self, "decoder", msgspec.json.Decoder(self.type))
-        object.__setattr__(self, "plain_decoder", self.plain and msgspec.json.Decoder(self.plain[0]))
+        object.__setattr__(self, "decoder", decoder(self.type))
+        object.__setattr__(self, "plain_decoder", self.plain and decoder(self.plain[0]))
 
 
 def nothing(_: Any) -> Iterable[Problem]:

@@ -12,6 +12,7 @@ import msgspec
 
 from airflow_bedrock.datasets.rules.record import Problem, Record, Text, conversation
 from airflow_bedrock.datasets.rules.shape import decoded
+from airflow_bedrock.decoding import decoder
 
 
 class _Body(msgspec.Struct):
@@ -25,8 +26,7 @@ class _Log(msgspec.Struct):
     requestMetadata: dict[str, str] = {}
 
 
-# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-_LOG = msgspec.json.Decoder(_Log)
+_LOG = decoder(_Log)
 
 
 def read_log(line: bytes, config: Mapping[str, Any]) -> tuple[Record | None, list[Problem]]:

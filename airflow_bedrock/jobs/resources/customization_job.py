@@ -12,6 +12,7 @@ import msgspec
 
 from airflow_bedrock.customization.failure import failure_message
 from airflow_bedrock.customization.job import PHASES, Job, Phase, Seen
+from airflow_bedrock.decoding import decoder
 from airflow_bedrock.jobs.resources import Resource
 
 # Of ModelCustomizationJobSummary, those members that are read. They hold no cycles: nothing to collect.
@@ -64,11 +65,11 @@ class _Page(msgspec.Struct, gc=False, rename="camel"):
     next_token: str | None = None
 
 
-_decoder = msgspec.json.Decoder(_Page)
+_PAGE = decoder(_Page)
 
 
 def _read_page(body: bytes) -> tuple[list[Seen], str | None]:
-    page = _decoder.decode(body)
+    page = _PAGE.decode(body)
     return [summary.job() for summary in page.model_customization_job_summaries], page.next_token
 
 

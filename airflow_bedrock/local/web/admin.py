@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from airflow_bedrock import __version__
+from airflow_bedrock.decoding import decoder
 from airflow_bedrock.local import moto
 from airflow_bedrock.local.faults import AnyFault, Standing
 from airflow_bedrock.local.state.bedrock import World
@@ -29,10 +30,9 @@ _OBJECT_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-_MOVE = msgspec.json.Decoder(_Move)
-_FAULT: msgspec.json.Decoder[AnyFault] = msgspec.json.Decoder(AnyFault)
-_FILTER = msgspec.json.Decoder(Filter, strict=False)
+_MOVE = decoder(_Move)
+_FAULT: msgspec.json.Decoder[AnyFault] = decoder(AnyFault)  # type: ignore[arg-type]  # mypy: a union is no type
+_FILTER = decoder(Filter, strict=False)
 
 
 class Admin:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.base_models import foundation_model_id
+from airflow_bedrock.decoding import decoder
 from airflow_bedrock.local.errors import ServiceError
 from airflow_bedrock.local.learning.model import LanguageModel
 from airflow_bedrock.local.runner import Work
@@ -46,8 +47,7 @@ class _Record(msgspec.Struct):
     recordId: str | None = None
 
 
-# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-_RECORD = msgspec.json.Decoder(_Record)
+_RECORD = decoder(_Record)
 
 
 def infer(bedrock: Bedrock, job: InvocationJob) -> Work:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from botocore.exceptions import ClientError
 
+from airflow_bedrock.decoding import decoder
 from airflow_bedrock.local.state.bedrock import Bedrock
 from airflow_bedrock.local.work.permissions import Role
 from airflow_bedrock.local.work.records import DataError
@@ -51,12 +52,11 @@ class _Tensor(msgspec.Struct):
     data_offsets: tuple[int, int]
 
 
-# Made here, while one thread imports: msgspec 0.22 crashes where two threads are the first to use a type.
-_CONFIG = msgspec.json.Decoder(_Config)
-_INDEX = msgspec.json.Decoder(_Index)
-_HEADER = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_TENSOR = msgspec.json.Decoder(_Tensor)
-_ANY = msgspec.json.Decoder(dict[str, Any])
+_CONFIG = decoder(_Config)
+_INDEX = decoder(_Index)
+_HEADER = decoder(dict[str, msgspec.Raw])
+_TENSOR = decoder(_Tensor)
+_ANY = decoder(dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,10 @@ class Checkpoint:
         if (expected := 8 + length + max(ends, default=0)) != self._sizes[name]:
             raise DataError(f"{self._uri}/{name} has {self._sizes[name]} bytes, but its header says {expected}")
 
-    def _json(self, name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
+    def _json(self, name: str, reader: msgspec.json.Decoder[Any]) -> Any:
         self._check_there(name)
         try:
-            return decoder.decode(self._read(name, 0, self._sizes[name] - 1))
+            return reader.decode(self._read(name, 0, self._sizes[name] - 1))
         except msgspec.MsgspecError as error:
             raise DataError(f"{self._uri}/{name} cannot be read: {error}") from error
 

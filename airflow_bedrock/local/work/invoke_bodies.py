@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from airflow_bedrock.datasets.rules.record import joined
+from airflow_bedrock.decoding import decoder
 from airflow_bedrock.local.errors import ServiceError, invalid, not_built
 from airflow_bedrock.local.work import invoke_streams
 from airflow_bedrock.local.work.inference import (
@@ -25,7 +26,7 @@ from airflow_bedrock.local.work.inference import (
 
 Body = Mapping[str, Any]
 
-_QUESTION = msgspec.json.Decoder(Question)
+_QUESTION = decoder(Question)
 
 
 @dataclass(frozen=True)
