@@ -281,16 +281,8 @@ class Inference:
                 later.error.args = (f"{later.error} It was not ready for {self._ready_timeout:g} s.",)
                 raise later.error
             return
-        silent = self._patience.silence(now)
-        if self._patience.is_over(now):
+        if self._patience.gives_up(now, f"from model {self.model.model_id}", later, log.info) is not None:
             raise later.error
-        if self._patience.should_tell(now):
-            log.info(
-                "No response from model %s for %.0f s; asking again. The latest error: %s",
-                self.model.model_id,
-                silent,
-                later,
-            )
 
     def _keep_in_time(self) -> None:
         now = self._clock()

@@ -55,32 +55,20 @@ class Patience:
         self._silent_since = None
         self._told_at = -math.inf
 
-    def silence(self, now: float) -> float:
-        """Note a poll that failed, and return for how many seconds all have failed."""
+    def gives_up(self, now: float, about: str, error: object, tell: Callable[..., object]) -> str | None:
+        """Note a poll that failed, and return why to give up: all have failed for the limit. None to poll again.
+
+        Time before the first failed poll does not count. The log says it at once, then each quarter of the limit.
+
+        :param about: what has no response, after those words.
+        :param tell: takes a line for the log, and what stands in it.
+        """
         if self._silent_since is None:
             self._silent_since = now
-        return now - self._silent_since
-
-    def is_over(self, now: float) -> bool:
-        """Whether the silence has lasted for the limit. Time before the first failed poll does not count."""
-        return bool(self._limit) and self._silent_since is not None and now - self._silent_since >= self._limit
-
-    def should_tell(self, now: float) -> bool:
-        """Whether it is time for another log line about the silence: at once, then each quarter of the limit."""
-        if now - self._told_at < (self._limit or 3600.0) / 4:
-            return False
-        self._told_at = now
-        return True
-
-    def gives_up(self, now: float, one: str, error: object, warn: Callable[..., object]) -> str | None:
-        """Note a poll that failed, and return why to give up; None to poll again, which is said once in a while.
-
-        :param one: what is waited for.
-        :param warn: takes a line for the log, and what stands in it.
-        """
-        silent = duration(self.silence(now))
-        if self.is_over(now):
-            return f"no response for {silent}; the latest error: {error}"
-        if self.should_tell(now):
-            warn("No response about %s for %s; polling again. The latest error: %s", one, silent, error)
+        silence = now - self._silent_since
+        if self._limit and silence >= self._limit:
+            return f"no response for {duration(silence)}; the latest error: {error}"
+        if now - self._told_at >= (self._limit or 3600.0) / 4:
+            self._told_at = now
+            tell("No response %s for %s; trying again. The latest error: %s", about, duration(silence), error)
         return None

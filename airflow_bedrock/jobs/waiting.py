@@ -85,8 +85,8 @@ class Poller:
         if not self._service.may_pass(error):
             raise error
         resource = self._service.resource
-        one = f"{resource.word} {self.job_identifier}"
-        if (why := self._patience.gives_up(time.monotonic(), one, error, log.warning)) is not None:
+        about = f"about {resource.word} {self.job_identifier}"
+        if (why := self._patience.gives_up(time.monotonic(), about, error, log.warning)) is not None:
             raise BedrockError(unknown_state(resource, self.job_identifier, why)) from error
 
     def _missing(self) -> None:

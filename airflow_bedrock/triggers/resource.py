@@ -127,7 +127,7 @@ class ResourceTrigger(BedrockTrigger):
         one = f"{self.resource.word} {self.job_identifier}"
         if finding.refused and self.no_response_timeout:
             return self._event("refused", f"Access denied to {one}: {finding.why}")
-        why = patience.gives_up(time.monotonic(), one, finding.why, log.warning)
+        why = patience.gives_up(time.monotonic(), f"about {one}", finding.why, log.warning)
         return None if why is None else self._event("silent", why)
 
     def _own_arguments(self) -> dict[str, Any]:

@@ -21,16 +21,16 @@ def test_the_wait_ends_at_no_response_timeout_and_not_before(steps: list[tuple[f
             failing_since = None
         else:
             failing_since = now if failing_since is None else failing_since
-            assert patience.silence(now) == now - failing_since
-        assert patience.is_over(now) == (failing_since is not None and now - failing_since >= limit)
+            why = patience.gives_up(now, "", "", lambda *_: None)
+            assert (why is not None) == (now - failing_since >= limit)
 
 
 def test_a_wait_without_a_timeout_never_ends_and_logs_now_and_then() -> None:
     """Silence is said at once, then each quarter of the limit, or of an hour."""
-    patience = Patience(0)
-    patience.silence(0.0)
-    assert [patience.should_tell(float(now)) for now in (0, 60, 899.9, 900, 1000)] == [True, False, False, True, False]
-    assert not patience.is_over(1e9)
+    patience, told = Patience(0), []
+    for now in (0.0, 60.0, 899.9, 900.0, 1000.0, 1e9):
+        assert patience.gives_up(now, "about it", "gone", lambda *said: told.append(said[2])) is None
+    assert told == ["0 s", "15 min 0 s", "277777 h 46 min"]
 
 
 @given(pauses=st.lists(st.floats(0.01, 200), min_size=1, max_size=300))
