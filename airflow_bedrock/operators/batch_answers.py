@@ -345,21 +345,26 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         of_chunk = _of_chunk(asker, chunk)
         # Another task may ask the same records at the same time, of which others may be answered by then.
         uri = join(self.output_uri, f"{work.content[:16]}-{of_chunk.who}.jsonl")
+        key = {"s3EncryptionKeyId": self.kms_key_id} if self.kms_key_id else {}
         request: dict[str, Any] = {
             "jobName": self.job_name,
             "roleArn": self.role_arn,
             "modelId": work.inference.itself,
             "modelInvocationType": "Converse",
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
-            "outputDataConfig": {
-                "s3OutputDataConfig": {"s3Uri": f"{self.output_uri.rstrip('/')}/", **self._encryption}
-            },
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{self.output_uri.rstrip('/')}/", **key}},
             # By which an orphan is found, and Airflow's role may stop it.
             "tags": with_tags([], automatic_tags(asker, __version__)),
         }
 
         def write() -> None:
-            self._write(work, chunk, uri)
+            """Write the questions that have no answer, right before their job is made."""
+            from airflow_bedrock.evaluation import batch
+
+            file = work.folder / "questions.jsonl"
+            with file.open("wb") as output:
+                output.writelines(map(batch.line, work.unanswered(chunk)))
+            work.storage.write(file, uri)
             kill.before_paying()
 
         return jobs.submission.Submission(
@@ -372,10 +377,6 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             witness=jobs.second_witness.witness_of(context, of_chunk, self._service, self.role_arn, str(chunk)),
             budget=budget,
         )
-
-    @property
-    def _encryption(self) -> dict[str, str]:
-        return {"s3EncryptionKeyId": self.kms_key_id} if self.kms_key_id else {}
 
     def _check_cost(self, work: _Work, so_far: _SoFar) -> None:
         """Say what this job and those after it may cost.
@@ -404,15 +405,6 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 f"{len(costs)} records may cost up to about {sum(costs):.4f} USD{spent}: more than max_cost, "
                 f"{work.max_cost:g} USD. This job was not made. Raise max_cost, or lower max_records or max_tokens."
             )
-
-    def _write(self, work: _Work, chunk: int, uri: str) -> None:
-        """Write the questions of a chunk that have no answer, right before their job is made."""
-        from airflow_bedrock.evaluation import batch
-
-        file = work.folder / "questions.jsonl"
-        with file.open("wb") as output:
-            output.writelines(map(batch.line, work.unanswered(chunk)))
-        work.storage.write(file, uri)
 
     def _keep(self, work: _Work, ended: Seen, so_far: _SoFar) -> None:
         """Keep what a job has answered, and count what it has not.
@@ -503,7 +495,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 lines = self._copied(storage, folder / "test")
                 evaluation.check(lines)
                 evaluation.begin()
-                content = hashlib.sha256(b"".join((arguments["model_id"].encode(), _parameters_digest(arguments))))
+                shape = (parameters_of(arguments), arguments["max_records"], arguments["records_per_job"])
+                content = hashlib.sha256(arguments["model_id"].encode())
+                content.update(hashlib.sha256(msgspec.json.encode(shape, order="sorted")).digest())
                 for line in lines():
                     content.update(line)
                 yield _Work(
@@ -523,8 +517,3 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
 def _of_chunk(asker: Asker, chunk: int) -> Asker:
     """Return who asks for a chunk: each is asked for by itself, and none is taken for the earlier try of another."""
     return msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")
-
-
-def _parameters_digest(arguments: Mapping[str, Any]) -> bytes:
-    shape = (parameters_of(arguments), arguments["max_records"], arguments["records_per_job"])
-    return hashlib.sha256(msgspec.json.encode(shape, order="sorted")).digest()

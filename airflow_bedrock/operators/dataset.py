@@ -279,7 +279,9 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
                 if arguments["source_manifests"]:
                     settings = _of_prepared(settings)
                 sources, described = self._sources(storage, arguments, folder)
-                report = _prepared(sources, folder, settings)
+                with ExitStack() as stack:
+                    writers = {split: stack.enter_context(_file(folder, split).open("wb")) for split in Split}
+                    report = prepare(sources, writers, settings)
             except DatasetError as error:
                 raise BedrockFatalError(
                     f"Could not prepare {_named(arguments)}: {error}. Nothing was written."
@@ -502,12 +504,6 @@ def _fetched(storage: Storage, uris: Sequence[str], folder: Path) -> list[Path]:
     first = storage.fetch(uris[0], copies[0])
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return [first, *pool.map(storage.fetch, uris[1:], copies[1:])]
-
-
-def _prepared(sources: Sequence[Source], folder: Path, settings: Settings) -> PreparationReport:
-    with ExitStack() as stack:
-        writers = {split: stack.enter_context(_file(folder, split).open("wb")) for split in Split}
-        return prepare(sources, writers, settings)
 
 
 def _named(arguments: Mapping[str, Any]) -> str:

@@ -116,13 +116,10 @@ class BedrockIdleCostOperator(BedrockOperator):
         said = text(result)
         self.log.info("%s", said)
         if idle or ending:
-            self._notify(context, {"idle_cost": result, "idle_cost_text": said})
+            more: Any = {**context, "idle_cost": result, "idle_cost_text": said}
+            for notifier in self.notifiers if isinstance(self.notifiers, Sequence) else [self.notifiers]:
+                notifier(more)
         return result
-
-    def _notify(self, context: Context, more: Mapping[str, Any]) -> None:
-        notifiers = self.notifiers if isinstance(self.notifiers, Sequence) else [self.notifiers]
-        for notifier in notifiers:
-            notifier({**context, **more})
 
 
 def text(result: Mapping[str, Any]) -> str:
