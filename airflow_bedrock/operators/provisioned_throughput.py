@@ -13,16 +13,14 @@ from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, member, named, rendered, tags_rule, whole
-from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.paid import WAITING, PaidOperator
-from airflow_bedrock.operators.spending import SpendingOperator, is_limited
 from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_bedrock.customization.job import Seen
-    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
     from airflow_bedrock.spend.ledger import Cost
 
@@ -158,7 +156,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         return found.arn
 
 
-class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockHook"]):
+class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
     """Delete provisioned throughput, and wait until it is gone. What is not there is deleted already.
 
     The model behind it stays, and is billed for its storage until it is deleted. The log says what the throughput has
@@ -177,7 +175,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockH
     :param prices: a file of prices of the task's own, for the bill. (default: ``[bedrock] prices``)
     """
 
-    template_fields: Sequence[str] = (*SpendingOperator.template_fields, "provisioned_model_id")
+    template_fields: Sequence[str] = (*BedrockOperator.template_fields, "provisioned_model_id")
 
     def __init__(
         self,
@@ -223,8 +221,8 @@ class BedrockDeleteProvisionedModelThroughputOperator(SpendingOperator["BedrockH
         self.log.info("%s", bill(found, self.prices))
         cost = _cost(found, datetime.now(UTC), self.prices)
         hours = round(found.hours(datetime.now(UTC)), 2)
-        if cost and is_limited() and (budget := self._budget(asker_of(context), service.resource.noun, self.hook)):
-            budget.settle(service, found, (cost[0], f"{hours} hours"))
+        if cost:
+            settled(service, found, self._s3, (cost[0], f"{hours} hours"))
         return {"hours": hours, "model_units": found.units, "usd": cost and float(round(cost[0], 2))}
 
 

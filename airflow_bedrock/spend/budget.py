@@ -137,13 +137,6 @@ class Budget:
         """Give up the reservation of what was not made. Where that cannot be written, it is found dead later."""
         self._note(partial(released, key=self._entries[name].key, holder=self.asker.instance))
 
-    def settle(self, service: Service, seen: Seen, known: tuple[Decimal, str] | None = None) -> None:
-        """Settle what a thing has cost, if it has ended and something was reserved for it.
-
-        :param known: US dollars and what they rest on, where the caller knows them.
-        """
-        settle(self.books, service, seen, self.s3, known)
-
     def settle_rest(self, name: str, usd: Decimal, basis: str) -> None:
         """Settle what this try has reserved or taken over: what it spent, and all that earlier tries may have spent."""
         mine = self._entries[name]

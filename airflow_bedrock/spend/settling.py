@@ -10,6 +10,8 @@ from airflow_bedrock import configuration
 from airflow_bedrock.exceptions import BedrockError
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from airflow_bedrock.customization.identity import Asker
@@ -29,17 +31,19 @@ class Spent(NamedTuple):
     standing: dict[str, Any] | None = None
 
 
-def settled(service: Service, seen: Seen, s3: S3Hook) -> Spent:
+def settled(service: Service, seen: Seen, s3: S3Hook, known: tuple[Decimal, str] | None = None) -> Spent:
     """Settle what a thing has cost, where a budget is set; the ledger is read once for all that is returned.
 
     Nothing here fails a task whose thing is paid for.
+
+    :param known: US dollars and what they rest on, where the caller knows them.
     """
     try:
         if not configuration.has_budget():
             return Spent()
         from airflow_bedrock.spend.budget import settle
 
-        bill, ledger = settle(books_of(s3), service, seen, s3)
+        bill, ledger = settle(books_of(s3), service, seen, s3, known)
         return Spent(bill, _standing(ledger) if ledger else None)
     except (BedrockError, ValueError) as error:
         log.warning("The cost of %s was not settled: %s", seen.arn, error)

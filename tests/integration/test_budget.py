@@ -43,7 +43,7 @@ from airflow_bedrock.operators import (
     BedrockProvisionedModelThroughputOperator,
 )
 from airflow_bedrock.spend.books import Books
-from airflow_bedrock.spend.budget import PATIENCE, Budget, BudgetError
+from airflow_bedrock.spend.budget import PATIENCE, Budget, BudgetError, settle
 from airflow_bedrock.spend.ledger import Cost, Ledger, Limits, committed, month_of
 from tests.integration.test_customization_operator import (
     BASE_MODEL,
@@ -370,7 +370,7 @@ def test_two_dags_that_share_a_ledger_hold_each_its_own_budget_and_the_common_on
     def settled(arn: str) -> None:
         seen = service.get(arn)
         assert seen is not None
-        mine.settle(service, seen)
+        settle(mine.books, service, seen, mine.s3)
 
     with ThreadPoolExecutor(40) as workers:
         settling = [workers.submit(settled, str(one.arn)) for one in before.values() if one.dag_id == "small"]
@@ -918,8 +918,8 @@ def test_what_is_settled_twice_counts_once(
     arn = one.find_or_create().arn
     local.clock.advance(1000)
     ended = one.service.get(arn)
-    one.budget.settle(one.service, ended, (Decimal("0.5"), "what the first one knows"))
-    one.budget.settle(one.service, ended, (Decimal("0.75"), "what the second one knows"))
+    settle(one.budget.books, one.service, ended, one.budget.s3, (Decimal("0.5"), "what the first one knows"))
+    settle(one.budget.books, one.service, ended, one.budget.s3, (Decimal("0.75"), "what the second one knows"))
     assert (only(ledger()).settled, only(ledger()).basis) == (Decimal("0.5"), "what the first one knows")
 
 
