@@ -41,11 +41,6 @@ def choice(name: str, value: object, choices: Any) -> Any:
     return value
 
 
-def adds_digest(value: object) -> bool:
-    """Return what ``ensure_unique_job_name`` says, as :func:`flag` does."""
-    return flag("ensure_unique_job_name", value)
-
-
 def flag(name: str, value: object) -> bool:
     """Return what an argument says that is true or false, also as the text that a template renders.
 

@@ -16,8 +16,8 @@ from airflow_bedrock.customization.identity import (
     Identity,
     Reuse,
     Superseded,
-    adds_digest,
     choice,
+    flag,
     identify,
     with_fitting_names,
 )
@@ -63,7 +63,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
         :raises ValueError: ``ensure_unique_job_name`` is not one of its choices.
         """
-        return not adds_digest(self.ensure_unique_job_name)
+        return not flag("ensure_unique_job_name", self.ensure_unique_job_name)
 
 
 def is_file(request: object) -> bool:
@@ -101,7 +101,7 @@ def check_literals(asked: Asked) -> None:
     if asked.content not in ("identify", "ignore"):
         raise ValueError(f"content must be identify or ignore; got {asked.content!r}")
     if is_literal(asked.ensure_unique_job_name):
-        adds_digest(asked.ensure_unique_job_name)
+        _ = asked.exact
     given, further = asked.request, asked.customization_job_kwargs
     request = _request(asked, given if _is_here(given) else None, further if _is_here(further) else None)
     whole = _is_here(given) and _is_here(further)
@@ -142,7 +142,7 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
     """
     try:
         choice("reuse", asked.reuse, Reuse)
-        adds_digest(asked.ensure_unique_job_name)
+        _ = asked.exact
         request = request_of(asked)
         check_request(_nameable(asked, request))
         if asked.tag_resources:

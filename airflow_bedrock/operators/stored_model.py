@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_bedrock import configuration, jobs
 from airflow_bedrock.base_models import model_id
-from airflow_bedrock.customization.identity import Asker, Identity, Reuse, adds_digest, choice, identify
+from airflow_bedrock.customization.identity import Asker, Identity, Reuse, identify
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.operators.arguments import Rule, one_of
+from airflow_bedrock.operators.arguments import Rule, flag, one_of
 from airflow_bedrock.operators.paid import WAITING, PaidOperator
 from airflow_bedrock.spend.settling import settled
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.prices import Figure
     from airflow_bedrock.spend.ledger import Cost
 
-RULES: Mapping[str, Rule] = {"reuse": one_of(*get_args(Reuse)), **WAITING}
+RULES: Mapping[str, Rule] = {"reuse": one_of(*get_args(Reuse)), "ensure_unique_name": flag, **WAITING}
 """The rules of the arguments that all of them have."""
 CONTENT = one_of("identify", "ignore")
 
@@ -67,8 +67,8 @@ class StoredModelOperator(PaidOperator):
             self._request(),
             data,
             asker,
-            choice("reuse", self.reuse, Reuse),
-            exact=not adds_digest(self.ensure_unique_name),
+            self.reuse,
+            exact=not flag(self.ensure_unique_name),
             name=resource.name,
             model_name=resource.model_name,
         )
