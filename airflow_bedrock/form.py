@@ -135,7 +135,7 @@ def epochs_param(most: int = 5) -> Param:
         minimum=1,
         maximum=most,
         title="Epochs",
-        description_md=f"1 to {most}. The bill grows with them.",
+        description_md=f"1 to {most}. More epochs cost more.",
         section="Hyperparameters",
     )
 
@@ -147,8 +147,8 @@ def held_out_param() -> Param:
         type="integer",
         minimum=20,
         maximum=5000,
-        title="Held-out records to ask both models",
-        description_md="Each record is two calls of the Converse API.",
+        title="Number of held-out records",
+        description_md="Both models are asked about each record: two calls of the Converse API.",
         section="Evaluation",
     )
 
@@ -159,15 +159,15 @@ def max_cost_param() -> Param:
         None,
         type=["null", "number"],
         minimum=0,
-        title="Most that a job may cost, in US dollars",
-        description_md="The upper end of the estimate counts, with the teacher's answers of a distillation. Empty for "
-        "no limit.",
+        title="Maximum cost of a job, in US dollars",
+        description_md="No job is made if the upper end of its estimate is higher. For a distillation, the estimate "
+        "includes the teacher's answers. Empty: no limit.",
         section="Cost",
     )
 
 
 def dry_run_param(
-    description: str = "Say in the log of `customize` what would be done and what it costs, and stop there.",
+    description: str = "Make no job. The log of `customize` says what the run would do and cost.",
 ) -> Param:
     """Return the Param for the argument ``dry_run`` of the customization operator."""
     return Param(False, type="boolean", title="Dry run", description_md=description, section="Cost")

@@ -50,14 +50,14 @@ with DAG(
             pattern=r"^arn:aws(-[a-z-]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:custom-model/"  # as the service has it
             r"(imported|[a-z0-9-]{1,63}\.[a-z0-9-]{1,63})(:[a-z0-9-]{1,63}){0,2}/[a-z0-9]{12}\Z",
             title="Model",
-            description_md="The ARN of the custom model. Its account has to be among `SOURCES` in the DAG file.",
+            description_md="The ARN of the custom model. Its account must be one of `SOURCES` in the DAG file.",
         ),
         "target": Param(
             "staging",
             type="string",
             enum=list(TARGETS),
-            title="Where it shall serve",
-            description_md="A name in `TARGETS` in the DAG file, which says account, region and KMS key.",
+            title="Target",
+            description_md="A name in `TARGETS` in the DAG file, with the account, region and KMS key of the copy.",
         ),
         "name": Param(
             "support-router",
@@ -65,10 +65,10 @@ with DAG(
             pattern=r"^[0-9a-zA-Z]([_-]?[0-9a-zA-Z])*\Z",
             maxLength=40,
             title="Deployment",
-            description_md="The deployment's name there. One of that name is given this model; its ARN stays.",
+            description_md="Its name in the target. If it exists, it is changed to this model and keeps its ARN.",
         ),
         "question": Param(
-            "Which service stores objects?", type="string", pattern=r"\S", maxLength=2000, title="What to ask the copy"
+            "Which service stores objects?", type="string", pattern=r"\S", maxLength=2000, title="Question for the copy"
         ),
     },
     doc_md="""
@@ -81,12 +81,12 @@ with DAG(
  └──────────────┘                   └──────┘     └────────┘     └─────┘
 ```
 
-check the lists → share, copy, share no longer → deploy, or give the deployment this model → ask it once.
+Check the lists → share and copy the model, end the share → deploy the copy, or change the deployment → ask it once.
 
 | what it needs | where it is set |
 |---|---|
-| accounts, connections, regions and KMS keys that a form may name | `SOURCES` and `TARGETS` in this file |
-| credentials of each | the connections that these name |
+| accounts, connections, regions and KMS keys that the form allows | `SOURCES` and `TARGETS` in this file |
+| credentials for each account | the connections named there |
 | for another account: one organization that shares with AWS RAM, and a key policy that lets production decrypt | AWS |
 
 **What it costs on AWS**: a copy job costs nothing. The copy is billed for its storage each month, and so is its source,

@@ -53,7 +53,7 @@ def is_lesson(call: dict[str, Any], teacher: str) -> bool:
 
 with DAG(
     dag_id="distill_from_logs",
-    description="Distill what a teacher has answered, by its logs, into a student; compare it with its base model.",
+    description="Distill a teacher's answers from its invocation logs into a student; compare it with its base model.",
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -70,7 +70,7 @@ with DAG(
             type="string",
             enum=list(LOGS),
             title="Logs",
-            description_md="A name in `LOGS` in the DAG file, which says bucket and prefix.",
+            description_md="A name in `LOGS` in the DAG file, with its bucket and prefix.",
             section="Data",
         ),
         "teacher": Param(TEACHERS[0], type="string", enum=TEACHERS, title="Teacher", section="Model"),
@@ -89,21 +89,21 @@ with DAG(
                     teacher hold out                                  against the teacher's answers
 ```
 
-The student is trained on the answers that the teacher gave, where common personal data (mail addresses, numbers of
-cards and phones) is replaced. The questions of evaluations are left out, by their metadata. Of more than 18,000 calls,
-the first count, by the names of their files, which hold the time: name a month's prefix in `LOGS` for another part.
+The student is trained on the teacher's answers, in which common personal data (e-mail addresses, card and phone
+numbers) is replaced. The questions of evaluations are left out, by their metadata. Only the first 18,000 calls are
+used, in the order of their file names, which contain the time: for another part, set the prefix of a month in `LOGS`.
 
 | what it needs | where it is set |
 |---|---|
-| logs that a form may name | `LOGS` in this file |
+| logs that the form allows | `LOGS` in this file |
 | model invocation logging to S3, with texts | Amazon Bedrock, Settings |
 | a bucket, and a role that Bedrock can assume | variables `bedrock_bucket`, `bedrock_role_arn` |
 | AWS credentials and region | connection `aws_default` |
 
 **What it costs on AWS**: one customization job, in which Bedrock may let the teacher answer more prompts, up to
 15,000; the storage of the model, by the month, until it is deleted; and the calls of the evaluation.
-`airflow-bedrock estimate … --method DISTILLATION --teacher …` says how much, with the dates of the prices
-(docs/cost.md). A run on the same logs makes no other job.
+`airflow-bedrock estimate … --method DISTILLATION --teacher …` estimates it, with the dates of the prices
+(docs/cost.md). Another run on the same logs makes no new job.
 """,
 ) as dag:
 

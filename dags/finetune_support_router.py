@@ -31,7 +31,7 @@ ROUTER = Asset("support-router")  # with a URI, each parse would load what all p
 FOLDER = "s3://{{ var.value.bedrock_bucket }}/support-router"
 SYSTEM_PROMPT = "Name the AWS service that this request belongs to. Answer with the service's name alone."
 
-# What a support desk hears of most; "number of services" takes them from the left.
+# What a support desk is asked about most; "number of services" takes them from the left.
 SERVICES = (  # noqa: SIM905 - thirty short words read better in a few lines than in thirty
     "ec2 s3 rds lambda dynamodb iam sqs sns ecs eks cloudwatch logs cloudformation route53 elbv2 kms athena glue "
     "redshift kinesis apigateway cloudfront secretsmanager stepfunctions ssm sagemaker opensearch elasticache efs ecr"
@@ -80,7 +80,7 @@ with DAG(
             minimum=2,
             maximum=len(SERVICES),
             title="Number of services",
-            description_md="How many AWS services the router tells apart. More services: more records, a higher bill.",
+            description_md="How many AWS services the router tells apart. More services: more records and a higher cost.",
             section="Data",
         ),
         "epochs": form.epochs_param(),
@@ -90,7 +90,7 @@ with DAG(
             minimum=1e-6,
             maximum=1e-4,
             title="Learning rate",
-            description_md="1e-06 to 0.0001. The form changes what is outside to the nearest end.",
+            description_md="1e-06 to 0.0001. The form changes a number outside this range to the nearest limit.",
             section="Hyperparameters",
         ),
         "warmup_steps": Param(
@@ -107,8 +107,8 @@ with DAG(
             False,
             type="boolean",
             title="Train again",
-            description_md="Pay for a new job even where the same data and the same parameters made a model before. "
-            "A later run without it takes the model of an earlier run without it, or else this one.",
+            description_md="Pay for a new job even if the same data and parameters have already made a model. A later "
+            "run without this reuses the model of a run without it, otherwise this one.",
             section="Model",
         ),
         "dry_run": form.dry_run_param(),
@@ -128,11 +128,11 @@ with DAG(
 | a bucket | variable `bedrock_bucket` |
 | a role that Bedrock can assume | variable `bedrock_role_arn` |
 
-**What it costs on AWS**: one customization job a change of data or parameters, storage for each custom model a month,
-and the calls of the evaluation. A run with nothing changed reuses the model, unless it was retired, as each one is that
-is not better than its base model: then it trains again. Local Bedrock costs nothing.
+**What it costs on AWS**: one customization job for each change of data or parameters, the monthly storage of each
+custom model, and the calls of the evaluation. If nothing has changed, a run reuses the model. A model that
+is not better than its base model is deleted, so the next run trains again. Local Bedrock costs nothing.
 
-A kept model is announced by the asset `support-router`, with its ARNs and its accuracy.
+If the model is kept, the asset `support-router` gets an event with its ARNs and its accuracy.
 """,
 ) as dag:
 

@@ -10,7 +10,7 @@ from airflow_bedrock.operators import BedrockIdleCostOperator
 
 with DAG(
     dag_id="idle_cost_report",
-    description="Provisioned throughput and deployments without calls, models that nothing serves, and their prices.",
+    description="Report throughput and deployments without calls, models that nothing serves, and their prices.",
     schedule="0 7 * * 1",
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -31,7 +31,7 @@ with DAG(
             type="integer",
             minimum=0,
             maximum=3650,
-            title="Days before the end of life of a base model that serves",
+            title="Days of notice before a base model's end of life",
         ),
     },
     render_template_as_native_obj=True,
@@ -42,11 +42,11 @@ with DAG(
     CloudWatch: Invocations by ModelId ───────────────────┘
     ```
 
-    **What it costs**: 0.01 US dollars for 1,000 metrics that CloudWatch is asked for. It changes and deletes nothing.
+    **What it costs**: 0.01 US dollars for each 1,000 metrics read from CloudWatch. It changes and deletes nothing.
 
-    To tell people, give `notifiers=` what Airflow has for your channel, for example
-    `SlackNotifier(text="{{ idle_cost_text }}")`; it is called only where something is idle, or serves on a base model
-    that ends soon.
+    To send the report, give `notifiers=` an Airflow notifier, for example
+    `SlackNotifier(text="{{ idle_cost_text }}")`. It is called only if something is idle, or serves on a base model that
+    ends soon.
     """,
 ) as dag:
     BedrockIdleCostOperator(

@@ -44,7 +44,7 @@ with DAG(
             type="string",
             minLength=1,
             title="Records",
-            description_md="A query that finds the columns `prompt` and `completion`.",
+            description_md="A query that returns the columns `prompt` and `completion`.",
             section="Athena",
         ),
         "database": Param("default", type="string", minLength=1, title="Database", section="Athena"),
@@ -54,7 +54,7 @@ with DAG(
             exclusiveMinimum=0,
             maximum=1,
             title="Fraction of the questions",
-            description_md="The same data gives the same sample, and a smaller one lies in a larger one.",
+            description_md="The same data gives the same sample, and a smaller sample is part of a larger one.",
             section="Athena",
         ),
         "source": Param(
@@ -65,12 +65,10 @@ with DAG(
             description_md="Parquet files, in a bucket of `SOURCE_BUCKETS` in the DAG file.",
             section="Spark",
         ),
-        "prompt_field": Param("question", type="string", minLength=1, title="Field of the prompt", section="Spark"),
-        "completion_field": Param(
-            "answer", type="string", minLength=1, title="Field of the completion", section="Spark"
-        ),
+        "prompt_field": Param("question", type="string", minLength=1, title="Prompt field", section="Spark"),
+        "completion_field": Param("answer", type="string", minLength=1, title="Completion field", section="Spark"),
         "max_records": Param(
-            18_000, type="integer", minimum=10, title="Most records that are written", section="Preparation"
+            18_000, type="integer", minimum=10, title="Maximum number of records", section="Preparation"
         ),
         "base_model": form.base_model_param(BASE_MODELS),
     },
@@ -85,18 +83,18 @@ allowed ─ clear ─ engine ┤                      ├─ prepare ─ s3://�
      warehouse (Glue catalog, S3) → s3://…/selected/*.gz: JSON Lines with prompt and completion
 ```
 
-Terabytes stay where they are: Athena (UNLOAD) or Spark (EMR Serverless) reads them, and writes the records that are
-wanted to a folder on S3. The worker then drops what the base model would not take, keeps one of those that ask the
-same, and splits. The Spark job's splits and samples are those of the worker, record by record.
+Terabytes stay where they are: Athena (UNLOAD) or Spark (EMR Serverless) reads them, and writes the selected records to
+a folder on S3. The worker then drops records that the base model would not accept, keeps one of those with the same
+question, and splits them. The Spark job's splits and samples are the same as the worker's, record by record.
 
 **What it costs**: no customization job is made. Athena bills the bytes that its query scans, EMR Serverless the vCPU,
 memory and storage of its workers by the second: [Athena](https://aws.amazon.com/athena/pricing/),
-[EMR Serverless](https://aws.amazon.com/emr/pricing/). The worker needs three times the size of what was selected as
-disk.
+[EMR Serverless](https://aws.amazon.com/emr/pricing/). The worker needs disk space of three times the size of
+the selected records.
 
 It needs the variables `bedrock_bucket` and, for Spark, `emr_application_id` and `emr_role_arn`, and the connection
-`aws_default`. Spark reads buckets of `SOURCE_BUCKETS` in this file; Athena's query reads what
-the connection may, and names no place on S3.
+`aws_default`. Spark reads only the `SOURCE_BUCKETS` in this file; Athena's query reads what the
+connection may read, and must not name a location on S3.
 docs/datasets.md has more.
 """,
 ) as dag:

@@ -29,7 +29,7 @@ GRADERS = {"support-router": "arn:aws:lambda:us-east-1:123456789012:function:gra
 
 with DAG(
     dag_id="reinforce_with_a_grader",
-    description="Fine-tune a model by what a Lambda function thinks of its answers; compare it with its base model.",
+    description="Fine-tune a model with rewards from a Lambda function; compare it with its base model.",
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -46,7 +46,7 @@ with DAG(
             type="string",
             enum=list(GRADERS),
             title="Grader",
-            description_md="A name in `GRADERS` in the DAG file, which says the Lambda function.",
+            description_md="A name in `GRADERS` in the DAG file, with its Lambda function.",
             section="Data",
         ),
         "data": Param(
@@ -64,7 +64,7 @@ with DAG(
             type="integer",
             minimum=2,
             maximum=16,
-            title="Answers to each prompt that are graded",
+            title="Answers to grade for each prompt",
             description_md="2 to 16.",
             section="Hyperparameters",
         ),
@@ -73,8 +73,8 @@ with DAG(
             None,
             type=["null", "number"],
             minimum=0,
-            title="What the job may cost, in US dollars",
-            description_md="Needed under a budget: the job is billed by the hour, and how many is not known before.",
+            title="Expected cost of the job, in US dollars",
+            description_md="Required with a budget: the job is billed by the hour, and the hours are not known before.",
             section="Cost",
         ),
         "dry_run": form.dry_run_param(
@@ -92,19 +92,19 @@ with DAG(
                      Lambda function
 ```
 
-Start with a dry run: a grader that gives a right answer no more than an empty one teaches nothing.
+Start with a dry run: a grader that scores a right answer no higher than an empty one teaches nothing.
 
 | what it needs | where it is set |
 |---|---|
-| graders that a form may name | `GRADERS` in this file |
+| graders that the form allows | `GRADERS` in this file |
 | a bucket | variable `bedrock_bucket` |
 | a role for Bedrock with `lambda:InvokeFunction`, by `deploy/policies/graders.json` | variable `bedrock_role_arn` |
 | AWS credentials and region | connection `aws_default` |
-| boto3 1.42.2 or later: older ones do not know the method, and the run fails at once | your environment |
+| boto3 1.42.2 or later: older versions do not have the method, and the run fails immediately | your environment |
 
 **What it costs on AWS**: the hours of one customization job, the grader's calls, the storage of the model, by the
-month, until it is deleted, and the calls of the evaluation. The package has no dated price of the hours: docs/cost.md
-says how to give yours. A run with nothing changed reuses the model.
+month, until it is deleted, and the calls of the evaluation. The package has no dated price of an hour: docs/cost.md
+shows how to give yours. If nothing has changed, a run reuses the model.
 """,
 ) as dag:
 

@@ -19,7 +19,7 @@ LINES = {"support-router": "retrain_support_router"}
 
 with DAG(
     dag_id="retire_models",
-    description="List the models of a line that nobody needs, with their monthly cost; delete them if told to.",
+    description="List the models of a line that nobody needs, with their monthly cost; delete them on request.",
     schedule="0 6 1 * *",  # with the form's defaults: it lists, and deletes nothing
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -36,13 +36,13 @@ with DAG(
             type="string",
             enum=list(LINES),
             title="Line of models",
-            description_md="A name in `LINES` in the DAG file, which says what DAG makes its models.",
+            description_md="A name in `LINES` in the DAG file, with the DAG that makes its models.",
         ),
         "delete": Param(
             False,
             type="boolean",
             title="Delete the models",
-            description_md="Else the run only says which models it would delete, and what that saves a month. "
+            description_md="Otherwise the run only says which models it would delete, and what that saves a month. "
             "A deleted model cannot be restored.",
         ),
     },
@@ -55,17 +55,17 @@ with DAG(
    provisioned throughput, tags ─┘                            US dollars a month
 ```
 
-It keeps the model that serves, the champion, what a rollback needs, the last three, those younger than a day, those
-with the tag `airflow-bedrock/keep`, and those that something refers to which was not made for them. Where no model
-has been promoted, it deletes none.
+It keeps the model that serves, the champion, the models that a rollback needs, the last three, those younger than a
+day, those with the tag `airflow-bedrock/keep`, and those that a deployment or throughput of somebody else uses. If no
+model has been promoted, it deletes none.
 
 | what it needs | where it is set |
 |---|---|
-| the lines that a form may name | `LINES` in this file |
+| lines that the form allows | `LINES` in this file |
 | a bucket with the registry | variable `bedrock_bucket` |
 | AWS credentials and region | connection `aws_default` |
 
-**What it costs on AWS**: nothing. It ends what is billed: a custom model's storage, by the month, and its provisioned
+**What it costs on AWS**: nothing. It ends costs: the storage of a custom model, by the month, and its provisioned
 throughput, by the hour. The log shows the sum, and names what has no known price. docs/cost.md says
 where prices come from.
 """,

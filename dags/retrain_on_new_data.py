@@ -63,7 +63,7 @@ def claimed_by(s3: Any, bucket: str, digest: str) -> str | None:
 
 with DAG(
     dag_id="retrain_on_new_data",
-    description="Retrain the support router when its data has changed and then been left alone for a while.",
+    description="Retrain the support router when its data has changed and then stayed the same for a while.",
     schedule=SCHEDULE,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -80,7 +80,7 @@ with DAG(
             exclusiveMinimum=0,
             maximum=720,
             title="Minutes without a change",
-            description_md="After them the data counts as settled. At most 720, half of what the task waits.",
+            description_md="The run trains after this time without a change. At most 720: half of what the task waits.",
             section="Data",
         ),
         "base_model": form.base_model_param(BASE_MODELS),
@@ -97,12 +97,12 @@ with DAG(
                     (or a sensor that reads the folder)                    one run a content
 ```
 
-Of several runs for one content one goes on, the others are skipped.
+Of several runs for the same data, one continues; the others are skipped.
 
-**What it costs on AWS**: one customization job for each content that has settled, and its model's storage by the month.
+**What it costs on AWS**: one customization job each time the data has settled, and the monthly storage of its model.
 
-What follows (evaluate against the champion, gate, promote) is that of `retrain_support_router`. It needs the variables
-`bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_default`. docs/retraining.md has more.
+The next steps (evaluate against the champion, gate, promote) are those of `retrain_support_router`. It needs the
+variables `bedrock_bucket` and `bedrock_role_arn`, and the connection `aws_default`. docs/retraining.md has more.
 """,
 ) as dag:
 
@@ -132,7 +132,7 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
 
         s3 = S3Hook().conn
         if not (now := content(s3, bucket)):
-            raise AirflowSkipException("There is no data: nothing to learn, nothing was spent.")
+            raise AirflowSkipException("There is no data to train on: nothing was spent.")
         try:
             seen = s3.get_object(Bucket=bucket, Key=f"{STATE}seen")
             before, since = seen["Body"].read().decode(), seen["LastModified"]
@@ -157,7 +157,7 @@ What follows (evaluate against the champion, gate, promote) is that of `retrain_
 
         s3 = S3Hook().conn
         if content(s3, bucket) != digest:
-            raise AirflowSkipException("The data has changed since it had settled: nothing was spent.")
+            raise AirflowSkipException("The data has changed again: nothing was spent.")
         if params and params["dry_run"]:
             return  # a run that pays may have this content
         place = {"Bucket": bucket, "Key": f"{STATE}claims/{digest}"}

@@ -88,7 +88,7 @@ with DAG(
             type=["null", "string"],
             pattern=r"^[0-9]{4}\Z",
             title="Period",
-            description_md="A year, for a run by hand. Scheduled runs and backfills have their own.",
+            description_md="A year, for a manual run. Scheduled runs and backfills have their own.",
             section="Data",
         ),
         "training_set": Param(
@@ -103,7 +103,7 @@ with DAG(
             type="string",
             enum=["base model", "champion"],
             title="Start from",
-            description_md="The base model, or the latest of an earlier period that has served (continued training).",
+            description_md="The base model, or the latest earlier model that has served (continued training).",
             section="Model",
         ),
         "base_model": form.base_model_param(BASE_MODELS),
@@ -113,15 +113,15 @@ with DAG(
         "approver": Param(
             None,
             type=["null", "string"],
-            title="Who approves",
-            description_md="An id of Airflow's users, who is asked after the rule. Empty: nobody is asked.",
+            title="Approver",
+            description_md="An Airflow user id, who is asked if the model passes the rules. Empty: nobody is asked.",
             section="Evaluation",
         ),
         "delete_models": Param(
             False,
             type="boolean",
             title="Delete models that nobody needs",
-            description_md="Else the task `retire` only says which, and what that saves a month.",
+            description_md="Otherwise the task `retire` only says which, and what that saves a month.",
             section="Cost",
         ),
         "max_cost": form.max_cost_param(),
@@ -135,11 +135,11 @@ with DAG(
       └▶ find_champion: what to compare with, and to start from            delete_deployment ◀┘       retire ◀┘
 ```
 
-The deployment of the evaluation is deleted however the run ends. It needs the variables `bedrock_bucket` and
+The deployment for the evaluation is always deleted, even if the run fails. It needs the variables `bedrock_bucket` and
 `bedrock_role_arn`, and the connection `aws_default`.
 
-**What it costs on AWS**: one customization job a period, the calls of its evaluation, and the model's storage by the
-month until it is retired. docs/retraining.md has more.
+**What it costs on AWS**: one customization job for each period, the calls of its evaluation, and the monthly storage
+of the model until it is retired. docs/retraining.md has more.
 """,
 ) as dag:
 
@@ -171,7 +171,9 @@ month until it is retired. docs/retraining.md has more.
         given = params or {}
         most_services, last = given["services_a_year"], int(period)
         if not any(support_requests(period, 1)):
-            raise AirflowSkipException(f"No API is of {period}: nothing to learn, nothing was spent.")
+            raise AirflowSkipException(
+                f"No API version is from {period}, so there is no data to train on: nothing was spent."
+            )
         first = {"this period": last, "the last 3": last - 2, "everything up to here": 2006}[given["training_set"]]
         found = []
         for year in range(first, last + 1):

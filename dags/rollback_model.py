@@ -11,7 +11,7 @@ from airflow_bedrock.form import refuse_unknown_params
 
 with DAG(
     dag_id="rollback_model",
-    description="Let an earlier model of a line serve again; the one that serves is not promoted any more.",
+    description="Let an earlier model of a line serve again; the one that serves now is not promoted again.",
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -33,12 +33,12 @@ with DAG(
 ### One button: the model that served before serves again
 
 ```
- registry on S3 ──▶ the latest model that was not rejected ──▶ deployment ──▶ it serves; the other is promoted no more
+ registry on S3 ──▶ the latest model that was not rejected ──▶ deployment ──▶ it serves; the other is not promoted again
 ```
 
-To tell people, give the task `on_success_callback=BedrockNotifier(...)` (docs/metrics.md).
+To send a notification, give the task `on_success_callback=BedrockNotifier(...)` (docs/metrics.md).
 
-**What it costs on AWS**: nothing. The model that served goes on being billed for its storage until it is deleted.
+**What it costs on AWS**: nothing. The storage of the model that served is still billed until the model is deleted.
 """,
 ) as dag:
 

@@ -75,7 +75,7 @@ with DAG(
             minItems=1,
             uniqueItems=True,
             title="Learning rates",
-            description_md="Each is 1e-06 to 0.0001. There is a job for each pair of a rate and warm-up steps.",
+            description_md="Each is 1e-06 to 0.0001. Each pair of learning rate and warm-up steps is a job.",
             section="Hyperparameters",
         ),
         "warmup_steps": Param(
@@ -110,13 +110,13 @@ with DAG(
                     each           loss                         └▶ delete_losers
 ```
 
-**What is stopped early**: Bedrock tells no losses while a job runs, so no job is stopped for its losses. A point that
-is among the worse half after one epoch gets no further job. That is a guess: a low learning rate can lose after one
-epoch and win after five.
+**What is stopped early**: Bedrock returns no losses while a job runs, so no job is stopped because of its losses. A
+point in the worse half after one epoch gets no further job. That is a guess: a low learning rate can lose after one epoch and
+win after five.
 
-**What is left**: the best model. `delete_losers` deletes the others that the run has made, whatever has happened to the
-run: all of one epoch, and those of all epochs that are not the best. Where none is the best yet, since a job has
-failed, it keeps those of all epochs, and names them in its log: clear what has failed to go on, or delete them.
+**What is left**: the best model. Even if the run fails, `delete_losers` deletes the other models of the run: all of one
+epoch, and those of all epochs that are not the best. If there is no best model yet, because a job has failed, it keeps
+those of all epochs and names them in its log: clear the failed tasks to go on, or delete the models.
 
 | what it needs | where it is set |
 |---|---|
@@ -128,12 +128,12 @@ failed, it keeps those of all epochs, and names them in its log: clear what has 
 airflow pools set --include-deferred bedrock_training_jobs 2 "Training jobs of Bedrock"
 ```
 
-A form names no bucket, role or account. Without the pool, Airflow schedules none of the jobs.
+The form accepts no bucket, role or account. Without the pool, Airflow schedules none of the jobs.
 
 **What it costs on AWS**: for n points, n jobs of one epoch and n/2 of all epochs; the storage of the best model,
-by the month, until it is deleted; and the calls of the evaluation. `airflow-bedrock estimate` says what a job on your
-data costs, with the date of the price (docs/cost.md). A run with nothing changed reuses the best model, and trains the
-others again, since they are gone.
+by the month, until it is deleted; and the calls of the evaluation. `airflow-bedrock estimate` shows what a job on
+your data costs, with the date of the price (docs/cost.md). If nothing has changed, a run reuses the best model, but
+trains the others again, since they were deleted.
 """,
 ) as dag:
 
