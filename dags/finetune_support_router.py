@@ -80,7 +80,7 @@ with DAG(
             minimum=2,
             maximum=len(SERVICES),
             title="Number of services",
-            description_md="How many AWS services the router tells apart. More services: more records and a higher cost.",
+            description_md="How many AWS services the router tells apart. More services: more records, a higher cost.",
             section="Data",
         ),
         "epochs": form.epochs_param(),

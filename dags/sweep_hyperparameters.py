@@ -111,8 +111,8 @@ with DAG(
 ```
 
 **What is stopped early**: Bedrock returns no losses while a job runs, so no job is stopped because of its losses. A
-point in the worse half after one epoch gets no further job. That is a guess: a low learning rate can lose after one epoch and
-win after five.
+point in the worse half after one epoch gets no further job. That is a guess: a low learning rate can lose after one
+epoch and win after five.
 
 **What is left**: the best model. Even if the run fails, `delete_losers` deletes the other models of the run: all of one
 epoch, and those of all epochs that are not the best. If there is no best model yet, because a job has failed, it keeps
