@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def refuse_unknown_params(context: Mapping[str, Any]) -> None:
-    """Fail the task where its run was given a key that is not a param of the DAG; the ``pre_execute`` of a task.
+    """Fail the task if its run was given a key that is not a param of the DAG. Use it as ``pre_execute``.
 
-    In ``default_args`` it is that of each task, so that the first one fails, before anything is paid for::
+    In ``default_args`` it applies to each task, so that the first one fails, before anything is paid for::
 
         DAG(..., default_args={"pre_execute": refuse_unknown_params})
 
     :param context: the task's.
-    :raises BedrockFatalError: names the keys, and those that there are.
+    :raises BedrockFatalError: the run has such keys; the message names them and the params.
     """
     known = {*context["dag"].params, *context["task"].params}
     given = context["dag_run"].conf or {}
@@ -45,13 +45,13 @@ def refuse_unavailable(
     customization_type: str = FINE_TUNING,
     aws_conn_id: str | None = "aws_default",
 ) -> None:
-    """Fail the first task of a DAG, which calls this, where a later one would fail after the data was prepared.
+    """Fail if the base model or the data is not available. Call it in the first task of a DAG, before data is prepared.
 
-    :param base_model_id: what is to be customized; where ``base_models.toml`` does not say where it can be, a warning
-        says that the region is not checked.
+    :param base_model_id: the model to customize; if ``base_models.toml`` does not have its regions, a warning says that
+        the region was not checked.
     :param source_uri: the data, on S3 or local: a file, or with a slash at its end a folder.
-    :param customization_type: how it is to be customized.
-    :param aws_conn_id: the Airflow connection of the tasks that come after.
+    :param customization_type: the type of customization.
+    :param aws_conn_id: the Airflow connection of the later tasks.
     :raises BedrockFatalError: the model cannot be customized in the region of the connection, or there is no such data.
     :raises BedrockError: S3 failed in a way that may pass.
     """
@@ -88,15 +88,15 @@ def text_models(
     validation: bool = True,
     on_demand: bool = True,
 ) -> dict[str, str]:
-    """Return the base models that a form can offer: their ids, as customization takes them, and their names.
+    """Return the base models that a form can offer: their ids for customization, and their names.
 
-    They are those of ``base_models.toml`` that learn from texts and have not ended: ``enum=list(models)`` and
-    ``values_display=models`` of a Param.
+    They are the text models in ``base_models.toml`` that have not reached their end of life. Use ``enum=list(models)``
+    and ``values_display=models`` in a Param.
 
-    :param customization_type: how they are to be customized.
-    :param hyperparameters: names of those that the form has too: other models do not take them.
-    :param validation: whether they are to take validation data, however much.
-    :param on_demand: whether their custom models are to be deployed for on-demand inference.
+    :param customization_type: the type of customization that they must support.
+    :param hyperparameters: names of hyperparameters in the form, which the models must support.
+    :param validation: whether they must accept validation data of any size.
+    :param on_demand: whether their custom models must support on-demand deployment.
     """
     today = datetime.now(UTC).date()
     found = {}

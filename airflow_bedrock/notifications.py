@@ -32,7 +32,7 @@ class Message(NamedTuple):
 
 
 class BedrockNotifier(BaseNotifier):
-    """Tell people what became of a task of this package, by any of Airflow's notifiers.
+    """Report the result of a task of this package with any of Airflow's notifiers.
 
     It is a callback of a task (``on_success_callback``, ``on_failure_callback``, ``on_retry_callback``) or of all tasks
     in ``default_args``, and one of the ``notifiers`` of :class:`~airflow_bedrock.operators.BedrockPromotionGate`. Each
@@ -40,9 +40,9 @@ class BedrockNotifier(BaseNotifier):
 
         BedrockNotifier(SlackNotifier(text="{{ bedrock_text }}", channel="#models"))
 
-    A notifier that fails does not keep the others from being called.
+    If a notifier fails, the others are still called.
 
-    :param notifiers: what carries the text, such as Airflow's notifiers for Slack, e-mail and Amazon SNS.
+    :param notifiers: what sends the text, such as Airflow's notifiers for Slack, e-mail and Amazon SNS.
     """
 
     def __init__(self, *notifiers: BaseNotifier) -> None:

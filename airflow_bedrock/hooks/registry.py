@@ -30,7 +30,7 @@ _READY_SECONDS = 600.0  # a model that was swapped a moment ago may not be ready
 
 
 class BedrockModelRegistryHook(BedrockHook):
-    """Which model of each line serves, which served before, and which is on its way.
+    """The registry: which model of each line serves, which served before, and which is being promoted.
 
     :param registry_uri: the S3 prefix of the registry. (default: ``[bedrock] registry_uri``)
     :param kms_key_id: the KMS key that encrypts the registry; None leaves it to the bucket.

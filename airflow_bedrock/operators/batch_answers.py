@@ -132,25 +132,25 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
     :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator` has, which then asks only the missing ones:
     records that failed, and sets of fewer than 100 records, the minimum of a job.
 
-    A job is made once, and a retry adopts it. Records that have an answer are not asked again. A task that ends for
-    good while it waits stops its job, unless others wait for it.
+    A job is made once, and a retry adopts it. Records that have an answer are not asked again. If the task ends for
+    good while it waits, it stops its job, unless others wait for it.
 
     Returns (XCom) ``{model, records, answered, missing, errors, failed_records, job_arns, cost}``: errors by the
-    service's codes, and the numbers of the first records with each; the cost in US dollars, None where no price is
+    service's codes, and the numbers of the first records with each; the cost in US dollars, None if no price is
     known.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelInvocationJob.html
 
     :param test_data_uri: the held-out records, as for the evaluation. (templated)
-    :param model_id: a base model's id or a custom model's ARN; for the ARN of a deployment or provisioned throughput
-        the model that is behind it, since a batch takes no deployment. (templated)
+    :param model_id: a base model's id or a custom model's ARN. For the ARN of a deployment or provisioned throughput,
+        the model behind it is used, since batch inference takes no deployment. (templated)
     :param role_arn: the role that Bedrock assumes, to read the questions and write the answers. (templated)
     :param output_uri: the folder on S3 for the questions and answers of the jobs. (templated)
     :param answers_uri: the folder in which answers are kept. (templated)
     :param job_name: the start of the jobs' names. (templated)
-    :param max_cost: US dollars: where the records without an answer may cost more, or no price is known, the task fails
+    :param max_cost: US dollars: if the records without an answer may cost more, or no price is known, the task fails
         before it makes a job. (templated)
-    :param records_per_job: records of one job, at most, and 100 at least; AWS's default quota is 50,000.
+    :param records_per_job: maximum number of records in a job, at least 100; AWS's default quota is 50,000.
     """
 
     kind = "airflow_bedrock.jobs.resources.invocation_job:INVOCATION_JOB"

@@ -27,15 +27,15 @@ _CREATE = "CreateModelCopyJob"
 
 
 class BedrockModelCopyOperator(StoredModelOperator):
-    """Copy a custom model into the region, and the account, of ``region_name`` and ``aws_conn_id``; once.
+    """Copy a custom model, once, to the region and account of ``region_name`` and ``aws_conn_id``.
 
-    From another account, give ``source_aws_conn_id``: the model is shared with the account of ``aws_conn_id`` (AWS
-    RAM), copied there, and shared no longer when the task has seen the end of the copy. Both accounts have to be of one
-    organization that allows sharing. Where the model is encrypted with a KMS key of its own, that key's policy has to
-    let the copying account decrypt.
+    If the model is in another account, give ``source_aws_conn_id``: the task shares the model with the account of
+    ``aws_conn_id`` (AWS RAM), copies it there, and ends the share when the copy has ended. Both accounts must be in one
+    organization that allows sharing. If the model is encrypted with its own KMS key, the key's policy must let the
+    copying account decrypt.
 
-    A copy job costs nothing, and cannot be stopped: where the task is ended meanwhile, the log says that it goes on.
-    The copy is billed for its storage each month until
+    A copy job costs nothing, and cannot be stopped: if the task is ended meanwhile, the log says that it goes on.
+    The storage of the copy is billed each month until
     :class:`~airflow_bedrock.operators.BedrockDeleteCustomModelOperator` deletes it.
 
     Returns (XCom) the ARN of the copy; with ``wait_for_completion=False`` that of the copy job. Pushes ``result``:
@@ -46,9 +46,9 @@ class BedrockModelCopyOperator(StoredModelOperator):
     :param source_model_arn: the ARN of the custom model that is copied. (templated)
     :param target_model_name: the start of the copy's name, or with ``ensure_unique_name=False`` all of it. (templated)
     :param model_kms_key_id: id, ARN or alias of the KMS key that encrypts the copy, in its region. (templated)
-    :param source_aws_conn_id: the Airflow connection to the account in which the model is, where it is another one.
+    :param source_aws_conn_id: the Airflow connection to the account of the model, if it is another account.
         (templated)
-    :param prices: a file of prices of the task's own: a budget reserves a month of the copy's storage. (default:
+    :param prices: a file with prices for this task: a budget reserves a month of the copy's storage. (default:
         ``[bedrock] prices``)
     """
 

@@ -19,7 +19,7 @@ _RULES: Mapping[str, Rule] = {"model_identifier": named(_IDENTIFIER)}
 
 
 class BedrockDeleteCustomModelOperator(BedrockOperator):
-    """Delete a custom model, for good. One that is not there is deleted already.
+    """Delete a custom model, for good. If it does not exist, the task succeeds.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
 

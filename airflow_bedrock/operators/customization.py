@@ -56,47 +56,47 @@ _MEMBERS = (
 
 
 class BedrockModelCustomizationOperator(WaitingOperator):
-    """Customize an Amazon Bedrock model: make one paid job for what is asked, however often the task runs.
+    """Customize an Amazon Bedrock model: make one paid job for each request, however often the task runs.
 
     The names and the clientRequestToken of the job are derived from who asks (deployment of Airflow, DAG, task, map
     index, and the partition or else the run), from the ask (the first one, and each Clear of the task), and from what
-    is asked (the request and the content of the data). An automatic retry adopts the job of its own ask, whatever came
-    out differently. After a Clear the same job serves where the same is asked for; else the earlier one is stopped and
-    another one made.
+    is asked (the request and the content of the data). An automatic retry adopts the job of its own ask, even if its
+    request or data differs. After a Clear the task takes the same job if nothing has changed; otherwise it stops the
+    earlier job and makes another one.
 
     The request can be given as keyword arguments, one for each member of CreateModelCustomizationJob: by the names of
-    the amazon provider's operator, or else by the member's name in snake_case (``vpc_config=``); or whole, as
-    ``request=``. The arguments win over ``request``; two arguments for one member are refused. A member that is newer
+    the amazon provider's operator, or else by the member's name in snake_case (``vpc_config=``); or as a whole, with
+    ``request=``. Arguments override ``request``; two arguments for one member are refused. A member that is newer
     than this version goes into ``request`` or ``customization_job_kwargs``.
 
     The request is checked against botocore's model of the service: literal values when the DAG is parsed, all of it
     before the call.
 
-    Returns the job's ARN; pushes it as XCom ``job_arn`` the moment the job exists and, where it waits, the result
+    Returns the job's ARN. Pushes it as XCom ``job_arn`` as soon as the job exists and, if it waits, the result
     mapping of the completed job as XCom ``result`` (see
     :class:`~airflow_bedrock.sensors.BedrockModelCustomizationSensor`). An Asset among ``outlets`` gets the result as
     the extra of its event.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCustomizationJob.html
 
-    :param job_name: how the job's name begins; a digest follows it. (templated)
-    :param custom_model_name: how the custom model's name begins; a digest follows it. (templated)
+    :param job_name: the start of the job's name; a digest follows. (templated)
+    :param custom_model_name: the start of the custom model's name; a digest follows. (templated)
     :param role_arn: the role that Bedrock assumes to read the data and write the output. (templated)
     :param base_model_id: id or ARN of the foundation model, or ARN of a custom model. (templated)
     :param training_data_uri: S3 URI of the training data, a JSONL file. (templated)
     :param output_data_uri: S3 URI below which the job writes its metrics. (templated)
-    :param hyperparameters: by the names of the model's family; without them the service takes its
+    :param hyperparameters: by the names of the model's family; without them the service uses its
         defaults. (templated)
     :param ensure_unique_job_name: with False the two names are used as they are, without a digest; then there is no
-        next generation, and the task fails if the name is used up, as it is once a job has failed. (templated)
+        next generation, and the task fails if the name is used up, for example by a failed job. (templated)
     :param customization_job_kwargs: further members of the request by their API names: a mapping, or one as JSON or as
         a template renders it. (templated)
     :param wait_for_completion: wait for the job's end. (default: True)
     :param waiter_delay: seconds between two polls of the job. (default: ``[bedrock] poll_interval``, 60)
     :param waiter_max_attempts: maximum number of polls, ``waiter_delay`` apart; then the wait ends, and the job is left
-        running. By default the wait has no limit but ``execution_timeout``.
+        running. By default, only ``execution_timeout`` limits the wait.
     :param no_response_timeout: seconds without a response from the service after which the wait ends and the job
-        left as it is; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
+        is left as it is; 0 for never. (default: ``[bedrock] no_response_timeout``, 3600)
     :param deferrable: wait in the triggerer instead of in a worker slot; implies waiting.
     :param validation_data_uri: one S3 URI of validation data, or several. (templated)
     :param customization_type: the type of customization, such as ``DISTILLATION``. (templated)
@@ -107,40 +107,41 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     :param custom_model_kms_key_id: the KMS key that encrypts the custom model. (templated)
     :param job_tags: tags of the job, each ``{"key": …, "value": …}``. (templated)
     :param custom_model_tags: tags of the custom model, in the same form. (templated)
-    :param vpc_config: subnets and security groups that the job reaches the data through. (templated)
-    :param client_request_token: refused: the operator derives it, and finds its job again by it.
+    :param vpc_config: subnets and security groups through which the job reaches the data. (templated)
+    :param client_request_token: refused, since the operator derives it to find its job again.
     :param request: the whole request: a mapping in the API's names or in snake_case, or the path of a ``.json``,
         ``.yaml`` or ``.yml`` file, looked for as Airflow looks for template files (relative to the DAG file or to
         ``template_searchpath``), in the form of ``aws bedrock create-model-customization-job --cli-input-json``
         (``airflow-bedrock skeleton`` prints one). (templated)
     :param reuse: how far the same request finds the same job: ``run`` (default), ``dag`` (across the runs of the
         DAG), or ``never`` (each run and each Clear of the task pays for a new job; retries still do not). It decides
-        which jobs count, also those of another value: ``dag`` takes a model that ``run`` or ``never`` has paid for.
+        which jobs count, also those made with another value: ``dag`` takes a model that was made with ``run`` or
+        ``never``.
         Needs ListModelCustomizationJobs, except for the first try of a task with ``run`` that is not mapped.
         (templated)
-    :param superseded: what becomes of a job that runs for an earlier ask of this task, where what is asked for has
-        changed and a person has cleared the task: ``stop`` it unless others may wait for it, ``keep`` it running, or
-        ``fail``. (default: stop)
-    :param preflight: check the buckets before the call: that they exist, in the job's region. False leaves that out
-        with ``content="ignore"``, where the worker does not reach S3. (default: True)
-    :param content: ``identify`` reads the data before the call, so that a change of it behind the same URI asks for
-        another job; ``ignore`` knows the data by its URI alone, for a caller that may not read it. (default: identify)
-    :param tag_resources: tag job and model with DAG, run, task, map index and package version, beside your own
+    :param superseded: what to do with a running job of an earlier ask, if a person has cleared the task and the
+        request has changed: ``stop`` it unless others may wait for it, ``keep`` it running, or ``fail``. (default:
+        stop)
+    :param preflight: check before the call that the buckets exist in the job's region. False skips this check
+        together with ``content="ignore"``, for a worker that does not reach S3. (default: True)
+    :param content: ``identify`` reads the data before the call, so that changed data at the same URI makes another
+        job; ``ignore`` identifies the data by its URI only, for a caller that may not read it. (default: identify)
+    :param tag_resources: tag job and model with DAG, run, task, map index and package version, in addition to your own
         tags. (default: True)
-    :param max_cost: US dollars that the job may cost at most. It is not created where the upper end of its estimate is
-        above it, or is not known; a job that is adopted or reused costs nothing. Needs to read the data. (default: no
+    :param max_cost: maximum cost of the job in US dollars. The job is not created if the upper end of its estimate is
+        higher, or unknown; a job that is adopted or reused costs nothing. Needs to read the data. (default: no
         limit) (templated)
     :param prices: path of a TOML file with your own prices. (default: ``[bedrock] prices``) (templated)
-    :param dry_run: do everything up to Create, log and push what was found (XCom ``dry_run``), and skip; fail where
-        something stands against the job. (default: False) (templated)
+    :param dry_run: do everything up to Create, log and push the result (XCom ``dry_run``), and skip; fail if a check
+        fails. (default: False) (templated)
     :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
         DAG run times out; unless others may wait for it, which its tags say. A lost worker or a Clear does not stop it:
         the next try adopts it. (default: True)
     :param cancel_on_kill: the amazon provider's name for ``stop_on_kill``; wins over it.
     :param stop_on_timeout: stop the job when ``execution_timeout`` runs out, and do not try again. With False it runs
         on, and a retry adopts it. (default: True)
-    :param quota_timeout: seconds after which waiting for the account's quota of jobs is given up. A task waits for it
-        without its worker slot, and asks again when a job has ended. (default: a day)
+    :param quota_timeout: maximum seconds to wait for the account's quota of jobs. A task waits for it without a worker
+        slot, and tries again when a job has ended. (default: a day)
     :param slot_timeout: the old name of ``quota_timeout``; warns.
     :param silence_limit: the old name of ``no_response_timeout``; warns.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and

@@ -112,19 +112,19 @@ class UnfitDataError(BedrockFatalError):
 
 
 class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
-    """Make training, validation and test files from what people have, in the record format of the base model.
+    """Make training, validation and test files from any records, in the record format of the base model.
 
     Reads any shape of record, drops records that the base model would reject, deduplicates, samples and splits them.
-    Writes ``train.jsonl``, ``validation.jsonl``, ``test.jsonl``, ``report.json`` and at last ``manifest.json`` under
-    ``output_uri``. The same source and settings give byte for byte the same files; files that are there already are
-    left untouched, so that their ETags stay and a customization job that was made from them is recognised. Data that
-    the base model would reject fails the task before anything is written, and before a later task costs money.
+    Writes ``train.jsonl``, ``validation.jsonl``, ``test.jsonl``, ``report.json`` and finally ``manifest.json`` under
+    ``output_uri``. The same source and settings give the same files, byte for byte. Files with the same content
+    are not written again, so a customization job that was made from them is recognized. Data that the base model would
+    reject fails the task before anything is written, and before a later task costs money.
 
-    The split follows from a hash of the prompt: a record stays in its split when others come and go.
+    The split depends on a hash of the prompt: a record stays in its split when others are added or removed.
 
-    A training set of several periods is put together from their manifests: prepare each period with ``part=True``, and
-    give ``source_manifests`` to another task with the same parameters. It deduplicates the records across the periods;
-    each stays in its split. A manifest of other parameters, or a file that is not as its manifest says, fails the task.
+    To combine several periods into a training set, prepare each with ``part=True``, and give their manifests as
+    ``source_manifests`` to another task with the same parameters. It deduplicates the records across the periods, and
+    each record stays in its split. The task fails if a manifest has other parameters, or a file does not match it.
 
     Returns (XCom) a mapping: ``training_data_uri``, ``validation_data_uri`` and ``test_data_uri`` (None for a split
     whose fraction is 0), ``report_uri``, ``manifest_uri``, ``counts`` (records by split, and read, duplicates,
@@ -135,50 +135,50 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
     Every parameter is templated, but for ``redact``, the flags and the last two.
 
     :param source_uri: one file, on S3 or local, or with a slash at its end every file under it: JSON Lines, a JSON
-        array, CSV, TSV or Parquet, and by its own name a plain text; each also ``.gz`` and ``.zst``. Files that
+        array, CSV, TSV or Parquet, each also as ``.gz`` and ``.zst``; a plain text file only as one file. Files that
         are not read are listed in the log and in the manifest.
     :param source_sql: with ``source_uri``: a query of DuckDB over the files, which are its table ``source``; with
         ``source_conn_id``: a query of that database.
     :param source_conn_id: the Airflow connection of a database; its rows are streamed.
     :param source_manifests: URIs of ``manifest.json`` of datasets that were prepared earlier, the oldest first; such as
         ``prepare_period.output["manifest_uri"]`` of a mapped task.
-    :param output_uri: the folder to write to, on S3 or local; not under ``source_uri``, and not such that a file
-        written there would replace the source.
+    :param output_uri: the folder to write to, on S3 or local; not under ``source_uri``, and not where a written file
+        would replace the source.
     :param base_model_id: id or ARN of the base model; says the record format, and the limits to check.
     :param customization_type: FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION or REINFORCEMENT_FINE_TUNING.
-    :param record_format: a value of :class:`~airflow_bedrock.datasets.RecordFormat`; needed where the base model is
-        not known to this version or not given.
+    :param record_format: a value of :class:`~airflow_bedrock.datasets.RecordFormat`; needed if the base model is
+        unknown to this version or not given.
     :param prompt_field: the source's field with the prompt, the text or the image's S3 URI, or a template over fields:
         ``"{question} ({product})"``.
         Chats of the Converse API, of OpenAI, of Anthropic and of ShareGPT, and invocation logs, need no field.
     :param completion_field: the same for the completion; whole numbers are written as text.
-    :param system_prompt: the system prompt of every record that has none of its own.
-    :param group_field: records that agree in this field stay in one split, e.g. a customer's number; by default
-        records with the same prompt.
+    :param system_prompt: the system prompt for each record that has none.
+    :param group_field: records with the same value in this field stay in one split, e.g. a customer's number; by
+        default records with the same prompt.
     :param validation_fraction: fraction of the records for validation, 0 to 1; 0 writes no such file.
     :param test_fraction: fraction of the records held out for evaluation, 0 to 1; 0 writes no such file.
-    :param seed: another seed, a text or a whole number, is another split, and another sample.
+    :param seed: a text or a whole number; another seed gives another split and another sample.
     :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
     :param test_after: hold out the records of this time and later, and none before it; ``test_fraction`` must be 0.
-    :param on_conflict: which of the records that ask the same and answer differently is kept: ``first``, ``last``,
-        ``majority``, ``drop`` for none, ``fail``.
+    :param on_conflict: which record is kept of those with the same question and different answers: ``first``, ``last``,
+        ``majority``; ``drop`` keeps none, ``fail`` fails the task.
     :param near_duplicate_threshold: similarity, 0 to 1, from which only the first of two questions is kept, by
         MinHash over their words; start with 0.8. None keeps both. Needs ``airflow-bedrock[prep]``.
     :param max_records: size of the sample, drawn by a hash of the prompt: the same data gives the same sample.
     :param max_records_per_class: maximum number of records with the same completion.
     :param max_records_per_group: maximum number of records of the same group.
-    :param balance_classes: take as many records of each completion as of the rarest.
+    :param balance_classes: keep as many records of each completion as of the rarest.
     :param min_characters: minimum length of prompt and completion together.
     :param max_characters: maximum length of prompt and completion together.
-    :param redact: a function that is given each text and returns what to write, such as
+    :param redact: a function that receives each text and returns the text to write, such as
         :func:`~airflow_bedrock.datasets.redaction.redact_common_patterns`.
-    :param max_dropped_fraction: more records than this fraction of the source, 0 to 1, that cannot be used or answer
-        a question in another way than the record that is kept, fail the task.
-    :param part: the dataset is a part of a training set, such as one period's: a split may be empty, and the number of
-        its records is not held against the base model's.
+    :param max_dropped_fraction: the task fails if a larger fraction of the source, 0 to 1, cannot be used or loses a
+        conflict.
+    :param part: the dataset is a part of a training set, such as one period: a split may be empty, and the number of
+        records is not checked against the base model's limits.
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
-    :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
-        ``task.output["training_data_uri"]`` is found. (default: True)
+    :param multiple_outputs: also push each value of the mapping as its own XCom, so that
+        ``task.output["training_data_uri"]`` works. (default: True)
     """
 
     aws_hook_class = "airflow.providers.amazon.aws.hooks.s3:S3Hook"

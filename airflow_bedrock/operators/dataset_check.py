@@ -56,13 +56,13 @@ _RULES: Mapping[str, Rule] = {
 class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
     """Check training data against every rule and limit of its base model, in constant memory.
 
-    A problem fails the task for good, before a job is paid for. Duplicates, conflicts and overlaps are counted, and
-    fail nothing. Record texts are neither logged nor pushed.
+    A problem fails the task without a retry, before a job is paid for. Duplicates, conflicts and overlaps are only
+    counted. Record texts are neither logged nor pushed.
 
     Returns (XCom) a mapping: ``ok``, ``records`` (of the training data), ``problems`` (their number by rule; those of
     the dataset as a whole are ``dataset``), ``tokens_low`` and ``tokens_high`` (the estimated tokens of the training
-    data), ``duplicates``, ``conflicts``, ``overlaps``, and ``near_overlaps`` (None where they were not asked for). The
-    XCom ``report`` holds the report in Markdown, also where the task fails.
+    data), ``duplicates``, ``conflicts``, ``overlaps``, and ``near_overlaps`` (None if they were not counted). The
+    XCom ``report`` has the report in Markdown, even if the task fails.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 
@@ -72,12 +72,12 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         invocation logs.
     :param base_model_id: id or ARN of the base model; says the record format and the limits.
     :param customization_type: FINE_TUNING, CONTINUED_PRE_TRAINING, DISTILLATION or REINFORCEMENT_FINE_TUNING.
-    :param validation_data_uri: the validation data, which counts with it.
-    :param test_data_uri: held-out data, which it must not overlap with.
-    :param invocation_logs_config: of invocation logs: ``usePromptResponse`` and ``requestMetadataFilters``, as in the
+    :param validation_data_uri: the validation data, which counts towards the same limits.
+    :param test_data_uri: held-out data; overlaps with the training data are counted.
+    :param invocation_logs_config: for invocation logs: ``usePromptResponse`` and ``requestMetadataFilters``, as in the
         request.
-    :param near_overlap_threshold: count the questions of validation and test data that are as alike, 0 to 1, to one of
-        the training data; start with 0.8. None counts none. Needs ``airflow-bedrock[prep]``.
+    :param near_overlap_threshold: count validation and test questions that are at least this similar, 0 to 1, to a
+        training question; start with 0.8. None counts none. Needs ``airflow-bedrock[prep]``.
     :param media_sizes: ask S3 for the size of each image, video and document. (default: False)
     :param fail_on_problems: False only reports.
     :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)

@@ -47,11 +47,11 @@ _DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **P
 
 
 class BedrockCustomModelDeploymentOperator(PaidOperator):
-    """Deploy a custom model for on-demand inference; however often the task runs, there is one deployment.
+    """Deploy a custom model for on-demand inference, once, however often the task runs.
 
-    The name is the state: a deployment that already bears the name and has the same model is adopted. A deployment
-    costs nothing while it is not called; the stored model does. So neither the end of the task nor
-    ``execution_timeout`` deletes it: a retry adopts it.
+    A deployment that already has the name and the same model is adopted. A deployment costs nothing while it is not
+    called, but its stored model does. So neither the end of the task nor ``execution_timeout`` deletes it: a retry
+    adopts it.
 
     Returns (XCom) the deployment's ARN, which Converse and InvokeModel take as ``modelId``.
 
@@ -61,9 +61,9 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
     :param description: a text for people. (templated)
     :param tag_resources: tag it with DAG, run, task, map index and package version too, by which
-        :class:`~airflow_bedrock.operators.BedrockRetireModelsOperator` knows it. (default: True)
-    :param replace_model: give a deployment of that name which serves another model this one: its ARN stays, and the
-        former model answers until then. Waits in a worker. (default: fail)
+        :class:`~airflow_bedrock.operators.BedrockRetireModelsOperator` recognizes it. (default: True)
+    :param replace_model: if the deployment of that name serves another model, change it to this one: its ARN stays, and
+        the former model answers until then. Waits in a worker. (default: fail)
     :param waiter_delay: seconds between two polls, more than 0.
     :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried
         again.
@@ -155,7 +155,7 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
 
 
 class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
-    """Delete a custom model deployment, and wait until it is gone. One that is not there is deleted already.
+    """Delete a custom model deployment, and wait until it is gone. If it does not exist, the task succeeds.
 
     The model behind it stays, and is billed for its storage until it is deleted
     (:class:`~airflow_bedrock.operators.BedrockDeleteCustomModelOperator`).

@@ -88,20 +88,20 @@ _RULES: Mapping[str, Rule] = {
 
 
 class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
-    """Ask models the same held-out questions, and say which one answers better, by how much, and how surely.
+    """Ask models the same held-out questions, and say which answers better, by how much, and with what certainty.
 
-    Every question is paid for, by tokens, once: answers are kept under ``answers_uri`` as they come, by the model
-    itself, the question and the parameters. Another try, another run, and another candidate against the same baseline
-    ask only what nobody has asked. Throttling slows it down and does not fail it. See docs/evaluation.md.
+    Each question is paid for once, by tokens: answers are kept under ``answers_uri``, by the model itself, the question
+    and the parameters. Another try, another run, and another candidate against the same baseline ask only the questions
+    that have no answer yet. Throttling slows the task down, but does not fail it. See docs/evaluation.md.
 
     Writes under ``output_uri``: ``candidate.jsonl`` and ``baseline.jsonl``, the answers in the form that a Bedrock
-    evaluation job takes as inference of your own (``precomputedInferenceSource``), and ``report.html``, ``report.md``
+    evaluation job takes as your own inference (``precomputedInferenceSource``), and ``report.html``, ``report.md``
     and ``report.json``. The task links to the report.
 
     Returns (XCom) a mapping: ``candidate`` and ``baseline``, each ``{model, accuracy, correct, n}``; ``wins``,
     ``losses``, ``ties``, ``p_value``; ``difference``: ``{metric, value, low, high}``, candidate minus baseline, with
-    its interval; ``verdict``: ``better`` only if all of that lies above ``minimum_gain``, ``worse`` if it lies below
-    0, otherwise ``undecided``; ``reason``: why, in words; ``cost`` in US dollars, as far as prices are known;
+    its interval; ``verdict``: ``better`` only if the whole interval lies above ``minimum_gain``, ``worse`` if it lies
+    below 0, otherwise ``undecided``; ``reason``: why, in words; ``cost`` in US dollars, if the prices are known;
     ``report_uri``, ``report_html_uri``.
 
     It needs the extra ``evaluation``.
@@ -111,22 +111,23 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
 
     :param test_data_uri: the held-out records, on S3 or local, in the training format, e.g. the ``test_data_uri`` of
         :class:`~airflow_bedrock.operators.BedrockDatasetPreparationOperator`. (templated)
-    :param candidate_model_id: what Converse takes: the ARN of the custom model's deployment. (templated)
+    :param candidate_model_id: the ARN of the custom model's deployment, or another id that Converse takes. (templated)
     :param baseline_model_id: the model to compare with: the one in use, or the base model. (templated)
-    :param other_models: more models to compare the candidate with, by names; they do not decide. (templated)
+    :param other_models: more models to compare the candidate with, by name; they do not influence the verdict.
+        (templated)
     :param output_uri: the folder to write to, on S3 or local; checked before the first question. (templated)
-    :param answers_uri: the folder in which answers are kept, best one for all evaluations. (default: ``answers`` in
+    :param answers_uri: the folder in which answers are kept; use one for all evaluations. (default: ``answers`` in
         ``output_uri``) (templated)
-    :param concurrency: how many questions are under way at once for each model, at most; fewer while it throttles.
+    :param concurrency: maximum number of questions in flight for each model; fewer while it throttles.
     :param metrics: one or several of ``exact_match``, ``accuracy``, ``macro_f1``, ``token_f1``, ``rouge_l``, ``chrf``,
         ``corpus_chrf``, ``sentence_bleu``, ``corpus_bleu``, ``json_valid``, ``json_fields``, ``regex``, ``judge``,
         ``embedding_similarity``; a mapping of ``name`` and the metric's parameters; or a function of answer and
         reference. The first one decides.
     :param alpha: significance level of the verdict, between 0 and 1. (templated)
-    :param minimum_gain: by how much of the first metric the candidate must be better, at least. (templated)
-    :param slice_by: the field of the records by whose values they are looked at apart, e.g. ``language``; names of
-        fields within fields are joined by dots; ``reference`` is the reference answer.
-    :param max_slice_loss: by how much of the first metric the candidate may be worse on any slice. (templated)
+    :param minimum_gain: the minimum gain of the candidate in the first metric. (templated)
+    :param slice_by: the field whose values divide the records into slices, e.g. ``language``; a dot reads a nested
+        field; ``reference`` is the reference answer.
+    :param max_slice_loss: the maximum loss of the candidate in the first metric on any slice. (templated)
     :param losses_by_epoch: the losses of the training job, for the report: ``losses_by_epoch`` of the customization's
         result. (templated)
     :param show_texts: whether the report shows prompts and answers, of the records on which the candidate wins or loses
@@ -134,8 +135,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
     :param ready_timeout: seconds to wait for a model that is not ready yet.
     :param no_response_timeout: seconds without any answer of a model after which to give up; 0 for never. (default:
         ``[bedrock] no_response_timeout``, 3600)
-    :param multiple_outputs: push each value of the mapping as an XCom of its own too, so that
-        ``task.output["verdict"]`` is found. (default: True)
+    :param multiple_outputs: also push each value of the mapping as its own XCom, so that
+        ``task.output["verdict"]`` works. (default: True)
     """
 
     aws_hook_class = "airflow_bedrock.hooks:BedrockRuntimeHook"

@@ -52,10 +52,10 @@ class BedrockIdleCostOperator(BedrockOperator):
     https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 
     :param regions: a region or several. (default: that of the connection) (templated)
-    :param days: number of days without a call after which a thing counts as idle. (templated)
+    :param days: number of days without a call after which a resource counts as idle. (templated)
     :param end_of_life_days: number of days before the end of life of its base model from which a serving model is
         reported. (templated)
-    :param notifiers: are called where something is idle or ends: any of Airflow's.
+    :param notifiers: Airflow notifiers that are called if something is idle or near its end of life.
     """
 
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "regions", "days", "end_of_life_days")

@@ -35,9 +35,9 @@ _COMMON: Mapping[str, Rule] = {
 
 
 class BedrockModelImportOperator(StoredModelOperator):
-    """Import a model whose files lie in S3 (Custom Model Import); once.
+    """Import a model, once, from its files in S3 (Custom Model Import).
 
-    An import job costs nothing, and cannot be stopped: where the task is ended meanwhile, the log says that it goes on.
+    An import job costs nothing, and cannot be stopped: if the task is ended meanwhile, the log says that it goes on.
     The imported model is billed for its storage each month until DeleteImportedModel, and for the time in which it
     answers.
 
@@ -52,11 +52,11 @@ class BedrockModelImportOperator(StoredModelOperator):
     :param model_data_uri: the folder on S3 with the model's files. (templated)
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts the imported model. (templated)
     :param vpc_config: ``{"subnetIds": [...], "securityGroupIds": [...]}``. (templated)
-    :param content: ``identify`` the model by the content of its files, so that other files at the same place are
-        another model, or ``ignore`` that: then the connection need not read them.
-    :param custom_model_units: how many custom model units a copy of the model takes, at most: under a budget a month of
-        their storage is reserved. Bedrock says how many when it has imported the model. (templated)
-    :param prices: a file of prices of the task's own, for that. (default: ``[bedrock] prices``)
+    :param content: ``identify`` the model by the content of its files, so that other files in the same location are
+        another model, or ``ignore`` the content: then the connection need not read the files.
+    :param custom_model_units: the maximum number of custom model units of a copy of the model: with a budget, a month
+        of their storage is reserved. Bedrock reports the number when it has imported the model. (templated)
+    :param prices: a file with prices for this task, for the reservation. (default: ``[bedrock] prices``)
     """
 
     kind = "airflow_bedrock.jobs.resources.import_job:IMPORT_JOB"
@@ -153,10 +153,10 @@ class BedrockModelImportOperator(StoredModelOperator):
 
 
 class BedrockCustomModelOperator(StoredModelOperator):
-    """Make a custom model of a Nova checkpoint in S3, such as SageMaker AI leaves (CreateCustomModel); once.
+    """Make a custom model, once, from a Nova checkpoint in S3, such as SageMaker AI writes (CreateCustomModel).
 
-    Nothing stops it while it is being created: where the task is ended meanwhile, the log says that it goes on. The
-    model is billed for its storage each month until
+    It cannot be stopped while it is being created: if the task is ended meanwhile, the log says that it goes on. The
+    storage of the model is billed each month until
     :class:`~airflow_bedrock.operators.BedrockDeleteCustomModelOperator` deletes it.
 
     Returns (XCom) the ARN of the model. Pushes ``result``: ``{custom_model_arn, custom_model_name}``.
@@ -168,9 +168,9 @@ class BedrockCustomModelOperator(StoredModelOperator):
     :param role_arn: the role that Bedrock assumes, to read the files. (templated)
     :param kms_key_arn: the ARN of the KMS key that encrypts the model. (templated)
     :param content: as for :class:`BedrockModelImportOperator`.
-    :param base_model_id: the base model of the checkpoint: under a budget a month of its storage is reserved.
+    :param base_model_id: the base model of the checkpoint: with a budget, a month of its storage is reserved.
         (templated)
-    :param prices: a file of prices of the task's own, for that. (default: ``[bedrock] prices``)
+    :param prices: a file with prices for this task, for the reservation. (default: ``[bedrock] prices``)
     """
 
     kind = "airflow_bedrock.jobs.resources.created_model:CREATED_MODEL"

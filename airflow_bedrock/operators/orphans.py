@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class BedrockStopOrphanedJobsOperator(BedrockOperator):
-    """Stop the running jobs of this Airflow whose waiting tasks have all ended, of every kind; keep those in doubt.
+    """Stop running jobs, of every kind, of this Airflow if all tasks that wait for them have ended; keep doubtful ones.
 
     Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
 
-    :param stop: stop them; else only find them and say so in the log.
+    :param stop: stop them; with False, only log them.
     """
 
     def __init__(self, *, stop: bool = True, **kwargs: Any) -> None:

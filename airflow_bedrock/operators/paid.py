@@ -39,18 +39,18 @@ WAITING: Mapping[str, Rule] = {
 
 
 class PaidOperator(WaitingOperator):
-    """Ask for one paid resource, once; wait for it; stop it where nobody is left to wait.
+    """Make one paid resource, once; wait for it; stop it when no task waits for it any more.
 
     :param tags: tags of what is made: key → value. (templated)
-    :param dry_run: log and push (XCom ``dry_run``) what would be made, what it may cost and whether the budget reaches,
-        and skip; fail where something stands against it. Nothing is made. (default: False) (templated)
-    :param wait_for_completion: wait until it is done; with False, return as soon as it was asked for, and do not defer
+    :param dry_run: log and push (XCom ``dry_run``) what would be made, what it may cost and whether the budget covers
+        it, and skip; fail if a check fails. Nothing is made. (default: False) (templated)
+    :param wait_for_completion: wait until it is done; with False, return as soon as it was requested, and do not defer
         either, whatever ``deferrable`` says.
     :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried again.
         (default: no limit)
     :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
         (default: ``[bedrock] no_response_timeout``)
-    :param prices: a file of prices of the task's own. (default: ``[bedrock] prices``)
+    :param prices: a file with prices for this task. (default: ``[bedrock] prices``)
     """
 
     template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags", "is_dry_run")

@@ -56,12 +56,11 @@ _RULES: Mapping[str, Rule] = {
 class BedrockPromoteModelOperator(RegistryOperator):
     """Put a custom model behind a stable deployment, in place of the champion.
 
-    The task writes its intent into the registry, lets the deployment serve the model (UpdateCustomModelDeployment; a
-    new deployment where botocore does not know that), asks it the smoke test, and writes the fact into the registry.
-    A model that fails its smoke test is replaced by the champion. A task that is killed at any point leaves
-    one model serving; its next try goes on. The task is skipped where the champion's period is newer, where another
-    champion serves by now than the model was compared with, or where the model was rolled back or has failed its smoke
-    test before.
+    The task writes its intent to the registry, lets the deployment serve the model (UpdateCustomModelDeployment, or a
+    new deployment if botocore does not have that), runs the smoke test, and writes the result to the registry. If the
+    model fails its smoke test, the champion is restored. If the task is killed at any point, one model serves, and the
+    next try goes on. The task is skipped if the champion's period is newer, if another champion serves now than the
+    model was compared with, or if the model was rolled back or has failed its smoke test before.
 
     Returns (XCom) a mapping: ``deployment_arn`` and ``model_arn`` of what serves, ``replaced``, the ARN of the model
     that served before, and ``period``. The task's outlets get the same as the extra of their asset events.
@@ -69,10 +68,10 @@ class BedrockPromoteModelOperator(RegistryOperator):
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_UpdateCustomModelDeployment.html
 
     :param model_arn: the challenger's ARN. (templated)
-    :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None where models have no order. (templated)
-    :param compared_with: the ARN of the model that the evaluation found it to be better than, or the id of the base
-        model; None where nobody has compared. (templated)
-    :param smoke_test: ``prompt``, and if wanted ``expect``, a regular expression that the answer must match somewhere,
+    :param period: the period of its data in ISO 8601, e.g. ``2026-03``; None if models have no order. (templated)
+    :param compared_with: the ARN of the model that the evaluation compared it with, or the id of the base model; None
+        if it was not compared. (templated)
+    :param smoke_test: ``prompt``, and optionally ``expect``, a regular expression that the answer must match somewhere,
         and ``system``. (templated)
     :param job_arn: the customization job that made the model, for the registry. (templated)
     :param dataset: the URI of its dataset's manifest, and ``#`` with the digest, or one of them, for the registry.

@@ -54,10 +54,10 @@ _RULES: Mapping[str, Rule] = {
 
 
 class BedrockPromotionGate(BedrockOperator):
-    """Let a challenger pass by the report of its evaluation; where wanted, a person decides then.
+    """Let a challenger pass by the report of its evaluation, and optionally by the decision of a person.
 
-    A figure that a rule needs and the report does not have counts against the promotion, as does an unknown price. A
-    challenger that does not pass is no error: the task and its downstream tasks are skipped.
+    If the report lacks a figure that a rule needs, or a price is unknown, the challenger does not pass. That is not an
+    error: the task and its downstream tasks are skipped.
 
     With ``ask_approval``, Airflow asks a person (3.1 and later: Required Actions in the UI, with the report's figures);
     only ``approvers`` can answer, and ``on_timeout`` decides if nobody answers in time. Before Airflow 3.1, the task
@@ -69,12 +69,12 @@ class BedrockPromotionGate(BedrockOperator):
         ``evaluate.output["report_uri"]``. (templated)
     :param metric: the metric whose difference counts; None takes the one that decided the evaluation.
     :param minimum_gain: the whole interval of the difference must lie above it. (templated)
-    :param max_slice_loss: the greatest loss of the candidate on any slice. (templated)
-    :param max_latency_ms: the greatest latency of 9 of 10 of the candidate's answers, in milliseconds. (templated)
-    :param max_cost: the greatest cost of 1,000 answers of the candidate, in US dollars, by the evaluation's tokens and
+    :param max_slice_loss: the maximum loss of the candidate on any slice. (templated)
+    :param max_latency_ms: the maximum latency of 9 of 10 of the candidate's answers, in milliseconds. (templated)
+    :param max_cost: the maximum cost of 1,000 answers of the candidate, in US dollars, by the evaluation's tokens and
         the on-demand price of custom models of ``base_model_id``. (templated)
     :param base_model_id: the candidate's base model; needed for ``max_cost``. (templated)
-    :param ask_approval: ask a person after the rule. (templated)
+    :param ask_approval: ask a person if the model passes the rules. (templated)
     :param approvers: who may answer: ids of Airflow's users, or mappings with ``id`` and ``name``; empty for all who
         may edit the DAG's runs. Before 3.1: ARNs of AWS callers or names of IAM users; empty for all who may write
         answers below the registry. (templated)

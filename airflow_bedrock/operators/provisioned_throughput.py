@@ -44,29 +44,29 @@ _DELETION_RULES: Mapping[str, Rule] = {"provisioned_model_id": named(_IDENTIFIER
 
 
 class BedrockProvisionedModelThroughputOperator(PaidOperator):
-    """Provide a model with throughput of its own; however often the task runs, there is one, and one bill.
+    """Make provisioned throughput for a model, once, however often the task runs.
 
-    The name is the state: throughput that already bears the name, has as many model units and serves the same model is
-    adopted. It is billed by the hour from now until :class:`BedrockDeleteProvisionedModelThroughputOperator` deletes
-    it, called or not; the log says how much that is so far. There is no commitment unless one is asked for.
+    Throughput that already has the name, the same model units and the same model is adopted. It is billed by the hour
+    from Create until :class:`BedrockDeleteProvisionedModelThroughputOperator` deletes it, called or not; the log has
+    the bill so far. There is no commitment unless you set one.
 
-    Where a person ends the task, or ``execution_timeout`` runs out, before it is in service, it is deleted, unless
-    another task waits for it or somebody else has made it. Bedrock may refuse that until it is in service: then it is
-    tried again for half an hour, and ``airflow-bedrock jobs --orphans`` finds what is left.
+    If a person ends the task, or ``execution_timeout`` runs out, before the throughput is in service, it is deleted,
+    unless another task waits for it or somebody else has made it. Bedrock may refuse that until it is in service: then
+    it is tried again for half an hour, and ``airflow-bedrock jobs --orphans`` finds what is left.
 
     Returns (XCom) its ARN, which Converse and InvokeModel take as ``modelId``.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateProvisionedModelThroughput.html
 
-    :param model_units: how many model units, 1 or more. (templated)
+    :param model_units: the number of model units, 1 or more. (templated)
     :param provisioned_model_name: 1 to 63 letters and digits, with single dashes or underscores between them.
         (templated)
     :param model_id: the id of a base model, or the ARN of a custom model. (templated)
     :param commitment_duration: ``OneMonth`` or ``SixMonths``: cheaper by the hour, and billed to the end, since it
         cannot be deleted before. (default: none; templated)
-    :param replace_model: give throughput of that name which serves another model this one: its ARN stays, and the
-        former model answers until then. (default: fail)
-    :param prices: a file of prices of the task's own, for the bill in the log. (default: ``[bedrock] prices``)
+    :param replace_model: if throughput of that name serves another model, change it to this one: its ARN stays, and
+        the former model answers until then. (default: fail)
+    :param prices: a file with prices for this task, for the bill in the log. (default: ``[bedrock] prices``)
     """
 
     kind = "airflow_bedrock.jobs.resources.provisioned_throughput:PROVISIONED_THROUGHPUT"
@@ -157,13 +157,13 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
 
 
 class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
-    """Delete provisioned throughput, and wait until it is gone. What is not there is deleted already.
+    """Delete provisioned throughput, and wait until it is gone. If it does not exist, the task succeeds.
 
     The model behind it stays, and is billed for its storage until it is deleted. The log says what the throughput has
-    cost. Make it the teardown of what makes the throughput, so that it goes when the tasks between have failed.
+    cost. Make it the teardown of the task that makes the throughput, so that it runs even if the tasks between fail.
 
     Returns (XCom) ``{"hours": …, "model_units": …, "usd": …}``: what was billed, without discounts; ``usd`` is None
-    where the price is not known. None where there was nothing to delete.
+    if the price is unknown. None if there was nothing to delete.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteProvisionedModelThroughput.html
 

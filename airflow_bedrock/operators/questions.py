@@ -58,22 +58,22 @@ RULES: Mapping[str, Rule] = {
 
 
 class QuestionsOperator(SpendingOperator[Hook]):
-    """Ask models held-out questions; nobody asks, or pays for, what has an answer under ``answers_uri``.
+    """Ask models held-out questions. A question with an answer under ``answers_uri`` is not asked or paid for again.
 
-    :param answers_days: days after which an answer is not used any more, and is deleted.
-    :param max_records: maximum number of records to ask, drawn by their hash: the same file gives the same ones. None
+    :param answers_days: days after which an answer is no longer used, and is deleted.
+    :param max_records: maximum number of records to ask, chosen by their hash: the same file gives the same ones. None
         asks all. (templated)
-    :param max_tokens: the longest answer; what is longer is cut off, and counted by its stop reason in the report.
-        (templated)
+    :param max_tokens: maximum tokens of an answer; a longer one is cut off, and counted by its stop reason in the
+        report. (templated)
     :param temperature: 0 (the likeliest answer) to 1; None for models that take no temperature.
-    :param inference_config: more of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
+    :param inference_config: other members of Converse's ``inferenceConfig``: ``topP``, ``stopSequences``.
     :param additional_model_request_fields: Converse's ``additionalModelRequestFields``.
-    :param max_cost: US dollars: where the questions without an answer may cost more, the task fails before it asks the
+    :param max_cost: US dollars: if the questions without an answer may cost more, the task fails before it asks the
         first one. Prices are those of the package and of ``[bedrock] prices``. (templated)
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
         (templated)
     :param dry_run: log and push (XCom ``dry_run``) how many questions would be asked, what they may cost and whether
-        the budget reaches, and skip. Nothing is asked. (default: False) (templated)
+        the budget covers them, and skip. Nothing is asked. (default: False) (templated)
     """
 
     template_fields: Sequence[str] = (

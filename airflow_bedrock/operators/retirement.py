@@ -31,10 +31,10 @@ class BedrockRetireModelsOperator(RegistryOperator):
     """List the custom models of a line that nobody needs and their monthly cost; with ``delete``, delete them.
 
     It considers only models that a task of the DAG has made under the name, by their tags (``tag_resources=True``). It
-    keeps: the champion, the promotion under way, what a rollback needs, the newest, young ones, those with the tag
-    ``airflow-bedrock/keep``, and those that a deployment or provisioned throughput refers to which was not made for
-    them. It deletes the others, each after its own deployments and provisioned throughput. If no model has been
-    promoted, it deletes none.
+    keeps the champion, a model that is being promoted, the models that a rollback needs, the newest ones, young ones,
+    those with the tag ``airflow-bedrock/keep``, and those used by a deployment or provisioned throughput that was not
+    made for them. It deletes the others, each after its own deployments and provisioned throughput. If no model has
+    been promoted, it deletes none.
 
     Returns (XCom) a mapping: ``retired``, the models that were, or would be, deleted: each ``{model_arn, name}``;
     ``kept``: each ``{model_arn, reason}``; ``usd_a_month``: what that saves; ``without_price``: what has no price;

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 class SpendingOperator(AwsOperator[Hook]):
     """An operator that makes what is paid for.
 
-    :param over_budget: what to do where the budget is used up: ``fail``, or ``wait`` for the next month without a
+    :param over_budget: what to do if the budget is used up: ``fail``, or ``wait`` for the next month without a
         worker slot. (default: ``[bedrock] over_budget``, ``fail``) (templated)
-    :param expected_cost: US dollars that what the task makes may cost, for the budget, instead of the estimate, e.g.
-        where no price is known. (templated)
+    :param expected_cost: expected cost in US dollars, for the budget, instead of the estimate, e.g. if no price is
+        known. (templated)
     :param notifiers: Airflow notifiers that are called when the task begins to wait for the budget, with ``exception``
-        in their context, as those of ``on_failure_callback`` are where it fails.
+        in their context, like those of ``on_failure_callback`` if it fails.
     """
 
     template_fields: Sequence[str] = (*AwsOperator.template_fields, "over_budget", "expected_cost")

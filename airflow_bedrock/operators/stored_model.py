@@ -28,15 +28,15 @@ CONTENT = one_of("identify", "ignore")
 
 
 class StoredModelOperator(PaidOperator):
-    """Make a model under names of its own: the same for each try, another for each run.
+    """Make a model with derived names: the same for each try, another for each run.
 
-    Where a budget is set, a month of the model's storage is reserved before Create, and settled afterwards.
+    If a budget is set, a month of the model's storage is reserved before Create, and settled afterwards.
 
     :param reuse: which earlier ones count, as for
         :class:`~airflow_bedrock.operators.BedrockModelCustomizationOperator`: ``run``, ``dag`` or ``never``.
         (templated)
-    :param ensure_unique_name: add a digest to the names, which says who asks for what. With False they are used as they
-        are: one that is used up fails the task.
+    :param ensure_unique_name: add a digest of the task and its request to the names. With False they are used as they
+        are, and a name that is used up fails the task.
     """
 
     template_fields: Sequence[str] = (*PaidOperator.template_fields, "reuse")

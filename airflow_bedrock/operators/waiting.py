@@ -34,12 +34,12 @@ _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date,
 
 
 class WaitingOperator(SpendingOperator["BedrockHook"]):
-    """An operator that waits for what it has made, and stops it where nobody is left to wait.
+    """An operator that waits for what it has made, and stops it when no task waits for it any more.
 
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
     :param waiter_delay: seconds between two polls, more than 0. (default: ``[bedrock] poll_interval``)
-    :param stop_on_kill: stop what this task waits for when a person ends the task, where it can be stopped.
-    :param stop_on_timeout: stop it when ``execution_timeout`` has run out, where it can be stopped.
+    :param stop_on_kill: stop what this task waits for when a person ends the task, if it can be stopped.
+    :param stop_on_timeout: stop it when ``execution_timeout`` has run out, if it can be stopped.
     """
 
     kind: ClassVar[str]

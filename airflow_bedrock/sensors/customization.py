@@ -25,38 +25,38 @@ if TYPE_CHECKING:
 class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
     """Wait for an Amazon Bedrock model customization job.
 
-    Succeeds on ``Completed`` alone. ``Failed`` and ``Stopped`` fail the task with the service's message, and are not
+    Succeeds only on ``Completed``. ``Failed`` and ``Stopped`` fail the task with the service's message, and are not
     retried: no retry of the wait can fix the job. ``Stopping`` is still running. An unknown status fails.
 
     The return value is a mapping: ``job_arn``, ``job_name``, ``status``, ``base_model_arn``, ``custom_model_arn``,
     ``custom_model_name``, ``training_loss``, ``validation_loss``, ``validation_losses``, ``losses_by_epoch``,
-    ``output_data_uri``, ``artifacts_uri``, ``created``, ``ended``, ``phase_seconds``. Each of them is an XCom of its
-    own too, so that a next task can take ``wait.output["custom_model_arn"]``.
+    ``output_data_uri``, ``artifacts_uri``, ``created``, ``ended``, ``phase_seconds``. Each of them is also its own
+    XCom, so that the next task can take ``wait.output["custom_model_arn"]``.
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_GetModelCustomizationJob.html
 
     :param job_identifier: the job's ARN or name, or the output of
         :class:`~airflow_bedrock.operators.BedrockModelCustomizationOperator`. (templated)
-    :param job_name: the upstream sensor's name for ``job_identifier``.
-    :param deferrable: wait in the triggerer, without a worker slot, sharing one poll loop with all others that wait.
+    :param job_name: the amazon provider's name for ``job_identifier``.
+    :param deferrable: wait in the triggerer, without a worker slot; all waiting tasks share one poll loop.
         (default: True, unless ``mode`` is given: a job takes hours)
     :param mode: ``poke`` or ``reschedule``: how a worker waits; excludes ``deferrable=True`` if ``reschedule``.
     :param poke_interval: seconds between two polls. (default: ``[bedrock] poll_interval``)
-    :param exponential_backoff: poll less and less often, at least every ``max_wait``.
-    :param max_wait: seconds between two polls, at the slowest. (default: ``[bedrock] poll_interval_max``)
-    :param timeout: seconds after which the wait is given up; not retried. The job is left running. Counts by the wall
-        clock, through a restart of the triggerer too.
+    :param exponential_backoff: poll less and less often, but at least every ``max_wait`` seconds.
+    :param max_wait: maximum seconds between two polls. (default: ``[bedrock] poll_interval_max``)
+    :param timeout: seconds after which the task fails, without a retry. The job is left running. Counts by the wall
+        clock, also through a restart of the triggerer.
     :param no_response_timeout: seconds without a response from the service after which the wait ends; 0 for never.
         With ``mode="reschedule"``, which remembers nothing between two polls, only ``timeout`` limits the wait.
         (default: ``[bedrock] no_response_timeout``)
-    :param soft_fail: skip instead of failing where no retry can help, and on ``timeout``; in the triggerer, as Airflow
-        has it, however the wait ended.
-    :param never_fail: skip instead of failing, on any error; in a worker, as Airflow has it, not on ``timeout``.
-    :param silent_fail: go on waiting until ``timeout`` on any error of a poll, e.g. no permission or no response.
+    :param soft_fail: skip instead of failing if no retry can help, and on ``timeout``; in the triggerer, as in Airflow,
+        however the wait ended.
+    :param never_fail: skip instead of failing, on any error; in a worker, as in Airflow, not on ``timeout``.
+    :param silent_fail: on any error of a poll, e.g. no permission or no response, continue to wait until ``timeout``.
         A job that failed, was stopped or does not exist still fails the task.
     :param stop_on_kill: stop the job when a person marks this task failed or success, or its run is failed or times
         out; not when it is cleared or its worker evicted, nor while others may wait for the job, which its tags say.
-        None stops only a job that this DAG run asked for, made or adopted; True also another one, and is refused with
+        None stops only a job that this DAG run has made or adopted. True also stops another one; it is refused with
         ``mode="reschedule"``, in which no process runs between two polls. (default: None)
     :param silence_limit: the old name of ``no_response_timeout``; warns.
     :param aws_conn_id: the Airflow connection used for AWS credentials; with ``region_name``, ``verify`` and

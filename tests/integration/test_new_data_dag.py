@@ -177,7 +177,7 @@ def test_a_content_that_is_replaced_within_the_window_never_trains(account: Acco
     assert is_settled(watched, account, 0) is None
     second = is_settled(watched, account, 0)
     assert second not in (None, first)
-    with pytest.raises(AirflowSkipException, match="has changed since"):
+    with pytest.raises(AirflowSkipException, match="has changed again"):
         task(watched, "claim")(first, account.bucket, SimpleNamespace(run_id="run"))
 
 
