@@ -25,7 +25,7 @@ from scripts.live import page
 from scripts.live.cluster import until
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import NotInstalledError
-from scripts.stack import PROJECT, StartError, exit_code
+from scripts.stack import PROJECT, StartError
 
 RUNS = 100
 EXAMPLE, LOADED = "finetune_support_router", "hundred_at_once"
@@ -240,13 +240,12 @@ def played(home: Path) -> Iterator[str]:
         yield from play(stack, RUNS)
 
 
-def main() -> int:
-    """Play it, in namespaces of its own; return 0 where nothing was wrong."""
+def enter() -> None:
+    """Go on in namespaces of its own."""
     if shutil.which("redis-server") is None:
         raise NotInstalledError("Redis is not installed (Debian: apt-get install redis-server)")
     compose.enter("scripts.live.distributed")
-    return page.program(page.DISTRIBUTED, "distributed", __doc__, played)
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(page.program(page.DISTRIBUTED, "distributed", __doc__, played, enter))

@@ -65,11 +65,18 @@ def write(scenarios: Iterable[Scenario], played: dict[str, str], table: Table = 
     table.write([known[one.name] for one in scenarios if one.name in known])
 
 
-def program(table: Table, name: str, told: str | None, play: Callable[[Path], Iterator[str]]) -> int:
+def program(
+    table: Table,
+    name: str,
+    told: str | None,
+    play: Callable[[Path], Iterator[str]],
+    prepare: Callable[[], None] = lambda: None,
+) -> int:
     """Run a play from the command line; return 0 where no row is wrong, else 1.
 
     :param told: what the program says of itself.
     :param play: yields the rows, given a directory for all logs.
+    :param prepare: called before there is such a directory.
     """
     parser = argparse.ArgumentParser(prog=f"make live ARGS={name}", description=told)
     parser.add_argument("--write", action="store_true", help="write the table into docs/live.md")
@@ -77,6 +84,7 @@ def program(table: Table, name: str, told: str | None, play: Callable[[Path], It
     arguments = parser.parse_args()
 
     def run() -> int:
+        prepare()
         print(line(*table.columns))
         played = []
         with home_or_temporary(arguments.home, f"airflow-bedrock-{name}-") as home:
