@@ -21,7 +21,7 @@ from airflow_bedrock.local import moto
 from airflow_bedrock.local.api import Answer
 from airflow_bedrock.local.errors import ServiceError, invalid
 from airflow_bedrock.local.moto import OperationModel, RequestDict, encode_message, parse_rest_json
-from airflow_bedrock.local.web.reading import read_json, serialization
+from airflow_bedrock.local.web.reading import check_json, serialization
 from airflow_bedrock.shapes import describe, problems
 
 SERVICES = ("bedrock", "bedrock-runtime")
@@ -59,7 +59,7 @@ def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]
     """
     body = request.get_data()
     if body and not operation.has_streaming_input:
-        read_json(body)
+        check_json(body)
     told: RequestDict = {
         "body": body,
         "headers": request.headers,

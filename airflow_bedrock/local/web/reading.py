@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
+
+import msgspec
 
 from airflow_bedrock.local.errors import ServiceError
 
@@ -19,23 +19,25 @@ _SCOPE = re.compile(r"([^/]+)/\d{8}/([a-z0-9-]{1,40})/([a-z0-9._-]{1,64})/aws4_r
 """A credential: key, day, region, service."""
 
 
-def read_json(body: bytes) -> dict[str, Any]:
-    """Return a body's JSON object.
+def check_json(body: bytes) -> None:
+    """Check that a body is a JSON object.
 
-    :raises ServiceError: SerializationException, when it is not JSON, or has numbers, characters or a depth that
-        JSON does not have.
+    :raises ServiceError: SerializationException, when it is not, or has a number or a depth that AWS does not take.
     """
     try:
-        content = json.loads(body, parse_float=_float, parse_int=_int, parse_constant=_constant)
-        if rb"\ud" in body.lower():
-            json.dumps(content, ensure_ascii=False).encode()  # half a character alone cannot be written
-    except (ValueError, RecursionError) as error:
+        content = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise serialization("The request's body is not JSON.") from error
     if not isinstance(content, dict):
         raise serialization("The request's body is not a JSON object.")
-    if body.count(b"{") + body.count(b"[") > _MOST_NESTED and _depth(content) > _MOST_NESTED:
-        raise serialization(f"The request's body is nested more than {_MOST_NESTED} deep.")
-    return content
+    depth, level = 0, [content]
+    while level:
+        if any(type(one) is int and not -(2**63) <= one < 2**63 for one in level):
+            raise serialization("The request's body has a number out of range.")
+        if depth > _MOST_NESTED:
+            raise serialization(f"The request's body is nested more than {_MOST_NESTED} deep.")
+        inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        depth, level = depth + 1, [item for one in inside for item in one]
 
 
 def serialization(message: str) -> ServiceError:
@@ -87,29 +89,3 @@ def signature_of(environ: Mapping[str, Any]) -> Signature:
             "Authorization header requires 'Credential' parameter of the form KEY/DATE/REGION/SERVICE/aws4_request.",
         )
     return Signature(matched[1], matched[2], matched[3], token)
-
-
-def _float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text} is out of range")
-    return number
-
-
-def _int(text: str) -> int:
-    number = int(text)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{text} is out of range")
-    return number
-
-
-def _constant(text: str) -> float:
-    raise ValueError(f"JSON has no {text}")
-
-
-def _depth(content: Any) -> int:
-    depth, level = 0, [content]
-    while level:
-        inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
-        depth, level = depth + 1, [item for one in inside for item in one]
-    return depth
