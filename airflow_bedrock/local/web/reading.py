@@ -30,7 +30,8 @@ def check_json(body: bytes) -> None:
         raise serialization("The request's body is not JSON.") from error
     if not isinstance(content, dict):
         raise serialization("The request's body is not a JSON object.")
-    depth, level = 0, [content]
+    depth = 0
+    level: list[Any] = [content]
     while level:
         if any(type(one) is int and not -(2**63) <= one < 2**63 for one in level):
             raise serialization("The request's body has a number out of range.")
