@@ -41,7 +41,7 @@ def prices() -> str:
 
 
 def environment() -> str:
-    """Return what tells this deployment of Airflow apart from others on the same account: ``[bedrock] environment``.
+    """Return what distinguishes this deployment of Airflow from others on the same account: ``[bedrock] environment``.
 
     Where it is not set, the address of ``[api] base_url`` without scheme, user and trailing slash; else ``airflow``.
     """

@@ -1,7 +1,7 @@
 """The XComs by which tasks tell the views in Airflow's UI what they know: one kind of thing, one key.
 
 They hold figures, names and addresses, never the text of a record. The views read them through Airflow's REST API with
-the credential of the person who looks, so the API server needs no AWS credentials.
+the credential of the viewer, so the API server needs no AWS credentials.
 """
 
 from __future__ import annotations

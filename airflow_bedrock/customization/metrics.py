@@ -16,7 +16,7 @@ TRAINING_METRICS = "step_wise_training_metrics.csv"
 VALIDATION_METRICS = "validation_metrics.csv"
 
 MOST_STEPS = 200
-"""Points of a curve by step: more cannot be told apart in a picture, and a result is kept in Airflow's database."""
+"""Points of a curve by step: more cannot be distinguished in a picture, and a result is kept in Airflow's database."""
 
 _EPOCH = "epoch_number"
 _LARGEST = 1e15  # no epoch and no loss is beyond
@@ -46,7 +46,7 @@ def losses_by_epoch(
 
 
 def rounds(training: Iterable[str]) -> tuple[int, int] | None:
-    """Return how many epochs were begun, and how many steps done; None where the lines do not tell.
+    """Return how many epochs were begun, and how many steps done; None where the lines do not say.
 
     :param training: the lines of ``step_wise_training_metrics.csv``.
     """

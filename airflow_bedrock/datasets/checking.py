@@ -1,8 +1,8 @@
 """The check of a dataset: every problem of every record, and a summary, in one pass and in constant memory.
 
-A file is cut into blocks of lines (:mod:`blocks`); a block is decoded by type and held against the rules of the base
+A file is cut into blocks of lines (:mod:`blocks`); a block is decoded by type and checked against the rules of the base
 model (:mod:`rules`), in as many processes as there are CPUs; what the blocks come to is added up. Records of texts
-alone, most of all records, take a short way: a narrower type, and looks that are sure to find what the rules would.
+alone, most of all records, take a short way: a narrower type, and checks that are sure to find what the rules would.
 """
 
 from __future__ import annotations
@@ -189,10 +189,10 @@ def check(
     :param show_text: whether the beginning of a record is listed with its problem.
     :param workers: processes; None takes as many as there are CPUs, for data of a size that is worth it.
     :param s3: a client, which is asked for the size of each image, video and document; None asks for none.
-    :param near_overlaps: how alike, 0 to 1, two questions are that overlap nearly; None does not look for them.
+    :param near_overlaps: how alike, 0 to 1, two questions are that overlap nearly; None does not search for them.
     :raises OSError: a file cannot be read.
     :raises DatasetError: a file is packed, or near overlaps are to be found, and rensa is not installed.
-    :raises ClientError, BotoCoreError: S3 does not tell the size of an object.
+    :raises ClientError, BotoCoreError: S3 does not say the size of an object.
     """
     if workers is None:
         workers = processes(sum(path.stat().st_size for path in files.values()))
@@ -561,7 +561,7 @@ class Short:
         self._rare = sorted({_rarest(word) for word in method.reserved_words})
 
     def take(self, line: bytes) -> tuple[str, str] | None:
-        """Return what is asked and what is answered; None for a record that has to be looked at by all rules."""
+        """Return what is asked and what is answered; None for a record that has to be checked by all rules."""
         if self._decode is None or self._flat is None or len(line) > self._most_bytes:
             return None
         try:

@@ -59,9 +59,9 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def name_of(function: object) -> str:
-    """Return what tells a function apart from others: its name; of a partial also a digest of its arguments.
+    """Return what distinguishes a function from others: its name; of a partial also a digest of its arguments.
 
-    What is neither text, number, collection, pattern nor function is told apart by its type alone.
+    What is neither text, number, collection, pattern nor function is distinguished by its type alone.
     """
     if not isinstance(function, partial):
         return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"

@@ -35,7 +35,7 @@ _THINKING = ("nova-2", "bedrock-conversation-2024")
 MORE_FIELDS = "has more fields than the header: put texts with a delimiter or a line end into quotes"
 FEWER_FIELDS = "has fewer fields than the header: put texts with a line end into quotes"
 _BROKEN_ROWS = (MORE_FIELDS, FEWER_FIELDS)
-"""One of them is the only member of what a row of CSV becomes that cannot be told apart into its columns."""
+"""One of them is the only member of what a row of CSV becomes that cannot be split into its columns."""
 
 _WITHIN = "; an array of objects is within it: if these are the records, save that array alone"
 

@@ -1,7 +1,7 @@
 """Which questions come again: found on disk, so that memory does not grow with the data.
 
 Each record leaves 32 bytes: the digest of its prompt and of its completion, and where it stands. They are put into
-parts by the digest, and one part at a time is looked at. A digest of 128 bits is the text: that two texts of a thousand
+parts by the digest, and one part at a time is read. A digest of 128 bits is the text: that two texts of a thousand
 million have the same one has a chance of 1 in 10^21.
 """
 

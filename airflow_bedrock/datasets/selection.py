@@ -1,6 +1,6 @@
 """Which records are written: one of those that ask the same, and no more than are wanted.
 
-Records are looked at by their digests, a part of them at a time (:mod:`repeats`), and chosen in the order of a hash of
+Records are compared by their digests, a part of them at a time (:mod:`repeats`), and chosen in the order of a hash of
 what they ask: so the same data gives the same records in whatever order it comes, and a smaller sample lies in a larger
 one.
 """

@@ -142,7 +142,7 @@ class Store:
     """The answers that are kept for the next evaluation.
 
     :param objects: where they are.
-    :param environment: what tells this deployment of Airflow apart from others.
+    :param environment: what distinguishes this deployment of Airflow from others.
     :param days: number of days after which an answer is not used any more, and is deleted.
     :param deletes: whether it deletes what has expired.
     """

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 KEEP_ANSWERS = 100
 KEEP_SECONDS = 10.0
 _TELL_SECONDS = 30.0
-_FETCH_SECONDS = 60.0  # between two looks at what other workers have kept, which lists all that is kept of a model
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two looks at which model answers
+_FETCH_SECONDS = 60.0  # between two readings of what other workers have kept, which lists all that is kept of a model
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two readings of which model answers
 
 
 class Later(Exception):  # not an error yet

@@ -45,7 +45,7 @@ class Evaluation:
     :param asked_about: by the names of the metrics that ask another model: that model.
     :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
     :param max_records: how many records to ask, drawn by their hash; None for all.
-    :param slice_by: the field by whose values records are looked at apart; None for no slices.
+    :param slice_by: the field whose values divide the records into slices; None for no slices.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ _QUICK = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts"
 def check_account(hook: BedrockHook, role_arn: str) -> None:
     """Check that the role is of the account, and of the partition, that the connection leads to.
 
-    Where AWS STS does not tell, the role is taken as it is: Bedrock refuses one that it cannot assume.
+    Where AWS STS does not respond, the role is taken as it is: Bedrock refuses one that it cannot assume.
 
     :raises BedrockFatalError: it is of another one.
     """

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the jobs, stop them where asked, and return the exit code: 1 where AWS did not tell which jobs run."""
+    """List the jobs, stop them where asked, and return the exit code: 1 where AWS did not say which jobs run."""
     if arguments.stop and not arguments.orphans:
         arguments.error("--stop stops orphaned jobs only: give --orphans too")
     environment = arguments.environment or configuration.environment()

@@ -116,7 +116,7 @@ class EarlierJobs:
         """Yield the jobs that may be what is asked for, and those of this asker: their names say so.
 
         One of this asker's that has ended may be of the same ask: the name that Get was asked for holds ``job_name``,
-        and with ``dag`` what is asked for, which may have come out differently.
+        and with ``dag`` what is asked for, which may differ.
         """
         identity = self.identity
         if own_only and identity.asker.try_number == 1:

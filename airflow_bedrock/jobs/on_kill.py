@@ -77,8 +77,8 @@ class KillSwitch:
     def last_check(self) -> None:
         """Ask for the task's state once more before the worker lets go of its job.
 
-        Airflow tells a worker only with the next heartbeat, seconds later, that its task was ended: until then it may
-        have handed the task over, and no process would be left to stop the job.
+        Airflow notifies a worker only with the next heartbeat, seconds later, that its task was ended: until then it
+        may have handed the task over, and no process would be left to stop the job.
         """
         try:
             ended = self._target is not None and task_state.state_of(self._ti) in TERMINAL_STATES

@@ -37,7 +37,7 @@ class RunningJob:
 def running_jobs(hook: BedrockHook, environment: str, state_of: Callable[[Waiter], str | None]) -> Iterator[RunningJob]:
     """Yield the running jobs that this deployment of Airflow has asked for, and those whose tags cannot be read.
 
-    :param environment: what tells this deployment apart.
+    :param environment: what distinguishes this deployment.
     :param state_of: asks Airflow for the state of a waiter's task instance or DAG run; what it raises keeps the job.
     :raises botocore.exceptions.ClientError: the jobs of a kind could not be listed; those of all others were yielded.
     """

@@ -52,7 +52,7 @@ def job_made_under(service: Service, name: str) -> str | None:
 
 
 def shown(service: Service, name: str) -> Seen | None:
-    """Return the job; None also where Bedrock does not tell."""
+    """Return the job; None also where Bedrock does not say."""
     try:
         return service.find(name)
     except CALL_ERRORS:
@@ -65,7 +65,7 @@ def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> 
     What is asked for does not matter. The service may take a while to show a new one.
 
     :param this_ask: leave out those of its earlier asks, which a Clear has kept running.
-    :raises BotoCoreError: the service did not tell.
+    :raises BotoCoreError: the service did not respond.
     :raises ClientError: the same.
     """
     return _looked_for(partial(_running_jobs_of, service, identity, this_ask))
@@ -74,7 +74,7 @@ def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> 
 def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
     """Return the ARNs of the running jobs whose tags name ``me``: for a task that does not know what it has made.
 
-    :raises BotoCoreError: the service did not tell which there are.
+    :raises BotoCoreError: the service did not say which there are.
     :raises ClientError: the same.
     """
 

@@ -438,7 +438,7 @@ class Planner:
         )
 
     def _poll_by_get(self, identifiers: Iterable[str], now: float) -> None:
-        """Look at new jobs soon; at all others evenly, each before its interval has passed once more."""
+        """Poll new jobs soon; all others evenly, each before its interval has passed once more."""
         self._arrivals_at = math.inf
         self._get_soon(self._fresh, now, gap=_GET_SECONDS)
         for identifier in identifiers:

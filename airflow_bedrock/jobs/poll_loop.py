@@ -259,7 +259,7 @@ class PollLoop:
 
     async def _tell(self, kind: _Kind, news: list[tuple[str, Any]]) -> None:
         for i, (identifier, finding) in enumerate(news):
-            # A copy: a trigger that is told of an end leaves.
+            # A copy: a trigger that gets an end leaves.
             for j, watch in enumerate(tuple(kind.watches.get(identifier, ()))):
                 watch.tell(finding)
                 if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:

@@ -1,6 +1,6 @@
 """The queue of tasks that wait for the account's quota of jobs: which one to wake when a job ends.
 
-The service does not tell the quota. What is known is how many jobs ran when it refused another one: when fewer run,
+The service does not say the quota. What is known is how many jobs ran when it refused another one: when fewer run,
 there is a slot. Times are seconds of any monotonic clock, except those that survive a restart of the
 triggerer, which are of the wall clock.
 """
@@ -40,7 +40,7 @@ def is_zero(error: str) -> bool:
 
 
 def active_jobs(service: Service) -> int | None:
-    """Return how many jobs count against the quota; None where the service does not tell."""
+    """Return how many jobs count against the quota; None where the service does not say."""
     try:
         return sum(len(service.list_all(status=status)) for status in ACTIVE_STATUSES)
     except CALL_ERRORS as error:
@@ -133,7 +133,7 @@ class QuotaQueue:
         self._look_at = min(self._look_at, max(now + GATHER_SECONDS, self._looked_at + _LOOK_AGAIN_SECONDS))
 
     def keep_pace(self, task: str, pace: Pace, now: float) -> None:
-        """Look at another pace for a task from now on."""
+        """Use another interval for a task from now on."""
         self._waiting[task].pace = pace
 
     def unwatch(self, task: str) -> None:
@@ -141,7 +141,7 @@ class QuotaQueue:
         del self._waiting[task]
 
     def job_ended(self, now: float) -> None:
-        """Look at once, since a job has ended."""
+        """Count at once, since a job has ended."""
         self._look_at = min(self._look_at, now)
 
     def lost_asks(self) -> None:

@@ -51,7 +51,7 @@ class DeniedError(BedrockError):
 def describe_data(
     s3: S3Hook, uris: Iterable[str], folders: Collection[str] = (), *, ignore_denied: bool = False
 ) -> list[dict[str, Any]]:
-    """Return what tells the content of each place apart from another content, however it was uploaded.
+    """Return what distinguishes the content of each place from another content, however it was uploaded.
 
     :param folders: which of the URIs may be prefixes of what is to be read, such as invocation logs.
     :param ignore_denied: describe a place that the caller may not read by its URI alone: the job's role may still
@@ -92,7 +92,7 @@ def _describe(s3: S3Hook, uri: str) -> dict[str, Any]:
 
 
 def _content(client: S3Client, bucket: str, key: str, head: Mapping[str, Any]) -> str:
-    """Return what tells an object's bytes apart from others, and from nothing else than the bytes.
+    """Return what identifies an object's bytes, and depends on nothing but the bytes.
 
     Up to ``READ_LIMIT`` they are read, even where S3 has a checksum: of two uploads of the same bytes one may have
     another checksum than the other, or none, and then only the bytes say that they are the same. Beyond it a checksum

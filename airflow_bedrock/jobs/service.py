@@ -30,7 +30,7 @@ class Service:
     hook: BedrockHook
 
     def get(self, identifier: str) -> Seen | None:
-        """Look at one by its ARN, or by its name where Get takes it; None where it does not exist."""
+        """Read one by its ARN, or by its name where Get takes it; None where it does not exist."""
         resource = self.resource
         try:
             found = resource.read(self._call(resource.get_operation, {resource.identifier: identifier}))
@@ -43,7 +43,7 @@ class Service:
         return found
 
     def find(self, name: str) -> Seen | None:
-        """Look at the one with the name or the ARN, and with its token; None where it does not exist."""
+        """Read the one with the name or the ARN, and with its token; None where it does not exist."""
         if not self.resource.by_name and not name.startswith("arn:"):
             listed = next((seen for seen in self.list_all(name) if seen.name == name), None)
             return listed and self.find(listed.arn)

@@ -133,7 +133,7 @@ def stop_unless_others_wait(
 
     :param own_run_only: stop it only if this DAG run asked for it.
     :param leaving: the tags by which ``me``, who goes on without the job, leaves it to the others that wait. They
-        are written before the others are looked at again: of two that leave at once, the last one stops it.
+        are written before the others are read again: of two that leave at once, the last one stops it.
     :param patient: as for :func:`stop_job`.
     :raises NotYetError: as that does.
     """

@@ -343,8 +343,8 @@ class Submission(EarlierJobs):
     def _by_list(self, *, own_only: bool = False, this_ask: bool = False) -> Seen | None:
         """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are.
 
-        :param own_only: look at this asker's alone.
-        :param this_ask: look at those of this ask alone, and settle none.
+        :param own_only: check this asker's alone.
+        :param this_ask: check those of this ask alone, and settle none.
         """
         for summary in self._that_may_count(own_only=own_only or this_ask):
             if taken := self._take_listed(summary, this_ask):
@@ -380,7 +380,7 @@ class Submission(EarlierJobs):
     def _shown_late(self, name: str, *, hidden: bool) -> Seen | None:
         """Wait for what an earlier try of this ask has made, before one called ``name`` is taken, or made, instead.
 
-        Where it has another name, since ``job_name``, or with ``dag`` the request, came out differently, no Get for
+        Where it has another name, since ``job_name``, or with ``dag`` the request, differs, no Get for
         ``name`` tells of it: its own name does, or List, after a while.
 
         :param hidden: whether there may be one although no second witness names it.
@@ -473,7 +473,7 @@ class Submission(EarlierJobs):
     def _after_error(self, name: str, error: Exception) -> Seen:
         one, remedy = f"{self._word} {name}", remedy_for_error(error)
         if remedy is Remedy.MODEL_NAME_IN_USE and self._resource.lasts:
-            # It makes no model: its own name is meant, under which another task has made one since the look.
+            # It makes no model: its own name is meant, under which another task has made one since the poll.
             remedy = Remedy.LOOK
         if remedy not in (Remedy.LOOK, Remedy.RETRY):
             self.in_flight = None  # it was refused

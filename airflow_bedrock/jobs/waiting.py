@@ -57,7 +57,7 @@ class Poller:
         self._say = say
 
     def poll(self) -> Seen | None:
-        """Return the job as it is now; None where the service did not tell.
+        """Return the job as it is now; None where the service did not respond.
 
         :raises MissingError: there is no such job.
         :raises BedrockError: no poll had a response for ``no_response_timeout``, or the caller is denied access to the

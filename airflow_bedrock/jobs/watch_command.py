@@ -84,7 +84,7 @@ def _line(said: str) -> None:
 
 
 def _steps(hook: BedrockHook, job: Job) -> dict[str, Any]:
-    """Return step, steps and loss of a job that trains on Local Bedrock; nothing of one on AWS, which does not tell."""
+    """Return step, steps and loss of a job that trains on Local Bedrock; nothing of one on AWS, which does not say."""
     page = local_page(hook.conn.meta.endpoint_url)
     if job.outcome is not Outcome.RUNNING or not page:
         return {}

@@ -93,8 +93,8 @@ occurs in no name."""
 
 def make_client(endpoint_url: str, service: str, region: str) -> Any:
     """Return a boto3 client for an endpoint, whatever the user's own AWS configuration says."""
-    # A session of its own: boto3's default one is not safe to share between threads, and is the user's. It looks at no
-    # profile and at no file, which are about the user's AWS.
+    # A session of its own: boto3's default one is not safe to share between threads, and is the user's. It reads no
+    # profile and no file, which are about the user's AWS.
     core = botocore.session.Session(
         session_vars={
             "profile": (None, None, None, None),

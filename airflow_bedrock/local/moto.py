@@ -51,7 +51,7 @@ encode_message = EventStreamEncoder().encode_message
 """Encode headers and payload as a message of a stream."""
 
 Check = Callable[[str, str, Callable[[str], Any]], None]
-"""Looks at a service, an operation, and by name at its parameters; raises a ServiceError to refuse it."""
+"""Checks a service, an operation, and its parameters by name; raises a ServiceError to refuse it."""
 
 _CHECK: ContextVar[Check | None] = ContextVar("check", default=None)
 
@@ -161,7 +161,7 @@ def environ_of(method: str, path: str, query: str, headers: Iterable[tuple[str, 
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
-        # Of WSGI, what nobody looks at.
+        # Of WSGI, what nobody reads.
         "REMOTE_ADDR": "127.0.0.1",
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "80",

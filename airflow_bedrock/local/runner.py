@@ -1,7 +1,7 @@
 """The runner: one thread that moves all work on, whether or not anybody asks.
 
 A piece of work is a generator. It does a little, then yields the time at which it wants to go on. So thousands of jobs
-share a thread, a job can be looked at between any two steps, and a test drives everything with a clock of its own.
+share a thread, a job can be read between any two steps, and a test drives everything with a clock of its own.
 
 After a restart the same work is done again from its beginning, with the moment at which it was first started: what has
 been done then is due already and is done without waiting, so that the work soon stands where it stood.

@@ -188,7 +188,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         :raises BedrockFatalError: a record, a setting or a model is such that no retry can help, a job failed, or
             ``execution_timeout`` ran out and the job was stopped.
         :raises BedrockError: the service did not take or tell something now.
-        :raises AirflowSkipException: it was a dry run, and nothing stands against it.
+        :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         with self._stopping(context) as kill:
             return self._go_on(context, kill, _SoFar())
@@ -269,7 +269,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
 
         Others may have kept their answers since, or other records be asked for.
 
-        :raises BedrockError: Bedrock did not tell which jobs run.
+        :raises BedrockError: Bedrock did not say which jobs run.
         """
         asker = asker_of(context)
         if asker.try_number == 1:

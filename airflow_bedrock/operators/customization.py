@@ -110,7 +110,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     :param vpc_config: subnets and security groups through which the job reaches the data. (templated)
     :param client_request_token: refused, since the operator derives it to find its job again.
     :param request: the whole request: a mapping in the API's names or in snake_case, or the path of a ``.json``,
-        ``.yaml`` or ``.yml`` file, looked for as Airflow looks for template files (relative to the DAG file or to
+        ``.yaml`` or ``.yml`` file, searched for as Airflow searches for template files (relative to the DAG file or to
         ``template_searchpath``), in the form of ``aws bedrock create-model-customization-job --cli-input-json``
         (``airflow-bedrock skeleton`` prints one). (templated)
     :param reuse: how far the same request finds the same job: ``run`` (default), ``dag`` (across the runs of the
@@ -302,7 +302,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         :raises BedrockFatalError: the service refused the request, the job left no model, or ``execution_timeout`` ran
             out and the job was stopped.
         :raises BedrockError: something failed that another try may fix.
-        :raises AirflowSkipException: it was a dry run, and nothing stands against the job.
+        :raises AirflowSkipException: it was a dry run, and no check failed for the job.
         """
         try:
             dry_run = flag("dry_run", self.is_dry_run)

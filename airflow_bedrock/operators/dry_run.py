@@ -386,7 +386,7 @@ def finish(
 
     :param push: pushes what was found.
     :param word: what would be made.
-    :raises AirflowSkipException: nothing stands against it.
+    :raises AirflowSkipException: no check failed.
     :raises BedrockFatalError: something does.
     """
     from airflow_bedrock.datasets.estimate import as_dict

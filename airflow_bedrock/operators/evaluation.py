@@ -196,7 +196,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
 
         :raises BedrockFatalError: the held-out file, a setting or a model is such that no retry can help.
         :raises BedrockError: a model did not answer, but may later.
-        :raises AirflowSkipException: it was a dry run, and nothing stands against it.
+        :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
         from airflow_bedrock import shown

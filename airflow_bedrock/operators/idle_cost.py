@@ -35,13 +35,13 @@ class BedrockIdleCostOperator(BedrockOperator):
 
     That is provisioned throughput, deployments and imported models without calls, and custom models that neither of the
     first two serves. The calls are Amazon CloudWatch's metric ``Invocations``. What is younger than ``days`` is not
-    looked at. It also finds what serves though its base model's end of life is near: from that day on neither can be
+    checked. It also finds what serves though its base model's end of life is near: from that day on neither can be
     called.
 
     Returns (XCom) a mapping: ``idle``: each ``{kind, name, arn, region, created, why, usd_a_month, price, advice}``,
     the dearest first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those whose price is not known;
     ``ending``: each ``{kind, name, arn, model_arn, region, base, ends}``, the nearest first; ``unread``: what was not
-    looked at, and why.
+    checked, and why.
 
     Where something is found, each notifier is called, with ``idle_cost``, that mapping, and ``idle_cost_text``, a text
     for people, in its context: ``SlackNotifier(text="{{ idle_cost_text }}")``.
@@ -80,7 +80,7 @@ class BedrockIdleCostOperator(BedrockOperator):
         """Find it, write it into the log, and notify.
 
         :raises BedrockFatalError: a region does not exist.
-        :raises BedrockError: Bedrock or CloudWatch did not tell.
+        :raises BedrockError: Bedrock or CloudWatch did not respond.
         """
         from msgspec.structs import asdict
 

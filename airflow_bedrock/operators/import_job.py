@@ -236,7 +236,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
 
 
 def _content_of(folder: str, s3: S3Hook, *, known_by: str) -> list[dict[str, Any]]:
-    """Return what tells the content of a folder on S3 apart from another content.
+    """Return what distinguishes the content of a folder on S3 from another content.
 
     :param known_by: ``identify``: by what is in it; ``ignore``: by its URI alone, so that nothing is read.
     :raises BedrockFatalError: there is nothing.

@@ -101,7 +101,7 @@ class PaidOperator(WaitingOperator):
         :raises BedrockFatalError: it failed, the service refused it for good, or ``execution_timeout`` ran out and it
             was stopped.
         :raises BedrockError: something failed that another try may fix.
-        :raises AirflowSkipException: it was a dry run, and nothing stands against it.
+        :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         arguments = self._arguments(self.rules).checked()
         if arguments["is_dry_run"]:

@@ -1,4 +1,4 @@
-"""Airflow's public REST API, asked within the API server's own process, with the credential of the person who looks."""
+"""Airflow's public REST API, asked within the API server's own process, with the credential of the viewer."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ def _share(budget: Mapping[str, Any]) -> float | None:
 
 
 def _tail(uri: str) -> str:
-    """Return the end of an address, by which data are told apart: the folder and the file."""
+    """Return the end of an address, by which data are distinguished: the folder and the file."""
     parts = uri.rstrip("/").split("/")
     return "/".join(parts[-2:]) if len(parts) > 4 else uri
 

@@ -159,8 +159,8 @@ def _young(created: datetime, keep: Keep, now: datetime) -> bool:
 class Retirer:
     """Finds the models of a line, and deletes those that nobody needs.
 
-    :param environment: what tells this deployment of Airflow apart; models of others are not looked at.
-    :param dag_id: of the DAG whose models these are; those of others are not looked at.
+    :param environment: what distinguishes this deployment of Airflow; models of others are not checked.
+    :param dag_id: of the DAG whose models these are; those of others are not checked.
     :param model_name: what the models' names begin with: ``custom_model_name`` of the customization task.
     """
 

@@ -45,7 +45,7 @@ def bill_of(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill | No
     """Return what a thing has cost; None while it may cost more.
 
     :param seen: the thing, as it is now.
-    :raises botocore.exceptions.ClientError: the service did not tell.
+    :raises botocore.exceptions.ClientError: the service did not respond.
     """
     if seen.outcome in (Outcome.RUNNING, Outcome.UNKNOWN):
         return None

@@ -50,7 +50,7 @@ PATIENCE = timedelta(minutes=30)
 """After which a reservation is dead whose thing does not exist: Create follows in minutes, and List in two more."""
 
 _FRESH = timedelta(minutes=1)
-"""In which nothing ends that was reserved: a hundred tasks that are over the budget at once look at nothing."""
+"""In which nothing ends that was reserved: a hundred tasks that are over the budget at once read nothing."""
 
 RECHECK = timedelta(hours=1)
 """After which a task asks again that what is reserved, and not yet spent, may let through."""
@@ -213,7 +213,7 @@ class Budget:
 def account_of(hook: BedrockHook) -> str:
     """Return the account that the connection leads to.
 
-    :raises BedrockError: AWS STS did not tell.
+    :raises BedrockError: AWS STS did not respond.
     """
     try:
         return caller_arn(hook).split(":")[4]

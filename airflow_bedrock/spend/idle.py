@@ -73,7 +73,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 class Found(NamedTuple):
     """What was found in a region.
 
-    :param unread: what was not looked at, and why, in sentences.
+    :param unread: what was not checked, and why, in sentences.
     """
 
     idle: list[Idle]
@@ -103,9 +103,9 @@ def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of
 
     Custom Model Import is not offered in every region: where its models cannot be listed, the others are found.
 
-    :param days: what is younger is not looked at.
+    :param days: what is younger is not checked.
     :param end_of_life_days: number of days before the base model's end of life from which on it is reported.
-    :raises BedrockError: Bedrock or CloudWatch did not tell.
+    :raises BedrockError: Bedrock or CloudWatch did not respond.
     """
     try:
         region = _Region(hook, prices, days, now)

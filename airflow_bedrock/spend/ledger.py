@@ -144,9 +144,9 @@ def of_month(ledger: Ledger, month: str, dag_id: str | None = None) -> list[Entr
 def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
     """Reserve for what is about to be made, or take over what was reserved for it.
 
-    What has not been made since is held against the limits as they are now: a reservation of an earlier month is made
-    anew in the present one, and one of less, by a try before the data or the request has changed, is raised. What was
-    deleted and settled, and is made again under its name, is another thing that is paid for.
+    What has not been made since is checked against the limits as they are now: a reservation of an earlier month is
+    made again in the present one, and one of less, by a try before the data or the request has changed, is raised. What
+    was deleted and settled, and is made again under its name, is another thing that is paid for.
 
     :raises OverBudgetError: with what is settled and reserved that would be more than a limit.
     """
@@ -218,7 +218,7 @@ def released(ledger: Ledger, key: str, holder: str) -> Ledger:
 
 
 def abandoned(ledger: Ledger, entry: Entry) -> Ledger:
-    """Drop a reservation whose thing does not exist, unless a try has taken it up since it was looked at."""
+    """Drop a reservation whose thing does not exist, unless a try has taken it up since it was checked."""
     return _without(ledger, {entry.key}) if ledger.entries.get(entry.key) == entry else ledger
 
 

@@ -79,7 +79,7 @@ class Rules:
     def check(self, line: bytes) -> tuple[Record | None, list[Problem]]:
         """Return the record that a line holds, and all that is wrong with it; None where it has not the format.
 
-        The limits are looked at once the format is right.
+        The limits are checked once the format is right.
         """
         form = self.form
         value, problems = decoded(form.decoder, line)

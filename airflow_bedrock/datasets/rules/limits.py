@@ -49,7 +49,7 @@ def object_problem(method: Method, media: Media, s3: Any) -> Problem | None:
     """Say whether an image, a video or a document on S3 cannot be read, or has too many bytes.
 
     :param s3: a client.
-    :raises ClientError: S3 did not tell.
+    :raises ClientError: S3 did not respond.
     """
     from botocore.exceptions import ClientError, ParamValidationError  # what a DAG file needs not
 

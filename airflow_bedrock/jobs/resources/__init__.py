@@ -16,7 +16,7 @@ from airflow_bedrock.customization.job import Seen as Seen
 from airflow_bedrock.customization.tags import token_in
 
 NEW = "(new)"
-"""The status of what was just made, and not looked at since."""
+"""The status of what was just made, and not checked since."""
 
 Read = Callable[[Mapping[str, Any]], Seen]
 ReadPage = Callable[[bytes], tuple[list[Seen], str | None]]

@@ -1,4 +1,4 @@
-"""Keeps the objects of all S3 buckets as plain files, which a person can look at, and puts them back.
+"""Keeps the objects of all S3 buckets as plain files, which a person can read, and puts them back.
 
 It goes through the S3 API only. An object comes back with its ETag, since that is how users tell data that changed: a
 multipart upload is repeated with parts of the same size. Versions, tags and settings of buckets are not kept.
@@ -52,7 +52,7 @@ class Buckets:
     """The buckets, and their files below a directory.
 
     :param directory: objects go to ``s3/<bucket>/<key>`` there.
-    :param store: what files do not tell goes there.
+    :param store: what files do not say goes there.
     :param s3: a boto3 client.
     """
 

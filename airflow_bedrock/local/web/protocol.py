@@ -25,7 +25,7 @@ from airflow_bedrock.local.web.reading import check_json, serialization
 from airflow_bedrock.shapes import describe, problems
 
 SERVICES = ("bedrock", "bedrock-runtime")
-"""Both sign their requests as ``bedrock``; the path tells them apart."""
+"""Both sign their requests as ``bedrock``; the path distinguishes them."""
 
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 

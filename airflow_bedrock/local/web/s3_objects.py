@@ -150,7 +150,7 @@ def _upload_part(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> Http
 def _complete_upload(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
     existing, upload = _find(request), _upload(request, environ)
     if upload is None:
-        # Done before, and asked for again, or never begun: moto tells them apart.
+        # Done before, and asked for again, or never begun: moto distinguishes them.
         response = ask()
         told = _told(existing) if existing and response.status == 200 else {}
         return _with_checksum(response, told, within=_COMPLETED)
