@@ -325,7 +325,7 @@ def of_script(first: int, characters: int, latin: int) -> list[int]:
     :param characters: how many they are.
     :param latin: how many characters are ASCII.
     """
-    place, none = _places()
+    place, none = _script_columns()
     counts = none.copy()
     counts[0] = latin
     counts[place.get(first, 0)] += characters
@@ -333,7 +333,7 @@ def of_script(first: int, characters: int, latin: int) -> list[int]:
 
 
 @cache
-def _places() -> tuple[dict[int, int], list[int]]:
+def _script_columns() -> tuple[dict[int, int], list[int]]:
     """Return the place of each first byte's script among the counts, where Latin comes first, and counts of nothing."""
     scripts = document().scripts
     places = {first: n for n, one in enumerate(scripts, 1) for first in bytes.fromhex(one.first_bytes)}

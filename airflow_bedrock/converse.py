@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock.aws_errors import CALL_ERRORS, error_code, is_denied, is_not_found
-from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.inference import Later, ServedModel
 from airflow_bedrock.evaluation.records import said
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError, kind_of

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_bedrock.evaluation import Rules, metric
-from airflow_bedrock.evaluation.answers import Answer, Answers, Store, key_of
+from airflow_bedrock.evaluation.answer_store import Answer, Answers, Store, key_of
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.inference import Inference, ServedModel
 from airflow_bedrock.evaluation.run import Evaluation

@@ -58,7 +58,7 @@ def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bo
 def is_stopped_under(ended: Seen, asker: Asker) -> bool:
     """Whether a job that was stopped is of another ask, which this one had adopted: it is asked for anew."""
     token = Token.read(ended.token)
-    return ended.outcome is Outcome.STOPPED and token is not None and token.ask != asker.asking
+    return ended.outcome is Outcome.STOPPED and token is not None and token.ask != asker.ask_digest
 
 
 def _may_be_taken(token: Token | None, identity: Identity, *, listed: bool) -> bool:

@@ -1,7 +1,7 @@
 """The name is the state: what a job is called follows from who asks, from the ask, and from what is asked.
 
 *Who* is the deployment of Airflow, DAG, task, map index, and the partition or else the run. The *ask* is this task's
-first asking, and each Clear of it. *What* is the request and the content of the data. The try number is none of them:
+first run, and each Clear of it. *What* is the request and the content of the data. The try number is none of them:
 two tries, two workers, a worker that was killed and its successor derive the same, and find each other's job; no store
 has to survive between them.
 
@@ -119,7 +119,7 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
         return _digest(self.who, self.run_id)
 
     @property
-    def asking(self) -> str:
+    def ask_digest(self) -> str:
         """Digest of the ask: an automatic retry has the same, a Clear and another run another one."""
         return _digest(self.who, self.run_id, str(self.ask))
 
@@ -200,7 +200,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     def token(self, generation: int = 1) -> str:
         """Return the clientRequestToken: the service ignores a second request that bears it."""
-        return str(Token(self.asker.family, self.asker.who, self.asker.asking, self.what, generation))
+        return str(Token(self.asker.family, self.asker.who, self.asker.ask_digest, self.what, generation))
 
     def is_of_task(self, token: Token | None) -> bool:
         """Whether the token is of this task of this deployment, whichever run and map index of it."""
@@ -212,7 +212,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_of_ask(self, token: Token | None) -> bool:
         """Whether the token is of an earlier try of the same ask."""
-        return self.is_of_who(token) and token is not None and token.ask == self.asker.asking
+        return self.is_of_who(token) and token is not None and token.ask == self.asker.ask_digest
 
     def is_of_what(self, token: Token | None) -> bool:
         """Whether the token is of the same request and the same data."""
@@ -220,7 +220,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _own_part(self) -> str:
-        ask = f"-{_short(self.asker.asking, _ASK_LENGTH)}" if self.reuse == "never" else ""
+        ask = f"-{_short(self.asker.ask_digest, _ASK_LENGTH)}" if self.reuse == "never" else ""
         return f"{self.who_part}{ask}"
 
 

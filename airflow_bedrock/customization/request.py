@@ -48,20 +48,20 @@ def build_request(
         the URIs win over ``given``. None counts as not given.
     :raises RequestError: a member is given twice, by two names.
     """
-    places = _places(training_data_uri, validation_data_uri, output_data_uri)
+    configs = _data_configs(training_data_uri, validation_data_uri, output_data_uri)
     extra = [(f"customization_job_kwargs[{name!r}]", name, value) for name, value in (further or {}).items()]
     arguments = [(name, name, value) for name, value in members.items()]
     request: dict[str, Any] = _api_form(
         request_shape(),
-        _once((name, name, value) for name, value in given.items()) | _once([*extra, *places, *arguments]),
+        _once((name, name, value) for name, value in given.items()) | _once([*extra, *configs, *arguments]),
     )
     return request
 
 
-def _places(
+def _data_configs(
     training: str | None, validation: str | Sequence[str] | None, output: str | None
 ) -> Iterator[tuple[str, str, object]]:
-    """Return the arguments that are short for a place, each with the member it stands for, and that member's value."""
+    """Return the arguments that stand for a data config: name, the member that it is, and the value of that."""
     if training is not None:
         yield "training_data_uri", "trainingDataConfig", {"s3Uri": training}
     if validation:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.inference import Question
 from airflow_bedrock.evaluation.records import said
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.answer_store import Answer
 
 CHARACTERS_PER_TOKEN = 3
 """For what a question may cost at most, few; AWS's rule of thumb says six."""

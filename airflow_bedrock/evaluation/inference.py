@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from airflow_bedrock.evaluation.answers import Answer, Answers, DistinctKeys, Entry, Store
+from airflow_bedrock.evaluation.answer_store import Answer, Answers, DistinctKeys, Entry, Store
 from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.pace import Pace
 from airflow_bedrock.jobs.patience import Patience

@@ -27,34 +27,34 @@ class MacroF1(Metric):
 
     def __init__(self) -> None:
         super().__init__("macro_f1", exact_match)
-        self._places: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
 
     @property
     def labels(self) -> list[str]:
         """The labels, as they were learnt."""
-        return list(self._places)
+        return list(self._numbers)
 
     def learn(self, reference: str) -> None:
         """Take note of a label.
 
         :raises ValueError: these are no labels: there are more than :data:`MOST_LABELS`.
         """
-        self._places.setdefault(plain(reference), len(self._places))
-        if len(self._places) > MOST_LABELS:
+        self._numbers.setdefault(plain(reference), len(self._numbers))
+        if len(self._numbers) > MOST_LABELS:
             raise ValueError(f"macro_f1 is for labels, and the reference answers have more than {MOST_LABELS}")
 
     def ready(self) -> None:
         """Give each label its three columns: right, answered, wanted."""
-        self.columns = 3 * len(self._places)
+        self.columns = 3 * len(self._numbers)
 
     def label(self, text: str) -> str:
         """Return which label an answer is."""
-        return found if (found := plain(text)) in self._places else OTHER
+        return found if (found := plain(text)) in self._numbers else OTHER
 
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
         """Return a 1 for each of right, answered and wanted, in the columns of the labels."""
         counts = [0.0] * self.columns
-        wanted, said = self._places[plain(reference)], self._places.get(plain(answer))
+        wanted, said = self._numbers[plain(reference)], self._numbers.get(plain(answer))
         counts[3 * wanted + 2] = 1
         if said is not None:
             counts[3 * said + 1] = 1

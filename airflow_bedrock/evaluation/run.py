@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.bill import CHARACTERS_PER_TOKEN, Bill
 from airflow_bedrock.evaluation.comparison import percentiles

@@ -150,7 +150,7 @@ class _Watched(msgspec.Struct, gc=False):
     job: Seen | None = None
     answered_at: float = -math.inf
     get_at: float | None = None
-    asking: bool = False
+    in_flight: bool = False
     exists: bool = False
     """Whether it is known to exist."""
     absence: Absence | None = None
@@ -162,7 +162,7 @@ class _Watched(msgspec.Struct, gc=False):
     @property
     def free(self) -> bool:
         """Whether a poll of it may be planned."""
-        return self.end is None and self.get_at is None and not self.asking
+        return self.end is None and self.get_at is None and not self.in_flight
 
 
 @dataclass(slots=True)
@@ -174,7 +174,7 @@ class _Listing:
     pages_left: float
     unseen: set[str]
     token: str | None = None
-    asking: bool = False
+    in_flight: bool = False
 
 
 @dataclass
@@ -249,22 +249,22 @@ class Planner:
         """Discard the calls in flight."""
         self._listing = None
         for watched in self._watched.values():
-            watched.asking = False
+            watched.in_flight = False
 
     def next(self, now: float) -> Ask | None:
         """Take the next question; None where nothing is due before :meth:`wakes_at`."""
         if now < self._hold_until:
             return None
         self._plan(now)
-        if (listing := self._listing) is not None and not listing.asking:
-            listing.asking = True
+        if (listing := self._listing) is not None and not listing.in_flight:
+            listing.in_flight = True
             return ListJobs(listing.created_after, listing.token)
         while self._gets and max(self._gets[0][0], self._next_get_at) <= now:
             at, identifier = heapq.heappop(self._gets)
             watched = self._watched.get(identifier)
             if watched is not None and watched.get_at == at:
                 watched.get_at = None
-                watched.asking = True
+                watched.in_flight = True
                 watched.due_at = now + self._pause(watched, now) * self._factor
                 if self._level:
                     distance = _GET_SECONDS * 2.0 ** (self._level - 1)
@@ -279,7 +279,7 @@ class Planner:
         times = [max(self._gets[0][0], self._next_get_at)] if self._gets else []
         if self._listing is None:
             times += [self._arrivals_at, self._queue[0][0] if self._queue else math.inf]
-        elif not self._listing.asking:
+        elif not self._listing.in_flight:
             times.append(-math.inf)
         return max(self._hold_until, min(times, default=math.inf))
 
@@ -314,7 +314,7 @@ class Planner:
                     news += self._shown(identifier, watched, job, now)
         listing.pages_left -= 1
         listing.token = token
-        listing.asking = False
+        listing.in_flight = False
         if token is None or not listing.unseen or listing.pages_left <= 0:
             self._listing = None
             self._get_soon(listing.unseen, now, gap=_GET_SECONDS)
@@ -325,7 +325,7 @@ class Planner:
         watched = self._watched.get(ask.identifier)
         if watched is None:
             return []
-        watched.asking = False
+        watched.in_flight = False
         return self._shown(ask.identifier, watched, job, now)
 
     def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> News:
@@ -337,7 +337,7 @@ class Planner:
         watched = self._watched.get(ask.identifier)
         if watched is None:
             return []
-        watched.asking = False
+        watched.in_flight = False
         self._fresh.pop(ask.identifier, None)
         if trouble is Trouble.THROTTLED:
             self._get_soon([ask.identifier], now, gap=0.0)

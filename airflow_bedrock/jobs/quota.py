@@ -94,7 +94,7 @@ class _Look:
     statuses: list[str] = field(default_factory=lambda: list(ACTIVE_STATUSES))
     token: str | None = None
     arns: set[str] = field(default_factory=set)
-    asking: bool = False
+    in_flight: bool = False
 
 
 @dataclass
@@ -153,15 +153,15 @@ class QuotaQueue:
         if self._look is None and self._waiting and now >= self._look_at:
             self._look, self._looked_at = _Look(), now
             self._look_at = now + self._interval() * self.jitter()
-        if (look := self._look) is None or look.asking:
+        if (look := self._look) is None or look.in_flight:
             return None
-        look.asking = True
+        look.in_flight = True
         return ListJobs(None, look.token, status=look.statuses[0])
 
     def wakes_at(self) -> float:
         """When :meth:`next` has a question again, unless something happens before."""
         if self._look is not None:
-            return math.inf if self._look.asking else -math.inf
+            return math.inf if self._look.in_flight else -math.inf
         return self._look_at if self._waiting else math.inf
 
     def without_list(self, noun: str) -> str:
@@ -179,7 +179,7 @@ class QuotaQueue:
         """Take a page of List."""
         if (look := self._look) is None:
             return []
-        look.asking = False
+        look.in_flight = False
         look.arns.update(job.arn for job in jobs)
         look.token = token
         if token is None:

@@ -46,7 +46,7 @@ class SecondWitness:
     def __init__(
         self, store: Any = None, asker: Asker | None = None, place: str = "", part: str = "", word: str = "job"
     ) -> None:
-        self._store, self._ask, self._place = store, asker.asking if asker else "", place
+        self._store, self._ask, self._place = store, asker.ask_digest if asker else "", place
         self._key, self._word = f"{_KEY}_{part}" if part else _KEY, word
         self.tells = store is not None
         """Whether it would know of what an earlier try has asked for."""

@@ -61,7 +61,7 @@ class Service:
             sortOrder="Descending",
             PaginationConfig={"PageSize": 1000},
         )
-        return [self.resource.read(summary) for page in pages for summary in _summaries(page)]
+        return [self.resource.read(summary) for page in pages for summary in _listed(page)]
 
     def list_running(self) -> list[Seen]:
         """Return all that can be stopped, each once: while one status after the other is listed, it may change."""
@@ -124,6 +124,6 @@ class Service:
         return response
 
 
-def _summaries(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _listed(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return what is on a page of List: its one list."""
     return next((value for value in page.values() if isinstance(value, list)), [])

@@ -34,7 +34,7 @@ from airflow_bedrock.uris import file_uri, join, s3_uri
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.evaluation.answers import Answer
+    from airflow_bedrock.evaluation.answer_store import Answer
     from airflow_bedrock.evaluation.batch import Answered
     from airflow_bedrock.evaluation.bill import Bill
     from airflow_bedrock.evaluation.inference import Inference, Question

@@ -90,7 +90,7 @@ class DryRun:
         lines = list(_checked("request", partial(self._request, request)))
         checks = {
             "base model": self._base_model,
-            "buckets and data": self._places,
+            "buckets and data": self._locations,
             "job": self._job,
             "records": self._records,
             "permissions": self._permissions,
@@ -128,7 +128,7 @@ class DryRun:
             yield "warning", f"Bedrock lists {', '.join(ways)} for it in {self._region}, and not {way}"
         yield ("ok" if status == "ACTIVE" else "warning"), f"{status} in {self._region}"
 
-    def _places(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
+    def _locations(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
         identity = job_request.identity_of(self.asked, request, self.asker, self.s3)
         yield "ok", "they exist, and can be read" if self.asked.content == "identify" else "they exist"
         self._identity = identity

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
 
-    from airflow_bedrock.evaluation.answers import Answer
+    from airflow_bedrock.evaluation.answer_store import Answer
     from airflow_bedrock.evaluation.bill import Rate
     from airflow_bedrock.evaluation.inference import Inference
     from airflow_bedrock.evaluation.records import Record
@@ -302,7 +302,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
 
         # A try takes over what is left of an earlier one's reservation; not in the next month, and not where each may
         # spend max_cost or expected_cost: what the earlier one may have spent stays reserved then.
-        parts = (asker.task_id, asker.asking, month_of(budget.now()))
+        parts = (asker.task_id, asker.ask_digest, month_of(budget.now()))
         each = evaluation.asks_metrics or self.expected_cost is not None
         name = " ".join((*parts, str(context["ti"].try_number)) if each else parts)
         with self._within(budget, context):

@@ -270,7 +270,7 @@ class BedrockPromotionGate(BedrockOperator):
         from airflow_bedrock.registry.gate import figures
 
         ti: Any = context["ti"]
-        ask = f"{asker_of(context).asking} {json.dumps(report, sort_keys=True)}"
+        ask = f"{asker_of(context).ask_digest} {json.dumps(report, sort_keys=True)}"
         return Question(
             id=hashlib.sha256(ask.encode()).hexdigest()[:12],
             asked_by=f"{ti.dag_id}.{ti.task_id} in run {ti.run_id}",

@@ -143,7 +143,7 @@ class QuestionsOperator(SpendingOperator[Hook]):
         :param folder: where the answers are while the task runs.
         :param limits: the other arguments of each inference.
         """
-        from airflow_bedrock.evaluation.answers import Answers, Store, key_of
+        from airflow_bedrock.evaluation.answer_store import Answers, Store, key_of
         from airflow_bedrock.evaluation.inference import Inference
 
         kept = storage.folder(arguments["answers_uri"] or join(self.output_uri, "answers"))

@@ -23,7 +23,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_bedrock.converse import ConverseModel
 from airflow_bedrock.evaluation import inference
-from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.hooks import BedrockHook, BedrockRuntimeHook
 from airflow_bedrock.operators import BedrockModelEvaluationOperator
 

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from airflow_bedrock.evaluation.answers import Answers, Store
+from airflow_bedrock.evaluation.answer_store import Answers, Store
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, lies_in, same

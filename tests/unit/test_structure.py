@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_bedrock"
 
 # What all may know; "" is the version.
-FACTS = {"_lazy", "aws_errors", "base_models", "cli", "prices", "shapes", "uris", ""}
+FACTS = {"_lazy", "aws_errors", "base_models", "cli", "decoding", "prices", "shapes", "uris", ""}
 FOR_TASKS = {*FACTS, "compat", "configuration", "exceptions", "shown"}
 CORE = {"customization", *FOR_TASKS}
 ENGINE = {"jobs", *CORE}
@@ -195,6 +195,27 @@ def test_worker_and_triggerer_share_the_rules_of_waiting() -> None:
     """How long a wait goes on without a response, and when it believes that nothing is there."""
     users = {name for name in modules() if f"{PACKAGE}.jobs.patience" in imported_modules(name)}
     assert {f"{PACKAGE}.{name}" for name in ("jobs.waiting", "jobs.planner", "triggers.resource")} <= users
+
+
+NAMES_THAT_SAY_NOTHING = {
+    *("asking", "answers", "connected", "footprint", "hiding", "keeper", "lookout", "places", "shelf", "summaries")
+}
+
+
+def test_names_say_what_a_thing_is() -> None:
+    """No module has a name that says nothing, and no function or attribute, unless it returns answers of a model."""
+    named = {(name, name.rpartition(".")[2]) for name in modules()}
+    for module, file in modules().items():
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.endswith("answers"):
+                named.add((module, node.name.strip("_")))
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+                if not node.attr.endswith("answers"):
+                    named.add((module, node.attr.strip("_")))
+            elif isinstance(node, ast.ClassDef):
+                fields = [one.target for one in node.body if isinstance(one, ast.AnnAssign)]
+                named.update((module, one.id) for one in fields if isinstance(one, ast.Name) and one.id != "answers")
+    assert {(module, name) for module, name in named if name in NAMES_THAT_SAY_NOTHING} == set()
 
 
 def _is_operator(argument: ast.arg) -> bool:

@@ -85,7 +85,7 @@ class Server:
         self._threads.shutdown()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, sock=self._socket, backlog=512)
+        server = await asyncio.start_server(self._serve_connection, sock=self._socket, backlog=512)
         await self._ending.wait()
         server.close()
         for context in [*self._connections.values()]:
@@ -96,7 +96,7 @@ class Server:
                 log.warning("Local Bedrock: a connection did not end, and is closed.")
                 one.cancel()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task: Any = asyncio.current_task()
         context = self._connections[task] = WorkerContext(None)
         if self._ending.is_set():

@@ -116,7 +116,7 @@ def test_a_partition_replaces_the_run_in_the_identity() -> None:
     assert name(asker=one) == name(asker=replace(one, run_id="run-2"))
     assert name(asker=one) != name(asker=replace(one, partition_key="2026-11"))
     assert name(asker=one) != name(asker=replace(ASKER, run_id="2026-10"))
-    assert one.asking != replace(one, run_id="run-2").asking
+    assert one.ask_digest != replace(one, run_id="run-2").ask_digest
 
 
 def test_all_names_of_a_task_share_a_part() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.evaluation import answers as answers_module
+from airflow_bedrock.evaluation import answer_store
 from airflow_bedrock.evaluation import inference as inference_module
-from airflow_bedrock.evaluation.answers import Answer, Answers, Store, key_of
+from airflow_bedrock.evaluation.answer_store import Answer, Answers, Store, key_of
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.inference import Inference, Later, Question, ServedModel
 from tests.evaluated import Memory
@@ -114,7 +114,7 @@ def test_answers_expire_by_the_day(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run(Model(), tmp_path / "one", memory)
     old = set(memory)
     for days, asked in ((DAYS, 0), (DAYS + 1, COUNT)):
-        monkeypatch.setattr(answers_module, "_today", lambda days=days: today + timedelta(days=days))
+        monkeypatch.setattr(answer_store, "_today", lambda days=days: today + timedelta(days=days))
         assert run(Model(), tmp_path / str(days), memory).progress.asked == asked
         assert (old <= memory.keys()) is (asked == 0)
     assert old.isdisjoint(memory)
@@ -125,6 +125,6 @@ def test_a_clock_that_is_behind_deletes_nothing(tmp_path: Path, monkeypatch: pyt
     memory = Memory()
     run(Model(), tmp_path / "one", memory)
     kept = dict(memory)
-    monkeypatch.setattr(answers_module, "_today", lambda: date(1970, 1, 1))
+    monkeypatch.setattr(answer_store, "_today", lambda: date(1970, 1, 1))
     assert run(Model(), tmp_path / "other", memory).progress.kept == COUNT
     assert memory == kept

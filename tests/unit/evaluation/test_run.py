@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.evaluation import bootstrap
-from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.report import page, sections
 from tests.evaluated import Model, evaluate, records
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.compat import AirflowSkipException, TaskDeferred
-from airflow_bedrock.evaluation.answers import Answer
+from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.metrics import metric
 from airflow_bedrock.evaluation.run import _Tally
 from airflow_bedrock.evaluation.scoring import Rules, Scoring

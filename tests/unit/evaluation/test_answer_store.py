@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_bedrock.evaluation.answers import Answer, Answers, Entry, Store, key_of
+from airflow_bedrock.evaluation.answer_store import Answer, Answers, Entry, Store, key_of
 from tests.evaluated import Memory
 
 packed = partial(gzip.compress, mtime=0)  # the time would stand in the names of tests, another in each process
