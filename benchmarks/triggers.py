@@ -1,8 +1,8 @@
 """What it costs a triggerer that N tasks wait for a job each: this package's trigger against upstream's.
 
 Each side runs in a fresh process through Airflow's own trigger runner, against a server that counts. Once each job has
-been looked at five times, all jobs end, and the time until each trigger's event is taken. A figure of a process is
-read at that moment too, so that what waiting costs and what the ends cost are told apart. A trigger that only sleeps
+been polled five times, all jobs end, and the time until each trigger's event is taken. A figure of a process is
+read at that moment too, so that the costs of waiting and of the ends are separate. A trigger that only sleeps
 shows the floor: what Airflow itself keeps for each trigger, and how long a full pass of the garbage collector over that
 blocks the event loop.
 
@@ -126,7 +126,7 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
         assert child.poll() is None, "the triggers ended before their jobs"
         time.sleep(0.05)
     calls, cpu_waited = len(server.calls), meter.cpu()
-    time.sleep(INTERVAL / 2)  # jobs do not end just when somebody has looked
+    time.sleep(INTERVAL / 2)  # jobs do not end exactly at a poll
     ended_at = time.time()
     server.end(jobs)
     # CPU time is read before the process is gone: its last line is its last work.
@@ -151,7 +151,7 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
 
 
 def all_polled(server: JobServer, count: int) -> bool:
-    """Whether each job has been looked at five times, by List or by Get."""
+    """Whether each job has been polled five times, by List or by Get."""
     counts = server.counts()
     pages = -(-count // 1000)
     return counts["list"] // pages + counts["get"] // count >= LOOKS

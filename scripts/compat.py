@@ -110,7 +110,7 @@ class Result:
         return line(*(self.cells.get(column, "") for column in COLUMNS))
 
 
-class Failed(Exception):  # a step of a row; told in its cell
+class Failed(Exception):  # a step of a row; reported in its cell
     """A step failed; the message is the end of what it printed."""
 
 
@@ -269,12 +269,12 @@ print(json.dumps([len(bag.dags), time.perf_counter() - began]))
 
 
 def import_names(row: Row) -> str:
-    """Import every public name and whatever the provider's description names; tell how many and how long it takes."""
+    """Import every public name and whatever the provider's description names; report how many and how long it takes."""
     return "{} names, {:.0f} ms".format(*_measured(row, _IMPORT))
 
 
 def parse_dags(row: Row) -> str:
-    """Parse the example DAGs; tell how many and how long it takes."""
+    """Parse the example DAGs; report how many and how long it takes."""
     return "{} DAGs, {:.0f} ms".format(*_measured(row, _PARSE, PROJECT / "dags"))
 
 
@@ -302,7 +302,7 @@ def run_tests(row: Row, suite: str) -> dict[str, str]:
             "loadfile",
             f"--junit-xml={report}",
         ]
-        # What an old Airflow and its dependencies call old of each other is not ours to mend.
+        # What an old Airflow and its dependencies call old of each other is not ours to fix.
         for warning in ("DeprecationWarning", "FutureWarning", "UserWarning"):
             command += ["-W", f"default::{warning}"]
         command += ["-p", "no:cacheprovider"]

@@ -184,7 +184,7 @@ class Airflow:
             "AIRFLOW__API__BASE_URL": self.url,
             # Airflow 3.0 starts four, and again and again those that do not answer within 5 s of their start.
             "AIRFLOW__API__WORKERS": "1",
-            # The address has another port at each start, and would tell this Airflow from itself.
+            # The address has another port at each start, and would make this Airflow another one.
             "AIRFLOW__BEDROCK__ENVIRONMENT": "laptop",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),

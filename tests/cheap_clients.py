@@ -18,7 +18,7 @@ _read: dict[str | None, dict[Any, Any]] = defaultdict(dict)
 def make_clients_cheap() -> None:
     """From now on, what is read of services is read once in this process, not for each session.
 
-    The provider walks the stack for the user agent: without the source lines of each frame, which it does not look at.
+    The provider walks the stack for the user agent: without the source lines of each frame, which it does not read.
     """
     botocore.session.create_loader = _sharing
     inspect.stack.__defaults__ = (0,)

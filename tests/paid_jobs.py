@@ -30,7 +30,7 @@ def error(code: str, message: str, status: int = 400) -> ClientError:
 class PaidJob:
     """A job that the service has accepted.
 
-    :param hidden: looks by Get that do not show it yet.
+    :param hidden: number of Gets that do not show it yet.
     :param unlisted: Lists that do not show it yet.
     """
 
@@ -62,7 +62,7 @@ class PaidJob:
 
     @property
     def shown(self) -> bool:
-        """Whether a look so far could show it."""
+        """Whether a poll so far could show it."""
         return self.hidden < 0 or self.unlisted < 0
 
     def end(self, status: str, failure: str | None = None) -> None:
@@ -83,7 +83,7 @@ class PaidJob:
         return described
 
     def summary(self) -> dict[str, Any]:
-        """Return what List tells: neither the token nor why it has failed."""
+        """Return what List shows: neither the token nor why it has failed."""
         summary = {"jobArn": self.arn, "jobName": self.name, "status": self.status}
         summary["customModelName"] = self.request["customModelName"]
         if self.status == "Completed":
@@ -121,7 +121,7 @@ class PaidJobs:
         return call
 
     def head_bucket(self, **_: Any) -> dict[str, Any]:
-        """Tell no region; nothing strikes here."""
+        """Name no region; no fault applies here."""
         return {}
 
     def running(self) -> list[PaidJob]:

@@ -1,7 +1,7 @@
 """Put a server of the AWS API under a steady load, and print its latencies and its CPU time.
 
 ``load.py SERVER JOBS RATE SECONDS``: SERVER is ``local-bedrock`` or ``moto``; the load begins with JOBS customization
-jobs, and goes on with a mix of looking at them and of S3 for SECONDS, RATE requests a second throughout. Requests are
+jobs, and goes on with a mix of reading them and of S3 for SECONDS, RATE requests a second throughout. Requests are
 sent when they are due, whether or not earlier ones were answered, and latency counts from when they were due.
 """
 

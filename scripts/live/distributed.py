@@ -38,7 +38,7 @@ MORE = (
     *("--job-seconds", "30", "--quota", "training_jobs=4", "--quota", "deployments=200"),
     *(f"--quota={name}=200" for name in ("scheduled_jobs", "custom_models", "changing_deployments")),
 )
-"""What Local Bedrock is told beyond the file: quotas for a hundred runs at once, and jobs that take a while."""
+"""Local Bedrock's settings in addition to the file: quotas for a hundred runs at once, and jobs that take a while."""
 
 RECORD = {
     "schemaVersion": "bedrock-conversation-2024",

@@ -74,7 +74,7 @@ def program(
 ) -> int:
     """Run a play from the command line; return 0 where no row is wrong, else 1.
 
-    :param told: what the program says of itself.
+    :param told: what the program reports about itself.
     :param play: yields the rows, given a directory for all logs.
     :param prepare: called before there is such a directory.
     """

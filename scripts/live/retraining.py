@@ -356,7 +356,7 @@ def airflow(home: Path, **settings: Any) -> Iterator[Retraining]:
 
 
 def queue(local: LocalBedrock) -> str:
-    """Let the bucket tell a queue of its new data, as docs/retraining.md says; return the queue's URL."""
+    """Let the bucket send events about new data to a queue, as docs/retraining.md says; return the queue's URL."""
     detail = {"bucket": {"name": [local.bucket]}, "object": {"key": [{"prefix": "new-data/"}]}}
     rule = {"source": ["aws.s3"], "detail-type": ["Object Created", "Object Deleted"], "detail": detail}
     with (

@@ -22,7 +22,7 @@ _SETTLE_SECONDS = 120.0  # in which what is being stopped is stopped
 class Scenario:
     """What is done with an Airflow that runs, and what it may cost.
 
-    :param play: does it, and returns what is worth telling of it, if anything.
+    :param play: does it, and returns a remark on it, if any.
     :param asked_for: jobs that are asked for, and paid for.
     :param at_most: fewer of them are as good, since chance decides how many.
     :param dags: those it runs.

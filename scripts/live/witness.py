@@ -1,6 +1,6 @@
 """Which process of ours has a task, and until when: workers and triggerers write it down themselves.
 
-A person may end a task in a moment in which no process of ours has it; only these records tell such moments apart.
+A person may end a task in a moment in which no process of ours has it; only these records show such moments.
 Airflow's processes import this by their local settings, which scripts/live/cluster.py writes.
 """
 

@@ -106,7 +106,7 @@ def approve(retraining: Retraining, runs: int) -> None:
         asked = {"response_received": False, "limit": 100}
         for one in retraining.read(f"/dags/{DAG}/dagRuns/~/hitlDetails", asked)["hitl_details"]:
             instance = one["task_instance"]
-            # The scheduler may take a task for failed that is answered before it hears that the try has ended.
+            # The scheduler may take a task for failed that is answered before it learns that the try has ended.
             if time.monotonic() - since.setdefault(instance["id"], time.monotonic()) >= READS:
                 retraining.answer("ann", DAG, instance["dag_run_id"], instance["task_id"])
         return len(retraining.runs()) >= runs and retraining.idle()

@@ -1,4 +1,4 @@
-"""Whom the conformance suite asks: a Local Bedrock of its own or, told so by an environment variable, AWS itself.
+"""What the conformance suite calls: its own Local Bedrock or, with an environment variable, AWS itself.
 
 ``AIRFLOW_BEDROCK_CONFORMANCE=aws`` asks AWS, with the profile ``AIRFLOW_BEDROCK_CONFORMANCE_PROFILE`` (default:
 ``default``) and in the region ``AIRFLOW_BEDROCK_CONFORMANCE_REGION`` (default: us-east-1). It then lists, gets, and

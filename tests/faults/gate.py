@@ -105,11 +105,11 @@ class Gate:
 
     @property
     def polls(self) -> int:
-        """How often one and the same look at jobs has passed: who waits looks again and again."""
+        """How often the same poll of jobs has passed: a task that waits polls again and again."""
         return max(self._polls.values(), default=0)
 
     def forget_polls(self) -> None:
-        """Count the looks anew."""
+        """Restart the count of polls."""
         self._polls = Counter()
 
     def open(self) -> None:

@@ -382,7 +382,7 @@ class Task:
             pass
 
     def mark_failed(self) -> None:
-        """Mark the task failed while it polls: Airflow tells its worker to end."""
+        """Mark the task failed while it polls: Airflow sends its worker SIGTERM."""
         self.state = self.end = "failed"
         self.operator.on_kill()
         if (kill := getattr(self.operator, "_kill", None)) is not None:

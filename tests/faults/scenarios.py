@@ -116,7 +116,7 @@ class Task:
             _kill(self, process)
 
     def mark_failed(self, process: BaseProcess) -> None:
-        """Mark the task failed, as a person does; Airflow tells its worker to end, and kills it seconds later."""
+        """Mark the task failed, as a person does; Airflow sends its worker SIGTERM, and kills it seconds later."""
         self.state("failed")
         process.terminate()
         deadline = time.monotonic() + 3

@@ -21,7 +21,7 @@ RETRIES = 2
 
 @dataclass(frozen=True)
 class Try:
-    """What a worker is told.
+    """What a worker is given.
 
     :param package: ``ours`` or ``upstream``.
     :param arguments: of the operator.
@@ -111,7 +111,7 @@ def _with_timeout(this: Try, operator: Any, context: Any) -> None:
 
 
 async def _first_event(deferred: Any) -> Any:
-    """Return what the trigger tells; None where the deferral has run out of time."""
+    """Return the trigger's event; None if the deferral has run out of time."""
     try:
         async with asyncio.timeout(deferred.timeout and deferred.timeout.total_seconds()):
             async for event in deferred.trigger.run():

@@ -202,7 +202,7 @@ def test_an_automatic_retry_takes_up_what_its_first_try_has_adopted(
 
 
 def test_a_retry_that_may_not_read_tags_fails_before_paying(airflow: Airflow) -> None:
-    """The tags would tell which job its first try has adopted; the error says what to allow."""
+    """Only the tags say which job its first try has adopted; the error says what to allow."""
     arn = airflow.ask({"index": 0})
     assert airflow.ask({"index": 1}) == arn
     airflow.local.faults.fail("ListTagsForResource", "AccessDeniedException")
@@ -339,7 +339,7 @@ def test_an_exact_name_s_job_is_not_stopped_for_one_that_cannot_be_made(airflow:
 
 
 def test_a_retry_that_finds_its_job_being_stopped_waits_for_its_end(airflow: Airflow) -> None:
-    """It pays for no other, and its error tells of the bill."""
+    """It pays for no other, and its error states the bill."""
     arn = airflow.ask()
     airflow.bedrock.stop_model_customization_job(jobIdentifier=arn)
     assert airflow.ask(RETRY) == arn
@@ -504,7 +504,7 @@ def test_a_timeout_names_the_job_that_it_cannot_search_for(airflow: Airflow, mon
 @pytest.mark.parametrize("reuse", ["run", "never", "exact"])
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_retry_whose_data_is_gone_takes_up_its_own_job(airflow: Airflow, reuse: str, ended: bool) -> None:
-    """Its name alone tells, whatever came out differently; after a Clear another thing is asked for."""
+    """It finds the job by its name alone, even if the request differs; after a Clear the request is another."""
     more: dict[str, Any] = {"reuse": reuse}
     if reuse == "exact":
         more = {"job_name": airflow.folder, "custom_model_name": airflow.folder, "ensure_unique_job_name": False}
@@ -520,7 +520,7 @@ def test_a_retry_whose_data_is_gone_takes_up_its_own_job(airflow: Airflow, reuse
 
 
 def test_a_retry_whose_data_is_gone_fails_with_the_failure_of_its_own_job(airflow: Airflow) -> None:
-    """That is what a person has to mend."""
+    """That failure is what a person has to fix."""
     airflow.local.faults.fail_job(
         "validation", "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
     )
@@ -532,7 +532,7 @@ def test_a_retry_whose_data_is_gone_fails_with_the_failure_of_its_own_job(airflo
 
 
 def test_a_retry_that_cannot_read_the_data_names_the_running_job(airflow: Airflow) -> None:
-    """With reuse="dag" the name holds the data: an earlier try has paid for a job, the next one looks again."""
+    """With reuse="dag" the name holds the data: an earlier try has paid for a job, the next one reads it again."""
     arn = airflow.ask(reuse="dag")
     airflow.local.faults.fail("HeadObject", "403", status=403)
     with pytest.raises(BedrockError, match=f"Job {arn} of an earlier try runs on and is billed"):
@@ -552,7 +552,7 @@ def test_a_retry_without_access_to_its_job_says_that_it_may_run(airflow: Airflow
 
 
 def test_a_name_in_use_by_the_task_s_own_job_that_has_failed_is_not_blamed_on_another(airflow: Airflow) -> None:
-    """Get does not show it at first, Create says that the name is in use: the job's own failure is told."""
+    """Get does not show it at first, Create says that the name is in use: the error is the job's own failure."""
     airflow.local.faults.fail_job(
         "validation", "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
     )
@@ -636,7 +636,7 @@ def test_a_retry_in_another_region_makes_no_other_job(
 
 
 def test_a_retry_that_has_moved_with_its_data_makes_no_other_job(airflow: Airflow) -> None:
-    """Region and buckets were edited between two tries: only what the first try wrote down tells of its job."""
+    """Region and buckets were edited between two tries: only what the first try wrote down names its job."""
     airflow.keep_state()
     arn = airflow.ask()
     moved = {"region_name": "eu-west-1", **airflow.move("eu-west-1")}
@@ -686,7 +686,7 @@ def test_a_retry_in_another_account_makes_no_other_job(
 
 
 def test_a_retry_with_another_role_adopts(airflow: Airflow, stored: bool) -> None:
-    """Of the same account: a request that came out differently."""
+    """A role of the same account is only a request that differs."""
     arn = airflow.ask()
     assert airflow.ask(RETRY, role_arn=f"{airflow.local.role_arn}-2") == arn
     assert list(airflow.statuses()) == [arn]
@@ -709,7 +709,7 @@ def test_a_retry_whose_connection_was_deleted_makes_no_other_job(
 
 
 def test_a_lost_job_under_another_name_is_waited_for(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is in job_name, every answer was lost, and List shows nothing yet: what was written down tells."""
+    """The time is in job_name, every response was lost, List shows nothing yet: what was written down has the name."""
     airflow.keep_state()
     monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=airflow.local.clock.advance))
     airflow.local.faults.drop("CreateModelCustomizationJob", times=None)
@@ -731,7 +731,7 @@ def test_a_refusal_leaves_nothing_to_wait_for(airflow: Airflow, monkeypatch: pyt
 
 
 def test_a_lost_job_under_another_exact_name_is_waited_for(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a digest nothing but what was written down tells of a name that has come out differently."""
+    """Without a digest only what was written down has the name, if it renders differently."""
     airflow.keep_state()
     monkeypatch.setattr(submission, "time", SimpleNamespace(sleep=airflow.local.clock.advance))
     names = [f"{airflow.folder}-10-15", f"{airflow.folder}-10-16"]
@@ -769,7 +769,7 @@ def test_a_retry_whose_retries_were_lowered_adopts(airflow: Airflow, reuse: str)
 
 
 def test_a_retry_whose_retries_were_lowered_takes_up_what_its_first_try_has_adopted(airflow: Airflow) -> None:
-    """What that wrote down tells it from a Clear."""
+    """What its first try wrote down distinguishes it from a Clear."""
     airflow.keep_state()
     arn = airflow.ask({"index": 0})
     assert airflow.ask({"index": 1}) == arn

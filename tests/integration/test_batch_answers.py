@@ -164,7 +164,7 @@ def test_the_users_key_encrypts_questions_and_answers(airflow: Airflow) -> None:
 
 
 def test_a_retry_that_has_moved_makes_no_other_job(airflow: Airflow) -> None:
-    """Only what the first try wrote down tells of its job, since Airflow 3.3; it is of its own for each chunk."""
+    """Only what the first try wrote down names its job, since Airflow 3.3; each chunk has its own note."""
     airflow.while_waiting, state = partial(pytest.fail, "the worker is lost"), {"task_state_store": Store()}
     with pytest.raises(pytest.fail.Exception):
         airflow.task().execute(airflow.context() | state)

@@ -157,7 +157,7 @@ def test_over_the_budget_no_job_is_made_and_the_message_says_by_how_much(
 def test_over_the_budget_a_task_may_wait_for_the_next_month_without_a_worker(
     account: Account, local: LocalBedrock, name: str, budget: Callable[..., None]
 ) -> None:
-    """Deferred to the first of the month; people are told, once; then it asks again."""
+    """Deferred to the first of the month; one notification is sent; then it tries again."""
     budget("", dag=0.000001)
     told: list[Any] = []
 
@@ -223,7 +223,7 @@ def test_a_job_that_fails_before_it_trains_costs_nothing(
         task.execute(context())
     task = operator(account, local, account.put("good.jsonl", records()), job_name=f"{name}b", expected_cost=1)
     task.wait_for_completion = False
-    with pytest.raises(BudgetError):  # its task has not settled it, and it is looked at after a minute
+    with pytest.raises(BudgetError):  # its task has not settled it, and it is read after a minute
         task.execute(context("run-2"))
     [settled] = [one.settled for one in later(account, local, ledger, timedelta(minutes=2)).entries.values()]
     assert settled == 0
@@ -248,7 +248,7 @@ def test_the_ledger_is_encrypted_by_the_users_key(
 
 
 def later(account: Account, local: LocalBedrock, ledger: Callable[[], Ledger], by: timedelta) -> Ledger:
-    """Look what became of what is reserved, as a task does after a while that is over the budget."""
+    """Read what became of reservations, as a task over the budget does after a while."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from airflow_bedrock.spend.budget import settle_open
@@ -853,7 +853,7 @@ def put_ledger(account: Account, text: str | bytes) -> None:
 def test_a_ledger_that_a_person_has_edited_counts_as_it_is(
     account: Account, local: LocalBedrock, name: str, ledger: Callable[[], Ledger]
 ) -> None:
-    """An amount that was lowered makes room; a member that this version does not know is left alone."""
+    """A lowered amount leaves more budget; an unknown member is left alone."""
     now = "2026-11-20T12:00:00+00:00"
     budget_of(account, local, name, now).reserve(name)
     edited = json.loads(msgspec.json.encode(ledger()))

@@ -187,7 +187,7 @@ def test_a_dry_run_changes_no_throughput(world: World, ledger: Callable[[], list
 
 
 def test_a_dry_run_without_a_price_says_so(world: World, ledger: Callable[[], list[Entry]]) -> None:
-    """Nothing stands against it where no budget is set; what is not there does."""
+    """It does not fail if no budget is set; it fails if something does not exist."""
     found = dry(world, IMPORT, "priceless", AirflowSkipException)
     assert found["import job"][0] == "ok"
     missing = dry(world, IMPORT, "priceless", BedrockFatalError, model_data_uri=f"s3://{world.local.bucket}/none")

@@ -105,7 +105,7 @@ def test_a_model_serves_in_another_account(model: str, local_bedrock_module: Loc
 def test_each_action_on_shares_is_needed(
     model: str, deployed: Deployed, action: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without it the task fails before it pays, and the error names it; that a share is left is told in the log."""
+    """Without it the task fails before it pays, and the error names it; the log says if a share is left."""
     deployed.allow(to_airflow=both(deployed.airflow, without(policy("sharing"), action)))
     copy = BedrockModelCopyOperator(
         task_id="copy",

@@ -194,7 +194,7 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(account: Account, 
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_dry_run_says_what_would_be_reused(account: Account, local: LocalBedrock, name: str, *, ended: bool) -> None:
-    """A job of another run is not joined by a tag; what is reused costs nothing, so that no limit stands against it."""
+    """A job of another run is not joined by a tag; what is reused costs nothing, so no limit applies."""
     data = account.put("train.jsonl", records(42 + ended))  # of no other test
     arn = operator(account, local, data, job_name=name, reuse="dag", wait_for_completion=False).execute(
         context(f"{name}-first")
@@ -264,7 +264,7 @@ def test_a_dry_run_in_a_region_without_the_model(account: Account, local: LocalB
 def test_what_aws_does_not_say_is_unknown(
     account: Account, local: LocalBedrock, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that may not look, or an endpoint that is not reached, stands against nothing."""
+    """A missing permission or an endpoint that is not reached fails no check."""
     data = account.put("train.jsonl", records())
     denials = [
         local.faults.fail(operation, "AccessDeniedException", times=None)

@@ -443,7 +443,7 @@ def test_a_timeout_while_deferred_says_what_became_of_the_job(
 def test_a_deferred_wait_ends_after_waiter_max_attempts_and_leaves_the_job_running(
     account: Account, local: LocalBedrock, name: str
 ) -> None:
-    """The limit of looks is a time for the triggerer; the sooner one of it and execution_timeout counts."""
+    """The number of polls becomes a time for the triggerer; the earlier of it and execution_timeout counts."""
     data = account.put("train.jsonl", records())
     limits = {"waiter_max_attempts": 30, "waiter_delay": 2, "execution_timeout": timedelta(hours=1)}
     task = operator(account, local, data, job_name=name, deferrable=True, **limits)
@@ -464,7 +464,7 @@ def test_a_worker_s_wait_ends_after_no_response_timeout(account: Account, local:
     data = account.put("train.jsonl", records())
     arguments = {"job_name": name, "botocore_config": {"retries": {"total_max_attempts": 1}}}
     arn = operator(account, local, data, wait_for_completion=False, **arguments).execute(context())
-    # The first look adopts the job.
+    # The first poll adopts the job.
     local.faults.fail("GetModelCustomizationJob", nth=2, times=None)
     with pytest.raises(BedrockError, match=f"{arn} is unknown: no response.*The job was not stopped"):
         operator(account, local, data, no_response_timeout=0.1, **arguments).execute(context())

@@ -1,4 +1,4 @@
-"""What the operator looks at before it asks for a job: invocation logs, places that do not answer; and exact names."""
+"""What the operator checks before it asks for a job: logs, locations that do not respond, and exact names."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_job_learns_from_invocation_logs(local: LocalBedrock, folder: str) -> 
     first = on_logs(local, folder).execute(context())
     assert on_logs(local, folder).execute(context()) == first
     put(local, f"{folder}/logs/2.jsonl", logs(200))
-    assert on_logs(local, folder).execute(context()) == first  # an automatic retry, whatever came out differently
+    assert on_logs(local, folder).execute(context()) == first  # an automatic retry, whatever differs
     assert on_logs(local, folder).execute(context("run-2")) != first
     assert jobs(local, folder) == ["Completed", "Completed"]
 

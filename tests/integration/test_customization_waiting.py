@@ -67,7 +67,7 @@ async def event_of(trigger: Any) -> Any:
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in a worker", "in the triggerer"])
 def test_a_job_that_is_not_shown_at_once_is_waited_for(local_bedrock: LocalBedrock, deferrable: bool) -> None:
-    """It was just paid for; not to find it at the first look is no reason to give it up."""
+    """It was just paid for; not to find it at the first poll is no reason to give it up."""
     local_bedrock.faults.hide_new_jobs(0.6)
     assert ":model-customization-job/" in run(operator(local_bedrock, deferrable=deferrable))
     client = local_bedrock.client("bedrock")

@@ -183,7 +183,7 @@ def test_delete_waits_out_the_creation(bedrock: Any, model_arn: str) -> None:
 
 
 def test_a_deleted_deployment_is_made_again_after_a_clear(bedrock: Any, model_arn: str, name: str) -> None:
-    """The service ignores a token that it has seen: a cleared task bears another one, or nothing would be made."""
+    """The service ignores a token that it has seen: a cleared task has another one, otherwise nothing would be made."""
     first = deploy(model_arn, name).execute(context())
     delete(first)
     second = deploy(model_arn, name).execute(context(clear=1))

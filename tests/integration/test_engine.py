@@ -111,7 +111,7 @@ def test_it_is_made_once_waited_for_and_reused(copies: Copies) -> None:
 
 
 def test_a_lost_response_makes_no_second_one(copies: Copies) -> None:
-    """The service has accepted it; the next try finds it although what is asked for came out differently."""
+    """The service has accepted it; the next try finds it although what is asked for differs."""
     copies.local.faults.drop("CreateModelCopyJob", times=None)
     with pytest.raises(BedrockError, match="the next try of this task finds that copy job by its name"):
         copies.ask()
@@ -131,7 +131,7 @@ def test_the_engine_says_that_it_cannot_be_stopped(copies: Copies) -> None:
 
 
 def test_a_request_that_is_refused_says_that_nothing_was_made(copies: Copies) -> None:
-    """There is no such model; no retry can mend that."""
+    """There is no such model; no retry can fix that."""
     copies.source = copies.source.replace(copies.source[-12:], "abcdefghijkl")
     with pytest.raises(BedrockFatalError, match=r"refused the request for copy job.*nothing was created or spent"):
         copies.ask()

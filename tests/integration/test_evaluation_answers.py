@@ -116,9 +116,9 @@ def askings(local: LocalBedrock, delays: list[float], given: dict[str, Any]) -> 
 
 
 def asked_in_vain(calls: list[Asking], began: list[float], in_flight: int) -> list[Asking]:
-    """Return the questions that a worker asked although another had kept the answer before it last looked.
+    """Return the questions that a worker asked although another had kept the answer before it last read them.
 
-    A worker looks when it begins, and with each batch that it keeps: so before its last answers, as many as are in
+    A worker reads them when it begins, and with each batch that it keeps: so before its last answers, as many as are in
     flight. All answers of the other one are kept but its last ones, as many as are in flight.
     """
     vain = []

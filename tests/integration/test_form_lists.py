@@ -241,7 +241,7 @@ METHODS = {"distill_from_logs": "DISTILLATION", "reinforce_with_a_grader": "REIN
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in DAGS.glob("*.py")))
 def test_a_form_offers_what_the_base_models_take_and_says_the_range(name: str) -> None:
-    """Airflow's form changes a number out of range to the nearest end in silence: the help text says the ends."""
+    """Airflow's form changes a number out of range to the nearest limit, silently: the help text has the limits."""
     params, method = dag(name).params, METHODS.get(name, "FINE_TUNING")
     schemas = {param: params.get_param(param).schema for param in params}
     offered = [model for one in ("base_model", "student") for model in schemas.get(one, {}).get("enum", ())]

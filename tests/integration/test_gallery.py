@@ -194,7 +194,7 @@ def test_losers_of_a_sweep_go_whatever_happens(local: LocalBedrock, bedrock: Any
 
 
 def test_points_are_compared_by_their_validation_loss() -> None:
-    """The better half of three is two; a job that tells no such loss is no winner by chance."""
+    """The better half of three is two; a job without that loss does not win by chance."""
     module = load("sweep_hyperparameters")
     points = [{"learningRate": str(rate)} for rate in range(3)]
     results = [
@@ -291,7 +291,7 @@ def test_a_grader_that_is_not_on_the_list_is_refused() -> None:
 @pytest.mark.parametrize("data", ["nowhere/", "nowhere.jsonl"])
 @pytest.mark.parametrize(("name", "task"), [("sweep_hyperparameters", "grid"), ("reinforce_with_a_grader", "allowed")])
 def test_data_that_is_not_there_fails_the_first_task(local: LocalBedrock, name: str, task: str, data: str) -> None:
-    """With the sentence that says where it was looked for, before anything is prepared."""
+    """With the sentence that says where it was searched for, before anything is prepared."""
     dag = load(name).dag
     if name == "reinforce_with_a_grader" and missing_in_botocore(RFT):
         pytest.skip("this botocore does not know reinforcement fine-tuning")

@@ -1,4 +1,4 @@
-"""What costs money and is used by nobody: found with its price and told to people, on Local Bedrock and CloudWatch."""
+"""What costs money and is used by nobody: found with its price and reported, on Local Bedrock and CloudWatch."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_commitment_that_nobody_knows_has_no_price(
 def test_where_imported_models_cannot_be_listed_the_others_are_found(
     local: LocalBedrock, served: dict[str, str], later: None
 ) -> None:
-    """Custom Model Import is not offered everywhere; the report says that it has not looked."""
+    """Custom Model Import is not offered everywhere; the report says that they were not checked."""
     local.faults.fail("ListImportedModels", "AccessDeniedException", times=1)
     result = BedrockIdleCostOperator(task_id="idle").execute(in_a_dag())
     assert {one["kind"] for one in result["idle"]} == {"provisioned throughput", "deployment", "custom model"}
@@ -183,7 +183,7 @@ def test_every_region_is_asked(local: LocalBedrock, served: dict[str, str], late
 
 
 def test_a_region_that_does_not_exist_is_named(local: LocalBedrock) -> None:
-    """Else a report that looked at nothing would say that nothing is unused. Also that of the connection."""
+    """Otherwise a report that checked nothing would say that nothing is unused. Also for the connection's region."""
     for wrong in ({"regions": ["us-east-1", "us-esat-1"]}, {"region_name": "us-esat-1"}):
         with pytest.raises(BedrockFatalError, match="AWS has no region us-esat-1 that botocore"):
             BedrockIdleCostOperator(task_id="idle", **wrong).execute(context())
@@ -192,7 +192,7 @@ def test_a_region_that_does_not_exist_is_named(local: LocalBedrock) -> None:
 def test_what_serves_on_a_base_model_that_ends_soon_is_reported(
     local: LocalBedrock, served: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Though all of it is called: with the day, and where to look."""
+    """Even if it is called: with the date and a link."""
     known, ends = base_model("amazon.nova-micro-v1:0"), datetime.now(UTC).date() + timedelta(days=100)
     assert known is not None
     monkeypatch.setattr("airflow_bedrock.spend.idle.base_model", lambda _: msgspec.structs.replace(known, ends=ends))

@@ -473,7 +473,7 @@ def test_the_jobs_role_needs_its_actions(tasks: Tasks, action: str) -> None:
     ],
 )
 def test_what_airflow_has_not_made_is_safe(action: str, resource: str) -> None:
-    """Only what bears the tag that the operator gives is stopped or deleted."""
+    """Only what has the operator's tag is stopped or deleted."""
     documents = [policy("airflow")]
     tagged = {"aws:resourcetag/airflow/dag_id": "retrain"}
     assert decide(documents, action, resource, tagged) is Decision.ALLOWED

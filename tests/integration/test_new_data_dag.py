@@ -33,7 +33,7 @@ pytestmark = [
 
 
 class Account:
-    """A bucket that tells a queue of what lies under new-data/, as docs/retraining.md sets it up."""
+    """A bucket that sends events about objects under new-data/ to a queue, as docs/retraining.md sets it up."""
 
     def __init__(self, local: LocalBedrock) -> None:
         self.local, self.bucket = local, local.bucket

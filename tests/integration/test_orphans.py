@@ -98,7 +98,7 @@ def hook(jobs: Jobs) -> Iterator[BedrockHook]:
 
 
 def test_which_jobs_are_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
-    """All who may wait have ended; whatever is in doubt is kept, and what is another's is not even told."""
+    """All who may wait have ended; doubtful jobs are kept, and those of others are not even reported."""
     ended = jobs.asked("ended", ENDED)
     alive = jobs.asked("alive", ENDED, ALIVE)
     doubt = jobs.asked("doubt", ENDED, GONE)
@@ -271,7 +271,7 @@ def test_the_command(
     ended, alive, doubt = (jobs.asked(run[:5], run, **how) for run in (ENDED, ALIVE, GONE))
     command = ["jobs", "--orphans", "--airflow-url", airflow_url]
 
-    assert main([*command, "--stop"]) == 0  # without a token, nothing can be learnt
+    assert main([*command, "--stop"]) == 0  # without a token, nothing can be read
     assert "0 orphaned" in capsys.readouterr().out
     assert jobs.status(ended) == "InProgress"
 

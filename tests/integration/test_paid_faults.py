@@ -50,7 +50,7 @@ def moved(task: Task) -> None:
 
 
 def renamed(task: Task) -> None:
-    """The worker is lost, and the name comes out differently in the next try: it takes what its first try has made."""
+    """The worker is lost, and the name differs in the next try: it takes what its first try has made."""
     task.store = Store()
     task.attempt(kill="after")
     task.name = f"{task.run}other"
@@ -77,7 +77,7 @@ def test_a_retry_whose_files_are_gone_takes_up_its_own_import(world: World) -> N
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)
 @pytest.mark.parametrize(("fault", "ours"), [(moved, Outcome(1, 1, "failed")), (renamed, ONE)])
 def test_a_retry_finds_what_its_earlier_try_wrote_down(world: World, kind: Kind, fault: Any, ours: Outcome) -> None:
-    """Since Airflow 3.3: what no name tells."""
+    """Since Airflow 3.3: what no name contains."""
     outcome, said = play(Scenario(fault), kind, world)
     assert outcome == ours
     if fault is moved:

@@ -99,7 +99,7 @@ def serves(registry: str, line: str) -> str | None:
 
 
 def test_a_line_of_models(bedrock: Any, models: list[str], line: str, registry: str, capsys: Any) -> None:
-    """The first model, a newer one, an older one that comes late, a look at the registry, and a rollback."""
+    """The first model, a newer one, an older one that comes late, a read of the registry, and a rollback."""
     first = promote(line, registry, models[0], "2026-01", approved_by="ann")
     assert (first.get("replaced"), serves(registry, line)) == (None, models[0])
     second = promote(line, registry, models[1], "2026-03")
@@ -160,14 +160,14 @@ def test_a_model_that_fails_its_smoke_test(bedrock: Any, models: list[str], line
     ],
 )
 def test_a_mistake_breaks_the_dag(argument: str, value: Any, message: str) -> None:
-    """What is wrong by itself is told when the DAG is parsed."""
+    """Arguments that are wrong by themselves are reported when the DAG is parsed."""
     given = {"deployment_name": "router", "model_arn": "{{ 1 }}", "registry_uri": "s3://bucket/registry"}
     with pytest.raises(ValueError, match=message):
         BedrockPromoteModelOperator(task_id="promote", **{**given, argument: value})
 
 
 def test_a_period_that_is_no_date_changes_nothing(bedrock: Any, models: list[str], line: str, registry: str) -> None:
-    """It cannot be told whether it is newer: the task fails before it writes anything."""
+    """Whether it is newer cannot be decided: the task fails before it writes anything."""
     with pytest.raises(BedrockFatalError, match="'spring' is no date or time"):
         promote(line, registry, models[0], "spring")
     assert BedrockModelRegistryHook(registry_uri=registry).names() == []

@@ -137,7 +137,7 @@ def test_what_serves_is_left(world: World, monkeypatch: pytest.MonkeyPatch, made
 
 
 def test_a_deletion_refused_during_creation_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the refusal and the look at its status it came into service."""
+    """Between the refusal and the read of its status, it came into service."""
     with world.client() as bedrock:
         made = bedrock.create_provisioned_model_throughput(
             provisionedModelName="t", modelId=world.models[0], modelUnits=1
@@ -275,7 +275,7 @@ def test_a_quota_is_reported(world: World, quota: str, kind: type[BedrockError])
 
 
 def test_a_custom_models_name_is_no_model() -> None:
-    """Nothing tells what a name means when another model has it."""
+    """A name is ambiguous when another model has it."""
     with pytest.raises(BedrockFatalError, match="must be the id of a base model, or the ARN of a custom model"):
         BedrockProvisionedModelThroughputOperator(
             task_id="t", model_units=1, provisioned_model_name="t", model_id="router"

@@ -1,4 +1,4 @@
-"""Tasks that the account's quota has no room for: in the triggerer's one loop, and as mapped tasks in dag.test()."""
+"""Tasks that wait for the account's quota: in the triggerer's one loop, and as mapped tasks in dag.test()."""
 
 from __future__ import annotations
 

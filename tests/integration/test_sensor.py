@@ -67,7 +67,7 @@ def resume(sensor: Any, deferred: TaskDeferred, context: Any) -> Any:
 
 
 def ends_after(server: JobServer, looks: int, status: str, message: str | None = None) -> Callable[[Call], None]:
-    """Let all jobs end when they have been looked at so often."""
+    """Let all jobs end when they have been polled so often."""
 
     def end(call: Call) -> None:
         if len(server.calls) == looks:
@@ -110,7 +110,7 @@ def test_stopping_is_still_running(server: JobServer, mode: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("named", ["arn", "name", "output"])
 def test_it_takes_an_arn_a_name_or_an_operators_output(server: JobServer, mode: dict[str, Any], named: str) -> None:
-    """And a job that has ended already needs neither a deferral nor a second look."""
+    """A job that has ended already needs neither a deferral nor a second poll."""
     (job,) = server.add(1)
     server.end([job])
     identifier = {"arn": job.arn, "name": job.name, "output": {"job_arn": job.arn}}[named]
@@ -127,7 +127,7 @@ def test_a_job_that_does_not_exist_is_an_error_at_once(server: JobServer, mode: 
 
 @pytest.mark.parametrize("skips", ["soft_fail", "never_fail"])
 def test_failures_may_be_skipped(server: JobServer, mode: dict[str, Any], skips: str) -> None:
-    """At the first look as later."""
+    """At the first poll and at later ones."""
     (job,) = server.add(1)
     server.fault = ends_after(server, 3, "Failed")
     for _ in range(2):
@@ -136,7 +136,7 @@ def test_failures_may_be_skipped(server: JobServer, mode: dict[str, Any], skips:
 
 
 def test_never_fail_skips_whatever_went_wrong(server: JobServer, mode: dict[str, Any]) -> None:
-    """Also what soft_fail does not: an error that another try might mend."""
+    """Also what soft_fail does not: an error that another try might fix."""
     (job,) = server.add(1)
     server.fault = lambda call: Fault(403, "AccessDeniedException")
     with pytest.raises(AirflowSkipException):
@@ -154,7 +154,7 @@ def test_silent_fail_waits_on_whatever_a_poll_raises(server: JobServer, mode: di
 
 
 def test_passing_errors_are_absorbed(server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Throttling beyond botocore's own retries is a look without an answer."""
+    """Throttling beyond botocore's own retries is a poll without an answer."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     (job,) = server.add(1)
     server.end([job])
@@ -165,7 +165,7 @@ def test_passing_errors_are_absorbed(server: JobServer, mode: dict[str, Any], mo
 def test_replaced_credentials_are_taken_up(
     server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the connection as it is by then, at the first look, later, and when the job has ended."""
+    """From the connection as it is by then, at the first poll, later, and when the job has ended."""
     (job,) = server.add(1)
     server.end([job])
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection("old"))
@@ -195,7 +195,7 @@ def test_replaced_credentials_are_taken_up(
 def test_no_passing_error_fails_a_worker(
     server: JobServer, monkeypatch: pytest.MonkeyPatch, error: Exception, entry: str
 ) -> None:
-    """Network and credentials, while it looks and when it takes up a job that has ended."""
+    """Network and credentials, while it polls and when it reads a job that has ended."""
     (job,) = server.add(1)
     server.end([job])
     errors = [error, error]
@@ -275,7 +275,7 @@ def test_the_timeout_ends_the_wait_and_leaves_the_job(server: JobServer, mode: d
 
 
 def test_a_rescheduled_wait_counts_from_its_first_poll(server: JobServer) -> None:
-    """The wall clock from the first look on, whatever happened to processes in between."""
+    """The wall clock from the first poll on, whatever happened to processes in between."""
     (job,) = server.add(1)
     with pytest.raises(AirflowSensorTimeout):
         execute(

@@ -82,7 +82,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Callable[[Supervisor], Superv
 async def running(
     job: FakeJob, map_index: int = -1, **arguments: Any
 ) -> AsyncIterator[tuple[TriggerRunner, asyncio.Task[Any]]]:
-    """Let Airflow's runner run a trigger for the job, until its first look."""
+    """Let Airflow's runner run a trigger for the job, until its first poll."""
     runner = TriggerRunner()
     trigger = BedrockModelCustomizationTrigger(job_identifier=job.arn, poll_interval=30, **arguments)
     trigger.task_instance = task_instance(map_index)

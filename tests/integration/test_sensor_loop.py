@@ -101,7 +101,7 @@ async def test_a_hundred_intervals_make_one_loop_with_one_pool_of_threads(server
 
 
 async def test_tasks_that_join_and_leave_do_not_disturb_the_others(server: JobServer, way: str) -> None:
-    """A new task is looked at at once; one that is cancelled is not asked for again; the loop goes on, or ends."""
+    """A new task's job is polled at once; that of a cancelled one is not polled again; the loop goes on, or ends."""
     first, cancelled, late = server.add(3)
     async with waiting(way, [trigger(first), trigger(cancelled)]) as tasks:
         await until(lambda: server.counts()["list"] >= 2)
@@ -148,7 +148,7 @@ async def test_without_permission_to_list_each_job_is_polled_by_get(
 async def test_a_list_that_fails_is_no_refusal(
     server: JobServer, way: str, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is asked again; nobody is asked for by itself for an hour, and nobody is told to allow what is allowed."""
+    """List is tried again; no job is polled by Get for an hour, and no log asks for a permission that exists."""
     server.fault = lambda call: fault if len(server.calls) == 2 else None
     jobs = server.add(20)
     with caplog.at_level(logging.WARNING):
@@ -194,7 +194,7 @@ async def test_no_passing_error_ends_a_wait(server: JobServer, way: str, fault: 
 
 
 async def test_an_outage_ends_no_wait(server: JobServer, way: str) -> None:
-    """Connections that are refused are looks without an answer."""
+    """Connections that are refused are polls without an answer."""
     jobs = server.add(3)
     nowhere = server.connection().replace(str(server.port), "9")
     connection = os.environ["AIRFLOW_CONN_AWS_DEFAULT"]

@@ -1,4 +1,4 @@
-"""The views for who hears them and who has no mouse: Chromium's own accessibility tree, and its Tab key."""
+"""The views for users of screen readers and keyboards: Chromium's own accessibility tree, and its Tab key."""
 
 from __future__ import annotations
 

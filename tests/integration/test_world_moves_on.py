@@ -88,7 +88,7 @@ def shared(task: Task) -> None:
 
 
 def ended(task: Task) -> None:
-    """A person marks the task failed; its worker hears of that, and goes on until it is killed."""
+    """A person marks the task failed; its worker is notified, and goes on until it is killed."""
     task.state = task.end = "failed"
     if task.operator is not None:
         task.operator.on_kill()

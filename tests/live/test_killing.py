@@ -82,7 +82,7 @@ class Killing:
         until(true, what, logs=self.airflow.home)
 
     def looks(self, arn: str) -> int:
-        """How often the job was looked at, alone or among others."""
+        """How often the job was polled, alone or among others."""
         alone = [call for call in self.local.calls.of("GetModelCustomizationJob") if arn in str(call.parameters)]
         return len(alone) + len(self.local.calls.of("ListModelCustomizationJobs"))
 

@@ -125,7 +125,7 @@ class Cluster:
 
 @pytest.mark.live
 def test_no_triggerer_that_dies_or_stalls_loses_a_task_or_stops_a_job(tmp_path: Path) -> None:
-    """Every task ends as it should, no job is stopped, and no job is looked at twice for longer than the takeover."""
+    """Every task ends as it should, no job is stopped, and no job is polled twice for longer than the takeover."""
     with ExitStack() as stack:
         server = stack.enter_context(JobServer())
         jobs = server.add(TASKS)
@@ -136,7 +136,7 @@ def test_no_triggerer_that_dies_or_stalls_loses_a_task_or_stops_a_job(tmp_path: 
         cluster.until("all tasks are deferred", lambda: cluster.states().get("deferred") == TASKS)
         second = stack.enter_context(cluster.triggerer("second"))
         cluster.until("all triggers run", lambda: set(cluster.callers(INTERVAL * 2)) == {"first"})
-        # One loop: when those that came last have had their first look, a List each interval for them all, and no Get.
+        # One loop: when those that came last have had their first poll, a List each interval for them all, and no Get.
         cluster.until("one call a round", lambda: cluster.callers(3 * INTERVAL)["first"] <= 3 + 2)
 
         os.killpg(first.pid, signal.SIGKILL)

@@ -329,7 +329,7 @@ def test_settings_lead_to_aws(resolve: Callable[..., dict[str, Any]], tmp_path: 
 
 
 def test_every_setting_is_documented(checkout: Path) -> None:
-    """The variables that docker-compose.yaml reads are those that .env.example tells of."""
+    """The variables that docker-compose.yaml reads are those in .env.example."""
     read = re.findall(r"(?<!\$)\$\{(\w+)", (checkout / "docker-compose.yaml").read_text())
     told = re.findall(r"^#(\w+)=", (checkout / ".env.example").read_text(), flags=re.MULTILINE)
     assert set(read) == set(told)

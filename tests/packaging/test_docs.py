@@ -39,7 +39,7 @@ def test_the_reference_has_every_public_name(checkout: Path, module: ModuleType)
 
 
 def test_the_reference_has_the_exceptions_and_the_notifier(checkout: Path) -> None:
-    """Both kinds that a task raises, and what tells people of them."""
+    """Both kinds that a task raises, and the notifier that reports them."""
     reference = (checkout / "docs/reference.md").read_text()
     for one in (exceptions.BedrockError, exceptions.BedrockFatalError, notifications.BedrockNotifier):
         assert f"::: {one.__module__}.{one.__name__}\n" in reference

@@ -113,7 +113,7 @@ def test_airflow_finds_the_wheel(run: Run, clean: Path) -> None:
 
 
 def test_the_wheel_brings_the_command(run: Run, clean: Path) -> None:
-    """`airflow-bedrock` is installed and tells its subcommands."""
+    """`airflow-bedrock` is installed and lists its subcommands."""
     assert "local" in run(clean / "airflow-bedrock", "--help").stdout
 
 

@@ -1,4 +1,4 @@
-"""The section ``[bedrock]`` of Airflow's configuration: what tells deployments of Airflow apart."""
+"""The section ``[bedrock]`` of Airflow's configuration: what distinguishes deployments of Airflow."""
 
 from __future__ import annotations
 

@@ -35,12 +35,12 @@ Told = dict[str, list[dict[str, Any]]]
 
 
 def asked(arn: str = ARN) -> dict[str, Any]:
-    """What the operator tells that does not wait: a job that it has seen in a list, which shows no folder."""
+    """What an operator that does not wait pushes: a job from a list, which shows no folder."""
     return job_shown(Job(arn=arn, name="job", status="InProgress"), AWS, request=REQUEST)
 
 
 def done(arn: str = ARN, model: str = MODEL) -> dict[str, Any]:
-    """What the sensor tells behind it, which knows no request."""
+    """What the sensor after it pushes, which has no request."""
     return job_shown(Job(arn=arn, name="job", status="Completed", model_arn=model), AWS)
 
 

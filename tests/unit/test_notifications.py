@@ -63,7 +63,7 @@ def context(pushed: dict[str, Any] | None = None, *, map_index: int = -1, **more
 
 
 def test_a_job_that_has_ended() -> None:
-    """What, the loss, the bill, and where to look."""
+    """What happened, the loss, the bill, and a link."""
     shown = job_shown(COMPLETED, AWS, bill=(Decimal("2.034"), "3 epochs"))
     said = message(context({JOB: shown}))
     assert said.subject == "Customization job router-1: Completed"
@@ -115,7 +115,7 @@ def test_an_evaluation() -> None:
 
 
 def test_a_promotion_near_the_end_of_its_base_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what serves, people are told in time."""
+    """The text warns in time about a model that serves."""
     shown = {
         "name": "router",
         "model_arn": MODEL,
@@ -181,7 +181,7 @@ def test_where_nothing_can_be_read_nothing_is_claimed() -> None:
 
 
 def test_each_notifier_is_called_with_the_text_each_time() -> None:
-    """A notifier renders itself once and for all; a second task is told its own. One that fails keeps none from it."""
+    """A notifier renders itself only once; a second task gets its own text. If one fails, the others are called."""
     told: list[str] = []
     telling = Telling("{{ bedrock_subject }}: {{ ti.run_id }}", told)
     notifier = BedrockNotifier(Broken(), telling)

@@ -1,4 +1,4 @@
-"""One table of changes to a record, each with what AWS does and the source, held against Local Bedrock and datasets."""
+"""One table of changes to a record, each with what AWS does and its source, checked by Local Bedrock and datasets."""
 
 from __future__ import annotations
 

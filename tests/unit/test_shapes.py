@@ -1,4 +1,4 @@
-"""The checker of shapes: what the service refuses is told, what it takes is not."""
+"""The checker of shapes reports what the service refuses, and nothing else."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_good_request_has_no_problems() -> None:
     ],
 )
 def test_each_broken_rule_is_reported(changes: dict[str, Any], path: str, rule: str) -> None:
-    """A broken rule is told with the member's path, in the service's words."""
+    """A broken rule is reported with the member's path, in the service's words."""
     assert rules(**changes) == {path: rule}
 
 

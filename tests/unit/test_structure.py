@@ -120,7 +120,7 @@ def test_arrows_go_one_way() -> None:
 
 
 def test_every_folder_has_its_rule() -> None:
-    """And every rule a room."""
+    """And every rule has a folder."""
     assert {room_of(name) for name in modules()} == MAY_IMPORT.keys()
 
 
@@ -168,7 +168,7 @@ def test_no_function_takes_an_operator() -> None:
 
 
 def test_one_value_copies_the_connection() -> None:
-    """What tells one connection from another is frozen once; who hands it on hands on the whole.
+    """What identifies a connection is frozen once, and passed on as a whole.
 
     The operator's base gathers what the user gave, and the registry's hook makes hooks beside itself.
     """

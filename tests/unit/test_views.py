@@ -29,7 +29,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeAirflow:
-    """Runs of one DAG, each with its jobs, told as Airflow's REST API tells them; it counts what it is asked.
+    """Runs of one DAG, each with its jobs, in the form of Airflow's REST API; it counts its calls.
 
     :param jobs: how many mapped jobs each run has; 1: one that is not mapped.
     """
@@ -331,7 +331,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_running_job_is_read_live_only_with_the_option(live: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for each look, while it runs; by default it is not."""
+    """Once for each view, while it runs; by default it is not."""
     with JobServer() as server:
         monkeypatch.setenv("AIRFLOW_CONN_BEDROCK_LIVE", server.connection())
         [job] = server.add(1)

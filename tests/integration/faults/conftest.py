@@ -1,4 +1,4 @@
-"""An HTTP server that answers as it is told: for what the service does seldom, and Local Bedrock never."""
+"""An HTTP server with scripted responses: for what the service does seldom, and Local Bedrock never."""
 
 from __future__ import annotations
 

@@ -377,7 +377,7 @@ def judged(text: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], 
 
 
 def test_a_judge_by_rubric_and_what_people_say(service: Any, tmp_path: Path) -> None:
-    """Grades are scores, kept as answers are, and held against the labels of a person."""
+    """Grades are scores, kept like answers, and compared with the labels of a person."""
     service.script = judged(lambda shown: '{"score": 5}' if shown["answer"] == "yes" else 'So: {"score": 2}')
     labels = ["candidate", "candidate", "tie", "nobody"]
     records = (json.dumps({"prompt": f"question {n}", "person": label}) for n, label in enumerate(labels))

@@ -130,7 +130,7 @@ def test_one_request_has_one_host(local: LocalBedrock, own: str) -> None:
 
 
 def test_a_request_behind_another_is_judged_too(local: LocalBedrock) -> None:
-    """Whether the end of the first is told by its length, by chunks or by both, the second one's host counts."""
+    """Whether the first one ends by its length, by chunks or by both, the second one's host counts."""
     port = urlsplit(local.endpoint_url).port or 0
     for length in ("", "Content-Length: 6\r\n"):
         head = f"POST /_local/clock HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{length}Transfer-Encoding: chunked\r\n\r\n"

@@ -89,7 +89,7 @@ def test_converse_bodies_and_a_custom_model(service: Service) -> None:
     ],
 )
 def test_bad_input_fails_the_job(service: Service, content: str | None, message: str) -> None:
-    """Too few records, no records and no file fail the job, and its message tells."""
+    """Too few records, no records and no file fail the job, and its message says so."""
     data = f"s3://{service.local.bucket}/missing" if content is None else service.put("batch/bad.jsonl", content)
     job = ended(service, service.bedrock.create_model_invocation_job(**request(service, data))["jobArn"])
     assert job["status"] == "Failed"

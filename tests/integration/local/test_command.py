@@ -149,7 +149,7 @@ def test_state_that_cannot_be_read_is_an_error(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_state_of_an_earlier_version_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What an earlier version kept is not passed over in silence."""
+    """State of an earlier version is not ignored."""
     (tmp_path / "state.jsonl").write_text('{"airflow-bedrock local state":3}\n')
     assert main(["local", "--port", "0", "--state", str(tmp_path)]) == 1
     assert "state.jsonl was written by an earlier version" in capsys.readouterr().err
@@ -157,7 +157,7 @@ def test_state_of_an_earlier_version_is_an_error(tmp_path: Path, capsys: pytest.
 
 
 def test_a_port_in_use_is_reported(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
-    """A port that is in use is told, with what to do."""
+    """The error names the port in use and what to do."""
     assert main(["local", "--port", service.local.endpoint_url.rpartition(":")[2]]) == 1
     assert "give another with --port" in capsys.readouterr().err
 
@@ -191,7 +191,7 @@ def test_loopback_is_not_warned_of(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "build-server"])  # noqa: S104  # not bound
 def test_other_addresses_are_warned_of(host: str) -> None:
-    """An address that others reach is told to be one, with what follows."""
+    """A warning says that others can reach the address, and what that means."""
     assert "asks nobody for credentials" in _warning(host)
 
 

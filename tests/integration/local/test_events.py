@@ -43,7 +43,7 @@ def received(service: Service) -> Iterator[Callable[[int], list[dict[str, Any]]]
 
 
 def test_a_completed_job_sends_two_events(service: Service, received: Callable[[int], list[dict[str, Any]]]) -> None:
-    """A job that completes tells that it is InProgress, then that it has Completed, and which model it made."""
+    """A job sends InProgress, then Completed with the model that it made."""
     job = service.job(service.create())
     events = received(2)
     assert {event["detail-type"] for event in events} == {CUSTOMIZATION}
@@ -66,7 +66,7 @@ def test_a_failed_job_says_why(service: Service, received: Callable[[int], list[
 
 
 def test_a_stopped_job_sends_three_events(service: Service, received: Callable[[int], list[dict[str, Any]]]) -> None:
-    """A job that is stopped tells InProgress, Stopping and Stopped."""
+    """A stopped job sends InProgress, Stopping and Stopped."""
     arn = service.create()
     service.bedrock.stop_model_customization_job(jobIdentifier=arn)
     service.job(arn)

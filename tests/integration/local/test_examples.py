@@ -47,7 +47,7 @@ def test_life_of_a_model(service: Service, tmp_path: Path) -> None:
 
 
 def test_a_job_that_fails(service: Service, tmp_path: Path) -> None:
-    """With bad data the script fails, tells the service's message, and deploys nothing."""
+    """With bad data the script fails, prints the service's message, and deploys nothing."""
     before = len(service.local.calls.of("CreateCustomModelDeployment"))
     ended = run(service, tmp_path, "no JSON\n", "Anything?")
     assert ended.returncode == 1

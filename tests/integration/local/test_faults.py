@@ -126,7 +126,7 @@ def test_an_error_after_the_work_was_done(struck: Service) -> None:
 
 
 def test_answers_can_be_late(struck: Service) -> None:
-    """A delayed answer takes as long as it was told, of the computer's time, and then is right."""
+    """A delayed response comes after the given time on the computer's clock, and is right."""
     struck.local.faults.delay("ListCustomModels", 0.3, times=1)
     began = time.monotonic()
     struck.bedrock.list_custom_models()
@@ -174,7 +174,7 @@ def test_credentials_expire(struck: Service) -> None:
 
 
 def test_faults_over_http(struck: Service) -> None:
-    """Faults are set, looked at and removed over HTTP as in Python."""
+    """Faults are set, read and removed over HTTP as in Python."""
     fault = {"effect": "error", "operation": "List*", "code": "ThrottlingException", "times": 2}
     number = admin(struck, "POST", "faults", fault)["id"]
     assert refused(struck.bedrock.list_custom_models) == (429, "ThrottlingException")

@@ -89,7 +89,7 @@ def test_large_bodies_both_ways(local: LocalBedrock) -> None:
 
 
 def test_a_page_gets_nothing_over_http2_either(local: LocalBedrock) -> None:
-    """The host is the authority here, and what tells of a page is the same."""
+    """The host is the authority here; a page is recognized in the same way."""
     assert ask(local, "GET", "/foundation-models")[0][0] == 200
     for headers in ({":authority": "attacker.example"}, {"origin": "https://attacker.example"}):
         assert ask(local, "GET", "/foundation-models", headers=headers)[0][0] == 403

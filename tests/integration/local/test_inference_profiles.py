@@ -39,7 +39,7 @@ def refused(call: Any, **parameters: Any) -> tuple[int, str, str]:
 
 
 def test_a_profile_by_its_id_and_by_its_arn(service: Service) -> None:
-    """Both tell where requests go, as AWS publishes it; a region where it cannot be called does not know it."""
+    """Both say where requests go, as AWS publishes it; a region where it cannot be called does not have it."""
     found = service.bedrock.get_inference_profile(inferenceProfileIdentifier=PROFILE)
     arn = f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/{PROFILE}"
     assert (found["inferenceProfileName"], found["inferenceProfileArn"]) == ("US Nova Micro", arn)

@@ -210,7 +210,7 @@ def test_elapsed_time_counts_and_the_pause_does_not(service: Service, tmp_path: 
             time.sleep(0.05)
         job = run.job(arn)
         run.kill()
-    # It goes on before the first look at it; had the time before the pause not counted, it would take 3 s more.
+    # It goes on before it is first read; had the time before the pause not counted, it would take 3 s more.
     assert 8 + 4 <= (job["endTime"] - job["creationTime"]).total_seconds() < 8 + pause + 2
 
 

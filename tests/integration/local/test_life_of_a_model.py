@@ -75,7 +75,7 @@ def test_artefacts_hold_the_losses(service: Service, job: dict[str, Any]) -> Non
 
 
 def test_the_model_names_its_job_and_data(service: Service, job: dict[str, Any]) -> None:
-    """The custom model is found by name and by ARN, and tells of its job, data and losses."""
+    """The custom model is found by name and by ARN, and names its job, data and losses."""
     model = service.bedrock.get_custom_model(modelIdentifier=job["outputModelName"])
     assert (model["modelArn"], model["jobArn"]) == (job["outputModelArn"], job["jobArn"])
     assert model["trainingMetrics"] == job["trainingMetrics"]

@@ -134,7 +134,7 @@ def test_model_comes_with_completion(service: Service) -> None:
 
 
 def test_customization_config_is_kept(service: Service) -> None:
-    """What was asked for a distillation is told by the job and by its model."""
+    """The job and its model return the configuration of the distillation."""
     config = {"distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-pro-v1:0"}}}
     job = service.job(service.create(customizationType="DISTILLATION", customizationConfig=config))
     assert (job["status"], job["customizationConfig"]) == ("Completed", config)

@@ -1,6 +1,6 @@
 """The pytest plugin, used as its users do: pytest on tests in a folder of their own.
 
-In a process of its own where that tells, and otherwise in this one, which has loaded Airflow and moto already.
+In a separate process where that matters, and otherwise in this one, which has loaded Airflow and moto already.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""S3 tells EventBridge of its objects, and a rule takes that to a queue."""
+"""S3 sends events about its objects to EventBridge, and a rule sends them to a queue."""
 
 from __future__ import annotations
 

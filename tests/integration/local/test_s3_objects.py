@@ -108,7 +108,7 @@ def test_crc_of_an_upload_is_full_where_it_is_asked_for(local: LocalBedrock, s3:
 
 
 def test_sha_of_an_upload_is_composite(local: LocalBedrock, s3: Any) -> None:
-    """The SHA-256 of a multipart upload is that of its parts' SHA-256, and tells how many they are."""
+    """The SHA-256 of a multipart upload is that of its parts' SHA-256, with their number."""
     of_parts = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in PARTS)).digest()
     expected = {"ChecksumSHA256": encoded(of_parts) + "-2", "ChecksumType": "COMPOSITE"}
     assert told(upload(s3, local.bucket, "sha", ChecksumAlgorithm="SHA256")) == expected

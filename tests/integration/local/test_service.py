@@ -45,7 +45,7 @@ def test_unknown_admin_page(service: Service) -> None:
 
 
 def test_progress_of_jobs(service: Service) -> None:
-    """The jobs page tells how far a job is, and its losses."""
+    """The jobs page shows how far a job is, and its losses."""
     job = service.job(service.create())
     (shown,) = [one for one in admin(service.local, "jobs") if one["arn"] == job["jobArn"]]
     assert (shown["name"], shown["status"], shown["phase"]) == (job["jobName"], "Completed", "training")
@@ -205,7 +205,7 @@ def test_taken_port_is_an_error(service: Service) -> None:
 
 
 def test_a_caller_waits_until_everything_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a kill nobody is told that the bucket does not exist, since it is not there yet: that would be final."""
+    """After a kill no call fails because the bucket is not there yet: callers would take that as final."""
     answers: list[int] = []
     callers: list[threading.Thread] = []
     make = LocalBedrock._make_bucket_and_role
@@ -274,7 +274,7 @@ def pretended() -> dict[str, str]:
 
 
 def test_its_own_calls_need_no_connection(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job reads and writes S3, asks IAM and tells EventBridge in the process; the journal has none of it."""
+    """A job reads and writes S3, calls IAM and EventBridge in the process; the journal has none of it."""
     asked: set[str] = set()
     ask = HTTPConnection.request
 

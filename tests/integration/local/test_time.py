@@ -54,7 +54,7 @@ def test_nothing_happens_until_the_clock_is_moved(still: Service) -> None:
 
 
 def test_the_clock_is_moved_over_http(still: Service) -> None:
-    """POST /_local/clock moves it, GET tells it; what cannot be is refused."""
+    """POST /_local/clock moves it, GET returns it; invalid requests are refused."""
     arn = still.create()
     before = datetime.fromisoformat(clock(still)["time"])
     after = datetime.fromisoformat(clock(still, {"advance": 3600})["time"])

@@ -1,4 +1,4 @@
-"""What to do about a job that bears the derived name."""
+"""What to do about a job that has the derived name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_bedrock.jobs.resources import ResourceState
 
 ASKER = Asker(dag_id="d", task_id="t", run_id="r")
 OURS = Identity(asker=ASKER, what="same", reuse="run", job_prefix="router", model_prefix="router")
-RETRY = replace(OURS, what="other")  # made by an earlier try, whose template or data came out differently
+RETRY = replace(OURS, what="other")  # made by an earlier try, whose template or data differs
 EARLIER = replace(OURS, asker=replace(ASKER, ask=1))
 SUPERSEDED = replace(EARLIER, what="other")
 SIBLING = replace(OURS, asker=replace(ASKER, map_index=1))
@@ -31,7 +31,7 @@ def job(status: str, made_by: Identity = OURS, said: str | None = None) -> Job:
     [("InProgress", Decision.ADOPT), ("Completed", Decision.REUSE), ("Hibernating", Decision.UNKNOWN)],
 )
 def test_a_job_that_runs_or_has_a_model_is_taken_up(status: str, decision: Decision, made_by: Identity) -> None:
-    """By its own ask whatever came out differently, by a later ask where the same is asked for."""
+    """By its own ask even if the request differs, by a later ask if the request is the same."""
     assert decide(job(status, made_by), OURS) is decision
 
 
@@ -102,7 +102,7 @@ def test_another_task_s_job_is_taken_only_where_it_counts_and_what_is_equal(othe
     ],
 )
 def test_a_retry_takes_what_its_ask_has_adopted_unless_that_was_stopped(status: str, decision: Decision) -> None:
-    """Whatever came out differently; one that another stopped is asked for anew."""
+    """Even if the request differs; if another task has stopped it, a new one is made."""
     adopted = replace(SIBLING, what="other")
     assert decide(job(status, adopted, "Unable to parse Amazon S3 file"), OURS, adopted=True) is decision
 

@@ -1,4 +1,4 @@
-"""The error of a job without a model tells a next step that leads somewhere, to whoever reads it."""
+"""The error of a job without a model names a next step that works, in the operator and in the sensor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nov
 
 @pytest.mark.parametrize("status", ["Failed", "Stopped"])
 def test_it_is_the_maker_s_task_that_is_to_be_cleared(status: str) -> None:
-    """The sensor says it too: to clear that would only look at the same job again; and an exact name serves once."""
+    """The sensor says so too: clearing it would only read the same job again; and an exact name can be used once."""
     message = failure_message(Job(arn=ARN, name="router", status=status))
     assert "clear the task that made the job" in message
     assert "clear this task" not in message

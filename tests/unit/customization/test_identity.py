@@ -82,7 +82,7 @@ CHANGES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=["request", "data"])
 def test_what_is_in_the_job_name_only_where_runs_share_it(change: dict[str, Any]) -> None:
-    """A retry finds its job by Get alone, whatever came out differently; runs that share a job meet by what."""
+    """A retry finds its job by Get alone, even if the request differs; runs that share a job find it by the request."""
     assert name(**change) == name()
     assert name(**change, reuse="never") == name(reuse="never")
     assert name(**change, reuse="dag") != name(reuse="dag")

@@ -43,7 +43,7 @@ def test_no_other_status_is_success(status: str) -> None:
 
 
 def test_list_names_the_model_in_another_member_than_get() -> None:
-    """By its model's name a retry tells its jobs from others, without a Get for each."""
+    """By its model's name a retry distinguishes its jobs from others, without a Get for each."""
     assert Job.from_response(response(outputModelName="router")).model_name == "router"
     assert Job.from_response(response(customModelName="router")).model_name == "router"
 

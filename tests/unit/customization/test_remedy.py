@@ -51,7 +51,7 @@ def test_a_role_that_is_not_known_yet_is_waited_for() -> None:
 
 
 def test_a_model_name_in_use_is_no_job_name_in_use() -> None:
-    """No look at the job helps."""
+    """Reading the job does not help."""
     said = "The provided model name is currently in use."
     assert remedy_for_error(error("ValidationException", message=said)) is Remedy.MODEL_NAME_IN_USE
 

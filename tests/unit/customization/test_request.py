@@ -238,7 +238,7 @@ def test_a_request_may_use_the_names_of_the_arguments() -> None:
     ],
 )
 def test_what_is_said_twice_is_refused(given: Any, further: Any, arguments: Any, both: str) -> None:
-    """Both names are told; none wins in silence."""
+    """The error has both names; none overrides the other silently."""
     with pytest.raises(RequestError, match=f" and .* both set {both}: give only one of them"):
         build_request(given, further, **arguments)
 

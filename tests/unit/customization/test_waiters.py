@@ -33,7 +33,7 @@ def test_a_tag_of_a_later_version_stands_for_someone(value: str) -> None:
 
 
 def test_only_the_same_ask_counts_as_the_maker() -> None:
-    """Not a Clear, nor another run or map index; a tag without an ask tells of none."""
+    """Not a Clear, nor another run or map index; a tag without an ask names none."""
     assert has_asked(tags_of(ASKER), replace(ASKER, try_number=3))
     for other in ({"ask": 5}, {"run_id": "next"}, {"map_index": 4}, {"environment": "dev"}):
         assert not has_asked(tags_of(ASKER), replace(ASKER, **other))

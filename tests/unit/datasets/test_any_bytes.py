@@ -219,7 +219,7 @@ def test_a_process_that_is_killed(
 
 
 def test_lines_of_a_check_are_those_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """UTF-16 is told as what it is not: JSON."""
+    """UTF-16 is reported as not JSON."""
     file = tmp_path / "train.jsonl"
     file.write_bytes((LINE + b"\n" + LINE).decode().encode("utf-16"))
     assert main(["check", str(file), "--model", MICRO, "--format", "json"]) == 1

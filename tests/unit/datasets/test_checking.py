@@ -194,7 +194,7 @@ def image(*keys: str, text: str = "What?") -> dict[str, Any]:
 
 
 def test_sizes_of_media(tmp_path: Path) -> None:
-    """Asked for, each object is looked at once, and a record that has a problem already is not counted twice."""
+    """On request, each object is checked once, and a record that has a problem already is not counted twice."""
     s3 = Objects()
     records = [image("a.png"), image("large.png", "gone.png"), image("a.png", "large.png", text="User: x"), converse(1)]
     report = of(tmp_path, *records, s3=s3)

@@ -1,6 +1,6 @@
 """Limits, as ``base_models.toml`` has them: for each model and method what is just at each of them, and one beyond.
 
-The golden files show each rule by one record; here every number of the table is held against the rules.
+The golden files show each rule by one record; here every number of the table is checked against the rules.
 """
 
 from __future__ import annotations

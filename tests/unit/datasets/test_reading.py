@@ -211,7 +211,7 @@ def test_what_cannot_be_carried_over_is_named(record: dict[str, Any], reason: st
     ],
 )
 def test_what_a_format_has_no_place_for(record: dict[str, Any], form: str, reason: str) -> None:
-    """It is an error, and nothing is left out in silence."""
+    """It is an error, and nothing is left out silently."""
     with pytest.raises(DatasetError, match=reason):
         through(record, form)
 

@@ -76,7 +76,7 @@ def test_what_a_check_needs_of_a_record(prompt: str, answer: str) -> None:
 @given(st.text())
 @example("é字яह🙂")
 def test_characters_by_script(text: str) -> None:
-    """A character's script is told by its first byte in UTF-8."""
+    """A character's script is recognized by its first byte in UTF-8."""
     firsts = [bytes.fromhex(one.first_bytes) for one in document().scripts]
     counts = [sum(one.encode("utf-8", "surrogatepass")[0] in script for one in text) for script in firsts]
     assert by_script(text) == [len(text) - sum(counts), *counts]

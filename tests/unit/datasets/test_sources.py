@@ -176,7 +176,7 @@ def test_a_query_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_table_that_are_not_what_the_header_says(tmp_path: Path) -> None:
-    """A comma outside of quotes does not cut a text in two in silence; what ends with commas has no more fields."""
+    """A comma outside of quotes does not cut a text in two silently; what ends with commas has no more fields."""
     content = b"prompt,completion\nWhere, please?,Here.\nWho?,Me.,,\nWhy?\n"
     assert read(tmp_path, "x.csv", content) == [
         {MORE_FIELDS: True},

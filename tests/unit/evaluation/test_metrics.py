@@ -168,7 +168,7 @@ def test_metrics_go_from_0_to_1(name: str, text: str, other: str) -> None:
     ],
 )
 def test_an_invalid_metric_is_refused(given_metric: Any, message: str) -> None:
-    """It is told before any library is loaded."""
+    """It is reported before any library is loaded."""
     with pytest.raises(ValueError, match=message):
         check(given_metric)
 

@@ -1,4 +1,4 @@
-"""The pace finds the rate that a model's quota has room for, whatever it is, and loses nothing on the way."""
+"""The pace finds the rate that a model's quota allows, whatever it is, and loses nothing on the way."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_forms(fields: dict[str, Any], request_: dict[str, Any], reference: str 
     ],
 )
 def test_what_is_no_record(line: str) -> None:
-    """The line's number is told, its text is not."""
+    """The error has the number of the line, not its text."""
     with pytest.raises(RecordError, match=r"^Record 2: not a training record") as caught:
         list(read(iter([b"\n", line.encode()])))
     assert "secret" not in str(caught.value)

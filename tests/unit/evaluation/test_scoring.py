@@ -189,7 +189,7 @@ def test_three_models_and_every_metric_with_its_interval() -> None:
 
 
 def test_slices_of_one_record() -> None:
-    """They have an interval, forbid nothing, and are told."""
+    """They have an interval, forbid nothing, and are reported."""
     pairs = [(1.0, 0.0)] * 40 + [(0.0, 1.0)] * 2
     result = scored(pairs, ["many"] * 40 + ["one", "other"], max_slice_loss=0.0)
     assert result["verdict"] == "better"

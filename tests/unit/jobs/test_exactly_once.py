@@ -126,7 +126,7 @@ class Hook(BedrockHook):
         return World.service
 
     def get_session(self, *_: Any, **__: Any) -> Any:
-        raise NoCredentialsError  # STS tells nothing
+        raise NoCredentialsError  # STS does not respond
 
 
 class Task(BedrockModelCustomizationOperator):
@@ -310,7 +310,7 @@ class ExactlyOnce(RuleBasedStateMachine):
                 self.end(one, "success")
 
     def end(self, one: Instance, state: str) -> None:
-        """A worker ends the task for good; a second one that has it hears of that from Airflow."""
+        """A worker ends the task for good; a second one that has it is notified by Airflow."""
         self.excused += [job for job in self.waited_for_by(one) if not job.shown]
         if one.state not in ENDED:
             one.state = state
@@ -547,7 +547,7 @@ def test_two_faulty_tries_and_a_third_pay_once(faults: tuple[Any, Any]) -> None:
 def test_a_retry_takes_up_what_its_ask_has_adopted(
     layout: str, reuse: str, end: tuple[str, ...], state: str, another: bool
 ) -> None:
-    """Whatever came out differently, also where the service has another job for just that; and it stops none."""
+    """Even if the request differs, and if the service has another job for just that request; and it stops none."""
     machine = ExactlyOnce()
     machine.begin(layout, reuse, asked=2)
     maker, adopter = machine.instances
@@ -597,7 +597,7 @@ def test_a_second_kill_reads_the_state_again() -> None:
 
 @pytest.mark.parametrize("strikes", [{}, {1: ("kill", "before")}, {3: ("kill", "before")}, {1: ("timeout", "before")}])
 def test_a_cleared_task_leaves_no_job_that_it_alone_waits_for(strikes: dict[int, Any]) -> None:
-    """It adopted the job in an earlier ask, and its maker has ended since: only the tags tell."""
+    """It adopted the job in an earlier ask, and its maker has ended since: only the tags say so."""
     machine, maker, adopter, job = shared()
     machine.the_data_is_replaced()
     machine.clear(adopter)
@@ -645,7 +645,7 @@ def test_a_tag_that_cannot_be_written_on_leaving_is_logged(
 
 
 def test_a_timeout_while_an_error_is_reported_stops_the_job() -> None:
-    """It is fatal there too: the data is denied, and while the job of the first try is looked for, time is over."""
+    """It is fatal there too: the data is denied, and while the job of the first try is searched for, time is over."""
     machine = ExactlyOnce()
     [one] = machine.instances
     machine.attempt(one)
@@ -661,7 +661,7 @@ def test_a_timeout_while_an_error_is_reported_stops_the_job() -> None:
 
 
 def test_a_timeout_when_the_wait_is_over_says_what_became_of_the_job() -> None:
-    """It is fatal there too: while the job that the trigger waited for is looked at."""
+    """It is fatal there too: while the job that the trigger waited for is read."""
     machine = ExactlyOnce()
     [one] = machine.instances
     machine.attempt(one)
@@ -716,7 +716,7 @@ def test_the_last_line_of_a_task_whose_job_has_ended_is_true(
 
 
 def test_a_retry_does_not_read_its_siblings_tags_in_vain() -> None:
-    """Of 200 mapped tasks that are tried again, most find their job by its name; who adopted looks at few.
+    """Of 200 mapped tasks that are tried again, most find their job by its name; one that adopted reads few.
 
     So do the first tries, for one that is their own what: List shows it in the model's name.
     """
@@ -740,7 +740,7 @@ def test_a_retry_does_not_read_its_siblings_tags_in_vain() -> None:
 )
 @pytest.mark.parametrize("when", ["before", "after", "before, no answer"])
 def test_a_task_that_is_killed_at_any_call_leaves_no_job(retry: bool, call: int, when: str) -> None:
-    """Before Create, inside it with a lost answer, and while the next try looks for what a lost one has made."""
+    """Before Create, inside it with a lost answer, and while the next try searches for what a lost one has made."""
     machine = ExactlyOnce()
     [one] = machine.instances
     if retry:
@@ -772,7 +772,7 @@ def test_a_timeout_before_the_first_answer_stops_the_job_of_its_own_ask(reuse: s
 
 
 def test_a_timeout_before_the_first_answer_stops_no_job_of_another_run_of_the_partition() -> None:
-    """Whose names are the same: the tags tell."""
+    """Their names are the same: the tags distinguish them."""
     machine = ExactlyOnce()
     machine.begin("two months, one twice", "dag")
     first, _, again = machine.instances
@@ -937,7 +937,7 @@ def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool, caplog: pyt
 
 @pytest.mark.parametrize("tries", [1, 2])
 def test_a_task_that_made_nothing_says_so(tries: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Killed, or out of time, before it could ask for a job; a first try does not look for what it may have made."""
+    """Killed, or out of time, before it could ask for a job; a first try does not search for what it may have made."""
     caplog.set_level(logging.INFO)
     machine = ExactlyOnce()
     [one] = machine.instances

@@ -1,4 +1,4 @@
-"""When a waiter that hears nothing gives up, and how often it says so."""
+"""When a wait without a response ends, and how often it is logged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_bedrock.jobs.patience import POLLS_UNTIL_MISSING, SECONDS_UNTIL_MIS
 
 @given(steps=st.lists(st.tuples(st.floats(0.1, 1000), st.booleans()), max_size=50), limit=st.floats(1, 5000))
 def test_the_wait_ends_at_no_response_timeout_and_not_before(steps: list[tuple[float, bool]], limit: float) -> None:
-    """The silence counts from the first look that failed since the last answer."""
+    """The timeout counts from the first poll that failed since the last response."""
     patience, now = Patience(limit), 0.0
     failing_since: float | None = None
     for pause, answered in steps:
@@ -26,7 +26,7 @@ def test_the_wait_ends_at_no_response_timeout_and_not_before(steps: list[tuple[f
 
 
 def test_a_wait_without_a_timeout_never_ends_and_logs_now_and_then() -> None:
-    """Silence is said at once, then each quarter of the limit, or of an hour."""
+    """A missing response is logged at once, then each quarter of the timeout, or of an hour."""
     patience, told = Patience(0), []
     for now in (0.0, 60.0, 899.9, 900.0, 1000.0, 1e9):
         assert patience.gives_up(now, "about it", "gone", lambda *said: told.append(said[2])) is None
@@ -35,7 +35,7 @@ def test_a_wait_without_a_timeout_never_ends_and_logs_now_and_then() -> None:
 
 @given(pauses=st.lists(st.floats(0.01, 200), min_size=1, max_size=300))
 def test_what_is_known_to_exist_is_missing_only_after_minutes_and_polls(pauses: list[float]) -> None:
-    """A new job may be hidden for a minute, however often one looks; and be hidden for one look of an hourly pace."""
+    """A new job may be hidden for a minute, however often it is polled, and for one poll of an hourly interval."""
     absence, now = Absence(known=True), 0.0
     for looks, pause in enumerate(pauses, 1):
         now += pause
@@ -53,7 +53,7 @@ def test_what_is_known_to_exist_is_missing_only_after_minutes_and_polls(pauses: 
     ],
 )
 def test_it_is_missing_at_the_very_limits(looks: int, seconds: float, missing: bool) -> None:
-    """Not a look, nor a moment, before; from a clock that began at any time, and again since it was seen."""
+    """Not one poll or moment earlier; from a clock that began at any time, and again after the job was seen."""
     absence = Absence(known=True)
     absence.missed(0.0)
     absence.seen()
@@ -62,7 +62,7 @@ def test_it_is_missing_at_the_very_limits(looks: int, seconds: float, missing: b
 
 
 def test_what_nobody_has_seen_is_missing_at_once_until_it_is_seen() -> None:
-    """A wrong name is an error at once; a look that finds it begins the count anew."""
+    """A wrong name is an error at once; a poll that finds the job restarts the count."""
     absence = Absence(known=False)
     assert absence.missed(0.0)
     absence.seen()
@@ -76,7 +76,7 @@ def test_the_limits_are_those_that_the_docs_promise() -> None:
 
 
 def test_a_poll_that_finds_it_restarts_the_count() -> None:
-    """Five looks and two minutes, from the first one on that does not."""
+    """Five polls and two minutes, from the first one on that does not."""
     absence = Absence(known=False)
     absence.seen()
     assert not any(absence.missed(now) for now in (0.0, 30.0, 60.0, 90.0))

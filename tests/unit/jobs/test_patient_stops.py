@@ -1,4 +1,4 @@
-"""A job is stopped though the service is slow, hides it or loses its answer; and what is said of it is true."""
+"""A job is stopped even if the service is slow, hides it or loses its response; and the log is right."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ BY_ROLE = [
 
 
 class Iam:
-    """An IAM that denies what it is told to, and notes in which context it was asked."""
+    """An IAM that denies given actions, and notes the context of each call."""
 
     def __init__(self, *denied: str) -> None:
         self.denied = denied
@@ -99,7 +99,7 @@ def test_connection_and_role_are_simulated_for_what_each_needs(
 
 
 def test_a_job_without_a_grader_calls_no_function() -> None:
-    """Nor is a model that is named by its ARN looked for among the foundation models."""
+    """Nor is a model that is named by its ARN searched for among the foundation models."""
     request = {**REQUEST, "customizationConfig": {}, "baseModelIdentifier": f"{BASE}x"}
     assert permissions.needed_by_role(request) == BY_ROLE[:-1]
     assert permissions.needed_by_caller(request, "us-east-1")[0].resource == f"{BASE}x"

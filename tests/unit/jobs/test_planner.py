@@ -135,7 +135,7 @@ ends = st.lists(st.floats(min_value=0, max_value=5_000), min_size=1, max_size=40
 @given(ends=ends, known=st.booleans(), page_size=st.integers(1, 50), hidden=st.sets(st.integers(0, 39), max_size=5))
 @settings(deadline=None)
 def test_each_end_is_reported_once_and_soon(ends: list[float], known: bool, page_size: int, hidden: set[int]) -> None:
-    """Whatever List shows and on how many pages, an end is told once, within an interval and the Gets it takes."""
+    """Whatever List shows and on how many pages, an end is reported once, within an interval and the Gets it takes."""
     play = Play(page_size=page_size)
     for i, end in enumerate(ends):
         play.add(f"job-{i}", ends=end, known=known, created=-float(i))
@@ -215,7 +215,7 @@ def test_an_old_job_with_a_long_interval_does_not_delay_a_new_one() -> None:
 
 
 def test_what_a_list_shows_of_other_jobs_counts_for_them() -> None:
-    """A task that looks once an hour hears of the end when somebody else's List shows it."""
+    """A task that polls once an hour gets the end when another task's List shows it."""
     play = Play()
     play.add("old", created=-100.0)
     play.add("other", created=-99.0)
@@ -269,7 +269,7 @@ def test_ten_thousand_jobs_cost_a_wake_up_a_round() -> None:
 
 
 def test_the_first_poll_comes_at_once() -> None:
-    """A new job does not wait for an interval; those that begin together are looked at together."""
+    """A new job does not wait for an interval; those that begin together are polled together."""
     play = Play()
     for i in range(100):
         play.add(f"job-{i}")
@@ -398,7 +398,7 @@ def test_backoff_ends_one_level_a_pause_and_not_one_level_a_round() -> None:
 
 
 def test_many_ends_under_throttling_are_all_reported() -> None:
-    """Where only some Gets a second are allowed, all ends are told all the same, soon."""
+    """If only some Gets a second are allowed, all ends are still reported soon."""
     taken: list[float] = []
 
     def ten_a_second(ask: Ask, now: float) -> Trouble | None:
@@ -424,7 +424,7 @@ def test_many_ends_under_throttling_are_all_reported() -> None:
 )
 @settings(deadline=None)
 def test_no_fault_ends_a_wait_or_loses_a_job(faults: list[Trouble | None], ends: list[float]) -> None:
-    """Once the faults are over every end is told; none is told before the job has ended."""
+    """Once the faults are over, every end is reported; none before the job has ended."""
     left = list(faults)
 
     def fault(ask: Ask, now: float) -> Trouble | None:
@@ -443,7 +443,7 @@ def test_no_fault_ends_a_wait_or_loses_a_job(faults: list[Trouble | None], ends:
 
 
 def test_each_poll_without_a_response_is_reported() -> None:
-    """So that who waits can lose patience; the others are not troubled. No silence is a refusal, which ends a wait."""
+    """So that the timeout of its wait counts, and no other's. A missing response is no refusal, which ends a wait."""
     play = Play(fault=lambda ask, now: Trouble.NO_ANSWER)
     play.add("a")
     play.add("b")
@@ -521,7 +521,7 @@ def test_a_response_without_a_change_is_not_reported() -> None:
 
 
 def test_the_first_response_after_an_outage_is_reported() -> None:
-    """Otherwise two errors hours apart would be one silence of hours to those who wait."""
+    """Otherwise two errors hours apart would look like one outage of hours."""
     for jobs in (1, 3):
         play = Play(fault=lambda ask, now: Trouble.NO_ANSWER if int(now) // 60 in {2, 66} else None)
         for i in range(jobs):
@@ -535,7 +535,7 @@ def test_the_first_response_after_an_outage_is_reported() -> None:
 @given(failing=st.sets(st.integers(0, 99)), jobs=st.integers(1, 5), listed=st.booleans())
 @settings(deadline=None)
 def test_whoever_hears_of_an_outage_hears_of_its_end(failing: set[int], jobs: int, listed: bool) -> None:
-    """In whatever order looks succeed and fail, who waits knows whether the latest look had an answer."""
+    """In whatever order polls succeed and fail, a waiting task knows whether the latest one had a response."""
     counted = iter(range(10_000))
 
     def fault(ask: Ask, now: float) -> Trouble | None:
@@ -565,7 +565,7 @@ def test_whoever_hears_of_an_outage_hears_of_its_end(failing: set[int], jobs: in
 def test_after_throttling_the_ceiling_is_kept(
     interval: float, slower: float, jobs: int, listed: bool, rounds: float
 ) -> None:
-    """However long it lasted, an end is told within two rounds at the slowest pace, where List is refused too."""
+    """However long it lasted, an end is reported within two rounds at the slowest pace, even if List is refused."""
     pace = Pace(interval=interval, ceiling=interval * slower)
     healthy_at = rounds * interval
     play = Play(pace=pace)
@@ -604,7 +604,7 @@ def test_the_largest_ratio_of_ceiling_to_interval_decides_the_backoff() -> None:
 
 
 def test_an_unknown_status_is_an_end() -> None:
-    """It fails closed: the worker is told, and does not take it for success."""
+    """It fails closed: it is reported to the worker, which does not take it for success."""
     planner = Planner()
     planner.watch("one", START, PACE, 0.0)
     ask = planner.next(GATHER_SECONDS)
@@ -614,7 +614,7 @@ def test_an_unknown_status_is_an_end() -> None:
 
 
 def test_an_end_that_list_shows_costs_no_get() -> None:
-    """The worker asks Get for what List leaves out; whatever a look that is still under way says is too late."""
+    """The worker calls Get for what List leaves out; a response to a Get still in flight is too late."""
     planner = Planner()
     for name in ("a", "b", "c", "d"):
         planner.watch(name, START, PACE, 0.0)

@@ -1,4 +1,4 @@
-"""What one of several that watch the same job hears, and what becomes of the pace when another one leaves."""
+"""What each of several watchers of one job gets, and what becomes of the interval when another one leaves."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_a_later_watcher_gets_the_state_at_once_and_the_remaining_one_sets
 
 
 async def test_news_for_many_watchers_does_not_block_the_event_loop() -> None:
-    """A triggerer's event loop serves other triggers too: after each 25 that are told, they run."""
+    """A triggerer's event loop serves other triggers too: after each 25 reports, they run."""
     loop, turns = loop_for(CONNECTION), 0
 
     async def count() -> None:
@@ -169,7 +169,7 @@ async def test_the_end_of_a_job_wakes_those_who_wait_for_the_quota(monkeypatch: 
 
 
 async def test_a_poll_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """And told to who waits."""
+    """And reported to the waiting tasks."""
     loop = loop_for(CONNECTION)
 
     async def throttled(resource: object, ask: object) -> Any:

@@ -1,4 +1,4 @@
-"""The queue wakes whom it should, when there is room, and costs no more looks the longer it is."""
+"""The queue wakes the right task when a slot is free, and a longer queue costs no more polls."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_as_many_are_woken_as_jobs_have_ended() -> None:
 
 
 def test_a_hundred_that_wait_cost_no_more_polls_than_one() -> None:
-    """And are told how many jobs run and how many tasks wait before them."""
+    """Their logs say how many jobs run and how many tasks wait before them."""
 
     def looks(count: int) -> Play:
         play = Play(quota=1)
@@ -265,7 +265,7 @@ def test_a_permission_to_list_that_is_given_later_is_used() -> None:
 
 
 def test_a_service_that_does_not_answer_wakes_nobody() -> None:
-    """Its silence says nothing about the quota."""
+    """No response says nothing about the quota."""
     play = Play(quota=1, fault=lambda now: Trouble.NO_ANSWER if now < 2000 else None)
     play.ask("first", seconds=1000)
     play.ask("a")
@@ -299,7 +299,7 @@ def test_the_end_of_a_watched_job_is_counted_at_once() -> None:
 
 
 def look(queue: QuotaQueue, now: float, *running: str) -> list[str]:
-    """Look at the jobs that run, and return the tasks that are woken."""
+    """Count the running jobs, and return the tasks that are woken."""
     woken = []
     queue.job_ended(now)
     while isinstance(question := queue.next(now), ListJobs):
@@ -330,7 +330,7 @@ def test_the_loop_makes_one_request_at_a_time() -> None:
 
 
 def test_waiting_tasks_get_what_is_new_and_nothing_twice() -> None:
-    """Each telling is a line in a task's log."""
+    """Each report is a line in a task's log."""
     queue = queue_of("a", "b", running=1)
     told = []
     for now in (1.0, 2.0):
@@ -461,7 +461,7 @@ def test_the_queue_sleeps_during_a_page_and_wakes_for_the_next() -> None:
 
 
 def test_the_queue_polls_at_the_interval_of_those_that_remain() -> None:
-    """Another try of the task, which looked more often, waits no more."""
+    """Another try of the task, which polled more often, no longer waits."""
     queue = queue_of("a", running=1)
     queue.keep_pace("a", Pace(interval=600.0, ceiling=600.0), 0.0)
     assert look(queue, 1.0, "x") == []

@@ -1,4 +1,4 @@
-"""What tells the content of data apart: it is in every job's name, so that another telling is another paid job."""
+"""What identifies the content of data: it is in every job's name, so another identity is another paid job."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def refused(code: str, region: str | None) -> ClientError:
     "tell", [lambda at: {"BucketRegion": at}, lambda at: refused("301", at), lambda at: refused("403", at)]
 )
 def test_a_bucket_must_be_in_the_job_s_region_if_s3_says_where_it_is(tell: Any) -> None:
-    """It tells also who is denied access, and who asks in another region."""
+    """S3 says so even to callers without access, and in another region."""
 
     def check(bucket_region: str | None, region: str | None) -> None:
         check_buckets(cast("Any", S3(bucket=tell(bucket_region))), ["s3://bucket/train.jsonl"], region)

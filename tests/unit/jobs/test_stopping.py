@@ -84,7 +84,7 @@ def test_what_cannot_be_stopped_is_reported_without_a_call() -> None:
 
 
 def test_there_is_nothing_to_stop_of_what_is_gone() -> None:
-    """No one has to look for it in the console: there is no bill."""
+    """Nobody has to search for it in the console: there is no bill."""
     said = f"Job {JOB} does not exist; there was nothing to stop."
     assert stop_job(service(Calls(stop_model_customization_job=[GONE])), JOB) == said
     assert stop_unless_others_wait(service(Calls(list_tags_for_resource=[GONE])), JOB, ME) == said
@@ -101,7 +101,7 @@ def test_a_refused_stop_is_reported_where_nothing_else_is_known(look: Exception)
 
 @pytest.mark.parametrize("look", [CREATING, SILENT])
 def test_what_is_being_made_is_stopped_when_it_has_been_made(slept: list[float], look: Any) -> None:
-    """Also where a look at it gets no response: it is billed from now on."""
+    """Also if a read of it gets no response: it is billed from now on."""
     throughput, calls = units(BEING_MADE, BEING_MADE, {}, looks=(look,))
     assert stop_job(throughput, UNITS) == (f"Provisioned throughput {UNITS} is deleted; the time until now is billed.")
     assert slept == [5.0, 5.0]
@@ -133,7 +133,7 @@ async def test_the_triggerer_tries_until_it_has_been_made(monkeypatch: pytest.Mo
 
 
 def test_what_somebody_else_deletes_meanwhile_is_deleted(slept: list[float]) -> None:
-    """Between the look and the call, or when the call had no answer before."""
+    """Between the read and the call, or after a call without a response."""
     throughput, calls = units(GONE, looks=(CREATING, GONE))
     delete(throughput, UNITS, delay=7, max_polls=5)
     assert calls.asked.count("delete_provisioned_model_throughput") == 1

@@ -115,7 +115,7 @@ def test_an_own_job_that_is_not_shown_yet_comes_before_a_sibling_s(account: Acco
 def test_a_retry_takes_up_what_it_has_adopted_and_what_has_ended_since(
     account: Account, minutes: int | None, taken: bool
 ) -> None:
-    """Of another run, and although the template has come out differently: it is paid for. Clocks differ by 15 minutes.
+    """From another run, and although the template has changed: it is paid for. Clocks differ by 15 minutes.
 
     A job that ended before this run began cannot have been adopted by it: its tags need not be read.
     """
@@ -179,7 +179,7 @@ def test_a_name_that_an_earlier_ask_takes_at_the_same_moment_is_retried(account:
 def test_a_completed_job_without_a_model_arn_is_neither_taken_nor_made_again(
     account: Account, slept: list[float]
 ) -> None:
-    """The service contradicts itself; three looks, two seconds apart."""
+    """The service contradicts itself; three reads, two seconds apart."""
     made = account.ask()
     account.jobs.by_arn(made).end("Completed")
     account.strike(strike("no model's ARN", print))
@@ -191,7 +191,7 @@ def test_a_completed_job_without_a_model_arn_is_neither_taken_nor_made_again(
 
 
 class Ledger:
-    """A budget that writes down what it is told, and refuses when it is told to."""
+    """A budget that records its calls, and refuses on request."""
 
     def __init__(self, refusal: Exception | None = None) -> None:
         self.said: list[str] = []
@@ -328,7 +328,7 @@ def test_only_map_indexes_wait_for_each_other_before_they_stop_what_they_no_long
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_an_exact_name_that_is_another_s_ends_a_retry(account: Account, epochs: int) -> None:
-    """There is no other name to try: it does not look for ever, nor take what another run has made of the same."""
+    """There is no other name to try: it does not search for ever, nor take the same from another run."""
     account.ask(exact=True, run="other", epochs=epochs)
 
     def looked(operation: str, work: Any) -> Any:
@@ -452,7 +452,7 @@ def test_a_retry_finds_the_job_made_with_another_reuse(account: Account) -> None
 def test_a_retry_waits_for_what_was_made_until_it_is_shown_and_no_longer(
     account: Account, slept: list[float], reuse: str, tagged: bool
 ) -> None:
-    """The answer was lost, and the request came out differently since: List tells after half a minute."""
+    """The response was lost, and the request has changed since: List shows the job after half a minute."""
     account.strike(_at_create("no answer"))
     with pytest.raises(BedrockError, match="finds that job by its name"):
         account.ask(reuse=reuse, tagged=tagged)
@@ -485,7 +485,7 @@ def test_a_retry_waits_once_for_what_may_not_be_shown_yet(account: Account, slep
 
 
 def test_a_retry_takes_what_the_store_names_before_any_list_shows_it(account: Account) -> None:
-    """With ``dag``, where the request came out differently since: its name is another one."""
+    """With ``dag``, if the request has changed since: its name is another one."""
     store = Store()
     account.strike(_at_create("no answer"))
     with pytest.raises(BedrockError, match="finds that job by its name"):
@@ -497,7 +497,7 @@ def test_a_retry_takes_what_the_store_names_before_any_list_shows_it(account: Ac
 
 
 def test_what_the_store_names_and_another_run_has_made_is_not_a_retry_s(account: Account) -> None:
-    """The task was throttled, and the other run has made just that since; the request came out differently."""
+    """The task was throttled, and the other run has made just that since; the request differs."""
     store = Store()
     account.strike(_at_create("throttled"))
     with pytest.raises(BedrockError, match="did not confirm"):
@@ -516,7 +516,7 @@ def test_the_store_identifies_a_retry_where_the_tries_do_not(account: Account) -
 
 
 def test_what_another_run_makes_at_the_same_moment_is_waited_for_together(account: Account) -> None:
-    """Though it has completed by the time it is looked at."""
+    """Although it has completed by the time it is read."""
 
     def rival(operation: str, work: Any) -> Any:
         if operation == PAYS:
@@ -558,7 +558,7 @@ def test_what_runs_for_a_task_is_what_it_has_made_or_else_adopted(account: Accou
 
 
 def test_a_job_that_no_poll_shows_cannot_be_stopped(account: Account, slept: list[float]) -> None:
-    """Three looks, two seconds apart: the service may be slow to show it, or not answer at all."""
+    """Three reads, two seconds apart: the service may be slow to show it, or not answer at all."""
 
     def silent(operation: str, work: Any) -> Any:
         raise EndpointConnectionError(endpoint_url="https://bedrock")

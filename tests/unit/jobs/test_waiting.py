@@ -22,7 +22,7 @@ ARN = "arn:aws:bedrock:us-east-1:123456789012:model-customization-job/amazon.nov
 
 
 class Bedrock:
-    """Looks find what they are told to; ``looks`` counts them, ``slept`` has the pauses between them."""
+    """Polls return what they are given; ``looks`` counts them, ``slept`` has the pauses between them."""
 
     resource = CUSTOMIZATION_JOB
     hook = SimpleNamespace(conn_region_name="us-east-1", forget_client=lambda: None)
@@ -55,7 +55,7 @@ def wait(bedrock: Bedrock, max_polls: int | None) -> Seen:
 
 @pytest.mark.parametrize("max_polls", [1, 2, 5])
 def test_a_worker_polls_waiter_max_attempts_times_and_not_once_more(slept: list[float], max_polls: int) -> None:
-    """``waiter_max_attempts`` counts looks, ``waiter_delay`` apart, with a job that ends one look later."""
+    """``waiter_max_attempts`` counts polls, ``waiter_delay`` apart; here the job ends one poll later."""
     bedrock = Bedrock(*["InProgress"] * max_polls, "Completed")
     with pytest.raises(BedrockError, match=f"after {max_polls} polls, 7 s apart"):
         wait(bedrock, max_polls)
@@ -105,7 +105,7 @@ def test_the_log_of_a_task_says_what_became_of_its_job(slept: list[float], caplo
 
 
 def test_an_end_that_cannot_be_confirmed_is_reported_after_five_polls(slept: list[float]) -> None:
-    """The triggerer and the worker are told differently: what became of the job is not known. It is not stopped."""
+    """Triggerer and worker get different states: what became of the job is unknown. It is not stopped."""
     event = {"kind": "ended", "job_identifier": ARN, "message": "job router is Completed"}
     bedrock: Any = Bedrock(None)
     with pytest.raises(BedrockError, match=r"job router is Completed, the worker that it is InProgress.*not stopped"):

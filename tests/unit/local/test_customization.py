@@ -167,7 +167,7 @@ def test_metrics_files_have_every_step_and_epoch(stage: Stage) -> None:
 
 
 def test_every_change_of_status_sends_an_event(stage: Stage) -> None:
-    """Events tell of each status, and of nothing in between."""
+    """There is an event for each status, and none in between."""
     stage.create()
     stage.wait(50)
     stop_model_customization_job(stage.bedrock, {"jobIdentifier": "job"})

@@ -1,4 +1,4 @@
-"""docs/local-bedrock.md says what is so: each test that it names exists, each option and setting is told."""
+"""docs/local-bedrock.md is right: each test that it names exists, each option and setting is in it."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_services() -> None:
 
 
 def test_jobs_fail_in_the_phase_that_was_named() -> None:
-    """A job's fault is for its phase and name, once unless told otherwise, and is none of the calls' business."""
+    """A job's fault is for its phase and name, once by default, and is none of the calls' business."""
     set_, _ = faults()
     set_.fail_job("training", "Out of luck", job="support-*")
     assert set_.job_failure("support-1", "validation") is None
@@ -152,7 +152,7 @@ def test_a_misspelt_operation_is_reported() -> None:
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(fault: dict[str, object]) -> None:
-    """What is missing, misspelt or out of range is an error when the fault is set, not silence later."""
+    """What is missing, misspelt or out of range is an error when the fault is set, and not ignored later."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(fault, AnyFault)
 

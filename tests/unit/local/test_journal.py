@@ -1,4 +1,4 @@
-"""The journal: complete, bounded, and found by what one looks for."""
+"""The journal: complete, bounded, and found by what one searches for."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from airflow_bedrock.local.web.s3_objects import Objects
 
 
 class Watched:
-    """A lock that tells when somebody has to wait for it."""
+    """A lock that signals when somebody has to wait for it."""
 
     def __init__(self, told: Queue[str]) -> None:
         self._lock, self._told = threading.Lock(), told
@@ -68,5 +68,5 @@ def test_an_object_that_is_replaced_while_it_is_read_is_read_whole(
     answer = objects.answer(S3Request(operation, "bucket", "key"), environ(), read)
     writer.join()
     assert (answer.body, bucket["key"].value, told.get(timeout=120)) == (b"old", b"new", "writes")
-    if operation != "GetObjectAttributes":  # moto tells it there
+    if operation != "GetObjectAttributes":  # moto has it there
         assert answer.headers["x-amz-checksum-crc64nvme"] == checksum("CRC64NVME", b"old")

@@ -1,4 +1,4 @@
-"""Which S3 operation a request is for, told as boto3 itself sends it."""
+"""Which S3 operation a request is for, recognized in what boto3 itself sends."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ class Empty:
 
 
 def test_what_s3_does_not_know_is_named_by_its_method() -> None:
-    """A request that no operation has is told all the same."""
+    """A request that no operation has is recognized all the same."""
     request = environ_of("PATCH", "/bucket/key", "", [("Host", "127.0.0.1:4599")], b"")
     assert s3_request(request) == S3Request("PATCH", "bucket", "key")

@@ -73,7 +73,7 @@ def test_the_file_stays_small(tmp_path: Path) -> None:
 
 
 def test_two_do_not_use_one_file(tmp_path: Path) -> None:
-    """Whoever comes second is told; the file is free again when the first has closed it."""
+    """The second one gets an error; the file is free again when the first has closed it."""
     store = Store(tmp_path / "state.sqlite")
     with pytest.raises(StateError, match="Another Local Bedrock uses"):
         Store(tmp_path / "state.sqlite")

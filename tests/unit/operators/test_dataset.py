@@ -186,7 +186,7 @@ def test_the_source_is_not_overwritten(tmp_path: Path, name: str, form: str) -> 
 
 
 def test_a_folder_without_its_slash(tmp_path: Path) -> None:
-    """A local folder is told from a file, and the error says how to write it."""
+    """A local folder is distinguished from a file, and the error says how to write it."""
     (tmp_path / "src").mkdir()
     with pytest.raises(BedrockFatalError, match="is a folder: end it with a slash"):
         prepare(tmp_path, source_uri=f"{tmp_path}/src")
@@ -281,7 +281,7 @@ def test_whatever_lies_in_a_folder_and_is_not_read_is_named(tmp_path: Path) -> N
 
 
 def test_conflicts_fail_the_task(tmp_path: Path) -> None:
-    """A file that loses half of its records to conflicts does not succeed in silence."""
+    """A file that loses half of its records to conflicts does not succeed silently."""
     rows = (json.dumps({"prompt": f"question {n % 85}", "completion": f"answer {n}"}) for n in range(177))
     (tmp_path / "in.jsonl").write_text("\n".join(rows))
     with pytest.raises(BedrockFatalError, match="92 of 177 records cannot be used"):

@@ -198,7 +198,7 @@ def test_a_botocore_that_cannot_replace_it_breaks_the_dag(stubbed: Any, monkeypa
 
 
 def test_a_race_is_won_by_both(stubbed: Any) -> None:
-    """Where another try creates it between the look and the call, it is adopted."""
+    """If another try creates it between the read and the call, it is adopted."""
     task = deploy(stubbed, wait_for_completion=False)
     task.refuse(GET, "ResourceNotFoundException", status=404)
     task.refuse(CREATE, "ValidationException", "The provided custom model deployment name is currently in use.")
@@ -451,7 +451,7 @@ def test_what_no_deployment_can_be_made_of(stubbed: Any, arguments: dict[str, An
     ],
 )
 def test_what_cannot_be_deleted(stubbed: Any, arguments: dict[str, Any], message: str) -> None:
-    """What names no deployment is not taken for one that is gone; a wait without a look is refused before it."""
+    """What names no deployment is not taken for one that is gone; a wait without a poll is refused before it."""
     with pytest.raises(ValueError, match=message):
         stubbed(BedrockDeleteCustomModelDeploymentOperator, **{"deployment_arn": ARN, **arguments})
     task = delete(stubbed)
@@ -462,7 +462,7 @@ def test_what_cannot_be_deleted(stubbed: Any, arguments: dict[str, Any], message
 
 
 def test_a_retry_that_has_moved_makes_no_other_deployment(stubbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what the first try wrote down tells of its deployment, since Airflow 3.3."""
+    """Only what the first try wrote down names its deployment, since Airflow 3.3."""
     monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
     task, state = deploy(stubbed), {"task_state_store": Store()}
     task.refuse(GET, "ResourceNotFoundException", status=404)

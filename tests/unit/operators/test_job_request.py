@@ -1,4 +1,4 @@
-"""What is wrong with the arguments of the customization operator is told when the DAG is parsed, or before the call."""
+"""Wrong arguments of the customization operator are reported when the DAG is parsed, or before the call."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def rendered(name: str, value: Any, **more: Any) -> BedrockModelCustomizationOpe
     ],
 )
 def test_a_literal_mistake_breaks_the_dag(wrong: dict[str, Any], said: str) -> None:
-    """None is dropped in silence, and none waits for the run."""
+    """None is dropped silently, and none waits for the run."""
     with pytest.raises(ValueError, match=said):
         operator(**wrong)
 
@@ -87,7 +87,7 @@ def test_what_botocore_is_too_old_for_breaks_the_dag() -> None:
     "unknown", [{"request": "file.json"}, {"request": "{{ x }}"}, {"customization_job_kwargs": "{{ x }}"}]
 )
 def test_arguments_beside_an_unknown_request_are_checked(unknown: dict[str, Any]) -> None:
-    """Nothing of it is missing yet, but what is wrong already is told."""
+    """Members may still be missing, but wrong ones are reported."""
     with pytest.raises(RequestError, match=r"(?s)roleArn: 'bad'.*hyperParameters: 'x': Member must be a map") as caught:
         BedrockModelCustomizationOperator(
             **{"task_id": "customize", "role_arn": "bad", "hyperparameters": "x", **unknown}
@@ -200,7 +200,7 @@ def test_an_unknown_argument_is_refused_by_airflow() -> None:
 
 @pytest.mark.parametrize("path", ["request.json", Path("request.json")])
 def test_a_file_may_be_a_path(path: Any, tmp_path: Path) -> None:
-    """Looked for as Airflow looks for template files."""
+    """Found like Airflow's template files."""
     (tmp_path / "request.json").write_text('{"customModelKmsKeyId": "{{ key }}"}')
     with DAG("dag", template_searchpath=str(tmp_path)):
         task = operator(request=path)

@@ -14,7 +14,7 @@ from airflow_bedrock.registry.register import ModelVersion, Register
 
 
 def test_outlets_get_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow's accessor of outlets is empty, and so false, until an outlet is looked up. The views are told too."""
+    """Airflow's accessor of outlets is empty, and so false, until an outlet is looked up. The views get it too."""
     monkeypatch.setenv(
         "AIRFLOW_CONN_AWS_DEFAULT", '{"conn_type": "aws", "extra": {"endpoint_url": "http://127.0.0.1:1"}}'
     )

@@ -91,7 +91,7 @@ class Account(RuleBasedStateMachine):
 
     @rule(name=NAMES, part=st.sampled_from([0, 50, 100]))
     def ends_and_is_settled(self, name: str, part: int) -> None:
-        """By its task, or by another that looks what became of it; a second time changes nothing."""
+        """By its task, or by another that reads what became of it; a second time changes nothing."""
         found = self.kept.entries.get(entry(name).key)
         if name in self.jobs and found is not None:
             self.jobs[name] = True
@@ -151,7 +151,7 @@ def test_a_reservation_of_last_month_for_what_was_not_made_counts_in_this_one() 
 
 
 def test_a_retry_that_may_cost_more_reserves_more() -> None:
-    """Its data was replaced since the try before was killed: the larger job is held against the budget too."""
+    """Its data was replaced since the try before was killed: the larger job is checked against the budget too."""
     ledger = books.reserved(Ledger(), entry("a", reserved=5), LIMITS)
     with pytest.raises(OverBudgetError, match=r"may cost 46\.00, 1\.00 more"):
         books.reserved(ledger, entry("a", holder="two", reserved=46), LIMITS)

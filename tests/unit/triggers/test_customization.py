@@ -83,7 +83,7 @@ def test_the_old_name_in_the_configuration_warns(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_default_ceiling_gives_way_to_a_longer_interval() -> None:
-    """A DAG that looks each half hour is no error."""
+    """A DAG that polls each half hour is no error."""
     assert trigger(poll_interval=1800).pace.ceiling == 1800
 
 
