@@ -66,10 +66,11 @@ def outputs(result: dict[str, Any], version: str = airflow_version) -> dict[str,
     return {name: value for name, value in result.items() if value is not None}
 
 
-def renamed(old: str, given: Any, new: str, value: Any) -> Any:
-    """Return what was given by an old name, with a warning; else the value by the new one.
+def renamed(old: str, given: Any, new: str, value: Any, default: Any = None) -> Any:
+    """Return what was given by an old name, with a warning, unless the new one was given too; else the value by that.
 
     :param old: works until the next release.
+    :param default: the value by the new name where nothing was given: ``default_args`` may still have the old name.
     """
     if given is None:
         return value
@@ -80,4 +81,4 @@ def renamed(old: str, given: Any, new: str, value: Any) -> Any:
         AirflowProviderDeprecationWarning,
         stacklevel=4,  # the caller that makes the operator: between are its __init__ and Airflow's wrapper of that
     )
-    return given
+    return given if value == default else value

@@ -26,12 +26,13 @@ def poll_interval_max() -> float:
 
 def no_response_timeout() -> float:
     """Seconds without a response from the service after which a wait ends: ``[bedrock] no_response_timeout``."""
-    old = conf.get("bedrock", "silence_limit", fallback=None)
-    if old is not None:
-        renamed("[bedrock] silence_limit", old, "[bedrock] no_response_timeout", None)
-    return _configured(
-        "silence_limit" if old is not None else "no_response_timeout", DEFAULT_NO_RESPONSE_TIMEOUT, zero=True
-    )
+    default = DEFAULT_NO_RESPONSE_TIMEOUT
+    timeout = _configured("no_response_timeout", default, zero=True)
+    if conf.get("bedrock", "silence_limit", fallback=None) is None:
+        return timeout
+    old = _configured("silence_limit", default, zero=True)
+    chosen: float = renamed("[bedrock] silence_limit", old, "[bedrock] no_response_timeout", timeout, default)
+    return chosen
 
 
 def prices() -> str:

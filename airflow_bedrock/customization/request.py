@@ -102,7 +102,7 @@ def read_request(given: object, what: str = "request") -> Mapping[str, Any]:
     content = _read(given, what) if isinstance(given, str) else given
     if not isinstance(content, Mapping):
         files = f" (a file's name ends in {', '.join(REQUEST_FILES)})" if isinstance(content, str) else ""
-        raise RequestError(f"{what} must be a mapping of members; it is a {type(content).__name__}{files}. {_UNSENT}")
+        raise RequestError(f"{what} must be a mapping of members; got {type(content).__name__}{files}. {_UNSENT}")
     return content
 
 

@@ -65,12 +65,20 @@ def tag_value(text: str) -> str:
     return _NOT_ALLOWED.sub("_", text)[:_MAX_VALUE]
 
 
+def check_count(given: Sequence[object]) -> None:
+    """Check that the user's tags leave room for the automatic ones.
+
+    :raises ValueError: they do not.
+    """
+    if len(given) > MAX_USER_TAGS:
+        raise ValueError(f"{len(given)} tags are too many: give at most {MAX_USER_TAGS}, since the service takes 50")
+
+
 def with_tags(given: Sequence[Mapping[str, str]], automatic: Mapping[str, str]) -> list[Mapping[str, str]]:
     """Return the user's tags and the automatic ones; the user's win.
 
     :raises ValueError: the user's leave no room for the others.
     """
-    if len(given) > MAX_USER_TAGS:
-        raise ValueError(f"{len(given)} tags are too many: give at most {MAX_USER_TAGS}, since the service takes 50")
+    check_count(given)
     keys = {tag["key"] for tag in given}
     return [*given, *({"key": key, "value": value} for key, value in automatic.items() if key not in keys)]

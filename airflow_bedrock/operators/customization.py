@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.storage import Storage
 
+_DAY = 24 * 60 * 60.0  # seconds
 # The arguments that are members of the request.
 _MEMBERS = (
     "job_name",
@@ -215,7 +216,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         stop_on_kill: bool = True,
         cancel_on_kill: bool | None = None,
         stop_on_timeout: bool = True,
-        quota_timeout: float = 24 * 60 * 60,
+        quota_timeout: float = _DAY,
         no_response_timeout: float | None = None,
         slot_timeout: float | None = None,
         silence_limit: float | None = None,
@@ -260,7 +261,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         self.content = content
         self.tag_resources = tag_resources
         self.superseded = superseded
-        self.quota_timeout: float = renamed("slot_timeout", slot_timeout, "quota_timeout", quota_timeout)
+        self.quota_timeout: float = renamed("slot_timeout", slot_timeout, "quota_timeout", quota_timeout, _DAY)
         self.no_response_timeout: float | None = renamed(
             "silence_limit", silence_limit, "no_response_timeout", no_response_timeout
         )

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+_TAGS = ("jobTags", "customModelTags")
+
+
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a task asks for: its operator's arguments, as written where the DAG is parsed, rendered where it runs.
 
@@ -93,7 +96,8 @@ def check_literals(asked: Asked) -> None:
     """Find a mistake when the DAG is parsed.
 
     :raises RequestError: names each mistake in the request.
-    :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is not one of its choices.
+    :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is not one of its choices; or a
+        resource has too many tags.
     """
     if is_literal(asked.reuse):
         choice("reuse", asked.reuse, Reuse)
@@ -104,6 +108,9 @@ def check_literals(asked: Asked) -> None:
         _ = asked.exact
     given, further = asked.request, asked.customization_job_kwargs
     request = _request(asked, given if _is_here(given) else None, further if _is_here(further) else None)
+    for member in _TAGS if asked.tag_resources else ():
+        if isinstance(tags := request.get(member), (list, tuple)):
+            customization.tags.check_count(tags)
     whole = _is_here(given) and _is_here(further)
     refuse(request_problems(_nameable(asked, request), known=is_literal, whole=whole))
 
@@ -147,7 +154,7 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
         check_request(_nameable(asked, request))
         if asked.tag_resources:
             tags = customization.tags.automatic_tags(asker, __version__)
-            for member in ("jobTags", "customModelTags"):
+            for member in _TAGS:
                 request[member] = customization.tags.with_tags(request.get(member, []), tags)
     except RequestError as error:
         raise BedrockFatalError(str(error)) from error

@@ -296,11 +296,11 @@ def test_nothing_given_is_an_empty_mapping(nothing: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([("a", 1)], "request must be a mapping of members; it is a list"),
-        (5, "it is a int"),
-        ("ok.txt", r"it is a str \(a file's name ends in .json, .yaml, .yml\)"),
-        ("[1, 2]", "it is a list"),
-        ("# only a comment", "it is a NoneType"),
+        ([("a", 1)], "request must be a mapping of members; got list"),
+        (5, "got int"),
+        ("ok.txt", r"got str \(a file's name ends in .json, .yaml, .yml\)"),
+        ("[1, 2]", "got list"),
+        ("# only a comment", "got NoneType"),
     ],
 )
 def test_an_invalid_mapping_is_refused(given: Any, said: str) -> None:

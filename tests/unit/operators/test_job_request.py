@@ -47,14 +47,14 @@ def rendered(name: str, value: Any, **more: Any) -> BedrockModelCustomizationOpe
     [
         (
             {"customization_job_kwargs": [("a", 1)]},
-            "customization_job_kwargs must be a mapping of members; it is a list",
+            "customization_job_kwargs must be a mapping of members; got list",
         ),
         (
             {"customization_job_kwargs": "vpcConfig"},
-            "customization_job_kwargs must be a mapping of members; it is a str",
+            "customization_job_kwargs must be a mapping of members; got str",
         ),
         ({"customization_job_kwargs": '{"vpcConfig": 1}'}, "vpcConfig: 1: Member must be a structure"),
-        ({"request": [1]}, "request must be a mapping of members; it is a list"),
+        ({"request": [1]}, "request must be a mapping of members; got list"),
         ({"request": "ok.txt"}, "a file's name ends in .json, .yaml, .yml"),
         ({"request": {"base_model_id": 5}, "base_model_id": None}, "baseModelIdentifier: 5: Member must be a string"),
         ({"client_request_token": "mine"}, "clientRequestToken: 'mine': leave it out"),
@@ -62,6 +62,8 @@ def rendered(name: str, value: Any, **more: Any) -> BedrockModelCustomizationOpe
         ({"training_data_config": {"s3Uri": "s3://b/t"}}, "training_data_uri and training_data_config both set"),
         ({"job_tags": {"team": "x"}}, "jobTags: .*Member must be a list"),
         ({"job_name": 5}, "jobName: 5: Member must be a string"),
+        ({"job_tags": [{"key": f"k{n}", "value": ""} for n in range(41)]}, "41 tags are too many: give at most 40"),
+        ({"request": {"customModelTags": [{"key": f"k{n}", "value": ""} for n in range(41)]}}, "41 tags are too many"),
         ({"ensure_unique_job_name": "no"}, "ensure_unique_job_name must be True or False"),
     ],
 )
@@ -224,3 +226,6 @@ def test_an_old_name_warns_and_holds(old: str, new: str) -> None:
     with pytest.warns(DeprecationWarning, match=f"{old} was renamed to {new}"):
         task = operator(**{old: 7})
     assert getattr(task, new) == 7
+    with pytest.warns(DeprecationWarning, match=f"{old} was renamed to {new}"):
+        task = operator(**{old: 7, new: 8})
+    assert getattr(task, new) == 8, "the old name may stand in default_args still"

@@ -80,6 +80,9 @@ def test_the_old_name_in_the_configuration_warns(monkeypatch: pytest.MonkeyPatch
     with pytest.warns(DeprecationWarning, match=r"silence_limit was renamed to \[bedrock\] no_response_timeout"):
         made = trigger()
     assert made.no_response_timeout == 777
+    monkeypatch.setenv("AIRFLOW__BEDROCK__NO_RESPONSE_TIMEOUT", "888")
+    with pytest.warns(DeprecationWarning, match="Use the new name"):
+        assert trigger().no_response_timeout == 888
 
 
 def test_a_default_ceiling_gives_way_to_a_longer_interval() -> None:
