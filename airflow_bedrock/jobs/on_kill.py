@@ -136,17 +136,16 @@ async def stop_unless_wanted(
     :param ti: the task instance: its dag_id, run_id, task_id and map_index are used.
     :param own_run_only: stop it only if the task's DAG run asked for it.
     """
-    await to_its_end(_stop_in_time(make_service, job_identifier, ti, own_run_only))
 
+    async def stop() -> None:
+        """Go on for as long as it takes until what is being made can be deleted; the triggerer's end ends this too."""
+        work, began = sync_to_async(_stop_unless_wanted, thread_sensitive=False), time.monotonic()
+        while True:
+            if await work(make_service, job_identifier, ti, own_run_only, began):
+                return
+            await asyncio.sleep(stopping.TRY_AGAIN_SECONDS)
 
-async def _stop_in_time(make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool) -> None:
-    """Go on for as long as it takes until what is being made can be deleted; the triggerer's end ends this too."""
-    work = sync_to_async(_stop_unless_wanted, thread_sensitive=False)
-    began = time.monotonic()
-    while True:
-        if await work(make_service, job_identifier, ti, own_run_only, began):
-            return
-        await asyncio.sleep(stopping.TRY_AGAIN_SECONDS)
+    await to_its_end(stop())
 
 
 async def to_its_end(work: Awaitable[T]) -> None:

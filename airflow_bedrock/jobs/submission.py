@@ -110,7 +110,12 @@ class Submission(EarlierJobs):
         :raises BedrockError: the service did not take the request now.
         """
         if self.unknown is not None:
-            return self._take_up(self.unknown)
+            if self.identity.asker.try_number == 1 or (own := self.of_earlier_try()) is None:
+                raise self.unknown
+            log.warning(
+                "%s An earlier try of this task has made %s %s: adopting it.", self.unknown, self._word, own.arn
+            )
+            return own
         job = self._find_or_create()
         if not self.in_flight:  # else it was done before paying
             try:
@@ -118,13 +123,6 @@ class Submission(EarlierJobs):
             except BedrockError as error:  # what was asked for is there all the same
                 log.warning("A job that an earlier ask of this task has adopted may run on and be billed: %s", error)
         return job
-
-    def _take_up(self, unknown: BedrockError) -> Seen:
-        own = self.of_earlier_try() if self.identity.asker.try_number > 1 else None
-        if own is None:
-            raise unknown
-        log.warning("%s An earlier try of this task has made %s %s: adopting it.", unknown, self._word, own.arn)
-        return own
 
     def _find_or_create(self) -> Seen:
         if self._looks_back and (own := self.of_earlier_try() or self._take_adopted()):
