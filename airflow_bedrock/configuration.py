@@ -37,8 +37,7 @@ def no_response_timeout() -> float:
 
 def prices() -> str:
     """Return the path of the file with the user's own prices, or nothing: ``[bedrock] prices``."""
-    path: str = conf.get("bedrock", "prices", fallback="")
-    return path.strip()
+    return _text("prices")
 
 
 def environment() -> str:
@@ -46,25 +45,22 @@ def environment() -> str:
 
     Where it is not set, the address of ``[api] base_url`` without scheme, user and trailing slash; else ``airflow``.
     """
-    configured = conf.get("bedrock", "environment", fallback="").strip()
-    return configured or _address(conf.get("api", "base_url", fallback="") or "") or "airflow"
+    return _text("environment") or _address(conf.get("api", "base_url", fallback="") or "") or "airflow"
 
 
 def registry_uri() -> str:
     """Return the S3 prefix under which the registry of models is kept: ``[bedrock] registry_uri``; empty by default."""
-    configured: str = conf.get("bedrock", "registry_uri", fallback="")
-    return configured.strip()
+    return _text("registry_uri")
 
 
 def live_aws_conn_id() -> str:
     """Return the connection with which the views ask Amazon Bedrock: ``[bedrock] live_aws_conn_id``; empty: never."""
-    configured: str = conf.get("bedrock", "live_aws_conn_id", fallback="")
-    return configured.strip()
+    return _text("live_aws_conn_id")
 
 
 def monthly_budget() -> Decimal | None:
     """Return how many US dollars a month may cost: ``[bedrock] monthly_budget``; None for no limit, the default."""
-    return _dollars("monthly_budget", conf.get("bedrock", "monthly_budget", fallback=""))
+    return dollars("[bedrock] monthly_budget", _text("monthly_budget"))
 
 
 def dag_budgets() -> dict[str, Decimal]:
@@ -72,7 +68,7 @@ def dag_budgets() -> dict[str, Decimal]:
     given = conf.getjson("bedrock", "dag_budgets", fallback={}) or {}
     if not isinstance(given, dict):
         raise ValueError(f"[bedrock] dag_budgets must be a JSON object of DAG ids and US dollars; got {given!r}")
-    found = {dag_id: _dollars(f"dag_budgets of {dag_id}", usd) for dag_id, usd in given.items()}
+    found = {dag_id: dollars(f"[bedrock] dag_budgets of {dag_id}", usd) for dag_id, usd in given.items()}
     return {dag_id: usd for dag_id, usd in found.items() if usd is not None}
 
 
@@ -83,19 +79,17 @@ def has_budget() -> bool:
 
 def ledger_uri() -> str:
     """Return the S3 prefix of the budget's ledger: ``[bedrock] ledger_uri``, or else ``spend`` in the registry's."""
-    configured: str = conf.get("bedrock", "ledger_uri", fallback="").strip()
-    return configured or (f"{registry_uri().rstrip('/')}/spend" if registry_uri() else "")
+    return _text("ledger_uri") or (f"{registry_uri().rstrip('/')}/spend" if registry_uri() else "")
 
 
 def ledger_kms_key_id() -> str | None:
     """Return the KMS key of the budget's ledger: ``[bedrock] ledger_kms_key_id``; None, the default: the bucket's."""
-    return conf.get("bedrock", "ledger_kms_key_id", fallback="").strip() or None
+    return _text("ledger_kms_key_id") or None
 
 
 def over_budget() -> str:
     """Return what a task does that is over a budget, ``fail`` or ``wait``: ``[bedrock] over_budget``."""
-    value: str = conf.get("bedrock", "over_budget", fallback="fail").strip()
-    return over_budget_choice(value)
+    return over_budget_choice(_text("over_budget", "fail"))
 
 
 def over_budget_choice(value: object) -> str:
@@ -108,7 +102,17 @@ def over_budget_choice(value: object) -> str:
     return str(value)
 
 
-def _dollars(name: str, value: object) -> Decimal | None:
+def _text(name: str, default: str = "") -> str:
+    configured: str = conf.get("bedrock", name, fallback=default)
+    return configured.strip()
+
+
+def dollars(name: str, value: object) -> Decimal | None:
+    """Return an amount of US dollars; None for none.
+
+    :param name: what it is called, for the error.
+    :raises ValueError: it is no number, not finite, or less than 0.
+    """
     if value is None or str(value).strip() == "":
         return None
     try:
@@ -116,7 +120,7 @@ def _dollars(name: str, value: object) -> Decimal | None:
     except InvalidOperation:
         usd = Decimal("nan")
     if isinstance(value, bool) or not usd.is_finite() or usd < 0:
-        raise ValueError(f"[bedrock] {name} must be a number of US dollars, 0 or more; got {value!r}")
+        raise ValueError(f"{name} must be a number of US dollars, 0 or more; got {value!r}")
     return usd
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +32,11 @@ def limit(max_cost: object, name: str = "max_cost") -> Decimal | None:
 
     :raises ArgumentError: it is no number, or less than 0.
     """
-    if max_cost is None or max_cost in ("", "None"):  # what a template makes of a parameter that is not set
-        return None
     try:
-        dollars = Decimal(str(max_cost))
-    except InvalidOperation:
-        dollars = Decimal("nan")
-    if isinstance(max_cost, bool) or not dollars.is_finite() or dollars < 0:
-        raise ArgumentError(f"{name} must be a number of US dollars, 0 or more; got {max_cost!r}. {_KEPT}")
-    return dollars
+        # "None" is what a template makes of a parameter that is not set.
+        return configuration.dollars(name, None if max_cost == "None" else max_cost)
+    except ValueError as error:
+        raise ArgumentError(f"{error}. {_KEPT}") from None
 
 
 def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
