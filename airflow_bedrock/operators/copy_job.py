@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from botocore.exceptions import ClientError
-
 from airflow_bedrock import jobs
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
@@ -105,7 +103,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
             return super()._found(submission)
         except BedrockFatalError as error:
             owner = self.source_model_arn.split(":")[4]
-            asked = isinstance(error.__cause__, ClientError)  # and AWS has refused it
+            asked = jobs.aws_errors.error_code(error.__cause__)  # and AWS has refused it
             if not asked or self.source_aws_conn_id or owner == (account := self._account()):
                 raise
             raise type(error)(

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_bedrock import __version__, jobs
+from airflow_bedrock import __version__, customization, jobs
 from airflow_bedrock.customization.identity import Asker, Token
 from airflow_bedrock.customization.job import Outcome, Seen
-from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, flag, optional, real, whole
@@ -194,7 +193,8 @@ class PaidOperator(WaitingOperator):
         if found.outcome is Outcome.SUCCEEDED:
             return self._result(found, context)
         said = resource.failure_message(found)
-        fixable = found.outcome is Outcome.FAILED and remedy_for_failure(found.failure_message) is Remedy.RETRY
+        helps = customization.remedy.remedy_for_failure(found.failure_message)
+        fixable = found.outcome is Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
         if fixable and not resource.lasts and not self._identity(asker_of(context)).exact:
             raise BedrockError(f"{said} A retry of this task makes a new one by itself.")
         raise BedrockFatalError(said)
