@@ -115,9 +115,10 @@ def text_models(
 
 
 def base_model_param(models: Mapping[str, str]) -> Param:
-    """Return the Param of the base model: a dropdown of :func:`text_models`."""
+    """Return the Param of the base model, a dropdown of :func:`text_models` with Nova Micro or the first chosen."""
+    default = "amazon.nova-micro-v1:0:128k"
     return Param(
-        "amazon.nova-micro-v1:0:128k",
+        default if default in models else next(iter(models)),
         type="string",
         enum=list(models),
         values_display=dict(models),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from airflow_bedrock.base_models import base_model
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.form import refuse_unavailable, refuse_unknown_params, text_models
+from airflow_bedrock.form import base_model_param, refuse_unavailable, refuse_unknown_params, text_models
 from airflow_bedrock.registry import register
 from airflow_bedrock.shapes import input_shape, missing_in_botocore, problems
 from tests.dag_files import DAGS, load
@@ -273,3 +273,9 @@ def test_a_form_offers_the_models_that_its_dag_can_train_and_deploy() -> None:
     assert "meta.llama3-3-70b-instruct-v1:0:128k" not in text_models(
         validation=False, hyperparameters=["learningRateWarmupSteps"]
     )
+
+
+@pytest.mark.parametrize("models", [text_models(), {"cohere.command-text-v14:7:4k": "Command"}])
+def test_the_dropdown_opens_with_a_model_that_it_has(models: dict[str, str]) -> None:
+    """Also where Nova Micro is not among them."""
+    assert base_model_param(models).resolve() in models
