@@ -16,7 +16,7 @@ LIVE := .live/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo ui test quick test-compat live lint docs bench lock wheel release clean
+.PHONY: help demo ui test quick test-compat live mutants lint docs bench lock wheel release clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ test-compat: $(READY) ## Run the tests under managed Airflow's pins; ARGS: a row
 
 live: $(READY) $(LIVE) ## Play what people, kills and Clears do to jobs in a real Airflow; the tables go to docs/live.md.
 	@exec $(BIN)/python -m scripts.live --write $(ARGS)
+
+mutants: $(READY) ## Change the package in one place at a time, and say which changes no test notices; ARGS=--help.
+	@exec $(BIN)/python -m scripts.mutants $(ARGS)
 
 lint: $(READY) ## Check style, format, words and types.
 	$(BIN)/ruff check .

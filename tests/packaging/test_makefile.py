@@ -22,6 +22,7 @@ TARGETS = [
     "quick",
     "test-compat",
     "live",
+    "mutants",
     "lint",
     "docs",
     "bench",

@@ -1,0 +1,58 @@
+"""`make mutants`: what is changed, each change in its place, and the function whose tests are to notice it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from scripts import mutants
+
+SOURCE = b'''"""A docstring stays."""
+
+def outer(limit: "int" = 3) -> "str":
+    def inner(given):
+        return f"{given}" if given else None
+    if limit < 4 and not limit:
+        raise ValueError
+    return inner(limit)
+
+class Thing(Base, frozen=True):
+    kind = "thing"
+
+    @decorated("stays")
+    def method(self):
+        """A docstring stays."""
+        self.seen = True
+'''
+CHANGES = {
+    ("outer", 'def outer(limit: "int" = (4)) -> "str":'),
+    ("outer.<locals>.inner", "        return"),
+    ("outer.<locals>.inner", "        return ('') if given else None"),
+    ("outer.<locals>.inner", '        return f"{given}" if (not given) else None'),
+    ("outer", "    if (limit < 4 or not limit):"),
+    ("outer", "    if (limit >= 4) and not limit:"),
+    ("outer", "    if (limit <= 4) and not limit:"),
+    ("outer", "    if limit < (5) and not limit:"),
+    ("outer", "    if limit < 4 and (limit):"),
+    ("outer", "        pass"),
+    ("outer", "    return"),
+    ("", "    kind = ('')"),
+    ("Thing.method", "        pass"),
+    ("Thing.method", "        self.seen = (False)"),
+}
+
+
+def test_what_is_changed() -> None:
+    """Comparisons, conditions, constants, defaults, statements; no docstrings, no annotations, no decorators."""
+    found = {
+        (one.function, one.applied(SOURCE).decode().splitlines()[one.line - 1]) for one in mutants.mutants("", SOURCE)
+    }
+    assert found == CHANGES
+
+
+def test_a_changed_file_is_valid() -> None:
+    """A mutant that does not compile would be killed by any test: it would only raise the score."""
+    for file in sorted(Path(mutants.ROOT, "airflow_bedrock/jobs").rglob("*.py")):
+        source = file.read_bytes()
+        for mutant in mutants.mutants(str(file), source):
+            ast.parse(mutant.applied(source))
