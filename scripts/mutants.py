@@ -1,7 +1,7 @@
 """Change the package in one small place at a time, and say which changes no test notices.
 
-Draws mutants at random. Each is made in a copy of the tree, where those tests run that enter the changed function, the
-quickest files first, until one fails. Which test enters which functions is recorded first, by ``--record``.
+Draws mutants at random. Each is made in a copy of the tree, where those tests run that run the changed line, the
+quickest files first, until one fails. Which test runs which lines is recorded first, by ``--record``.
 
 mutmut draws no sample and leaves whatever is outside of functions; Cosmic Ray deletes no statements and runs the same
 tests for each mutant. Here one test in ten takes seconds, and the defaults of operators matter most.
@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -61,16 +61,22 @@ _ARITHMETIC: dict[type[ast.AST], type[ast.operator]] = {
 }
 
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+# Statements that are run as a whole.
+_SIMPLE = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Expr, ast.Return, ast.Raise, ast.Assert, ast.Delete)
+_EVERYWHERE = (0, sys.maxsize)
+
+
 class Mutant(NamedTuple):
     """A change of one place.
 
-    :param function: the qualified name of the function around it; empty at the top of a module or of a class.
+    :param reach: the first and the last of the lines one of which a test has to run.
     :param start: where the bytes begin that the replacement stands for.
     """
 
     file: str
     line: int
-    function: str
+    reach: tuple[int, int]
     start: int
     end: int
     replacement: str
@@ -94,32 +100,39 @@ def mutants(file: str, source: bytes) -> list[Mutant]:
     tree = ast.parse(source)
     stored = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and type(node.ctx) is ast.Store)
     found = []
-    for node, function in _nodes(tree, "", ""):
+    for node, reach in _nodes(tree, _EVERYWHERE):
         for old, new in _changes(node, stored):
             start = starts[old.lineno - 1] + old.col_offset
             end = starts[(old.end_lineno or 0) - 1] + (old.end_col_offset or 0)
             replacement = new if isinstance(new, str) else f"({ast.unparse(new)})"
-            found.append(Mutant(file, old.lineno, function, start, end, replacement))
+            found.append(Mutant(file, old.lineno, reach or _lines(old), start, end, replacement))
     return found
 
 
-def _nodes(node: ast.AST, scope: str, function: str) -> Iterator[tuple[ast.AST, str]]:
-    """Yield what may be changed below a node, each with the name of its function as code objects bear it."""
+def _nodes(node: ast.AST, reach: tuple[int, int] | None) -> Iterator[tuple[ast.AST, tuple[int, int] | None]]:
+    """Yield what may be changed below a node, each with the lines that reach it; None for those of its own.
+
+    Those of a statement reach all of it, those of a function its defaults, and those of a file what is in no function.
+    """
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list") or (
             field == "keywords" and isinstance(node, ast.ClassDef)
         ):
             continue
+        below = None if field == "body" and isinstance(node, _FUNCTIONS) else reach
         for child in value if isinstance(value, list) else [value]:
             if not isinstance(child, ast.AST) or _stays(child):
                 continue
-            yield child, function
-            if isinstance(child, ast.ClassDef):
-                yield from _nodes(child, f"{scope}{child.name}.", function)
-            elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                yield from _nodes(child, f"{scope}{child.name}.<locals>.", scope + child.name)
-            elif not isinstance(child, ast.JoinedStr):  # Python 3.11 does not say where the parts of one are
-                yield from _nodes(child, scope, function)
+            within = below
+            if isinstance(child, _FUNCTIONS) or (below is None and isinstance(child, _SIMPLE)):
+                within = _lines(child)
+            yield child, within
+            if not isinstance(child, ast.JoinedStr):  # Python 3.11 does not say where the parts of one are
+                yield from _nodes(child, within)
+
+
+def _lines(node: ast.stmt | ast.expr) -> tuple[int, int]:
+    return node.lineno, node.end_lineno or node.lineno
 
 
 def _stays(node: ast.AST) -> bool:
@@ -155,7 +168,7 @@ def _changes(node: ast.AST, stored: Counter[str]) -> Iterator[tuple[ast.expr | a
         case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
             if not isinstance(test, (ast.Compare, ast.BoolOp, ast.UnaryOp, ast.Constant)):
                 yield test, ast.UnaryOp(ast.Not(), test)
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
             yield node, "return"
         case ast.Raise() | ast.Continue() | ast.Break() | ast.AugAssign() | ast.Expr(value=ast.Call() | ast.Await()):
             yield node, "pass"
@@ -167,21 +180,24 @@ def _changes(node: ast.AST, stored: Counter[str]) -> Iterator[tuple[ast.expr | a
 
 # Recording, as a plugin of pytest: python -m pytest -p scripts.mutants.
 
-_entered: set[str] = set()
+_run_lines: set[tuple[str, int]] = set()
 
 
-def _trace(frame: FrameType, event: str, argument: object) -> None:
-    code = frame.f_code
-    if code.co_filename.startswith(_PACKAGE):
-        _entered.add(f"{os.path.relpath(code.co_filename, ROOT)}::{code.co_qualname}")
+def _trace(frame: FrameType, event: str, argument: object) -> Any:
+    """Note a line of the package; but of Local Bedrock, which trains models in Python, line by line."""
+    file = frame.f_code.co_filename
+    if not file.startswith(_PACKAGE) or file.startswith(f"{_PACKAGE}/local/"):
+        return None
+    _run_lines.add((file, frame.f_lineno))
+    return _trace
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Record which functions a test enters, and how long it takes."""
+    """Record which lines a test runs, and how long it takes."""
     if _RECORD_TO not in os.environ:
         return (yield)
-    _entered.clear()
+    _run_lines.clear()
     began = time.monotonic()
     threading.settrace(_trace)
     sys.settrace(_trace)
@@ -189,13 +205,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         sys.settrace(None)
-        line = {"test": item.nodeid, "seconds": time.monotonic() - began, "functions": sorted(_entered)}
+        threading.settrace(None)
+        lines: dict[str, list[int]] = defaultdict(list)
+        for file, number in sorted(_run_lines):
+            lines[os.path.relpath(file, ROOT)].append(number)
+        line = {"test": item.nodeid, "seconds": time.monotonic() - began, "lines": lines}
         with Path(os.environ[_RECORD_TO]).open("a") as record:
             record.write(json.dumps(line) + "\n")
 
 
 def record(tests: list[str]) -> None:
-    """Run the tests, and note which functions each of them enters; what is known of other tests stays."""
+    """Run the tests, and note which lines each of them runs; what is known of other tests stays."""
     RECORD.parent.mkdir(parents=True, exist_ok=True)
     options = ["-q", "-p", "scripts.mutants", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"]
     command = [sys.executable, "-m", "pytest", *options, *tests]
@@ -203,7 +223,7 @@ def record(tests: list[str]) -> None:
 
 
 class Tests:
-    """Which tests enter a function, by the record.
+    """Which tests run a line, by the record.
 
     :param budget: seconds that the tests of one mutant may take, as recorded.
     """
@@ -211,18 +231,19 @@ class Tests:
     def __init__(self, budget: float) -> None:
         known = {line["test"]: line for line in map(json.loads, RECORD.read_text().splitlines())}  # the last one counts
         self._seconds = {test: line["seconds"] for test, line in known.items()}
-        self._of: dict[str, set[str]] = defaultdict(set)
+        self._of: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         for test, line in known.items():
-            for function in line["functions"]:
-                self._of[function].add(test)
-                self._of[function.partition("::")[0]].add(test)
+            for file, numbers in line["lines"].items():
+                for number in numbers:
+                    self._of[file][number].add(test)
         self._budget = budget
 
     def of(self, mutant: Mutant) -> tuple[list[str], float]:
-        """Return the tests that enter its function, or any of its file, the quickest files first; and their time."""
-        tests = self._of[f"{mutant.file}::{mutant.function}" if mutant.function else mutant.file]
+        """Return the tests that reach it, the quickest files first; and their time."""
+        (first, last), lines = mutant.reach, self._of[mutant.file]
+        tests = {test for number in lines if first <= number <= last for test in lines[number]}
         files: dict[str, list[str]] = defaultdict(list)
-        for test in sorted(tests, key=lambda test: (self._seconds[test], test)):
+        for test in filter(tests.__contains__, self._seconds):  # in a file the order stays: some tests rely on it
             files[test.partition("::")[0]].append(test)
         chosen, seconds = list[str](), 0.0
         for file in sorted(files, key=lambda file: sum(self._seconds[test] for test in files[file])):
@@ -246,7 +267,7 @@ def verdict(mutant: Mutant, tree: Path, tests: Tests) -> str:
     """Return ``survived``, or by what it was killed."""
     chosen, seconds = tests.of(mutant)
     if not chosen:
-        return "survived: no test enters it"
+        return "survived: no test runs it"
     file = tree / mutant.file
     source = file.read_bytes()
     try:
@@ -297,7 +318,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests for each (default: %(default)s)")
-    parser.add_argument("--record", nargs="+", metavar="TESTS", help="run these, and note which functions they enter")
+    parser.add_argument("--record", nargs="+", metavar="TESTS", help="run these, and note which lines they run")
     arguments = parser.parse_args()
     os.nice(10)
     if arguments.record:

@@ -155,7 +155,11 @@ def test_over_the_budget_no_job_is_made_and_the_message_says_by_how_much(
 
 
 def test_over_the_budget_a_task_may_wait_for_the_next_month_without_a_worker(
-    account: Account, local: LocalBedrock, name: str, budget: Callable[..., None]
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    budget: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Deferred to the first of the month; one notification is sent; then it tries again."""
     budget("", dag=0.000001)
@@ -167,8 +171,11 @@ def test_over_the_budget_a_task_may_wait_for_the_next_month_without_a_worker(
     more: Any = {"over_budget": "wait", "notifiers": [broken, told.append]}
     task = operator(account, local, account.put("train.jsonl", records()), job_name=name, **more)
     task.wait_for_completion = False
+    logged: list[Any] = []
+    monkeypatch.setattr(task.log, "exception", logged.append)
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(context())
+    assert logged == ["A notifier did not tell that the task waits for the budget"]
     moment = deferred.value.trigger.moment  # of a DateTimeTrigger
     assert (moment.day, moment.hour, moment > datetime.now(UTC)) == (1, 0, True)
     assert len(told) == 1

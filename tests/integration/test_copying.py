@@ -114,3 +114,23 @@ def test_another_model_is_shared_after_a_clear(
     arn = copy(cleared, source_model_arn=world.models[1])
     assert arn.startswith(f"arn:aws:bedrock:us-west-2:{THEIRS}:custom-model/")
     assert [status for _, status in shares(local)[len(before) :]] == ["DELETED", "DELETED"]
+
+
+@pytest.mark.parametrize(
+    ("message", "more", "fatal"),
+    [
+        ("An internal error occurred. Please try again later.", {}, False),
+        ("An internal error occurred. Please try again later.", {"ensure_unique_name": False}, True),
+        ("The model is too large.", {}, True),
+    ],
+)
+def test_a_copy_that_failed_is_made_again_by_a_retry_only_where_that_helps(
+    world: World, local: LocalBedrock, message: str, more: dict[str, Any], fatal: bool
+) -> None:
+    """Not where the cause stays, nor where its name is used up; the error promises no other."""
+    local.faults.fail_job("copy", message)
+    run = f"failed {message} {more}"
+    with pytest.raises(BedrockError, match=message) as failed:
+        copy(context(run, {}), source_model_arn=world.models[0], **more)
+    assert isinstance(failed.value, BedrockFatalError) is fatal
+    assert ("A retry of this task makes a new one by itself." in str(failed.value)) is not fatal

@@ -483,6 +483,20 @@ def test_a_reuse_that_is_no_choice_costs_nothing(account: Account, local: LocalB
     assert account.jobs(name) == []
 
 
+def test_what_is_not_known_of_a_model_in_a_region_is_told(
+    account: Account, local: LocalBedrock, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning, since the service may know better than the file; the job is made."""
+    task = operator(account, local, account.put("train.jsonl", records()), job_name=name, wait_for_completion=False)
+    said: list[str] = []
+    monkeypatch.setattr(task.log, "warning", said.append)
+    monkeypatch.setattr(type(task.hook), "conn_region_name", "eu-west-1")
+    task.preflight, task.content = False, "ignore"  # the buckets are elsewhere
+    task.execute(context())
+    assert "base_models.toml has FINE_TUNING of Nova Micro in us-east-1, not eu-west-1" in said
+    assert len(account.jobs(name)) == 1
+
+
 def test_an_interval_of_zero_is_refused_when_the_dag_is_parsed(account: Account, local: LocalBedrock) -> None:
     """And not by the triggerer, when the job is paid for already."""
     with pytest.raises(ValueError, match="waiter_delay must be a number of seconds, more than 0"):
@@ -503,7 +517,8 @@ def test_a_used_up_quota_is_waited_for_without_a_worker(account: Account, local:
     one, two = (deferred.value.trigger.serialize()[1] for deferred in (first, second))
     assert two["asked_at"] == one["asked_at"] < two["refused_at"], "it keeps its place in the queue"
     assert two["deadline"] == one["deadline"] == one["asked_at"] + task.quota_timeout
-    with pytest.raises(BedrockError, match="nothing was spent"):
+    said = f"The account's quota of jobs is used up. Waited for {task.quota_timeout:.0f} s; no job was made and nothing"
+    with pytest.raises(BedrockError, match=said):
         task.execute_again(now, {"kind": "late"})
     now["ti"].pushed["waiting_for_slot_since"] -= task.quota_timeout + 1
     with pytest.raises(BedrockError, match="nothing was spent"):

@@ -74,6 +74,21 @@ def test_a_retry_whose_files_are_gone_takes_up_its_own_import(world: World) -> N
     assert play(Scenario(data_gone), IMPORT, world) == (ONE, [])
 
 
+def unreadable(task: Task) -> None:
+    """S3 does not tell what the model's folder holds, while the first try asks."""
+    fault = task.world.local.faults.fail("ListObjectsV2", "InternalError", status=500, service="s3", times=None)
+    task.attempt()
+    task.world.local.faults.remove(fault)
+    task.finish()
+
+
+def test_a_folder_that_cannot_be_read_makes_nothing(world: World) -> None:
+    """The error says which; a retry reads it again."""
+    outcome, [said] = play(Scenario(unreadable), IMPORT, world)
+    assert outcome == ONE
+    assert f"Reading {world.folders[0]} failed. This try made no job and spent nothing." in said
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)
 @pytest.mark.parametrize(("fault", "ours"), [(moved, Outcome(1, 1, "failed")), (renamed, ONE)])
 def test_a_retry_finds_what_its_earlier_try_wrote_down(world: World, kind: Kind, fault: Any, ours: Outcome) -> None:

@@ -6,7 +6,7 @@ import itertools
 import re
 import runpy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ import pytest
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from botocore.exceptions import ClientError
 
-from airflow_bedrock.compat import TaskDeferred
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferred
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import stopping, waiting
@@ -240,6 +240,112 @@ def test_what_is_deleted_under_a_task_is_made_anew_by_a_retry_if_another_made_it
     with pytest.raises(BedrockError, match="Somebody deleted it") as failed:
         provide(world, "this run")
     assert isinstance(failed.value, BedrockFatalError) == (maker == "this run")
+
+
+def resumed(world: World, run: str, pushed: dict[str, Any], resume: Callable[[Any, Any], Any]) -> Any:
+    """Let a task wait in the triggerer for throughput, and take it up there; it recalls what it has pushed."""
+    now = context(run)  # of its own: what was deleted is not made again under one token
+    now["ti"].xcom_push = lambda key, value: pushed.update({key: value})
+    now["ti"].xcom_pull = lambda task_ids, key, map_indexes: pushed.get(key)
+    arguments: dict[str, Any] = {"model_units": 1, "provisioned_model_name": "t", "model_id": world.models[0]}
+    arguments |= {"deferrable": True, "execution_timeout": timedelta(hours=1)}
+    operators = [
+        BedrockProvisionedModelThroughputOperator(task_id="ask", botocore_config=QUICK, **arguments) for _ in range(2)
+    ]
+    with closing(operators[0].hook.conn), pytest.raises(TaskDeferred) as deferred:
+        operators[0].execute(now)
+    assert deferred.value.timeout == timedelta(hours=1)
+    assert deferred.value.method_name == "execute_complete"
+    with closing(operators[1].hook.conn):  # another worker
+        return resume(operators[1], now)
+
+
+def ended(operator: Any, now: Any) -> Any:
+    """The trigger says that it is done."""
+    arn = now["ti"].xcom_pull(task_ids="ask", key="arn", map_indexes=-1)
+    return operator.execute_complete(now, {"kind": "ended", "job_identifier": arn, "message": "it is InService"})
+
+
+def test_a_wait_in_the_triggerer_ends_with_what_was_made(world: World) -> None:
+    """The task returns its ARN, which it has pushed before."""
+    pushed = dict[str, Any]()
+
+    def done(operator: Any, now: Any) -> Any:
+        world.pass_time()
+        return ended(operator, now)
+
+    assert resumed(world, "it ends", pushed, done) == pushed["arn"] == described(world)["provisionedModelArn"]
+
+
+@pytest.mark.parametrize("maker", ["another run", "this run"])
+def test_what_is_deleted_while_a_task_is_deferred_is_made_anew_if_another_made_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, maker: str
+) -> None:
+    """The worker that takes the task up knows from the XComs who had made it."""
+
+    def deleted(operator: Any, now: Any) -> Any:
+        world.pass_time()
+        with world.client() as bedrock:
+            bedrock.delete_provisioned_model_throughput(provisionedModelId="t")
+        seconds = itertools.count(step=60)
+        clock = SimpleNamespace(sleep=lambda _: None, monotonic=lambda: next(seconds))
+        monkeypatch.setattr(waiting, "time", clock)
+        return ended(operator, now)
+
+    if maker == "another run":
+        provide(world, "before it was deleted", wait_for_completion=False)
+    with pytest.raises(BedrockError, match="Somebody deleted it") as failed:
+        resumed(world, f"deleted, made by {maker}", {}, deleted)
+    assert isinstance(failed.value, BedrockFatalError) == (maker == "this run")
+    assert ("Another task had made it: a retry of this one makes another." in str(failed.value)) == (
+        maker == "another run"
+    )
+
+
+@pytest.mark.parametrize("maker", ["somebody else", "this run"])
+def test_a_deferred_task_that_takes_too_long_deletes_what_it_has_made(world: World, maker: str) -> None:
+    """And nothing else; the error says how to go on."""
+
+    def late(operator: Any, now: Any) -> Any:
+        world.pass_time()
+        return operator.resume_execution("__fail__", {"error": "Trigger timeout"}, now)
+
+    if maker == "somebody else":
+        with world.client() as bedrock:
+            bedrock.create_provisioned_model_throughput(provisionedModelName="t", modelId=world.models[0], modelUnits=1)
+    with pytest.raises(BedrockFatalError) as failed:
+        resumed(world, f"late, made by {maker}", {}, late)
+    said = (
+        "was there before this try asked for it. It was left as it is, and" if maker == "somebody else" else "deleted"
+    )
+    assert said in str(failed.value)
+    assert "longer than execution_timeout, 1:00:00." in str(failed.value)
+    assert "To ask for it all the same, raise execution_timeout and clear this task." in str(failed.value)
+    with world.client() as bedrock:
+        left = bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"]
+    assert len(left) == (maker == "somebody else")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_task_that_takes_too_long_before_it_has_asked_says_what_may_be_there(world: World, number: int) -> None:
+    """A retry does not know whether an earlier try's is in service by now."""
+    operator = BedrockProvisionedModelThroughputOperator(
+        task_id="ask", model_units=1, provisioned_model_name="t", model_id=world.models[0], botocore_config=QUICK
+    )
+    strikes = iter([True])
+
+    def strike(**_: Any) -> None:
+        if next(strikes, False):
+            raise AirflowTaskTimeout
+
+    now = context(f"late in try {number}")
+    now["ti"].try_number = number
+    with closing(operator.hook.conn) as client:
+        client.meta.events.register("before-call.bedrock", strike)
+        with pytest.raises(BedrockFatalError, match="made no provisioned throughput and spent nothing") as failed:
+            operator.execute(now)
+    said = "If an earlier try made one that is in service by now, it is left as it is, and is billed by the hour"
+    assert (said in str(failed.value)) == (number == 2)
 
 
 def test_what_a_task_has_succeeded_with_is_no_orphan(world: World) -> None:

@@ -196,6 +196,29 @@ def test_a_worker_ends_when_what_was_begun_has_ended(monkeypatch: pytest.MonkeyP
     assert stopped == [JOB]
 
 
+def test_a_kill_before_anything_was_begun_pays_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It came while the modules were loaded: what the task then asks for is refused by ourselves."""
+    monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
+    task = BedrockModelCustomizationOperator(task_id="t", request="{{ x }}")
+    context: Any = {"ti": SimpleNamespace(**vars(ME), max_tries=0, try_number=1), "dag_run": SimpleNamespace()}
+    task.on_kill()
+    with pytest.raises(BedrockError, match="no job was made, nothing was spent"), task._killable(context) as kill:
+        kill.before_paying()
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_kill_stops_only_where_it_is_to(monkeypatch: pytest.MonkeyPatch, stops: bool) -> None:
+    """With ``stop_on_kill=False`` a job that was made runs on."""
+    monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
+    task = BedrockModelCustomizationOperator(task_id="t", request="{{ x }}", stop_on_kill=stops)
+    asked: list[Any] = []
+    monkeypatch.setattr(task, "_stop_made", asked.append)
+    context: Any = {"ti": SimpleNamespace(**vars(ME), max_tries=0, try_number=1), "dag_run": SimpleNamespace()}
+    with task._killable(context):
+        task.on_kill()
+    assert bool(asked) is stops
+
+
 def test_the_state_of_a_task_is_read_until_there_is_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
     """Airflow's API server may be starting anew while the task is ended: the job would run on."""
     slept: list[float] = []

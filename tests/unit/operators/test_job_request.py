@@ -65,6 +65,9 @@ def rendered(name: str, value: Any, **more: Any) -> BedrockModelCustomizationOpe
         ({"job_tags": [{"key": f"k{n}", "value": ""} for n in range(41)]}, "41 tags are too many: give at most 40"),
         ({"request": {"customModelTags": [{"key": f"k{n}", "value": ""} for n in range(41)]}}, "41 tags are too many"),
         ({"ensure_unique_job_name": "no"}, "ensure_unique_job_name must be True or False"),
+        ({"content": "ignored"}, "content must be identify or ignore; got 'ignored'"),
+        ({"superseded": "stopp"}, "superseded must be one of stop, keep, fail; got 'stopp'"),
+        ({"reuse": "forever"}, "reuse must be one of run, dag, never; got 'forever'"),
     ],
 )
 def test_a_literal_mistake_breaks_the_dag(wrong: dict[str, Any], said: str) -> None:
