@@ -189,7 +189,7 @@ def main(rounds: int, counts: Sequence[int] = (*COUNTS, COUNT_OF_OURS_ALONE)) ->
         for count in counts:
             sides = (OURS, SLEEPING) if count >= COUNT_OF_OURS_ALONE else (OURS, UPSTREAM, SLEEPING)
             results[count] = {side.name: measure(side, count, airflow_home) for side in sides}
-    print(f"{LOOKS} looks at each of N jobs, {INTERVAL} s apart; then all jobs end at once\n\n{table(results)}")
+    print(f"{LOOKS} polls of each of N jobs, {INTERVAL} s apart; then all jobs end at once\n\n{table(results)}")
     write_result("triggers", {"looks": LOOKS, "interval, s": INTERVAL, "figures": results})
 
 

@@ -74,7 +74,7 @@ with DAG(
             type=["null", "number"],
             minimum=0,
             title="Expected cost of the job, in US dollars",
-            description_md="Required with a budget: the job is billed by the hour, and the hours are not known before.",
+            description_md="Required with a budget: the job is billed by the hour, and its hours are unknown before.",
             section="Cost",
         ),
         "dry_run": form.dry_run_param(

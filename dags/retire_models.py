@@ -14,7 +14,7 @@ from airflow.sdk import DAG, Param, task
 from airflow_bedrock.form import refuse_unknown_params
 from airflow_bedrock.operators import BedrockRetireModelsOperator
 
-# The line → the DAG that makes its models. Models of other DAGs are never looked at.
+# The line → the DAG that makes its models. Models of other DAGs are never considered.
 LINES = {"support-router": "retrain_support_router"}
 
 with DAG(

@@ -1,6 +1,7 @@
-"""Find words that must not come back: in docs, docstrings and messages, each with what to write instead.
+"""Find words that must not come back: in docs, docstrings, messages and names of tests, with what to write instead.
 
-``make lint`` runs it. A message is any text of more than three words in the package; a docs page is read as it is.
+``make lint`` runs it. A message is any text of more than three words; a docs page is read as it is, tests' names too,
+since its tables quote them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,23 @@ WORDS = {
     r"\bis not known; known are\b": "unknown …; allowed: …",
     r"\bhow it fares\b|\bhealth of\b.*\bunknown\b": "in an unknown state",
     r"\bspares? a\b": "saves",
+    r"\b(is|are|was|were|be) (never |not )?looked at\b|\b(a|one|two|first|last|next) looks?\b": "poll, read, check",
+    r"\bheld against\b|\bstands? against (it|the)\b": "checked against; no check failed",
+    r"\b(did|does|do) not tell\b|\btells? of\b|\bhears? of\b": "say, return, respond; learns of, is notified of",
+    r"\b(comes?|came|come) out differently\b": "differs, renders differently",
+    r"\b(needed|promoted|shared|wanted) no (longer|more)\b": "is no longer needed, promoted, shared",
+    r"\bbudget reach(es)?\b|\bnot known before\b(?! the)": "the budget covers; not known in advance",
+    r"\b(loses?|lost) patience\b|\bsilence without\b": "timeout, no response",
 }
+NAMES = {
+    r"_(look|looks|looked|looking)(_|$)": "polls, reads, checks",
+    r"_(told|tells|hears|mends?)(_|$)": "reported, says, gets, fixes",
+    r"_that_(is|are)_none(_|$)|_cannot_be_learnt(_|$)": "invalid; cannot be read",
+    r"^test_who_(is|has|was|gets|comes|waits|asks|cannot|wants)_": "a task that …, the watcher that …",
+}
+_OWN = {"prose.py", "test_prose.py"}  # which name the words
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in WORDS.items()]
+_NAME_PATTERNS = [(re.compile(pattern), instead) for pattern, instead in NAMES.items()]
 _CODE = re.compile(r"^```.*?^```|`[^`]*`", re.MULTILINE | re.DOTALL)
 
 
@@ -46,10 +62,19 @@ def sentences(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+def names(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the name of each test of a file, with its line."""
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                yield node.lineno, node.name
+
+
 def findings(path: Path) -> Iterator[str]:
     """Yield what is wrong with a file's words."""
-    for line, text in sentences(path):
-        for pattern, instead in _PATTERNS:
+    said = [(*one, _PATTERNS) for one in sentences(path)] + [(*one, _NAME_PATTERNS) for one in names(path)]
+    for line, text, patterns in said:
+        for pattern, instead in patterns:
             if found := pattern.search(text):
                 yield f"{path}:{line}: {found[0]!r}: write instead: {instead}"
 
@@ -57,7 +82,8 @@ def findings(path: Path) -> Iterator[str]:
 def main(roots: list[str]) -> int:
     """Check the files under the roots; return the exit code."""
     files = [file for root in map(Path, roots) for file in ([root] if root.is_file() else sorted(root.rglob("*")))]
-    found = [one for file in files if file.suffix in {".md", ".py"} for one in findings(file)]
+    files = [file for file in files if file.suffix in {".md", ".py"} and file.name not in _OWN]
+    found = [one for file in files for one in findings(file)]
     print("\n".join(found) if found else "Prose: no word that must not come back")
     return 1 if found else 0
 

@@ -59,10 +59,10 @@ def _show(arguments: argparse.Namespace) -> int:
         with airflow.standalone() as child:
             print(
                 f"""
-  Airflow        {airflow.url}   (no sign-in is asked for: whoever reaches this loopback address is an admin)
+  Airflow        {airflow.url}   (no sign-in: anybody who reaches this loopback address is an admin)
   Local Bedrock  {bedrock}
   logs           {airflow.home}/standalone.log
-  second shell   . {exports}   (airflow, airflow-bedrock and the AWS CLI then lead to both)
+  second shell   . {exports}   (airflow, airflow-bedrock and the AWS CLI then reach both)
 
 Open the DAG finetune_support_router, press Trigger, fill in the form. Ctrl-C ends everything.""",
                 flush=True,

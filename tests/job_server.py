@@ -42,7 +42,7 @@ class Call:
 
 @dataclass
 class FakeJob:
-    """A row of the table; its members are written by whoever directs the play."""
+    """A row of the table; the test writes its members."""
 
     arn: str
     name: str

@@ -76,8 +76,8 @@ def losing(slices: Mapping[str, Difference], *, alpha: float, max_loss: float) -
 
     The interval rules out less; what is not known counts against the candidate.
 
-    :param slices: with intervals at :func:`corrected` confidence, since somewhere among many slices chance alone
-        makes one look bad.
+    :param slices: with intervals at :func:`corrected` confidence, since among many slices one is bad by chance
+        alone.
     """
     at_worst = {name: one.at_worst for name, one in slices.items()}
     return [name for name, one in at_worst.items() if one.decides(alpha) and one.high < -max_loss]

@@ -1,7 +1,7 @@
 """When to ask Bedrock which question, so that one loop can watch thousands of jobs. Pure: no clock, no I/O.
 
 The loop (:mod:`airflow_bedrock.jobs.poll_loop`) takes questions from :meth:`Planner.next`, asks them and hands the
-answers back; what the watchers have to hear of them is returned as :data:`News`. Times are seconds of any clock that
+answers back; what the watchers have to know is returned as :data:`News`. Times are seconds of any clock that
 does not run backwards.
 
 A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); what is said of jobs is true of each.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CALLS_AT_ONCE = 4
 
-# One attempt a call: the planner polls again anyway, and has to hear of throttling to slow everybody down.
+# One attempt a call: the planner polls again anyway, and has to see throttling to slow all polls down.
 _CLIENT_CONFIG = Config(
     retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30, max_pool_connections=CALLS_AT_ONCE
 )

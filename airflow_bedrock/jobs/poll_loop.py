@@ -185,7 +185,7 @@ class PollLoop:
                 self._release()
 
     async def run(self) -> None:
-        """Ask and tell until cancelled; an error of the loop's own ends it, and all who watch hear of it."""
+        """Ask and tell until cancelled; an error of the loop's own ends it, and all watchers get it."""
         # The one trigger in whose context this was started is not the one that the log lines below are about.
         structlog.contextvars.clear_contextvars()
         self._drivers += 1

@@ -379,7 +379,7 @@ class Submission(EarlierJobs):
         """Wait for what an earlier try of this ask has made, before one called ``name`` is taken, or made, instead.
 
         Where it has another name, since ``job_name``, or with ``dag`` the request, differs, no Get for
-        ``name`` tells of it: its own name does, or List, after a while.
+        ``name`` shows it: its own name does, or List, after a while.
 
         :param hidden: whether there may be one although no second witness names it.
         """

@@ -87,7 +87,7 @@ def service_of(application: DomainDispatcherApplication, environ: dict[str, Any]
 
 @contextmanager
 def checked_by(check: Check) -> Iterator[None]:
-    """Have what moto is asked in this context checked first; moto knows how its service tells of a refusal."""
+    """Have what moto is asked in this context checked first; moto knows how its service reports a refusal."""
     token = _CHECK.set(check)
     try:
         yield

@@ -286,7 +286,7 @@ def of_paid(
 
 
 def of_questions(missing: int, cost: Callable[[], Cost], budget: Callable[[], Budget | None], word: str) -> list[Line]:
-    """Say how many questions would be asked, what they may cost at most, and whether the budget reaches."""
+    """Say how many questions would be asked, what they may cost at most, and whether the budget covers them."""
     from airflow_bedrock.spend.ledger import dollars
 
     def price() -> Iterator[tuple[Verdict, str]]:

@@ -54,7 +54,7 @@ class StoredModelOperator(PaidOperator):
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         """Return what a month's storage is the price of: the base model, the figure, and how many units.
 
-        :raises LookupError: that is not known before Create; the message says what to give.
+        :raises LookupError: that is unknown until Create; the message says what to give.
         """
 
     def _data(self) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ _HAS_VIEWS = Version(airflow_version) >= Version("3.1")
 
 
 class Views:
-    """The web application. It is imported when somebody first looks, since each process of Airflow loads plugins."""
+    """The web application. It is imported on the first visit, since each process of Airflow loads plugins."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; ``scope["app"]`` is Airflow's own application, by which this one is mounted."""

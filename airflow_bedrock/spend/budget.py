@@ -153,7 +153,7 @@ class Budget:
             log.info("Settled at %s USD, by %s: %s", dollars(spent), basis, mine.key)
 
     def _about_backfill(self, entry: Entry, runs_to_go: Callable[[], list[str]]) -> str:
-        """Say what the rest of the backfill will cost, and how far the budget reaches."""
+        """Say what the rest of the backfill will cost, and how many runs the budget covers."""
         try:
             runs = runs_to_go()
         except Exception as error:  # Airflow's; the reservation of this run is what counts

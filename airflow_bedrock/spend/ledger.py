@@ -183,7 +183,7 @@ def _check(ledger: Ledger, entry: Entry, limit: Decimal | None, dag_id: str | No
 
 
 def reach(ledger: Ledger, entry: Entry, limits: Limits) -> int | None:
-    """Return for how many such things the budget reaches; None where it has no end."""
+    """Return how many such things the budget covers; None if it has no limit."""
     usd = left(ledger, entry.month, entry.dag_id, limits)
     return max(0, int(usd // entry.reserved)) if usd is not None and entry.reserved else None
 

@@ -115,7 +115,7 @@ class Kind:
 
     :param word: what the table calls it.
     :param create: the operation that makes one.
-    :param make: the operator of a task, by the world, a name, and what is to come out differently.
+    :param make: the operator of a task, by the world, a name, and what is to differ.
     :param made: the ARNs of all that were made under a name and exist.
     :param stops: whether it can be stopped.
     :param deletes: the operation that deletes it.

@@ -229,7 +229,7 @@ class Task:
         self._try.arguments["training_data_uri"] = self._put(_records() + "{broken\n")
 
     def change_request(self) -> None:
-        """Let the next try's request come out differently, as a template with the time in it does."""
+        """Let the next try's request differ, as with a template that contains the time."""
         self._try.arguments["hyperparameters"] = {"epochCount": "2"}
 
     def replace_data(self) -> None:

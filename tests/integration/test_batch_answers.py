@@ -245,7 +245,7 @@ def test_max_cost_is_held_before_the_job_is_made(airflow: Airflow) -> None:
 
 
 def test_a_dry_run_makes_no_job(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says how many questions there are, what they may cost, and whether the budget reaches."""
+    """It says how many questions there are, what they may cost, and whether the budget covers them."""
     pushed: dict[str, Any] = {}
     context = airflow.context()
     context["ti"].xcom_push = pushed.__setitem__

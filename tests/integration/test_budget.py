@@ -516,7 +516,7 @@ def test_a_backfill_says_before_its_first_job_what_all_of_it_costs(
     caplog: pytest.LogCaptureFixture,
     told: bool,
 ) -> None:
-    """And how far the budget reaches; of runs that have ended, and of others than backfills, it says nothing."""
+    """And how many runs the budget covers; it counts no runs that have ended, and says nothing outside backfills."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     def states(**_: object) -> dict[str, dict[str, str | None]]:
@@ -717,7 +717,7 @@ def test_an_evaluation_reserves_what_it_may_ask_and_settles_what_it_has_asked(
 def test_a_dry_run_of_an_evaluation_asks_and_reserves_nothing(
     local: LocalBedrock, budget: Callable[..., None], ledger: Callable[[], Ledger]
 ) -> None:
-    """It says how many questions there are, what they may cost, and whether the budget reaches."""
+    """It says how many questions there are, what they may cost, and whether the budget covers them."""
     pytest.importorskip("altair")
     given, before, told = arguments(local, 10), len(local.calls.of("Converse")), context()
     model = hashlib.sha256(MICRO.encode()).hexdigest()[:32]

@@ -85,7 +85,7 @@ def run(**conf: Any) -> tuple[str, dict[str, str]]:
 
 
 def test_a_model_serves_in_another_account(model: str, local_bedrock_module: LocalBedrock) -> None:
-    """Copied and deployed there, asked, and shared no longer; a run again makes no other copy."""
+    """Copied and deployed there, asked, and no longer shared; another run makes no other copy."""
     calls = local_bedrock_module.calls
     for _ in range(2):
         state, tasks = run(model_arn=model, target="production")

@@ -1,4 +1,4 @@
-"""Copies from account to account on Local Bedrock: shared, copied, and shared no longer."""
+"""Copies from account to account on Local Bedrock: shared, copied, and no longer shared."""
 
 from __future__ import annotations
 

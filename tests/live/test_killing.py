@@ -76,7 +76,7 @@ class Killing:
             "GET", f"{path}/{self.run}/taskInstances/waits_in_the_triggerer/xcomEntries/job_arn?stringify=false"
         )["value"]
         looks = self.looks(arn)
-        self.until(lambda: self.looks(arn) > looks, "the triggerer looks at the job")
+        self.until(lambda: self.looks(arn) > looks, "the triggerer polls the job")
 
     def until(self, true: Callable[[], object], what: str) -> None:
         until(true, what, logs=self.airflow.home)

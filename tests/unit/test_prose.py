@@ -14,10 +14,15 @@ from scripts import prose
         ("page.md", "The option `no answer of` is code.\n```\nno answer of\n```\nMend it.", ["page.md:5: 'Mend'"]),
         ("code.py", 'log.warning("The job will be mended: the bucket may be hidden")\n', ["code.py:1: 'mended'"]),
         ("code.py", 'no_answer = {"mend": 1}  # a name and a key are no sentences\n', []),
+        (
+            "test_it.py",
+            "def test_a_look_at_it() -> None: ...\ndef look_at() -> None: ...\n",
+            ["test_it.py:1: '_look_'"],
+        ),
     ],
 )
 def test_findings(tmp_path: Path, name: str, text: str, found: list[str]) -> None:
-    """A sentence is checked in a page and in a message; code is not."""
+    """A sentence is checked in a page and in a message, and the name of a test; other code is not."""
     file = tmp_path / name
     file.write_text(text, encoding="utf-8")
     assert [one.removeprefix(f"{tmp_path}/").split(": write")[0].lower() for one in prose.findings(file)] == [

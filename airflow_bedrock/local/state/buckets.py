@@ -27,7 +27,7 @@ _DETAILS = (
     "Metadata",
     "StorageClass",
 )
-"""What GetObject tells of an object and PutObject takes."""
+"""What GetObject returns about an object and PutObject takes."""
 
 
 class _Object(msgspec.Struct):

@@ -297,7 +297,7 @@ def _told(error: Exception, operation: str) -> ServiceError:
 
 
 def _operation_of(visit: _Visit) -> str:
-    """Return what a request itself tells of its operation: a target, an action, or method and path."""
+    """Return what a request itself says about its operation: a target, an action, or method and path."""
     environ = visit.environ
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]

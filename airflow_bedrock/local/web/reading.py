@@ -58,7 +58,7 @@ def readable(target: str) -> bool:
 
 
 class Signature(NamedTuple):
-    """What a request tells of who has signed it, and for what; empty where it does not say."""
+    """What a request says about who has signed it, and for what; empty if it does not say."""
 
     key: str = ""
     region: str = ""

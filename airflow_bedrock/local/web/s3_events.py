@@ -40,7 +40,7 @@ def install() -> None:
 
 @contextmanager
 def changing(operation: str) -> Iterator[None]:
-    """An operation puts or deletes an object: moto tells of tags and parts too, which S3 does not."""
+    """An operation puts or deletes an object: moto reports tags and parts too, which S3 does not."""
     token = _changing.set(operation)
     try:
         yield
@@ -59,7 +59,7 @@ def _send(account: str, bucket: Any, what: Any, key: Any) -> None:
 
 
 def s3_event(account: str, bucket: Any, name: str, key: Any) -> dict[str, Any]:
-    """Return the event that tells of a change of an object.
+    """Return the event for a change of an object.
 
     :param name: S3's own, such as ``s3:ObjectCreated:Put``.
     """

@@ -230,7 +230,7 @@ def _set(key: FakeKey, algorithm: str, value: str, kind: str, parts: int) -> Non
 
 
 def _told(key: FakeKey) -> dict[str, str]:
-    """Return what S3 tells of an object's checksum; one that came without gets one now."""
+    """Return what S3 says about an object's checksum; one that came without gets one now."""
     if key.checksum_type is None or key.checksum_value is None or key.checksum_algorithm is None:
         _set(key, "CRC64NVME", checksum("CRC64NVME", _value(key)), "FULL_OBJECT", 1)
     parts = f"-{key.checksum_parts}" if key.checksum_type == "COMPOSITE" else ""
@@ -238,7 +238,7 @@ def _told(key: FakeKey) -> dict[str, str]:
 
 
 def _with_checksum(response: HttpResponse, told: dict[str, str], *, within: bytes = b"") -> HttpResponse:
-    """Return a response that tells of the checksum what is given, and nothing else.
+    """Return a response that says about the checksum what is given, and nothing else.
 
     :param within: the end of the XML element that tells it, where headers do not.
     """

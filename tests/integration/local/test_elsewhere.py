@@ -1,4 +1,4 @@
-"""Local Bedrock in a process of another interpreter: whoever uses it finds what it finds in its own process."""
+"""Local Bedrock in a process of another interpreter: it is used as if it were in the same process."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_ten_jobs_may_be_scheduled(start: Start) -> None:
 
 
 def test_jobs_train_two_at_a_time_in_order(start: Start) -> None:
-    """Jobs wait for a place to train; whoever was created first goes first, and a stop gives its place away."""
+    """Jobs wait for a place to train; the first one created goes first, and a stop frees its place."""
     service = start(Quotas(training_jobs=2))
     arns = [service.create() for _ in range(5)]
     service.local.clock.advance(40)
@@ -97,7 +97,7 @@ def test_number_of_models(start: Start) -> None:
 
 
 def test_deployments_in_progress_and_in_all(start: Start) -> None:
-    """Only so many deployments are made or changed at once, and only so many are there."""
+    """The number of deployments is limited, and the number made or changed at once."""
     service = start(Quotas(deployments=3, changing_deployments=2))
     arn = service.create()
     service.local.clock.advance(101)

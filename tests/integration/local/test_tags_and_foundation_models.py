@@ -99,6 +99,6 @@ def test_foundation_model_is_described(service: Service, prefix: str) -> None:
 
 
 def test_unknown_foundation_model_is_not_found(service: Service) -> None:
-    """A model that is not known is not found."""
+    """An unknown model is not found."""
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         service.bedrock.get_foundation_model(modelIdentifier="nobody.nothing-v1:0")

@@ -118,7 +118,7 @@ def test_a_retry_takes_what_its_ask_has_adopted_unless_that_was_stopped(status: 
     ],
 )
 def test_what_serves_a_model_is_known_by_that_model_alone(outcome: Outcome, decision: Decision) -> None:
-    """Whoever made it; one that serves another model is in the way, whatever its state."""
+    """No matter who made it; one that serves another model is in the way, whatever its state."""
     found = ResourceState(arn="arn", name="name", status="any", outcome=outcome)
     assert decide_by_model(found, same=True) is decision
     assert decide_by_model(found, same=False) is Decision.CLASH

@@ -97,7 +97,7 @@ def test_the_network_passes_and_missing_credentials_may_come() -> None:
         "Maximum input token count 4097 exceeds limit of 4096",
         "The loss is not a number. Please try again with a lower learning rate.",
         "The learning rate is too high: try again later with another one.",
-        "Mend line 3 of the file and please try again.",
+        "Fix line 3 of the file and please try again.",
         "Something new",
         "",
         None,

@@ -132,7 +132,7 @@ def zipped(content: bytes) -> bytes:
     ],
 )
 def test_real_world_shapes(tmp_path: Path, name: str, content: bytes, records: int | None) -> None:
-    """So many records are read, whether they can be used or not; or the file is refused."""
+    """All records are read, whether they can be used or not; or the file is refused."""
     found = read(tmp_path, name, content)
     if name in ("zip.jsonl", "twice.jsonl.gz"):  # lines that are no records
         assert found is not None

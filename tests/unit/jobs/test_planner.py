@@ -348,7 +348,7 @@ def test_without_permission_to_list_the_gets_are_spread(count: int) -> None:
     assert len(play.lists()) <= 1
     assert len(play.gets()) <= 11 * count
     assert len(play.heard(Running)) == count
-    assert play.gets()[count - 1] <= 1 + 0.1 * count, "what is new is looked at soon"
+    assert play.gets()[count - 1] <= 1 + 0.1 * count, "what is new is polled soon"
     steady = [at for at in play.gets() if at > 2 * INTERVAL]
     for at in steady[:50]:
         assert sum(at <= other < at + INTERVAL / 10 for other in steady) <= math.ceil(count / 9) + 2
@@ -534,7 +534,7 @@ def test_the_first_response_after_an_outage_is_reported() -> None:
 
 @given(failing=st.sets(st.integers(0, 99)), jobs=st.integers(1, 5), listed=st.booleans())
 @settings(deadline=None)
-def test_whoever_hears_of_an_outage_hears_of_its_end(failing: set[int], jobs: int, listed: bool) -> None:
+def test_a_watcher_that_gets_an_outage_gets_its_end(failing: set[int], jobs: int, listed: bool) -> None:
     """In whatever order polls succeed and fail, a waiting task knows whether the latest one had a response."""
     counted = iter(range(10_000))
 

@@ -67,7 +67,7 @@ ANY: dict[str, Any] = {"service": "bedrock", "operation": "ListCustomModels", "s
 
 
 def test_old_calls_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only so many calls are kept; their numbers go on."""
+    """A limited number of calls is kept; their numbers go on."""
     monkeypatch.setattr(module, "KEPT", 10)
     assert [call.number for call in filled([ANY] * 25)] == list(range(16, 26))
 

@@ -81,7 +81,7 @@ def operations() -> list[Example]:
     return examples
 
 
-def test_real_text_is_told_apart_after_two_epochs() -> None:
+def test_real_text_is_classified_after_two_epochs() -> None:
     """With the defaults of Nova, it names the service of most AWS operations that it has not seen."""
     examples = operations()
     split = len(examples) * 4 // 5

@@ -35,7 +35,7 @@ def line(request: pytest.FixtureRequest) -> Line:
 
 
 def test_the_champion_and_what_a_rollback_needs_stay(line: Line) -> None:
-    """Whoever rolls back afterwards finds the model; the one that went is not promoted again."""
+    """A later rollback finds the model; the one that was deleted is not promoted again."""
     plan = line.retire()
     assert [model.arn for model in plan.retired] == ["m1", "m2", "m3"]
     assert line.world.models.keys() == {"m4", "m5"}

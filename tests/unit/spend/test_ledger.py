@@ -70,7 +70,7 @@ class Account(RuleBasedStateMachine):
 
     @rule(writer=WRITERS, name=NAMES)
     def creates(self, writer: str, name: str) -> None:
-        """The service makes one job of a name, whoever asks."""
+        """The service makes one job of a name, no matter who requests it."""
         if name in self.holds[writer]:
             self.jobs.setdefault(name, False)
 
