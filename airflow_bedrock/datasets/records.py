@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
-from unicodedata import normalize
+from unicodedata import is_normalized, normalize
 
 from airflow_bedrock.base_models import by_script, of_script
 from airflow_bedrock.datasets import blocks
@@ -25,23 +25,6 @@ _SPACES = tuple(one.encode() for one in "\x85\u1680\u2028\u2029")  # beyond ASCI
 _WIDE = tuple(zip("\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u3000", ",!?:;() ", strict=True))
 
 
-def _latin(text: str, _: bytes) -> bytes:
-    return text.encode("latin-1").translate(_LATIN).replace(b"\xdf", b"ss").decode("latin-1").encode()
-
-
-def _cyrillic(text: str, _: bytes) -> bytes:
-    return text.lower().encode()
-
-
-def _indic(text: str, data: bytes) -> bytes:
-    composed = normalize("NFKC", text)
-    return data if composed is text else composed.encode()
-
-
-def _chinese(_: str, data: bytes) -> bytes:
-    return data
-
-
 class _Alone(NamedTuple):
     """Characters with which, and with ASCII alone, most texts of a language are written.
 
@@ -57,18 +40,21 @@ class _Alone(NamedTuple):
     fold: Callable[[str, bytes], bytes]
 
 
-def _alone(width: int, fold: Callable[[str, bytes], bytes], firsts: bytes) -> dict[bytes, _Alone]:
-    alone = _Alone(bytes(range(0xC0)) + firsts, firsts[0], width, fold)
-    return {bytes([first]): alone for first in firsts}
+_FOLDS: dict[tuple[bytes, int], Callable[[str, bytes], bytes]] = {
+    (b"\xc3", 2): lambda text, _: (
+        text.encode("latin-1").translate(_LATIN).replace(b"\xdf", b"ss").decode("latin-1").encode()
+    ),
+    (b"\xd0\xd1", 2): lambda text, _: text.lower().encode(),
+    (b"\xe0", 3): lambda text, data: data if is_normalized("NFKC", text) else normalize("NFKC", text).encode(),
+    (b"\xe4\xe5\xe6\xe7\xe8\xe9", 3): lambda _, data: data,
+}
+"""By the first bytes of the characters, and how many bytes one has: À to ÿ, Cyrillic, the scripts from India to Tibet,
+which have no case, and Chinese characters, which NFKC leaves as they are whatever stands beside them."""
 
-
-# By the first byte: À to ÿ, Cyrillic and Chinese characters, which NFKC leaves as they are whatever stands beside them;
-# the scripts from India to Tibet, which have no case, as the Chinese.
 _ALONE = {
-    **_alone(2, _latin, b"\xc3"),
-    **_alone(2, _cyrillic, b"\xd0\xd1"),
-    **_alone(3, _indic, b"\xe0"),
-    **_alone(3, _chinese, b"\xe4\xe5\xe6\xe7\xe8\xe9"),
+    bytes([first]): _Alone(bytes(range(0xC0)) + firsts, firsts[0], width, fold)
+    for (firsts, width), fold in _FOLDS.items()
+    for first in firsts
 }
 _ASCII_BYTES = bytes(range(0x80))
 
