@@ -294,7 +294,7 @@ class PollLoop:
         self._troubles += 1
         if (now := time.monotonic()) - self._trouble_logged_at >= _TROUBLE_LOG_SECONDS:
             log.warning(
-                "Polling Bedrock's %ss (connection %s): %d errors since the last message; polling again. The "
+                "Polling Bedrock's %ss (connection %s): errors since the last message: %d; polling again. The "
                 "latest: %s",
                 resource.noun,
                 self._connection.aws_conn_id,

@@ -159,7 +159,7 @@ async def test_a_list_that_fails_is_no_refusal(
             await asyncio.gather(*tasks.values())
     said = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.jobs")]
     assert len(said) == 1
-    assert "1 errors since the last message" in said[0]
+    assert "errors since the last message: 1" in said[0]
     assert "Allow" not in said[0]
 
 

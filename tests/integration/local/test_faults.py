@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from airflow_bedrock.local import LocalBedrock
 
@@ -126,11 +128,20 @@ def test_an_error_after_the_work_was_done(struck: Service) -> None:
 
 
 def test_answers_can_be_late(struck: Service) -> None:
-    """A delayed response comes after the given time on the computer's clock, and is right."""
-    struck.local.faults.delay("ListCustomModels", 0.3, times=1)
-    began = time.monotonic()
-    struck.bedrock.list_custom_models()
-    assert time.monotonic() - began >= 0.3
+    """A client that waits less, on the computer's clock, has no response; one that waits longer has the right one."""
+    struck.local.faults.delay("ListCustomModels", 2, times=1)
+    impatient = boto3.client(
+        "bedrock",
+        endpoint_url=struck.local.endpoint_url,
+        region_name=struck.bedrock.meta.region_name,
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+        config=Config(read_timeout=0.2, retries={"total_max_attempts": 1}),
+    )
+    with closing(impatient), pytest.raises(ReadTimeoutError):
+        impatient.list_custom_models()
+    struck.local.faults.delay("ListCustomModels", 0.05, times=1)
+    assert "modelSummaries" in struck.bedrock.list_custom_models()
     assert struck.local.calls[-1].fault == "delay"
 
 

@@ -72,9 +72,7 @@ def test_a_wall_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     jumps = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: 1.9e9 + (-1) ** next(jumps) * 365 * 86_400)
     memory = Memory()
-    began = time.monotonic()
     assert run(Model(), tmp_path / "one", memory).progress.asked == COUNT
-    assert time.monotonic() - began < 120
     assert run(model := Model(), tmp_path / "other", memory).progress.kept == COUNT
     assert model.calls == 0
 

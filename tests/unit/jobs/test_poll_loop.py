@@ -91,7 +91,7 @@ async def test_the_missing_permission_is_logged_once_and_other_errors_now_and_th
         loop._trouble_logged_at = -math.inf
         loop._log_trouble(watch.kind, GetJob("job"), Trouble.NO_ANSWER, OSError("gone"))
     told = [record.getMessage() for record in caplog.records[1:]]
-    assert [one.partition(" errors")[0].rpartition(" ")[2] for one in told] == ["1", "3"]
+    assert [one.partition("message: ")[2].partition(";")[0] for one in told] == ["1", "3"]
 
 
 async def test_a_later_watcher_gets_the_state_at_once_and_the_remaining_one_sets_the_interval() -> None:
@@ -179,7 +179,7 @@ async def test_a_poll_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, capl
     with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
         ((identifier, finding),) = await loop._answer(watch.kind, GetJob("job"))
     assert (identifier, "Slow down." in finding.why) == ("job", True)
-    assert "1 errors since the last message; polling again" in caplog.text
+    assert "errors since the last message: 1; polling again" in caplog.text
 
 
 async def test_a_loop_that_breaks_says_why_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
