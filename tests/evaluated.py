@@ -7,11 +7,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from airflow_bedrock.evaluation import Rules, metric
 from airflow_bedrock.evaluation.answer_store import Answer, Answers, Store, key_of
 from airflow_bedrock.evaluation.bill import Bill, Rate
 from airflow_bedrock.evaluation.inference import Inference, ServedModel
+from airflow_bedrock.evaluation.metrics import metric
 from airflow_bedrock.evaluation.run import Evaluation
+from airflow_bedrock.evaluation.scoring import Rules
 
 Lines = Callable[[], Iterator[bytes]]
 RIGHT = {"candidate": 9, "baseline": 5, "base": 0}

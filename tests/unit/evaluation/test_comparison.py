@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest  # type: ignore[import-untyped]  # noqa: TID253  # no stubs installed; only what DAGs import must be light
 
-from airflow_bedrock.evaluation import Difference, Verdict, mcnemar, wilson_interval
-from airflow_bedrock.evaluation.comparison import losing, verdict
+from airflow_bedrock.evaluation.comparison import Difference, Verdict, losing, mcnemar, verdict, wilson_interval
 
 PLAIN = Difference(value=0.2, low=0.1, high=0.3, p_value=0.01, wins=30, losses=10, ties=0)
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
 from sklearn.metrics import f1_score  # type: ignore[import-untyped]  # noqa: TID253  # a test; no stubs
 
-from airflow_bedrock.evaluation import METRICS, Metric, Rules, Scoring, exact_match, metric
-from airflow_bedrock.evaluation.metrics import check
+from airflow_bedrock.evaluation.metrics import METRICS, Metric, check, exact_match, metric
 from airflow_bedrock.evaluation.records import record_of
+from airflow_bedrock.evaluation.scoring import Rules, Scoring
 
 
 @pytest.fixture(scope="module")

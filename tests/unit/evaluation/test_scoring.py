@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]  # noqa: TID253  # no stubs installed; a test
 
-from airflow_bedrock.evaluation import Metric, Rules, Scoring, bootstrap, metric
+from airflow_bedrock.evaluation import bootstrap
 from airflow_bedrock.evaluation.bootstrap import Sums, interval
+from airflow_bedrock.evaluation.metrics import Metric, metric
+from airflow_bedrock.evaluation.scoring import Rules, Scoring
 
 Pairs = list[tuple[float, float]]
 Draw = Callable[[np.random.Generator], Any]
