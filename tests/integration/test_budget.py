@@ -175,7 +175,7 @@ def test_over_the_budget_a_task_may_wait_for_the_next_month_without_a_worker(
     monkeypatch.setattr(task.log, "exception", logged.append)
     with pytest.raises(TaskDeferred) as deferred:
         task.execute(context())
-    assert logged == ["A notifier did not tell that the task waits for the budget"]
+    assert logged == ["A notifier failed to report that the task waits for the budget"]
     moment = deferred.value.trigger.moment  # of a DateTimeTrigger
     assert (moment.day, moment.hour, moment > datetime.now(UTC)) == (1, 0, True)
     assert len(told) == 1

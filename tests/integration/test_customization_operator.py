@@ -483,7 +483,7 @@ def test_a_reuse_that_is_no_choice_costs_nothing(account: Account, local: LocalB
     assert account.jobs(name) == []
 
 
-def test_what_is_not_known_of_a_model_in_a_region_is_told(
+def test_a_model_that_is_unknown_in_a_region_is_reported(
     account: Account, local: LocalBedrock, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A warning, since the service may know better than the file; the job is made."""

@@ -75,7 +75,7 @@ def test_a_retry_whose_files_are_gone_takes_up_its_own_import(world: World) -> N
 
 
 def unreadable(task: Task) -> None:
-    """S3 does not tell what the model's folder holds, while the first try asks."""
+    """S3 fails to list the model's folder during the first try."""
     fault = task.world.local.faults.fail("ListObjectsV2", "InternalError", status=500, service="s3", times=None)
     task.attempt()
     task.world.local.faults.remove(fault)

@@ -320,7 +320,7 @@ def test_a_deferred_task_that_takes_too_long_deletes_what_it_has_made(world: Wor
     )
     assert said in str(failed.value)
     assert "longer than execution_timeout, 1:00:00." in str(failed.value)
-    assert "To ask for it all the same, raise execution_timeout and clear this task." in str(failed.value)
+    assert "To make it all the same, raise execution_timeout and clear this task." in str(failed.value)
     with world.client() as bedrock:
         left = bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"]
     assert len(left) == (maker == "somebody else")

@@ -202,7 +202,7 @@ def test_a_kill_before_anything_was_begun_pays_for_nothing(monkeypatch: pytest.M
     task = BedrockModelCustomizationOperator(task_id="t", request="{{ x }}")
     context: Any = {"ti": SimpleNamespace(**vars(ME), max_tries=0, try_number=1), "dag_run": SimpleNamespace()}
     task.on_kill()
-    with pytest.raises(BedrockError, match="no job was made, nothing was spent"), task._killable(context) as kill:
+    with pytest.raises(BedrockError, match="no job was made and nothing was spent"), task._killable(context) as kill:
         kill.before_paying()
 
 
