@@ -153,7 +153,7 @@ RETRY, CLEAR = {"retry": 1}, {"clear": 1}
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])
 @pytest.mark.parametrize("ended", [False, True])
 @pytest.mark.parametrize("changed", ["template", "names", "data"])
-def test_an_automatic_retry_adopts_whatever_came_out_differently(
+def test_an_automatic_retry_adopts_although_the_request_differs(
     airflow: Airflow, reuse: str, ended: bool, changed: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the job runs, and when it has completed; one log line says so."""
@@ -212,7 +212,7 @@ def test_a_retry_that_may_not_read_tags_fails_before_paying(airflow: Airflow) ->
 
 
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])
-def test_an_automatic_retry_pays_for_no_other_after_a_failure(airflow: Airflow, reuse: str) -> None:
+def test_an_automatic_retry_does_not_pay_again_after_a_failure(airflow: Airflow, reuse: str) -> None:
     """The worker was lost, and the job has failed meanwhile; the next try asks for something else."""
     airflow.local.faults.fail_job(
         "validation", "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
@@ -225,7 +225,7 @@ def test_an_automatic_retry_pays_for_no_other_after_a_failure(airflow: Airflow, 
 
 
 @pytest.mark.parametrize("reuse", ["run", "dag"])
-def test_a_clear_adopts_where_the_same_is_asked_for(airflow: Airflow, reuse: str) -> None:
+def test_a_clear_adopts_a_job_for_the_same_request(airflow: Airflow, reuse: str) -> None:
     """One spelling of a number is as good as another; running or completed."""
     arn = airflow.ask(reuse=reuse, hyperparameters={"learningRate": "1e-5"})
     assert airflow.ask(CLEAR, reuse=reuse, hyperparameters={"learningRate": 0.00001}) == arn
@@ -234,7 +234,7 @@ def test_a_clear_adopts_where_the_same_is_asked_for(airflow: Airflow, reuse: str
 
 
 @pytest.mark.parametrize(("reuse", "changed"), [("run", True), ("dag", True), ("never", True), ("never", False)])
-def test_a_clear_supersedes_what_runs(airflow: Airflow, reuse: str, changed: bool) -> None:
+def test_a_clear_supersedes_a_running_job(airflow: Airflow, reuse: str, changed: bool) -> None:
     """The earlier job is stopped, and one is made for what is asked for now, once."""
     more = {"hyperparameters": {"epochCount": "3"}} if changed else {}
     earlier = airflow.ask(reuse=reuse)
@@ -244,7 +244,7 @@ def test_a_clear_supersedes_what_runs(airflow: Airflow, reuse: str, changed: boo
 
 
 @pytest.mark.parametrize("choice", ["keep", "fail"])
-def test_a_clear_may_keep_what_runs_or_fail(airflow: Airflow, choice: str) -> None:
+def test_superseded_may_keep_the_running_job_or_fail(airflow: Airflow, choice: str) -> None:
     """``superseded`` says."""
     earlier, changed = airflow.ask(), {"hyperparameters": {"epochCount": "3"}, "superseded": choice}
     if choice == "keep":
@@ -257,14 +257,14 @@ def test_a_clear_may_keep_what_runs_or_fail(airflow: Airflow, choice: str) -> No
 
 
 @pytest.mark.parametrize(("first", "then"), list(itertools.permutations(["run", "dag", "never"], 2)))
-def test_an_automatic_retry_adopts_whatever_reuse_says_now(airflow: Airflow, first: str, then: str) -> None:
+def test_an_automatic_retry_adopts_although_reuse_was_edited(airflow: Airflow, first: str, then: str) -> None:
     """The DAG was edited between two tries: its names are others, its ask is the same."""
     arn = airflow.ask(reuse=first)
     assert airflow.ask(RETRY, reuse=then) == arn
 
 
 @pytest.mark.parametrize("first", ["run", "never"])
-def test_dag_takes_what_another_reuse_has_paid_for(airflow: Airflow, first: str) -> None:
+def test_reuse_dag_takes_models_of_other_reuse_values(airflow: Airflow, first: str) -> None:
     """It decides which jobs count, not which can be seen; the other way round a run makes its own."""
     arn = airflow.ask(reuse=first)
     airflow.local.clock.advance(600)
@@ -293,7 +293,7 @@ def test_a_task_that_cannot_tag_adopts_nothing(airflow: Airflow) -> None:
     assert airflow.ask({"run": "run-2"}, reuse="dag") == arn
 
 
-def test_more_tags_than_a_job_takes_fail_before_paying(airflow: Airflow) -> None:
+def test_too_many_tags_fail_before_paying(airflow: Airflow) -> None:
     """Those that say who waits are never left out."""
     tags = [{"key": f"k{number}", "value": "x"} for number in range(41)]
     with pytest.raises(BedrockFatalError, match=r"at most 40.*nothing was spent"):
@@ -503,7 +503,7 @@ def test_a_timeout_names_the_job_that_it_cannot_search_for(airflow: Airflow, mon
 
 @pytest.mark.parametrize("reuse", ["run", "never", "exact"])
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_retry_whose_data_is_gone_takes_up_its_own_job(airflow: Airflow, reuse: str, ended: bool) -> None:
+def test_a_retry_whose_data_was_deleted_takes_up_its_own_job(airflow: Airflow, reuse: str, ended: bool) -> None:
     """It finds the job by its name alone, even if the request differs; after a Clear the request is another."""
     more: dict[str, Any] = {"reuse": reuse}
     if reuse == "exact":
@@ -519,7 +519,7 @@ def test_a_retry_whose_data_is_gone_takes_up_its_own_job(airflow: Airflow, reuse
     assert list(airflow.statuses()) == [arn]
 
 
-def test_a_retry_whose_data_is_gone_fails_with_the_failure_of_its_own_job(airflow: Airflow) -> None:
+def test_a_retry_whose_data_was_deleted_fails_with_the_failure_of_its_own_job(airflow: Airflow) -> None:
     """That failure is what a person has to fix."""
     airflow.local.faults.fail_job(
         "validation", "Unable to parse Amazon S3 file: f. Data files must conform to JSONL format."
@@ -635,7 +635,7 @@ def test_a_retry_in_another_region_makes_no_other_job(
     assert airflow.statuses() == {arn: "InProgress"}
 
 
-def test_a_retry_that_has_moved_with_its_data_makes_no_other_job(airflow: Airflow) -> None:
+def test_a_retry_elsewhere_with_its_data_makes_no_other_job(airflow: Airflow) -> None:
     """Region and buckets were edited between two tries: only what the first try wrote down names its job."""
     airflow.keep_state()
     arn = airflow.ask()
@@ -648,7 +648,7 @@ def test_a_retry_that_has_moved_with_its_data_makes_no_other_job(airflow: Airflo
     assert airflow.statuses() == {arn: "InProgress"}
 
 
-def test_a_clear_that_has_moved_makes_a_job_there_and_stops_none_here(
+def test_a_clear_in_another_region_makes_a_job_there_and_stops_none_here(
     airflow: Airflow, stored: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Region and buckets were edited, and a person cleared the task: what the earlier ask left is said, where known."""

@@ -33,7 +33,7 @@ def connect(patch: pytest.MonkeyPatch, **extra: Any) -> BedrockHook:
     return BedrockHook()
 
 
-def test_without_sts_the_role_is_taken_as_it_is(
+def test_without_sts_the_role_is_not_checked(
     local_bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In a VPC without an endpoint for STS the check is left out; Bedrock refuses a role that it cannot assume."""
@@ -100,7 +100,7 @@ def test_secrets_manager_holds_connection_and_variables(local_bedrock: LocalBedr
     assert told.stdout.splitlines()[-1:] == [f"[] {local_bedrock.bucket}"], told.stderr
 
 
-def test_where_bedrock_is() -> None:
+def test_which_partitions_have_bedrock() -> None:
     """GovCloud has Bedrock and no managed Airflow, China managed Airflow and no Bedrock, as botocore knows."""
     session = boto3.session.Session()
     found = {

@@ -163,7 +163,7 @@ def test_the_users_key_encrypts_questions_and_answers(airflow: Airflow) -> None:
     assert airflow.s3.head_object(Bucket=bucket, Key=key)["SSEKMSKeyId"] == "alias/mine"
 
 
-def test_a_retry_that_has_moved_makes_no_other_job(airflow: Airflow) -> None:
+def test_a_retry_elsewhere_makes_no_other_job(airflow: Airflow) -> None:
     """Only what the first try wrote down names its job, since Airflow 3.3; each chunk has its own note."""
     airflow.while_waiting, state = partial(pytest.fail, "the worker is lost"), {"task_state_store": Store()}
     with pytest.raises(pytest.fail.Exception):
@@ -406,7 +406,7 @@ def others_answer(airflow: Airflow, count: int, of: int, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("cleared", "waited_for"), [(False, False), (True, False), (False, True)])
-def test_a_job_whose_answers_others_have_kept_meanwhile_is_not_forgotten(
+def test_a_job_that_is_no_longer_needed_is_stopped_and_settled(
     airflow: Airflow, cleared: bool, waited_for: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next try stops it, unless another task waits for it, waits for its end and settles its bill."""
@@ -426,7 +426,7 @@ def test_a_job_whose_answers_others_have_kept_meanwhile_is_not_forgotten(
     assert (result["cost"], entry.settled is None) == (pytest.approx(float(entry.settled or 0)), waited_for)
 
 
-def test_a_job_that_answers_what_others_have_not_is_taken_up(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_with_missing_answers_is_taken_up(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where so few records have no answer that no job would be made for them."""
     own = others_answer(airflow, 120, 150, monkeypatch)
     result = airflow.task().execute(airflow.context(2))

@@ -154,7 +154,7 @@ def test_a_name_is_not_taken_from_another_model(train: Any, model_arn: str, name
 
 
 @updates
-def test_another_model_comes_behind_the_name_where_it_is_asked_for(
+def test_replace_model_keeps_the_name_and_the_arn(
     local: LocalBedrock, bedrock: Any, train: Any, model_arn: str, name: str
 ) -> None:
     """The ARN stays; a retry that has lost the answer waits for the same change. One that fails is no success."""

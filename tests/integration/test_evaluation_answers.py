@@ -167,7 +167,7 @@ def test_another_candidate_is_asked_and_the_same_baseline_is_not(local: LocalBed
     assert head["ServerSideEncryption"] == "aws:kms"
 
 
-def test_a_throttle_storm_fails_nothing(local: LocalBedrock) -> None:
+def test_long_throttling_fails_nothing(local: LocalBedrock) -> None:
     """Throttled for two seconds, and then sixty times: every question is answered once."""
     local.faults.throttle("Converse", seconds=2)
     local.faults.throttle("Converse", times=60)

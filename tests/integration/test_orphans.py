@@ -122,7 +122,7 @@ def test_which_jobs_are_orphaned(jobs: Jobs, hook: BedrockHook) -> None:
     assert "no tag" in str(found[nobody])
 
 
-def test_a_job_whose_answer_the_last_try_has_lost_is_found(jobs: Jobs, hook: BedrockHook) -> None:
+def test_a_job_whose_response_was_lost_is_found(jobs: Jobs, hook: BedrockHook) -> None:
     """No retry is left to adopt it: the tags are in Create's request, so that the job has them from its start."""
     jobs.local.faults.drop("CreateModelCustomizationJob", times=None)
     ti = SimpleNamespace(dag_id="dag", task_id="t", run_id=ENDED, map_index=-1, max_tries=0, try_number=1)
@@ -178,7 +178,7 @@ def test_every_declared_kind_is_searched(
     assert f"Job {job} is being stopped" in printed
 
 
-def test_a_kind_that_may_not_be_listed_hides_no_other(jobs: Jobs, hook: BedrockHook) -> None:
+def test_a_kind_that_cannot_be_listed_hides_no_other(jobs: Jobs, hook: BedrockHook) -> None:
     """What else is found comes first; then the error."""
     arn = jobs.asked("ended", ENDED)
     jobs.local.faults.fail("ListModelInvocationJobs", "AccessDeniedException", times=None)

@@ -29,7 +29,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "throughput-and-copies.md"
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.word)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.play.__name__)
-def test_one_is_made_and_none_is_left(
+def test_each_resource_is_made_once_and_none_is_left(
     world: World, scenario: Scenario, kind: Kind, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What cannot be stopped goes on, and the task or its log says so, and what it costs."""
@@ -69,7 +69,7 @@ def data_gone(task: Task) -> None:
     task.finish()
 
 
-def test_a_retry_whose_files_are_gone_takes_up_its_own_import(world: World) -> None:
+def test_a_retry_whose_files_were_deleted_takes_up_its_own_import(world: World) -> None:
     """The model is billed for its storage, so the task says that it is there."""
     assert play(Scenario(data_gone), IMPORT, world) == (ONE, [])
 

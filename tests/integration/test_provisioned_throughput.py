@@ -78,7 +78,7 @@ def described(world: World) -> dict[str, Any]:
         return found
 
 
-def test_a_life(world: World) -> None:
+def test_life_of_provisioned_throughput(world: World) -> None:
     """Made once, without a commitment; given another model, under its ARN; deleted, with what it has cost."""
     arn = provide(world)
     assert "commitmentDuration" not in described(world)
@@ -107,7 +107,7 @@ def test_a_commitment_is_reported(world: World, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("made_by", ["somebody else", "an earlier run"])
-def test_what_serves_is_left(world: World, monkeypatch: pytest.MonkeyPatch, made_by: str) -> None:
+def test_throughput_in_service_is_left(world: World, monkeypatch: pytest.MonkeyPatch, made_by: str) -> None:
     """A task that is ended while it waits for throughput that is there deletes nothing, nor does its trigger."""
     if made_by == "somebody else":
         with world.client() as bedrock:
@@ -224,7 +224,7 @@ def test_another_of_the_name_is_not_deleted(world: World, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("maker", ["another run", "this run"])
-def test_what_is_deleted_under_a_task_is_made_anew_by_a_retry_if_another_made_it(
+def test_adopted_throughput_that_was_deleted_is_made_again_by_a_retry(
     world: World, monkeypatch: pytest.MonkeyPatch, maker: str
 ) -> None:
     """Its maker's last waiter may have ended just then; what a task has made itself nobody deletes by mistake."""
@@ -348,7 +348,7 @@ def test_a_task_that_takes_too_long_before_it_has_asked_says_what_may_be_there(w
     assert (said in str(failed.value)) == (number == 2)
 
 
-def test_what_a_task_has_succeeded_with_is_no_orphan(world: World) -> None:
+def test_throughput_of_a_successful_task_is_no_orphan(world: World) -> None:
     """Throughput is wanted on after its task; where all who asked for it have failed, it is an orphan."""
     provide(world, "first")
     states = {"first": "success"}

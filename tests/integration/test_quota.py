@@ -80,7 +80,7 @@ async def until(true: Any, seconds: float = 60.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_first_to_ask_is_woken_when_a_job_ends(
+async def test_the_longest_waiting_task_is_woken_when_a_job_ends(
     server: JobServer, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the order of asking and not of starting, through another triggerer; the log says who runs and who waits.

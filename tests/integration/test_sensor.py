@@ -153,7 +153,9 @@ def test_silent_fail_waits_on_whatever_a_poll_raises(server: JobServer, mode: di
     assert execute({"job_identifier": job.name, "silent_fail": True, **mode})["status"] == "Completed"
 
 
-def test_passing_errors_are_absorbed(server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_errors_are_absorbed(
+    server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Throttling beyond botocore's own retries is a poll without an answer."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     (job,) = server.add(1)
@@ -162,7 +164,7 @@ def test_passing_errors_are_absorbed(server: JobServer, mode: dict[str, Any], mo
     assert execute({"job_identifier": job.name, **mode})["status"] == "Completed"
 
 
-def test_replaced_credentials_are_taken_up(
+def test_replaced_credentials_are_used(
     server: JobServer, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the connection as it is by then, at the first poll, later, and when the job has ended."""
@@ -192,7 +194,7 @@ def test_replaced_credentials_are_taken_up(
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("entry", ["poke", "execute_complete"])
-def test_no_passing_error_fails_a_worker(
+def test_no_temporary_error_fails_a_worker(
     server: JobServer, monkeypatch: pytest.MonkeyPatch, error: Exception, entry: str
 ) -> None:
     """Network and credentials, while it polls and when it reads a job that has ended."""

@@ -183,7 +183,7 @@ async def test_a_list_that_is_not_denied_is_no_reason_to_allow_it(
 @pytest.mark.parametrize(
     "fault", [Fault(429, "ThrottlingException"), Fault(500, "InternalServerException"), Fault(403, "ExpiredToken")]
 )
-async def test_no_passing_error_ends_a_wait(server: JobServer, way: str, fault: Fault) -> None:
+async def test_no_temporary_error_ends_a_wait(server: JobServer, way: str, fault: Fault) -> None:
     """Throttling, a fault of the service, credentials that are being refreshed: absorbed, and over."""
     jobs = server.add(5)
     server.end(jobs)
@@ -231,7 +231,7 @@ async def test_errors_far_apart_are_not_one_outage(server: JobServer, way: str, 
     assert {event["kind"] for event in events} == {"ended"}
 
 
-async def test_replaced_credentials_are_taken_up(server: JobServer, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_replaced_credentials_are_used(server: JobServer, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client is made anew from the connection as it is then."""
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", server.connection("old"))
 

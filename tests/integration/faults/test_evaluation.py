@@ -423,7 +423,7 @@ def test_an_answer_that_instructs_the_judge(service: Any, tmp_path: Path, pairwi
     assert all(told in shown.values() or "yes" in shown.values() for shown in seen), "no more than a string of the data"
 
 
-def test_position_cannot_decide(service: Any, tmp_path: Path) -> None:
+def test_the_order_of_answers_cannot_decide(service: Any, tmp_path: Path) -> None:
     """A judge who always prefers the first answer has said nothing; one that cannot be read neither."""
     for said in ('{"better": "A"}', "I like both."):
         service.script = judged(lambda shown, said=said: said)  # type: ignore[misc]

@@ -90,7 +90,7 @@ def test_what_is_in_the_job_name_only_where_runs_share_it(change: dict[str, Any]
 
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])
 @pytest.mark.parametrize("change", CHANGES, ids=["request", "data"])
-def test_the_model_name_and_the_token_always_say_what(change: dict[str, Any], reuse: Reuse) -> None:
+def test_the_model_name_and_the_token_always_depend_on_the_request(change: dict[str, Any], reuse: Reuse) -> None:
     """List shows the model's name, and Get the token."""
     one = identify(request(), DATA, ASKER, reuse)
     other = identify(change.get("asked", request()), change.get("data", DATA), ASKER, reuse)
@@ -184,7 +184,7 @@ def test_a_foreign_token_is_not_ours(token: str | None) -> None:
     assert not identity.is_of_ask(None)
 
 
-def test_the_names_of_what_was_asked_for_before_never_change() -> None:
+def test_the_names_of_earlier_requests_never_change() -> None:
     """Another digest for the same request would be another paid job for everybody who upgrades."""
     asked = build_request(
         {"customizationType": "FINE_TUNING"},
@@ -226,7 +226,7 @@ def test_the_names_of_what_was_asked_for_before_never_change() -> None:
         ),
     ],
 )
-def test_a_long_prefix_is_cut_at_the_same_letter_for_ever(reuse: Reuse, job: str, model: str) -> None:
+def test_a_long_prefix_is_always_cut_at_the_same_letter(reuse: Reuse, job: str, model: str) -> None:
     """A shorter cut is another name, and another name is another paid job for everybody who upgrades."""
     prefix = "".join(f"-{number:04}" for number in range(20)).removeprefix("-") + "x"
     assert len(prefix) == 100

@@ -42,7 +42,7 @@ def test_only_the_same_ask_counts_as_the_maker() -> None:
 
 @given(st.text(max_size=250), st.text(max_size=250), st.text(max_size=250))
 @example("d" * 250, "t" * 248, "r" * 250)
-def test_ids_that_are_longer_than_a_tag_take_several(dag: str, task: str, run: str) -> None:
+def test_long_ids_take_several_tags(dag: str, task: str, run: str) -> None:
     """A tag's value has 256 characters at most, and none of its own at its ends that the service might cut off."""
     asker = replace(ASKER, dag_id=dag, task_id=task, run_id=run)
     tags = tags_of(asker)

@@ -39,7 +39,7 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path, monkeypatch: pyt
     assert peaks[1] < 1.05 * peaks[0]
 
 
-def test_each_evaluation_asks_in_an_order_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_evaluation_asks_in_a_different_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So two workers at once, who find what the other has kept, do not ask side by side; each asks all, once."""
     ask, asked, firsts = Model.ask, list[int](), set[int]()
 

@@ -673,7 +673,7 @@ def test_a_timeout_when_the_wait_is_over_says_what_became_of_the_job() -> None:
         task.execute_complete(one.context, event)
 
 
-def test_the_last_line_of_a_task_that_a_person_ends_is_true(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_last_log_line_of_an_ended_task_is_correct(caplog: pytest.LogCaptureFixture) -> None:
     """First of the maker, whose job another one waits for; then of that one, with which the job ends."""
     caplog.set_level(logging.INFO)
     machine, maker, adopter, job = shared()
@@ -695,7 +695,7 @@ def test_the_last_line_of_a_task_that_a_person_ends_is_true(caplog: pytest.LogCa
         ("Stopped", "the tokens trained until it was stopped are billed"),
     ],
 )
-def test_the_last_line_of_a_task_whose_job_has_ended_is_true(
+def test_the_last_log_line_of_a_task_whose_job_has_ended_is_correct(
     status: str, said: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What fails says what is billed; what is done says nothing of a job that runs."""
@@ -753,7 +753,7 @@ def test_a_task_that_is_killed_at_any_call_leaves_no_job(retry: bool, call: int,
 
 @pytest.mark.parametrize("hidden", [0, 1])
 @pytest.mark.parametrize("reuse", ["run", "dag", "never"])
-def test_a_timeout_before_the_first_answer_stops_the_job_of_its_own_ask(reuse: str, hidden: int) -> None:
+def test_a_timeout_before_the_first_response_stops_the_job_of_its_own_ask(reuse: str, hidden: int) -> None:
     """The job that the Clear kept running, since other data is asked for, runs on; so it does before there is one."""
     machine = ExactlyOnce()
     machine.begin("one task", reuse, "keep", asked=1)
@@ -771,7 +771,7 @@ def test_a_timeout_before_the_first_answer_stops_the_job_of_its_own_ask(reuse: s
     assert (kept.runs, own.runs) == (True, False)
 
 
-def test_a_timeout_before_the_first_answer_stops_no_job_of_another_run_of_the_partition() -> None:
+def test_a_timeout_before_the_first_response_stops_no_job_of_another_run_of_the_partition() -> None:
     """Their names are the same: the tags distinguish them."""
     machine = ExactlyOnce()
     machine.begin("two months, one twice", "dag")
@@ -807,7 +807,7 @@ def test_data_that_is_ignored_is_not_read(monkeypatch: pytest.MonkeyPatch) -> No
     assert [job for _, job in one.held] == machine.service.jobs
 
 
-def test_a_timeout_before_the_first_answer_stops_a_job_that_list_shows_late() -> None:
+def test_a_timeout_before_the_first_response_stops_a_job_that_list_shows_late() -> None:
     """Its name holds what was asked for, which is not what is asked for now: List alone shows it."""
     machine = ExactlyOnce()
     machine.arguments["reuse"] = "dag"

@@ -126,7 +126,7 @@ def test_the_first_in_the_queue_is_woken_when_a_job_ends() -> None:
     ]
 
 
-def test_as_many_are_woken_as_jobs_have_ended() -> None:
+def test_one_task_is_woken_for_each_ended_job() -> None:
     """All at once, and not one after the other."""
     play = Play(quota=10)
     for i in range(10):
@@ -191,7 +191,7 @@ def test_a_job_that_is_being_stopped_still_takes_its_slot() -> None:
     assert play.order() == ["first", "a"]
 
 
-def test_a_quota_that_was_raised_is_found_out() -> None:
+def test_a_raised_quota_is_noticed() -> None:
     """The first asks again now and then although no job has ended, less and less often."""
     play = Play(quota=1)
     play.ask("first")

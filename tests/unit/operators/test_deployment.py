@@ -175,7 +175,7 @@ def test_a_deployment_in_transition_may_be_tried_again(stubbed: Any) -> None:
 
 
 @updates
-def test_a_model_is_replaced_where_it_is_asked_for(stubbed: Any) -> None:
+def test_replace_model_changes_the_model(stubbed: Any) -> None:
     """The deployment keeps its ARN; a wait that began before goes on where the answer was lost."""
     task = deploy(stubbed, replace_model=True, deferrable=True)
     task.answer(GET, deployment(model_arn=OTHER_MODEL))
@@ -461,7 +461,7 @@ def test_what_cannot_be_deleted(stubbed: Any, arguments: dict[str, Any], message
         task.execute(context())
 
 
-def test_a_retry_that_has_moved_makes_no_other_deployment(stubbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retry_elsewhere_makes_no_other_deployment(stubbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what the first try wrote down names its deployment, since Airflow 3.3."""
     monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
     task, state = deploy(stubbed), {"task_state_store": Store()}

@@ -224,7 +224,7 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("silence_limit", "no_response_timeout"), ("slot_timeout", "quota_timeout")])
-def test_an_old_name_warns_and_holds(old: str, new: str) -> None:
+def test_an_old_name_warns_and_works(old: str, new: str) -> None:
     """For one release."""
     with pytest.warns(DeprecationWarning, match=f"{old} was renamed to {new}"):
         task = operator(**{old: 7})
