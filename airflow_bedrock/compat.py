@@ -79,6 +79,6 @@ def renamed(old: str, given: Any, new: str, value: Any, default: Any = None) -> 
     warnings.warn(
         f"{old} was renamed to {new}. Use the new name; the next release removes the old one.",
         AirflowProviderDeprecationWarning,
-        stacklevel=4,  # the caller that makes the operator: between are its __init__ and Airflow's wrapper of that
+        stacklevel=3,  # Airflow's wrapper of __init__: of a DAG file's own module, nobody is shown a DeprecationWarning
     )
     return given if value == default else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from airflow_bedrock.customization.request import SHORT_NAMES, RequestError, req
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.operators.job_request import checked_request, request_of
+from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.shapes import missing_in_botocore
 
 ARGUMENTS: dict[str, Any] = {
@@ -185,6 +187,40 @@ def test_a_mapped_task_takes_every_member() -> None:
     assert request["jobTags"] == [{"key": "team", "value": "a"}]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("job_name", "other"),
+        ("custom_model_name", "other"),
+        ("role_arn", "arn:aws:iam::123456789012:role/other"),
+        ("base_model_id", "amazon.nova-lite-v1:0:300k"),
+        ("customization_type", "FINE_TUNING"),
+        (
+            "customization_config",
+            {"distillationConfig": {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-pro-v1:0"}}},
+        ),
+        ("custom_model_kms_key_id", "alias/k"),
+        ("job_tags", [{"key": "team", "value": "a"}]),
+        ("custom_model_tags", [{"key": "team", "value": "a"}]),
+        ("training_data_config", {"s3Uri": "s3://bucket/other.jsonl"}),
+        ("validation_data_config", {"validators": [{"s3Uri": "s3://bucket/other.jsonl"}]}),
+        ("output_data_config", {"s3Uri": "s3://bucket/other"}),
+        ("hyperparameters", {"epochCount": "3"}),
+        ("vpc_config", {"subnetIds": ["subnet-1"], "securityGroupIds": ["sg-1"]}),
+    ],
+)
+def test_a_task_may_be_mapped_over_each_member(name: str, value: Any) -> None:
+    """Over its values, or over the outputs of a task, by ``expand``; all but the token, which the operator derives."""
+    instead = {"training_data_config": "training_data_uri", "output_data_config": "output_data_uri"}.get(name, name)
+    arguments = {key: one for key, one in ARGUMENTS.items() if key not in (name, instead)}
+    with DAG("dag"):
+        mapped = BedrockModelCustomizationOperator.partial(**arguments).expand(**{name: [value]})
+    task = mapped.unmap({name: value})
+    assert isinstance(task, BedrockModelCustomizationOperator)
+    given = SHORT_NAMES.get(name) or {xform_name(one): one for one in request_shape().members}[name]
+    assert request_of(task.asked)[given] == value
+
+
 def test_every_member_is_an_argument() -> None:
     """By one of its names at least, and templated; a request has no others."""
     places = {"training_data_uri", "validation_data_uri", "output_data_uri"}
@@ -232,3 +268,15 @@ def test_an_old_name_warns_and_works(old: str, new: str) -> None:
     with pytest.warns(DeprecationWarning, match=f"{old} was renamed to {new}"):
         task = operator(**{old: 7, new: 8})
     assert getattr(task, new) == 8, "the old name may stand in default_args still"
+
+
+def test_the_warning_of_an_old_name_is_shown_to_who_wrote_the_dag() -> None:
+    """Of DeprecationWarnings, Python shows those of ``__main__`` alone, and Airflow those of its own modules too."""
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("default", category=DeprecationWarning, module="airflow")
+        operator(silence_limit=7)
+        operator(slot_timeout=7)
+        BedrockModelCustomizationSensor(task_id="wait", job_identifier="router", silence_limit=7)
+    told = [str(one.message).partition(" was renamed")[0] for one in shown]
+    assert told == ["silence_limit", "slot_timeout"], "each once, whichever tasks give it"
