@@ -82,8 +82,7 @@ class EarlierJobs:
 
     @property
     def _tags_tell(self) -> bool:
-        resource = self._resource
-        return self.tagged and resource.names_waiters and resource.taggable and not resource.lasts
+        return self.tagged and self._resource.taggable and not self._resource.lasts
 
     def _has_adopted(self, job: Seen) -> bool:
         """Whether the tags say that an earlier try of this ask has adopted the job; its token says who has made it."""

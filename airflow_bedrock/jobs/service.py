@@ -91,7 +91,7 @@ class Service:
         resource = self.resource
         if resource.taggable:
             return self.hook.tags_of(arn)
-        shown = self._call(resource.get_operation, {resource.identifier: arn}).get(str(resource.tags), ())
+        shown = self._call(resource.get_operation, {resource.identifier: arn}).get(resource.tags, ())
         return {tag["key"]: tag["value"] for tag in shown}
 
     def tag(self, arn: str, tags: Sequence[Mapping[str, str]]) -> None:

@@ -425,12 +425,11 @@ class Submission(EarlierJobs):
         request = {**self.request, resource.name: name, "clientRequestToken": identity.token(generation)}
         if resource.model_name:
             request[resource.model_name] = identity.model_name(generation)
-        if resource.tags:
-            tags = [] if resource.token_shows else [token_tag(identity.token(generation))]
-            if self.tagged and resource.names_waiters:
-                tags += self.waiter.tags(identity.asker)
-            if tags := [*tags, *request.get(resource.tags, [])]:
-                request[resource.tags] = tags
+        tags = [] if resource.token_shows else [token_tag(identity.token(generation))]
+        if self.tagged and resource.names_waiters:
+            tags += self.waiter.tags(identity.asker)
+        if tags := [*tags, *request.get(resource.tags, [])]:
+            request[resource.tags] = tags
         log.info("Creating %s %s", resource.noun, name)
         self.witness.note(name)
         self.in_flight = name

@@ -75,7 +75,7 @@ class StoredModelOperator(PaidOperator):
 
     def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
         resource, tags = self._resource, self._tagged(arguments["tags"], asker)
-        request = {**self._request(), str(resource.tags): tags}
+        request = {**self._request(), resource.tags: tags}
         if resource.model_tags:
             request[resource.model_tags] = tags
         ask = partial(jobs.submission.Submission, service=self._service, **how)

@@ -32,7 +32,7 @@ class Resource:
     :param name: the member of its request by whose value one is found.
     :param model_name: the member that names the model which it makes, where that is another one.
     :param model_tags: the member that holds the tags of that model, where it has tags of its own.
-    :param tags: the member that holds its tags; None where it takes none, so that no task can say that it waits.
+    :param tags: the member that holds its tags.
     :param taggable: whether its ARN takes tags; where it does not, its tags are those that it was made with, which the
         response of Get shows in ``tags``.
     :param get_operation: the operation that describes one, e.g. ``GetModelCustomizationJob``.
@@ -70,14 +70,14 @@ class Resource:
     name: str
     model_name: str | None = None
     model_tags: str | None = None
-    tags: str | None
+    tags: str
     taggable: bool = True
     get_operation: str
     identifier: str
     by_name: bool = True
     token_shows: bool = True
     list_operation: str
-    created_after: str
+    created_after: str = "creationTimeAfter"
     name_contains: str = "nameContains"
     stop_operation: str | None = None
     stop_seconds: float = 0.0
@@ -96,7 +96,7 @@ class Resource:
     stopping: str = "is being stopped"
     stopped: str = ""
     name_taken: str
-    missing: str
+    missing: str = "Somebody deleted it: clear this task to make it again."
 
     @property
     def lasts(self) -> bool:
@@ -110,7 +110,7 @@ class Resource:
     @property
     def names_waiters(self) -> bool:
         """Whether its tags say who waits for it: those of what costs nothing while it serves do not."""
-        return self.tags is not None and (self.stop_operation is not None or not self.lasts)
+        return self.stop_operation is not None or not self.lasts
 
 
 def declared() -> list[Resource]:

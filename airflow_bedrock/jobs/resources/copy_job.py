@@ -33,7 +33,6 @@ COPY_JOB = Resource(
     by_name=False,
     token_shows=False,
     list_operation="ListModelCopyJobs",
-    created_after="creationTimeAfter",
     name_contains="targetModelNameContains",
     model_operation="GetCustomModel",
     read=_read,

@@ -29,7 +29,6 @@ CREATED_MODEL = Resource(
     identifier="modelIdentifier",
     token_shows=False,
     list_operation="ListCustomModels",
-    created_after="creationTimeAfter",
     running=("Creating",),
     status_filter="modelStatus",
     delete_operation="DeleteCustomModel",
@@ -43,5 +42,4 @@ CREATED_MODEL = Resource(
     ),
     billed="is billed for its storage each month until it is deleted (BedrockDeleteCustomModelOperator)",
     name_taken="Choose another model_name, or delete that model.",
-    missing="Somebody deleted it: clear this task to make it again.",
 )

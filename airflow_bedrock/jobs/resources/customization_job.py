@@ -83,7 +83,6 @@ CUSTOMIZATION_JOB = Resource(
     get_operation="GetModelCustomizationJob",
     identifier="jobIdentifier",
     list_operation="ListModelCustomizationJobs",
-    created_after="creationTimeAfter",
     stop_operation="StopModelCustomizationJob",
     model_operation="GetCustomModel",
     read=Job.from_response,

@@ -70,5 +70,4 @@ DEPLOYMENT = Resource(
     billed="costs nothing while it is not called",
     name_taken="Deploy the model under a name of its own, or delete that deployment first "
     "(BedrockDeleteCustomModelDeploymentOperator).",
-    missing="Somebody deleted it: clear this task to make it again.",
 )

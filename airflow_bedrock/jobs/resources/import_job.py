@@ -33,7 +33,6 @@ IMPORT_JOB = Resource(
     identifier="jobIdentifier",
     token_shows=False,
     list_operation="ListModelImportJobs",
-    created_after="creationTimeAfter",
     model_operation="GetImportedModel",
     read=_read,
     read_page=reads_page("modelImportJobSummaries", _read),

@@ -100,7 +100,6 @@ PROVISIONED_THROUGHPUT = Resource(
     identifier="provisionedModelId",
     token_shows=False,
     list_operation="ListProvisionedModelThroughputs",
-    created_after="creationTimeAfter",
     # Nothing stops it but its deletion, which the service may refuse until it is in service.
     stop_operation="DeleteProvisionedModelThroughput",
     stop_seconds=_CREATION.total_seconds(),
@@ -123,5 +122,4 @@ PROVISIONED_THROUGHPUT = Resource(
     stopping="is deleted",
     stopped="the time until now is billed",
     name_taken="Choose another name, or delete it first (BedrockDeleteProvisionedModelThroughputOperator).",
-    missing="Somebody deleted it: clear this task to make it again.",
 )
