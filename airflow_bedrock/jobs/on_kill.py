@@ -44,17 +44,15 @@ class KillSwitch:
     our knowing of it. A kill that comes so early is remembered, and takes effect when the job is known. The handler may
     have interrupted a call to the supervisor, which a question for the task's state would have to wait for, and Airflow
     kills the process 5 s later: so a thread asks and stops, and the handler returns within a second.
+
+    :param ti: the task instance.
     """
 
-    def __init__(self) -> None:
-        self._ti: Any = None
+    def __init__(self, ti: Any) -> None:
+        self._ti = ti
         self._target: tuple[str, Callable[[], str]] | None = None
         self._pulled = False
         self._thread: threading.Thread | None = None
-
-    def arm(self, ti: Any) -> None:
-        """Say which task instance this is."""
-        self._ti = ti
 
     def aim(self, job: str, stop: Callable[[], str]) -> None:
         """Say which job the task has; stop it at once if the task was killed already.

@@ -94,8 +94,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     @contextmanager
     def _killable(self, context: Context) -> Iterator[KillSwitch]:
         try:
-            self._kill = kill = jobs.on_kill.KillSwitch()
-            kill.arm(context["ti"])
+            self._kill = kill = jobs.on_kill.KillSwitch(context["ti"])
             self._aim("of an earlier try, if any,", kill, context)
             if self._killed:  # while the modules were loaded
                 kill.pull()

@@ -178,8 +178,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             self._kill.pull()
 
     def _arm(self, ti: Any) -> None:
-        self._kill = jobs.on_kill.KillSwitch()
-        self._kill.arm(ti)
+        self._kill = jobs.on_kill.KillSwitch(ti)
         own_run_only = self.stop_on_kill is None
         self._kill.aim(
             self._identifier,

@@ -156,8 +156,7 @@ def test_a_worker_that_is_killed_gives_its_stop_time_to_be_done(monkeypatch: pyt
     """With its process the thread would end, and the job would run on; a kill before there was a job strikes it too."""
     monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
     for before in (True, False):
-        kill, stopped, may_end = on_kill.KillSwitch(), list[str](), threading.Event()
-        kill.arm(ME)
+        kill, stopped, may_end = on_kill.KillSwitch(ME), list[str](), threading.Event()
 
         def stop(stopped: list[str] = stopped, may_end: threading.Event = may_end) -> str:
             may_end.wait(0.05)
