@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.operators.arguments import Arguments, Conflicts, Rule
+    from airflow_bedrock.storage import Storage
 
 Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
 
@@ -85,6 +86,15 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         return S3Hook(**self._hook_parameters)
+
+    def _files(self, kms_key_id: str | None = None) -> Storage:
+        """Return what reads and writes files, on S3 over the operator's connection.
+
+        :param kms_key_id: encrypts what is written to S3; None leaves it to the bucket.
+        """
+        from airflow_bedrock.storage import Storage
+
+        return Storage(lambda: self._s3.conn, kms_key_id)
 
 
 BedrockOperator = AwsOperator["BedrockHook"]

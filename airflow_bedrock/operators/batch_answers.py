@@ -28,7 +28,6 @@ from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model,
 from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.spend.settling import settled, settled_of
-from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs.submission import Submission
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
+    from airflow_bedrock.storage import Storage
 
 _CREATE = "CreateModelInvocationJob"
 MIN_RECORDS = 100
@@ -474,7 +474,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         from airflow_bedrock.evaluation.scoring import Rules
         from airflow_bedrock.hooks import BedrockRuntimeHook
 
-        storage = Storage(lambda: self._s3.conn, arguments["kms_key_id"])
+        storage = self._files(arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
             bill = Bill(cache(lambda _: self._rate(inference.itself, batch=True)))

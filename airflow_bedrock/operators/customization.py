@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
     from airflow_bedrock.jobs.on_kill import KillSwitch
-    from airflow_bedrock.storage import Storage
 
 _DAY = 24 * 60 * 60.0  # seconds
 # The arguments that are members of the request.
@@ -323,7 +322,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             asker=asker,
             service=self._service,
             s3=self._s3,
-            storage=self._storage,
+            storage=self._files(),
             waiter=self._waiter(asker),
             max_cost=self.max_cost,
             prices=self.prices,
@@ -333,7 +332,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
 
     def _estimate(self, request: Mapping[str, Any]) -> Estimate:
         region = str(self.hook.conn.meta.region_name)
-        return pricing.estimated(request, pricing.check_data(request, self._storage), region, self.prices)
+        return pricing.estimated(request, pricing.check_data(request, self._files()), region, self.prices)
 
     def _check_cost(self, estimate: Callable[[], Estimate]) -> None:
         if (most := pricing.limit(self.max_cost)) is not None:
@@ -514,9 +513,3 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         from airflow_bedrock.operators.lineage import customization_lineage
 
         return customization_lineage(data_uris(job_request.request_of(self.asked)), self._result)
-
-    @property
-    def _storage(self) -> Storage:
-        from airflow_bedrock.storage import Storage
-
-        return Storage(lambda: self._s3.conn)

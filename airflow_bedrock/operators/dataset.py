@@ -32,13 +32,13 @@ from airflow_bedrock.datasets import (
 from airflow_bedrock.datasets.manifest import Manifest, name_of
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, choice, flag, given, named, optional, real, rendered, text, whole
-from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.storage import Storage
+from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.uris import file_uri, join, lies_in, name_in, same
 
 if TYPE_CHECKING:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401 - for the class's type
     from airflow.sdk import Context
+
+    from airflow_bedrock.storage import Storage
 
 
 _AT_ONCE = 8  # objects
@@ -111,7 +111,7 @@ class UnfitDataError(BedrockFatalError):
     """The data can be read, and must not be trained on; nothing was written."""
 
 
-class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
+class BedrockDatasetPreparationOperator(BedrockOperator):
     """Make training, validation and test files from any records, in the record format of the base model.
 
     Reads any shape of record, drops records that the base model would reject, deduplicates, samples and splits them.
@@ -181,9 +181,8 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         ``task.output["training_data_uri"]`` works. (default: True)
     """
 
-    aws_hook_class = "airflow.providers.amazon.aws.hooks.s3:S3Hook"
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
+        *BedrockOperator.template_fields,
         *(name for name in _RULES if name not in ("balance_classes", "redact", "part")),
     )
 
@@ -271,7 +270,7 @@ class BedrockDatasetPreparationOperator(AwsOperator["S3Hook"]):
         :raises BedrockError: the storage failed in a way that may pass.
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
-        storage = Storage(lambda: self.hook.conn, arguments["kms_key_id"])
+        storage = self._files(arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as scratch:
             folder = Path(scratch)
             try:

@@ -12,17 +12,16 @@ from airflow_bedrock.compat import outputs
 from airflow_bedrock.datasets import DatasetError
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.operators.arguments import Rule, flag, optional, real, rendered, text
-from airflow_bedrock.operators.base import AwsOperator
-from airflow_bedrock.storage import Storage
+from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.uris import bucket_of, file_uri
 
 if TYPE_CHECKING:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook  # noqa: F401 - for the class's type
     from airflow.sdk import Context
 
     from airflow_bedrock.datasets.checking import CheckReport
     from airflow_bedrock.datasets.log_folder import Joined
     from airflow_bedrock.datasets.rules import Rules
+    from airflow_bedrock.storage import Storage
 
 _NAMED = 5  # problems that the error names
 
@@ -53,7 +52,7 @@ _RULES: Mapping[str, Rule] = {
 }
 
 
-class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
+class BedrockDatasetCheckOperator(BedrockOperator):
     """Check training data against every rule and limit of its base model, in constant memory.
 
     A problem fails the task without a retry, before a job is paid for. Duplicates, conflicts and overlaps are only
@@ -83,9 +82,8 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
     :param multiple_outputs: push each value of the mapping as an XCom of its own too. (default: True)
     """
 
-    aws_hook_class = "airflow.providers.amazon.aws.hooks.s3:S3Hook"
     template_fields: Sequence[str] = (
-        *AwsOperator.template_fields,
+        *BedrockOperator.template_fields,
         *(name for name in _RULES if name not in ("media_sizes", "fail_on_problems")),
     )
 
@@ -137,7 +135,7 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
         from airflow_bedrock.datasets.checking import check  # the parser of DAGs needs neither
 
         training = arguments["training_data_uri"]
-        storage = Storage(lambda: self.hook.conn)
+        storage = self._files()
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as folder:
             try:
                 rules, files, names = _data(arguments, storage, Path(folder))
@@ -145,7 +143,7 @@ class BedrockDatasetCheckOperator(AwsOperator["S3Hook"]):
                     files,
                     rules,
                     names=names,
-                    s3=self.hook.conn if arguments["media_sizes"] else None,
+                    s3=self._s3.conn if arguments["media_sizes"] else None,
                     near_overlaps=arguments["near_overlap_threshold"],
                 )
             except DatasetError as error:

@@ -21,7 +21,6 @@ from airflow_bedrock.operators.arguments import Rule, flag, optional, real, rend
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
 from airflow_bedrock.operators.spending import is_limited
-from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join, same
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.hooks import BedrockRuntimeHook  # noqa: F401 - for the class's type
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost
+    from airflow_bedrock.storage import Storage
 
 CANDIDATE, BASELINE = "candidate", "baseline"
 _REPORTS = ("report.html", "report.md", "report.json")
@@ -201,7 +201,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         arguments = self._arguments(_RULES, _conflicts).checked()
         from airflow_bedrock import shown
 
-        storage = Storage(lambda: self._s3.conn, arguments["kms_key_id"])
+        storage = self._files(arguments["kms_key_id"])
         with tempfile.TemporaryDirectory(prefix="airflow-bedrock-") as name, ExitStack() as stack:
             folder = Path(name)
             with self._explained("No question was asked."):

@@ -15,7 +15,6 @@ from airflow_bedrock.links import EvaluationReportLink
 from airflow_bedrock.operators.arguments import Rule, flag, given, named, one_of, optional, real, rendered, text
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.registry import RULES as REGISTRY_RULES
-from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri
 
 if TYPE_CHECKING:
@@ -180,7 +179,7 @@ class BedrockPromotionGate(BedrockOperator):
         return outputs({"report_uri": self.report_uri, "approved_by": approved_by})
 
     def _report(self) -> Mapping[str, Any]:
-        with Storage(lambda: self._s3.conn).read(self.report_uri) as file:
+        with self._files().read(self.report_uri) as file:
             try:
                 report = json.load(file)
             except ValueError as error:

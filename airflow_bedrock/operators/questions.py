@@ -14,13 +14,13 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, rendered, text, whole
 from airflow_bedrock.operators.base import Hook
 from airflow_bedrock.operators.spending import SpendingOperator
-from airflow_bedrock.storage import Storage
 from airflow_bedrock.uris import file_uri, join
 
 if TYPE_CHECKING:
     from airflow_bedrock.evaluation.bill import Rate
     from airflow_bedrock.evaluation.inference import Inference, Model
     from airflow_bedrock.evaluation.run import Lines
+    from airflow_bedrock.storage import Storage
 
 _ASKED = named(member("bedrock-runtime", "Converse", "modelId", "the id of a model, or an ARN that Converse takes"))
 

@@ -22,11 +22,11 @@ def attend(home: Path) -> None:
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.triggers.resource import ResourceTrigger
 
-    arm, wait, watched = KillSwitch.arm, KillSwitch.wait, ResourceTrigger._wait
+    init, wait, watched = KillSwitch.__init__, KillSwitch.wait, ResourceTrigger._wait
 
-    @functools.wraps(arm)
-    def armed(self: Any, ti: Any) -> None:
-        arm(self, ti)
+    @functools.wraps(init)
+    def made(self: Any, ti: Any) -> None:
+        init(self, ti)
         _write(home, ti, "+")
 
     @functools.wraps(wait)
@@ -40,7 +40,7 @@ def attend(home: Path) -> None:
         with _having(home, self.task_instance):
             return await watched(self, watch)
 
-    for owner, name, method in ((KillSwitch, "arm", armed), (KillSwitch, "wait", waited)):
+    for owner, name, method in ((KillSwitch, "__init__", made), (KillSwitch, "wait", waited)):
         setattr(owner, name, method)
     setattr(ResourceTrigger, "_wait", waits)  # noqa: B010  # a method of a class of ours, for as long as this process
 

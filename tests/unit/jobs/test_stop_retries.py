@@ -189,7 +189,7 @@ def test_a_second_signal_while_the_first_is_handled_stops_as_well(monkeypatch: p
         stops.append("stop")
         return "It is being stopped."
 
-    switch = Interrupted()
+    switch = Interrupted(None)
     switch.aim("job", stop)
     switch.pull()
     switch.wait()
