@@ -6,8 +6,8 @@ read at that moment too, so that the costs of waiting and of the ends are separa
 shows the floor: what Airflow itself keeps for each trigger, and how long a full pass of the garbage collector over that
 blocks the event loop.
 
-``python -m benchmarks triggers`` measures at all N, ``python -m benchmarks.triggers 1000`` at one.
-``python -m benchmarks.triggers intervals`` gives each of 100 jobs an interval of its own.
+``python -m benchmarks triggers`` measures at all N, and gives each of 100 jobs an interval of its own;
+``python -m benchmarks.triggers 1000`` at one N, ``python -m benchmarks.triggers intervals`` the intervals alone.
 """
 
 from __future__ import annotations
@@ -182,8 +182,14 @@ def table(results: dict[int, dict[str, Figures]]) -> str:
     return "\n".join(lines)
 
 
-def main(rounds: int, counts: Sequence[int] = (*COUNTS, COUNT_OF_OURS_ALONE)) -> None:
-    """Measure both sides at each N and report. One round: what is compared differs by orders of magnitude."""
+def main(rounds: int) -> None:
+    """Measure all and report. One round: what is compared differs by orders of magnitude."""
+    compare_numbers((*COUNTS, COUNT_OF_OURS_ALONE))
+    compare_intervals()
+
+
+def compare_numbers(counts: Sequence[int]) -> None:
+    """Measure both sides at each N and report."""
     results: dict[int, dict[str, Figures]] = {}
     with tempfile.TemporaryDirectory() as airflow_home:
         for count in counts:
@@ -207,4 +213,4 @@ def compare_intervals(count: int = 100) -> None:
 if __name__ == "__main__" and sys.argv[1:] == ["intervals"]:
     compare_intervals()
 elif __name__ == "__main__":
-    main(1, [int(count) for count in sys.argv[1:]] or (*COUNTS, COUNT_OF_OURS_ALONE))
+    compare_numbers([int(count) for count in sys.argv[1:]] or (*COUNTS, COUNT_OF_OURS_ALONE))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,51 @@ def test_a_named_test_exists(page: str, file: str, name: str) -> None:
         node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     ]
     assert name in defined if name else any(one.startswith("test_") for one in defined)
+
+
+RESULTS = ROOT / "benchmarks" / "results"
+QUOTED = sorted(
+    {
+        (str(page.relative_to(ROOT)), name)
+        for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+        for name in re.findall(r"`benchmarks/results/(\w+)\.json`", page.read_text())
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "name"), QUOTED)
+def test_a_page_that_quotes_a_benchmark_names_its_commit_and_date(page: str, name: str) -> None:
+    """Those of the committed results; what is measured again is written anew."""
+    result, text = json.loads((RESULTS / f"{name}.json").read_text()), (ROOT / page).read_text()
+    assert result["commit"].removesuffix("-dirty") in text
+    assert result["measured"][:10] in text
+
+
+def _waits() -> Iterator[tuple[str, list[dict[str, float]]]]:
+    """Yield what begins a table of docs/waiting.md, and the figures of its columns."""
+    counts = json.loads((RESULTS / "triggers.json").read_text())["figures"]
+    thousand, more = counts["1000"], counts["10000"]
+    ours, theirs = thousand["airflow-bedrock"], thousand["upstream"]
+    ratios = {name: figure / ours[name] for name, figure in theirs.items()}
+    sleeping = [one["only sleeping"] for one in (thousand, more)]
+    yield "| | N = 1,000, ours |", [ours, theirs, ratios, sleeping[0], more["airflow-bedrock"], sleeping[1]]
+    one, each, upstream = json.loads((RESULTS / "intervals.json").read_text())["figures"].values()
+    yield "| 100 jobs |", [one, each, {name: figure / one[name] for name, figure in each.items()}, upstream]
+
+
+@pytest.mark.parametrize(("head", "columns"), [*_waits()], ids=["numbers", "intervals"])
+def test_a_table_of_the_waits_has_the_figures_of_the_benchmark(head: str, columns: list[dict[str, float]]) -> None:
+    """Each of them as its digits round it."""
+    table = (ROOT / "docs/waiting.md").read_text().partition(head)[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| ([\w ,]+) \|(( [\d.]* ?\|)+)$", table, re.M)
+    names = {"CPU, waiting and ends, s": "CPU, both, s", "longest block of the event loop, s": "longest block, s"}
+    assert len(rows) >= 4
+    for name, cells, _ in rows:
+        for shown, column in zip(map(str.strip, cells.split("|")), columns, strict=False):
+            if shown:
+                digits = len(shown.partition(".")[2])
+                expected = pytest.approx(column[names.get(name, name)], abs=0.5 * 10**-digits + 1e-9)
+                assert float(shown) == expected, (name, shown)
 
 
 def _emitted() -> set[str]:
