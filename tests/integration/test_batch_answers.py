@@ -24,6 +24,7 @@ from airflow_bedrock.operators import BedrockBatchAnswersOperator
 from airflow_bedrock.shapes import missing_in_botocore
 from airflow_bedrock.spend.books import Books
 from airflow_bedrock.spend.budget import BudgetError
+from airflow_bedrock.storage import Storage
 from tests.state_store import Store
 
 pytestmark = [
@@ -145,7 +146,7 @@ def test_a_worker_that_is_killed_stops_its_job_if_the_task_has_ended(airflow: Ai
 def test_a_kill_before_the_job_is_known_keeps_the_money(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the questions are being written; no job is made."""
     airflow.state, task = "failed", airflow.task()
-    monkeypatch.setattr(task, "_write", lambda *_: task.on_kill())
+    monkeypatch.setattr(Storage, "write", lambda *_: task.on_kill())
     with pytest.raises(BedrockError, match="no job was made and nothing was spent"):
         task.execute(airflow.context())
     assert airflow.jobs() == {}
