@@ -218,6 +218,7 @@ SERVICE = {  # what the service takes in its place
 
 @pytest.mark.parametrize(("name", "param"), SERVICE)
 def test_a_text_that_the_schema_lets_through_is_one_that_the_service_takes(name: str, param: str) -> None:
+    """By botocore's model of the service, so that a form sends nothing that fails."""
     schema = dag(name).params.get_param(param).schema
     operation, member = SERVICE[name, param]
 

@@ -309,6 +309,7 @@ def test_where_boto3_is_too_old_the_run_says_so(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_teacher_that_was_never_called_fails_the_first_task(local: LocalBedrock) -> None:
+    """It has no logs to learn from; the error says that nothing was spent."""
     params = {"logs": "production", "teacher": "amazon.nova-premier-v1:0", "student": NOVA}
     with pytest.raises(
         BedrockFatalError, match=r"^No call of amazon\.nova-premier-v1:0 is in s3://.* Nothing was spent"

@@ -61,6 +61,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     ],
 )
 def test_airflow_decides_who_sees_what(answers: Answers, caller: str, view: str, status: int, shows: bool) -> None:
+    """By its own permissions, for each view; a page runs no script but its own."""
     got, page, policy = answers[caller][view]
     assert got == status
     assert any(name in page for name in ("retrain-job-", "retrain-line", "retrain-point-job-12")) is shows
@@ -69,6 +70,7 @@ def test_airflow_decides_who_sees_what(answers: Answers, caller: str, view: str,
 
 
 def test_rows_of_dags_that_the_caller_may_not_read_are_not_there(answers: Answers) -> None:
+    """Neither models nor jobs; an admin sees all."""
     assert "secret-line" not in answers["reader"]["models"][1]
     assert "secret-line" in answers["stranger"]["models"][1]
     assert "secret-job" not in answers["reader"]["every"][1]
@@ -103,6 +105,7 @@ def test_a_running_job_is_read_live_for_readers_of_its_xcoms(answers: Answers) -
 
 
 def test_the_jobs_of_a_dag_are_rows_and_two_are_side_by_side(answers: Answers) -> None:
+    """The newest first, with date, verdict and report; two that are chosen are compared."""
     rows = answers["reader"]["jobs"][1]
     assert rows.count("<tr>") == 1 + 2 * 3  # a run's own job, and two of its mapped task
     assert rows.index("retrain-job-2") < rows.index("retrain-job-1")
@@ -117,6 +120,7 @@ def test_the_jobs_of_a_dag_are_rows_and_two_are_side_by_side(answers: Answers) -
 
 
 def test_a_mapped_task_has_a_job_for_each_index(answers: Answers) -> None:
+    """The page of an index shows its job and no other."""
     page = answers["reader"]["mapped"][1]
     assert "retrain-point-job-12" in page
     assert "retrain-point-job-11" not in page
@@ -124,6 +128,7 @@ def test_a_mapped_task_has_a_job_for_each_index(answers: Answers) -> None:
 
 
 def test_the_models_page_says_how_the_budget_of_the_month_stands(answers: Answers) -> None:
+    """What is settled, what is reserved, and the limit."""
     page = answers["reader"]["models"][1]
     assert "12.50 USD settled and 1.50 USD reserved, of 100.00 USD" in page
     assert 'value="14.0"' in page
@@ -139,6 +144,7 @@ def test_the_models_page_says_what_is_unused_and_what_it_costs(answers: Answers)
 
 
 def test_each_link_works_where_airflow_has_a_path_in_front(answers: Answers) -> None:
+    """Each page that a link of the views leads to is there."""
     links = answers["links"]
     assert {status for status, *_ in links.values()} == {200}
     assert len(links) > 8
@@ -146,6 +152,7 @@ def test_each_link_works_where_airflow_has_a_path_in_front(answers: Answers) -> 
 
 
 def test_the_views_change_nothing_and_serve_no_other_file(answers: Answers) -> None:
+    """They take no POST, and serve no file beside their own, however the path is written."""
     of = answers["anonymous"]
     assert of["POST"][0] == 405
     assert of["static/style.css"][0] == of["static/view.js"][0] == 200

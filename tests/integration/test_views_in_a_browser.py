@@ -149,6 +149,7 @@ def test_the_tab_key_reaches_what_can_be_clicked(browser: Page, view: str) -> No
 
 
 def test_two_jobs_are_compared_without_a_mouse(browser: Page) -> None:
+    """By Tab, Space and Enter alone."""
     visit(browser, "jobs")
     pressed = 0
     while "compare=" not in browser.url:

@@ -42,6 +42,7 @@ def job(local_bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_job_is_followed_to_its_end(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its phases, its speed and its loss curve, and exit code 0."""
     assert main(["watch", job, "--delay", "10"]) == 0
     said = capsys.readouterr().out
     assert said.index("Job support is InProgress") < said.index("training: InProgress") < said.index("is Completed")
@@ -50,6 +51,7 @@ def test_a_job_is_followed_to_its_end(job: str, capsys: pytest.CaptureFixture[st
 
 
 def test_a_script_reads_an_object_for_each_change(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One JSON object a line; no step comes twice."""
     assert main(["watch", job, "--delay", "10", "--format", "json"]) == 0
     seen = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [seen[0]["status"], seen[-1]["status"]] == ["InProgress", "Completed"]
@@ -61,6 +63,7 @@ def test_a_script_reads_an_object_for_each_change(job: str, capsys: pytest.Captu
 def test_a_job_that_fails_or_is_missing_is_an_exit_code(
     job: str, local_bedrock: LocalBedrock, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """1, and the reason of the failure is printed."""
     local_bedrock.faults.fail_job("training", "Broken.", job=job)
     assert main(["watch", job, "--delay", "10"]) == 1
     assert "Broken." in capsys.readouterr().out
@@ -72,6 +75,7 @@ def test_a_job_that_fails_or_is_missing_is_an_exit_code(
 
 
 def test_the_report_of_a_job(job: str, local_bedrock: LocalBedrock, capsys: pytest.CaptureFixture[str]) -> None:
+    """While it runs and after its end, as text and as JSON."""
     assert main(["report", job]) == 0
     running = capsys.readouterr().out
     assert "Status         InProgress" in running
@@ -92,6 +96,7 @@ def test_the_report_of_a_job(job: str, local_bedrock: LocalBedrock, capsys: pyte
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the package, with exit code 0."""
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0

@@ -25,6 +25,7 @@ NAMED = sorted(
 
 @pytest.mark.parametrize("page", ["exactly-once.md", "waiting.md"])
 def test_a_page_that_promises_names_what_shows_it(page: str) -> None:
+    """In a table of promises and tests."""
     assert sum(named[0] == page for named in NAMED) > 10
 
 

@@ -59,6 +59,7 @@ def links(monkeypatch: pytest.MonkeyPatch, told: Told, upstream: set[str], endpo
 
 
 def test_each_task_that_has_to_do_with_a_job_has_them() -> None:
+    """Links to the job: operators that make or use a model, and the sensor."""
     for operator in (
         BedrockModelCustomizationOperator,
         BedrockModelCustomizationSensor,
@@ -70,6 +71,7 @@ def test_each_task_that_has_to_do_with_a_job_has_them() -> None:
 
 
 def test_none_is_empty_on_the_operator_that_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has asked for the job, and so knows where its model and its data will be."""
     found = links(monkeypatch, {"mine": [asked()]}, set())
     assert "abc123" in found["Bedrock job"]
     assert found["Custom model"] == found["Bedrock job"]
@@ -89,6 +91,7 @@ def test_what_comes_after_is_found_in_the_run(monkeypatch: pytest.MonkeyPatch, o
 
 
 def test_of_several_jobs_the_one_that_made_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task that uses a model links to the job of that model, and to none where no job is known."""
     told = {"wait": [done(f"{ARN}1", f"{MODEL}1"), done(f"{ARN}2", f"{MODEL}2")]}
     assert "abc1232" in links(monkeypatch, told, {"wait"}, model_arn=f"{MODEL}2")["Bedrock job"]
     assert not any(links(monkeypatch, told, {"wait"}, candidate_model_id="a deployment").values())
@@ -98,6 +101,7 @@ def test_of_several_jobs_the_one_that_made_the_model(monkeypatch: pytest.MonkeyP
 
 
 def test_local_bedrock_has_one_page_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each link of a job of Local Bedrock leads to its line there."""
     found = links(monkeypatch, {"mine": [asked()]}, set(), LOCAL)
     assert set(found.values()) == {f"{LOCAL}/_local/#{ARN}"}
     assert job_shown(Job(arn=ARN, name="job", status="InProgress"), LOCAL)["local_page"] == f"{LOCAL}/_local/#{ARN}"
@@ -108,6 +112,7 @@ def test_local_bedrock_has_one_page_for_all(monkeypatch: pytest.MonkeyPatch) -> 
     ("endpoint", "page"), [(AWS, "https://console.aws"), (LOCAL, f"{LOCAL}/_local/objects/bucket/report.html")]
 )
 def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -> None:
+    """On AWS in the console; on Local Bedrock the report itself."""
     told = {"report_html_uri": "s3://bucket/report.html", "region_name": "us-east-1"}
     monkeypatch.setattr(module, "XCom", SimpleNamespace(get_value=lambda ti_key, key: told[key]))
     hook = SimpleNamespace(conn=SimpleNamespace(meta=SimpleNamespace(endpoint_url=endpoint)))

@@ -197,6 +197,18 @@ def test_worker_and_triggerer_share_the_rules_of_waiting() -> None:
     assert {f"{PACKAGE}.{name}" for name in ("jobs.waiting", "jobs.planner", "triggers.resource")} <= users
 
 
+def test_a_test_has_a_docstring() -> None:
+    """CONTRIBUTING.md asks for one sentence."""
+    without = [
+        f"{file.relative_to(ROOT)}::{node.name}"
+        for file in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_")
+        if not ast.get_docstring(node)
+    ]
+    assert without == []
+
+
 NAMES_THAT_SAY_NOTHING = {
     *("asking", "answers", "connected", "footprint", "hiding", "keeper", "lookout", "places", "shelf", "summaries")
 }

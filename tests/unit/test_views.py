@@ -128,6 +128,7 @@ def earlier(page: str) -> str | None:
 
 
 def test_a_page_of_a_thousand_jobs_asks_for_its_own_rows_alone() -> None:
+    """Fifteen rows cost 34 requests, however many jobs there are."""
     airflow = FakeAirflow([1] * 1000)
 
     async def look() -> str:
@@ -161,6 +162,7 @@ def test_the_pages_show_each_job_once_and_sweeps_fill_several() -> None:
 @given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8), most=st.integers(1, 7))
 @settings(max_examples=60, deadline=None)
 def test_each_task_instance_is_on_one_page(sizes: list[int], most: int) -> None:
+    """However many map indexes the runs have."""
     from airflow_bedrock.plugin.airflow_api import Entry, Run
     from airflow_bedrock.plugin.rows import Place, page_of
 
@@ -196,6 +198,7 @@ def test_a_row_says_the_period_of_its_run() -> None:
 
 
 def test_two_jobs_of_different_pages_are_compared() -> None:
+    """A job that was chosen stays chosen on the next page."""
     airflow = FakeAirflow([1] * 60)
 
     async def look() -> str:
@@ -214,6 +217,7 @@ def test_two_jobs_of_different_pages_are_compared() -> None:
 
 
 def test_a_mapped_task_shows_each_of_its_jobs() -> None:
+    """The page of an index names its job."""
     airflow = FakeAirflow([12])
 
     async def look(index: int) -> str:
@@ -230,6 +234,7 @@ def test_a_mapped_task_shows_each_of_its_jobs() -> None:
 
 
 def test_a_slow_answer_keeps_no_other_request_waiting() -> None:
+    """The views share a loop with Airflow's API server."""
     airflow = FakeAirflow([1] * 3)
 
     async def look() -> str:
@@ -248,6 +253,7 @@ def test_a_slow_answer_keeps_no_other_request_waiting() -> None:
 
 @pytest.mark.parametrize("place", ["x", "-1.0", "1.x", "9" * 30, "0.5", "7"])
 def test_an_address_that_names_no_page_shows_one_all_the_same(place: str) -> None:
+    """A link that is old or cut off is no error."""
     airflow = FakeAirflow([1] * 3)
 
     async def look() -> httpx.Response:
@@ -283,6 +289,7 @@ def test_a_line_of_models_says_what_its_storage_costs_and_whether_it_is_idle() -
 
 
 def test_the_budget_is_the_one_that_a_task_saw_last() -> None:
+    """Of the tasks that saw one."""
     from airflow_bedrock.plugin.airflow_api import Entry
     from airflow_bedrock.plugin.rows import FILTERS, budget
 
@@ -393,6 +400,7 @@ def silent(live: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Ev
 
 
 def test_a_service_that_does_not_answer_keeps_no_other_request_waiting(silent: threading.Event) -> None:
+    """The views share a loop with Airflow's API server."""
     airflow = FakeAirflow([1])
     airflow.more = {"status": "InProgress"}
 
@@ -409,5 +417,6 @@ def test_a_service_that_does_not_answer_keeps_no_other_request_waiting(silent: t
 
 
 def test_a_page_waits_no_longer_than_its_limit(silent: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For Amazon Bedrock; it then says that there was no response."""
     monkeypatch.setattr("airflow_bedrock.plugin.live._SECONDS", 0.01)
     assert "Could not read this job from Amazon Bedrock (no response)" in page_of_a_job(f"{ARN}0")

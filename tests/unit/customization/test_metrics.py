@@ -76,6 +76,7 @@ def test_no_text_fails(text: str) -> None:
 
 
 def test_a_curve_has_a_point_for_each_step_and_no_more_than_fit() -> None:
+    """Of many steps, each point is the mean of some."""
     assert losses_by_step(TRAINING) == [(1, 2.0), (2, 1.0), (3, 0.5)]
     many = ["epoch_number,training_loss", *(f"1,{step}" for step in range(1000))]
     points = losses_by_step(many)

@@ -182,6 +182,7 @@ def test_records_of_each_format_are_read_again_as_they_are(tmp_path: Path, recor
     ],
 )
 def test_a_mistake_breaks_the_dag(given: dict[str, Any], message: str) -> None:
+    """When the DAG is parsed, before anything is prepared."""
     arguments = {"output_uri": "set", "source_manifests": ["a/manifest.json"], **SHARED, **given}
     with pytest.raises(ValueError, match=message):
         BedrockDatasetPreparationOperator(task_id="p", **arguments)

@@ -49,6 +49,7 @@ ACTS: list[Callable[[Line], object]] = [
     ],
 )
 def test_an_invalid_register_changes_nothing(line: Line, body: bytes, act: Callable[[Line], object]) -> None:
+    """The task fails; the register, the deployment and the models stay."""
     line.train("old")
     edit(line, body)
     with pytest.raises(BedrockFatalError, match=f"{KEY} is not a register that this version understands"):
@@ -63,6 +64,8 @@ def test_an_invalid_register_changes_nothing(line: Line, body: bytes, act: Calla
 def test_a_register_that_may_not_be_read_or_written_changes_nothing(
     line: Line, operation: str, act: Callable[[Line], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The task fails; the deployment and the models stay."""
+
     def denied(**_: Any) -> Any:
         raise refused("AccessDenied", operation)
 
@@ -99,6 +102,7 @@ def test_a_champion_that_was_written_by_hand_is_not_believed(line: Line) -> None
 
 
 def test_an_invalid_period_written_by_hand_is_reported(line: Line) -> None:
+    """The error names it, and the champion serves on."""
     edit(line, edited(line, champion={"model_arn": "m1", "period": "spring"}))
     with pytest.raises(BedrockFatalError, match="Period 'spring' is no date or time"):
         line.promote("m2", 2)
