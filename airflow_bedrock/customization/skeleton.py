@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-model", metavar="ID", help="base model; its hyperparameters are filled in")
     parser.add_argument("--format", choices=["yaml", "json"], default="yaml", help="(default: %(default)s)")
     parser.add_argument(
-        "--full", action="store_true", help="every member that the request can have, but for numbers with a default"
+        "--full", action="store_true", help="include every member of the request, except numbers with a default"
     )
 
 

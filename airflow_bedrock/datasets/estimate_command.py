@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_data_arguments(parser, _EPILOG)
     parser.add_argument(
-        "--region", help="where the job runs (default: that of the model's ARN, or the first that customizes it)"
+        "--region", help="the job's region (default: that of the model's ARN, or the first that customizes it)"
     )
     parser.add_argument("--epochs", type=_count, metavar="N", help="the epochCount (default: the model family's)")
     parser.add_argument("--hours", type=_count, metavar="N", help="of reinforcement fine-tuning, billed by the hour")

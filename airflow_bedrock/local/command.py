@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-check-role",
         dest="check_role",
         action="store_false",
-        help="take any role, whether or not it exists and may do what its job does",
+        help="accept any role, whether or not it exists and may do what its job does",
     )
     account.add_argument(
         "--enforce-iam",
@@ -84,8 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     account.add_argument(
         "--allow-graders",
         action="store_true",
-        help="let reinforcement fine-tuning run the Lambda function that is its grader: a program of anybody "
-        "who can reach this, with your rights",
+        help="let reinforcement fine-tuning run its grader, a Lambda function: anybody who can reach this can then run "
+        "a program with your rights",
     )
     account.add_argument(
         "--quota",
@@ -109,12 +109,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     time.add_argument(
         "--speed",
         type=float,
-        help="how much faster than real time passes; 60 makes an hour of a minute (default: %(default)s)",
+        help="how much faster than real time its clock runs; with 60, an hour takes a minute (default: %(default)s)",
     )
     time.add_argument(
         "--start",
         type=datetime.fromisoformat,
-        help="the time to begin at, such as 2026-06-01, UTC; base models have an end of life (default: now)",
+        help="the time at which its clock starts, e.g. 2026-06-01 (UTC): base models have an end of life (default: now)",
     )
     time.add_argument(
         "--clock",

@@ -30,11 +30,11 @@ _BY: dict[str, Callable[[Entry], str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--month", type=_month, help="e.g. 2026-11, by UTC (default: the present one)")
+    parser.add_argument("--month", type=_month, help="e.g. 2026-11 (UTC; default: the current month)")
     parser.add_argument("--by", choices=_BY, default="dag", help="one line for each (default: %(default)s)")
     add_format(parser)
     parser.add_argument(
-        "--settle", action="store_true", help="ask Bedrock first what became of what is reserved, and settle it"
+        "--settle", action="store_true", help="first read from Bedrock what became of reservations, and settle them"
     )
     parser.add_argument("--ledger", metavar="S3_URI", help="the ledger's S3 prefix (default: [bedrock] ledger_uri)")
     add_connection(parser, "what is settled")
