@@ -114,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     time.add_argument(
         "--start",
         type=datetime.fromisoformat,
-        help="the time at which its clock starts, e.g. 2026-06-01 (UTC): base models have an end of life (default: now)",
+        help="time at which its clock starts, e.g. 2026-06-01 (UTC): base models have an end of life (default: now)",
     )
     time.add_argument(
         "--clock",
