@@ -200,7 +200,7 @@ def test_a_task_over_the_budget_checks_again_after_an_hour(
     operator(account, local, data, job_name=name, **arguments).execute(context())
     with pytest.raises(TaskDeferred) as deferred:
         operator(account, local, data, job_name=f"{name}b", **arguments).execute(context("run-2"))
-    assert deferred.value.trigger.moment < datetime.now(UTC) + timedelta(hours=2)
+    assert deferred.value.trigger.moment <= datetime.now(UTC) + timedelta(hours=1)
 
 
 def test_a_model_without_a_price_needs_an_estimate_of_the_users_own(
@@ -667,7 +667,7 @@ def test_a_dry_run_says_what_is_left_and_reserves_nothing(
     """And whether it reaches for the job."""
     budget(usd)
     data, now = account.put("train.jsonl", records()), context()
-    with pytest.raises(kind):
+    with pytest.raises(kind, match=r"Dry run: (no check failed for the job\.|the job would not be made)"):
         operator(account, local, data, job_name=name, dry_run=True, expected_cost=2).execute(now)
     lines = now["ti"].pushed["dry_run"]["lines"]
     assert [(one["verdict"], one["said"]) for one in lines if one["check"] == "budget"] == [said]
@@ -971,3 +971,27 @@ def test_spend_says_what_a_month_has_cost(
     assert main(["spend", "--settle", "--region", "eu-west-1"]) == 0
     account_id = local.role_arn.split(":")[4]
     assert f"Not asked: what is reserved in us-east-1 of account {account_id}, to which" in capsys.readouterr().err
+
+
+def test_a_backfill_whose_runs_the_budget_covers_says_so(
+    account: Account,
+    local: LocalBedrock,
+    name: str,
+    budget: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """To the dollar: two runs of one dollar each, with two dollars."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    runs = {f"backfill__2026-0{month}": {"customize": None} for month in (1, 2)}
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: runs))
+    caplog.set_level("INFO", "airflow_bedrock.spend.budget")
+    budget(2)
+    now = context("backfill__2026-01")
+    now["dag_run"].run_type = DagRunType.BACKFILL
+    task = operator(account, local, account.put("train.jsonl", records()), job_name=name, expected_cost=1)
+    task.wait_for_completion = False
+    task.execute(now)
+    assert "2 runs" in caplog.text
+    assert "all of them." in caplog.text

@@ -7,21 +7,26 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from airflow_bedrock import configuration
 from airflow_bedrock.cli import main
 from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.exceptions import BedrockFatalError
+from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import waiting
+from airflow_bedrock.jobs.resources.copy_job import COPY_JOB
+from airflow_bedrock.jobs.resources.provisioned_throughput import PROVISIONED_THROUGHPUT
 from airflow_bedrock.spend.books import Books
-from airflow_bedrock.spend.budget import BudgetError
-from airflow_bedrock.spend.ledger import Entry
+from airflow_bedrock.spend.budget import BudgetError, settle_open
+from airflow_bedrock.spend.ledger import Entry, Ledger
 from tests.faults.paid import COPY, IMPORT, KINDS, MODEL, QUICK, THROUGHPUT, Kind, World
 from tests.integration.test_copying import context
 
@@ -206,3 +211,35 @@ def test_an_import_says_what_its_model_goes_on_costing(
     said = capsys.readouterr().out + caplog.text  # Airflow's versions log differently
     assert "it costs: 3 USD a month at 3 USD per custom model unit and month (2026-11-01, Ours); no price" in said
     assert "no price is known for the minutes in which it answers." in said
+
+
+@pytest.mark.parametrize("rate", ["month", "hour"])
+def test_what_was_deleted_before_it_was_settled_is_settled_as_it_was_reserved(
+    world: World, ledger: Callable[[], list[Entry]], rate: str
+) -> None:
+    """Its task was killed after Create: a month of storage is paid for, of hours no more than was reserved."""
+    now, hook = datetime.now(UTC), BedrockHook()
+    account = world.local.role_arn.split(":")[4]
+    noun = COPY_JOB.noun if rate == "month" else PROVISIONED_THROUGHPUT.noun
+    words = "model-copy-job" if rate == "month" else "provisioned-model"
+    gone = Entry(
+        key=f"us-east-1/{account}/{noun}/gone",
+        kind=noun,
+        name="gone",
+        region="us-east-1",
+        account=account,
+        dag_id="dag",
+        task_id="task",
+        run_id="run",
+        at=now - timedelta(hours=100),
+        reserved=Decimal(2),
+        rates={rate: Decimal(1)},
+        arn=f"arn:aws:bedrock:us-east-1:{account}:{words}/abcdefghijkl",
+    )
+    with closing(world.local.client("s3")) as s3, closing(hook.conn):
+        books = Books(configuration.ledger_uri(), lambda: s3)
+        books.change(lambda _: Ledger({gone.key: gone}))
+        said = settle_open(books, hook, account, S3Hook(), now)
+    assert said == [f"{noun} gone: deleted; 2.00 USD"]
+    [entry] = ledger()
+    assert (entry.settled, entry.basis) == (Decimal(2), "its storage" if rate == "month" else "its hours")

@@ -98,3 +98,19 @@ def test_a_retry_finds_what_its_earlier_try_wrote_down(world: World, kind: Kind,
     if fault is moved:
         assert "An earlier try of this task requested" in said[-1]
         assert "lead to account 123456789012, region eu-west-1" in said[-1]
+
+
+def unread(task: Task) -> None:
+    """The caller may not read the model's files, and says so: ``content="ignore"``."""
+    task.arguments["content"] = "ignore"
+    fault = task.world.local.faults.fail("ListObjectsV2", "AccessDenied", status=403, service="s3", times=None)
+    task.attempt()
+    task.world.local.faults.remove(fault)
+
+
+def test_a_folder_that_may_not_be_read_is_known_by_its_uri(world: World) -> None:
+    """Nothing of it is read before the import is asked for."""
+    before = len(world.local.calls.of("ListObjectsV2"))
+    outcome, said = play(Scenario(unread), IMPORT, world)
+    assert outcome.made == 1, said
+    assert not [call for call in world.local.calls.of("ListObjectsV2")[before:] if call.status == 403]

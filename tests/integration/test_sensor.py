@@ -314,3 +314,15 @@ def test_an_event_of_another_version_fails_closed(server: JobServer) -> None:
     for event in (None, {}, {"status": "success"}):
         with pytest.raises(AirflowException, match="no event that this version understands"):
             sensor.execute_complete({}, event)
+
+
+def test_its_log_says_how_long_it_waits_at_most(server: JobServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it leaves the worker."""
+    (job,) = server.add(1)
+    sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name, timeout=3600)
+    said: list[str] = []
+    monkeypatch.setattr(sensor.log, "info", lambda text, *values: said.append(text % values))
+    context: Any = {"ti": SimpleNamespace(get_first_reschedule_date=lambda _: None)}
+    with pytest.raises(TaskDeferred):
+        sensor.execute(context)
+    assert "Waiting in the triggerer, for 1 h 0 min at most" in said

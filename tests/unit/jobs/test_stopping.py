@@ -208,11 +208,11 @@ def test_a_kill_before_anything_was_begun_pays_for_nothing(monkeypatch: pytest.M
 @pytest.mark.parametrize("stops", [True, False])
 def test_a_kill_stops_only_where_it_is_to(monkeypatch: pytest.MonkeyPatch, stops: bool) -> None:
     """With ``stop_on_kill=False`` a job that was made runs on."""
-    monkeypatch.setattr(task_state, "state_of", lambda ti: "failed")
     task = BedrockModelCustomizationOperator(task_id="t", request="{{ x }}", stop_on_kill=stops)
     asked: list[Any] = []
     monkeypatch.setattr(task, "_stop_made", asked.append)
     context: Any = {"ti": SimpleNamespace(**vars(ME), max_tries=0, try_number=1), "dag_run": SimpleNamespace()}
+    monkeypatch.setattr(task_state, "state_of", lambda ti: "failed" if ti is context["ti"] else "running")
     with task._killable(context):
         task.on_kill()
     assert bool(asked) is stops

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import botocore
@@ -12,11 +14,12 @@ import pytest
 from airflow.sdk import DAG, XComArg
 from botocore import xform_name
 
+from airflow_bedrock import configuration
 from airflow_bedrock.customization.identity import Asker
 from airflow_bedrock.customization.request import SHORT_NAMES, RequestError, request_shape
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
-from airflow_bedrock.operators.job_request import checked_request, request_of
+from airflow_bedrock.operators.job_request import asker_of, checked_request, request_of
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.shapes import missing_in_botocore
 
@@ -280,3 +283,27 @@ def test_the_warning_of_an_old_name_is_shown_to_who_wrote_the_dag() -> None:
         BedrockModelCustomizationSensor(task_id="wait", job_identifier="router", silence_limit=7)
     told = [str(one.message).partition(" was renamed")[0] for one in shown]
     assert told == ["silence_limit", "slot_timeout"], "each once, whichever tasks give it"
+
+
+def test_who_asks_is_read_from_the_task_instance_and_its_run() -> None:
+    """Also the earliest moment of a request, before which no job of another is read; a task without a map has -1."""
+    ids: dict[str, Any] = {"dag_id": "dag", "task_id": "customize", "run_id": "run-1"}
+    ti = SimpleNamespace(**ids, map_index=None, max_tries=4, try_number=2, task=SimpleNamespace(retries=3))
+    began = datetime(2026, 11, 1, tzinfo=UTC)
+    context: Any = {"ti": ti, "dag_run": SimpleNamespace(partition_key="2026-10", run_after=began)}
+    known = Asker(
+        **ids,
+        map_index=-1,
+        environment=configuration.environment(),
+        partition_key="2026-10",
+        ask=4,
+        try_number=2,
+        retries=3,
+        since=began,
+    )
+    assert asker_of(context) == known
+
+
+def test_one_poll_is_a_wait() -> None:
+    """The least that ``waiter_max_attempts`` may be."""
+    assert operator(waiter_max_attempts=1).waiter_max_attempts == 1

@@ -269,3 +269,12 @@ def test_a_month_is_a_month_by_utc(moment: str, month: str) -> None:
     assert books.month_of(at) == month
     following = datetime(2027, 2, 1, tzinfo=UTC) if month == "2027-01" else datetime(2026, 12, 1, tzinfo=UTC)
     assert books.next_month(at) == following
+
+
+def test_a_reservation_bears_the_name_of_who_reserved_most_first() -> None:
+    """Two runs that share a job: the second one holds it too, and takes it over only where it reserves more."""
+    first, second = (msgspec.structs.replace(entry("a", holder=run), run_id=run) for run in ("one", "two"))
+    ledger = books.reserved(books.reserved(Ledger(), first, LIMITS), second, LIMITS)
+    assert (ledger.entries[first.key].run_id, ledger.entries[first.key].holders) == ("one", ("one", "two"))
+    ledger = books.reserved(ledger, msgspec.structs.replace(second, reserved=Decimal(11)), LIMITS)
+    assert (ledger.entries[first.key].run_id, ledger.entries[first.key].reserved) == ("two", Decimal(11))

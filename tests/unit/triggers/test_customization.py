@@ -17,10 +17,12 @@ from airflow_bedrock.jobs.patience import Patience
 from airflow_bedrock.jobs.planner import GetJob, Missing, Trouble, Unanswered
 from airflow_bedrock.jobs.poll_client import PollClient
 from airflow_bedrock.jobs.poll_loop import PollLoop
+from airflow_bedrock.jobs.quota import Turn
 from airflow_bedrock.jobs.waiting import job_of_event
 from airflow_bedrock.triggers import (
     BedrockCustomModelDeploymentTrigger,
     BedrockModelCustomizationTrigger,
+    quota,
     resource,
 )
 from airflow_bedrock.triggers.base import BedrockTrigger
@@ -195,3 +197,28 @@ async def test_a_cancel_is_no_kill_where_airflow_distinguishes_them(monkeypatch:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert killed == ([] if hasattr(BaseTrigger, "on_kill") else [1])
+
+
+def test_a_deployment_is_polled_each_half_minute() -> None:
+    """Unless it is told otherwise; it is made in minutes."""
+    made = BedrockCustomModelDeploymentTrigger(deployment_arn="arn:d", deadline=0.0)
+    assert made.serialize()[1] == {
+        "deployment_arn": "arn:d",
+        "deadline": 0.0,
+        "waiter_delay": 30.0,
+        **made.connection.arguments(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "said"),
+    [
+        (None, 1, "How many customization jobs run is not known. 1 task waits for the quota, 0 before this one"),
+        (1, 1, "1 customization job runs. 1 task waits for the quota, 0 before this one"),
+        (2, 2, "2 customization jobs run. 2 tasks wait for the quota, 0 before this one"),
+    ],
+)
+def test_a_task_that_waits_for_the_quota_says_its_place(running: int | None, waiting: int, said: str) -> None:
+    """So that a person who reads its log knows what it waits for."""
+    turn = Turn(go=False, running=running, ahead=0, waiting=waiting)
+    assert f"{quota._running(turn)}. {quota._place(turn)}" == said
