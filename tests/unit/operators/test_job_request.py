@@ -285,7 +285,7 @@ def test_the_warning_of_an_old_name_is_shown_to_who_wrote_the_dag() -> None:
     assert told == ["silence_limit", "slot_timeout"], "each once, whichever tasks give it"
 
 
-def test_who_asks_is_read_from_the_task_instance_and_its_run() -> None:
+def test_the_asker_is_read_from_the_task_instance_and_its_run() -> None:
     """Also the earliest moment of a request, before which no job of another is read; a task without a map has -1."""
     ids: dict[str, Any] = {"dag_id": "dag", "task_id": "customize", "run_id": "run-1"}
     ti = SimpleNamespace(**ids, map_index=None, max_tries=4, try_number=2, task=SimpleNamespace(retries=3))
