@@ -995,3 +995,5 @@ def test_a_backfill_whose_runs_the_budget_covers_says_so(
     task.execute(now)
     assert "2 runs" in caplog.text
     assert "all of them." in caplog.text
+    shown = now["ti"].pushed["bedrock_job"]["budget"]
+    assert shown == {"month": f"{datetime.now(UTC):%Y-%m}", "settled": 0.0, "reserved": 1.0, "limit": 2.0}

@@ -326,3 +326,18 @@ def test_its_log_says_how_long_it_waits_at_most(server: JobServer, monkeypatch: 
     with pytest.raises(TaskDeferred):
         sensor.execute(context)
     assert "Waiting in the triggerer, for 1 h 0 min at most" in said
+
+
+def test_the_views_are_given_the_result(server: JobServer, mode: dict[str, Any]) -> None:
+    """Beside what they were given of the job while it ran."""
+    (job,) = server.add(1)
+    server.end([job])
+    pushed: list[Any] = []
+    ti = SimpleNamespace(
+        get_first_reschedule_date=lambda _: None, xcom_push=lambda key, value: pushed.append((key, value))
+    )
+    sensor = BedrockModelCustomizationSensor(task_id="wait", job_identifier=job.name, poke_interval=0.05, **mode)
+    context: Any = {"ti": ti}
+    sensor.execute(context)
+    [(key, value)] = pushed
+    assert (key, value["status"], value["training_loss"]) == ("bedrock_job", "Completed", 0.5)

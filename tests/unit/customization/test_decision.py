@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from airflow_bedrock.customization.decision import Decision, decide, decide_by_model
+from airflow_bedrock.customization.decision import Decision, decide, decide_by_model, is_stopped_under
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.jobs.resources import ResourceState
@@ -122,3 +122,11 @@ def test_what_serves_a_model_is_known_by_that_model_alone(outcome: Outcome, deci
     found = ResourceState(arn="arn", name="name", status="any", outcome=outcome)
     assert decide_by_model(found, same=True) is decision
     assert decide_by_model(found, same=False) is Decision.CLASH
+
+
+def test_only_what_another_ask_had_made_is_stopped_under_a_task() -> None:
+    """A job of its own that was stopped is its end; what it had adopted it asks for anew."""
+    assert is_stopped_under(job("Stopped", EARLIER), ASKER)
+    assert not is_stopped_under(job("Stopped", OURS), ASKER)
+    assert not is_stopped_under(job("Failed", EARLIER), ASKER)
+    assert not is_stopped_under(Job(arn="arn", name="name", status="Stopped"), ASKER)
