@@ -24,7 +24,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_SECONDS = 5.0
-_LOOKS = 3  # before it is believed that a new job is not shown
+_POLLS = 3  # before it is believed that a new job is not shown
 _PAUSE = 2.0  # seconds between them
 
 
@@ -88,7 +88,7 @@ def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
 
 def _looked_for(look: Callable[[], T]) -> T:
     """Return what is found, after three tries at most: the service may take a while to show it."""
-    for _ in range(_LOOKS - 1):
+    for _ in range(_POLLS - 1):
         if found := look():
             return found
         time.sleep(_PAUSE)

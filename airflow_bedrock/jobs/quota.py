@@ -27,7 +27,7 @@ ACTIVE_STATUSES = ("InProgress", "Stopping")
 IDLE_SECONDS = SECONDS_UNTIL_MISSING
 """If no job runs, and none gets a slot, for this time, none will. A new job may be hidden for a while."""
 
-_LOOK_AGAIN_SECONDS = 5.0  # no more than one count in this time for tasks that join
+_POLL_AGAIN_SECONDS = 5.0  # no more than one count in this time for tasks that join
 _ARRIVE_SECONDS = 120.0  # from its waking, a task may take so long until its job is shown
 _THROTTLED = 4  # times the interval, until the next count
 
@@ -88,7 +88,7 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class _Look:
+class _Poll:
     """A count of the jobs that run, under way: List takes one status at a time."""
 
     statuses: list[str] = field(default_factory=lambda: list(ACTIVE_STATUSES))
@@ -113,9 +113,9 @@ class QuotaQueue:
     _room: int | None = None  # jobs that may run at once, as far as is known
     _refused_at: float = -math.inf
     _running: set[str] | None = None
-    _look: _Look | None = None
-    _look_at: float = math.inf
-    _looked_at: float = -math.inf
+    _poll: _Poll | None = None
+    _poll_at: float = math.inf
+    _polled_at: float = -math.inf
     _asked_at: float = -math.inf  # when a task was refused or woken last
     _retries: int = 0  # since a job has ended
 
@@ -130,7 +130,7 @@ class QuotaQueue:
         if refusal.refused_at >= self._refused_at:
             self._room, self._refused_at = refusal.running, refusal.refused_at
         self._asked_at = now
-        self._look_at = min(self._look_at, max(now + GATHER_SECONDS, self._looked_at + _LOOK_AGAIN_SECONDS))
+        self._poll_at = min(self._poll_at, max(now + GATHER_SECONDS, self._polled_at + _POLL_AGAIN_SECONDS))
 
     def keep_pace(self, task: str, pace: Pace, now: float) -> None:
         """Use another interval for a task from now on."""
@@ -142,27 +142,27 @@ class QuotaQueue:
 
     def job_ended(self, now: float) -> None:
         """Count at once, since a job has ended."""
-        self._look_at = min(self._look_at, now)
+        self._poll_at = min(self._poll_at, now)
 
     def lost_asks(self) -> None:
         """Discard the calls in flight."""
-        self._look = None
+        self._poll = None
 
     def next(self, now: float) -> Ask | None:
         """Take the next question; None where nothing is due before :meth:`wakes_at`."""
-        if self._look is None and self._waiting and now >= self._look_at:
-            self._look, self._looked_at = _Look(), now
-            self._look_at = now + self._interval() * self.jitter()
-        if (look := self._look) is None or look.in_flight:
+        if self._poll is None and self._waiting and now >= self._poll_at:
+            self._poll, self._polled_at = _Poll(), now
+            self._poll_at = now + self._interval() * self.jitter()
+        if (poll := self._poll) is None or poll.in_flight:
             return None
-        look.in_flight = True
-        return ListJobs(None, look.token, status=look.statuses[0])
+        poll.in_flight = True
+        return ListJobs(None, poll.token, status=poll.statuses[0])
 
     def wakes_at(self) -> float:
         """When :meth:`next` has a question again, unless something happens before."""
-        if self._look is not None:
-            return math.inf if self._look.in_flight else -math.inf
-        return self._look_at if self._waiting else math.inf
+        if self._poll is not None:
+            return math.inf if self._poll.in_flight else -math.inf
+        return self._poll_at if self._waiting else math.inf
 
     def without_list(self, noun: str) -> str:
         """Say what becomes of the wait where the caller may not list what fills the quota, things with this noun."""
@@ -177,29 +177,29 @@ class QuotaQueue:
 
     def listed(self, jobs: Iterable[Seen], token: str | None, now: float) -> list[tuple[str, Turn]]:
         """Take a page of List."""
-        if (look := self._look) is None:
+        if (poll := self._poll) is None:
             return []
-        look.in_flight = False
-        look.arns.update(job.arn for job in jobs)
-        look.token = token
+        poll.in_flight = False
+        poll.arns.update(job.arn for job in jobs)
+        poll.token = token
         if token is None:
-            look.statuses.pop(0)
-        if look.statuses:
+            poll.statuses.pop(0)
+        if poll.statuses:
             return []
-        self._look = None
-        for _ in look.arns - (look.arns if self._running is None else self._running):
+        self._poll = None
+        for _ in poll.arns - (poll.arns if self._running is None else self._running):
             if self._woken:  # the task that was woken first has its job, or another one was faster
                 del self._woken[next(iter(self._woken))]
-        self._running = look.arns
+        self._running = poll.arns
         if self._room is not None:
-            self._room = max(self._room, len(look.arns))
+            self._room = max(self._room, len(poll.arns))
         return self._turns(now)
 
     def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> list[tuple[str, Turn]]:
         """Take a call that has failed. Where nobody may list, the first in the queue asks once an interval."""
-        self._look = None
+        self._poll = None
         if trouble is Trouble.THROTTLED:
-            self._look_at = max(self._look_at, now + _THROTTLED * self._interval())
+            self._poll_at = max(self._poll_at, now + _THROTTLED * self._interval())
         if trouble is not Trouble.REFUSED:
             return []
         self._running = None

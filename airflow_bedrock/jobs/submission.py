@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 _POLLS = 3  # before a response that contradicts another one is believed, e.g. a completed job without a model
 _PAUSE = 2.0  # seconds between them
-_LOOKS = 5  # in the time after which a job that is not shown does not exist
+_POLLS_UNTIL_MISSING = 5  # in the time after which a job that is not shown does not exist
 _SIBLINGS_SECONDS = 60.0  # in which the other map indexes of a cleared task have asked for their jobs
 _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywhere within a minute or so
 
@@ -388,9 +388,9 @@ class Submission(EarlierJobs):
             return None
         self._waited = True
         log.info("An earlier try may have made a %s that is not shown yet; waiting up to 2 minutes", self._word)
-        for look in range(_LOOKS):
-            if look:
-                time.sleep(SECONDS_UNTIL_MISSING / (_LOOKS - 1))
+        for poll in range(_POLLS_UNTIL_MISSING):
+            if poll:
+                time.sleep(SECONDS_UNTIL_MISSING / (_POLLS_UNTIL_MISSING - 1))
                 vars(self).pop("_listed", None)
             if before and (found := self._find(before)) and self._is_of_ask(found):
                 decision = self._decide(found)

@@ -430,9 +430,9 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         if no_response_timeout is not None:
             configuration.seconds("no_response_timeout", no_response_timeout, zero=True)
         configuration.seconds("quota_timeout", self.quota_timeout, zero=True)
-        looks: object = self.waiter_max_attempts
-        if looks is not None and (not isinstance(looks, int) or looks < 1):
-            raise ValueError(f"waiter_max_attempts must be a number of polls, 1 or more; got {looks!r}")
+        polls: object = self.waiter_max_attempts
+        if polls is not None and (not isinstance(polls, int) or polls < 1):
+            raise ValueError(f"waiter_max_attempts must be a number of polls, 1 or more; got {polls!r}")
 
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
         # Here, since a DAG file pays for each import whenever it is parsed.

@@ -22,7 +22,7 @@ from airflow_bedrock.plugin.live import seen_now
 from airflow_bedrock.prices import PriceFileError, Prices, prices
 
 _ROWS = 15  # of a page: of each, Airflow is asked for up to three values, and takes some 15 ms for one
-_LOOKS = 12  # pages of runs that are searched for one with a job
+_PAGES = 12  # pages of runs that are searched for one with a job
 _COMPARED = 2
 _REFUSED = {
     401: "Sign in to Airflow to see this.",
@@ -75,7 +75,7 @@ async def jobs(request: Request) -> Response:
     async with AirflowApi(request) as airflow:
         if "compare" in request.query_params and len(pair := await _chosen(airflow, dag_id, chosen)) == _COMPARED:
             return _page("compare.html", dag_id=dag_id, pair=pair, differences=rows.differences(*pair))
-        for _ in range(_LOOKS):
+        for _ in range(_PAGES):
             runs, total = await airflow.runs(dag_id, begin.runs, _ROWS)
             entries = await airflow.of_runs(shown.JOB, runs)
             if entries or begin.runs + len(runs) >= total:

@@ -40,7 +40,7 @@ class Play:
     seconds: dict[str, float] = field(default_factory=dict)  # how long the job of a task takes
     made: list[tuple[float, str]] = field(default_factory=list)
     refused: list[tuple[float, str]] = field(default_factory=list)
-    looks: list[float] = field(default_factory=list)
+    polls: list[float] = field(default_factory=list)
     turns: dict[str, Turn] = field(default_factory=dict)
 
     def ask(self, task: str, seconds: float = math.inf, asked_at: float | None = None) -> None:
@@ -91,7 +91,7 @@ class Play:
     def _answer(self, question: Ask) -> None:
         assert isinstance(question, ListJobs)
         assert question.status is not None
-        self.looks.append(self.now)
+        self.polls.append(self.now)
         if (trouble := self.fault(self.now)) is not None:
             return self._hear(self.queue.failed(question, trouble, trouble.value, self.now))
         shown = self._shown(question.status)
@@ -140,15 +140,15 @@ def test_one_task_is_woken_for_each_ended_job() -> None:
 def test_a_hundred_that_wait_cost_no_more_polls_than_one() -> None:
     """Their logs say how many jobs run and how many tasks wait before them."""
 
-    def looks(count: int) -> Play:
+    def polls(count: int) -> Play:
         play = Play(quota=1)
         play.ask("first")
         for i in range(count):
             play.ask(f"task-{i:03}")
         return play.run(3600)
 
-    one, hundred = looks(1), looks(100)
-    assert len(hundred.looks) <= len(one.looks) + 2
+    one, hundred = polls(1), polls(100)
+    assert len(hundred.polls) <= len(one.polls) + 2
     assert hundred.turns["task-099"] == Turn(go=False, running=1, ahead=99, waiting=100)
 
 
@@ -283,8 +283,8 @@ def test_throttling_leads_to_fewer_polls() -> None:
         play.ask("first")
         play.ask("a")
         play.run(3600)
-    assert len(throttled.looks) <= len(calm.looks) / 6
-    assert throttled.looks[2] - throttled.looks[1] == 4 * PACE.interval
+    assert len(throttled.polls) <= len(calm.polls) / 6
+    assert throttled.polls[2] - throttled.polls[1] == 4 * PACE.interval
 
 
 def test_the_end_of_a_watched_job_is_counted_at_once() -> None:
@@ -298,7 +298,7 @@ def test_the_end_of_a_watched_job_is_counted_at_once() -> None:
     assert play.order() == ["first", "a"]
 
 
-def look(queue: QuotaQueue, now: float, *running: str) -> list[str]:
+def polled(queue: QuotaQueue, now: float, *running: str) -> list[str]:
     """Count the running jobs, and return the tasks that are woken."""
     woken = []
     queue.job_ended(now)
@@ -344,27 +344,27 @@ def test_waiting_tasks_get_what_is_new_and_nothing_twice() -> None:
 def test_a_quota_is_at_least_what_has_run_at_once() -> None:
     """New jobs are hidden for a while: one of three was shown when the task was refused."""
     queue = queue_of("a", running=1)
-    assert look(queue, 1.0, "x", "y", "z") == []
-    assert look(queue, 2.0, "x", "y") == ["a"]
+    assert polled(queue, 1.0, "x", "y", "z") == []
+    assert polled(queue, 2.0, "x", "y") == ["a"]
 
 
 def test_a_woken_task_has_the_slot_until_its_job_is_shown() -> None:
     """The next one is not woken to be refused, unless the job does not come for two minutes."""
     queue = queue_of("a", "b", running=1)
-    assert look(queue, 1.0, "x") == []
-    assert look(queue, 10.0) == ["a"]
-    assert look(queue, 20.0) == []
-    assert look(queue, 129.0) == []
-    assert look(queue, 131.0) == ["b"]
+    assert polled(queue, 1.0, "x") == []
+    assert polled(queue, 10.0) == ["a"]
+    assert polled(queue, 20.0) == []
+    assert polled(queue, 129.0) == []
+    assert polled(queue, 131.0) == ["b"]
 
 
 def test_the_slot_is_free_again_once_the_job_of_the_woken_task_has_ended() -> None:
     """However short it was."""
     queue = queue_of("a", "b", running=1)
-    assert look(queue, 1.0, "x") == []
-    assert look(queue, 10.0) == ["a"]
-    assert look(queue, 20.0, "job of a") == []
-    assert look(queue, 30.0) == ["b"]
+    assert polled(queue, 1.0, "x") == []
+    assert polled(queue, 10.0) == ["a"]
+    assert polled(queue, 20.0, "job of a") == []
+    assert polled(queue, 30.0) == ["b"]
 
 
 @given(
@@ -447,7 +447,7 @@ def test_the_latest_refusal_decides_the_quota() -> None:
     queue = QuotaQueue()
     queue.join(Refusal("b", asked_at=1.0, refused_at=10.0, running=5), PACE, 0.0)
     queue.join(Refusal("a", asked_at=0.0, refused_at=0.0, running=2), PACE, 0.0)
-    assert look(queue, 1.0, *"wxyz") == ["a"]
+    assert polled(queue, 1.0, *"wxyz") == ["a"]
 
 
 def test_the_queue_sleeps_during_a_page_and_wakes_for_the_next() -> None:
@@ -464,5 +464,5 @@ def test_the_queue_polls_at_the_interval_of_those_that_remain() -> None:
     """Another try of the task, which polled more often, no longer waits."""
     queue = queue_of("a", running=1)
     queue.keep_pace("a", Pace(interval=600.0, ceiling=600.0), 0.0)
-    assert look(queue, 1.0, "x") == []
+    assert polled(queue, 1.0, "x") == []
     assert queue.wakes_at() == 601.0
