@@ -17,6 +17,15 @@ from airflow_bedrock.shapes import Problem, input_shape, missing_in_botocore, pr
 
 # The names of the amazon provider's operator that are no snake_case of the members that they stand for.
 SHORT_NAMES = {"base_model_id": "baseModelIdentifier", "hyperparameters": "hyperParameters"}
+# What the operator calls the members without which there is no request.
+_ARGUMENTS = {
+    "jobName": "job_name",
+    "customModelName": "custom_model_name",
+    "roleArn": "role_arn",
+    "baseModelIdentifier": "base_model_id",
+    "trainingDataConfig": "training_data_uri",
+    "outputDataConfig": "output_data_uri",
+}
 REQUEST_FILES = (".json", ".yaml", ".yml")
 _UNSENT = "Nothing was sent and nothing was spent."
 _NUMBER = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,9})?"
@@ -206,7 +215,8 @@ def refuse(found: Sequence[Problem]) -> None:
 
 def _shown(problem: Problem) -> str:
     if problem.value is None:
-        return problem.rule
+        argument = _ARGUMENTS.get(problem.path)
+        return f"{problem.rule} (give {argument})" if argument else problem.rule
     place = f"CreateModelCustomizationJob.{problem.path}"
     if too_new := missing_in_botocore(place) or missing_in_botocore(f"{place}={problem.value}"):
         return too_new

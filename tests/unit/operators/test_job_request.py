@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,6 +105,16 @@ def test_arguments_beside_an_unknown_request_are_checked(unknown: dict[str, Any]
         )
     assert "null" not in str(caught.value)
     BedrockModelCustomizationOperator(task_id="customize", **unknown)
+
+
+def test_what_is_missing_is_named_as_the_operator_calls_it() -> None:
+    """Each required member of the request, with the argument that gives it; what was given is not among them."""
+    with pytest.raises(RequestError) as caught:
+        BedrockModelCustomizationOperator(task_id="customize", job_name="router")
+    signature = inspect.signature(BedrockModelCustomizationOperator).parameters
+    said = dict(re.findall(r"- (\w+): Member must not be null \(give (\w+)\)", str(caught.value)))
+    assert said.keys() == {*request_shape().required_members} - {"jobName"}
+    assert {"training_data_uri", "role_arn"} <= set(said.values()) <= signature.keys()
 
 
 def test_what_the_base_model_takes_depends_on_the_whole_request() -> None:
