@@ -221,3 +221,22 @@ def test_what_it_saves_a_month() -> None:
     storage, hour = (known.price(lite, figure, "us-east-1").usd for figure in ("storage", "model_unit"))
     assert saved == storage + 2 * 730 * hour > Decimal(2)
     assert without == [f"storage of of {unknown}"]
+
+
+def test_a_commitment_that_ends_at_this_moment_has_ended(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service deletes the throughput from then on."""
+    moment, name = START + 30 * DAY, line.world.models["m1"]["modelName"]
+    monkeypatch.setattr(line, "now", lambda: moment)
+    line.world.throughputs["p1"] = throughput(name) | {"commitmentExpirationTime": moment}
+    line.retire()
+    assert "p1" not in line.world.throughputs
+
+
+def test_a_deployment_saves_no_model_units() -> None:
+    """It costs nothing while it is not called; only throughput is billed by the hour."""
+    line = Line(in_place=False)
+    for number in range(1, 5):
+        line.promote(f"m{number}", number)
+    units = [use.units for model in line.retire().retired for use in model.uses]
+    assert units
+    assert set(units) == {0}
