@@ -406,3 +406,11 @@ def test_the_dag_of_the_page(
     with world.client() as bedrock:
         assert bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"] == []
     assert len(world.local.calls.of("Converse")) == 1
+
+
+def test_an_invalid_model_breaks_the_dag() -> None:
+    """By the service's own pattern."""
+    with pytest.raises(ValueError, match="model_id must be the id of a base model, or the ARN of a custom model; got"):
+        BedrockProvisionedModelThroughputOperator(
+            task_id="ask", model_units=1, provisioned_model_name="t", model_id="no model!"
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow_bedrock.operators import BedrockCustomModelOperator, BedrockModelImportOperator
 
 ROLE, KEY, FOLDER = (
@@ -30,7 +32,7 @@ def test_the_request_of_an_import() -> None:
         "modelDataSource": {"s3DataSource": {"s3Uri": FOLDER}},
     }
     vpc = {"subnetIds": ["subnet-1"], "securityGroupIds": ["sg-1"]}
-    given = {"job_name": "j", "imported_model_name": "m", "role_arn": ROLE, "model_data_uri": FOLDER}
+    given: dict[str, Any] = {"job_name": "j", "imported_model_name": "m", "role_arn": ROLE, "model_data_uri": FOLDER}
     task = BedrockModelImportOperator(task_id="t", kms_key_id=KEY, vpc_config=vpc, **given)
     assert task._request() == {**named, "importedModelKmsKeyId": KEY, "vpcConfig": vpc}
     assert BedrockModelImportOperator(task_id="t", **given)._request() == named
