@@ -45,7 +45,7 @@ mutants: $(READY) ## Change the package in one place at a time, and say which ch
 lint: $(READY) ## Check style, format, words and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python scripts/prose.py README.md CONTRIBUTING.md docs airflow_bedrock dags tests scripts benchmarks
+	$(BIN)/python scripts/prose.py README.md CHANGELOG.md CONTRIBUTING.md docs airflow_bedrock dags tests scripts benchmarks
 	$(BIN)/mypy
 
 docs: $(READY) ## Build the documentation's site into build/site/, and check its links; ARGS=serve shows it while you write.
