@@ -120,7 +120,10 @@ def _nodes(node: ast.AST, reach: tuple[int, int] | None) -> Iterator[tuple[ast.A
         ):
             continue
         below = None if field == "body" and isinstance(node, _FUNCTIONS) else reach
-        for child in value if isinstance(value, list) else [value]:
+        children = value if isinstance(value, list) else [value]
+        if field == "args" and isinstance(node, ast.Call) and ast.unparse(node.func) == "cast":
+            children = children[1:]  # a type
+        for child in children:
             if not isinstance(child, ast.AST) or _stays(child):
                 continue
             within = below
