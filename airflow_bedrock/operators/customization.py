@@ -266,7 +266,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         )
         self._result: dict[str, Any] = {}
         self._check_waiting(waiter_delay, self.no_response_timeout)
-        job_request.check_literals(self.asked)
+        job_request.check_when_parsed(self.asked)
         if is_literal(max_cost):
             pricing.limit(max_cost)
         if is_literal(dry_run):

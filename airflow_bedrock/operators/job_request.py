@@ -92,7 +92,7 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
         ) from error
 
 
-def check_literals(asked: Asked) -> None:
+def check_when_parsed(asked: Asked) -> None:
     """Find a mistake when the DAG is parsed.
 
     :raises RequestError: names each mistake in the request.
