@@ -118,6 +118,13 @@ def test_the_held_out_file_is_not_overwritten(tmp_path: Path) -> None:
     """Held-out records that have the name of a file of answers, in the folder of the answers, are kept."""
     with pytest.raises(ValueError, match=r"test_data_uri .* would be replaced"):
         evaluation(tmp_path, test_data_uri=f"{tmp_path}/candidate.jsonl", output_uri=str(tmp_path))
+    with pytest.raises(ValueError, match=r"test_data_uri .* would be replaced"):
+        evaluation(
+            tmp_path,
+            test_data_uri=f"{tmp_path}/former.jsonl",
+            output_uri=str(tmp_path),
+            other_models={"former": "amazon.nova-micro-v1:0"},
+        )
 
 
 @pytest.mark.parametrize(
