@@ -8,7 +8,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # A file's tests stay together, for what they share is slow to start; tests/conftest.py says which files come first.
-IN_PROCESSES := -n 3 --dist loadfile --no-loadscope-reorder
+IN_PROCESSES := -n 4 --dist loadfile --no-loadscope-reorder
 # A stamp is written last, so an environment whose making was interrupted is made anew.
 DEPENDENCIES := $(VENV)/.dependencies-installed
 READY := $(VENV)/.ready
@@ -27,7 +27,7 @@ demo: $(READY) ## Fine-tune, deploy and evaluate a model offline: the example DA
 ui: $(READY) ## Start Airflow's UI with the example DAGs and Local Bedrock, on loopback; Ctrl-C ends both.
 	@exec $(BIN)/python -m scripts.ui $(ARGS)
 
-test: lint ## Check everything: lint, format, types, the whole test suite, in three processes: two cores, and one that waits.
+test: lint ## Check everything: lint, format, types, the whole test suite, in four processes on two cores: tests that start Airflow wait most of the time.
 	@exec $(BIN)/python -m pytest $(IN_PROCESSES) $(ARGS)
 
 quick: $(READY) ## Run the tests that need no Airflow and no server of their own: under two minutes, for the work itself.
