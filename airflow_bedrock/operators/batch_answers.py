@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from airflow_bedrock import __version__, configuration, jobs
+from airflow_bedrock import __version__, configuration, jobs, spend
 from airflow_bedrock.base_models import model_id as base_model_of
 from airflow_bedrock.customization.identity import Asker, Token, identify
 from airflow_bedrock.customization.job import Outcome, Seen
@@ -27,7 +27,6 @@ from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
 from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
-from airflow_bedrock.spend.settling import settled, settled_of
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
 if TYPE_CHECKING:
@@ -222,7 +221,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 so_far.chunk = chunk
                 ended = ended or self._job_of_chunk(context, kill, work, so_far)
                 while ended is not None:
-                    settled(self._service, ended, self._s3)
+                    spend.settling.settled(self._service, ended, self._s3)
                     if self._asks_anew(ended, _of_chunk(asker_of(context), chunk)):
                         self._take_in(work, ended, so_far)
                         ended = self._job_of_chunk(context, kill, work, so_far)
@@ -231,7 +230,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                         self._keep(work, ended, so_far)
                         ended = None
             self._stop_unneeded(context, kill, work, so_far, ())
-            settled_of(asker_of(context), self._service, self._s3)
+            spend.settling.settled_of(asker_of(context), self._service, self._s3)
             records = work.evaluation.count
             missing = sum(work.inference.answer(one) is None for one in work.evaluation.questions(work.lines))
             self.log.info("%s has answered %d of %d records", work.inference.itself, records - missing, records)

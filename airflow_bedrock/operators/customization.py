@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import Asset
 
-from airflow_bedrock import configuration, customization, jobs, shown, triggers
+from airflow_bedrock import configuration, customization, jobs, shown, spend, triggers
 from airflow_bedrock.compat import conf, renamed
 from airflow_bedrock.customization.identity import Asker, Identity, Superseded, flag
 from airflow_bedrock.customization.model_rules import warnings
@@ -20,7 +20,6 @@ from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.waiting import WaitingOperator
-from airflow_bedrock.spend.settling import Spent, settled, standing
 
 if TYPE_CHECKING:
     import jinja2
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
     from airflow_bedrock.jobs.on_kill import KillSwitch
+    from airflow_bedrock.spend.settling import Spent
 
 _DAY = 24 * 60 * 60.0  # seconds
 # The arguments that are members of the request.
@@ -357,7 +357,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             job = self._ask(request, identity, witness, kill, context)
         self._take(job, kill, context)
         if job.outcome is not customization.job.Outcome.SUCCEEDED:
-            self._show(job, context, Spent(standing=standing(self._s3)))
+            self._show(job, context, spend.settling.Spent(standing=spend.settling.standing(self._s3)))
             if not self._waits:
                 kill.last_check()
                 return job.arn
@@ -483,7 +483,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         return f"To train all the same, {customization.failure.NEW_JOB}. {pages}"
 
     def _finish(self, job: Seen, context: Context) -> str:
-        spent = settled(self._service, job, self._s3)
+        spent = spend.settling.settled(self._service, job, self._s3)
         if self._asks_anew(job, job_request.asker_of(context)):
             return self.execute(context)
         helps = customization.remedy.remedy_for_failure(job.failure_message)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_bedrock import configuration, jobs
+from airflow_bedrock import configuration, jobs, spend
 from airflow_bedrock.customization.identity import Asker, Identity, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
@@ -15,7 +15,6 @@ from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, member, named, rendered, tags_rule, whole
 from airflow_bedrock.operators.base import BedrockOperator
 from airflow_bedrock.operators.paid import WAITING, PaidOperator
-from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -142,7 +141,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         return Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)}, basis=basis)
 
     def _finish(self, found: Seen, context: Context) -> Any:
-        settled(self._service, found, self._s3)  # where it was not made; else when it is deleted
+        spend.settling.settled(self._service, found, self._s3)  # where it was not made; else when it is deleted
         return super()._finish(found, context)
 
     def _result(self, found: Any, context: Context) -> Any:
@@ -222,7 +221,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
         cost = _cost(found, datetime.now(UTC), self.prices)
         hours = round(found.hours(datetime.now(UTC)), 2)
         if cost:
-            settled(service, found, self._s3, (cost[0], f"{hours} hours"))
+            spend.settling.settled(service, found, self._s3, (cost[0], f"{hours} hours"))
         return {"hours": hours, "model_units": found.units, "usd": cost and float(round(cost[0], 2))}
 
 

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_bedrock import configuration, jobs
+from airflow_bedrock import configuration, jobs, spend
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import pricing
 from airflow_bedrock.operators.arguments import is_literal
 from airflow_bedrock.operators.base import AwsOperator, Hook
-from airflow_bedrock.spend.settling import books_of
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
@@ -82,7 +81,7 @@ class SpendingOperator(AwsOperator[Hook]):
         expected = pricing.limit(self.expected_cost, "expected_cost")
         backfill = str(getattr(dag_run, "run_type", "")).rpartition(".")[2].lower() == "backfill"
         return Budget(
-            books=books_of(self._s3),
+            books=spend.settling.books_of(self._s3),
             limits=limits,
             asker=asker,
             kind=kind,

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_bedrock import configuration, jobs
+from airflow_bedrock import configuration, jobs, spend
 from airflow_bedrock.base_models import model_id
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse, identify
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.operators.arguments import Rule, flag, one_of
 from airflow_bedrock.operators.paid import WAITING, PaidOperator
-from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -99,5 +98,5 @@ class StoredModelOperator(PaidOperator):
         return Cost(usd=price.cost(units), model=model_id(model), rates={"month": price.cost(1)}, basis=basis)
 
     def _finish(self, found: Seen, context: Context) -> Any:
-        settled(self._service, found, self._s3)
+        spend.settling.settled(self._service, found, self._s3)
         return super()._finish(found, context)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_bedrock import configuration, jobs, triggers
+from airflow_bedrock import configuration, jobs, spend, triggers
 from airflow_bedrock.compat import AirflowException, AirflowFailException, AirflowSkipException, outputs, renamed
 from airflow_bedrock.customization.job import Outcome, Seen, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.base import BedrockOperator
-from airflow_bedrock.spend.settling import settled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -225,7 +224,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         return jobs.service.Service(jobs.customization_job.CUSTOMIZATION_JOB, self.hook)
 
     def _result(self, job: Seen, context: Context) -> dict[str, Any]:
-        spent = settled(self._service, job, self._s3)
+        spent = spend.settling.settled(self._service, job, self._s3)
         more = {"bill": spent.bill, "budget": spent.standing}
         if job.outcome is not Outcome.SUCCEEDED:
             self._show(job, context, **more)
