@@ -127,9 +127,9 @@ def _service_model(service: str) -> _ServiceModel:
     files = [version / name for version in versions for name in names if (version / name).exists()]
     newest = max(files, key=lambda file: file.parent.name)
     content = newest.read_bytes()
-    return msgspec.json.decode(
-        zlib.decompress(content, wbits=31) if newest.suffix == ".gz" else content, type=_ServiceModel
-    )
+    if newest.suffix == ".gz":  # whose last four bytes hold its size: the buffer need not grow
+        content = zlib.decompress(content, wbits=31, bufsize=int.from_bytes(content[-4:], "little"))
+    return msgspec.json.decode(content, type=_ServiceModel)
 
 
 def problems(shape: Any, value: object, path: str = "") -> list[Problem]:
