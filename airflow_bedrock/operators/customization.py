@@ -132,8 +132,6 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         higher, or unknown; a job that is adopted or reused costs nothing. Needs to read the data. (default: no
         limit) (templated)
     :param prices: path of a TOML file with your own prices. (default: ``[bedrock] prices``) (templated)
-    :param dry_run: do everything up to Create, log and push the result (XCom ``dry_run``), and skip; fail if a check
-        fails. (default: False) (templated)
     :param stop_on_kill: stop the job when a person ends the task for good: marks it failed or successful, or the
         DAG run times out; unless others may wait for it, which its tags say. A lost worker or a Clear does not stop it:
         the next try adopts it. (default: True)
@@ -159,7 +157,6 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         "reuse",
         "max_cost",
         "prices",
-        "is_dry_run",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "hyperparameters": "json",
@@ -207,7 +204,6 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         reuse: str = "run",
         max_cost: float | str | None = None,
         prices: str | None = None,
-        dry_run: bool | str = False,
         preflight: bool = True,
         content: Literal["identify", "ignore"] = "identify",
         tag_resources: bool = True,
@@ -255,7 +251,6 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         self.reuse = reuse
         self.max_cost = max_cost
         self.prices = prices
-        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
         self.preflight = preflight
         self.content = content
         self.tag_resources = tag_resources
@@ -269,8 +264,8 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         job_request.check_when_parsed(self.asked)
         if is_literal(max_cost):
             pricing.limit(max_cost)
-        if is_literal(dry_run):
-            flag("dry_run", dry_run)
+        if is_literal(self.is_dry_run):
+            flag("dry_run", self.is_dry_run)
 
     @property
     def asked(self) -> job_request.Asked:

@@ -41,8 +41,6 @@ class PaidOperator(WaitingOperator):
     """Make one paid resource, once; wait for it; stop it when no task waits for it any more.
 
     :param tags: tags of what is made: key → value. (templated)
-    :param dry_run: log and push (XCom ``dry_run``) what would be made, what it may cost and whether the budget covers
-        it, and skip; fail if a check fails. Nothing is made. (default: False) (templated)
     :param wait_for_completion: wait until it is done; with False, return as soon as it was requested, and do not defer
         either, whatever ``deferrable`` says.
     :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried again.
@@ -52,7 +50,7 @@ class PaidOperator(WaitingOperator):
     :param prices: a file with prices for this task. (default: ``[bedrock] prices``)
     """
 
-    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags", "is_dry_run")
+    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags")
 
     rules: ClassVar[Mapping[str, Rule]]
     """Of all arguments that have one: ``WAITING``, and its own."""
@@ -63,7 +61,6 @@ class PaidOperator(WaitingOperator):
         self,
         *,
         tags: Mapping[str, str] | None = None,
-        dry_run: bool | str = False,
         wait_for_completion: bool = True,
         waiter_max_attempts: int | None = None,
         no_response_timeout: float | None = None,
@@ -76,7 +73,6 @@ class PaidOperator(WaitingOperator):
         self.waiter_max_attempts = waiter_max_attempts
         self.no_response_timeout = no_response_timeout
         self.prices = prices
-        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
 
     @abstractmethod
     def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:

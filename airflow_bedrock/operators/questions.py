@@ -72,8 +72,6 @@ class QuestionsOperator(SpendingOperator[Hook]):
         first one. Prices are those of the package and of ``[bedrock] prices``. (templated)
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts what is written to S3; by default the bucket's.
         (templated)
-    :param dry_run: log and push (XCom ``dry_run``) how many questions would be asked, what they may cost and whether
-        the budget covers them, and skip. Nothing is asked. (default: False) (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -85,7 +83,6 @@ class QuestionsOperator(SpendingOperator[Hook]):
         "max_tokens",
         "max_cost",
         "kms_key_id",
-        "is_dry_run",
     )
 
     def __init__(
@@ -102,7 +99,6 @@ class QuestionsOperator(SpendingOperator[Hook]):
         additional_model_request_fields: Mapping[str, Any] | None = None,
         max_cost: float | str | None = None,
         kms_key_id: str | None = None,
-        dry_run: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -117,7 +113,6 @@ class QuestionsOperator(SpendingOperator[Hook]):
         self.additional_model_request_fields = additional_model_request_fields
         self.max_cost = max_cost
         self.kms_key_id = kms_key_id
-        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
 
     def _rate(self, itself: str, *, batch: bool = False, embeds: bool = False) -> Rate | None:
         """Return what a token costs; None where no price is known.

@@ -29,11 +29,13 @@ class SpendingOperator(AwsOperator[Hook]):
         worker slot. (default: ``[bedrock] over_budget``, ``fail``) (templated)
     :param expected_cost: expected cost in US dollars, for the budget, instead of the estimate, e.g. if no price is
         known. (templated)
+    :param dry_run: log and push (XCom ``dry_run``) what the task would pay for, what it may cost and whether the budget
+        covers it, and skip; fail if a check fails. Nothing is paid for. (default: False) (templated)
     :param notifiers: Airflow notifiers that are called when the task begins to wait for the budget, with ``exception``
         in their context, like those of ``on_failure_callback`` if it fails.
     """
 
-    template_fields: Sequence[str] = (*AwsOperator.template_fields, "over_budget", "expected_cost")
+    template_fields: Sequence[str] = (*AwsOperator.template_fields, "over_budget", "expected_cost", "is_dry_run")
     _has_waited = False  # for the budget, just before: the notifiers were called then
 
     def __init__(
@@ -41,6 +43,7 @@ class SpendingOperator(AwsOperator[Hook]):
         *,
         over_budget: str | None = None,
         expected_cost: float | str | None = None,
+        dry_run: bool | str = False,
         notifiers: Sequence[BaseNotifier] | BaseNotifier = (),
         **kwargs: Any,
     ) -> None:
@@ -48,6 +51,7 @@ class SpendingOperator(AwsOperator[Hook]):
         self.notifiers = notifiers
         self.over_budget = over_budget
         self.expected_cost = expected_cost
+        self.is_dry_run = dry_run  # dry_run is a method of every operator, for `airflow tasks test --dry-run`
         if over_budget is not None and is_literal(over_budget):
             configuration.over_budget_choice(over_budget)
         if is_literal(expected_cost):
