@@ -57,7 +57,7 @@ class JsonStore(Generic[Kept]):
         )
 
     def read(self, name: str) -> tuple[Kept, str | None]:
-        """Return what is kept under the name and its ETag; an empty one and None where there is none yet.
+        """Return what is kept under the name and its ETag; an empty one and None before the first write.
 
         :raises BedrockFatalError: it may not be read, or this version does not understand it.
         :raises BedrockError: reading failed in a way that a retry may fix.

@@ -153,7 +153,7 @@ class Prices:
         return iter({key: price for layer in reversed(self._layers) for key, price in layer.items()}.values())
 
     def find(self, model: str, figure: Figure, region: str) -> Price | None:
-        """Return a price; None where there is none.
+        """Return a price; None if it is unknown.
 
         :param model: id or ARN of a base model or of an inference profile, or the ARN of a custom model; for what is
             paid for a custom model, its base model's.
@@ -168,7 +168,7 @@ class Prices:
     def price(self, model: str, figure: Figure, region: str) -> Price:
         """Return a price, as :meth:`find` does.
 
-        :raises NoPriceError: there is none.
+        :raises NoPriceError: it is unknown.
         """
         if price := self.find(model, figure, region):
             return price

@@ -188,7 +188,7 @@ of the model until it is retired. docs/retraining.md has more.
 
     @task(multiple_outputs=True)
     def find_champion(period: str, registry_uri: str, params: dict[str, Any] | None = None) -> dict[str, str]:
-        """Return what to compare with, the champion, and what to start from; the base model where there is none."""
+        """Return what to compare with, the champion, and what to start from; the base model without one."""
         from airflow_bedrock.hooks import BedrockModelRegistryHook
 
         given = params or {}

@@ -1,6 +1,6 @@
 """Sweep hyperparameters: train each point of a grid for one epoch, the better half to the end, and evaluate the best.
 
-Bedrock tells no losses of a job that runs, so there is none to stop for its losses. What cannot win is stopped between
+Bedrock tells no losses of a job that runs, so no job is stopped for its losses. What cannot win is stopped between
 two jobs instead (successive halving): a point that is among the worse half after one epoch gets no job of all epochs.
 At the end of the run its models go, but the best, whatever has happened: each is billed for its storage.
 """

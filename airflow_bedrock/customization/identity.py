@@ -1,7 +1,7 @@
 """The name is the state: what a job is called follows from who asks, from the ask, and from what is asked.
 
 *Who* is the deployment of Airflow, DAG, task, map index, and the partition or else the run. The *ask* is this task's
-first run, and each Clear of it. *What* is the request and the content of the data. The try number is none of them:
+first run, and each Clear of it. *What* is the request and the content of the data. None contains the try number:
 two tries, two workers, a worker that was killed and its successor derive the same, and find each other's job; no store
 has to survive between them.
 

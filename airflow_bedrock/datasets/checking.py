@@ -584,5 +584,5 @@ class Short:
 
 
 def _rarest(word: str) -> str:
-    """Return a character of the word that texts seldom have, and that has no other case; all of it if there is none."""
+    """Return a character of the word that texts seldom have, and that has no other case; empty without one."""
     return next((one for one in word if not one.isalnum()), "")

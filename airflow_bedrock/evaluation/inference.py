@@ -73,7 +73,7 @@ class Model(Protocol):
     def ask(self, request: Mapping[str, Any], key: str) -> Answer:
         """Return the answer to one question.
 
-        :raises Later: there is none now.
+        :raises Later: the model did not answer now.
         """
 
 

@@ -54,7 +54,7 @@ class BedrockModelRegistryHook(BedrockHook):
         return self._store.read(name)[0]
 
     def serving(self, register: Register) -> str | None:
-        """Return the ARN of the model that the line's deployment serves by now; None where there is none."""
+        """Return the ARN of the model that the line's deployment serves by now; None if the line has no deployment."""
         return self._deployments(delay=0, max_polls=1).serving(register)
 
     def caller(self) -> str:

@@ -37,7 +37,7 @@ class _Note(msgspec.Struct, frozen=True):
 class SecondWitness:
     """Reads what an earlier try wrote, and writes for the next one. Never raises for an error of Airflow.
 
-    :param store: Airflow's ``task_state_store``; None where there is none.
+    :param store: Airflow's ``task_state_store``; None if this Airflow has no such store.
     :param place: account and region that this try asks in.
     :param part: which of several that the task asks for, one after the other.
     :param word: what is asked for, in a sentence.

@@ -216,7 +216,7 @@ def iam(account: str = ACCOUNT) -> IAMBackend:
 
 
 def role(arn: str, account: str = ACCOUNT) -> Any:
-    """Return moto's own object for a role of an account, or None where there is none."""
+    """Return moto's own object for a role of an account, or None if it does not exist."""
     return next((one for one in iam(account).get_roles() if one.arn == arn), None)
 
 
@@ -258,7 +258,7 @@ def assumed_roles() -> list[AssumedRole]:
 
 
 def s3_object(bucket: str, key: str, version: str | None = None) -> FakeKey | None:
-    """Return an object, or None where there is none, or no such bucket."""
+    """Return an object, or None if it or its bucket does not exist."""
     try:
         return s3_backends[ACCOUNT]["aws"].get_object(bucket, key, version)
     except S3ClientError:
@@ -266,7 +266,7 @@ def s3_object(bucket: str, key: str, version: str | None = None) -> FakeKey | No
 
 
 def s3_upload(bucket: str, upload_id: str) -> FakeMultipart | None:
-    """Return a multipart upload that is under way, or None where there is none, or no such bucket."""
+    """Return a multipart upload that is under way, or None if it or its bucket does not exist."""
     try:
         found: FakeMultipart | None = s3_backends[ACCOUNT]["aws"].get_bucket(bucket).multiparts.get(upload_id)
     except S3ClientError:

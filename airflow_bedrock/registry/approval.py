@@ -86,7 +86,7 @@ class Approvals:
         return [self._questions.read(name)[0] for name in asked]
 
     def question(self, identifier: str) -> Question | None:
-        """Return the question; None where there is none."""
+        """Return the question; None if it does not exist."""
         question, etag = self._questions.read(identifier)
         return question if etag else None
 

@@ -45,7 +45,7 @@ class Deployments:
         return getattr(self._of_line(register), "model", None)
 
     def due(self, register: Register) -> str | None:
-        """Return the ARN of the model that is to serve, by the register; None where there is none yet."""
+        """Return the ARN of the model that is to serve, by the register; None before the first promotion."""
         promotion = register.promotion if self.in_place else None  # else its deployment is another one, and not in use
         version = promotion.version if promotion else register.champion
         return version.model_arn if version else None
@@ -92,7 +92,7 @@ class Deployments:
         return None
 
     def _settled(self, identifier: str) -> Seen | None:
-        """Return the deployment when it is neither being made nor updated; None where there is none."""
+        """Return the deployment when it is neither being made nor updated; None if it does not exist."""
         with explained(f"read deployment {identifier}"):
             found = self.service.get(identifier)
             if found is not None and found.outcome is Outcome.RUNNING:

@@ -39,7 +39,7 @@ class Books:
         self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "[bedrock] ledger_uri", *more)
 
     def read(self) -> Ledger:
-        """Return the ledger as it is now; empty where there is none yet.
+        """Return the ledger as it is now; empty before the first entry.
 
         :raises BedrockError: it could not be read.
         """

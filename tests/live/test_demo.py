@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all demos: each makes its database only where there is none."""
+    """One for all demos: each makes its database only if it does not exist."""
     return tmp_path_factory.mktemp("demo")
 
 

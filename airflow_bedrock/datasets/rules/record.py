@@ -80,7 +80,7 @@ class Record(msgspec.Struct, frozen=True):
 def conversation(texts: Sequence[Text], media: Sequence[Media] = (), *, answered: int = 0) -> Record:
     """Return a conversation as a record.
 
-    :param answered: how many texts, at the end, are the answer; 0 where there is none.
+    :param answered: how many texts, at the end, are the answer; 0 for a record without an answer.
     """
     asked = texts[:-answered] if answered else texts
     return Record(

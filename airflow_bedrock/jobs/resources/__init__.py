@@ -61,7 +61,7 @@ class Resource:
     :param stopping: what becomes of one that is stopped, e.g. ``is being stopped``, after its ARN.
     :param stopped: what is billed of one that is being stopped: a clause.
     :param name_taken: what to do where its name is another's: a sentence.
-    :param missing: what to do where there is none, although there should be one: a sentence.
+    :param missing: what to do if one does not exist that should: a sentence.
     """
 
     noun: str

@@ -56,7 +56,7 @@ def put_model_invocation_logging_configuration(bedrock: Bedrock, request: dict[s
 
 
 def get_model_invocation_logging_configuration(bedrock: Bedrock, _: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration as it was put; nothing where there is none."""
+    """Return the configuration as it was put; nothing before that."""
     return {"loggingConfig": bedrock.logging.get(CONFIGURATION)}
 
 

@@ -116,7 +116,7 @@ def get(resources: Mapping[str, Kind], identifier: str, kind: str) -> Kind:
     """Return the resource with this ARN or name.
 
     :param kind: what it is, for the message.
-    :raises ServiceError: ResourceNotFoundException, when there is none.
+    :raises ServiceError: ResourceNotFoundException, if it does not exist.
     """
     if resource := find(resources, identifier):
         return resource

@@ -74,7 +74,7 @@ def caller_of(key: str, token: str, root: str) -> Caller | None:
 
 
 def policies_of(arn: str) -> Documents | None:
-    """Return the policies of a user, a group or a role; None where there is none of this ARN."""
+    """Return the policies of a user, a group or a role; None if the ARN does not exist."""
     backend = moto.iam()
     for user in backend.users.values():
         if user.arn == arn:

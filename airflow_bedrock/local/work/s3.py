@@ -46,7 +46,7 @@ def read_lines(s3: Any, uri: str, max_bytes: int | None = None) -> Iterator[byte
 def read_folder(s3: Any, uri: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Return the URI and the lines of every object below a prefix, in the order of their keys; gzip is unpacked.
 
-    :raises DataError: when there is none, or one cannot be read.
+    :raises DataError: no object is there, or one cannot be read.
     """
     bucket, prefix = bucket_and_key(uri)
     try:

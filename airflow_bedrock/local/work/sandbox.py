@@ -91,7 +91,7 @@ class Sandbox:
     def run(self) -> Any:
         """Run it to its end, and return its answer to each event.
 
-        :raises SandboxError: there is none.
+        :raises SandboxError: it gave no answer.
         """
         # Files, not pipes, take what it says: the limit of a file's size holds for them. They have no name, so that it
         # cannot put another file in their place.

@@ -52,7 +52,7 @@ def logs(service: Service, prefix: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_configuration_is_returned_exactly(service: Service) -> None:
-    """It is as it was put, the later put counts, and after its deletion there is none."""
+    """It is as it was put, the later put counts, and after its deletion it is gone."""
     assert got(service) is None
     config = {
         "cloudWatchConfig": {

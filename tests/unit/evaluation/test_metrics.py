@@ -186,7 +186,7 @@ def test_an_invalid_metric_is_refused(given_metric: Any, message: str) -> None:
     ],
 )
 def test_what_a_judge_says(said: str, grade: float) -> None:
-    """A grade is a whole number from 1 to 5; where there is none or are two for an answer, all answers get the same."""
+    """A grade is a whole number from 1 to 5; if an answer has no grade or two, all answers get the same."""
     one: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0"})
     record = record_of(1, {"prompt": "hi"})
     found = one.scores(record, {"candidate": "a", "baseline": "b"}, [said, '{"score": 3}'])

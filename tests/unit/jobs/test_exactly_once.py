@@ -848,7 +848,7 @@ def test_a_retry_waits_for_its_own_job_before_it_takes_another(
 def test_a_retry_whose_ask_has_requested_nothing_waits_for_nothing(
     stored: bool, waits: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes its sibling's job: at once where Airflow's store says that there is none of its own, else later."""
+    """It takes its sibling's job: at once where Airflow's store says that it has none of its own, else later."""
     slept: list[float] = []
     monkeypatch.setattr(submission, "SECONDS_UNTIL_MISSING", 120.0)
     monkeypatch.setattr(time, "sleep", slept.append)

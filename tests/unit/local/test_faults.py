@@ -98,7 +98,7 @@ def test_services() -> None:
 
 
 def test_jobs_fail_in_the_phase_that_was_named() -> None:
-    """A job's fault is for its phase and name, once by default, and is none of the calls' business."""
+    """A job's fault is for its phase and name, once by default, and affects no calls."""
     set_, _ = faults()
     set_.fail_job("training", "Out of luck", job="support-*")
     assert set_.job_failure("support-1", "validation") is None

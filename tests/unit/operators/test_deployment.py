@@ -308,7 +308,7 @@ def test_a_dry_run_makes_nothing(stubbed: Any) -> None:
 
 
 def test_defer_for_ever(stubbed: Any) -> None:
-    """A limit beyond the calendar is none, and no error after the deployment was created."""
+    """A limit beyond the calendar counts as no limit, and is no error after the deployment was created."""
     task = deploy(stubbed, deferrable=True, waiter_max_attempts=sys.maxsize)
     task.answer(GET, deployment("Creating"))
     with pytest.raises(TaskDeferred) as deferred:

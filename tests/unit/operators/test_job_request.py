@@ -264,7 +264,7 @@ def test_a_file_may_be_a_path(path: Any, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
-    """An absolute path is none that Airflow finds templates by, although the file is there."""
+    """Airflow finds no template by an absolute path, although the file is there."""
     file = tmp_path / "request.json"
     file.write_text("{}")
     with DAG("dag", template_searchpath=str(tmp_path)):

@@ -121,7 +121,7 @@ def test_a_register_that_was_deleted_begins_again(line: Line) -> None:
 
 
 def test_a_register_that_is_deleted_in_a_promotion_is_changed_by_somebody_else(line: Line) -> None:
-    """Before any of its calls; S3 says that there is none. A retry, and the next promotion, go on with what serves."""
+    """Before any of its calls; S3 says that it is gone. A retry, and the next promotion, go on with what serves."""
     first = line.world.calls
     line.promote("m2", 2)
     for number in range(1, 1 + line.world.calls - first):
