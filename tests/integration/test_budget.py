@@ -39,6 +39,7 @@ from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.notifications import message
 from airflow_bedrock.operators import (
     BedrockDeleteProvisionedModelThroughputOperator,
+    BedrockModelCustomizationOperator,
     BedrockModelEvaluationOperator,
     BedrockProvisionedModelThroughputOperator,
 )
@@ -506,6 +507,26 @@ def test_killed_processes_leave_a_correct_ledger(
     assert said(capsys) == (1, "0", "1")
 
 
+def backfilled(
+    task: BedrockModelCustomizationOperator,
+    states: Callable[..., object],
+    monkeypatch: pytest.MonkeyPatch,
+    run_type: str = DagRunType.BACKFILL,
+) -> Any:
+    """Run the task in the first run of a backfill, and return its context.
+
+    :param states: what Airflow answers for the states of the backfill's tasks.
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(states))
+    now = context("backfill__2026-01")
+    now["dag_run"].run_type = run_type
+    task.wait_for_completion = False
+    task.execute(now)
+    return now
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_a_backfill_says_before_its_first_job_what_all_of_it_costs(
     account: Account,
@@ -517,7 +538,6 @@ def test_a_backfill_says_before_its_first_job_what_all_of_it_costs(
     told: bool,
 ) -> None:
     """And how many runs the budget covers; it counts no runs that have ended, and says nothing outside backfills."""
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     def states(**_: object) -> dict[str, dict[str, str | None]]:
         if not told:
@@ -527,14 +547,11 @@ def test_a_backfill_says_before_its_first_job_what_all_of_it_costs(
         }
         return {**runs, "backfill__2025-12": {"customize": "success"}, "manual__now": {"customize": None}}
 
-    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(states))
     caplog.set_level("INFO", "airflow_bedrock.spend.budget")
     budget(8)
-    now = context("backfill__2026-01")
-    now["dag_run"].run_type = DagRunType.BACKFILL if told else "backfill"  # as a task is given it; as 3.0 has it
+    run_type = DagRunType.BACKFILL if told else "backfill"  # as a task is given it; as 3.0 has it
     task = operator(account, local, account.put("train.jsonl", records()), job_name=name, expected_cost=1)
-    task.wait_for_completion = False
-    task.execute(now)
+    backfilled(task, states, monkeypatch, run_type)
     assert ("12 runs" in caplog.text and "they cost 12.00 USD" in caplog.text) is told
     assert ("covers 8 of them, up to backfill__2026-08" in caplog.text) is told
     assert ("Airflow did not list its runs: no answer" in caplog.text) is not told
@@ -982,17 +999,11 @@ def test_a_backfill_whose_runs_the_budget_covers_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """To the dollar: two runs of one dollar each, with two dollars."""
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
     runs = {f"backfill__2026-0{month}": {"customize": None} for month in (1, 2)}
-    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: runs))
     caplog.set_level("INFO", "airflow_bedrock.spend.budget")
     budget(2)
-    now = context("backfill__2026-01")
-    now["dag_run"].run_type = DagRunType.BACKFILL
     task = operator(account, local, account.put("train.jsonl", records()), job_name=name, expected_cost=1)
-    task.wait_for_completion = False
-    task.execute(now)
+    now = backfilled(task, lambda **_: runs, monkeypatch)
     assert "2 runs" in caplog.text
     assert "all of them." in caplog.text
     shown = now["ti"].pushed["bedrock_job"]["budget"]
