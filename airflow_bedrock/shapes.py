@@ -8,9 +8,11 @@ that a bad request is told before it is sent. It is pure: no I/O, no client, onl
 from __future__ import annotations
 
 import functools
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -123,13 +125,24 @@ def _service_model(service: str) -> _ServiceModel:
     places = (botocore and botocore.submodule_search_locations) or []
     folders = [Path.home() / ".aws" / "models" / service, *(Path(place, "data", service) for place in places)]
     versions = [version for folder in folders if folder.is_dir() for version in folder.iterdir()]
-    names = ("service-2.json", "service-2.json.gz")
-    files = [version / name for version in versions for name in names if (version / name).exists()]
-    newest = max(files, key=lambda file: file.parent.name)
-    content = newest.read_bytes()
-    if newest.suffix == ".gz":  # whose last four bytes hold its size: the buffer need not grow
-        content = zlib.decompress(content, wbits=31, bufsize=int.from_bytes(content[-4:], "little"))
-    return msgspec.json.decode(content, type=_ServiceModel)
+    for version in sorted(versions, key=lambda version: version.name, reverse=True):
+        if content := data_file(version / "service-2"):
+            return msgspec.json.decode(content, type=_ServiceModel)
+    raise UnknownOperationError(f"botocore does not know {service}")
+
+
+def data_file(path: str | os.PathLike[str]) -> bytes | None:
+    """Return the content of a data file of botocore, packed or not; None if there is none.
+
+    :param path: without the ending.
+    """
+    with suppress(FileNotFoundError):
+        return Path(f"{path}.json").read_bytes()
+    with suppress(FileNotFoundError):
+        packed = Path(f"{path}.json.gz").read_bytes()
+        # The last four bytes hold its size: the buffer need not grow.
+        return zlib.decompress(packed, wbits=31, bufsize=int.from_bytes(packed[-4:], "little"))
+    return None
 
 
 def problems(shape: Any, value: object, path: str = "") -> list[Problem]:

@@ -1,29 +1,33 @@
 """What the poll loop calls Bedrock with: one client in threads of its own, and what an error of a call means.
 
 A client costs time to make and objects to keep, each of which every full pass of the garbage collector walks, with the
-event loop held up: 31,000 for the whole of Bedrock's service model. So there is one for all kinds of resources, and it
-loads of the model only the operations that polls call.
+event loop held up: 31,000 for the whole of Bedrock's service model. So there is one for all kinds of resources, and of
+what botocore knows it loads only the operations that polls call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from asgiref.sync import sync_to_async
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError, ParamValidationError
-from botocore.loaders import Loader
+from botocore.loaders import JSONFileLoader, Loader
 
 from airflow_bedrock.aws_errors import error_code, is_about_credentials, is_not_found, is_throttled, is_transient
+from airflow_bedrock.decoding import decoder
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import PAGE_SIZE, Ask, GetJob, ListJobs, Trouble
 from airflow_bedrock.jobs.resources import Resource, Seen
+from airflow_bedrock.shapes import data_file
 
 if TYPE_CHECKING:
     import boto3
@@ -35,6 +39,8 @@ CALLS_AT_ONCE = 4
 _CLIENT_CONFIG = Config(
     retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=30, max_pool_connections=CALLS_AT_ONCE
 )
+_PARTS, _LIST = decoder(dict[str, msgspec.Raw]), decoder(list[msgspec.Raw])
+_SERVICES = frozenset({"bedrock", "sts", "oidc", "portal.sso"})  # the polls', and those that give credentials
 _REFUSALS = frozenset({"AccessDenied", "AccessDeniedException", "ValidationException"})
 
 
@@ -91,36 +97,48 @@ class _PollHook(BedrockHook):
 
     def get_client_type(self, *args: Any, **kwargs: Any) -> BedrockClient:
         client: BedrockClient = super().get_client_type(*args, **kwargs)
-        self.loader.forget()
+        self._loader._cache.clear()  # type: ignore[attr-defined]  # a client that is made needs nothing of it
         return client
 
     def get_session(self, region_name: str | None = None, deferrable: bool = False) -> boto3.session.Session:
         session: boto3.session.Session = super().get_session(region_name, deferrable)
         core = session._session  # of boto3's session, botocore's, which alone takes a loader
-        self.loader = _PollLoader(core.get_component("data_loader").search_paths, self.operations)
-        core.register_component("data_loader", self.loader)
+        paths = core.get_component("data_loader").search_paths
+        self._loader = Loader([*paths], _PollFiles(self.operations), include_default_search_paths=False)
+        core.register_component("data_loader", self._loader)
         return session
 
 
-class _PollLoader(Loader):
-    """Loads what botocore knows of a service without the operations that are not called, and their shapes."""
+class _PollFiles(JSONFileLoader):
+    """Reads botocore's files, and decodes of the two large ones only what a client of these operations needs.
 
-    def __init__(self, search_paths: Iterable[str], operations: Collection[str]) -> None:
-        super().__init__(extra_search_paths=[*search_paths], include_default_search_paths=False)
+    Whole, they are 28,000 objects: enough to bring a full pass of the garbage collector, although they are freed.
+    """
+
+    def __init__(self, operations: Collection[str]) -> None:
         self._operations = operations
 
-    def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
-        model = super().load_service_model(service_name, type_name, api_version)
-        return _only(model, self._operations) if (service_name, type_name) == ("bedrock", "service-2") else model
+    def load_file(self, file_path: str) -> Any:
+        service, _, name = Path(file_path).parts[-3:]
+        if name == "endpoints" and (content := data_file(file_path)):
+            return _endpoints(content)
+        if (service, name) == ("bedrock", "service-2") and (content := data_file(file_path)):
+            return _service_model(content, self._operations)
+        return super().load_file(file_path)
 
-    def forget(self) -> None:
-        """Keep nothing of what was loaded; a client that is made has what it needs."""
-        self._cache.clear()  # type: ignore[attr-defined]  # its stubs leave it out
+
+def _endpoints(content: bytes) -> dict[str, Any]:
+    """Decode the endpoints of the services that are called."""
+    partitions = [_PARTS.decode(partition) for partition in _LIST.decode(_PARTS.decode(content)["partitions"])]
+    services = [_some(partition.pop("services"), _SERVICES) for partition in partitions]
+    return {"partitions": [_all(one) | {"services": some} for one, some in zip(partitions, services, strict=True)]}
 
 
-def _only(model: dict[str, Any], operations: Collection[str]) -> dict[str, Any]:
-    """Return a service model of these operations and of the shapes that they name."""
-    kept = {name: model["operations"][name] for name in operations}
+def _service_model(content: bytes, operations: Collection[str]) -> dict[str, Any]:
+    """Decode a service model with these operations and the shapes that they name."""
+    parts = _PARTS.decode(content)
+    all_shapes = _PARTS.decode(parts.pop("shapes"))
+    kept = _some(parts.pop("operations"), operations)
     shapes: dict[str, Any] = {}
     left: list[Any] = [kept]
     while left:
@@ -131,9 +149,17 @@ def _only(model: dict[str, Any], operations: Collection[str]) -> dict[str, Any]:
             left += node.values()
             name = node.get("shape")
             if isinstance(name, str) and name not in shapes:
-                shapes[name] = model["shapes"][name]
+                shapes[name] = msgspec.json.decode(all_shapes[name])
                 left.append(shapes[name])
-    return {**model, "operations": kept, "shapes": shapes}
+    return {**_all(parts), "operations": kept, "shapes": shapes}
+
+
+def _all(parts: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+    return {name: msgspec.json.decode(part) for name, part in parts.items()}
+
+
+def _some(mapping: msgspec.Raw, names: Collection[str]) -> dict[str, Any]:
+    return _all({name: part for name, part in _PARTS.decode(mapping).items() if name in names})
 
 
 def _get(resource: Resource, ask: GetJob, client: BedrockClient) -> Seen:

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
 
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.planner import Ask, GetJob, ListJobs, Trouble
-from airflow_bedrock.jobs.poll_client import PollClient, _list, poll_client, trouble_of
+from airflow_bedrock.jobs.poll_client import PollClient, _list, _PollHook, poll_client, trouble_of
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 
@@ -118,6 +119,22 @@ def test_a_client_keeps_only_what_polls_need(monkeypatch: pytest.MonkeyPatch) ->
     gc.collect()
     # Of the dictionaries of the whole model there are 21,000, and of all endpoints 17,000 more.
     assert len(reachable(client, dict)) < 3_000
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1"])
+@pytest.mark.parametrize("service", ["bedrock", "sts", "sso", "sso-oidc", "signin"])
+def test_a_client_calls_the_endpoints_that_botocore_knows(
+    monkeypatch: pytest.MonkeyPatch, service: Any, region: str
+) -> None:
+    """Of the services for credentials too, which a profile of the user's may name; the others are not decoded."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", f"aws://access-key:secret-key@/?region_name={region}")
+    hook = _PollHook(aws_conn_id="aws_default")
+    hook.operations = ["GetModelCustomizationJob"]
+    session = hook.get_session()
+    ours, whole = session.client(service, region), boto3.session.Session().client(service, region)
+    assert ours.meta.endpoint_url == whole.meta.endpoint_url
+    endpoints = session._session.get_component("data_loader").load_data("endpoints")
+    assert max(len(partition["services"]) for partition in endpoints["partitions"]) < 5
 
 
 def reachable(start: object, kind: type) -> list[object]:
