@@ -245,12 +245,6 @@ class Planner:
             self._gets.clear()
             self._arrivals_at = math.inf
 
-    def lost_asks(self) -> None:
-        """Discard the calls in flight."""
-        self._listing = None
-        for watched in self._watched.values():
-            watched.in_flight = False
-
     def next(self, now: float) -> Ask | None:
         """Take the next question; None where nothing is due before :meth:`wakes_at`."""
         if now < self._hold_until:

@@ -14,8 +14,8 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from functools import reduce
 from types import TracebackType
@@ -42,7 +42,7 @@ P = TypeVar("P", Planner, QuotaQueue)
 
 
 class Watch(Generic[T]):
-    """What one trigger hears about what it waits for, for as long as it is in the ``with`` statement."""
+    """What one trigger hears about what it waits for, for as long as it is in the ``async with`` statement."""
 
     __slots__ = ("_findings", "_poll_loop", "_waiter", "identifier", "kind", "pace")
 
@@ -54,13 +54,13 @@ class Watch(Generic[T]):
         self._findings: tuple[T | RuntimeError, ...] = ()
         self._waiter: asyncio.Future[T] | None = None
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._poll_loop.unwatch(self)
+        await self._poll_loop.unwatch(self)
 
     def tell(self, finding: T | RuntimeError) -> None:
         """Hand over news; an error is raised to the trigger that waits for them."""
@@ -108,8 +108,7 @@ class PollLoop:
         self._connection = connection
         self._kinds: dict[tuple[Resource, type[Planner | QuotaQueue]], _Kind] = {}
         self._wake = asyncio.Event()
-        self._drivers = 0
-        self._own_driver: asyncio.Task[None] | None = None
+        self._driver: asyncio.Task[None] | None = None
         self._caller = PollClient(connection)
         self._trouble_logged_at = -math.inf
         self._troubles = 0
@@ -151,10 +150,12 @@ class PollLoop:
         watch: Watch[Any] = Watch(self, kind, identifier, pace)
         kind.watches.setdefault(identifier, []).append(watch)
         self._wake.set()
+        if self._driver is None:
+            self._driver = asyncio.create_task(self._run(), name="bedrock-poll-loop")
         return watch
 
-    def unwatch(self, watch: Watch[Any]) -> None:
-        """Watch no more; the context does this."""
+    async def unwatch(self, watch: Watch[Any]) -> None:
+        """Watch no more; the context does this. The last one to leave ends the loop."""
         kind = watch.kind
         watches = kind.watches[watch.identifier]
         watches.remove(watch)
@@ -166,31 +167,22 @@ class PollLoop:
             kind.planner.unwatch(watch.identifier)
         if not kind.watches:
             del self._kinds[kind.resource, type(kind.planner)]
-        self._release()
+        if not self._kinds and self._driver is not None:
+            await self._end(self._driver)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Make sure that the loop runs, where Airflow does not run it as a shared stream."""
-        if not self._drivers and self._own_driver is None:
-            self._own_driver = asyncio.create_task(self.run(), name="bedrock-poll-loop")
+    async def _end(self, driver: asyncio.Task[None]) -> None:
+        _forget(self)  # a trigger that comes while this one ends gets another
+        driver.cancel()
         try:
-            yield
+            await asyncio.wait([driver])
         finally:
-            if not self._kinds and (driver := self._own_driver) is not None:
-                _forget(self)  # a trigger that comes while this one ends gets another
-                driver.cancel()
-                # What broke the loop was told to those who watched.
-                with suppress(asyncio.CancelledError, Exception):
-                    await driver
-                self._release()
+            self._caller.close()
+            _report()
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Ask and tell until cancelled; an error of the loop's own ends it, and all watchers get it."""
         # The one trigger in whose context this was started is not the one that the log lines below are about.
         structlog.contextvars.clear_contextvars()
-        self._drivers += 1
-        for kind in self._kinds.values():
-            kind.planner.lost_asks()
         try:
             async with asyncio.TaskGroup() as calls:
                 await self._drive(calls)
@@ -201,10 +193,6 @@ class PollLoop:
                     broken = RuntimeError("The poll loop broke")
                     broken.__cause__ = error
                     watch.tell(broken)
-            raise
-        finally:
-            self._drivers -= 1
-            self._release()
 
     async def _drive(self, calls: asyncio.TaskGroup) -> None:
         free = asyncio.Semaphore(CALLS_AT_ONCE)
@@ -304,19 +292,13 @@ class PollLoop:
             self._troubles = 0
             self._trouble_logged_at = now
 
-    def _release(self) -> None:
-        if not self._kinds and not self._drivers:
-            _forget(self)
-            self._caller.close()
-            _report()
-
 
 _loops: dict[tuple[asyncio.AbstractEventLoop, Connection], PollLoop] = {}
 _reported_at = -math.inf
 
 
 def loop_for(connection: Connection) -> PollLoop:
-    """Return this event loop's poll loop for the connection; to be watched or run before the next ``await``."""
+    """Return this event loop's poll loop for the connection; to be watched before the next ``await``."""
     key = (asyncio.get_running_loop(), connection)
     if key not in _loops:
         _loops[key] = PollLoop(connection)

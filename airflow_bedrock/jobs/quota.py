@@ -144,10 +144,6 @@ class QuotaQueue:
         """Count at once, since a job has ended."""
         self._poll_at = min(self._poll_at, now)
 
-    def lost_asks(self) -> None:
-        """Discard the calls in flight."""
-        self._poll = None
-
     def next(self, now: float) -> Ask | None:
         """Take the next question; None where nothing is due before :meth:`wakes_at`."""
         if self._poll is None and self._waiting and now >= self._poll_at:

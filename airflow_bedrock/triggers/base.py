@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseEventTrigger, BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_bedrock.jobs.connection import Connection
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch, loop_for
@@ -15,21 +15,18 @@ from airflow_bedrock.jobs.poll_loop import PollLoop, Watch, loop_for
 KILLED_BY_CANCEL = not hasattr(BaseTrigger, "on_kill")  # before Airflow 3.3
 
 
-class BedrockTrigger(BaseEventTrigger):
+class BedrockTrigger(BaseTrigger):
     """A trigger that waits for a resource of Bedrock, through an AWS connection of Airflow.
 
     All triggers of a triggerer with the same connection and region share one loop, whatever they wait for and whatever
-    their intervals (see :mod:`airflow_bedrock.jobs.poll_loop`). Airflow 3.3 runs that loop as a shared stream; on an
-    older one, and in ``dag.test()``, the triggers share it by themselves.
+    their intervals (see :mod:`airflow_bedrock.jobs.poll_loop`). Not by a shared stream of Airflow 3.3: that keeps a
+    queue for each trigger, and the loop wakes the right one by itself.
 
     :param aws_conn_id: the Airflow connection used for AWS credentials.
     :param region_name: the AWS region; by default the connection's.
     :param verify: whether to verify TLS certificates, or the path of a CA bundle.
     :param botocore_config: configuration for the botocore client.
     """
-
-    # BaseEventTrigger says False, since an asset's trigger has no queue; these are tasks'.
-    supports_triggerer_queue = True
 
     def __init__(
         self,
@@ -49,33 +46,15 @@ class BedrockTrigger(BaseEventTrigger):
         arguments = {**self._own_arguments(), **self.connection.arguments()}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
-    def shared_stream_key(self) -> Connection:
-        """Triggers over the same connection share one loop."""
-        return self.connection
-
-    @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[None]:
-        """Run the loop for all triggers of the group; it wakes those concerned by itself, so nothing is broadcast."""
-        await loop_for(cls(**kwargs).connection).run()
-        yield  # never reached: the loop runs until it is cancelled, or raises
-
-    async def filter_shared_stream(self, shared_stream: AsyncIterator[None]) -> AsyncIterator[TriggerEvent]:
-        """Yield one event when the wait is over."""
-        with self._watch(loop_for(self.connection)) as watch:
-            event = await self._wait(watch)
-        yield TriggerEvent(event)
-
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Do the same where Airflow runs no shared stream.
+        """Yield one event when the wait is over.
 
         Before Airflow 3.3 nothing says why it is cancelled: a person ended the task or cleared it, or the triggerer
         ends. So :meth:`on_kill` is called there, which asks whether the task has ended for good.
         """
-        poll_loop = loop_for(self.connection)
         try:
-            async with poll_loop.running():
-                with self._watch(poll_loop) as watch:
-                    event = await self._wait(watch)
+            async with self._watch(loop_for(self.connection)) as watch:
+                event = await self._wait(watch)
         except asyncio.CancelledError:
             if KILLED_BY_CANCEL:
                 await self.on_kill()

@@ -1,17 +1,14 @@
-"""What the tests of waiting share: a server that answers about jobs, and the ways in which Airflow runs triggers."""
+"""What the tests of waiting share: a server that answers about jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from airflow.triggers.base import BaseEventTrigger
 
 from airflow_bedrock.jobs import poll_loop
 from tests.faults.paid import World
 from tests.job_server import JobServer
-
-SHARED_STREAMS = hasattr(BaseEventTrigger, "open_shared_stream")  # Airflow 3.3 and later
 
 
 @pytest.fixture
@@ -29,11 +26,3 @@ def world() -> Iterator[World]:
     world = World()
     yield world
     world.close()
-
-
-@pytest.fixture(
-    params=[pytest.param("shared", marks=pytest.mark.skipif(not SHARED_STREAMS, reason="Airflow < 3.3")), "own"]
-)
-def way(request: pytest.FixtureRequest) -> str:
-    """How Airflow runs the triggers: as a shared stream, or each by its run()."""
-    return str(request.param)

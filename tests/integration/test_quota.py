@@ -43,27 +43,13 @@ def refused(
 
 
 @asynccontextmanager
-async def waiting(way: str, triggers: list[Any]) -> AsyncIterator[list[tuple[int, dict[str, Any]]]]:
+async def waiting(triggers: list[Any]) -> AsyncIterator[list[tuple[int, dict[str, Any]]]]:
     """Let triggers wait as Airflow's trigger runner would; the list gets their events, in their order."""
     events: list[tuple[int, dict[str, Any]]] = []
-    manager: Any = None
-    if way == "shared":
-        from airflow.triggers.shared_stream import SharedStreamManager
-
-        manager = SharedStreamManager()
 
     async def wait(number: int, waiter: BedrockTrigger) -> None:
-        if manager is None:
-            stream = waiter.run()
-        else:
-            key = waiter.shared_stream_key()
-            stream = waiter.filter_shared_stream(manager.subscribe(trigger_id=number, trigger=waiter, key=key))
-        try:
-            event = await anext(aiter(stream))
-            events.append((number, event.payload))
-        finally:
-            if manager is not None:
-                await manager.unsubscribe(number, key)
+        event = await anext(aiter(waiter.run()))
+        events.append((number, event.payload))
 
     tasks = [asyncio.create_task(wait(i, waiter)) for i, waiter in enumerate(triggers)]
     try:
@@ -81,7 +67,7 @@ async def until(true: Any, seconds: float = 60.0) -> None:
 
 
 async def test_the_longest_waiting_task_is_woken_when_a_job_ends(
-    server: JobServer, way: str, caplog: pytest.LogCaptureFixture
+    server: JobServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the order of asking and not of starting, through another triggerer; the log says who runs and who waits.
 
@@ -92,7 +78,7 @@ async def test_the_longest_waiting_task_is_woken_when_a_job_ends(
     order = [3, 0, 2, 1]
     queue: list[BedrockTrigger] = [refused(number, running=2, interval=3600) for number in order]
     with caplog.at_level(logging.INFO):
-        async with waiting(way, [*queue, waiter]) as events:
+        async with waiting([*queue, waiter]) as events:
             await until(lambda: "3 before this one" in caplog.text)
             assert len(poll_loop._loops) == 1
             assert events == []
@@ -104,15 +90,15 @@ async def test_the_longest_waiting_task_is_woken_when_a_job_ends(
     assert "2 customization jobs run. 4 tasks wait for the quota, 3 before this one" in said
     assert "1 customization job runs: asking again, the first of 4 tasks that wait" in said
     server.end([second])
-    async with waiting(way, [refused(number, running=2, since=9, interval=3600) for number in (3, 2, 1)]) as events:
+    async with waiting([refused(number, running=2, since=9, interval=3600) for number in (3, 2, 1)]) as events:
         await until(lambda: len(events) == 2)
     assert [(3, 2, 1)[i] for i, _ in events] == [1, 2]
 
 
-async def test_a_hundred_that_wait_cost_two_lists_a_round_and_no_get(server: JobServer, way: str) -> None:
+async def test_a_hundred_that_wait_cost_two_lists_a_round_and_no_get(server: JobServer) -> None:
     """One for each status that counts against the quota, beside those for the jobs that others wait for."""
     server.add(1)
-    async with waiting(way, [refused(number) for number in range(100)]) as events:
+    async with waiting([refused(number) for number in range(100)]) as events:
         await until(lambda: server.counts()["list"] >= 1)
         began_at, before = time.monotonic(), server.counts()["list"]
         await until(lambda: server.counts()["list"] >= before + 8)
@@ -122,22 +108,22 @@ async def test_a_hundred_that_wait_cost_two_lists_a_round_and_no_get(server: Job
     assert server.counts()["list"] <= before + 8 + 2 * (1 + seconds / (INTERVAL * 0.9))
 
 
-async def test_it_is_given_up_at_the_deadline(server: JobServer, way: str) -> None:
+async def test_it_is_given_up_at_the_deadline(server: JobServer) -> None:
     """By the wall clock, so that a restart does not prolong it."""
     server.add(1)
-    async with waiting(way, [refused(0, seconds=-1)]) as events:
+    async with waiting([refused(0, seconds=-1)]) as events:
         await until(lambda: events)
     assert events == [(0, {"kind": "late"})]
 
 
 async def test_without_permission_to_list_the_first_in_the_queue_tries_again(
-    server: JobServer, way: str, caplog: pytest.LogCaptureFixture
+    server: JobServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And one line says what to allow."""
     server.add(1)
     server.fault = lambda call: Fault(403, "AccessDeniedException")
     with caplog.at_level(logging.WARNING):
-        async with waiting(way, [refused(1, running=None), refused(0, running=None)]) as events:
+        async with waiting([refused(1, running=None), refused(0, running=None)]) as events:
             await until(lambda: events)
     assert events[0] == (1, {"kind": "room"})
     said = [record.getMessage() for record in caplog.records if "ListModelCustomizationJobs" in record.getMessage()]

@@ -663,18 +663,6 @@ def test_the_loop_sleeps_during_a_list_and_wakes_for_the_next_page() -> None:
     assert play.planner.next(1.0) == ListJobs(asked.created_after, "2")
 
 
-def test_requests_of_a_cancelled_loop_are_made_again() -> None:
-    """A loop that was cancelled between question and answer leaves nothing stuck."""
-    play = Play()
-    for i in range(5):
-        play.add(f"job-{i}", ends=10)
-    play.now = 1.0
-    assert play.planner.next(play.now) is not None  # and is never answered
-    play.planner.lost_asks()
-    play.run(until=2 * INTERVAL)
-    assert len(play.heard(Ended)) == 5
-
-
 def test_backing_off_doubles_the_pause_up_to_the_ceiling() -> None:
     """And a newcomer brings the fast pace back."""
     play = Play(pace=Pace(interval=60, ceiling=960, backoff=True))
@@ -719,13 +707,11 @@ def test_an_invalid_interval_is_refused(interval: float, ceiling: float) -> None
 
 
 def test_a_job_is_not_polled_while_a_get_of_it_is_in_flight() -> None:
-    """One that takes minutes would take up all the loop's threads; where nobody waits for it, it is asked anew."""
+    """One that takes minutes would take up all the loop's threads."""
     planner = Planner()
     planner.watch("job", None, PACE, 0.0)
     assert planner.next(GATHER_SECONDS) == GetJob("job")
     assert [planner.next(minute * INTERVAL) for minute in range(1, 10)] == [None] * 9
-    planner.lost_asks()
-    assert planner.next(10 * INTERVAL) == GetJob("job")
 
 
 def test_a_list_that_takes_long_is_waited_for() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +34,7 @@ def planner_of(loop: PollLoop) -> Planner:
 async def test_news_that_comes_before_the_wait_is_not_lost() -> None:
     """In their order: a trigger that writes its log while the next news come would wait for ever."""
     loop = loop_for(CONNECTION)
-    with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
+    async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
         later = Running(Job(arn="arn:job", name="job", status="Stopping"))
         watch.tell(JOB)
         watch.tell(later)
@@ -51,24 +51,26 @@ async def test_news_that_comes_before_the_wait_is_not_lost() -> None:
 
 
 async def test_a_loop_ends_with_its_last_watcher() -> None:
-    """Before Airflow 3.3 the triggers drive it; else it would poll for nobody, for as long as Airflow runs."""
+    """Else it would poll for nobody, for as long as Airflow runs."""
     loop = loop_for(CONNECTION)
-    async with loop.running(), loop.running():
-        with loop.watch(CUSTOMIZATION_JOB, "job", SLOW):
+    async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW):
+        async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW):
             (driver,) = (task for task in asyncio.all_tasks() if task.get_name() == "bedrock-poll-loop")
             assert loop_for(CONNECTION) is loop
+        await asyncio.sleep(0)
+        assert not driver.done()
     assert driver.done()
     assert loop.lag(9.0) == 0.0
     assert loop_for(CONNECTION) is not loop
-    with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
+    async with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
         """And so that one ends too."""
 
 
 async def test_the_end_of_one_connection_s_loop_ends_no_other() -> None:
     """Else who comes to the other one would poll with a loop and a client of its own."""
     one, other = loop_for(CONNECTION), loop_for(OTHER)
-    with other.watch(CUSTOMIZATION_JOB, "job", SLOW):
-        with one.watch(CUSTOMIZATION_JOB, "job", SLOW):
+    async with other.watch(CUSTOMIZATION_JOB, "job", SLOW):
+        async with one.watch(CUSTOMIZATION_JOB, "job", SLOW):
             assert one is not other
         assert loop_for(OTHER) is other
         assert other.lag(9.0) == 0.0
@@ -80,7 +82,7 @@ async def test_the_missing_permission_is_logged_once_and_other_errors_now_and_th
     """With how many there were: thousands of polls are no thousand lines."""
     loop = loop_for(CONNECTION)
     denied = error("AccessDeniedException", "You may not.", 403)
-    with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
+    async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
         for _ in range(3):
             loop._log_trouble(watch.kind, ListJobs(None), Trouble.REFUSED, denied)
         (said,) = (record.getMessage() for record in caplog.records)
@@ -97,19 +99,19 @@ async def test_the_missing_permission_is_logged_once_and_other_errors_now_and_th
 async def test_a_later_watcher_gets_the_state_at_once_and_the_remaining_one_sets_the_interval() -> None:
     """Not after a poll interval; and a job is polled no faster than those who still watch it have asked for."""
     loop = loop_for(CONNECTION)
-    with loop.watch(CUSTOMIZATION_JOB, "job", SLOW):
+    async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW):
         planner = planner_of(loop)
         planner.got(GetJob("job"), JOB.job, 0.0)
-        with loop.watch(CUSTOMIZATION_JOB, "job", FAST) as faster:
+        async with loop.watch(CUSTOMIZATION_JOB, "job", FAST) as faster:
             assert await faster.next() == JOB
             assert planner._watched["job"].pace == FAST
         assert planner._watched["job"].pace == SLOW
-        with loop.watch(CUSTOMIZATION_JOB, "another", SLOW):
+        async with loop.watch(CUSTOMIZATION_JOB, "another", SLOW):
             assert loop.watched == 2
         assert loop.watched == 1
     assert loop.watched == 0
     assert loop_for(CONNECTION) is not loop
-    with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
+    async with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
         """And so it ends again."""
 
 
@@ -123,8 +125,8 @@ async def test_news_for_many_watchers_does_not_block_the_event_loop() -> None:
             await asyncio.sleep(0)
             turns += 1
 
-    with ExitStack() as watching:
-        watches = [watching.enter_context(loop.watch(CUSTOMIZATION_JOB, "job", SLOW)) for _ in range(100)]
+    async with AsyncExitStack() as watching:
+        watches = [await watching.enter_async_context(loop.watch(CUSTOMIZATION_JOB, "job", SLOW)) for _ in range(100)]
         other = asyncio.create_task(count())
         await asyncio.sleep(0)
         before = turns
@@ -137,7 +139,7 @@ async def test_the_gauges_fall_when_the_last_one_leaves(monkeypatch: pytest.Monk
     """Else a dashboard would show jobs that nobody waits for."""
     gauges: dict[str, float] = {}
     monkeypatch.setattr(poll_loop, "Stats", SimpleNamespace(gauge=gauges.__setitem__))
-    with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
+    async with loop_for(CONNECTION).watch(CUSTOMIZATION_JOB, "job", SLOW):
         monkeypatch.setattr(poll_loop, "_reported_at", time.monotonic())
         poll_loop._report_if_due()
         assert gauges == {}
@@ -156,9 +158,9 @@ async def test_the_end_of_a_job_wakes_those_who_wait_for_the_quota(monkeypatch: 
 
     monkeypatch.setattr(loop._caller, "ask", answer)
     refusal = Refusal(task="t", asked_at=0.0, refused_at=0.0, running=1)
-    with ExitStack() as watching:
-        watches = [watching.enter_context(loop.watch(CUSTOMIZATION_JOB, str(i), FAST)) for i in range(4)]
-        queue: Any = watching.enter_context(loop.queue(CUSTOMIZATION_JOB, refusal, FAST)).kind.planner
+    async with AsyncExitStack() as watching:
+        watches = [await watching.enter_async_context(loop.watch(CUSTOMIZATION_JOB, str(i), FAST)) for i in range(4)]
+        queue: Any = (await watching.enter_async_context(loop.queue(CUSTOMIZATION_JOB, refusal, FAST))).kind.planner
         monkeypatch.setattr(queue, "job_ended", told.append)
         assert loop.watched == 4
         for later in (1.0, 20.0):
@@ -176,7 +178,7 @@ async def test_a_poll_that_fails_is_logged(monkeypatch: pytest.MonkeyPatch, capl
         raise error("ThrottlingException", "Slow down.", 429)
 
     monkeypatch.setattr(loop._caller, "ask", throttled)
-    with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
+    async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
         ((identifier, finding),) = await loop._answer(watch.kind, GetJob("job"))
     assert (identifier, "Slow down." in finding.why) == ("job", True)
     assert "errors since the last message: 1; polling again" in caplog.text
@@ -190,15 +192,13 @@ async def test_a_loop_that_breaks_says_why_and_is_replaced(monkeypatch: pytest.M
         raise ZeroDivisionError
 
     monkeypatch.setattr(loop, "_drive", broken)
-    with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
-        with pytest.raises(ExceptionGroup):
-            await loop.run()
+    async with loop.watch(CUSTOMIZATION_JOB, "job", SLOW) as watch:
         with pytest.raises(RuntimeError, match="The poll loop broke") as told:
             await watch.next()
         assert isinstance(told.value.__cause__, ExceptionGroup)
         other = loop_for(CONNECTION)
         assert other is not loop
-        with other.watch(CUSTOMIZATION_JOB, "job", SLOW):
+        async with other.watch(CUSTOMIZATION_JOB, "job", SLOW):
             """And so that one ends too."""
 
 
@@ -213,10 +213,9 @@ async def test_a_new_watcher_wakes_a_sleeping_loop(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(loop._caller, "ask", answer)
     hourly = Pace(interval=3600.0, ceiling=3600.0)
-    with loop.watch(CUSTOMIZATION_JOB, "first", hourly):
-        async with loop.running():
-            assert await asyncio.wait_for(asked.get(), 120) == "first"
-            for _ in range(20):
-                await asyncio.sleep(0)  # until the loop sleeps
-            with loop.watch(CUSTOMIZATION_JOB, "later", hourly):
-                assert await asyncio.wait_for(asked.get(), 120) == "later"
+    async with loop.watch(CUSTOMIZATION_JOB, "first", hourly):
+        assert await asyncio.wait_for(asked.get(), 120) == "first"
+        for _ in range(20):
+            await asyncio.sleep(0)  # until the loop sleeps
+        async with loop.watch(CUSTOMIZATION_JOB, "later", hourly):
+            assert await asyncio.wait_for(asked.get(), 120) == "later"

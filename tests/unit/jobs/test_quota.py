@@ -320,13 +320,11 @@ def queue_of(*tasks: str, running: int) -> QuotaQueue:
 
 
 def test_the_loop_makes_one_request_at_a_time() -> None:
-    """A count that is under way is not begun again, nor is the loop awake for it; a loop that was lost begins anew."""
+    """A count that is under way is not begun again, nor is the loop awake for it."""
     queue = queue_of("a", running=1)
     assert queue.next(1.0) == ListJobs(None, status="InProgress")
     assert queue.next(1.0) is None
     assert queue.wakes_at() == math.inf
-    queue.lost_asks()
-    assert queue.wakes_at() < math.inf
 
 
 def test_waiting_tasks_get_what_is_new_and_nothing_twice() -> None:
