@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
@@ -282,14 +282,22 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             tag_resources=self.tag_resources,
         )
 
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: jinja2.Environment,
+        seen_oids: set[int],
+    ) -> None:
         """Render the arguments, and the request's file if there is one.
 
-        Not by ``template_ext``, which would take any argument that ends in ``.json`` for a file, an S3 URI too.
+        Airflow calls this for mapped tasks too, but ``render_template_fields`` only for others. ``template_ext`` would
+        take any argument that ends in ``.json`` for a file, an S3 URI too.
         """
-        environment = jinja_env or self.get_template_env()
-        super().render_template_fields(context, environment)
-        self.request = job_request.read_file(self.request, environment, context)
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+        if parent is self:  # not what an argument contains
+            self.request = job_request.read_file(self.request, jinja_env, context)
 
     def execute(self, context: Context) -> str:
         """Find or create the job, and wait for it if asked to.
@@ -401,7 +409,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         """Return the job of an earlier try of this ask, if its name alone tells: what is asked for is not known."""
         try:
             identity = self._identity(asker)
-        except ValueError:
+        except (KeyError, ValueError):  # KeyError: the request has no name
             raise unknown from None
         return jobs.submission.Submission(
             service=self._service,

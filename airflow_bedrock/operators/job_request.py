@@ -77,7 +77,7 @@ def is_file(request: object) -> bool:
 def read_file(request: Any, environment: jinja2.Environment, context: Context) -> Any:
     """Return the text of the request's file, rendered; what is no file as it is.
 
-    :raises BedrockFatalError: there is no such file.
+    :raises BedrockFatalError: there is no such file, or it is not UTF-8.
     """
     if not is_file(request):
         return request
@@ -89,6 +89,10 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
         raise BedrockFatalError(
             f"There is no file {error.name}. The path in request= is relative to the folder of the DAG file or to one "
             f"of the DAG's template_searchpath, and never absolute. No job was made and nothing was spent."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BedrockFatalError(
+            f"The file {request} is not UTF-8: {error}. Save it as UTF-8. No job was made and nothing was spent."
         ) from error
 
 

@@ -83,6 +83,24 @@ def written_down() -> list[str]:
         return [json.loads(row.value)["name"] for row in rows]
 
 
+def test_a_mapped_task_reads_the_file_of_its_request(local: LocalBedrock, dags_folder: Path) -> None:
+    """Each map index its own file, from the folder of the DAG file, and rendered."""
+    put(local, "red")
+    tags = [{"key": "dag", "value": "{{ dag.dag_id }}"}]
+    for epochs in ("1", "2"):
+        request = {"hyperParameters": {"epochCount": epochs}, "jobTags": tags}
+        (dags_folder / f"{epochs}.json").write_text(json.dumps(request))
+    file = dags_folder / "mapped.py"
+    waiting = {"wait_for_completion": False, "training_data_uri": f"s3://{local.bucket}/red.jsonl"}
+    arguments = [{"request": "1.json"}, {"request": "2.json"}]
+    names = {"role_arn": local.role_arn, "bucket": local.bucket}
+    file.write_text(DAG_FILE % {**names, "arguments": arguments, "waiting": waiting})
+    assert load(file).dag.test().state == "success"
+    sent = [call.parameters for call in local.calls.of("CreateModelCustomizationJob")]
+    assert sorted(request["hyperParameters"]["epochCount"] for request in sent) == ["1", "2"]
+    assert all({"key": "dag", "value": "mapped"} in request["jobTags"] for request in sent)
+
+
 @pytest.mark.parametrize("waiting", [{"wait_for_completion": False}, {"deferrable": True}], ids=["not", "deferred"])
 def test_each_mapped_task_pays_for_its_own_job_and_has_its_own_wait(
     local: LocalBedrock, dags_folder: Path, waiting: dict[str, bool]

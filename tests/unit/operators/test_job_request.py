@@ -169,6 +169,17 @@ def test_what_a_template_renders_is_checked_before_the_call(name: str, value: An
         checked_request(rendered(name, value).asked, ASKER)
 
 
+@pytest.mark.parametrize("name", ["job_name", "custom_model_name"])
+def test_a_name_that_is_missing_when_the_task_runs_fails_for_good(name: str) -> None:
+    """For example in a request's file."""
+    ti = SimpleNamespace(dag_id="dag", task_id="customize", run_id="run-1", map_index=-1, max_tries=0, try_number=1)
+    context: Any = {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
+    task = operator(**{name: None, "request": "request.json"})
+    task.request = "{}"
+    with pytest.raises(BedrockFatalError, match=rf"Name: Member must not be null \(give {name}\)"):
+        task.execute(context)
+
+
 def test_members_come_from_default_args_too() -> None:
     """Of the DAG and of the task; an argument of the task wins over them, as with every argument of Airflow."""
     defaults = {"custom_model_kms_key_id": "alias/k", "role_arn": ARGUMENTS["role_arn"], "retries": 3}
@@ -261,6 +272,15 @@ def test_a_file_may_be_a_path(path: Any, tmp_path: Path) -> None:
         task = operator(request=path)
     task.render_template_fields({"key": "alias/x"})  # type: ignore[typeddict-unknown-key]  # what the file uses
     assert request_of(task.asked)["customModelKmsKeyId"] == "alias/x"
+
+
+def test_a_file_that_is_not_utf_8_fails_for_good(tmp_path: Path) -> None:
+    """PowerShell writes UTF-16."""
+    (tmp_path / "request.json").write_text("{}", encoding="utf-16")
+    with DAG("dag", template_searchpath=str(tmp_path)):
+        task = operator(request="request.json")
+    with pytest.raises(BedrockFatalError, match=r"The file request\.json is not UTF-8.*nothing was spent"):
+        task.render_template_fields({})
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
