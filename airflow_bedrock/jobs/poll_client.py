@@ -95,17 +95,12 @@ class _PollHook(BedrockHook):
 
     operations: Collection[str] = ()
 
-    def get_client_type(self, *args: Any, **kwargs: Any) -> BedrockClient:
-        client: BedrockClient = super().get_client_type(*args, **kwargs)
-        self._loader._cache.clear()  # type: ignore[attr-defined]  # a client that is made needs nothing of it
-        return client
-
     def get_session(self, region_name: str | None = None, deferrable: bool = False) -> boto3.session.Session:
         session: boto3.session.Session = super().get_session(region_name, deferrable)
         core = session._session  # of boto3's session, botocore's, which alone takes a loader
         paths = core.get_component("data_loader").search_paths
-        self._loader = Loader([*paths], _PollFiles(self.operations), include_default_search_paths=False)
-        core.register_component("data_loader", self._loader)
+        loader = Loader([*paths], _PollFiles(self.operations), include_default_search_paths=False)
+        core.register_component("data_loader", loader)
         return session
 
 
