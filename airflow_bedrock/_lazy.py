@@ -1,6 +1,6 @@
-"""Names and modules that are imported when they are first used.
+"""Import names and modules when they are first used.
 
-Airflow imports this package each time it parses a DAG file; a DAG that uses one operator should not pay for all.
+Airflow imports this package each time it parses a DAG file. A DAG that uses one operator should not load all of them.
 """
 
 from __future__ import annotations

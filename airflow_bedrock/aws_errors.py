@@ -1,4 +1,4 @@
-"""Which errors of an AWS call pass by themselves, and which do not. Pure: it reads an error and calls nothing."""
+"""Classify the errors of AWS calls: which ones are temporary. Pure: it reads an error and makes no call."""
 
 from __future__ import annotations
 

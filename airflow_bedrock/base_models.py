@@ -1,6 +1,7 @@
-"""What is known about base models: how each can be customized, where, with which records and hyperparameters.
+"""Facts about base models: how, where and with which records and hyperparameters each can be customized.
 
-The service model does not say it; ``base_models.toml`` does, dated and with its sources. Pure: no network, no Airflow.
+The service model does not contain these facts; ``base_models.toml`` does, with dates and sources. Pure: no network, no
+Airflow.
 """
 
 # Without the future import of annotations: msgspec would evaluate each of them, at each parse of a DAG file.

@@ -1,4 +1,4 @@
-"""The ``airflow-bedrock`` command: finds the subcommand, which lives in a module of its own."""
+"""The ``airflow-bedrock`` command. It finds the subcommand, which has a module of its own."""
 
 from __future__ import annotations
 

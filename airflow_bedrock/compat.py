@@ -1,7 +1,8 @@
-"""What older releases of Airflow have elsewhere, or cannot do yet; and what had another name in an earlier release.
+"""Names that moved between releases of Airflow, features that older releases lack, and renamed arguments.
 
-Names that ``airflow.sdk`` itself has are the same in each release since 3.0; those that are taken from here moved. (The
-amazon provider's common-compat knows them too, but not in the release that Amazon's managed Airflow 3.0.6 pins.)
+A name that ``airflow.sdk`` has in every release since 3.0 is imported from there; a name that moved is imported from
+here. (The amazon provider's common-compat has them too, but not in the release that Amazon's managed Airflow 3.0.6
+pins.)
 """
 
 from __future__ import annotations

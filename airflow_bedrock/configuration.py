@@ -1,4 +1,4 @@
-"""The package's section ``[bedrock]`` of Airflow's configuration, its defaults, and what its values may be."""
+"""The section ``[bedrock]`` of Airflow's configuration: its options, their defaults, and their valid values."""
 
 from __future__ import annotations
 

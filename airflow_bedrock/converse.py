@@ -1,4 +1,4 @@
-"""A model on Bedrock that can be asked: Converse, one question a call, and which model it is that answers.
+"""Call a model on Bedrock with Converse, one question a call, and find out which model answers.
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 """

@@ -1,4 +1,4 @@
-"""Decoders of JSON, made while a module is imported."""
+"""Make JSON decoders while a module is imported."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a DAG's form offers, and what a run may be given: for the DAGs of the gallery, and for yours.
+"""The Params of a DAG's form, and a check of the conf that a run is given: for the example DAGs, and for yours.
 
-Airflow takes any key into a run's conf. One that is misspelt would leave a paid job at the form's default.
+Airflow accepts any key in a run's conf. A misspelled key would leave a paid job at the form's default.
 """
 
 from __future__ import annotations

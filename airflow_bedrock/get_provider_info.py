@@ -1,4 +1,4 @@
-"""What Airflow reads about this package: ``airflow providers list``, the UI's operator catalogue, configuration."""
+"""The package's metadata for Airflow: ``airflow providers list``, the operator catalog, the configuration options."""
 
 from __future__ import annotations
 

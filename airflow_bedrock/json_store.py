@@ -1,4 +1,4 @@
-"""JSON objects below an S3 prefix, each written only where it is as it was read (If-Match)."""
+"""JSON objects below an S3 prefix. A write fails if the object has changed since it was read (If-Match)."""
 
 from __future__ import annotations
 

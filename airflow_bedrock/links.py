@@ -1,4 +1,4 @@
-"""Links from a task in Airflow's UI: to the job, its model and its data, to what else was made, and to the report.
+"""Links from a task in Airflow's UI to its job, model, data and report, and to other resources that it made.
 
 Airflow asks for them when a try of a task ends, and when it is deferred.
 """

@@ -1,4 +1,4 @@
-"""The messages about a task: what happened, why, the bill and where to look; any notifier carries it."""
+"""Messages about a task for any notifier: what happened, why, the bill, and where to look."""
 
 from __future__ import annotations
 

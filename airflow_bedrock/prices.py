@@ -1,7 +1,7 @@
-"""What Amazon Bedrock charges, with the date and the source of every figure.
+"""The prices of Amazon Bedrock, each with its date and source.
 
-``prices.toml`` has the figures; a user's own file replaces or adds some. What has no price is said to have none, and is
-never taken for free. Pure: no network, no Airflow.
+The figures are in ``prices.toml``; a file of the user's replaces or adds some. A missing price is reported as unknown,
+never counted as zero. Pure: no network, no Airflow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Check a value against a shape of botocore's service model, as the service itself checks it.
+"""Check a value against a shape of botocore's service model, as the service checks it.
 
-botocore checks types, required members and minimum lengths on the client, and stops there; the service goes on to
-maximum lengths, enums, patterns and unions. :func:`problems` covers all of them and reports every problem at once, so
-that a bad request is told before it is sent. It is pure: no I/O, no client, only the shape and the value.
+botocore checks only types, required members and minimum lengths on the client. The service also checks maximum lengths,
+enums, patterns and unions. :func:`problems` checks all of them and reports every problem at once, before the request is
+sent. Pure: no I/O and no client, only the shape and the value.
 """
 
 from __future__ import annotations

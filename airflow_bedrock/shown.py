@@ -1,7 +1,7 @@
-"""The XComs by which tasks tell the views in Airflow's UI what they know: one kind of thing, one key.
+"""The XComs that tasks push for the views in Airflow's UI: one key for each kind of resource.
 
-They hold figures, names and addresses, never the text of a record. The views read them through Airflow's REST API with
-the credential of the viewer, so the API server needs no AWS credentials.
+They contain figures, names and URLs, never the text of a record. The views read them through Airflow's REST API with
+the viewer's credential, so the API server needs no AWS credentials.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Files on S3 and on the local disk, by URI: ``s3://bucket/key``, ``file:///path``, or a plain path.
 
-S3 is reached through boto3, with the client of an Airflow hook, so that the operator's connection, region, endpoint,
-``verify`` and ``botocore_config`` all hold. Airflow's ObjectStoragePath would be shorter, but passes on the connection
-alone, reaches S3 through a second HTTP stack, and runs an event loop of its own in a thread.
+S3 is called through boto3 with the client of an Airflow hook, so the operator's connection, region, endpoint,
+``verify`` and ``botocore_config`` all apply. Airflow's ObjectStoragePath would be shorter, but it passes on only the
+connection, uses a second HTTP stack, and runs an event loop of its own in a thread.
 
-What is read is copied to a temporary file first: a stream that is held open for the hours that an evaluation takes
-is a connection that S3 closes. So the disk holds one file at a time, and memory none.
+An object is copied to a temporary file before it is read, because S3 closes a stream that stays open for the hours of
+an evaluation. So one file at a time is on disk, and none in memory.
 """
 
 from __future__ import annotations

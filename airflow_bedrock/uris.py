@@ -1,4 +1,4 @@
-"""URIs of files and folders: ``s3://bucket/key``, ``file:///path``, or a plain path. Nothing is read or written."""
+"""Parse URIs of files and folders: ``s3://bucket/key``, ``file:///path``, or a plain path. No I/O."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The core: what a customization job is asked for, known by, and ends in. No Airflow import, no I/O.
+"""The core of model customization: the request, the identity, and the states of a job. No Airflow import, no I/O.
 
-The operators name through this package what they need only when a task runs; it is imported when it is first used.
+The operators reach through this package what they need only when a task runs; each module is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Addresses of the AWS console, by ARN: the partition and the region are read from it."""
+"""URLs of the AWS console for an ARN. The partition and the region are taken from the ARN."""
 
 from __future__ import annotations
 

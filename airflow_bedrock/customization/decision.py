@@ -1,4 +1,4 @@
-"""What to do about the job that may already bear the name that was derived. Pure: the engine asks and acts."""
+"""Decide what to do when a job with the derived name already exists. Pure: the engine makes the calls."""
 
 from __future__ import annotations
 

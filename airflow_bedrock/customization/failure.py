@@ -1,4 +1,4 @@
-"""What to tell the person whose job did not complete: which job, what the service said, the bill, the next step."""
+"""The error message of a job that did not complete: which job, what the service said, the bill, the next step."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The name is the state: what a job is called follows from who asks, from the ask, and from what is asked.
+"""The identity of a job: its names and token are derived from who asks, from the ask, and from what is asked.
 
-*Who* is the deployment of Airflow, DAG, task, map index, and the partition or else the run. The *ask* is this task's
-first run, and each Clear of it. *What* is the request and the content of the data. None contains the try number:
-two tries, two workers, a worker that was killed and its successor derive the same, and find each other's job; no store
-has to survive between them.
+*Who* is the deployment of Airflow, the DAG, the task, the map index, and the partition or else the run. The *ask* is
+the first run of this task, and each Clear of it. *What* is the request and the content of the data. None of them
+contains the try number: two tries, two workers, a killed worker and its successor derive the same names and find each
+other's job, without a store that has to survive between them.
 
-With ``reuse="run"`` and ``"never"`` the job's name holds who, so that Get settles an automatic retry whatever came out
-differently. With ``"dag"`` it holds what, so that runs that race for the same thing meet. The model's name always holds
-what and who, since List shows it; the token holds all three.
+With ``reuse="run"`` and ``"never"``, the job's name contains who, so that a retry finds its job with Get even if the
+request or the data now differs. With ``"dag"``, it contains what, so that concurrent runs that ask for the same thing
+find the same job. The model's name always contains what and who, since List shows it. The token contains all three.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model customization job as the service describes it, and what its status means for those that wait."""
+"""A model customization job as the service describes it, and what its status means for a wait."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The two metrics files that a job writes to its output location: the training loss a step, the validation loss.
+"""Read the two metrics files that a job writes to its output location: training loss by step, and validation loss.
 
-Their folders differ between AWS's documentation and its samples, so they are known by the ends of their names. Nothing
-in them is an error: the job has completed and is paid for, and what cannot be read of its losses is None.
+AWS's documentation and its samples put them into different folders, so they are found by the end of their names. A bad
+metrics file is no error: the job has completed and is paid for. A loss that cannot be read is None.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What ``base_models.toml`` says against a request, which the service model cannot: hyperparameters, methods, regions.
+"""Check a request against ``base_models.toml``: hyperparameters, methods and regions, which the service model lacks.
 
-A hyperparameter out of its range is a problem. A model, a method or a region that the file does not have is a warning:
-the service may be newer than the file.
+A hyperparameter out of its range is a problem. A model, method or region that the file does not list is a warning,
+since the service may be newer than the file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What helps against an error of the service or a failed job: the one place that says so. Pure.
+"""What to do about an error of the service or a failed job: retry, make a new job, or give up. Pure.
 
-Errors: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCustomizationJob.html#API_CreateModelCustomizationJob_Errors
+Errors:
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_CreateModelCustomizationJob.html#API_CreateModelCustomizationJob_Errors
 """
 
 from __future__ import annotations

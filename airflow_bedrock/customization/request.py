@@ -1,6 +1,7 @@
-"""The CreateModelCustomizationJob request: made from whatever form it is given in, checked by the service's own model.
+"""Build the CreateModelCustomizationJob request from any form of input, and check it against the service model.
 
-The service model that botocore ships is the schema: a member, type or enum value works the day botocore knows it.
+The service model that botocore ships is the schema, so a new member, type or enum value works as soon as botocore has
+it.
 """
 
 from __future__ import annotations

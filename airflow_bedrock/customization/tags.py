@@ -1,4 +1,4 @@
-"""The tags that say which task a job and a model come from, for cost allocation."""
+"""Tags for cost allocation: they say which task a job and a model come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tags by which a job itself says who may wait for it: its maker, and those that adopted it. Pure."""
+"""Tags that record on the job itself which tasks may wait for it: its maker, and those that adopted it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One block of a source at work: each record is read, written in the base model's format, checked, and put aside."""
+"""Prepare one block of a source: read each record, write it in the base model's format, check it, and store it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files as blocks of whole lines, and work on them in as many processes as there are CPUs, in order.
+"""Cut files into blocks of whole lines, and process them in order, in as many processes as there are CPUs.
 
-A block is named by its bytes, so that the process that works on it reads it itself. The processes are spawned, since
-the one that asks may have threads; where it may not have children, or where there is little to do, it works alone.
+A block is an offset and a length, so the process that works on it reads it itself. Processes are spawned, since the
+caller may have threads. If child processes are not allowed, or the file is small, the caller does the work itself.
 """
 
 from __future__ import annotations

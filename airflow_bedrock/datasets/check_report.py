@@ -1,4 +1,4 @@
-"""The report of a check for people: in a terminal, and as Markdown."""
+"""The report of a check, for a terminal and as Markdown."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The check of a dataset: every problem of every record, and a summary, in one pass and in constant memory.
+"""Check a dataset: every problem of every record, and a summary, in one pass and in constant memory.
 
-A file is cut into blocks of lines (:mod:`blocks`); a block is decoded by type and checked against the rules of the base
-model (:mod:`rules`), in as many processes as there are CPUs; what the blocks come to is added up. Records of texts
-alone, most of all records, take a short way: a narrower type, and checks that are sure to find what the rules would.
+A file is cut into blocks of lines (:mod:`blocks`). Each block is decoded by type and checked against the rules of the
+base model (:mod:`rules`), in as many processes as there are CPUs; the results are added up. Records that contain only
+text, which most do, take a fast path: a narrower type, and checks that find whatever the rules would find.
 """
 
 from __future__ import annotations

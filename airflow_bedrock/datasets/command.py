@@ -1,6 +1,6 @@
-"""Check training data for a base model: every format rule and limit, on every record, before a job is paid for.
+"""Check training data for a base model against every format rule and limit, before you pay for a job.
 
-The exit code is 0 where nothing is wrong, 1 where something is, and 2 where the data cannot be read.
+The exit code is 0 if there is no problem, 1 if there is one, and 2 if the data cannot be read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the pure code of data preparation raises."""
+"""The errors of data preparation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a customization job on a dataset will cost, before it is made: tokens times epochs times price, as a range.
+"""Estimate the cost of a customization job before it is created: tokens times epochs times price, as a range.
 
-The tokens are estimates by script (:mod:`checking`), the prices have dates and sources (:mod:`airflow_bedrock.prices`).
-What cannot be known is said, and is never taken for nothing.
+Tokens are estimated by script (:mod:`checking`); prices have dates and sources (:mod:`airflow_bedrock.prices`). What is
+unknown is reported as unknown, and never counted as zero.
 """
 
 from __future__ import annotations

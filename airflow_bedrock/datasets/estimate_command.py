@@ -1,7 +1,6 @@
 """Estimate what a customization job on training data will cost, with the date and the source of every price.
 
-The exit code is 0 where the cost of the job is known, 1 where it is not, and 2 where the data or the prices cannot be
-read.
+The exit code is 0 if the cost of the job is known, 1 if it is not, and 2 if the data or the prices cannot be read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The record formats of text fine-tuning on Bedrock: a conversation to a JSONL record.
+"""Write a conversation as a JSONL record in the formats of text fine-tuning on Bedrock.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html

@@ -1,4 +1,4 @@
-"""A folder of model invocation logs as one file: thousands of small objects, most of them packed by gzip.
+"""Read a folder of model invocation logs as one file: thousands of small objects, most of them gzipped.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
 """

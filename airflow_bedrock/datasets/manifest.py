@@ -1,4 +1,4 @@
-"""The manifest of an earlier preparation: which files it wrote, and which parameters say what is in them."""
+"""The manifest of a preparation: which files it wrote, and with which parameters."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Near duplicates: texts that share most of their words in a row, found by MinHash.
+"""Find near duplicates with MinHash: texts that share most of their word sequences.
 
-A text's signature stands for the set of its shingles, three words each, or four characters where words are not set
-apart. Texts are compared that agree in one of sixteen bands of their signatures, which of texts that share 0.8 of their
-shingles 19 in 20 do; those are near whose whole signatures agree in as large a share as was asked for.
+A text's signature stands for the set of its shingles: three words each, or four characters in scripts that do not
+separate words. Texts that agree in one of sixteen bands of their signatures are compared; of texts that share 0.8 of
+their shingles, 19 in 20 do. They are near duplicates if their whole signatures agree in as large a share as was asked.
 """
 
 from __future__ import annotations

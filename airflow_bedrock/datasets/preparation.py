@@ -1,10 +1,9 @@
-"""Data preparation: read any shape, check, drop what cannot be used, deduplicate, choose, split, write.
+"""Prepare data: read any shape, check, drop unusable records, remove duplicates, select, split and write.
 
-The source, JSON Lines by now (:mod:`sources`), is cut into blocks. A process reads a block's records, writes each in
-the base model's format, holds that very line against the base model's rules, so that what is prepared passes the check,
-and puts it aside on disk with the digests of what it asks and answers. Then it is known which records ask the same,
-which are chosen and which split each is in: one byte a record. At last the lines are copied to their splits, in the
-order of the source. Memory holds a block a process, and that byte.
+The source, by now JSON Lines (:mod:`sources`), is cut into blocks. For each record of a block, a process writes the
+line in the base model's format, checks that line against the base model's rules, and stores it on disk with the digests
+of its question and answer. Then duplicates, selection and split are decided, one byte a record. Finally the lines are
+copied to their splits in the order of the source. Memory holds one block for each process, and that byte.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""From a source's record, in whatever shape people have, to a conversation.
+"""Read a record of a source, in any common shape, as a conversation.
 
-Known are, and told from the record itself: prompt and completion under any names, or templates over any fields; chats
-of the Converse API, of OpenAI, of Anthropic and of ShareGPT; model invocation logs; reinforcement records; images with
-a caption; plain texts. What only one shape has and no record of Bedrock's takes, such as calls of tools, is an error
-that names it: nothing is lost in silence.
+The shape is detected from the record: prompt and completion under any names, or templates over any fields; chats of the
+Converse API, OpenAI, Anthropic and ShareGPT; model invocation logs; reinforcement records; images with a caption; plain
+texts. A feature that Bedrock's records cannot express, such as tool calls, is an error that names it: nothing is
+dropped silently.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The texts of records, and when two of them count as the same."""
+"""The texts of a record, and when two of them count as equal."""
 
 from __future__ import annotations
 

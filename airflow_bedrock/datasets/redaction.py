@@ -1,6 +1,6 @@
-"""Personal data in texts: the common patterns, each replaced by its name. What has no pattern, such as names, stays.
+"""Replace personal data in texts by the name of its kind, by common patterns. Names of people have no pattern and stay.
 
-Microsoft Presidio finds more, and is given in the same way: any function from a text to a text.
+Microsoft Presidio finds more, and is passed in the same way: any function from a text to a text.
 """
 
 from __future__ import annotations

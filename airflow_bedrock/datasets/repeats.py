@@ -1,8 +1,8 @@
-"""Which questions come again: found on disk, so that memory does not grow with the data.
+"""Find repeated questions on disk, so that memory does not grow with the data.
 
-Each record leaves 32 bytes: the digest of its prompt and of its completion, and where it stands. They are put into
-parts by the digest, and one part at a time is read. A digest of 128 bits is the text: that two texts of a thousand
-million have the same one has a chance of 1 in 10^21.
+Each record takes 32 bytes: the digests of its prompt and completion, and its position. These are divided into parts by
+digest, and one part at a time is read. A 128-bit digest stands for the text: the chance that two of a thousand million
+texts collide is 1 in 10^21.
 """
 
 from __future__ import annotations

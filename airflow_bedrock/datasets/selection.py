@@ -1,7 +1,7 @@
-"""Which records are written: one of those that ask the same, and no more than are wanted.
+"""Select the records to write: one for each question, up to the number that was asked for.
 
-Records are compared by their digests, a part of them at a time (:mod:`repeats`), and chosen in the order of a hash of
-what they ask: so the same data gives the same records in whatever order it comes, and a smaller sample lies in a larger
+Records are compared by digest, one part at a time (:mod:`repeats`), and selected in the order of a hash of their
+question. So the same data gives the same records in whatever order it arrives, and a larger sample contains a smaller
 one.
 """
 

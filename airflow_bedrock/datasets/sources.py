@@ -1,8 +1,8 @@
-"""Sources: files of many kinds, queries over them, and rows of a database, each made JSON Lines, which is read fast.
+"""Read sources as JSON Lines: files in many formats, queries over them, and rows of a database.
 
-JSON Lines, JSON arrays, CSV, TSV, Parquet and plain text, each also packed by gzip or Zstandard. A record of what is
-not JSON Lines by itself is known by its number: ``people.csv:17`` is the seventeenth. Nothing is held in memory but a
-record.
+The formats are JSON Lines, JSON arrays, CSV, TSV, Parquet and plain text, each also compressed by gzip or Zstandard. In
+formats other than JSON Lines a record is identified by its number: ``people.csv:17`` is the seventeenth. Only one
+record at a time is in memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which split a record belongs to: a stable hash of its key decides, so nothing else in the data can move it."""
+"""Assign a record to a split by a stable hash of its key, so that no other change of the data can move it."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Answers that have been paid for: on disk while the evaluation runs, and kept where the next one finds them.
+"""Store the answers that have been paid for: on disk during the evaluation, and where the next one finds them.
 
-An answer is found by its content: the model itself, and everything that was asked of it. What is kept are digests of
-the questions and the answers, not the questions. A batch of answers is one object, which nobody changes::
+An answer is found by its content: the model, and everything that the model was sent. The store keeps the answers and
+digests of the questions, but not the questions. A batch of answers is one immutable object::
 
     <environment>/<digest of the model>/expires=2027-02-19/<digest of the batch>.jsonl.gz
 
-So two workers at once write different objects, or the same one; and what expires can be told from the name, for
-:class:`Store`, which deletes it when it comes across it, and for a lifecycle rule of the bucket.
+So two workers at once write different objects, or the same one. The expiry date in the name is for :class:`Store`,
+which deletes expired objects that it comes across, and for a lifecycle rule of the bucket.
 """
 
 from __future__ import annotations

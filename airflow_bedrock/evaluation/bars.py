@@ -1,4 +1,4 @@
-"""How far the models are, as bars, where somebody looks on: in a terminal. A log has its lines instead."""
+"""Progress bars of the models in a terminal. A log gets lines instead."""
 
 from __future__ import annotations
 

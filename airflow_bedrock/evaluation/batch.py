@@ -1,4 +1,4 @@
-"""Questions as a batch inference job takes them, and its answers as they are kept.
+"""Convert questions to records of a batch inference job, and its output to stored answers.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html and batch-inference-results.html
 """

@@ -1,4 +1,4 @@
-"""What an evaluation costs: said before, counted as it goes, and stopped at the limit."""
+"""The cost of an evaluation: estimated before it starts, counted while it runs, and stopped at the limit."""
 
 from __future__ import annotations
 

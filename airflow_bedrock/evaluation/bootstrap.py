@@ -1,8 +1,8 @@
-"""The paired bootstrap: how far a number that many records make could lie from its value on other records like them.
+"""The paired bootstrap: a confidence interval for a number that is computed from many records.
 
-Records are drawn again with replacement, and each number is computed anew from the records drawn, for all models from
-the same draw. A record takes part by its *statistics*: a few columns whose sums over records are all that the number
-is made of, e.g. a score, or the n-gram counts of BLEU. So one set of draws, one matrix product, serves every number.
+Records are drawn with replacement, and each number is computed anew from the drawn records, for all models from the
+same draw. A record enters by its *statistics*: a few columns from whose sums the number is computed, such as a score,
+or the n-gram counts of BLEU. So one set of draws, and one matrix product, serves every number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which of two models answered the same questions better, by how much, and whether that can be chance."""
+"""Compare two models on the same questions: which one is better, by how much, and whether that can be chance."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Asking one model many questions: only what nobody has asked, and as fast as the model's quota lets.
+"""Ask one model many questions: only those that are not answered yet, and as fast as the model's quota allows.
 
-Answers are kept as they come, a batch at a time. Whatever ends the process, asked again are at most the questions whose
-answers were not kept yet: those of the last :data:`KEEP_SECONDS` seconds, no more than :data:`KEEP_ANSWERS`, and those
-that were under way.
+Answers are stored as they arrive, a batch at a time. If the process ends, only the questions whose answers were not
+stored yet are asked again: those of the last :data:`KEEP_SECONDS` seconds, at most :data:`KEEP_ANSWERS`, and those in
+flight.
 """
 
 from __future__ import annotations

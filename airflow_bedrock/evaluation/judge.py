@@ -1,9 +1,9 @@
-"""Metrics that ask another model: a judge by Converse, and the likeness of embeddings.
+"""Metrics that call another model: a judge with Converse, and the similarity of embeddings.
 
-What they are asked and answer is kept as any answer is. A judge is shown the texts as JSON strings, and told that they
-are data; what it says beside the one word that is asked for counts for nothing. A reply without that word, or with
-several, as of a judge that refuses or repeats what an answer told it to say, decides nothing, and the candidate is not
-called better where such replies could have decided otherwise.
+A judge's answers are stored like all others. It gets the texts as JSON strings, and is told that they are data. Only
+the one word that it is asked for counts. A reply without that word, or with several (a refusal, or a repetition of what
+an answer told it to say), decides nothing; and if such replies could have decided otherwise, the candidate is not
+called better.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Classification: macro F1, and which label was taken for which."""
+"""Metrics of classification: macro F1, and the confusion matrix."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How good answers are, by name: of single answers, and of all together where that is more than their mean.
+"""The metrics of answers by name: of a single answer, and of all answers where that is not their mean.
 
-What needs a library is in a module of its own (:mod:`.text`, :mod:`.labels`), which is loaded when it is asked for: the
-names alone are known wherever a DAG is parsed.
+A metric that needs a library is in a module of its own (:mod:`.text`, :mod:`.labels`), which is imported when it is
+used. When a DAG is parsed, only the names are needed.
 """
 
 from __future__ import annotations

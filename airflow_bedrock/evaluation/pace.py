@@ -1,7 +1,7 @@
-"""How many calls of a model may be under way at once: as many as its account's rate has room for, whatever that is.
+"""Limit the concurrent calls of a model to what its quota allows, which is not known beforehand.
 
-Additive increase, multiplicative decrease (AIMD), as TCP finds the rate of a line: Chiu and Jain, Computer Networks and
-ISDN Systems 17 (1989). Pure: it is told what happened, at which time, and waits for nothing itself.
+Additive increase, multiplicative decrease (AIMD), as in TCP: Chiu and Jain, Computer Networks and ISDN Systems 17
+(1989). Pure: the caller passes each result with its time, and does the waiting.
 """
 
 from __future__ import annotations

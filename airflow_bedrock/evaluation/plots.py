@@ -1,4 +1,4 @@
-"""The plots of a report: SVG, made by Altair without a browser and without network."""
+"""The plots of a report as SVG. Altair draws them without a browser or network."""
 
 from __future__ import annotations
 

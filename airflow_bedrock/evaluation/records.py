@@ -1,8 +1,9 @@
-"""Held-out records: what a model is asked, and the answer that it should give.
+"""Read held-out records: what to ask a model, and the expected answer.
 
 A record is one that a model could be trained on: Converse (with several turns, system prompt, tools, images), Claude's
-form, prompt and completion, reinforcement (``reference_answer``); or a prompt of Bedrock's evaluation jobs
-(``prompt``, ``referenceResponse``). The last assistant turn is the reference; all before it is asked.
+format, prompt and completion, reinforcement (``reference_answer``); or a prompt of Bedrock's evaluation jobs
+(``prompt``, ``referenceResponse``). The last assistant turn is the expected answer; the model gets everything before
+it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report of an evaluation for people: as Markdown, and as one HTML file that needs no network and no script."""
+"""The report of an evaluation, as Markdown and as one HTML file without scripts that needs no network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An evaluation from beginning to end: the file is read several times, so that memory does not grow with its records.
+"""Run an evaluation. It reads the file several times, so that memory does not grow with the records.
 
-First it is checked whole and the records are chosen, before anything is paid for; then all models are asked, side by
-side; then the answers are scored in the order of the file.
+First it checks the whole file and selects the records, before anything is paid for. Then it asks all models
+concurrently. Then it scores the answers in the order of the file.
 """
 
 from __future__ import annotations

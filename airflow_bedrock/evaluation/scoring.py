@@ -1,7 +1,7 @@
-"""All models' answers to the same records, scored and compared: what the evaluation says in the end.
+"""Score and compare all models' answers to the same records, for the result of the evaluation.
 
-Memory does not grow with the records: statistics are summed into groups (:mod:`.bootstrap`), and of single records only
-those are kept on which the candidate wins or loses most.
+Memory does not grow with the records: statistics are summed in groups (:mod:`.bootstrap`), and of single records only
+the candidate's biggest wins and losses are kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The hooks: Bedrock's control plane and its runtime, with everything an AWS connection of Airflow can say."""
+"""Hooks for Bedrock's control plane and runtime. They use all settings of the AWS connection in Airflow."""
 
 from __future__ import annotations
 

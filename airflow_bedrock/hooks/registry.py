@@ -1,4 +1,4 @@
-"""The registry's hook: which model serves, and who promoted it, over an AWS connection of Airflow."""
+"""The hook of the model registry: it reads which model serves and who promoted it, over an AWS connection."""
 
 from __future__ import annotations
 

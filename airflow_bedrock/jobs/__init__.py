@@ -1,7 +1,7 @@
-"""The engine: find or create, wait, stop, once for everything that is paid for.
+"""The engine: it finds or creates, waits for and stops everything that is paid for.
 
-The operators name its modules through this package, which imports each when it is first used: they load boto3, and
-Airflow imports the operators whenever it parses a DAG file.
+The operators reach its modules through this package, which imports each on first use: they load boto3, and Airflow
+imports the operators whenever it parses a DAG file.
 """
 
 from __future__ import annotations

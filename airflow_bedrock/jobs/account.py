@@ -1,4 +1,4 @@
-"""Whose account a connection leads to, asked before money is spent in the wrong one."""
+"""Find out the AWS account of a connection, before money is spent in the wrong one."""
 
 from __future__ import annotations
 

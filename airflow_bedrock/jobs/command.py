@@ -1,7 +1,7 @@
-"""List the running jobs of this Airflow, of every kind, and stop those that no task waits for any more.
+"""List the running jobs of this Airflow, of every kind, and stop those that no task waits for.
 
-It asks Airflow's REST API for the tasks that wait; the environment variable AIRFLOW_API_TOKEN holds its token. A job
-whose tasks' state cannot be read is kept.
+It reads the state of the waiting tasks from Airflow's REST API, with the token in the environment variable
+AIRFLOW_API_TOKEN. It keeps a job if it cannot read the state of its tasks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Over which AWS connection of Airflow something is asked: one frozen value, for worker and triggerer."""
+"""An AWS connection of Airflow as one frozen value, for worker and triggerer."""
 
 from __future__ import annotations
 

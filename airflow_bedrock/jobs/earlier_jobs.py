@@ -1,6 +1,6 @@
-"""What the service shows of the jobs that a task may have made, or adopted, before: it reads, and changes nothing.
+"""Find the jobs that a task may have made or adopted before. It only reads.
 
-A job's names and token say who made it; its tags alone say who has adopted it.
+The names and the token of a job say who made it; its tags say who has adopted it.
 """
 
 from __future__ import annotations

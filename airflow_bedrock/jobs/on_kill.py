@@ -1,8 +1,8 @@
-"""What becomes of a job when Airflow ends the task that waits for it, in a worker and in the triggerer.
+"""Decide what happens to a job when Airflow ends the task that waits for it, in a worker and in the triggerer.
 
-Airflow 3.3 calls a trigger's on_kill also where the task goes on elsewhere: for every trigger of a triggerer that had
-stalled, and, when a task is cleared, perhaps after its next try has adopted the job. A worker's on_kill is called when
-its pod is evicted. So the task instance's state decides.
+Airflow 3.3 also calls a trigger's on_kill if the task continues elsewhere: for every trigger of a triggerer that had
+stalled, and after a Clear, possibly when the next try has already adopted the job. A worker's on_kill is called when
+its pod is evicted. So the state of the task instance decides.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The running jobs, of every kind, of a deployment of Airflow, and whether anybody waits for them.
+"""Find the running jobs of an Airflow deployment, of every kind, that no task waits for.
 
-A job is orphaned when all who may wait for it have ended in a moment in which no process held it: a person marks a task
-failed between a killed worker and the next try. Its tags say whose it is, and who waits.
+A job is orphaned if every task that may wait for it ended at a moment when no process held it: for example, a person
+marks a task failed between a killed worker and the next try. The job's tags say which tasks these are.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a task has made, or waits for: asked by its name, its identity and its tags, when the task itself does not know.
+"""Find what a task has made or waits for, by name, identity and tags, when the task itself does not know.
 
-A worker may be killed, and a task may run out of time, between the service's acceptance of a job and its response.
+A worker can be killed, and a task can time out, after the service has accepted a job and before its response arrives.
 """
 
 from __future__ import annotations

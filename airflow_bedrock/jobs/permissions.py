@@ -1,7 +1,7 @@
-"""Whether the connection and the job's role may do what a customization job needs, asked of IAM's policy simulator.
+"""Check with IAM's policy simulator whether the connection and the job's role have the permissions that a job needs.
 
-The simulator knows the policies of users and roles, and no policy of an organization. It is asked where the connection
-may ask it.
+The simulator evaluates the policies of users and roles, but not those of an organization. It is called only if the
+connection is allowed to.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""When to ask Bedrock which question, so that one loop can watch thousands of jobs. Pure: no clock, no I/O.
+"""Plan the polls, so that one loop can watch thousands of jobs. Pure: no clock, no I/O.
 
-The loop (:mod:`airflow_bedrock.jobs.poll_loop`) takes questions from :meth:`Planner.next`, asks them and hands the
-answers back; what the watchers have to know is returned as :data:`News`. Times are seconds of any clock that
-does not run backwards.
+The loop (:mod:`airflow_bedrock.jobs.poll_loop`) takes requests from :meth:`Planner.next`, sends them and passes the
+responses back. What the watchers have to know is returned as :data:`News`. Times are seconds of any monotonic clock.
 
-A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); what is said of jobs is true of each.
+A planner watches one kind of resource (:mod:`airflow_bedrock.jobs.resources`); what is said of jobs holds for every
+kind.
 
-Each job has a pace of its own. A round asks about the jobs that are due, and those that nearly are: by List,
-up to 1000 jobs a call, or, where the role may not List, by Get for
-each job, spread over its interval. What a List shows of the other jobs counts as a poll of them. Get also settles what
-List does not show.
+Each job has its own pace. A round polls the jobs that are due or nearly due: with List, up to 1000 jobs a call, or, if
+the role may not List, with a Get for each job, spread over its interval. Other jobs that a List shows count as polled.
+A job that List does not show is polled with Get.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What the poll loop calls Bedrock with: one client in threads of its own, and what an error of a call means.
+"""The client of the poll loop, with threads of its own, and the meaning of an error of a poll.
 
-A client costs time to make and objects to keep, each of which every full pass of the garbage collector walks, with the
-event loop held up: 31,000 for the whole of Bedrock's service model. So there is one for all kinds of resources, and of
-what botocore knows it loads only the operations that polls call.
+A client takes time to create, and its objects take time in every full pass of the garbage collector, which blocks the
+event loop: 31,000 objects for Bedrock's whole service model. So all kinds of resources share one client, and it loads
+only the operations that polls call.
 """
 
 from __future__ import annotations

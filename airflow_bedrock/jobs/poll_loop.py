@@ -1,9 +1,8 @@
 """The loop that watches all resources of one connection and region, for every trigger of the process.
 
-It asks what the planner of each kind (:mod:`airflow_bedrock.jobs.planner`) tells it to, and wakes only those triggers
-for which there is something new. All kinds share its threads and its client. The calls, and reading their answers,
-happen in threads: a response about 1000 jobs would block the event loop for tens of milliseconds, and making a client
-for hundreds.
+It sends the requests that the planner of each kind (:mod:`airflow_bedrock.jobs.planner`) asks for, and wakes only the
+triggers with news. All kinds share its threads and its client. Requests are sent, and responses read, in threads: a
+response about 1000 jobs would block the event loop for tens of milliseconds, and the creation of a client for hundreds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The queue of tasks that wait for the account's quota of jobs: which one to wake when a job ends.
+"""The queue of tasks that wait for the account's quota of jobs: it decides which one to wake when a job ends.
 
-The service does not say the quota. What is known is how many jobs ran when it refused another one: when fewer run,
-there is a slot. Times are seconds of any monotonic clock, except those that survive a restart of the
-triggerer, which are of the wall clock.
+The service does not say what the quota is. It is known how many jobs ran when it refused another one: when fewer run,
+there is a slot. Times are seconds of any monotonic clock, except those that survive a restart of the triggerer, which
+are of the wall clock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Print what is known of a customization job: its status, its phases, its losses, its model and its output."""
+"""Print the status, the phases, the losses, the model and the output of a customization job."""
 
 from __future__ import annotations
 

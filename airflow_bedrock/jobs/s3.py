@@ -1,4 +1,4 @@
-"""What a customization job reads from S3 and leaves there, seen through the amazon provider's S3Hook."""
+"""Read the data of a customization job and its output from S3, with the amazon provider's S3Hook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bedrock's operations on one kind of resource, over one connection: what the engine asks of the service."""
+"""Bedrock's operations on one kind of resource, over one connection: all calls of the engine."""
 
 from __future__ import annotations
 

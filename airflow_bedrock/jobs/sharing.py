@@ -1,4 +1,4 @@
-"""Sharing a custom model with another account of the organization, so that it can be copied there: AWS RAM.
+"""Share a custom model with another account of the organization through AWS RAM, so that it can be copied there.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/share-model.html
 """

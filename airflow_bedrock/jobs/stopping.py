@@ -1,4 +1,4 @@
-"""Stopping a job that no task waits for, and deleting what serves."""
+"""Stop a job that no task waits for, and delete a resource that serves."""
 
 from __future__ import annotations
 

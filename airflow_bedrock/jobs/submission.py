@@ -1,9 +1,9 @@
 """Find what was asked for, or create it: the only place that spends money.
 
-A crash at any line leaves nothing to clean up. Before the call nothing exists; after it the job bears the derived name
-and token, by which the next try finds it. No record is kept in between, so none can be lost.
+A crash at any line leaves nothing to clean up. Before the call nothing exists; after it the job has the derived name
+and token, by which the next try finds it. Nothing is recorded in between, so no record can be lost.
 
-What is said of jobs here is true of every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
+What is said of jobs here holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
 """
 
 from __future__ import annotations

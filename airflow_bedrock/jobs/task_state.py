@@ -1,4 +1,4 @@
-"""Asking Airflow whether another try of a task will come, which then adopts its job. For worker and triggerer."""
+"""Ask Airflow whether another try of a task will come and adopt its job. For worker and triggerer."""
 
 from __future__ import annotations
 

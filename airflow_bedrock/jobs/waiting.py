@@ -1,6 +1,6 @@
-"""Waiting from a worker, and taking up what has ended: success as a result, all else as an error.
+"""Wait in a worker, and turn the end of a job into a result or an error.
 
-What is said of jobs here is true of every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
+What is said of jobs here holds for every kind of resource (:mod:`airflow_bedrock.jobs.resources`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Follow a customization job to its end: its status, its phases, its losses.
 
-Bedrock tells nothing of the steps of a job that runs: the losses show when it has completed. Local Bedrock tells them.
+Bedrock publishes the losses of a job when it has completed. Local Bedrock also shows them while it runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The check of an operator's arguments: each has a rule, for when the DAG is parsed and again for when the task runs.
+"""Check an operator's arguments by rule, when the DAG is parsed and again when the task runs.
 
 A rule takes a value and returns it in its type, or raises a ValueError that says what the value must be.
 """

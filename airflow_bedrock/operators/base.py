@@ -1,7 +1,7 @@
-"""The base of the operators and of the sensor: an AWS connection, and a hook that is imported when the task runs.
+"""The base of the operators and the sensor: an AWS connection, and a hook that is imported when the task runs.
 
-It is what the amazon provider's AwsBaseOperator is, without what that loads: the DAG processor parses each DAG file
-again and again, in a new process, and would import boto3 each time.
+It replaces the amazon provider's AwsBaseOperator, whose module imports boto3: the DAG processor parses each DAG file
+again and again, each time in a new process, and would import it each time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A custom model in another region, or another account: copy it there, once."""
+"""Copy a custom model to another region or account, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Custom models: they are billed by the month until they are deleted."""
+"""Delete a custom model, which is billed by the month until then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator that asks for a model customization job, and pays for it once."""
+"""The operator that creates a model customization job, and pays for it once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data preparation as a task: from what people have to the files that Bedrock is given."""
+"""Prepare data in a task: from common formats to the files that Bedrock takes."""
 
 from __future__ import annotations
 

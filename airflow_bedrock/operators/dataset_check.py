@@ -1,4 +1,4 @@
-"""The check of training data as a task: what a customization job would fail on, before it is paid for."""
+"""Check training data in a task, for what a customization job would fail on, before it is paid for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A dry run of a task that pays: everything that can be known before money is spent, in one table; then it skips.
+"""A dry run of a task that spends money: check everything that can be checked beforehand, print a table, and skip.
 
-It changes nothing: it creates, stops and tags nothing. Each check says ``ok``, ``warning``, ``problem`` or, where
-access is denied, ``unknown`` and what to allow. Any problem fails the task.
+It creates, stops and tags nothing. Each check says ``ok``, ``warning``, ``problem`` or, if access is denied,
+``unknown`` and what to allow. A problem fails the task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Evaluation as a task: is the customized model better than the one that it would replace?"""
+"""Evaluate in a task whether the customized model is better than the one that it would replace."""
 
 from __future__ import annotations
 

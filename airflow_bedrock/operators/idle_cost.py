@@ -1,4 +1,4 @@
-"""What is paid for and used by nobody, and what serves on a base model that ends soon, told to people."""
+"""Report resources that cost money and are not used, and models that serve on a base model that ends soon."""
 
 from __future__ import annotations
 

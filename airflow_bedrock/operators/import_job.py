@@ -1,4 +1,4 @@
-"""Models that were trained elsewhere: import one from S3, or make a custom model of a Nova checkpoint; once."""
+"""Import a model that was trained elsewhere from S3, or make a custom model of a Nova checkpoint, once."""
 
 from __future__ import annotations
 

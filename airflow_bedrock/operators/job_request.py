@@ -1,6 +1,6 @@
-"""What a customization task asks for, from its operator's arguments: the request, who asks for it, and the identity.
+"""Build the request, the identity and the asker of a customization task from its operator's arguments.
 
-When the DAG is parsed, it is checked as far as the arguments are final by then; when the task runs, all of it.
+When the DAG is parsed, the arguments that are final by then are checked; when the task runs, all of them.
 """
 
 from __future__ import annotations

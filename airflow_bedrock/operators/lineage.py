@@ -1,4 +1,4 @@
-"""OpenLineage's view of a customization job: training data in, model out. Loaded only by the OpenLineage provider."""
+"""The lineage of a customization job for OpenLineage: training data in, model out. Only its provider imports this."""
 
 from __future__ import annotations
 

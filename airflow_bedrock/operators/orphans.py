@@ -1,4 +1,4 @@
-"""Jobs that run and are billed although no task waits for them any more."""
+"""Stop the running jobs that no task waits for."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the operators of paid resources have in common: one is asked for once, waited for, and stopped where it can be.
+"""The base of the operators of paid resources: create one once, wait for it, and stop it if it can be stopped.
 
-An operator says what kind it is (:mod:`airflow_bedrock.jobs.resources`), what it asks for, and what it returns.
+A subclass declares its kind (:mod:`airflow_bedrock.jobs.resources`), its request, and its result.
 """
 
 from __future__ import annotations

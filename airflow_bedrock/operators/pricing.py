@@ -1,4 +1,4 @@
-"""What a customization request will cost, and the limit that a task sets to it."""
+"""Estimate the cost of a customization request, and apply the task's limit to it."""
 
 from __future__ import annotations
 

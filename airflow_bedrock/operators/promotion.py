@@ -1,4 +1,4 @@
-"""Promotion: put a challenger behind the deployment that callers use, where it is newer than the champion."""
+"""Promote a challenger: put it behind the deployment that callers use, if it is newer than the champion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate before a promotion: a rule on the evaluation's report, and where wanted a person."""
+"""The gate before a promotion: rules on the report of the evaluation and, if wanted, a person's approval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provisioned throughput for a model: make it, once, give it another model, and delete it. It is billed by the hour."""
+"""Create provisioned throughput for a model once, change its model, and delete it. It is billed by the hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of the operators that ask models held-out questions, and what they do alike: the answers serve them all."""
+"""The base of the operators that ask models held-out questions and share the stored answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the operators of the registry have in common: a line of models, where its register is, and how to wait."""
+"""The base of the registry's operators: a line of models, the location of its register, and how to wait."""
 
 from __future__ import annotations
 

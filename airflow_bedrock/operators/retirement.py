@@ -1,4 +1,4 @@
-"""Retirement: delete the models of a line that nobody needs, and say what that saves a month."""
+"""Delete the models of a line that are no longer needed, and report what that saves a month."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of the operators that spend money: what their tasks may cost is checked against the budget."""
+"""The base of the operators that spend money: it checks the cost of a task against the budget."""
 
 from __future__ import annotations
 

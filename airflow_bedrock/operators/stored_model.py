@@ -1,4 +1,4 @@
-"""The base of the operators whose model is billed for its storage from the moment at which it is there."""
+"""The base of the operators whose model is billed for storage as soon as it exists."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The base of the operators that wait for what they have made: in a worker or in the triggerer, until it has ended.
+"""The base of the operators that wait for what they made, in a worker or in the triggerer.
 
-Where the task itself has ended for good, or has run out of time, they stop it, wherever that strikes.
+If the task is ended for good or times out, at whatever moment, they stop it.
 """
 
 from __future__ import annotations

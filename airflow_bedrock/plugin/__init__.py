@@ -1,6 +1,6 @@
-"""The views in Airflow's own UI, on Airflow 3.1 and later: a job, the jobs of a DAG, models and what runs now.
+"""Views in Airflow's UI, on Airflow 3.1 and later: a job, the jobs of a DAG, the models, and what runs now.
 
-Airflow decides who sees what: each view asks Airflow's REST API with the credential of the viewer.
+Airflow decides who sees what: each view calls Airflow's REST API with the viewer's credential.
 """
 
 from __future__ import annotations

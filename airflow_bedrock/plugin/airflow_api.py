@@ -1,4 +1,4 @@
-"""Airflow's public REST API, asked within the API server's own process, with the credential of the viewer."""
+"""Call Airflow's public REST API within the API server's process, with the viewer's credential."""
 
 from __future__ import annotations
 

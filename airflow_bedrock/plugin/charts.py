@@ -1,4 +1,4 @@
-"""Pictures as SVG, drawn on the server: they need no script and no network."""
+"""Charts as SVG, drawn on the server: they need no script and no network."""
 
 from __future__ import annotations
 

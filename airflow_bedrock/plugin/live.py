@@ -1,7 +1,7 @@
-"""What Amazon Bedrock says of a job at this moment, where ``[bedrock] live_aws_conn_id`` names who asks it.
+"""Read the current state of a job from Amazon Bedrock, over the connection ``[bedrock] live_aws_conn_id``.
 
-All of it happens in threads of its own, of which the API server's loop and its other threads wait for none. The first
-call imports boto3, which a server without that option never does.
+It runs in threads of its own, so that neither the API server's event loop nor its other threads wait for it. The first
+call imports boto3; without that option the server never does.
 """
 
 from __future__ import annotations

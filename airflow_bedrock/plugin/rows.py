@@ -1,4 +1,4 @@
-"""What the views show, from what tasks have pushed. Pure."""
+"""Turn what tasks have pushed into the rows of the views. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of what tasks push. The author of a DAG can push anything: what has another shape is not shown."""
+"""The types of what tasks push. A DAG's author can push anything; what does not match its type is not shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web application of the views: four pages and their stylesheet. It answers to GET alone, and changes nothing."""
+"""The web application of the views: four pages and their stylesheet. It serves only GET, and changes nothing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Who serves: the champion of each line of models, its challengers, promotion, rollback and retirement.
+"""The model registry: the champion of each line of models, its challengers, promotion, rollback and retirement.
 
-``register`` is what is known of a line, and pure; ``store`` keeps it in S3 under conditional writes; ``serving`` puts
-a model behind a deployment; ``promotion`` orders these so that a crash at any call leaves one model serving.
+``register`` holds what is known of a line, and is pure. ``store`` keeps it in S3 with conditional writes. ``serving``
+puts a model behind a deployment. ``promotion`` orders these steps so that a crash at any call leaves one model serving.
 """

@@ -1,7 +1,7 @@
-"""Questions to a person about a promotion, and their answers, below the registry: for an Airflow that cannot ask.
+"""Questions about a promotion and their answers, stored with the registry, for an Airflow that cannot ask a person.
 
-A question is an object that the gate writes; its answer is another one, which ``airflow-bedrock approve`` writes, once.
-A caller who may write answers may approve: an IAM policy says who (docs/retraining.md).
+The gate writes a question as an object; ``airflow-bedrock approve`` writes the answer as another one, once. A caller
+who may write answers may approve, which an IAM policy controls (docs/retraining.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Approve or reject a promotion that a gate asks about, on an Airflow before 3.1; without an id, list the questions.
+"""Approve or reject a promotion that a gate asks about, on an Airflow before 3.1. Without an id, list the questions.
 
-Who answers is the AWS caller of the credentials in use (sts:GetCallerIdentity).
+The answer is recorded with the AWS caller of the credentials in use (sts:GetCallerIdentity).
 """
 
 from __future__ import annotations

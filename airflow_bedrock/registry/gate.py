@@ -1,4 +1,4 @@
-"""Whether a challenger may be promoted, by the report of its evaluation. Pure: what is missing is a reason against."""
+"""Decide by the report of its evaluation whether a challenger may be promoted. Pure: missing data counts against it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """List the lines of models in the registry: which model serves, since when, who promoted it, and what served before.
 
-Which model serves, the deployment itself says; the registry says why.
+The deployment itself says which model serves; the registry says why.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Promotion and rollback, in an order in which a crash at any call leaves one model serving.
+"""Promote and roll back, in an order in which a crash at any call leaves one model serving.
 
-The intent is written down first, under If-Match; then the deployment changes; then the smoke test asks it; then the
-fact is written down, under If-Match again. A try that finds an intent of its own goes on where the earlier one ended.
+First the intent is written with If-Match. Then the deployment changes, and the smoke test calls it. Then the result is
+written, again with If-Match. A try that finds an intent of its own continues where the earlier one ended.
 """
 
 from __future__ import annotations

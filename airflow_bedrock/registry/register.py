@@ -1,7 +1,7 @@
-"""The register of one model: who serves, who served before, and who is on the way in. Pure.
+"""The register of one line of models: which model serves, which served before, and which is being promoted. Pure.
 
-The deployment says which model serves; the register says why. A promotion is written down before the deployment changes
-and confirmed afterwards, and :func:`reconciled` settles what a crash has left between the two.
+The deployment says which model serves; the register says why. A promotion is recorded before the deployment changes and
+confirmed afterwards. :func:`reconciled` settles what a crash left between the two.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Retirement: which models of a line nobody needs any more, what they cost, and their deletion in the order it takes.
+"""Retire models: find those of a line that are no longer needed, what they cost, and delete them in a safe order.
 
-:func:`planned` is pure. A deletion is written into the register first, under If-Match, so that no promotion and no
-rollback takes up a model that is being deleted; the service itself refuses to delete one that is in use.
+:func:`planned` is pure. A deletion is first written to the register, with If-Match, so that no promotion or rollback
+chooses a model that is being deleted. The service itself refuses to delete a model that is in use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Put an earlier model of a line back in place of the one that serves, which is not promoted again."""
+"""Roll back: put an earlier model of a line in place of the one that serves, which is not promoted again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Putting a model behind the deployment that callers use, and finding out which one is there.
+"""Put a model behind the deployment that callers use, and find out which one is there.
 
-Where botocore knows UpdateCustomModelDeployment, one deployment stays and its model changes. Where it does not, each
-model gets a deployment of its own, and the register points to the one that serves.
+If botocore has UpdateCustomModelDeployment, one deployment stays and its model changes. Otherwise each model gets a
+deployment of its own, and the register points to the one that serves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where registers are kept: an S3 object a line of models, written only where it is as it was read (If-Match)."""
+"""Store each register as an S3 object. A write fails if the object has changed since it was read (If-Match)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor that waits for a model customization job: in the triggerer or, where that is wished, in a worker."""
+"""The sensor that waits for a model customization job, in the triggerer or in a worker."""
 
 from __future__ import annotations
 

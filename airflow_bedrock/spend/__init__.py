@@ -1,6 +1,6 @@
-"""What Bedrock has cost and may cost: the budget, its ledger, and what is paid for without being used.
+"""What Bedrock has cost and may cost: the budget, its ledger, and resources that cost money unused.
 
-The operators name the settling of bills through this package, which imports it when a task first settles one.
+The operators reach the settling of bills through this package, which imports it on first use.
 """
 
 from __future__ import annotations

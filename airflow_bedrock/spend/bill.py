@@ -1,7 +1,7 @@
-"""What a thing has cost once it has ended: counted where it says so, and as reserved where it does not.
+"""Compute what a resource has cost once it has ended: from its own counts if it has some, else as reserved.
 
-GetModelCustomizationJob returns no count of tokens. The metrics files show how many epochs were begun; the tokens of
-one epoch are those of the estimate, at its upper end.
+GetModelCustomizationJob returns no count of tokens. The metrics files show how many epochs began; the tokens of an
+epoch are the upper end of the estimate.
 """
 
 from __future__ import annotations

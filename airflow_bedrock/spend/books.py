@@ -1,4 +1,4 @@
-"""Where the ledger is kept: one object on S3, changed only where it is as it was read, and archives by month."""
+"""Store the ledger as one object on S3, with conditional writes, and archive it by month."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What any paid thing calls before it is made: its cost is reserved, and settled when it has ended."""
+"""Reserve the cost of anything paid before it is made, and settle it when it has ended."""
 
 from __future__ import annotations
 

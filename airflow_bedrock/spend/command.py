@@ -1,6 +1,6 @@
-"""Show what Bedrock has cost and what is reserved, by month, from the ledger of the budget.
+"""Show by month what Bedrock has cost and what is reserved, from the ledger of the budget.
 
-The exit code is 1 where the ledger could not be read.
+The exit code is 1 if the ledger cannot be read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What is paid for, or kept, and used by nobody: throughput, deployments and imports without calls, unserved models.
+"""Find resources that cost money unused: throughput, deployments and imports without calls, and unserved models.
 
-And what serves though its base model's end of life is near: from then on neither can be called.
+It also finds what serves on a base model near its end of life, after which neither can be called.
 
-Whether something was called, Amazon CloudWatch says: ``Invocations`` of ``AWS/Bedrock``, by ``ModelId``.
+Amazon CloudWatch says whether something was called: ``Invocations`` of ``AWS/Bedrock``, by ``ModelId``.
 https://docs.aws.amazon.com/bedrock/latest/userguide/monitoring.html
 """
 

@@ -1,4 +1,4 @@
-"""What an imported model goes on costing: its storage each month, and each five minutes in which a copy of it answers.
+"""The running cost of an imported model: its storage each month, and each five minutes in which a copy of it is active.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/import-model-calculate-cost.html
 """

@@ -1,8 +1,8 @@
-"""The ledger: what is reserved for paid things before they are made, and what they have cost when they ended. Pure.
+"""The ledger: what is reserved for paid resources before they are made, and what they cost when they ended. Pure.
 
-An entry is one paid thing, known by its identity, so that a retry, an adoption and two runs that share a job find the
-same entry. It counts in the month, by UTC, in which it was reserved. A ledger is a value; each function returns the
-next one, which is written only where the ledger is still as it was read.
+An entry is one paid resource, found by its identity, so that a retry, an adoption and two runs that share a job use the
+same entry. It counts in the month (UTC) in which it was reserved. A ledger is a value: each function returns the next
+one, which is written only if the stored ledger is unchanged since it was read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bill of a thing that has ended, for any task that has waited for it; and how the month stands."""
+"""Settle the bill of a resource that has ended, for any task that waited for it, and report how the month stands."""
 
 from __future__ import annotations
 

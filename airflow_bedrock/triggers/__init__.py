@@ -1,4 +1,4 @@
-"""Triggers for Amazon Bedrock: what waits in the triggerer."""
+"""Triggers for Amazon Bedrock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the triggers have in common: an AWS connection, and the poll loop that all of one connection share."""
+"""The base of the triggers: an AWS connection, and the poll loop that all triggers of one connection share."""
 
 from __future__ import annotations
 

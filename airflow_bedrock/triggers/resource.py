@@ -1,6 +1,4 @@
-"""The trigger that waits for a resource of any kind, by its declaration. It stays thin: it looks and reports, the
-worker acts.
-"""
+"""The trigger that waits for a resource of any kind, by its declaration. It only polls and reports; the worker acts."""
 
 from __future__ import annotations
 

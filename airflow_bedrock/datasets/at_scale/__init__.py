@@ -1,8 +1,8 @@
-"""Selecting training records where the data is: a query for Athena, and a job for Spark on EMR Serverless or Glue.
+"""Select training records where the data is: a query for Athena, and a job for Spark on EMR Serverless or Glue.
 
-Both write the same: JSON Lines with ``prompt`` and ``completion``, packed by gzip, in a folder that
-BedrockDatasetPreparationOperator takes as its ``source_uri``. The operator decides what a record is for a base model,
-and which split it is in; the job's splits are the same.
+Both write gzipped JSON Lines with ``prompt`` and ``completion`` to a folder that BedrockDatasetPreparationOperator
+takes as its ``source_uri``. The operator applies the rules of the base model and assigns the splits; the Spark job
+assigns the same splits.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-r"""Select training records with Spark, where the data is: one of those that ask the same, a sample, and splits.
+r"""Select training records with Spark, where the data is: remove duplicate questions, draw a sample, assign splits.
 
-It reads what Spark reads, and writes JSON Lines with ``prompt``, ``completion`` and ``split``, and the group where
-there is one, packed by gzip: a source of BedrockDatasetPreparationOperator. Questions are compared, sampled and split
-as the operator does it, so that both come to the same records and splits. The rules of a base model are the operator's.
+It reads every format that Spark reads, and writes gzipped JSON Lines with ``prompt``, ``completion``, ``split`` and, if
+there is one, the group: a source of BedrockDatasetPreparationOperator. It compares, samples and splits questions as the
+operator does, so both arrive at the same records and splits. The operator applies the rules of the base model.
 
 It needs pyspark 3.5 or later and Python 3.9 or later, and nothing else. Copy it to S3 for EMR Serverless or Glue.
 
     select_records.py --source s3://bucket/tickets/ --source-format parquet --prompt-field question \
         --completion-field answer --order-by created_at --max-records 20000 --output s3://bucket/selected/
 
-The exit code is 1 where more records than ``--max-dropped-fraction`` are empty, or answer a question in another way
-than the record that is kept; then nothing is written. It prints how many were read, left out and written, as JSON.
+The exit code is 1, and nothing is written, if a larger share of the records than ``--max-dropped-fraction`` is empty or
+contradicts the record that is kept. It prints as JSON how many records it read, dropped and wrote.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What a good record is, for each base model and each way to customize it.
+"""The rules of a valid record, for each base model and each customization type.
 
-A format is a declaration, one file a family: ``converse``, ``claude``, ``texts``, ``reinforcement``, ``logs``. The
-limits are data, ``base_models.toml``. :class:`Rules` puts both together; a check of a dataset, its preparation and
-Local Bedrock's jobs ask it, so that they agree.
+Each family of formats is declared in a file of its own: ``converse``, ``claude``, ``texts``, ``reinforcement``,
+``logs``. The limits are data, ``base_models.toml``. :class:`Rules` combines both. The check of a dataset, its
+preparation, and Local Bedrock's jobs all use it, so they agree.
 """
 
 from __future__ import annotations

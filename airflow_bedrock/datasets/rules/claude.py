@@ -1,4 +1,4 @@
-"""Claude's format: messages whose content is a string, a system prompt beside them.
+"""Claude's format: messages with a string as content, and a system prompt beside them.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-customization-prepare.html
 """

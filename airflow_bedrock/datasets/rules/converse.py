@@ -1,7 +1,7 @@
-"""The Converse format: Nova, Nova 2, Llama, and the prompts of a distillation. What one takes, another refuses.
+"""The Converse format of Nova, Nova 2, Llama and the prompts of a distillation. Each takes a different part of it.
 
 https://docs.aws.amazon.com/nova/latest/userguide/fine-tune-prepare-data-understanding.html and AWS's validators for
-training data (``base_models.toml`` has the addresses).
+training data (``base_models.toml`` has their URLs).
 """
 
 from __future__ import annotations

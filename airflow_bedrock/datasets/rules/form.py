@@ -1,4 +1,4 @@
-"""What a format is, for the rules: its type, its own rules, and how it is read."""
+"""The declaration of a format: its type, its own rules, and how to read its records."""
 
 from __future__ import annotations
 

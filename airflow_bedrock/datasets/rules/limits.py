@@ -1,6 +1,6 @@
-"""What a record may hold, by the limits of ``base_models.toml``: tokens, bytes, reserved words, captions, media.
+"""Check a record against the limits of ``base_models.toml``: tokens, bytes, reserved words, captions, media.
 
-Where the service's own message is known it is used word for word.
+Where the service's own message is known, it is used word for word.
 """
 
 from __future__ import annotations

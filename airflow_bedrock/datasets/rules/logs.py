@@ -1,4 +1,4 @@
-"""Model invocation logs, which a distillation can be made from: which are taken, and what is learnt from them.
+"""The format of model invocation logs as a source of distillation: which records count, and what is learned from them.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html
 """

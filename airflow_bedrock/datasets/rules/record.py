@@ -1,4 +1,4 @@
-"""One record as rules see it, whatever its format, and what can be wrong with it."""
+"""A record of any format as the rules see it, and the problems that it can have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The format of reinforcement fine-tuning: a conversation that the model goes on with, and what its grader is given.
+"""The format of reinforcement fine-tuning: a conversation for the model to continue, and the data for its grader.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/rft-prepare-data.html
 """

@@ -1,6 +1,6 @@
-"""Where a record has not the shape of its format: every place at once, and none of its texts.
+"""List every place where a record does not match the type of its format, without quoting its texts.
 
-msgspec stops at the first; so a record that it refuses is read again, member by member.
+msgspec stops at the first error, so a record that it refuses is read again, member by member.
 """
 
 from __future__ import annotations

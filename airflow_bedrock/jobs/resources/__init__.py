@@ -1,4 +1,4 @@
-"""What a kind of resource is to the engine: a declaration, one file a kind."""
+"""The declaration of a kind of resource for the engine. Each kind has a file of its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A model copy job: it brings a custom model into the region, and the account, in which it is asked for.
+"""A model copy job: it copies a custom model into the region and the account in which it is created.
 
-It has no name but that of the model which it makes, is described by its ARN alone, and cannot be stopped. Its ARN takes
-no tags: those that it was made with are the copy's, which it shows.
+It has no name of its own, only that of the model that it makes; it is described by its ARN alone; and it cannot be
+stopped. Its ARN takes no tags: those in its request become the copy's, and it shows them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A custom model that CreateCustomModel registers: a Nova model that was trained elsewhere, from its checkpoint in S3.
+"""A custom model made by CreateCustomModel: a Nova model that was trained elsewhere, from its checkpoint in S3.
 
-While it is being created nothing stops it.
+Its creation cannot be stopped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A custom model deployment, for on-demand inference: it serves a model for as long as it exists."""
+"""A custom model deployment for on-demand inference: it serves a model for as long as it exists."""
 
 from __future__ import annotations
 

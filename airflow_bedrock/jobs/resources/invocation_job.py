@@ -1,4 +1,4 @@
-"""A batch inference job: a model invocation job, which answers files of records."""
+"""A batch inference job (model invocation job): it answers files of records."""
 
 from __future__ import annotations
 
