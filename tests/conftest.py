@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.cheap_clients import make_clients_cheap
 
@@ -36,6 +37,9 @@ os.environ.update(
     }
 )
 make_clients_cheap()
+# No test measures time: one that is slow on a busy machine is not wrong.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

@@ -223,7 +223,7 @@ def test_a_text_that_the_schema_lets_through_is_one_that_the_service_takes(name:
     operation, member = SERVICE[name, param]
 
     @given(st.from_regex(schema["pattern"]).filter(lambda text: len(text) <= schema.get("maxLength", 1000)))
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     def check(text: str) -> None:
         assert not problems(input_shape("bedrock", operation).members[member], text)
 

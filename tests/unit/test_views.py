@@ -160,7 +160,7 @@ def test_the_pages_show_each_job_once_and_sweeps_fill_several() -> None:
 
 
 @given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8), most=st.integers(1, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_task_instance_is_on_one_page(sizes: list[int], most: int) -> None:
     """However many map indexes the runs have."""
     from airflow_bedrock.plugin.airflow_api import Entry, Run

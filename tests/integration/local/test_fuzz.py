@@ -219,7 +219,6 @@ def test_right_requests_with_one_thing_wrong(victim: Victim, target: str, reques
 @settings(
     max_examples=700,
     derandomize=True,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -71,7 +71,7 @@ PACKED = BYTES | BYTES.map(packed) | BYTES.map(lambda content: packed(content)[:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=PACKED)
 def test_preparation_reads_or_refuses(tmp_path: Path, kind: str, content: bytes) -> None:
     """Each record is accounted for."""
@@ -148,7 +148,7 @@ COMMANDS: dict[str, Callable[[str, str], list[str]]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=PACKED, suffix=st.sampled_from(["jsonl", "csv", "json.gz", "md"]))
 def test_commands_have_an_exit_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, content: bytes, suffix: str

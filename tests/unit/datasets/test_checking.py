@@ -297,7 +297,7 @@ BYTES = st.binary(max_size=200) | st.lists(PIECES, max_size=60).map(b"".join)
 
 
 @pytest.mark.parametrize("model", [NOVA, CLAUDE, "amazon.nova-canvas-v1:0"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=BYTES)
 @example(content=b"\xef\xbb\xbf")
 @example(content=b"\xef\xbb\xbf{")
@@ -332,7 +332,7 @@ ANY = CHAT | st.fixed_dictionaries({"messages": st.lists(FLAT, max_size=3)}, opt
 
 
 @pytest.mark.parametrize("model", [NOVA, CLAUDE, "meta.llama3-2-1b-instruct-v1:0", "meta.llama3-1-8b-instruct-v1:0"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(record=ANY | st.fixed_dictionaries({"prompt": TEXT, "completion": TEXT}))
 def test_the_short_way_takes_only_good_records(model: str, record: dict[str, Any]) -> None:
     """What it takes, all rules take, and see the same prompt and answer in."""

@@ -71,7 +71,7 @@ def pairs(count: int) -> list[Record]:
     return [{"prompt": f"question {n}", "completion": "even" if n % 2 == 0 else "odd"} for n in range(count)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(RECORDS)
 def test_every_record_is_accounted_for(records: list[Record]) -> None:
     """Each source record is written, a duplicate, a conflict, or dropped; the counts are those of the files."""
@@ -88,7 +88,7 @@ def test_every_record_is_accounted_for(records: list[Record]) -> None:
     assert accounted == report.read == len(records)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(RECORDS)
 def test_no_text_lies_in_two_splits(records: list[Record]) -> None:
     """Prompts that count as the same are written once, so none is both trained and tested on."""
@@ -97,7 +97,7 @@ def test_no_text_lies_in_two_splits(records: list[Record]) -> None:
     assert len(prompts) == len(set(prompts))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.randoms(use_true_random=False))
 def test_order_does_not_move_records(shuffle: random.Random) -> None:
     """In any order the same records fall into the same splits."""
@@ -471,7 +471,7 @@ def test_a_function_of_a_dag_file_is_run_in_one_process(monkeypatch: pytest.Monk
 LONG = replace(SETTINGS, fields=Fields(prompt="{prompt}"))  # a template, which goes the long way
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(RECORDS, st.booleans())
 def test_the_short_way_writes_what_the_long_way_writes(records: list[Record], limited: bool) -> None:
     """Byte for byte, with the same records dropped; but for whole numbers all of them are texts."""
@@ -499,7 +499,7 @@ ANY = CHATS | st.fixed_dictionaries({"prompt": SAID, "completion": SAID}) | st.d
         ("meta.llama3-3-70b-instruct-v1:0", "FINE_TUNING"),
     ],
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(records=st.lists(ANY, max_size=6))
 def test_what_prepare_writes_check_accepts_and_local_bedrock_reads(model: str, method: str, records: list[Any]) -> None:
     """Whatever the source, no line that is written has a problem, and every record is accounted for."""

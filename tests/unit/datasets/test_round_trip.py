@@ -43,7 +43,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", MODELS)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=RECORDS, system=st.none() | st.just("Be brief."))
 def test_round_trip(tmp_path: Path, model: str, records: list[dict[str, Any]], system: str | None) -> None:
     """Each record is written or counted as left out; nothing that is written has a problem."""

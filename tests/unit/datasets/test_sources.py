@@ -136,7 +136,7 @@ VALUES = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | st.text(m
 ELEMENTS = st.lists(VALUES | st.dictionaries(st.text(max_size=3), VALUES, max_size=3), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(records=ELEMENTS, size=st.integers(1, 9))
 def test_arrays_in_pieces(tmp_path_factory: pytest.TempPathFactory, records: list[Any], size: int) -> None:
     """Wherever a chunk ends, the elements are those of the array."""

@@ -40,7 +40,7 @@ def test_the_key_is_the_content() -> None:
     assert len({key, *others}) == 5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.builds(Answer, st.text(), st.text(), st.integers(0, 9), st.integers(0, 9), st.none())))
 def test_what_is_kept_is_what_is_found(given_answers: list[Answer]) -> None:
     """By another worker, in another process; of the model alone."""

@@ -49,7 +49,7 @@ def test_many_small_gains_do_not_outweigh_a_few_great_losses() -> None:
     assert [entry["record"] for entry in result["most"]["losses"]] == list(range(131, 151))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=60))
 def test_the_comparison_is_fair(pairs: Pairs) -> None:
     """Exchanging the models exchanges the verdict, and every record is a win, a loss or a tie."""

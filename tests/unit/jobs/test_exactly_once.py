@@ -518,7 +518,7 @@ class ExactlyOnce(RuleBasedStateMachine):
 
 EXAMPLES = os.environ.get("EXACTLY_ONCE_EXAMPLES")
 ExactlyOnce.TestCase.settings = settings(
-    max_examples=int(EXAMPLES or 300), stateful_step_count=20, deadline=None, derandomize=not EXAMPLES
+    max_examples=int(EXAMPLES or 300), stateful_step_count=20, derandomize=not EXAMPLES
 )
 TestExactlyOnce = ExactlyOnce.TestCase
 

@@ -133,7 +133,6 @@ ends = st.lists(st.floats(min_value=0, max_value=5_000), min_size=1, max_size=40
 
 
 @given(ends=ends, known=st.booleans(), page_size=st.integers(1, 50), hidden=st.sets(st.integers(0, 39), max_size=5))
-@settings(deadline=None)
 def test_each_end_is_reported_once_and_soon(ends: list[float], known: bool, page_size: int, hidden: set[int]) -> None:
     """Whatever List shows and on how many pages, an end is reported once, within an interval and the Gets it takes."""
     play = Play(page_size=page_size)
@@ -150,7 +149,7 @@ def test_each_end_is_reported_once_and_soon(ends: list[float], known: bool, page
 
 
 @given(count=st.integers(2, 2500))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_round_costs_the_pages_and_nothing_else(count: int) -> None:
     """While jobs run, what is asked grows with the pages of 1000, not with the jobs."""
     play = Play()
@@ -172,7 +171,6 @@ intervals = st.lists(st.floats(5, 3000), min_size=2, max_size=100)
 
 
 @given(jobs=st.lists(st.tuples(paces, st.floats(0, 5000), st.floats(0, 5000)), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_each_end_is_reported_at_the_interval_of_its_own_job(jobs: list[tuple[Pace, float, float]]) -> None:
     """However paces are mixed, and whichever job is the older one: nobody waits for the pace of another."""
     play = Play()
@@ -187,7 +185,6 @@ def test_each_end_is_reported_at_the_interval_of_its_own_job(jobs: list[tuple[Pa
 
 
 @given(intervals=intervals, data=st.data())
-@settings(deadline=None)
 def test_different_intervals_cost_hardly_more_than_the_shortest_alone(
     intervals: list[float], data: st.DataObject
 ) -> None:
@@ -226,7 +223,6 @@ def test_what_a_list_shows_of_other_jobs_counts_for_them() -> None:
 
 
 @given(intervals=intervals)
-@settings(deadline=None)
 def test_without_list_each_job_is_polled_at_its_own_interval(intervals: list[float]) -> None:
     """No job is asked for more often than at its pace, nor left for two intervals."""
     play = Play(fault=refuse_list)
@@ -338,7 +334,6 @@ def test_jobs_of_unknown_age_do_not_cause_all_jobs_of_the_account_to_be_read() -
 
 
 @given(count=st.integers(1, 300))
-@settings(deadline=None)
 def test_without_permission_to_list_the_gets_are_spread(count: int) -> None:
     """Each job once an interval, never in a burst; List is tried once."""
     play = Play(fault=refuse_list)
@@ -422,7 +417,6 @@ def test_many_ends_under_throttling_are_all_reported() -> None:
     ),
     ends=ends,
 )
-@settings(deadline=None)
 def test_no_fault_ends_a_wait_or_loses_a_job(faults: list[Trouble | None], ends: list[float]) -> None:
     """Once the faults are over, every end is reported; none before the job has ended."""
     left = list(faults)
@@ -533,7 +527,6 @@ def test_the_first_response_after_an_outage_is_reported() -> None:
 
 
 @given(failing=st.sets(st.integers(0, 99)), jobs=st.integers(1, 5), listed=st.booleans())
-@settings(deadline=None)
 def test_a_watcher_that_gets_an_outage_gets_its_end(failing: set[int], jobs: int, listed: bool) -> None:
     """In whatever order polls succeed and fail, a waiting task knows whether the latest one had a response."""
     counted = iter(range(10_000))
@@ -561,7 +554,6 @@ def test_a_watcher_that_gets_an_outage_gets_its_end(failing: set[int], jobs: int
     listed=st.booleans(),
     rounds=st.floats(1, 400),
 )
-@settings(deadline=None)
 def test_after_throttling_the_ceiling_is_kept(
     interval: float, slower: float, jobs: int, listed: bool, rounds: float
 ) -> None:

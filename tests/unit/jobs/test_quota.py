@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.customization.job import Job
@@ -372,7 +372,6 @@ def test_the_slot_is_free_again_once_the_job_of_the_woken_task_has_ended() -> No
     hidden=st.sampled_from([0.0, 60.0]),
     restarts=st.lists(st.integers(0, 20_000), max_size=3),
 )
-@settings(deadline=None)
 def test_no_task_waits_while_a_slot_is_free_and_none_overtakes(
     quota: int, jobs: list[tuple[int, int]], page_size: int, hidden: float, restarts: list[int]
 ) -> None:

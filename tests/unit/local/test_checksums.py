@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_bedrock.local.checksums import Crc, checksum, crc32c, crc64nvme
@@ -26,7 +26,6 @@ def test_as_s3_writes_it() -> None:
     assert checksum("CRC64NVME", b"123456789") == "rosUhgp5mIg="
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5000), st.binary(min_size=1, max_size=300))
 def test_any_length(length: int, seed: bytes) -> None:
     """The same as the standard library's, whatever the length."""

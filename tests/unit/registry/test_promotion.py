@@ -298,7 +298,7 @@ OTHERS = st.fixed_dictionaries(
 
 
 @given(in_place=st.booleans(), runs=st.lists(OTHERS, min_size=2, max_size=8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_whatever_happens_in_whatever_order(in_place: bool, runs: list[dict[str, Any]]) -> None:
     """Kills at any call, two at once, promotions longer than their lease, retirements: the newest good model serves.
 

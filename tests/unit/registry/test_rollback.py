@@ -98,7 +98,7 @@ STEPS = st.fixed_dictionaries(
 
 
 @given(in_place=st.booleans(), steps=st.lists(STEPS, min_size=2, max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_happens_around_a_rollback(in_place: bool, steps: list[dict[str, Any]]) -> None:
     """At the end one good model serves that nobody has rolled back, and what a rollback needs is there."""
     line = Line(in_place=in_place)

@@ -126,7 +126,7 @@ class Account(RuleBasedStateMachine):
         assert {name for name, ended in self.jobs.items() if not ended} <= set(counted)
 
 
-Account.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Account.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestAccount = Account.TestCase
 
 
