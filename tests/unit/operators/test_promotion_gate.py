@@ -169,6 +169,14 @@ def test_an_invalid_figure_fails_closed(gated: Any, place: tuple[str, ...], valu
         gated(changes={place: value}, **ALL)
 
 
+def test_a_limit_itself_is_allowed(gated: Any) -> None:
+    """Each limit is the most that is allowed, and zero is a figure; the gain has to be more than the least."""
+    odd = ("slices", "odd", "value")
+    gated(changes={P90: 0, odd: -0.25}, max_latency_ms=0, max_slice_loss=0.25, minimum_gain=0.1)
+    with pytest.raises(AirflowSkipException, match=r"begins at 0\.1, which is not above 0\.1"):
+        gated(changes={LOW: 0.1}, minimum_gain=0.1)
+
+
 def test_a_worse_slice_is_no_promotion(gated: Any, report: dict[str, Any]) -> None:
     """However good the whole is."""
     report["slices"]["odd"]["value"], before = -0.2, report["slices"]["odd"]["value"]
