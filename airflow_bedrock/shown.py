@@ -92,11 +92,10 @@ def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], end
     page = customization.console.object_page(endpoint_url, returned["report_html_uri"], returned["region_name"])
     return {
         **({"report_page": page} if page else {}),
-        **{name: returned[name] for name in ("verdict", "reason", "difference", "cost", "report_uri")},
+        **{name: returned[name] for name in ("verdict", "reason", "cost", "report_uri")},
         "metric": metric,
-        "records": result["records"],
         "models": {
-            role: {"model": model["model"], "answered_by": model["answered_by"], **model["metrics"][metric]}
+            role: {"model": model["model"], "value": model["metrics"][metric]["value"]}
             for role, model in result["models"].items()
         },
     }

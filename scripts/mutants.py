@@ -13,6 +13,7 @@ import argparse
 import ast
 import difflib
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -35,6 +36,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / ".cache" / "mutants" / "tests.jsonl"
 _RECORD_TO = "MUTANTS_RECORD_TO"
+# What is slow to load is loaded once: most mutants are killed by the first tests. Not Airflow, whose home is a test's.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["aiobotocore.session", "altair", "fastapi", "libcst", "moto.server", "nltk", "sklearn.metrics", "sqlalchemy.orm"]
+)
 _PACKAGE = str(ROOT / "airflow_bedrock")
 
 _OPPOSITES: dict[type[ast.AST], type[ast.cmpop]] = {
@@ -295,22 +301,30 @@ def _write(file: Path, content: bytes) -> None:
 
 def _run(tests: list[str], tree: Path, seconds: float) -> tuple[int | None, str]:
     """Run tests in a tree until one fails; return the exit code, None after the timeout, and the output."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *tests]
-    with subprocess.Popen(
-        command,
-        cwd=tree,
-        env={**os.environ, "PYTHONPATH": str(tree)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as running:
-        try:
-            output = running.communicate(timeout=seconds)[0]
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            return None, running.communicate()[0]
-        return running.returncode, output
+    with tempfile.NamedTemporaryFile("r") as output:
+        running = _FORKS.Process(target=_tests, args=(tests, str(tree), output.name))
+        running.start()
+        running.join(seconds)
+        code = running.exitcode
+        if code is None:
+            os.killpg(running.pid or 0, signal.SIGKILL)
+        running.join()
+        return code, output.read()
+
+
+def _tests(tests: list[str], tree: str, output: str) -> None:
+    """In a process of its own, which has loaded nothing of the package."""
+    os.setsid()
+    os.chdir(tree)
+    os.environ["PYTHONPATH"] = tree
+    sys.path[:] = [tree, *(path for path in sys.path if path != str(ROOT))]
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("airflow_bedrock", "scripts", "tests")]:
+        del sys.modules[name]
+    with Path(output).open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore:Module already imported"]
+    sys.exit(pytest.main([*options, *tests]))
 
 
 def main() -> int:

@@ -66,11 +66,12 @@ class PromotionRule:
 
 def cost_of_1000(report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> float | None:
     """Return the US dollars for 1,000 of the candidate's answers; None where they are not known."""
-    tokens = [_number(report, "models", "candidate", f"{kind}_tokens") for kind in ("input", "output")]
-    answers = _number(report, "models", "candidate", "n")
-    if None in tokens or not answers:
+    asked, said, answers = (
+        _number(report, "models", "candidate", name) for name in ("input_tokens", "output_tokens", "n")
+    )
+    if asked is None or said is None or not answers:
         return None
-    cost = cost_of(*(int(count or 0) for count in tokens))
+    cost = cost_of(int(asked), int(said))
     return None if cost is None else 1000 * cost / answers
 
 

@@ -119,8 +119,8 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, endpoint: str, page: str) -
     task: Any = SimpleNamespace(hook=hook)
     key: Any = TI
     assert module.EvaluationReportLink().get_link(task, ti_key=key).startswith(page)
-    result = {"metric": "accuracy", "records": 1, "models": {}}
-    returned = dict.fromkeys(("verdict", "reason", "difference", "cost", "report_uri"))
+    result = {"metric": "accuracy", "models": {}}
+    returned = dict.fromkeys(("verdict", "reason", "cost", "report_uri"))
     assert evaluation_shown(result, {**returned, **told}, endpoint)["report_page"].startswith(page)
     assert "report_page" not in evaluation_shown(result, {**returned, **told, "report_html_uri": "/report"}, endpoint)
 

@@ -149,6 +149,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         prices(tmp_path / "none.toml")
 
 
+def test_the_words_of_each_unit_say_how_many_pieces_it_has() -> None:
+    """A price of 1,000 tokens is divided by 1,000, any other by nothing; each error says what has no price."""
+    for unit in UNITS.values():
+        assert unit.per == (1000 if unit.words.startswith("1,000 ") else 1), unit
+        assert unit.what
+
+
 AMOUNTS = st.decimals("0.000001", "1000", places=6)
 QUANTITIES = st.integers(0, 10**12)
 

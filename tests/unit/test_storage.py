@@ -102,6 +102,48 @@ def test_a_bucket_that_may_not_be_read(s3: Any) -> None:
     assert not isinstance(caught.value, BedrockFatalError)
 
 
+def test_a_write_says_whether_the_content_is_new(s3: Any, tmp_path: Path) -> None:
+    """An object that is there already, by its digest and its size, stays as it is."""
+    client, stub = s3
+    storage, file = Storage(lambda: client), tmp_path / "x"
+    file.write_bytes(b"content")
+    stub.add_client_error("head_object", "404", http_status_code=404)
+    stub.add_response("put_object", {})
+    assert storage.write(file, "s3://bucket/x") is True
+    digest = hashlib.sha256(b"content").hexdigest()
+    for size, new in ((7, False), (8, True)):
+        stub.add_response("head_object", {"Metadata": {"sha256": digest}, "ContentLength": size})
+        if new:
+            stub.add_response("put_object", {})
+        assert storage.write(file, "s3://bucket/x") is new
+
+
+def test_a_write_that_cannot_see_what_is_there_is_an_error(s3: Any, tmp_path: Path) -> None:
+    """Only an object that does not exist, or may not be read, is written without a comparison."""
+    client, stub = s3
+    (tmp_path / "x").write_bytes(b"x")
+    stub.add_client_error("head_object", "503", http_status_code=503)
+    with pytest.raises(BedrockError, match="Could not write s3://bucket/x"):
+        Storage(lambda: client).write(tmp_path / "x", "s3://bucket/x")
+
+
+def test_a_local_file_with_another_content_has_another_etag(tmp_path: Path) -> None:
+    """As an object on S3 has."""
+    storage, etags = Storage(lambda: pytest.fail("no S3")), set()
+    for content in (b"x", b"y", b"x"):
+        (tmp_path / "image.png").write_bytes(content)
+        etags.add(storage.etag(str(tmp_path / "image.png")))
+    assert len(etags - {""}) == 2
+
+
+def test_an_etag_that_cannot_be_read_is_an_error(s3: Any) -> None:
+    """It names the object and what was done to it."""
+    client, stub = s3
+    stub.add_client_error("head_object", "404", http_status_code=404)
+    with pytest.raises(BedrockFatalError, match=r"Could not read s3://bucket/image\.png: it does not exist"):
+        Storage(lambda: client).etag("s3://bucket/image.png")
+
+
 def test_what_is_in_the_way_on_the_disk(tmp_path: Path) -> None:
     """A folder that can be made is good, and is not made; a file in its place is an error for good."""
     storage = Storage(lambda: pytest.fail("no S3"))

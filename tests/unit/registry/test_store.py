@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.registry.store import ConflictError
+from airflow_bedrock.registry.register import Register
+from airflow_bedrock.registry.store import ConflictError, RegisterStore
 from tests.unit.registry.lines import NAME, Line
-from tests.unit.registry.world import refused
+from tests.unit.registry.world import World, refused
 
 KEY = f"registry/{NAME}.json"
 
@@ -89,6 +90,27 @@ def test_a_register_that_was_copied_to_another_name_is_no_register_of_that_line(
     with pytest.raises(BedrockFatalError, match=r"copy\.json is the register of router"):
         line.retire()  # which asks what other lines need
     assert line.world.objects[KEY] == before[KEY]
+
+
+def test_a_registry_may_be_a_whole_bucket() -> None:
+    """Its objects have the names of the lines, with nothing before them."""
+    world: Any = World(in_place=True)
+    store = RegisterStore("s3://bucket/", lambda: world)
+    store.write(Register(name=NAME), None)
+    assert list(world.objects) == [f"{NAME}.json"]
+    assert store.names() == [NAME]
+
+
+def test_a_registry_that_may_not_be_listed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for an empty one."""
+    world: Any = World(in_place=True)
+
+    def denied(*_: Any) -> Any:
+        raise refused("AccessDenied", "ListObjectsV2")
+
+    monkeypatch.setattr(world, "_page", denied)
+    with pytest.raises(BedrockFatalError, match=r"Could not list the register s3://bucket/registry/: .*AccessDenied"):
+        RegisterStore("s3://bucket/registry", lambda: world).names()
 
 
 def test_a_champion_that_was_written_by_hand_is_not_believed(line: Line) -> None:
