@@ -112,7 +112,7 @@ def test_a_model_that_is_not_ready_is_not_a_throttled_one(code: str, not_ready: 
 
 def test_a_model_is_not_waited_for_beyond_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for a pause either that would end after it."""
-    monkeypatch.setattr(converse.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waited"))
     with pytest.raises(BedrockError, match="ModelNotReadyException"):
         model("router", refused("ModelNotReadyException", status=429)).ask_when_ready({}, converse._FIRST_PAUSE / 2)
 
