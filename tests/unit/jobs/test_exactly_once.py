@@ -140,13 +140,13 @@ class Task(BedrockModelCustomizationOperator):
         return SimpleNamespace(conn=World.service, conn_region_name="us-east-1", parse_s3_url=parse)
 
 
-class AtOnce:
+class AtOnce(threading.Thread):
     """A thread whose work is done when it has been started."""
 
-    def __init__(self, target: Callable[[], None], **_: Any) -> None:
-        self.start = target
+    def start(self) -> None:
+        self.run()
 
-    def join(self, _: float) -> None:
+    def join(self, timeout: float | None = None) -> None:
         """It has ended."""
 
 

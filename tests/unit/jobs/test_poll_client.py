@@ -122,7 +122,7 @@ def test_a_client_keeps_only_what_polls_need(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1"])
-@pytest.mark.parametrize("service", ["bedrock", "sts", "sso", "sso-oidc", "signin"])
+@pytest.mark.parametrize("service", ["bedrock", "sts", "sso", "sso-oidc"])
 def test_a_client_calls_the_endpoints_that_botocore_knows(
     monkeypatch: pytest.MonkeyPatch, service: Any, region: str
 ) -> None:
