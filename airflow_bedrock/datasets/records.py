@@ -65,8 +65,8 @@ def not_json(line: bytes) -> str:
         return f"longer than {blocks.LONGEST_LINE >> 20} MiB"
     if blocks.without_bom(line) != line:
         return "not JSON: it begins with a byte order mark"
-    if b"\0" in line:  # UTF-16 has them
-        return "not in UTF-8"
+    if b"\0" in line:
+        return "not JSON: it holds a NUL byte, as texts in UTF-16 do"
     try:
         lenient = json.loads(line.decode())
     except UnicodeDecodeError:

@@ -72,7 +72,7 @@ def test_what_is_no_record(line: str) -> None:
     ("line", "why"),
     [
         (b'\xef\xbb\xbf{"prompt": "secret"}', "not JSON: it begins with a byte order mark"),
-        ('{"prompt": "secret"}'.encode("utf-16"), "not in UTF-8"),
+        ('{"prompt": "secret"}'.encode("utf-16"), "not JSON: it holds a NUL byte, as texts in UTF-16 do"),
         (b'{"prompt": "secret \\ud83d"}', "not strict JSON: it holds half of a surrogate pair, NaN or Infinity"),
     ],
 )
