@@ -47,7 +47,10 @@ class JsonStore(Generic[Kept]):
         kms_key_id: str | None = None,
     ) -> None:
         if not bucket_of(uri):
-            raise BedrockFatalError(f"{setting} must be s3://bucket/prefix; got {uri!r}. Nothing was changed.")
+            raise BedrockFatalError(
+                f"{setting} must be s3://bucket/prefix; got {uri!r}. Give it, or set [bedrock] {setting} in Airflow's "
+                "configuration. Nothing was changed."
+            )
         self._kind, self._word, self._empty = kind, word, empty
         self._bucket, prefix = bucket_and_key(uri)
         self._prefix = f"{prefix.rstrip('/')}/".lstrip("/")

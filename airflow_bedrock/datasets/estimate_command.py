@@ -43,12 +43,9 @@ examples:
 
 
 def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError(text)
-    return number
-
-
-_count.__name__ = "number above 0"  # what argparse calls it
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number, 1 or more")
+    return int(text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

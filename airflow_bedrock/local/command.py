@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="address to listen on (default: %(default)s, which only this computer reaches)",
     )
     network.add_argument(
-        "--port", type=int, default=4599, help="port to listen on; 0 takes a free one (default: %(default)s)"
+        "--port", type=_port, default=4599, help="port to listen on; 0 takes a free one (default: %(default)s)"
     )
     network.add_argument(
         "--allow-host",
@@ -121,6 +121,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["real", "manual"],
         help="a manual clock stands still until it is moved by POST /_local/clock (default: %(default)s)",
     )
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("must be a port from 0 to 65535")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -162,6 +162,14 @@ def test_a_port_in_use_is_reported(service: Service, capsys: pytest.CaptureFixtu
     assert "give another with --port" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["65536", "-1", "http"])
+def test_a_port_that_cannot_be_is_reported(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is started."""
+    with pytest.raises(SystemExit):
+        main(["local", "--port", port])
+    assert "argument --port: must be a port from 0 to 65535" in capsys.readouterr().err
+
+
 def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     """The help names every option and its default."""
     with pytest.raises(SystemExit) as ended:

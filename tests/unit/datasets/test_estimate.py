@@ -284,3 +284,12 @@ def test_the_command_says_what_it_cannot_read(
     data = str(training(tmp_path))
     assert main(["estimate", *(one.format(data=data) for one in arguments)]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--evaluation-records"])
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many"])
+def test_a_number_that_cannot_be_is_named(option: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In words, not as argparse puts them together."""
+    with pytest.raises(SystemExit):
+        main(["estimate", "train.jsonl", "--model", MICRO, option, number])
+    assert f"argument {option}: must be a whole number, 1 or more" in capsys.readouterr().err
