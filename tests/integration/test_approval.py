@@ -172,7 +172,7 @@ def test_nobody_in_time(gate: Gate, approve: Command, registry: str) -> None:
 def test_without_a_registry_nobody_can_be_asked(gate: Gate) -> None:
     """The gate fails closed."""
     gate.registry = ""
-    with pytest.raises(BedrockFatalError, match="registry_uri must be s3://bucket/prefix.*set .bedrock. registry_uri"):
+    with pytest.raises(BedrockFatalError, match=r"registry_uri must be s3://bucket/prefix.*set .bedrock. registry_uri"):
         gate.run()
 
 
