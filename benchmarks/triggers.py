@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
+from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from benchmarks.harness import MEASURED, Figures, write_result
 from tests.job_server import FakeJob, JobServer
 
@@ -45,11 +46,14 @@ class Side:
     arguments: Arguments
 
 
+def stored(job: FakeJob) -> dict[str, Any]:
+    """Return what Airflow stores of a trigger that a task defers with."""
+    trigger = BedrockModelCustomizationTrigger(job_identifier=job.arn, poll_interval=INTERVAL, created=job.created)
+    return trigger.serialize()[1]
+
+
 OURS = Side(
-    "airflow-bedrock",
-    "airflow_bedrock.triggers.customization.BedrockModelCustomizationTrigger",
-    # As the sensor makes it.
-    lambda job: {"job_identifier": job.arn, "poll_interval": INTERVAL, "created": job.created.isoformat()},
+    "airflow-bedrock", "airflow_bedrock.triggers.customization.BedrockModelCustomizationTrigger", arguments=stored
 )
 UPSTREAM = Side(
     "upstream",

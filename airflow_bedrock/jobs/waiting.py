@@ -73,9 +73,9 @@ class Poller:
             self._missing()
             return None
         self._absence.seen()
-        if job.outcome is not Outcome.RUNNING or not self._goes_on:
-            for line in changes(self.seen, job, self._service.resource.word):
-                self._say(line)
+        line = changes(self.seen, job, self._service.resource.word)
+        if line and (job.outcome is not Outcome.RUNNING or not self._goes_on):
+            self._say(line)
         self.seen = job
         return job
 

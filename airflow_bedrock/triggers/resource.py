@@ -113,13 +113,13 @@ class ResourceTrigger(BedrockTrigger):
             if isinstance(finding, Missing):
                 return self._event("missing", f"There is no {self.resource.noun} {self.job_identifier}")
             job = finding.job
-            for line in changes(seen, job, self.resource.word):
-                log.info(line)
-            seen = job
+            line, seen = changes(seen, job, self.resource.word), job
             if isinstance(finding, Ended):
                 waited = duration((datetime.now(UTC) - self.waiting_since).total_seconds())
-                log.info("Waited for %s", waited)
+                log.info("%s; waited for %s", line, waited)
                 return self._event("ended", f"{self.resource.word.capitalize()} {job.name} is {job.status}", job.status)
+            if line:
+                log.info(line)
 
     def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
         one = f"{self.resource.word} {self.job_identifier}"

@@ -274,11 +274,11 @@ async def test_the_log_has_a_line_for_each_change_and_none_for_a_poll(
             server.end([job], "Stopped")
             await tasks[job.arn]
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("airflow_bedrock.triggers")]
-    assert lines[:2] == [f"Waiting for job {job.arn}, polling every {INTERVAL} s", f"Job {job.name} is InProgress"]
-    assert f"Job {job.name}, validation: Completed in 1 min 0 s" in lines
-    assert lines[-3:-1] == [f"Job {job.name} is Stopped", f"Job {job.name}, training: Stopped"]
-    assert lines[-1].startswith("Waited for ")
-    assert len(lines) == 9
+    began, first, stopping, ended = lines
+    assert began == f"Waiting for job {job.arn}, polling every {INTERVAL} s"
+    assert first.startswith(f"Job {job.name} is InProgress: validation Completed in 1 min 0 s, data processing ")
+    assert stopping == f"Job {job.name} is Stopping"
+    assert ended.startswith(f"Job {job.name} is Stopped: training Stopped; waited for ")
 
 
 async def test_polls_errors_jobs_and_lag_are_counted(server: JobServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def test_a_job_is_followed_to_its_end(job: str, capsys: pytest.CaptureFixture[st
     """With its phases, its speed and its loss curve, and exit code 0."""
     assert main(["watch", job, "--delay", "10"]) == 0
     said = capsys.readouterr().out
-    assert said.index("Job support is InProgress") < said.index("training: InProgress") < said.index("is Completed")
+    assert said.index("Job support is InProgress") < said.index("training InProgress") < said.index("is Completed")
     assert "steps a second" in said
     assert "Training loss  █" in said
 

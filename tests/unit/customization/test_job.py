@@ -111,21 +111,19 @@ def phases(validation: str, processing: str) -> dict[str, Any]:
 
 
 def test_a_poll_without_a_change_logs_nothing() -> None:
-    """The log has a line a change, not a line a poll."""
+    """The log has one line for all that has changed, not a line a poll."""
     job = Job.from_response(response(statusDetails=phases("InProgress", "NotStarted")))
-    assert changes(None, job) == ["Job router-1 is InProgress", "Job router-1, validation: InProgress"]
-    assert changes(job, job) == []
+    assert changes(None, job) == "Job router-1 is InProgress: validation InProgress"
+    assert changes(job, job) == ""
 
 
 def test_each_change_of_status_and_of_phase_is_logged_once() -> None:
     """What was said before is not said again."""
     before = Job.from_response(response(statusDetails=phases("InProgress", "NotStarted")))
     now = Job.from_response(response("Stopping", statusDetails=phases("Completed", "InProgress")))
-    assert changes(before, now) == [
-        "Job router-1 is Stopping",
-        "Job router-1, validation: Completed",
-        "Job router-1, data processing: InProgress",
-    ]
+    assert changes(before, now) == "Job router-1 is Stopping: validation Completed, data processing InProgress"
+    later = Job.from_response(response("Stopping", statusDetails=phases("Completed", "Stopped")))
+    assert changes(now, later) == "Job router-1: data processing Stopped"
 
 
 @pytest.mark.parametrize(
