@@ -226,6 +226,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 def record(tests: list[str]) -> None:
     """Run the tests, and note which lines each of them runs; what is known of other tests stays."""
     RECORD.parent.mkdir(parents=True, exist_ok=True)
+    known = RECORD.read_text().splitlines(keepends=True) if RECORD.exists() else []
+    RECORD.write_text("".join(line for line in known if not json.loads(line)["test"].startswith(tuple(tests))))
     options = ["-q", "-p", "scripts.mutants", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"]
     command = [sys.executable, "-m", "pytest", *options, *tests]
     subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), _RECORD_TO: str(RECORD)}, check=False)
@@ -238,7 +240,7 @@ class Tests:
     """
 
     def __init__(self, budget: float) -> None:
-        known = {line["test"]: line for line in map(json.loads, RECORD.read_text().splitlines())}  # the last one counts
+        known = {line["test"]: line for line in map(json.loads, RECORD.read_text().splitlines())}
         self._seconds = {test: line["seconds"] for test, line in known.items()}
         self._of: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
         for test, line in known.items():
@@ -287,7 +289,7 @@ def verdict(mutant: Mutant, tree: Path, tests: Tests) -> str:
     if code == 0:
         return f"survived: {len(chosen)} tests"
     failed = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    if not failed and code is not None:
+    if (not failed and code is not None) or "ERROR: not found" in output:  # --record their file again
         raise RuntimeError(f"the tests of {mutant.file}:{mutant.line} did not run:\n{output}")
     return f"killed: {failed[-1].split(' - ')[0] if failed else 'timeout'}"
 

@@ -24,8 +24,6 @@ _EXAMPLES: dict[str, Any] = {
     "lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:my-grader",
     "subnetIds": ["subnet-0123456789abcdef0"],
     "securityGroupIds": ["sg-0123456789abcdef0"],
-    "key": "team",
-    "value": "my-team",
 }
 _PLACES = {
     "trainingDataConfig": "s3://my-bucket/train.jsonl",
@@ -111,7 +109,7 @@ def _example(shape: Any, name: str, *, full: bool = False) -> Any:
             return False
         case "string":
             return shape.enum[0] if shape.enum else f"my-{name}"
-    return type(shape.metadata.get("min", 1))(shape.metadata.get("min", 1))
+    return shape.metadata.get("min", 1)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,3 +18,29 @@ def test_each_option_says_what_it_is_for(command: str) -> None:
     importlib.import_module(module).add_arguments(parser)
     assert said
     assert all(action.help and action.metavar != "" for action in parser._actions)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "text", "number"),
+    [
+        ("check", "--near-overlaps", "0", 0),
+        ("check", "--near-overlaps", "0.8", 0.8),
+        ("check", "--near-overlaps", "1", 1),
+        ("check", "--near-overlaps", "1.1", None),
+        ("check", "--near-overlaps", "similar", None),
+        ("check", "--list", "0", 0),
+        ("check", "--list", "-1", None),
+        ("estimate", "--epochs", "1", 1),
+        ("estimate", "--epochs", "0", None),
+    ],
+)
+def test_an_option_takes_the_numbers_that_it_names(command: str, option: str, text: str, number: float | None) -> None:
+    """Another one ends the command before it reads anything."""
+    parser = argparse.ArgumentParser()
+    importlib.import_module(_COMMANDS[command][0]).add_arguments(parser)
+    arguments = ["data", "--model", "amazon.nova-micro-v1:0", option, text]
+    if number is None:
+        with pytest.raises(SystemExit):
+            parser.parse_args(arguments)
+    else:
+        assert getattr(parser.parse_args(arguments), option[2:].replace("-", "_")) == number

@@ -108,6 +108,12 @@ def test_texts_are_shown_only_where_asked_for(tmp_path: Path) -> None:
         assert ("secret" in markdown(report)) is shown
 
 
+def test_a_text_that_is_not_utf_8_is_shown_as_far_as_it_can_be_read(tmp_path: Path) -> None:
+    """With a sign in place of each byte that cannot."""
+    (finding,) = of(tmp_path, b'{"messages": "Stra\xdfe"}', show_text=True).findings
+    assert finding.text == '{"messages": "Stra\N{REPLACEMENT CHARACTER}e"}'
+
+
 def test_a_byte_order_mark_is_a_problem_and_not_the_record(tmp_path: Path) -> None:
     """It is named, and the record behind it is read."""
     report = of(tmp_path, b"\xef\xbb\xbf" + json.dumps(converse("User: x")).encode())
@@ -386,7 +392,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert report["problems"] == {"reserved-word": 1}
     assert "a [User: b" in report["findings"][0]["text"]
     assert main(["check", str(bad), *model, "--format", "markdown"]) == 1
-    assert capsys.readouterr().out.startswith("## 1 problem in 1 record.")
+    printed = capsys.readouterr().out
+    assert printed.startswith("## 1 problem in 1 record.")
+    assert all(line.endswith("|") for line in printed.splitlines() if line.startswith("|"))
 
 
 def test_a_terminal_without_unicode(tmp_path: Path) -> None:

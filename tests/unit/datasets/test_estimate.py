@@ -101,6 +101,8 @@ def test_a_model_of_images_is_paid_by_the_image() -> None:
     """Steps times batch, whatever the captions are."""
     canvas = made(model="amazon.nova-canvas-v1:0", hyperparameters={"stepCount": "100", "batchSize": "8"})
     assert canvas.cost == (Decimal("4"), Decimal("4"))
+    titan = made(model="amazon.titan-image-generator-v2:0", hyperparameters={"batchSize": "16"})
+    assert titan.job[0].quantity == (10 * 16, 40_000 * 16)
 
 
 def test_hours_are_unknown_unless_given(tmp_path: Path) -> None:
@@ -128,6 +130,8 @@ def test_a_distillation_is_paid_for_its_teacher_too() -> None:
     assert prompts.quantity == (10, 20)
     assert responses.quantity == (15_000, 7_500_000)
     assert training.quantity == (15_010, 7_500_020)
+    twice = made(report(records=15_000, tokens=(10, 20)), **plan, hyperparameters={"epochCount": "2"})
+    assert twice.job[2].quantity == (2 * 15_010, 2 * 7_500_020)
     few = made(report(records=100, tokens=(10, 20)), **plan, hyperparameters={"epochCount": "1"})
     assert few.job[0].quantity == (10, 3000)
     assert few.job[1].quantity == (100, 7_500_000)

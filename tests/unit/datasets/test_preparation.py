@@ -370,6 +370,7 @@ def test_caps_by_class_and_by_group() -> None:
     report, sample = chosen(records, per_class=30)
     assert (len(sample), report.not_chosen) == (50, 150)
     assert len(chosen(records, balance=True)[1]) == 40
+    assert len(chosen(records, records=1)[1]) == 1
     settings = replace(SETTINGS, caps=Caps(per_group=7), group_field="who")
     assert sum(run(records, settings)[0].records(split) for split in Split) == 21
     with pytest.raises(DatasetError, match="1 or more"):

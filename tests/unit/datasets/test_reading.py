@@ -83,6 +83,19 @@ def test_chats(record: dict[str, Any]) -> None:
     assert through(record) == PLAIN
 
 
+@pytest.mark.parametrize("model", ["assistant", "gpt", "model", "bot", "chatgpt"])
+def test_a_chat_may_call_the_model_by_any_usual_name(model: str) -> None:
+    """And the one who asks a human."""
+    turns = [{"from": "human", "value": "Where?"}, {"from": model, "value": "Here."}]
+    assert through({"system": "Be brief.", "conversations": turns}) == PLAIN
+
+
+def test_several_system_prompts_are_lines_of_one() -> None:
+    """A format has one place for them."""
+    record = {"system": "Be brief.", "messages": [{**SYSTEM, "content": "Be kind."}, ASKED, SAID]}
+    assert through(record)["system"] == [{"text": "Be brief.\nBe kind."}]
+
+
 def test_several_turns_stay() -> None:
     """As they are, with their images."""
     image = {
