@@ -68,8 +68,8 @@ def test_no_number_that_may_be_left_out_is_made_up(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(("kind", "example"), [({"type": "integer", "min": 2}, 2), ({"type": "float"}, 1), (MAP, {})])
 def test_a_member_of_a_type_that_no_request_has_today_gets_an_example(kind: dict[str, Any], example: Any) -> None:
     """A newer botocore may know one: a number that a request needs, or a map."""
-    shape = ShapeResolver({"Member": kind, "Text": {"type": "string"}}).get_shape_by_name("Member")
-    assert _example(shape, "member") == example
+    shapes: Any = {"Member": kind, "Text": {"type": "string"}}
+    assert _example(ShapeResolver(shapes).get_shape_by_name("Member"), "member") == example
 
 
 def leaves(value: Any) -> Iterator[Any]:

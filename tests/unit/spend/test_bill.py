@@ -14,7 +14,9 @@ import pytest
 
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.jobs.resources import ResourceState
-from airflow_bedrock.spend.bill import bill_of
+from airflow_bedrock.prices import prices
+from airflow_bedrock.spend.bill import Bill, bill_of
+from airflow_bedrock.spend.imported import rates_of
 from airflow_bedrock.spend.ledger import Entry
 from tests.unit.spend.test_ledger import entry
 
@@ -99,6 +101,39 @@ def test_a_batch_job(manifest: str, usd: int) -> None:
     bill = bill_of(paid("batch inference job", input="1", output="1"), seen, service, s3)
     assert bill is not None
     assert bill.usd == usd
+
+
+def test_a_job_that_never_trained_says_so() -> None:
+    """The reason stands beside the amount in the ledger."""
+    failed = job("Failed", dataProcessing="Failed", training="NotStarted")
+    bill = bill_of(paid(epoch="10"), failed, SimpleNamespace(), WROTE)  # type: ignore[arg-type]  # not asked
+    assert bill == Bill(Decimal(), "it ended before it trained")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "rates", "units", "bill"),
+    [
+        (Outcome.SUCCEEDED, {"month": "1.95"}, 3, (Decimal("5.85"), "a month of its storage, 3 custom model units")),
+        (Outcome.SUCCEEDED, {"month": "1.95"}, None, (40, "a month of its storage")),
+        (Outcome.SUCCEEDED, {}, 3, (40, "the estimate")),
+        (Outcome.FAILED, {"month": "1.95"}, 3, (0, "it was not made")),
+    ],
+)
+def test_an_imported_model(outcome: Outcome, rates: dict[str, str], units: int | None, bill: Any) -> None:
+    """A month of its storage by the units that Bedrock says; as it was reserved where it does not say."""
+    told = {} if units is None else {"customModelUnits": {"customModelUnitsPerModelCopy": units}}
+    conn = SimpleNamespace(get_imported_model=lambda modelIdentifier: told)
+    service: Any = SimpleNamespace(hook=SimpleNamespace(conn=conn))
+    seen = ResourceState(arn="arn", name="job", status="", outcome=outcome, model_arn="model")
+    assert bill_of(paid("model import job", **rates), seen, service, bucket({})) == bill
+
+
+def test_an_imported_model_without_a_price_or_units_has_no_cost_that_is_known() -> None:
+    """Neither is taken for zero."""
+    rates = rates_of(2, prices(), "us-east-1")
+    assert rates.usd_a_month is not None
+    assert rates._replace(units=None).usd_a_month is None
+    assert rates._replace(storage=None).usd_a_month is None
 
 
 def test_what_is_billed_until_its_deletion_is_not_settled_before() -> None:

@@ -1,0 +1,57 @@
+"""What costs money unused: what a month of it costs, and from which day on its end of life is reported."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_bedrock.base_models import base_models
+from airflow_bedrock.prices import prices
+from airflow_bedrock.spend.idle import Found, found
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model/{}/aaaaaaaaaaaa"
+
+
+@pytest.fixture(autouse=True)
+def _no_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: SimpleNamespace(close=lambda: None))
+
+
+def of_region(now: datetime = NOW, end_of_life_days: int = 0, **listed: Any) -> Found:
+    """Return what is found in a region that lists these, by operation."""
+
+    def paginator(operation: str) -> Any:
+        members = ("modelDeploymentSummaries", "provisionedModelSummaries", "modelSummaries")
+        return SimpleNamespace(paginate=lambda **_: [{member: listed.get(operation, []) for member in members}])
+
+    conn = SimpleNamespace(meta=SimpleNamespace(region_name="us-east-1"), get_paginator=paginator)
+    hook: Any = SimpleNamespace(conn=conn, conn_region_name="us-east-1")
+    return found(hook, prices(), now, days=14, end_of_life_days=end_of_life_days)
+
+
+def test_a_model_that_nothing_serves_costs_its_storage() -> None:
+    """That of one model, each month."""
+    lite = "amazon.nova-lite-v1:0"
+    model = {"modelArn": "model", "modelName": "old", "baseModelArn": lite, "creationTime": NOW - timedelta(days=14)}
+    (idle,) = of_region(list_custom_models=[model]).idle
+    assert idle.usd_a_month == prices().price(lite, "storage", "us-east-1").usd
+
+
+@pytest.mark.parametrize(("days", "reported"), [(29, False), (30, True), (31, True)])
+def test_an_end_of_life_is_reported_so_many_days_before(days: int, reported: bool) -> None:
+    """From the first of these days on."""
+    base = next(model for model in base_models() if model.ends)
+    assert base.ends
+    deployment = {
+        "customModelDeploymentName": "router",
+        "customModelDeploymentArn": "deployment",
+        "modelArn": ARN.format(base.id),
+        "createdAt": NOW,
+    }
+    now = datetime.combine(base.ends - timedelta(days=30), time(), UTC)
+    found = of_region(now, days, list_custom_model_deployments=[deployment])
+    assert bool(found.ending) is reported
