@@ -32,7 +32,7 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], ob
 def lazy_modules(*packages: str) -> Callable[[str], ModuleType]:
     """Return a module ``__getattr__`` that imports a module of that name on first use.
 
-    :param packages: in which it is searched for; the first is the importing package's ``__name__``.
+    :param packages: the packages to search; the first is the importing package's ``__name__``.
     """
 
     def __getattr__(name: str) -> ModuleType:

@@ -6,7 +6,7 @@ from botocore import exceptions
 from botocore.exceptions import ClientError
 
 CALL_ERRORS = (exceptions.BotoCoreError, ClientError)
-"""What a call of AWS raises."""
+"""What an AWS call raises."""
 
 # The call did not reach the service, or its response did not reach us.
 _NETWORK_ERRORS = (exceptions.ConnectionError, exceptions.HTTPClientError, ConnectionError, TimeoutError)
@@ -59,7 +59,7 @@ _CREDENTIAL_ERRORS = (
 
 
 def error_code(error: BaseException | None) -> str:
-    """Return the service's code for an error, e.g. ``ValidationException``; empty where the service gave none."""
+    """Return the service's code for an error, e.g. ``ValidationException``; empty if the service gave none."""
     return error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
 
 
@@ -68,22 +68,22 @@ def _http_status(error: BaseException) -> int:
 
 
 def is_not_found(error: BaseException) -> bool:
-    """Whether the service said that the thing asked for does not exist."""
+    """Whether the service said that the resource does not exist."""
     return error_code(error) == "ResourceNotFoundException"
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the service said that the caller may not ask this."""
+    """Whether the service denied the caller access."""
     return error_code(error) in ("AccessDenied", "AccessDeniedException")
 
 
 def is_throttled(error: BaseException) -> bool:
-    """Whether the service said that it is asked too often."""
+    """Whether the service throttled the call."""
     return _http_status(error) == 429 or error_code(error) in _THROTTLING_CODES
 
 
 def is_about_credentials(error: BaseException) -> bool:
-    """Whether the credentials are at fault, not what they may do: expired, being refreshed, replaced, absent."""
+    """Whether the credentials are invalid: expired, being refreshed, replaced or missing; not what they may do."""
     return isinstance(error, _CREDENTIAL_ERRORS) or error_code(error) in _CREDENTIAL_CODES
 
 

@@ -21,7 +21,7 @@ Format = Literal["bedrock-conversation-2024", "claude", "prompt-completion", "pr
 """How a record is written."""
 
 Form = Literal["nova", "nova-2", "llama", "distillation"]
-"""Whose validator a Converse record has to pass: what one takes, another refuses."""
+"""Whose validator a Converse record must pass: one accepts what another rejects."""
 
 FINE_TUNING = "FINE_TUNING"
 """The customizationType of a request that names none."""
@@ -33,9 +33,9 @@ _CONTEXT = r":(?:\d+k|mm)$"
 class Hyperparameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The inclusive range of one hyperparameter, which is passed as a string.
 
-    :param default: None where the service chooses one itself.
-    :param whole: whether it takes whole numbers only.
-    :param choices: the texts that it takes, where it is no number.
+    :param default: None if the service chooses one itself.
+    :param whole: whether it must be a whole number.
+    :param choices: the allowed texts, if it is not a number.
     """
 
     min: float = -math.inf
@@ -59,7 +59,7 @@ class Hyperparameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One way to customize a base model: the fields of ``base_models.toml``; None where no limit is known.
+    """One way to customize a base model: the fields of ``base_models.toml``; None if no limit is known.
 
     :param teachers: for distillation, the ids of the models that may answer the prompts.
     """
@@ -93,7 +93,7 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     teachers: tuple[str, ...] = ()
 
     def tokens(self, text: str) -> int:
-        """Return about how many tokens a text has: each script's characters make tokens of their own length."""
+        """Return the estimated number of tokens of a text; characters per token depend on the script."""
         latin = self.characters_per_token or document().characters_per_token
         if text.isascii():
             return -(-len(text) // latin)
@@ -119,9 +119,9 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
     def reserved(self, text: str, *, asked: bool) -> list[str]:
-        """Return what a text holds that fails the whole job.
+        """Return the reserved word in a text that fails the whole job.
 
-        :param asked: whether it is the system prompt, or what the user says; else it is what the assistant says.
+        :param asked: whether it is the system prompt or a user turn; otherwise it is an assistant turn.
         """
         found = [one for one in self.reserved_sequences if one in text]
         if asked and self.reserved_words:
@@ -138,7 +138,7 @@ class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         most = self.max_validation_records
         if most == 0 and validation:
-            return "The base model takes no validation data"
+            return "The base model does not accept validation data"
         if most is not None and validation > most:
             return f"The number of records in validation data is {validation}; it must be at most {most}"
         return None
@@ -161,12 +161,12 @@ class BaseModel(_Model, frozen=True, kw_only=True):
     :param id: without geography and context length, such as ``amazon.nova-micro-v1:0``.
     :param name: what the console calls it.
     :param family: the family's name, for messages.
-    :param methods: how it can be customized, by customizationType; empty where it cannot.
+    :param methods: how it can be customized, by customizationType; empty if it cannot.
     :param context: the context length that is added to the id for customization, such as ``128k``.
     :param on_demand: whether a custom model of it can be deployed on demand.
     :param input: what it takes: TEXT, IMAGE, VIDEO.
     :param output: what it gives: TEXT, IMAGE, EMBEDDING.
-    :param legacy: the day from which it is Legacy; None where none is known.
+    :param legacy: the day from which it is Legacy; None if none is known.
     :param ends: the day of its end: from then on neither it nor a model customized from it can be used.
     """
 
@@ -178,7 +178,7 @@ class BaseModel(_Model, frozen=True, kw_only=True):
         return self.ends is not None and today >= self.ends
 
     def is_legacy(self, today: date) -> bool:
-        """Whether its end is in sight, or has come."""
+        """Whether its end of life is announced or has come."""
         return self.legacy is not None and today >= self.legacy
 
     @property
@@ -193,12 +193,12 @@ class BaseModel(_Model, frozen=True, kw_only=True):
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Every region where it can be customized in some way."""
+        """Every region where it can be customized."""
         return tuple(sorted({region for method in self.methods.values() for region in method.regions}))
 
 
 def base_model(identifier: str) -> BaseModel | None:
-    """Return what is known about a base model; None for one that ``base_models.toml`` does not have.
+    """Return a base model from ``base_models.toml``; None if the file does not have it.
 
     :param identifier: a foundation model's id or ARN, an inference profile's id or ARN, or a custom model's ARN, which
         names its base model; each with or without the context length.
@@ -245,7 +245,7 @@ class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
     pairs: tuple[_Pair, ...]
 
     def method(self, student: str, hyperparameters: dict[str, Hyperparameter]) -> Method | None:
-        """Return how this student is distilled; None for a model that no teacher teaches."""
+        """Return how this student is distilled; None if it has no teacher."""
         pairs = [pair for pair in self.pairs if student in pair.students]
         if not pairs:
             return None
@@ -263,7 +263,7 @@ class _Distillation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Script(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Characters that make tokens of their own length.
+    """Characters with their own number of characters per token.
 
     :param name: such as ``Chinese, Japanese, Korean``.
     :param first_bytes: with which its characters begin in UTF-8, in hexadecimal.
@@ -278,13 +278,13 @@ class Script(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Document(msgspec.Struct, forbid_unknown_fields=True):
-    """The file as it is; :func:`base_model` is what most callers want.
+    """The content of the file; most callers need :func:`base_model`.
 
     :param characters_per_token: AWS's rule of thumb.
     :param fewest_characters_per_token: for the upper end of an estimate.
-    :param scripts: those whose characters are tokens of another length.
-    :param geographies: what begins the id of an inference profile.
-    :param providers: the name of each provider, by what begins its models' ids.
+    :param scripts: scripts with another number of characters per token.
+    :param geographies: prefixes of the ids of inference profiles.
+    :param providers: the name of each provider, by the prefix of its models' ids.
     """
 
     characters_per_token: int
@@ -309,9 +309,9 @@ def document() -> Document:
 def by_script(text: str, data: bytes | None = None) -> list[int]:
     """Return how many characters of a text are Latin and others, and how many of each of ``scripts``.
 
-    A character's script is told from the first byte that it has in UTF-8, which can be counted fast.
+    A character's script is recognized by its first byte in UTF-8, which can be counted fast.
 
-    :param data: the text in UTF-8, where it is at hand.
+    :param data: the text in UTF-8, if the caller has it.
     """
     table, others, marks = _first_bytes()
     found = (text.encode("utf-8", "surrogatepass") if data is None else data).translate(table, others)
@@ -323,7 +323,7 @@ def of_script(first: int, characters: int, latin: int) -> list[int]:
     """Return what :func:`by_script` returns for a text of two scripts.
 
     :param first: the first byte of the characters of the other script.
-    :param characters: how many they are.
+    :param characters: their number.
     :param latin: how many characters are ASCII.
     """
     place, none = _script_columns()

@@ -15,12 +15,15 @@ from airflow_bedrock import __version__
 
 _results: ContextVar[TextIO | None] = ContextVar("results", default=None)
 _COMMANDS = {
-    "approve": ("airflow_bedrock.registry.approve", "approve a promotion that a gate asks about, before Airflow 3.1"),
+    "approve": (
+        "airflow_bedrock.registry.approve",
+        "approve or reject a promotion that waits for approval, before Airflow 3.1",
+    ),
     "check": ("airflow_bedrock.datasets.command", "check training data for a base model before a job is paid for"),
     "estimate": ("airflow_bedrock.datasets.estimate_command", "estimate what a customization job will cost"),
     "prepare": (
         "airflow_bedrock.operators.prepare_command",
-        "make training data for a base model from any records",
+        "prepare training data for a base model from any records",
     ),
     "jobs": (
         "airflow_bedrock.jobs.command",
@@ -40,7 +43,7 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    :param argv: the arguments; None takes those of the process.
+    :param argv: the arguments; None for those of the process.
     """
     parser = argparse.ArgumentParser(
         prog="airflow-bedrock",
@@ -90,7 +93,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """Return numbers as a line of small bars; of more numbers than fit, the first of each equal part."""
+    """Return numbers as a line of small bars; if there are too many, the first number of each equal part."""
     shown = [values[len(values) * place // width] for place in range(width)] if len(values) > width else values
     if not shown:
         return ""
@@ -102,14 +105,14 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
 def add_connection(parser: argparse.ArgumentParser, region_of: str) -> None:
     """Declare the options that lead to AWS, or to Local Bedrock.
 
-    :param region_of: what is in the region, for the help.
+    :param region_of: what the region is of, for the help.
     """
     parser.add_argument("--aws-conn-id", metavar="ID", help="an Airflow connection (default: boto3's own credentials)")
-    parser.add_argument("--region", help=f"of {region_of} (default: that of the connection, or boto3's)")
+    parser.add_argument("--region", help=f"AWS region of {region_of} (default: the connection's, or boto3's)")
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
-    """Declare the form of the results."""
+    """Declare the output format."""
     parser.add_argument("--format", choices=("table", "json"), default="table", help="default: %(default)s")
 
 

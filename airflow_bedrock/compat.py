@@ -57,10 +57,10 @@ else:
 
 
 def outputs(result: dict[str, Any], version: str = airflow_version) -> dict[str, Any]:
-    """Return what a task with several outputs may return.
+    """Return what a task with several outputs can push.
 
-    Airflow before 3.1 fails a task that pushes None (https://github.com/apache/airflow/issues/55062). There, what is
-    None is left out: an output that was not pushed is None to the task that takes it.
+    Airflow before 3.1 fails a task that pushes None (https://github.com/apache/airflow/issues/55062). There, outputs
+    that are None are left out: a downstream task reads a missing output as None.
     """
     if Version(version) >= Version("3.1"):
         return result
@@ -68,10 +68,10 @@ def outputs(result: dict[str, Any], version: str = airflow_version) -> dict[str,
 
 
 def renamed(old: str, given: Any, new: str, value: Any, default: Any = None) -> Any:
-    """Return what was given by an old name, with a warning, unless the new one was given too; else the value by that.
+    """Return the value of the new argument, or that of the old one with a warning.
 
     :param old: works until the next release.
-    :param default: the value by the new name where nothing was given: ``default_args`` may still have the old name.
+    :param default: the new argument's default: ``default_args`` may still have the old name.
     """
     if given is None:
         return value

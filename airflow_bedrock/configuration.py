@@ -20,7 +20,7 @@ def poll_interval() -> float:
 
 
 def poll_interval_max() -> float:
-    """Seconds between two polls of a job, at the slowest: ``[bedrock] poll_interval_max``."""
+    """Maximum seconds between two polls of a job: ``[bedrock] poll_interval_max``."""
     return _configured("poll_interval_max", DEFAULT_POLL_INTERVAL_MAX)
 
 
@@ -41,30 +41,30 @@ def prices() -> str:
 
 
 def environment() -> str:
-    """Return what distinguishes this deployment of Airflow from others on the same account: ``[bedrock] environment``.
+    """Return the name of this Airflow deployment in its AWS account: ``[bedrock] environment``.
 
-    Where it is not set, the address of ``[api] base_url`` without scheme, user and trailing slash; else ``airflow``.
+    Default: the address in ``[api] base_url`` without scheme, user and trailing slash, or ``airflow``.
     """
     return _text("environment") or _address(conf.get("api", "base_url", fallback="") or "") or "airflow"
 
 
 def registry_uri() -> str:
-    """Return the S3 prefix under which the registry of models is kept: ``[bedrock] registry_uri``; empty by default."""
+    """Return the S3 prefix of the model registry: ``[bedrock] registry_uri``; empty by default."""
     return _text("registry_uri")
 
 
 def live_aws_conn_id() -> str:
-    """Return the connection with which the views ask Amazon Bedrock: ``[bedrock] live_aws_conn_id``; empty: never."""
+    """Return the connection for the views' calls of Bedrock: ``[bedrock] live_aws_conn_id``; empty for none."""
     return _text("live_aws_conn_id")
 
 
 def monthly_budget() -> Decimal | None:
-    """Return how many US dollars a month may cost: ``[bedrock] monthly_budget``; None for no limit, the default."""
+    """Return the monthly limit in US dollars: ``[bedrock] monthly_budget``; None, the default, for no limit."""
     return dollars("[bedrock] monthly_budget", _text("monthly_budget"))
 
 
 def dag_budgets() -> dict[str, Decimal]:
-    """Return how many US dollars a month a DAG may cost, by its id: ``[bedrock] dag_budgets``, a JSON object."""
+    """Return the monthly limits of DAGs in US dollars, by DAG id: ``[bedrock] dag_budgets``, a JSON object."""
     given = conf.getjson("bedrock", "dag_budgets", fallback={}) or {}
     if not isinstance(given, dict):
         raise ValueError(f"[bedrock] dag_budgets must be a JSON object of DAG ids and US dollars; got {given!r}")
@@ -78,17 +78,17 @@ def has_budget() -> bool:
 
 
 def ledger_uri() -> str:
-    """Return the S3 prefix of the budget's ledger: ``[bedrock] ledger_uri``, or else ``spend`` in the registry's."""
+    """Return the S3 prefix of the budget's ledger: ``[bedrock] ledger_uri``, or ``spend`` in the registry's prefix."""
     return _text("ledger_uri") or (f"{registry_uri().rstrip('/')}/spend" if registry_uri() else "")
 
 
 def ledger_kms_key_id() -> str | None:
-    """Return the KMS key of the budget's ledger: ``[bedrock] ledger_kms_key_id``; None, the default: the bucket's."""
+    """Return the KMS key of the budget's ledger: ``[bedrock] ledger_kms_key_id``; None for the bucket's."""
     return _text("ledger_kms_key_id") or None
 
 
 def over_budget() -> str:
-    """Return what a task does that is over a budget, ``fail`` or ``wait``: ``[bedrock] over_budget``."""
+    """Return what a task does when it is over a budget, ``fail`` or ``wait``: ``[bedrock] over_budget``."""
     return over_budget_choice(_text("over_budget", "fail"))
 
 
@@ -108,10 +108,10 @@ def _text(name: str, default: str = "") -> str:
 
 
 def dollars(name: str, value: object) -> Decimal | None:
-    """Return an amount of US dollars; None for none.
+    """Return an amount of US dollars; None if it is not set.
 
     :param name: what it is called, for the error.
-    :raises ValueError: it is no number, not finite, or less than 0.
+    :raises ValueError: it is not a number, not finite, or less than 0.
     """
     if value is None or str(value).strip() == "":
         return None
@@ -125,7 +125,7 @@ def dollars(name: str, value: object) -> Decimal | None:
 
 
 def _address(url: str) -> str:
-    """Return host, port and path of a URL. The scheme tells no deployments apart, but may change with a proxy."""
+    """Return host, port and path of a URL. The scheme does not identify a deployment, and may change with a proxy."""
     host, _, path = url.strip().partition("://")[2].partition("/")
     return f"{host.rpartition('@')[2].lower()}/{path}".rstrip("/")
 
@@ -135,7 +135,7 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
 
     :param name: what it is called, for the error.
     :param zero: whether it may be 0.
-    :raises ValueError: it is no number, not finite, or too small.
+    :raises ValueError: it is not a number, not finite, or too small.
     """
     given = value.total_seconds() if isinstance(value, timedelta) else value
     number = given if isinstance(given, (int, float)) and not isinstance(given, bool) else math.nan

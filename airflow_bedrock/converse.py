@@ -31,15 +31,15 @@ _NOT_ON_DEMAND = (
     "It is not served on demand: give an inference profile (us.…) or the ARN of its provisioned throughput."
 )
 _ANY_MODEL = (":prompt-router/", ":default-prompt-router/", ":prompt/", ":endpoint/")
-"""In ARNs of what may answer by one model today and by another one tomorrow, without saying so."""
+"""Parts of ARNs behind which the model may change without notice."""
 
 
 class ConverseModel:
-    """A model, asked one question at a time; several threads may ask it at once.
+    """A model that answers one question per call; several threads may use it at once.
 
-    :param runtime: a bedrock-runtime client that does not retry: who asks does, and finds the model's rate by it.
-    :param bedrock: a bedrock client, which is asked what stands behind a deployment or provisioned throughput.
-    :param model_id: what Converse takes: a base model's id, or the ARN of a deployment, provisioned or imported model.
+    :param runtime: a bedrock-runtime client without retries: the caller retries, and so finds the model's rate.
+    :param bedrock: a bedrock client, to read the model behind a deployment or provisioned throughput.
+    :param model_id: as for Converse: a base model's id, or the ARN of a deployment, provisioned or imported model.
     """
 
     def __init__(self, runtime: BedrockRuntimeClient, bedrock: BedrockClient, model_id: str) -> None:
@@ -48,11 +48,11 @@ class ConverseModel:
         self._bedrock = bedrock
 
     def served(self) -> ServedModel | None:
-        """Return which model answers now, and since when; None where that cannot be known.
+        """Return which model answers now, and since when; None if that cannot be determined.
 
-        :raises Later: the service did not say so, but may later.
+        :raises Later: the service did not respond, but may later.
         :raises BedrockError: the model is being replaced.
-        :raises BedrockFatalError: there is no such deployment or provisioned throughput, or it cannot be read.
+        :raises BedrockFatalError: the deployment or provisioned throughput does not exist, or cannot be read.
         """
         if any(kind in self.model_id for kind in _ANY_MODEL):
             log.warning("Cannot determine which model is behind %s: its answers are not kept", self.model_id)
@@ -87,16 +87,16 @@ class ConverseModel:
         return ServedModel(found["modelArn"], f"{found['lastModifiedTime']}")
 
     def _replaced(self) -> BedrockError:
-        return BedrockError(f"{self.model_id} is being given another model. Try again when that is done.")
+        return BedrockError(f"The model behind {self.model_id} is being replaced. Try again when that is done.")
 
     def ask(self, request: Mapping[str, Any], key: str = "") -> Answer:
-        """Return the answer to a Converse request, which lacks the model alone.
+        """Return the answer to a Converse request that has everything but the model.
 
-        :param key: of an evaluation's question: the invocation log shows it among the request's metadata, so that a
-            distillation from the log can leave evaluations out.
+        :param key: the key of an evaluation's question, written to the request's metadata, so that a distillation from
+            the invocation log can leave evaluations out.
 
         :raises Later: no response; a retry may get one.
-        :raises BedrockFatalError: the service refused the question for good.
+        :raises BedrockFatalError: the service rejected the question.
         """
         try:
             return self._call(request, key)
@@ -114,10 +114,10 @@ class ConverseModel:
         return _answer(self._runtime.converse(modelId=self.model_id, **metadata, **request))
 
     def ask_when_ready(self, request: Mapping[str, Any], ready_timeout: float) -> Answer:
-        """Return the answer to one question, and wait for a model that is not ready.
+        """Return the answer to one question; wait if the model is not ready.
 
         :param ready_timeout: seconds to wait for it.
-        :raises BedrockFatalError: the service refused the question for good.
+        :raises BedrockFatalError: the service rejected the question.
         :raises BedrockError: no response; a retry may get one.
         """
         deadline, pause = time.monotonic() + ready_timeout, _FIRST_PAUSE
@@ -127,7 +127,7 @@ class ConverseModel:
             except Later as later:
                 if not later.not_ready or time.monotonic() + pause > deadline:
                     raise later.error from None
-            log.info("Model %s is not ready; asking again in about %d s", self.model_id, pause)
+            log.info("Model %s is not ready; retrying in about %d s", self.model_id, pause)
             time.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, not a secret
             pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def decoder(kind: type[T], *, strict: bool = True) -> msgspec.json.Decoder[T]:
-    """Return a decoder of JSON text into a type. To be called by a module while it is imported, thus by one thread.
+    """Return a decoder of JSON text into a type. A module must call it while it is imported, so in one thread.
 
-    msgspec 0.22 crashes where two threads are the first to use a type; the decoder has used it.
+    msgspec 0.22 crashes if two threads use a type for the first time at once; making the decoder uses it.
 
-    :param strict: refuse a text in the place of a number.
+    :param strict: reject a text in the place of a number.
     """
     return msgspec.json.Decoder(kind, strict=strict)

@@ -24,7 +24,7 @@ class BedrockFatalError(BedrockError, AirflowFailException):
 
 
 def kind_of(error: BaseException) -> type[BedrockError]:
-    """Return what to raise for an error of an AWS call: by whether another try may fix it."""
+    """Return the error class for an error of an AWS call, by whether a retry may fix it."""
     from airflow_bedrock.aws_errors import is_transient  # here, since it loads botocore
 
     return BedrockError if is_transient(error) else BedrockFatalError
@@ -32,10 +32,10 @@ def kind_of(error: BaseException) -> type[BedrockError]:
 
 @contextmanager
 def nothing_spent(what: str, word: str = "job", *, earlier: bool = False) -> Iterator[None]:
-    """Say of an error of AWS, where nothing was asked for yet, that nothing was made.
+    """Return the message for an AWS error before anything was requested: nothing was made.
 
-    :param what: what was tried, as the beginning of a sentence.
-    :param word: what would have been made.
+    :param what: the failed step, as the beginning of a sentence.
+    :param word: the word for the resource, such as ``job``.
     :param earlier: whether an earlier try may have made one.
     """
     from airflow_bedrock.aws_errors import CALL_ERRORS, is_about_credentials, is_denied

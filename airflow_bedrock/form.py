@@ -53,7 +53,7 @@ def refuse_unavailable(
     :param customization_type: the type of customization.
     :param aws_conn_id: the Airflow connection of the later tasks.
     :raises BedrockFatalError: the model cannot be customized in the region of the connection, or there is no such data.
-    :raises BedrockError: S3 failed in a way that may pass.
+    :raises BedrockError: S3 failed with a transient error.
     """
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 

@@ -25,14 +25,14 @@ class ConflictError(BedrockError):
 
 
 class JsonStore(Generic[Kept]):
-    """Reads and writes the objects of one kind below one S3 prefix, by name.
+    """Reads and writes the objects of one type under one S3 prefix, by name.
 
-    :param kind: what an object holds.
-    :param word: what it is called, such as ``register``.
-    :param empty: makes what stands for an object that is not there yet.
-    :param setting: what names the prefix, for the error.
+    :param kind: the type of the objects.
+    :param word: the word for an object, such as ``register``.
+    :param empty: returns the value of an object that does not exist yet.
+    :param setting: the setting that names the prefix, for the error.
     :param uri: the prefix, e.g. ``s3://bucket/registry``.
-    :param s3: gives the S3 client; called when first needed.
+    :param s3: returns the S3 client; called on first use.
     :param kms_key_id: the KMS key that encrypts the objects; None leaves it to the bucket.
     """
 
@@ -60,10 +60,10 @@ class JsonStore(Generic[Kept]):
         )
 
     def read(self, name: str) -> tuple[Kept, str | None]:
-        """Return what is kept under the name and its ETag; an empty one and None before the first write.
+        """Return the value under the name and its ETag; an empty value and None before the first write.
 
         :raises BedrockFatalError: it may not be read, or this version does not understand it.
-        :raises BedrockError: reading failed in a way that a retry may fix.
+        :raises BedrockError: reading failed with a transient error.
         """
         try:
             found = self._s3().get_object(Bucket=self._bucket, Key=self._key(name))
@@ -82,10 +82,10 @@ class JsonStore(Generic[Kept]):
             ) from error
 
     def put(self, name: str, kept: Kept, etag: str | None) -> str:
-        """Write it if it is still as it was read, and return its new ETag.
+        """Write the value if it has not changed since it was read, and return its new ETag.
 
         :param etag: what :meth:`read` or the last ``put`` returned.
-        :raises ConflictError: it is not.
+        :raises ConflictError: it has changed.
         """
         body = msgspec.json.format(msgspec.json.encode(kept), indent=2)
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
@@ -110,7 +110,7 @@ class JsonStore(Generic[Kept]):
         return etag_now
 
     def names(self) -> list[str]:
-        """Return the names of all objects, sorted."""
+        """Return the sorted names of all objects."""
         try:
             pages = self._s3().get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             keys = [item["Key"] for page in pages for item in page.get("Contents", ())]

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class _JobLink(BaseOperatorLink):
-    """A page about the job that the task has asked for or waited for, or that has made the model which it uses."""
+    """A page about the job that the task requested or waited for, or that made the model it uses."""
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty while there is nothing to lead to. Local Bedrock has one page for all of it."""
+        """Return the address; empty while there is no page. Local Bedrock has one page for everything."""
         model = getattr(operator, "model_arn", None)  # of those that use one
         known = _own(ti_key)
         if not known.get("asked"):  # which the operator alone knows
@@ -47,7 +47,7 @@ class CustomizationJobLink(_JobLink):
 
 
 class CustomModelLink(_JobLink):
-    """The custom model in the AWS console; where no task knew it yet, the page of its job, which leads to it."""
+    """The custom model in the AWS console; before the model exists, the page of its job."""
 
     name = "Custom model"
 
@@ -77,16 +77,16 @@ class TrainingDataLink(_JobLink):
 
 
 JOB_LINKS = (CustomizationJobLink(), CustomModelLink(), OutputDataLink(), TrainingDataLink())
-"""What leads to a job, alike on each task that has to do with it."""
+"""The links to a job, the same on each of its tasks."""
 
 
 class PaidResourceLink(BaseOperatorLink):
-    """What the task has asked for, of any other kind, in the AWS console, from the moment it exists."""
+    """Another resource that the task requested, in the AWS console, from the moment it exists."""
 
     name = "Bedrock resource"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty while nothing was made. On Local Bedrock it is a line on the one page there is."""
+        """Return the address; empty while nothing was made. On Local Bedrock it is a line of its page."""
         arn = XCom.get_value(ti_key=ti_key, key="arn") or _last_job(XCom.get_value(ti_key=ti_key, key="return_value"))
         hook: Any = getattr(operator, "hook", None)
         if not arn or hook is None:
@@ -96,15 +96,15 @@ class PaidResourceLink(BaseOperatorLink):
 
 
 class EvaluationReportLink(BaseOperatorLink):
-    """The report, in the AWS console, which opens it for who may read the bucket; on Local Bedrock the file itself.
+    """The report, in the AWS console, for people who may read the bucket; on Local Bedrock the file itself.
 
-    On the task that has made it, and on those that decide by it.
+    It is on the task that made the report, and on those that use it.
     """
 
     name = "Evaluation report"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty while there is no report, and for one that is not on S3."""
+        """Return the address; empty if there is no report, or the report is not on S3."""
         given = getattr(operator, "report_uri", None) or getattr(operator, "evaluation", None)  # of those that decide
         uri = XCom.get_value(ti_key=ti_key, key="report_html_uri") or _beside(str(given))
         hook: Any = getattr(operator, "hook", None)
@@ -122,7 +122,7 @@ def _own(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
 def _of_run(
     ti_key: TaskInstanceKey, upstream: Iterable[str], model: str | None, own: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Return what tasks of the run say about the same job, the one that has made the model, or their only one."""
+    """Return what the run's tasks have pushed about the same job, the job of the model, or their only job."""
     jobs: dict[str, dict[str, Any]] = {}
     for name in sorted(upstream):
         told = XCom.get_all(key=shown.JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()
@@ -138,7 +138,7 @@ def _of_run(
 
 
 def _last_job(returned: Any) -> str | None:
-    """Return the last of the jobs that a task has returned, which made several."""
+    """Return the last of several jobs that a task returned."""
     arns = returned.get("job_arns") if isinstance(returned, Mapping) else None
     return str(arns[-1]) if arns else None
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Message(NamedTuple):
-    """What a notifier says: a line, and the whole text; neither has the text of a record."""
+    """A message: its subject and its text; neither has the text of a record."""
 
     subject: str
     text: str
@@ -52,7 +52,7 @@ class BedrockNotifier(BaseNotifier):
     def notify(self, context: Context) -> None:
         """Call each notifier.
 
-        :raises Exception: the first that a notifier raised, after all were called.
+        :raises Exception: the first error of a notifier, after all were called.
         """
         said = message(context)
         more: Any = {**context, "bedrock_subject": said.subject, "bedrock_text": said.text}
@@ -67,9 +67,9 @@ class BedrockNotifier(BaseNotifier):
 
 
 def message(context: Mapping[str, Any]) -> Message:
-    """Return what to say of a task, by what it has pushed and by how it has failed.
+    """Return the message about a task, from its XComs and its error.
 
-    :param context: the one of a callback or of a notifier.
+    :param context: the context of a callback or of a notifier.
     """
     ti = context["ti"]
     mapped = getattr(ti, "map_index", None)
@@ -105,7 +105,7 @@ def _said(context: Mapping[str, Any], where: str) -> tuple[str, list[str]]:
 
 
 def _answer(ti: Any) -> Iterator[str]:
-    """Say where a person answers: on Airflow's page of the task, which also has its log."""
+    """Return the page to answer on: Airflow's page of the task, which also has its log."""
     if log_url := getattr(ti, "log_url", None):
         yield f"Answer: {log_url.partition('?')[0]}/required_actions"
 
@@ -131,7 +131,7 @@ def _evaluated(known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _found(known: Mapping[str, Any]) -> Iterator[str]:
-    """Say why, the bill and where the report is, by what was pushed or by the report itself."""
+    """Return the reason, the bill and the report's address, from the XComs or the report itself."""
     if why := known.get("reason"):
         yield str(why)
     cost = known.get("cost")
@@ -173,7 +173,7 @@ def _name(arn: str) -> str:
 
 
 def _pushed(ti: Any, key: str) -> Any:
-    """Return what the task has pushed; nothing where that cannot be read, as after the loss of its worker."""
+    """Return the task's XComs; nothing if they cannot be read, e.g. after its worker was lost."""
     try:
         return pushed(ti, key)
     except Exception as error:

@@ -62,9 +62,9 @@ def job_shown(
 
     :param endpoint_url: of the client that has seen it, by which Local Bedrock is known.
     :param result: what its task returns of a job that has completed, with its losses.
-    :param request: what was asked for; None where that is not known, as to a sensor.
-    :param bill: US dollars, and what they rest on; None where that is not counted.
-    :param budget: how the month stands; None where no budget is set.
+    :param request: what was asked for; None if that is unknown, as to a sensor.
+    :param bill: US dollars, and what they rest on; None if that is not counted.
+    :param budget: how the month stands; None if no budget is set.
     """
     told: dict[str, Any] = dict(
         result
@@ -118,7 +118,7 @@ def rollback_shown(line: str, model_arn: str, replaced: str | None, by: str, end
 
     :param line: of models, by its name.
     :param model_arn: what serves again.
-    :param replaced: what served until then; None where that is not known.
+    :param replaced: what served until then; None if that is unknown.
     :param by: who rolled back.
     :param endpoint_url: of the client of Amazon Bedrock, by which Local Bedrock is known.
     """

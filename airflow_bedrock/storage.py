@@ -80,7 +80,7 @@ class Storage:
         """Open a file for reading.
 
         :raises BedrockFatalError: it does not exist, or may not be read.
-        :raises BedrockError: reading failed in a way that may pass.
+        :raises BedrockError: reading failed with a transient error.
         """
         if is_s3(uri):
             with tempfile.TemporaryFile() as copy:
@@ -99,7 +99,7 @@ class Storage:
         """Return the local file that ``uri`` names, or ``copy``, with the content of an object on S3.
 
         :raises BedrockFatalError: it does not exist, or may not be read.
-        :raises BedrockError: reading failed in a way that may pass.
+        :raises BedrockError: reading failed with a transient error.
         """
         with _explained("read", uri):
             if not is_s3(uri):
@@ -116,7 +116,7 @@ class Storage:
         folder may be written to, or made.
 
         :raises BedrockFatalError: they cannot.
-        :raises BedrockError: the check failed in a way that a retry may fix.
+        :raises BedrockError: the check failed with a transient error.
         """
         with _explained("write to", uri):
             self._check_bucket(uri) if is_s3(uri) else _check_folder(local_path(uri))
@@ -129,7 +129,7 @@ class Storage:
         encryption, is written again.
 
         :raises BedrockFatalError: it may not be written.
-        :raises BedrockError: writing failed in a way that may pass.
+        :raises BedrockError: writing failed with a transient error.
         """
         with _explained("write", uri):
             return self._write_s3(file, uri) if is_s3(uri) else _write_local(file, local_path(uri))
@@ -213,7 +213,7 @@ class Folder:
         self._encryption = encryption
 
     def names(self, prefix: str) -> Iterator[str]:
-        """List the files whose names begin so; none where there is no such folder."""
+        """List the files whose names begin so; none if the folder does not exist."""
         if not is_s3(self._uri):
             root = local_path(self._uri)
             yield from (str(path.relative_to(root)) for path in (root / prefix).rglob("*.*") if path.is_file())
@@ -222,7 +222,7 @@ class Folder:
         yield from (uri.removeprefix(f"{self._uri}/") for uri in found)
 
     def read(self, name: str) -> bytes:
-        """Return a file's content; nothing where it is gone since it was listed: it has expired."""
+        """Return a file's content; nothing if it is gone since it was listed: it has expired."""
         try:
             with self._storage.read(f"{self._uri}/{name}") as file:
                 return file.read()

@@ -29,7 +29,7 @@ def _home(arn: str, service: str) -> str | None:
 
 
 def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
-    """Return Local Bedrock's page, at the job where one is given; empty for an endpoint of AWS.
+    """Return Local Bedrock's page, at the job if one is given; empty for an endpoint of AWS.
 
     :param endpoint_url: of the client of Amazon Bedrock. AWS serves HTTPS alone, Local Bedrock HTTP alone.
     """
@@ -40,7 +40,7 @@ def local_page(endpoint_url: str, job_arn: str | None = None) -> str:
 
 
 def object_page(endpoint_url: str, uri: str, region: str) -> str:
-    """Return the page of an S3 object, on Local Bedrock the object itself; empty for what is not on S3.
+    """Return the page of an S3 object, or on Local Bedrock the object itself; empty if the URI is not on S3.
 
     :param endpoint_url: of the client of Amazon Bedrock.
     :param region: of the bucket, for the console.
@@ -55,7 +55,7 @@ def object_page(endpoint_url: str, uri: str, region: str) -> str:
 
 
 def resource_url(arn: str) -> str:
-    """Return the page of what is paid for, such as a customization job; empty where the partition has no known one."""
+    """Return the page of a resource, such as a customization job; empty if the partition has no known console."""
     home, kind = _home(arn, "bedrock"), arn.split(":", 5)[5].partition("/")[0]
     page = _PAGES.get(kind, "/custom-models/item/?arn={arn}").format(arn=quote(arn, safe=""))
     return f"{home}#{page}" if home else ""

@@ -13,28 +13,28 @@ class Decision(Enum):
     """What the engine does next."""
 
     ADOPT = "adopt"
-    """The job that was asked for runs already: wait for it, pay nothing."""
+    """The requested job is already running: wait for it, pay nothing."""
     REUSE = "reuse"
-    """The job that was asked for has completed: take its model, pay nothing."""
+    """The requested job has completed: reuse its model, pay nothing."""
     SUPERSEDE = "supersede"
-    """An earlier ask's job runs, and another thing is asked for now: settle what becomes of it, then go on."""
+    """A job of an earlier ask is running, and the request has changed: apply ``superseded``, then continue."""
     NEXT_GENERATION = "next generation"
-    """The name is used up by a job that does not count for this ask: try the next name."""
+    """A job that does not count for this ask has used the name: try the next name."""
     FAIL = "fail"
-    """An earlier try's job ended without a model, and no retry can fix that: pay for no other."""
+    """The job of an earlier try ended without a model, and no retry can fix that: do not pay for another."""
     CLASH = "clash"
     """The name belongs to another task's job."""
     UNKNOWN = "unknown"
-    """The job's status is not known: neither reuse it nor pay for another."""
+    """The job's status is unknown: neither reuse it nor pay for another."""
 
 
 def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bool = False) -> Decision:
-    """Decide by a job that was found.
+    """Decide what to do about a job that was found.
 
     :param found: the response of Get.
-    :param identity: what was derived.
-    :param listed: found by List among the jobs that count, not by the derived name.
-    :param adopted: its tags say that an earlier try of this ask has adopted it from another ask, run or map index.
+    :param identity: the identity of the requested job.
+    :param listed: whether List found it among the jobs that count, not Get by the derived name.
+    :param adopted: whether its tags say that an earlier try of this ask adopted it from another ask, run or map index.
     """
     token = Token.read(found.token)
     if not (adopted or _may_be_taken(token, identity, listed=listed)):
@@ -56,22 +56,22 @@ def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bo
 
 
 def is_stopped_under(ended: Seen, asker: Asker) -> bool:
-    """Whether a job that was stopped is of another ask, which this one had adopted: it is asked for anew."""
+    """Whether a stopped job was adopted from another ask: then this ask requests one of its own."""
     token = Token.read(ended.token)
     return ended.outcome is Outcome.STOPPED and token is not None and token.ask != asker.ask_digest
 
 
 def _may_be_taken(token: Token | None, identity: Identity, *, listed: bool) -> bool:
-    """Whether the job is this asker's, or one that another asker of the same task may take as well."""
+    """Whether the job is this task instance's, or one that another instance of the task may adopt too."""
     if not identity.is_of_task(token):
         return False
     return identity.is_of_who(token) or (identity.is_of_what(token) and (listed or identity.reuse == "dag"))
 
 
 def decide_by_model(found: Seen, *, same: bool) -> Decision:
-    """Decide by a resource that serves a model for as long as it exists, no matter who made it.
+    """Decide what to do about a resource that serves a model for as long as it exists, regardless of its maker.
 
-    :param same: whether it serves the model that is asked for.
+    :param same: whether it serves the requested model.
     """
     if not same:
         return Decision.CLASH

@@ -6,14 +6,14 @@ from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.customization.job import Job, Outcome, Seen
 
 _BILL = {
-    Outcome.FAILED: "It has ended and runs up no further cost; no custom model was made.",
+    Outcome.FAILED: "It has ended and costs nothing more; no custom model was made.",
     Outcome.STOPPED: "It has ended; the tokens trained until it was stopped are billed, and no custom model was made.",
     Outcome.UNKNOWN: "It was left as it is and may still run and be billed.",
 }
 # The sensor says it too, which makes no job, and does not know how the job's name came about.
 NEW_JOB = (
-    "clear the task that made the job, to make a new one (where ensure_unique_job_name=False: under another job_name, "
-    "since a job's name serves once)"
+    "clear the task that made the job to make a new one (with ensure_unique_job_name=False, change job_name first: a "
+    "job name can be used only once)"
 )
 _NEXT = {
     Outcome.FAILED: f"Fix the cause, then {NEW_JOB}.",
@@ -24,7 +24,7 @@ _NEXT = {
 
 
 def failure_message(job: Seen) -> str:
-    """Return the error text for a job that ended without a custom model, or whose status is not known."""
+    """Return the error text for a job that ended without a custom model, or whose status is unknown."""
     said = f": {job.failure_message}" if job.failure_message else ""
     page = (job.local_page if isinstance(job, Job) else "") or resource_url(job.arn)
     return (

@@ -24,10 +24,10 @@ import msgspec
 from airflow_bedrock.customization.request import normalised
 
 Reuse = Literal["run", "dag", "never"]
-"""Which jobs count: those of the DAG run; those of all runs of the DAG; or none but those of the same ask."""
+"""Which jobs count: those of the DAG run, those of all runs of the DAG, or only those of the same ask."""
 
 Superseded = Literal["stop", "keep", "fail"]
-"""What becomes of a job that runs for an earlier ask, where another thing is asked for now."""
+"""What to do with a running job of an earlier ask if the request has changed."""
 
 
 def choice(name: str, value: object, choices: Any) -> Any:
@@ -42,10 +42,10 @@ def choice(name: str, value: object, choices: Any) -> Any:
 
 
 def flag(name: str, value: object) -> bool:
-    """Return what an argument says that is true or false, also as the text that a template renders.
+    """Return a boolean argument, which a template may render as text.
 
     :param name: what it is called, for the error.
-    :raises ValueError: it is a text that is neither true nor false.
+    :raises ValueError: it is a text other than true or false.
     """
     if not isinstance(value, str):
         return bool(value)
@@ -67,15 +67,15 @@ _MODEL_NAME = (
 
 
 class Asker(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks for a job, and for the how-manieth time: one task instance, whichever try of it.
+    """The task instance that asks for a job, and which ask this is; the same for all tries of an ask.
 
-    :param environment: the deployment of Airflow: those that share an AWS account never take each other's jobs.
-    :param partition_key: the partition, where the DAG is partitioned: it stands in the run's place, since a backfill of
-        a partition makes a new run each time.
-    :param ask: grows with each Clear of the task, not with a retry: the task instance's ``max_tries``.
-    :param try_number: of this try; 1 says that this run cannot have asked before.
-    :param retries: so many has the task; a Clear grants as many anew.
-    :param since: the earliest moment at which the run can have asked.
+    :param environment: the deployment of Airflow: deployments that share an AWS account never adopt each other's jobs.
+    :param partition_key: the partition of a partitioned DAG. It replaces the run, since each backfill of a partition
+        makes a new run.
+    :param ask: the task instance's ``max_tries``, which grows with each Clear of the task, not with a retry.
+    :param try_number: the number of this try; with 1, this run cannot have asked before.
+    :param retries: the task's ``retries``; a Clear adds as many to ``max_tries``.
+    :param since: the earliest time at which the run can have asked.
     """
 
     dag_id: str
@@ -93,18 +93,18 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
     def is_retry(self) -> bool:
         """Whether an earlier try of this ask may have asked; a Clear sets ``max_tries`` to the tries so far + retries.
 
-        Where the task's retries were edited since, a first try counts as a retry: it reads the jobs once more.
+        If the task's ``retries`` were edited since, a first try counts as a retry, and only reads the jobs once more.
         """
         return self.try_number > 1 and self.try_number != self.ask - self.retries + 1
 
     @property
     def family(self) -> str:
-        """Digest of the task, whichever run and map index of it."""
+        """Digest of the task, the same for all its runs and map indexes."""
         return _digest("family", self.environment, self.dag_id, self.task_id)
 
     @property
     def period(self) -> str:
-        """Digest of the partition, or else of the run."""
+        """Digest of the partition, or of the run if there is no partition."""
         kind, key = ("run", self.run_id) if self.partition_key is None else ("partition", self.partition_key)
         return _digest(self.family, kind, key)
 
@@ -115,17 +115,17 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def instance(self) -> str:
-        """Digest of the task instance: of who asks, in one run; two runs of a partition are the same who."""
+        """Digest of the task instance in its run; two runs of a partition have the same ``who``."""
         return _digest(self.who, self.run_id)
 
     @property
     def ask_digest(self) -> str:
-        """Digest of the ask: an automatic retry has the same, a Clear and another run another one."""
+        """Digest of the ask: the same for an automatic retry, another one after a Clear and in another run."""
         return _digest(self.who, self.run_id, str(self.ask))
 
 
 class Token(msgspec.Struct, frozen=True):
-    """What a clientRequestToken of this package says."""
+    """The parts of a clientRequestToken of this package."""
 
     family: str
     who: str
@@ -135,7 +135,7 @@ class Token(msgspec.Struct, frozen=True):
 
     @classmethod
     def read(cls, text: str | None) -> Self | None:
-        """Return what the token says; None where it is not of this package."""
+        """Return the parts of the token; None if this package did not make it."""
         parts = (text or "").split("-")
         if len(parts) != 5 or not parts[4].isdigit():
             return None
@@ -147,13 +147,14 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job is known by: the names and the token that say who asks, the ask, and what is asked.
+    """What identifies a job: its names and its token, which contain who asks, the ask, and what is asked.
 
     :param what: digest of the normalised request and of the content of the data.
-    :param job_prefix: the readable start of the job's name, the user's.
-    :param model_prefix: the readable start of the model's name, the user's.
+    :param job_prefix: the user's prefix of the job's name.
+    :param model_prefix: the user's prefix of the model's name.
     :param exact: use the prefixes as the names themselves, without a digest.
-    :param plain: the job's name may hold no more than a model's: it is one, or one of what serves a model.
+    :param plain: whether the job's name allows only the characters of a model's name, as the names of models and of
+        what serves them.
     """
 
     asker: Asker
@@ -166,22 +167,22 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def family_part(self) -> str:
-        """What the names of all jobs of the task have in common; for ListModelCustomizationJobs, nameContains."""
+        """The part that the names of all jobs of the task share, for ``nameContains`` of ListModelCustomizationJobs."""
         return _short(self.asker.family, _FAMILY_LENGTH)
 
     @property
     def what_part(self) -> str:
-        """What the names of all models of the same request and data have in common."""
+        """The part that the names of all models of the same request and data share."""
         return _short(self.what, _WHAT_LENGTH)
 
     @property
     def period_part(self) -> str:
-        """What the names of all jobs, or models, of the run or the partition have in common."""
+        """The part that the names of all jobs, or models, of the run or the partition share."""
         return _short(self.asker.period, _PERIOD_LENGTH)
 
     @property
     def who_part(self) -> str:
-        """What the names of all jobs, or models, of this task instance have in common."""
+        """The part that the names of all jobs, or models, of this task instance share."""
         return self.period_part if self.asker.map_index < 0 else f"{self.period_part}m{self.asker.map_index}"
 
     def job_name(self, generation: int = 1) -> str:
@@ -199,15 +200,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         return _name(_model_characters(self.model_prefix), f"{self.what_part}-{self._own_part}", generation)
 
     def token(self, generation: int = 1) -> str:
-        """Return the clientRequestToken: the service ignores a second request that bears it."""
+        """Return the clientRequestToken: the service ignores a second request with the same token."""
         return str(Token(self.asker.family, self.asker.who, self.asker.ask_digest, self.what, generation))
 
     def is_of_task(self, token: Token | None) -> bool:
-        """Whether the token is of this task of this deployment, whichever run and map index of it."""
+        """Whether the token is of this task of this deployment, in any run and map index."""
         return token is not None and token.family == self.asker.family
 
     def is_of_who(self, token: Token | None) -> bool:
-        """Whether the token is of this task instance, whichever ask of it."""
+        """Whether the token is of this task instance, in any ask."""
         return token is not None and token.who == self.asker.who
 
     def is_of_ask(self, token: Token | None) -> bool:
@@ -234,14 +235,14 @@ def identify(
     name: str = "jobName",
     model_name: str | None = "customModelName",
 ) -> Identity:
-    """Derive the identity of the job that ``asker`` asks for.
+    """Derive the identity of the job that a task asks for.
 
-    :param request: the request of its Create; its names are prefixes, its tags and token do not count.
-    :param data: what is known of the content of each data object.
+    :param request: the Create request; its names are prefixes, and its tags and token do not count.
+    :param data: what identifies the content of each data object.
     :param reuse: which jobs count.
-    :param exact: take the names of the request as they are.
+    :param exact: use the names of the request as they are.
     :param name: the member of the request that names the job.
-    :param model_name: the member that names the model which it makes, where there is one.
+    :param model_name: the member that names the model that the job makes, if there is one.
     """
     no_identity = {name, model_name, "clientRequestToken"}
     asked = {
@@ -261,16 +262,16 @@ def identify(
 
 
 def is_named_after(name: str, prefix: str) -> bool:
-    """Whether a model with this name was asked for under that one: it is the name, or the name with digests added."""
+    """Whether a model's name was made from this prefix: it is the prefix itself, or the prefix with digests."""
     given, found = _model_characters(prefix), re.fullmatch(_MODEL_NAME, name)
     return name == given or (found is not None and _name(given, found["digests"], 1) == name)
 
 
 def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request with names such as it will have: of characters and a length that the service takes.
+    """Return the request with names of the characters and the length that the service accepts.
 
-    For checking a request before its identity is known: what is given are prefixes, which may hold any text. What is
-    no text, or empty, is left as it is.
+    It is for checking a request before its identity is known: the given names are prefixes of any text. A name that is
+    empty or not a text is left as it is.
     """
     job, model = request.get("jobName"), request.get("customModelName")
     nobody = Asker(dag_id="", task_id="", run_id="")
@@ -281,7 +282,7 @@ def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _digest(*parts: str) -> str:
-    """Return the hexadecimal digest of the parts, of 80 bits; none can run into the next."""
+    """Return the hexadecimal digest of the parts, of 80 bits; adjacent parts cannot be confused."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=10).hexdigest()
 
 
@@ -300,10 +301,10 @@ def _name(prefix: str, suffix: str, generation: int) -> str:
 
 
 def _job_characters(prefix: str) -> str:
-    """Keep what a job name may hold: ``[a-zA-Z0-9](-*[a-zA-Z0-9+.-])*``; the rest becomes a dash."""
+    """Keep the characters that a job name allows: ``[a-zA-Z0-9](-*[a-zA-Z0-9+.-])*``; the rest becomes a dash."""
     return re.sub(r"[^a-zA-Z0-9+.]+", "-", prefix).strip("-+.") or "job"
 
 
 def _model_characters(prefix: str) -> str:
-    """Keep what a model name may hold: ``([0-9a-zA-Z][_-]?){1,63}``: no dots, no two separators in a row."""
+    """Keep the characters that a model name allows: ``([0-9a-zA-Z][_-]?){1,63}``: no dots, no repeated separators."""
     return re.sub(r"[^0-9a-zA-Z]+", lambda run: "_" if run[0] == "_" else "-", prefix).strip("-_") or "model"

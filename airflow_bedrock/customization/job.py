@@ -12,7 +12,7 @@ import msgspec
 
 
 class Outcome(Enum):
-    """What a job's status means for the one who waits for it."""
+    """What a job's status means for a waiting task."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -65,19 +65,19 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A model customization job at one moment.
+    """A model customization job at one time.
 
-    A triggerer keeps thousands; like their phases they hold no cycles, so that the garbage collector may pass them by.
+    A triggerer keeps thousands of them. They have no reference cycles, so the garbage collector can skip them.
 
     :param arn: the job's ARN, its identity.
     :param name: the job's name; used up for good, since jobs cannot be deleted.
-    :param status: the service's word, e.g. ``InProgress``.
+    :param status: as the service reports it, e.g. ``InProgress``.
     :param token: the clientRequestToken that created it.
     :param failure_message: why it failed, in the service's words.
     :param model_arn: the custom model; None until the job has completed.
     :param training_loss: the final training loss; None until the job has completed.
     :param validation_losses: one loss for each validator; empty until the job has completed.
-    :param local_page: its page of Local Bedrock; empty where it runs on AWS.
+    :param local_page: its page on Local Bedrock; empty if it runs on AWS.
     """
 
     arn: str
@@ -98,7 +98,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @classmethod
     def from_response(cls, response: Mapping[str, Any]) -> Job:
-        """Read a GetModelCustomizationJob response, or a ModelCustomizationJobSummary, which says less."""
+        """Read a GetModelCustomizationJob response, or a ModelCustomizationJobSummary, which has fewer members."""
         return cls(
             arn=response["jobArn"],
             name=response["jobName"],
@@ -122,12 +122,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def outcome(self) -> Outcome:
-        """What the status means for those that wait; an unknown status is never success."""
+        """What the status means for a waiting task; an unknown status is never success."""
         return _OUTCOMES.get(self.status, Outcome.UNKNOWN)
 
     @property
     def progress(self) -> object:
-        """What is news when it is another one than before: the status, and that of each phase."""
+        """What a log reports when it changes: the status of the job and of each phase."""
         return self.status, self.phases
 
     @property
@@ -137,11 +137,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def artifacts_uri(self) -> str | None:
-        """Where the job writes its metrics files: a folder of its own below the output location."""
+        """The folder of the job's metrics files, under the output location."""
         return artifacts_uri(self.output_data_uri, self.arn) if self.output_data_uri is not None else None
 
     def result(self) -> dict[str, Any]:
-        """What the next task needs to know of the job, as plain JSON types (for XCom). Times are ISO 8601, UTC."""
+        """What the next task needs to know about the job, as plain JSON types (for XCom). Times are ISO 8601, UTC."""
         return {
             "job_arn": self.arn,
             "job_name": self.name,
@@ -163,11 +163,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceState:
-    """A resource of any other kind at one moment, as Get or List shows it.
+    """A resource of any other kind at one time, as Get or List shows it.
 
-    :param token: the clientRequestToken that created it, where it shows.
+    :param token: the clientRequestToken that created it, if the response shows it.
     :param model: the ARN of the model that it serves.
-    :param model_arn: the ARN of the model that it has made.
+    :param model_arn: the ARN of the model that it made.
     """
 
     arn: str
@@ -184,16 +184,16 @@ class ResourceState:
 
     @property
     def progress(self) -> str:
-        """What is news when it is another one than before: the status."""
+        """What a log reports when it changes: the status."""
         return self.status
 
 
 Seen = Job | ResourceState
-"""A resource at one moment."""
+"""A resource at one time."""
 
 
 def artifacts_uri(output_data_uri: str, job_arn: str) -> str:
-    """Return where a job writes its metrics files: known from the moment it exists."""
+    """Return the folder of a job's metrics files, which is known as soon as the job exists."""
     return f"{output_data_uri.rstrip('/')}/model-customization-job-{job_arn.rsplit('/', 1)[-1]}/"
 
 
@@ -213,7 +213,7 @@ def changes(before: Seen | None, now: Seen, word: str = "job") -> str:
 
     One line, since each costs a triggerer that waits for thousands of jobs a tenth of a millisecond.
 
-    :param word: what it is called.
+    :param word: the word for the resource, such as ``job``.
     """
     news = [f"is {now.status}"] if before is None or before.status != now.status else []
     phases: list[str] = []
@@ -238,7 +238,7 @@ def _times(phase: Phase) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Say a time in words short enough for a log: ``50 s``, ``12 min 5 s``, ``3 h 12 min``."""
+    """Format a duration for a log: ``50 s``, ``12 min 5 s``, ``3 h 12 min``."""
     whole = max(0, round(seconds))
     minutes, rest = divmod(whole, 60)
     if not minutes:

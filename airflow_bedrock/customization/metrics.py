@@ -30,8 +30,8 @@ def losses_by_epoch(
     :param training: the lines of ``step_wise_training_metrics.csv``; no lines where there is no such file.
     :param validation: the lines of ``validation_metrics.csv``; likewise.
     :param warn: called with what cannot be read.
-    :return: ``[{"epoch": 1, "training_loss": 0.7, "validation_loss": 0.9}, …]``, by epoch; a loss that no file
-        has, or that cannot be read, is None.
+    :return: ``[{"epoch": 1, "training_loss": 0.7, "validation_loss": 0.9}, …]``, by epoch; a missing or unreadable loss
+        is None.
     """
     trained = _column(training, "training_loss", lambda said: warn(f"{TRAINING_METRICS}: {said}"))
     validated = _column(validation, "validation_loss", lambda said: warn(f"{VALIDATION_METRICS}: {said}"))
@@ -46,7 +46,7 @@ def losses_by_epoch(
 
 
 def rounds(training: Iterable[str]) -> tuple[int, int] | None:
-    """Return how many epochs were begun, and how many steps done; None where the lines do not say.
+    """Return how many epochs were started and how many steps were done; None if the lines do not say.
 
     :param training: the lines of ``step_wise_training_metrics.csv``.
     """
@@ -57,10 +57,10 @@ def rounds(training: Iterable[str]) -> tuple[int, int] | None:
 
 
 def losses_by_step(training: Iterable[str]) -> list[tuple[int, float]]:
-    """Return the training loss by step: the means of equal runs of steps, where there are more than ``MOST_STEPS``.
+    """Return the training loss by step; if there are more than ``MOST_STEPS``, the means of groups of steps.
 
     :param training: the lines of ``step_wise_training_metrics.csv``.
-    :return: ``[(1, 2.1), (2, 1.7), …]``: the number of a step, from 1 on, or that of the last of a run, and its loss.
+    :return: ``[(1, 2.1), (2, 1.7), …]``: the number of the step, from 1, or of the last step of a group, and its loss.
     """
     by_epoch = _column(training, "training_loss", lambda said: None)
     losses = [loss for epoch in sorted(by_epoch) for loss in by_epoch[epoch]]
@@ -70,7 +70,7 @@ def losses_by_step(training: Iterable[str]) -> list[tuple[int, float]]:
 
 
 def _column(lines: Iterable[str], name: str, warn: Callable[[str], object]) -> dict[int, list[float]]:
-    """Return the readable values of a column, by epoch; an epoch without any has none."""
+    """Return the readable values of a column, by epoch."""
     values: dict[int, list[float]] = defaultdict(list)
     unread = 0
     try:
@@ -91,7 +91,7 @@ def _column(lines: Iterable[str], name: str, warn: Callable[[str], object]) -> d
     except csv.Error as error:
         warn(f"it is not a CSV file: {error}")
     if unread:
-        warn(f"{unread} rows without an epoch or a {name} that can be read")
+        warn(f"{unread} rows without a readable epoch or {name}")
     return values
 
 

@@ -38,14 +38,14 @@ def _problems(method: Method, given: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def warnings(request: Mapping[str, Any], region: str | None, today: date | None = None) -> list[str]:
-    """Return what the file does not know of the request's model, method or region, and how near the model's end is.
+    """Return warnings: an unknown model, method or region, and a model near its end of life.
 
-    :param today: today, in UTC; the computer's where it is not given.
+    :param today: the date in UTC; by default the computer's.
     """
     identifier, method_name = request["baseModelIdentifier"], _method_name(request)
     model, method = base_model(identifier), _method(request)
     if model is None:
-        return [f"base_models.toml does not know {identifier}: its hyperparameters and records were not checked"]
+        return [f"base_models.toml has no entry for {identifier}: its hyperparameters and records were not checked"]
     if method is None:
         known = ", ".join(model.methods) or "no way"
         return [f"base_models.toml has {known} for {identifier}, but not {method_name}: Bedrock may refuse the job"]
@@ -65,10 +65,11 @@ def warnings(request: Mapping[str, Any], region: str | None, today: date | None 
 
 
 def life_warning(identifier: str, today: date | None = None) -> str | None:
-    """Return what to say of a model whose base is Legacy or has reached its end of life; None for any other.
+    """Return a warning about a model whose base model is Legacy or has reached its end of life; None for others.
 
-    :param identifier: of a base model, or the ARN of a custom model, which can be used as long as its base model.
-    :param today: today, in UTC; the computer's where it is not given.
+    :param identifier: a base model's id or ARN, or the ARN of a custom model, which can be used as long as its base
+        model.
+    :param today: the date in UTC; by default the computer's.
     """
     model, today = base_model(identifier), today or datetime.now(UTC).date()
     if model is None or model.ends is None or not model.is_legacy(today):

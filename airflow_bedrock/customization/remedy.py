@@ -18,19 +18,19 @@ class Remedy(Enum):
     """What helps."""
 
     RETRY = "retry"
-    """A transient error: the same call again, later."""
+    """A transient error: retry the same call later."""
     WAIT_FOR_ROLE = "wait for the role"
-    """A role made seconds ago is not known everywhere yet: the same again, for two minutes or so."""
+    """A role that was created seconds ago is not known everywhere yet: retry for about two minutes."""
     WAIT_FOR_SLOT = "wait for a slot"
-    """The quota of jobs has been reached: again when one has ended."""
+    """The quota of jobs has been reached: retry when one has ended."""
     LOOK = "look"
-    """The job's name is in use: Get tells by whom."""
+    """The job's name is in use: Get shows by which job."""
     MODEL_NAME_IN_USE = "model name in use"
-    """The custom model's name is in use, by a model or by a job that will make it: choose another name."""
+    """The custom model's name is in use, by a model or by a job that will make it: choose another one."""
     CREDENTIALS = "credentials"
-    """The credentials were refused, and no request was made: again, with those that the connection has by then."""
+    """The credentials were refused, and no request was made: retry with the connection's credentials at that time."""
     NONE = "none"
-    """No retry helps until a person fixes the cause. Unknown errors count as this: they fail closed."""
+    """No retry helps until a person fixes the cause. Unknown errors fail closed: they belong here."""
 
 
 # ThrottlingException and InternalServerException are told by aws_errors.
@@ -66,7 +66,7 @@ _TRY_AGAIN = re.compile(r"(^|[.!;:])\s*(please try again( later)?|try again late
 
 
 def remedy_for_error(error: BaseException) -> Remedy:
-    """Say what helps against an error of CreateModelCustomizationJob."""
+    """Return what fixes an error of CreateModelCustomizationJob."""
     if is_about_credentials(error):
         return Remedy.CREDENTIALS
     if is_transient(error):
@@ -81,7 +81,7 @@ def remedy_for_error(error: BaseException) -> Remedy:
 
 
 def remedy_for_failure(failure_message: str | None) -> Remedy:
-    """Say what helps against a job that has failed, by its failureMessage."""
+    """Return what fixes a failed job, by its failureMessage."""
     said = (failure_message or "").lower()
     fixable = any(words in said for words in _FIXABLE_FAILURES) or _TRY_AGAIN.search(said)
     return Remedy.RETRY if fixable else Remedy.NONE

@@ -48,15 +48,15 @@ def build_request(
 ) -> dict[str, Any]:
     """Return the request in the API's own names and types.
 
-    :param given: the request to start from, in the API's names (as for ``--cli-input-json``), in snake_case, or by
-        short name.
-    :param further: the operator's ``customization_job_kwargs``: members that win over ``given``.
+    :param given: the request to start from, with the API's names (as for ``--cli-input-json``), in snake_case, or with
+        short names.
+    :param further: the operator's ``customization_job_kwargs``: members that override ``given``.
     :param training_data_uri: short for ``trainingDataConfig.s3Uri``.
     :param validation_data_uri: short for ``validationDataConfig.validators``: one S3 URI or several.
     :param output_data_uri: short for ``outputDataConfig.s3Uri``.
-    :param members: further members by short name (``base_model_id``) or in snake_case (``vpc_config``); these and
-        the URIs win over ``given``. None counts as not given.
-    :raises RequestError: a member is given twice, by two names.
+    :param members: further members by short name (``base_model_id``) or in snake_case (``vpc_config``); these and the
+        URIs override ``given``. None counts as not given.
+    :raises RequestError: a member is given twice, under two names.
     """
     configs = _data_configs(training_data_uri, validation_data_uri, output_data_uri)
     extra = [(f"customization_job_kwargs[{name!r}]", name, value) for name, value in (further or {}).items()]
@@ -71,7 +71,7 @@ def build_request(
 def _data_configs(
     training: str | None, validation: str | Sequence[str] | None, output: str | None
 ) -> Iterator[tuple[str, str, object]]:
-    """Return the arguments that stand for a data config: name, the member that it is, and the value of that."""
+    """Return the arguments for data configs: argument, member, and value."""
     if training is not None:
         yield "training_data_uri", "trainingDataConfig", {"s3Uri": training}
     if validation:
@@ -82,7 +82,7 @@ def _data_configs(
 
 
 def _once(given: Iterable[tuple[str, str, object]]) -> dict[str, object]:
-    """Return values by the API's names of members, from what they were given as, a name of the member, and the value.
+    """Return the values by the API's names of their members.
 
     :raises RequestError: a member is given twice.
     """
@@ -100,12 +100,12 @@ def _once(given: Iterable[tuple[str, str, object]]) -> dict[str, object]:
 
 
 def read_request(given: object, what: str = "request") -> Mapping[str, Any]:
-    """Return a request, or a part of one, as a mapping: as it is given, or read from a text.
+    """Return a request, or a part of one, as a mapping; a text is parsed.
 
     :param given: a mapping; or a text as for ``aws bedrock create-model-customization-job --cli-input-json`` or -yaml,
-        or as a template renders a mapping. Nothing, such as None, is an empty mapping.
-    :param what: what it is called in an error.
-    :raises RequestError: it is no mapping, nor a text of one.
+        or as a template renders a mapping. An empty value, such as None, is an empty mapping.
+    :param what: its name, for errors.
+    :raises RequestError: it is neither a mapping nor the text of one.
     """
     if not given:
         return {}
@@ -130,10 +130,10 @@ def _read(text: str, what: str) -> object:
 
 
 def normalised(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request as it counts for the identity: each number in the one way in which it can be written.
+    """Return the request as the identity uses it, with one spelling for each number.
 
-    ``1e-5``, ``0.00001`` and ``"0.00001"`` are one hyperparameter, and so are ``2``, ``2.0`` and ``"2"``. A text that
-    reads like a number is one among hyperparameters alone: the service takes those as texts.
+    ``1e-5``, ``0.00001`` and ``"0.00001"`` are the same hyperparameter, and so are ``2``, ``2.0`` and ``"2"``. Only in
+    hyperparameters is a text read as a number, since the service expects them as texts.
     """
     return {name: _normalised(value, name) for name, value in request.items()}
 
@@ -165,7 +165,7 @@ def data_uris(request: Mapping[str, Any]) -> list[str]:
 
 
 def log_uris(request: Mapping[str, Any]) -> list[str]:
-    """Return which of the :func:`data_uris` are of invocation logs: all that lies below is read, not one object."""
+    """Return which of the :func:`data_uris` are of invocation logs: everything under such a URI is read."""
     logs = request.get("trainingDataConfig", {}).get("invocationLogsConfig", {}).get("invocationLogSource", {})
     return [logs["s3Uri"]] if logs.get("s3Uri") else []
 
@@ -173,11 +173,11 @@ def log_uris(request: Mapping[str, Any]) -> list[str]:
 def request_problems(
     request: Mapping[str, Any], known: Callable[[object], bool] = lambda value: True, *, whole: bool = True
 ) -> list[Problem]:
-    """Return every way in which the service would refuse the request, by the service model and the base model's table.
+    """Return every reason why the service would refuse the request, by its model and by ``base_models.toml``.
 
-    :param known: says whether a value is final; what is wrong with one that is not, such as a template before it is
-        rendered, does not count.
-    :param whole: with False, further members are to come: then none is missing, and what depends on two is left out.
+    :param known: returns whether a value is final; problems of other values, such as unrendered templates, do not
+        count.
+    :param whole: False if more members may follow: then missing members and rules about two members are not checked.
     """
     found = [*_derived(request), *problems(request_shape(), request)]
     if whole:
@@ -189,12 +189,12 @@ def request_problems(
 
 def _derived(request: Mapping[str, Any]) -> Iterator[Problem]:
     if (token := request.get("clientRequestToken")) is not None:
-        rule = "leave it out: the operator derives it, and by it finds its job again instead of paying for another"
+        rule = "leave it out: the operator derives it, so that a retry finds its job instead of paying for another"
         yield Problem("clientRequestToken", token, rule)
 
 
 def check_request(request: Mapping[str, Any]) -> None:
-    """Check the request, all of it at once.
+    """Check the whole request.
 
     :raises RequestError: names each member that the service would refuse, with its value and the rule.
     """
@@ -202,9 +202,9 @@ def check_request(request: Mapping[str, Any]) -> None:
 
 
 def refuse(found: Sequence[Problem]) -> None:
-    """Raise one error for all problems, if there are any.
+    """Raise one error that lists all problems, if there are any.
 
-    :raises RequestError: there are.
+    :raises RequestError: there are problems.
     """
     if found:
         lines = "\n".join(f"  - {problem.path}: {_shown(problem)}" for problem in found)
@@ -226,7 +226,7 @@ def _shown(problem: Problem) -> str:
 
 
 def _hint(problem: Problem) -> str:
-    """Say which characters of an S3 URI are at fault: most often those of a run's id."""
+    """Name the invalid characters of an S3 URI, which usually come from a run's id."""
     if not problem.path.endswith("s3Uri") or not isinstance(problem.value, str):
         return ""
     foreign = dict.fromkeys(re.findall(_NOT_IN_S3_URIS, problem.value.removeprefix("s3://")))
@@ -243,7 +243,7 @@ def request_shape() -> Any:
 
 
 def _api_form(shape: Any, value: Any) -> Any:
-    """Give members their API names, and values the types that a template or a YAML file could not give them."""
+    """Convert members to their API names, and values to types that a template or a YAML file cannot express."""
     if shape.type_name == "structure" and isinstance(value, Mapping):
         named = {_api_name(shape, name): member for name, member in value.items() if member is not None}
         return {
@@ -261,7 +261,7 @@ def _api_form(shape: Any, value: Any) -> Any:
 
 
 def _api_name(shape: Any, name: str) -> str:
-    """Return the API's name of a member that is given in snake_case, or by that name; any other as it is."""
+    """Return the API's name of a member that is given in snake_case; any other name as it is."""
     if name in shape.members:
         return name
     first, *others = str(name).split("_")

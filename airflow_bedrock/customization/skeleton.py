@@ -42,11 +42,11 @@ def customization_types() -> list[str]:
 
 
 def skeleton(customization_type: str = FINE_TUNING, base_model_id: str | None = None, *, full: bool = False) -> Any:
-    """Return a request of this type that the service model accepts as it stands.
+    """Return a request of this type that the service model accepts.
 
-    :param base_model_id: without it, a base model that can be customized so.
-    :param full: with every member that the request can have, not only those that such a job needs; numbers that may
-        be left out are, since the service has defaults for them.
+    :param base_model_id: by default, a base model that supports this type.
+    :param full: include every member of the request, not only the required ones. Optional numbers are left out, since
+        the service has defaults for them.
     """
     shape = request_shape()
     identifier = base_model_id or _model_for(customization_type)

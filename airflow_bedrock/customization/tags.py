@@ -18,7 +18,7 @@ _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9\s._:/=+@-]")
 
 
 def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
-    """Return the tags by key: who asked for the job, and the version of this package.
+    """Return the tags by key: the task that requested the job, and the version of this package.
 
     :param version: of this package.
     """
@@ -34,50 +34,50 @@ def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
 
 
 def is_of(tags: Mapping[str, str], environment: str) -> bool:
-    """Whether this deployment of Airflow has asked for the job with these tags."""
+    """Whether this deployment of Airflow requested the job with these tags."""
     return tags.get(_ENVIRONMENT) == _environment(environment)
 
 
 def is_of_dag(tags: Mapping[str, str], environment: str, dag_id: str) -> bool:
-    """Whether this DAG of this deployment of Airflow has asked for what has these tags."""
+    """Whether this DAG of this deployment of Airflow requested the resource with these tags."""
     return is_of(tags, environment) and tags.get(_DAG) == tag_value(dag_id)
 
 
 def token_tag(token: str) -> dict[str, str]:
-    """Return the tag that says with which clientRequestToken a resource was made, where nothing else shows it."""
+    """Return the tag for the clientRequestToken of a resource whose Get does not show it."""
     return {"key": _MADE_WITH, "value": token}
 
 
 def token_in(tags: Mapping[str, str]) -> str | None:
-    """Return the clientRequestToken that tags say."""
+    """Return the clientRequestToken in these tags."""
     return tags.get(_MADE_WITH)
 
 
 def _environment(name: str) -> str:
-    """Return an environment's name in the characters of a tag; two names never come out the same."""
+    """Return an environment's name in the characters of a tag; different names stay different."""
     if tag_value(name) == name:
         return name
     return f"{tag_value(name)[:200]}.{hashlib.blake2b(name.encode(), digest_size=10).hexdigest()}"
 
 
 def tag_value(text: str) -> str:
-    """Return a text as a tag's value may be written."""
+    """Return a text in the characters that a tag's value allows."""
     return _NOT_ALLOWED.sub("_", text)[:_MAX_VALUE]
 
 
 def check_count(given: Sequence[object]) -> None:
-    """Check that the user's tags leave room for the automatic ones.
+    """Check that the user's tags leave enough for the automatic ones.
 
     :raises ValueError: they do not.
     """
     if len(given) > MAX_USER_TAGS:
-        raise ValueError(f"{len(given)} tags are too many: give at most {MAX_USER_TAGS}, since the service takes 50")
+        raise ValueError(f"{len(given)} tags are too many: give at most {MAX_USER_TAGS}, since the service allows 50")
 
 
 def with_tags(given: Sequence[Mapping[str, str]], automatic: Mapping[str, str]) -> list[Mapping[str, str]]:
-    """Return the user's tags and the automatic ones; the user's win.
+    """Return the user's tags and the automatic ones; the user's take precedence.
 
-    :raises ValueError: the user's leave no room for the others.
+    :raises ValueError: the user gave too many.
     """
     check_count(given)
     keys = {tag["key"] for tag in given}

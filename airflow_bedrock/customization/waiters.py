@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from airflow_bedrock.customization.identity import Asker
 
 OWN_RUN = "own run"
-"""A waiter's ``stop_on_kill``: stop the job only if the waiter's own DAG run has asked for it."""
+"""A waiter's ``stop_on_kill``: stop the job only if the waiter's own DAG run requested it."""
 
 _KEY = "airflow-bedrock/waiter/"
 _ASK = "ask:"
@@ -22,11 +22,11 @@ _PART = re.compile(r"\S(?:.{0,254}\S)?(?=\S|$)")
 
 @dataclass(frozen=True, kw_only=True)
 class Waiter:
-    """Someone who may wait for a job.
+    """A task that may wait for a job.
 
-    :param until: ``task``: the task instance waits itself, until it has ended. ``run``: something else in its DAG run
-        waits, until that has ended.
-    :param ask: for which of its asks; None where its tag does not say. It is the same waiter all the same.
+    :param until: ``task`` if the task instance itself waits, until it has ended; ``run`` if another task of its DAG run
+        waits, until the run has ended.
+    :param ask: the ask for which it waits; None if its tag does not say. It does not distinguish waiters.
     """
 
     until: Literal["task", "run"]
@@ -38,9 +38,9 @@ class Waiter:
 
     @classmethod
     def of(cls, asker: Asker, *, waits: bool) -> Self:
-        """Return the waiter that an asker is.
+        """Return the waiter for a task.
 
-        :param waits: whether the asking task waits for the job by itself.
+        :param waits: whether the task itself waits for the job.
         """
         return cls(
             until="task" if waits else "run",
@@ -52,14 +52,14 @@ class Waiter:
         )
 
     def is_same_task(self, other: Waiter) -> bool:
-        """Whether it is the same task instance, however it waits."""
+        """Whether both are the same task instance."""
         return replace(self, until="task") == replace(other, until="task")
 
     def tags(self, asker: Asker, *, for_good: bool = False) -> list[dict[str, str]]:
-        """Return the tag that says so, as the API takes it; more than one where the ids are longer than a tag.
+        """Return its tags for the API: one, or several if the ids are longer than a tag.
 
-        :param for_good: what it waited for is in service: one tag a task then, its latest run's, since each run that
-            uses it would add one of its own.
+        :param for_good: whether the resource is in service: then each task has one tag, that of its latest run, since
+            otherwise each run would add one.
         """
         value = " ".join(map(_written, (self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id)))
         parts = _PART.findall(f"{value} {_ASK}{self.ask}")
@@ -68,39 +68,39 @@ class Waiter:
         return [{"key": key, "value": part} for key, part in zip(keys, parts, strict=True)]
 
     def left(self, asker: Asker) -> list[dict[str, str]]:
-        """Return what takes the place of those tags where the asker waits for the job no longer."""
+        """Return the tags that replace these when the task no longer waits for the job."""
         return [{"key": tag["key"], "value": "" if at else _LEFT} for at, tag in enumerate(self.tags(asker))]
 
     @property
     def name(self) -> str:
-        """What a log calls it."""
+        """Its name in logs."""
         mapped = "" if self.map_index < 0 else f"[{self.map_index}]"
         return f"{self.dag_id}.{self.task_id}{mapped} in run {self.run_id}"
 
 
 def waiters(tags: Mapping[str, str]) -> list[Waiter | None]:
-    """Return who may wait for a job, by its tags; None stands for a waiter's tag that cannot be read."""
+    """Return the tasks that may wait for a job, by its tags; None for a tag that cannot be read."""
     return [_read(value) for value in _values(tags).values() if value != _LEFT]
 
 
 def was_waited_for(tags: Mapping[str, str]) -> bool:
-    """Whether a job's tags name anyone, though he may have left it since."""
+    """Whether a job's tags name any task, even one that no longer waits."""
     return bool(_values(tags))
 
 
 def is_waiter(tags: Mapping[str, str], asker: Asker) -> bool:
-    """Whether a job's tags say that the asker has made or adopted it, for whichever of its asks, and not left it."""
+    """Whether a job's tags say that the task made or adopted it, in any ask, and has not left it."""
     return _values(tags).get(asker.instance, _LEFT) != _LEFT
 
 
 def has_asked(tags: Mapping[str, str], asker: Asker) -> bool:
-    """Whether a job's tags say that this very ask of the asker has made or adopted it."""
+    """Whether a job's tags say that this ask of the task made or adopted it."""
     waiter = _read(_values(tags).get(asker.instance, ""))
     return waiter is not None and waiter.ask == asker.ask
 
 
 def _values(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return what waiters' tags say, by instance: parts of one text in their order."""
+    """Return the texts of the waiters' tags, by task instance, each joined from its parts."""
     values: dict[str, str] = {}
     for key in sorted(key for key in tags if key.startswith(_KEY)):
         instance = key.removeprefix(_KEY).partition("/")[0]
@@ -109,12 +109,12 @@ def _values(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _written(text: str) -> str:
-    """Return an id in the characters of a tag: what a tag may not hold, and what parts ids, as =XX of its UTF-8."""
+    """Return an id in the characters of a tag; other characters and separators are written as =XX (UTF-8)."""
     return quote(text, safe="+:/@").replace("~", "=7E").replace("%", "=")
 
 
 def _read(value: str) -> Waiter | None:
-    """Read the value of a waiter's tag; the release before this one did not say the ask."""
+    """Read the value of a waiter's tag; the release before this one did not write the ask."""
     parts = [unquote(part.replace("=", "%")) for part in value.split(" ")]
     if len(parts) not in (5, 6) or parts[0] not in ("task", "run"):
         return None

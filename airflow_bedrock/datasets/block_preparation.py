@@ -37,24 +37,24 @@ _TEXT_FORMATS = (RecordFormat.CONVERSE.value, RecordFormat.CLAUDE.value, RecordF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What to make of the source records.
+    """How to prepare the source records.
 
     :param record_format: the format to write.
-    :param rules: what the base model takes; None checks nothing.
+    :param rules: the rules of the base model; None checks nothing.
     :param splitter: how records are assigned to splits.
-    :param fields: where a record's parts stand.
-    :param system_prompt: the system prompt of every record that has none of its own; None for none.
-    :param group_field: records that agree in this field stay in one split; None for the prompt itself.
+    :param fields: the fields that hold a record's parts.
+    :param system_prompt: the system prompt for records without one; None for none.
+    :param group_field: records with the same value in this field stay in one split; None for the prompt itself.
     :param time_field: with ``test_after``: the field with a record's time, ISO 8601 or seconds since 1970.
     :param test_after: records of this time or later are for testing, earlier ones are not.
-    :param on_conflict: which of the records that ask the same and answer differently is kept.
-    :param caps: how many records are wanted.
-    :param near_duplicates: how alike two questions are, 0 to 1, of which only the first is kept; None keeps both.
+    :param on_conflict: which record is kept of those with the same question and different answers.
+    :param caps: the maximum numbers of records.
+    :param near_duplicates: the similarity, 0 to 1, from which only the first of two questions is kept; None keeps both.
     :param min_characters, max_characters: of prompt and completion together.
-    :param redact: is given each text, and returns what to write; one that another process finds by its name is run
-        in as many processes as there are CPUs.
-    :param part: of a dataset that is put together later: a split may be empty, and the number of records is not held
-        against the base model's.
+    :param redact: a function that receives each text and returns the text to write. If other processes can import it,
+        it runs in one process per CPU.
+    :param part: whether this is a part of a dataset that is combined later: then a split may be empty, and the number
+        of records is not checked.
     :raises DatasetError: ``test_after`` is not a time.
     """
 
@@ -80,15 +80,16 @@ class Settings:
 
     @property
     def form(self) -> str:
-        """Whose records are written, as in ``base_models.toml``."""
+        """The form of the records, as in ``base_models.toml``."""
         return (self.rules and self.rules.method.form) or self.record_format.value
 
 
 class Part(NamedTuple):
-    """What one block comes to.
+    """The result of one block.
 
-    :param splits: a byte for each line: the number of its split, from 1, or 0 for one that is left out.
-    :param labels: the completions of the lines that are not, and which each has; None where they are texts.
+    :param splits: a byte for each line: the number of its split, from 1, or 0 if it is dropped.
+    :param labels: the completions of the kept lines, and which one each line has; None if they are texts rather than
+        labels.
     """
 
     read: int
@@ -100,17 +101,17 @@ class Part(NamedTuple):
     bands: dict[int, bytes]
 
     def moved(self, split: Split) -> Part:
-        """Return it with all records in one split, but those that are left out."""
+        """Return it with all kept records in one split."""
         return self._replace(splits=self.splits.translate(bytes([0, *[_NUMBERS[split]] * 255])))
 
 
 def prepare_block(settings: Settings, spool: str, block: Block) -> Part:
-    """Read, write and check every record of a block, and put the good ones aside."""
+    """Read, write and check every record of a block, and store the valid ones."""
     return _Work(settings, block).done(Path(spool))
 
 
 class _Work:
-    """One block at work."""
+    """The work on one block."""
 
     def __init__(self, settings: Settings, block: Block) -> None:
         self._settings = settings
@@ -156,7 +157,7 @@ class _Work:
         return Part(read, dict(dropped), listed, bytes(splits), self._labels.found(), leavings.parts(), bands)
 
     def _take(self, number: int, line: bytes) -> tuple[bytes, bytes, int]:
-        """Put a record aside, and return what it asks and what it answers, both normalised, and its split."""
+        """Store a record, and return its normalised question and answer, and its split."""
         settings = self._settings
         if self._pairs is not None and (pair := self._pairs.take(line)) is not None:
             written, prompt, completion = pair
@@ -205,7 +206,7 @@ class _Work:
             raise DatasetError(f"longer than {settings.max_characters} characters")
 
     def _problem(self, line: bytes) -> str | None:
-        """Say what the base model would find wrong with a line that is to be written."""
+        """Return the rule of the base model that a line would break."""
         if self._short is None or self._short.take(line) is not None:
             return None
         assert self._settings.rules is not None  # noqa: S101  # else there were no short way
@@ -213,15 +214,15 @@ class _Work:
         return problems[0].of_any.removeprefix("Invalid record: ").rstrip(".") if problems else None
 
     def _is_late(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record came after the time from which all is held out."""
+        """Whether a record is held out because of its time."""
         name, after = self._settings.time_field, self._test_after
         return name is not None and after is not None and moment(value_of(record, name), name) >= after
 
 
 class _Pairs:
-    """The short way for what most sources hold, a prompt and a completion in two fields: no detour over a conversation.
+    """The fast path for most sources, a prompt and a completion in two fields: no conversation object is built.
 
-    It takes a record only if the long way would write the same line.
+    It handles a record only if the general path would write the same line.
     """
 
     def __init__(self, settings: Settings, short: Short | None) -> None:
@@ -241,7 +242,7 @@ class _Pairs:
 
     @staticmethod
     def may_be(settings: Settings) -> bool:
-        """Whether there is a short way."""
+        """Whether the fast path applies."""
         fields = settings.fields
         return (
             settings.form in ("nova", "nova-2", "llama", *_TEXT_FORMATS)
@@ -252,7 +253,7 @@ class _Pairs:
         )
 
     def take(self, line: bytes) -> tuple[bytes, str, str] | None:
-        """Return the line to write, the prompt and the completion; None for a record that goes the long way."""
+        """Return the line to write, the prompt and the completion; None for a record that needs the general path."""
         try:
             pair: Any = self._decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -268,7 +269,7 @@ class _Pairs:
 
 
 class _Labels:
-    """The completions of a block, as long as they may be labels."""
+    """The completions of a block, as long as they can be labels."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] | None = {}
@@ -309,7 +310,7 @@ def _redacted(one: Conversation, redact: Callable[[str], str]) -> Conversation:
 
 
 def moment(value: object, name: str) -> float:
-    """Return a time, ISO 8601 or seconds since 1970, as such seconds; a time without a zone is UTC.
+    """Return a time, ISO 8601 or seconds since 1970, in seconds since 1970; a time without a zone is UTC.
 
     :param name: of the field or the parameter, for the error.
     :raises DatasetError: it is not a time.
@@ -324,7 +325,7 @@ def moment(value: object, name: str) -> float:
     except (ValueError, OverflowError):
         found = math.nan
     if not abs(found) < _MILLISECONDS:
-        raise DatasetError(f"{name}: no time (ISO 8601, or seconds since 1970)")
+        raise DatasetError(f"{name}: not a time (ISO 8601, or seconds since 1970)")
     return found
 
 
@@ -337,5 +338,5 @@ def _from_text(text: str) -> float:
 
 
 def spooled(spool: Path, number: int, kind: str) -> Path:
-    """Return the file of what a block puts aside: its lines, the keys of its sample, or its signatures."""
+    """Return the temporary file of a block: its lines, the keys of its sample, or its signatures."""
     return spool / f"{number}.{kind}"

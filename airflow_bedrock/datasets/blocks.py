@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 class Block(NamedTuple):
     """Some whole lines of a file.
 
-    :param number: of the block, among all blocks of all files.
+    :param number: the block's number among the blocks of all files.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Block(NamedTuple):
 
 
 def lines_of(content: bytes) -> list[bytes]:
-    """Return the lines of some bytes, without their ends; what follows the last end is a line if it is there."""
+    """Return the lines in some bytes, without line ends; text after the last line end is a line too."""
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -59,14 +59,14 @@ def without_bom(content: bytes) -> bytes:
 
 
 def packing_of(path: Path) -> str:
-    """Return how a file is packed, by its content: ``gzip``, ``zstd``, or empty."""
+    """Return how a file is compressed, by its content: ``gzip``, ``zstd``, or empty."""
     with path.open("rb") as file:
         begin = file.read(4)
     return next((packing for magic, packing in _PACKED.items() if begin.startswith(magic)), "")
 
 
 def blocks(files: Iterable[tuple[Named, Path]]) -> Iterator[tuple[Named, Block]]:
-    """Cut files into blocks of about four megabytes, numbered through; yield each with what its file is given with."""
+    """Cut files into blocks of about four megabytes, numbered consecutively; yield each with its file's tag."""
     number = 0
     for of, path in files:
         size, begin = path.stat().st_size, 0
@@ -81,7 +81,7 @@ def blocks(files: Iterable[tuple[Named, Path]]) -> Iterator[tuple[Named, Block]]
 
 
 def processes(size: int) -> int:
-    """Return how many processes are worth it for so many bytes."""
+    """Return the number of processes that this many bytes justify."""
     import multiprocessing  # what a DAG file that names an operator needs not
 
     if size < WORTH_A_POOL or multiprocessing.current_process().daemon:
@@ -90,9 +90,9 @@ def processes(size: int) -> int:
 
 
 def mapped(work: Callable[[Block], Result], todo: Iterable[Block], workers: int) -> Iterator[Result]:
-    """Yield what the work makes of each block, in order; little more than a block a process is ahead.
+    """Yield the result of each block in order, with little more than one block per process in advance.
 
-    :param work: has to be found by its name in another process, as what it is bound to.
+    :param work: a function that other processes can import, as must be the object it is bound to.
     :raises OSError: one of the processes was killed.
     """
     if workers < 2:

@@ -14,7 +14,7 @@ _BAR = 30  # characters of the longest bar
 
 
 def markdown(report: CheckReport) -> str:
-    """Return the report as Markdown; no text of a record is in it unless it was asked for."""
+    """Return the report as Markdown; it has no text of a record unless that was requested."""
     return "\n\n".join(_sections(report)) + "\n"
 
 
@@ -87,7 +87,7 @@ def _files(report: CheckReport) -> list[Sequence[object]]:
 
 
 def _file(one: FileSummary) -> str:
-    """Return the file's name, and how many logs of it are passed over."""
+    """Return the file's name, and how many of its logs are skipped."""
     return f"{one.name} ({one.passed_over:,} other logs)" if one.passed_over else one.name
 
 

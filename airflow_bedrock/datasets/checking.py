@@ -40,9 +40,9 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A problem and where it stands.
+    """A problem and its place.
 
-    :param text: the beginning of the line, only where it was asked for.
+    :param text: the beginning of the line, only if requested.
     """
 
     file: str
@@ -54,7 +54,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Script(msgspec.Struct, frozen=True):
-    """The characters of one script, and how many tokens they are about: from ``low`` to ``high``."""
+    """The characters of one script, and their estimated tokens, from ``low`` to ``high``."""
 
     name: str
     characters: int
@@ -70,21 +70,21 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """A record whose question an earlier one had; both as ``file:line``."""
+    """A record with the question of an earlier record; both as ``file:line``."""
 
     record: str
     earlier: str
 
 
 class Repeated(msgspec.Struct, frozen=True):
-    """How many records repeat an earlier one, and the first of them."""
+    """The number of records that repeat an earlier one, and the first of them."""
 
     count: int
     examples: list[Repeat]
 
 
 class FileSummary(msgspec.Struct, frozen=True):
-    """One file: its records, those with a problem, its size in bytes, and the logs that are passed over."""
+    """One file: its records, those with a problem, its size in bytes, and the skipped logs."""
 
     name: str
     records: int
@@ -94,24 +94,23 @@ class FileSummary(msgspec.Struct, frozen=True):
 
 
 class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a dataset.
+    """The result of the check of a dataset.
 
     :param model: the family of base models whose rules were applied.
     :param format: the record format.
     :param files: by their part: ``training``, ``validation``, ``test``.
     :param dataset_problems: what is wrong with the data as a whole, such as the number of records.
-    :param problems: how many there are, by rule.
+    :param problems: the number of problems, by rule.
     :param findings: the first of them.
     :param scripts: characters and estimated tokens of the training file, by script.
     :param tokens: the estimated tokens of the training file: the lower and the upper end.
-    :param media: what the records hold beside texts, such as ``image``; its tokens are not among the estimated.
+    :param media: what the records hold besides texts, such as ``image``; the estimate does not include its tokens.
     :param lengths: records of the training file by their tokens.
     :param longest: the most tokens of a record, and its place.
     :param duplicates: the same question and answer came before in the file.
     :param conflicts: the same question came before in the file, with another answer.
     :param overlaps: records of validation and test data whose question is in the training data.
-    :param near_overlaps: those whose question is much like one of the training data; None where they were not looked
-        for.
+    :param near_overlaps: those whose question is similar to a training question; None if they were not counted.
     """
 
     model: str
@@ -132,7 +131,7 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether a job on this data passes the base model's rules, as far as is known."""
+        """Whether the data passes all known rules of the base model."""
         return not self.problems and not self.dataset_problems
 
 
@@ -146,7 +145,7 @@ class _Options(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """An image, a video or a document, the line that shows it, and whether that has a problem already."""
+    """An image, a video or a document, its line, and whether that line already has a problem."""
 
     line: int
     media: Media
@@ -154,7 +153,7 @@ class _Shown(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What one block comes to."""
+    """The result of one block."""
 
     lines: int
     passed_over: int
@@ -183,16 +182,18 @@ def check(
 ) -> CheckReport:
     """Check the files of a dataset.
 
-    :param files: by their part: ``training`` and, where they are, ``validation`` and ``test``.
-    :param names: what to call the files, by part, or of what a file is joined; by default their paths.
-    :param listed: how many problems are listed; all are counted.
+    :param files: by their part: ``training`` and, optionally, ``validation`` and ``test``.
+    :param names: the names of the files in the report, by part, or the files that one was joined from; by default their
+        paths.
+    :param listed: maximum number of listed problems; all are counted.
     :param show_text: whether the beginning of a record is listed with its problem.
-    :param workers: processes; None takes as many as there are CPUs, for data of a size that is worth it.
-    :param s3: a client, which is asked for the size of each image, video and document; None asks for none.
-    :param near_overlaps: how alike, 0 to 1, two questions are that overlap nearly; None does not search for them.
+    :param workers: number of processes; None for one per CPU if the data is large enough.
+    :param s3: a client, to read the size of each image, video and document; None reads none.
+    :param near_overlaps: the similarity, 0 to 1, from which two questions nearly overlap; None does not search for
+        them.
     :raises OSError: a file cannot be read.
-    :raises DatasetError: a file is packed, or near overlaps are to be found, and rensa is not installed.
-    :raises ClientError, BotoCoreError: S3 does not say the size of an object.
+    :raises DatasetError: a file is compressed, or near overlaps are requested and rensa is not installed.
+    :raises ClientError, BotoCoreError: S3 did not return the size of an object.
     """
     if workers is None:
         workers = processes(sum(path.stat().st_size for path in files.values()))
@@ -239,7 +240,7 @@ class _Check:
         self._repeats, self._bands = Parts(repeats), Parts(bands)
 
     def add(self, part: str, found: _Found, listed: int) -> None:
-        """Add what the next block came to."""
+        """Add the result of the next block."""
         first = self._lines[part] + 1
         self._begins.append((part, first))
         self._lines[part] += found.lines
@@ -276,7 +277,7 @@ class _Check:
         self._bad[part] += len(bad)
 
     def report(self, sizes: Mapping[str, int], near_overlaps: float | None) -> CheckReport:
-        """Return what it all comes to."""
+        """Return the report."""
         scripts = list(self._scripts())
         same: set[Place] = set()
         duplicates, conflicts, overlaps = self._repeated(same)
@@ -333,7 +334,7 @@ class _Check:
             yield kinds.message.removeprefix("Invalid record: ").rstrip(".")
 
     def _repeated(self, overlapping: set[Place]) -> tuple[Repeated, Repeated, Repeated]:
-        """Return duplicates, conflicts and overlaps, and add where the overlapping records stand."""
+        """Return duplicates, conflicts and overlaps, and record the places of the overlapping records."""
         counts: Counter[str] = Counter()
         examples: dict[str, list[Repeat]] = {}
         for group in groups(self._repeats):
@@ -359,7 +360,7 @@ class _Check:
         return duplicates, conflicts, overlaps
 
     def _near(self, threshold: float, same: set[Place]) -> Repeated:
-        """Return which records of validation and test data nearly ask what a training record asks."""
+        """Return the validation and test records whose question is similar to a training question."""
         found: dict[Place, Place] = {}
         for one, earlier in near(self._bands, self._folder, threshold):
             parts = [self._begins[place.block][0] for place in (one, earlier)]
@@ -388,7 +389,7 @@ class Objects:
         self._problem = lru_cache(100_000)(partial(object_problem, method, s3=s3))
 
     def problems(self, shown: Sequence[_Shown]) -> Iterator[Problem | None]:
-        """Yield what is wrong with each."""
+        """Yield the problems of each."""
         if not shown:
             return
         different = list({msgspec.structs.replace(one.media, where="$") for one in shown})
@@ -400,12 +401,12 @@ class Objects:
 
 
 class Answers:
-    """Whether two records answer the same.
+    """Whether two records have the same answer.
 
-    A record leaves its answer as it stands. Where two differ, both are read again and compared in their normalised
-    form, so that not every answer has to be normalised.
+    The answers are compared unchanged first. If two differ, both are read again and compared in normalised form, so not
+    every answer has to be normalised.
 
-    :param folder: with the file of each block that says where its lines end.
+    :param folder: the folder with the file of line ends of each block.
     """
 
     def __init__(self, rules: Rules, todo: Sequence[Block], folder: Path) -> None:
@@ -415,7 +416,7 @@ class Answers:
         self._answer = lru_cache(1000)(self._read)
 
     def same(self, one: Entry, other: Entry) -> bool:
-        """Whether they do."""
+        """Whether the two are the same."""
         return one.completion == other.completion or self._answer(one.place) == self._answer(other.place)
 
     def _read(self, place: Place) -> bytes:
@@ -434,12 +435,12 @@ class Answers:
 
 
 def _ends(folder: Path, number: int) -> Path:
-    """Return the file of a block that says where its lines begin, and the last one ends: 32-bit numbers."""
+    """Return the file of a block with the offsets of its lines and of the end, as 32-bit numbers."""
     return folder / f"{number}.lines"
 
 
 def scan_block(options: _Options, block: Block) -> _Found:
-    """Hold every line of a block against the rules."""
+    """Check every line of a block against the rules."""
     return _Scan(options, block).found()
 
 
@@ -466,7 +467,7 @@ class _Scan:
         self._passed_over = 0
 
     def found(self) -> _Found:
-        """Go through the lines."""
+        """Check the lines."""
         facts, method = document(), self._rules.method
         latin = method.characters_per_token or facts.characters_per_token
         others = [min(one.characters_per_token, latin) for one in facts.scripts]
@@ -524,7 +525,7 @@ class _Scan:
         )
 
     def _look(self, number: int, line: bytes) -> Record | None:
-        """Hold a line against all rules."""
+        """Check a line against all rules."""
         record, problems = self._rules.check(line)
         if problems:
             self._note(number, problems, line)
@@ -546,7 +547,7 @@ class _Scan:
 
 
 class Short:
-    """The short way for records of texts alone: it takes a record only if the rules would find nothing."""
+    """The fast path for records with only text: it handles a record only if the rules would find nothing."""
 
     def __init__(self, rules: Rules) -> None:
         method, form = rules.method, rules.form
@@ -561,7 +562,7 @@ class Short:
         self._rare = sorted({_rarest(word) for word in method.reserved_words})
 
     def take(self, line: bytes) -> tuple[str, str] | None:
-        """Return what is asked and what is answered; None for a record that has to be checked by all rules."""
+        """Return the question and the answer; None for a record that must be checked by all rules."""
         if self._decode is None or self._flat is None or len(line) > self._most_bytes:
             return None
         try:
@@ -571,7 +572,7 @@ class Short:
         return plain if plain and self.fits(plain[0], plain[1]) else None
 
     def fits(self, prompt: str, answer: str) -> bool:
-        """Whether a prompt, with the system prompt before it, and an answer break no limit for sure."""
+        """Whether a prompt, with its system prompt, and an answer certainly break no limit."""
         if len(prompt) + len(answer) > self._most:
             return False
         for one in self._rare:
@@ -584,5 +585,5 @@ class Short:
 
 
 def _rarest(word: str) -> str:
-    """Return a character of the word that texts seldom have, and that has no other case; empty without one."""
+    """Return a character of the word that is rare in texts and has no other case; empty if there is none."""
     return next((one for one in word if not one.isalnum()), "")

@@ -70,10 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_config,
         default={},
         metavar="JSON",
-        help="of invocation logs: usePromptResponse and requestMetadataFilters, as in the request",
+        help="for invocation logs: usePromptResponse and requestMetadataFilters, as in the request",
     )
     parser.add_argument(
-        "--media-sizes", action="store_true", help="ask S3 for the size of each image, video and document"
+        "--media-sizes", action="store_true", help="read the size of each image, video and document from S3"
     )
     parser.add_argument(
         "--near-overlaps",
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=LISTED,
         metavar="N",
-        help="problems to list; all are counted (default: %(default)s)",
+        help="maximum number of problems to list; all are counted (default: %(default)s)",
     )
 
 
@@ -192,7 +192,7 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
     """Return the file; what is on S3 is copied first, so that it can be read by several processes.
 
     :param s3: a client; None makes one where it is needed.
-    :raises OSError: it is not there, or cannot be read.
+    :raises OSError: it does not exist, or cannot be read.
     """
     try:
         file_uri(uri)
@@ -201,8 +201,8 @@ def fetched(uri: str, copy: Path, s3: S3Client | None = None) -> Path:
     if not is_s3(uri):
         if local_path(uri).is_dir():
             raise DatasetError(
-                f"{uri} is a folder. Name one file, as a customization job does; airflow-bedrock check reads a folder, "
-                "with a slash at its end, as invocation logs"
+                f"{uri} is a folder. Name one file, as a customization job requires. airflow-bedrock check reads a "
+                "folder, with a slash at its end, as invocation logs"
             )
         return local_path(uri)
     with _explained():

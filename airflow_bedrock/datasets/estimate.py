@@ -21,19 +21,19 @@ Range = tuple[int, int]
 """The lower and the upper end of an estimate."""
 
 DEFAULT_RESPONSE_TOKENS = 1000
-"""Of a teacher's response: what the console asks for where ``maxResponseLengthForInference`` is not given."""
+"""Maximum tokens of a teacher's response: the console's default for ``maxResponseLengthForInference``."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a request decides its price.
+    """The parts of a request that decide its price.
 
     :param model: id or ARN of the base model.
     :param method: the customizationType.
     :param region: where the job runs.
-    :param hyperparameters: as in the request; what is left out is the service's default.
+    :param hyperparameters: as in the request; missing ones have the service's defaults.
     :param teacher: for distillation, id or ARN of the teacher.
-    :param response_tokens: for distillation, the most tokens of a teacher's response.
-    :param hours: for reinforcement fine-tuning, the hours that it will take, where they are known.
+    :param response_tokens: for distillation, the maximum tokens of a teacher's response.
+    :param hours: for reinforcement fine-tuning, its expected hours, if known.
     """
 
     model: str
@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, request: Mapping[str, Any], region: str) -> Plan:
-        """Return what of a request of CreateModelCustomizationJob decides its price."""
+        """Return the parts of a CreateModelCustomizationJob request that decide its price."""
         teacher = request.get("customizationConfig", {}).get("distillationConfig", {}).get("teacherModelConfig", {})
         return cls(
             model=request["baseModelIdentifier"],
@@ -61,8 +61,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Evaluation(NamedTuple):
     """An evaluation that asks the custom model and its base model.
 
-    :param records: of the test data; they are taken to be as long as the training records.
-    :param output_tokens: the longest answer.
+    :param records: the number of test records, which are assumed to be as long as the training records.
+    :param output_tokens: the maximum tokens of an answer.
     """
 
     records: int
@@ -72,8 +72,8 @@ class Evaluation(NamedTuple):
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is paid for.
 
-    :param quantity: how many tokens, images, hours or months; None where that cannot be known before.
-    :param price: None where none is known.
+    :param quantity: the number of tokens, images, hours or months; None if it is not known in advance.
+    :param price: None if none is known.
     :param unknown: why the quantity or the price is not known.
     """
 
@@ -84,7 +84,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cost(self) -> tuple[Decimal, Decimal] | None:
-        """US dollars, from and to; None where they are not known."""
+        """US dollars, from and to; None if they are unknown."""
         if self.price is None or self.quantity is None:
             return None
         low, high = self.quantity
@@ -92,12 +92,12 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a job will cost, and what it leaves.
+    """What a job and its model will cost.
 
     :param model: the base model's id.
     :param records: of the training data.
     :param tokens: of the training data.
-    :param epochs: from and to where the service chooses; None for a method without epochs.
+    :param epochs: minimum and maximum, which differ if the service chooses; None for a method without epochs.
     :param job: what the job is billed for, once.
     :param storage: what its model is billed for, each month until it is deleted.
     :param evaluation: what one evaluation is billed for.
@@ -117,17 +117,17 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cost(self) -> tuple[Decimal, Decimal] | None:
-        """US dollars for the job, from and to; None where a part of them is not known."""
+        """US dollars for the job, from and to; None if a part is unknown."""
         return total(self.job)
 
     @property
     def unknown(self) -> str:
-        """Why the cost of the job is not known; empty where it is."""
+        """Why the cost of the job is unknown; empty if it is known."""
         return " ".join(dict.fromkeys(item.unknown for item in self.job if item.cost is None))
 
 
 def total(items: list[Item]) -> tuple[Decimal, Decimal] | None:
-    """Return the sum of costs, from and to; None where one is not known."""
+    """Return the sum of costs, from and to; None if one is unknown."""
     costs = [item.cost for item in items]
     known = [cost for cost in costs if cost is not None]
     if len(known) < len(costs):
@@ -136,10 +136,10 @@ def total(items: list[Item]) -> tuple[Decimal, Decimal] | None:
 
 
 def estimate(report: CheckReport, plan: Plan, prices: Prices, evaluation: Evaluation | None = None) -> Estimate:
-    """Return what a job on checked data will cost.
+    """Return the cost of a job on checked data.
 
-    :raises DatasetError: the base model, or this way to customize it, is not known; it does not take this number of
-        epochs; or no record of the data can be read.
+    :raises DatasetError: the base model or the customization type is unknown, the number of epochs is out of range, or
+        no record of the data can be read.
     """
     if not report.lengths:
         first = next((f": {one.file}:{one.line} {one.where}: {one.message}" for one in report.findings), "")
@@ -236,7 +236,7 @@ class _Estimating:
         return Item(what=what, quantity=quantity, price=price)
 
     def _range(self, name: str) -> Range | None:
-        """Return a hyperparameter that is a whole number: as given, or its default, or else what the service takes."""
+        """Return a whole-number hyperparameter: the given value, its default, or the range that the service allows."""
         known, given = self._method.hyperparameters.get(name), self._plan.hyperparameters.get(name)
         if known is None:
             return None
@@ -250,13 +250,13 @@ class _Estimating:
         if self._report.problems:
             yield "The data has problems that would fail the job: run airflow-bedrock check."
         if self._plan.teacher:
-            yield "The upper end is a job to which Bedrock adds prompts, up to the most that it takes."
+            yield "The upper end assumes that Bedrock adds prompts up to its maximum."
         if self._method.format == "reinforcement":
             yield "The calls of the reward function are billed by AWS Lambda."
 
 
 def as_dict(made: Estimate) -> dict[str, Any]:
-    """Return an estimate as JSON takes it: costs as texts in US dollars, each price with its date and source."""
+    """Return an estimate as JSON types: costs in US dollars as text, each price with its date and source."""
     cost = made.cost
     return {
         "model": made.model,
@@ -301,7 +301,7 @@ COLUMNS = ("what", "quantity", "USD per unit", "USD", "as of", "source")
 
 
 def table(made: Estimate) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Return the estimate as lines with :data:`COLUMNS`, and its sources, which the lines name by their numbers."""
+    """Return the estimate as rows of :data:`COLUMNS`, and its numbered sources."""
     sources: dict[str, int] = {}
     lines: list[tuple[str, ...]] = []
     for item in (*made.job, made.storage, *made.evaluation):
@@ -317,7 +317,7 @@ def table(made: Estimate) -> tuple[list[tuple[str, ...]], list[str]]:
 def verdict(made: Estimate) -> str:
     """Return what the job costs in a sentence."""
     if made.cost is None:
-        return f"What the job costs is not known. {made.unknown}"
+        return f"The cost of the job is unknown. {made.unknown}"
     low, high = made.tokens
     epochs = f" in {_between(*map(str, made.epochs))} epochs" if made.epochs else ""
     tokens = f": {made.records:,} records, {_between(f'{low:,}', f'{high:,}')} tokens{epochs}"
@@ -325,7 +325,7 @@ def verdict(made: Estimate) -> str:
 
 
 def dollars(cost: tuple[Decimal, Decimal] | None) -> str:
-    """Return a cost for people: the lower end rounded down, the upper end up."""
+    """Format a cost: the lower end rounded down, the upper end rounded up."""
     if cost is None:
         return "not known"
     low, high = cost

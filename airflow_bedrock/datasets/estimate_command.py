@@ -52,10 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_data_arguments(parser, _EPILOG)
     parser.add_argument(
-        "--region", help="the job's region (default: that of the model's ARN, or the first that customizes it)"
+        "--region",
+        help="the job's region (default: the region of the model's ARN, or the first one where it can be customized)",
     )
     parser.add_argument("--epochs", type=_count, metavar="N", help="the epochCount (default: the model family's)")
-    parser.add_argument("--hours", type=_count, metavar="N", help="of reinforcement fine-tuning, billed by the hour")
+    parser.add_argument(
+        "--hours", type=_count, metavar="N", help="hours of reinforcement fine-tuning, which is billed by the hour"
+    )
     parser.add_argument("--teacher", metavar="ID", help="id or ARN of the teacher, for DISTILLATION")
     parser.add_argument(
         "--response-tokens",
@@ -81,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prices",
         default=os.environ.get("AIRFLOW__BEDROCK__PRICES"),
         metavar="FILE",
-        help="prices of your own, as docs/cost.md shows (default: the variable AIRFLOW__BEDROCK__PRICES)",
+        help="a file with your own prices, as docs/cost.md shows (default: the variable AIRFLOW__BEDROCK__PRICES)",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
 

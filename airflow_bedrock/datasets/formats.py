@@ -16,7 +16,7 @@ from airflow_bedrock.datasets.reading import Attachment, Conversation, Turn
 
 
 class RecordFormat(StrEnum):
-    """How a record is written; which model takes which is said in ``base_models.toml``."""
+    """How a record is written; ``base_models.toml`` has the format of each model."""
 
     CONVERSE = "bedrock-conversation-2024"
     """Amazon Nova, Llama 3.2 and 3.3: the messages of the Converse API."""
@@ -33,20 +33,20 @@ class RecordFormat(StrEnum):
 
 
 def check_system_prompt(record_format: RecordFormat) -> None:
-    """Check that a format has a place for a system prompt.
+    """Check that a format supports a system prompt.
 
-    :raises DatasetError: it has none.
+    :raises DatasetError: it does not.
     """
     if record_format not in (RecordFormat.CLAUDE, RecordFormat.CONVERSE):
         raise DatasetError(
-            f"the {record_format.value} format has no place for a system prompt: make it a part of the prompt"
+            f"the {record_format.value} format does not support a system prompt: make it part of the prompt"
         )
 
 
 def write(conversation: Conversation, record_format: RecordFormat) -> bytes:
     """Return the record as one line of UTF-8 JSON, without its newline; JSON escapes the newlines within.
 
-    :raises DatasetError: the format has no place for something that the conversation holds.
+    :raises DatasetError: the format does not support a part of the conversation.
     """
     return _line(_WRITERS[record_format](conversation))
 
@@ -82,9 +82,9 @@ def _plain(turn: Turn) -> dict[str, str]:
 def _pair(one: Conversation) -> object:
     _check_texts(one)
     if one.system is not None:
-        raise DatasetError("holds a system prompt, for which the prompt-completion format has no place")
+        raise DatasetError("holds a system prompt, which the prompt-completion format does not support")
     if [turn.role for turn in one.turns] != ["user", "assistant"]:
-        raise DatasetError("is not one question and its answer, as the prompt-completion format takes")
+        raise DatasetError("is not one question and its answer, as the prompt-completion format requires")
     asked, said = ("\n".join(turn.texts) for turn in one.turns)
     return {"prompt": asked, "completion": said}
 
@@ -105,7 +105,7 @@ def _graded(one: Conversation) -> object:
 
 def _check_texts(one: Conversation) -> None:
     if one.has_attachments:
-        raise DatasetError("holds images, videos or documents, for which the format has no place")
+        raise DatasetError("holds images, videos or documents, which the format does not support")
 
 
 _WRITERS: dict[RecordFormat, Callable[[Conversation], object]] = {
@@ -122,9 +122,9 @@ _LINE_ENDS = {"\u0085".encode(): b"\\u0085", "\u2028".encode(): b"\\u2028", "\u2
 
 
 def template(record_format: RecordFormat, system: str | None) -> Callable[[str, str], bytes]:
-    """Return what writes a question and its answer as :func:`write` does, many times as fast.
+    """Return a function that writes a question and its answer like :func:`write`, but much faster.
 
-    :raises DatasetError: the format has no place for the system prompt, or for a question.
+    :raises DatasetError: the format does not support the system prompt, or questions.
     """
     marks = ("\ue000asked\ue000", "\ue000said\ue000")
     turns = [Turn("user", [marks[0]]), Turn("assistant", [marks[1]])]

@@ -29,17 +29,17 @@ class Joined(NamedTuple):
     begins: Sequence[int]
 
     def place(self, line: int) -> tuple[str, int]:
-        """Return the file that a line is of, and its number there."""
+        """Return the file of a line, and the line's number in it."""
         which = bisect_right(self.begins, line) - 1
         return self.files[which], line - self.begins[which] + 1
 
 
 def join_files(name: str, uris: Sequence[str], fetch: Callable[[str, Path], Path], target: Path) -> Joined:
-    """Write what the files hold, unpacked, to one file.
+    """Write the decompressed content of the files to one file.
 
-    :param name: what to call them all.
-    :param fetch: returns a local file: a URI's own, or the copy that it writes to this path.
-    :raises DatasetError: there is no file, or one cannot be unpacked.
+    :param name: the name of all of them.
+    :param fetch: returns the local file of a URI, or a copy that it writes to the given path.
+    :raises DatasetError: there is no file, or one cannot be decompressed.
     """
     if not uris:
         raise DatasetError(f"there is no file under {name}")
@@ -56,7 +56,7 @@ def join_files(name: str, uris: Sequence[str], fetch: Callable[[str, Path], Path
 
 
 def _append(uri: str, file: Path, out: BinaryIO) -> int:
-    """Return the number of lines; the last one is ended if it is not."""
+    """Return the number of lines; a missing last line end is added."""
     lines, last = 0, b"\n"
     try:
         with gzip.open(file) if uri.endswith(".gz") else file.open("rb") as content:
@@ -64,7 +64,7 @@ def _append(uri: str, file: Path, out: BinaryIO) -> int:
                 out.write(chunk)
                 lines, last = lines + chunk.count(b"\n"), chunk[-1:]
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(f"{uri} cannot be unpacked: {type(error).__name__}") from error
+        raise DatasetError(f"{uri} cannot be decompressed: {type(error).__name__}") from error
     if last != b"\n":
         out.write(b"\n")
         lines += 1

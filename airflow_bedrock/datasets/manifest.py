@@ -18,7 +18,7 @@ _OF_A_RECORD = (
     *("base_model_id", "customization_type", "record_format", "system_prompt", "redact"),
     *("group_field", "validation_fraction", "test_fraction", "seed", "time_field", "test_after"),
 )
-"""Those that say how a record is written and which split it is in; sources and samples may differ by part."""
+"""The parameters that decide how a record is written, and its split; sources and samples may differ by part."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -50,18 +50,18 @@ class Manifest(msgspec.Struct, frozen=True):
         try:
             return msgspec.json.decode(content, type=cls)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise DatasetError(f"it is no manifest of a prepared dataset: {error}") from error
+            raise DatasetError(f"it is not the manifest of a prepared dataset: {error}") from error
 
     def differences(self, parameters: Mapping[str, Any]) -> list[str]:
-        """Return the names of the parameters that its records were not prepared with."""
+        """Return the names of the parameters that differ from the manifest's."""
         given = msgspec.to_builtins({name: parameters[name] for name in _OF_A_RECORD})
         return [name for name in _OF_A_RECORD if self.parameters.get(name) != given[name]]
 
 
 def name_of(function: object) -> str:
-    """Return what distinguishes a function from others: its name; of a partial also a digest of its arguments.
+    """Return the identity of a function: its name, and for a partial also a digest of its arguments.
 
-    What is neither text, number, collection, pattern nor function is distinguished by its type alone.
+    An argument that is not a text, number, collection, pattern or function is identified by its type only.
     """
     if not isinstance(function, partial):
         return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"

@@ -48,16 +48,16 @@ class Signatures:
             self._bands.add(line, blake2b(band, digest_size=16, salt=begin.to_bytes(2)).digest(), b"")
 
     def put(self, file: Path) -> dict[int, bytes]:
-        """Write the signatures, and return what the bands leave behind."""
+        """Write the signatures, and return the entries of their bands."""
         file.write_bytes(self._signatures)
         return self._bands.parts()
 
 
 def near(bands: Parts, signatures: Path, threshold: float) -> Iterator[tuple[Place, Place]]:
-    """Yield each text that is near an earlier one, and that one.
+    """Yield each near duplicate, and the earlier text.
 
     :param signatures: the folder with the file of each block: ``<number>.near``.
-    :param threshold: how much of their signatures agree, 0 to 1.
+    :param threshold: the share of the signatures that must agree, 0 to 1.
     """
     for group in groups(bands):
         kept: list[tuple[Place, array[int]]] = []

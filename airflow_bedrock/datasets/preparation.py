@@ -43,9 +43,8 @@ _LEFT_OUT = 0  # else a record's byte is the number of its split, from 1
 class Source(NamedTuple):
     """A file of the source, JSON Lines.
 
-    :param name: what to call it.
-    :param split: in which all of its records are, since an earlier preparation has put them there; None where the
-        splitter decides.
+    :param name: its name in reports.
+    :param split: the split of all its records, from an earlier preparation; None if the splitter decides.
     """
 
     name: str
@@ -54,7 +53,7 @@ class Source(NamedTuple):
 
 
 class SplitReport(msgspec.Struct, kw_only=True):
-    """What was written to one split: number of records, size in bytes, SHA-256 of the content, records a label."""
+    """What was written to one split: number of records, size in bytes, SHA-256 of the content, records by label."""
 
     records: int
     bytes: int
@@ -63,24 +62,24 @@ class SplitReport(msgspec.Struct, kw_only=True):
 
 
 class Dropped(msgspec.Struct):
-    """A record that was left out: where it stands, and the rule that it breaks. Never its text."""
+    """A dropped record: its place, and the rule that it breaks. Never its text."""
 
     record: str
     rule: str
 
 
 class PreparationReport(msgspec.Struct, kw_only=True):
-    """What became of the source records.
+    """The result of a preparation.
 
-    :param read: source records read; each is in a split, a duplicate, a conflict, dropped, or not chosen.
+    :param read: number of source records; each is in a split, a duplicate, a conflict, dropped, or not chosen.
     :param splits: what was written, by split.
-    :param duplicates: left out: same question and answer as another record.
-    :param conflicts: left out: same question as another record, another answer.
-    :param near_duplicates: left out: much the same question as an earlier record.
-    :param dropped: left out: number of records by the rule that they break.
-    :param not_chosen: left out: usable, and more than were wanted.
-    :param dropped_records: the first hundred of the dropped ones and of the conflicts.
-    :param digest: SHA-256 over the content of all splits: the same digest is the same data.
+    :param duplicates: records with the same question and answer as another one.
+    :param conflicts: records with the same question as another one, and a different answer.
+    :param near_duplicates: records with nearly the same question as an earlier one.
+    :param dropped: records that break a rule, by rule.
+    :param not_chosen: usable records beyond the caps.
+    :param dropped_records: the first hundred dropped records and conflicts.
+    :param digest: SHA-256 of the content of all splits: the same digest means the same data.
     """
 
     read: int = 0
@@ -98,9 +97,9 @@ class PreparationReport(msgspec.Struct, kw_only=True):
         return self.splits[split.value].records
 
     def problems(self, settings: Settings, max_dropped_fraction: float) -> list[str]:
-        """Return why this data must not be trained on; an empty list if nothing speaks against it.
+        """Return the reasons why this data is not fit for training; empty if there are none.
 
-        :param max_dropped_fraction: how much of the source may be lost to rules and conflicts, 0 to 1.
+        :param max_dropped_fraction: the fraction of the source that may break rules or lose a conflict, 0 to 1.
         """
         found = []
         lost = self.dropped | ({CONFLICT: self.conflicts} if self.conflicts else {})
@@ -115,7 +114,7 @@ class PreparationReport(msgspec.Struct, kw_only=True):
                 f"that is allowed ({reasons}; the first: {first})"
             )
         if self.conflicts and settings.on_conflict is OnConflict.FAIL:
-            found.append(f"{self.conflicts} records answer a question in another way than an earlier record")
+            found.append(f"{self.conflicts} records answer the same question differently than an earlier record")
         train, validation = self.records(Split.TRAIN), self.records(Split.VALIDATION)
         if (
             settings.rules is not None
@@ -134,7 +133,7 @@ class PreparationReport(msgspec.Struct, kw_only=True):
             Split.TEST: settings.splitter.test if settings.test_after is None else 1.0,
         }
         found += [
-            f"no record fell into the {split.value} split: give more records, another fraction, or another seed"
+            f"the {split.value} split has no records: give more records, another fraction, or another seed"
             for split, fraction in fractions.items()
             if fraction > 0 and not self.records(split)
         ]
@@ -148,9 +147,9 @@ def prepare(
 
     :param sources: the files of the source.
     :param writers: a binary file for each split.
-    :param settings: what to make of the records.
-    :param workers: processes; None takes as many as there are CPUs, for data of a size that is worth it.
-    :raises DatasetError: the record format has no place for the system prompt.
+    :param settings: how to prepare the records.
+    :param workers: number of processes; None for one per CPU if the data is large enough.
+    :raises DatasetError: the record format does not support the system prompt.
     """
     if settings.system_prompt is not None:
         check_system_prompt(settings.record_format)
@@ -209,7 +208,7 @@ class _Preparation:
         self._bands.add(part.bands)
 
     def _resolve(self) -> None:
-        """Leave out all records but one of those that ask the same."""
+        """Keep one of the records with the same question."""
         places: list[Place] = []  # of conflicts
         for group in groups(self._repeats):
             kept = chosen(group, self._settings.on_conflict)
@@ -229,7 +228,7 @@ class _Preparation:
             self._report.dropped_records.append(Dropped(f"{name}:{first + line}", CONFLICT))
 
     def _thin_out(self, threshold: float) -> None:
-        """Leave out what is much the same as an earlier record, so that none lies in another split either."""
+        """Drop near duplicates of earlier records, across all splits."""
         for one, earlier in near(self._bands, self._spool, threshold):
             if self._splits[one.block][one.line] and self._splits[earlier.block][earlier.line]:
                 self._splits[one.block][one.line] = _LEFT_OUT
@@ -262,7 +261,7 @@ class _Preparation:
 
 
 class _SplitTally:
-    """What is known of one split so far."""
+    """The totals of one split so far."""
 
     def __init__(self) -> None:
         self._records = 0
@@ -288,7 +287,7 @@ class _SplitTally:
 
 
 def _is_found_by_name(function: Callable[[str], str]) -> bool:
-    """Whether another process can be handed the function; one of a DAG file cannot."""
+    """Whether another process can import the function; it cannot import one of a DAG file."""
     module = getattr(function, "__module__", None) or "__main__"
     return (
         module != "__main__"

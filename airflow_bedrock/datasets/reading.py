@@ -30,17 +30,17 @@ _ROLES = {
     "chatgpt": "assistant",
 }
 _THINKING = ("nova-2", "bedrock-conversation-2024")
-"""Those forms that have a place for reasoning; the second one is of an unknown model."""
+"""The forms that support reasoning; the second one is of an unknown model."""
 
 MORE_FIELDS = "has more fields than the header: put texts with a delimiter or a line end into quotes"
 FEWER_FIELDS = "has fewer fields than the header: put texts with a line end into quotes"
 _BROKEN_ROWS = (MORE_FIELDS, FEWER_FIELDS)
-"""One of them is the only member of what a row of CSV becomes that cannot be split into its columns."""
+"""The only member of the record of a CSV row that cannot be split into its columns."""
 
-_WITHIN = "; an array of objects is within it: if these are the records, save that array alone"
+_WITHIN = "; it contains an array of objects: if these are the records, save only that array"
 
 BAD_ANSWER_MARKS = ("label", "kto_tag")
-"""Fields that are false where the completion is a bad answer: of KTO as TRL writes it, and as LLaMA-Factory does."""
+"""Fields that are false if the completion is a bad answer: KTO data of TRL, and of LLaMA-Factory."""
 
 _TOOL_ROLES = ("tool", "function", "function_call", "observation")
 _TOOLS = ("tool_calls", "function_call", "toolUse", "toolResult", "tool_use", "tool_result")
@@ -56,7 +56,7 @@ class Attachment(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, gc=False):
-    """What one of the two says: its texts, what it shows, and what it thought before."""
+    """A turn of the user or the assistant: its texts, its attachments, and its reasoning."""
 
     role: str
     texts: list[str]
@@ -65,9 +65,9 @@ class Turn(msgspec.Struct, gc=False):
 
 
 class Conversation(msgspec.Struct, gc=False):
-    """A record before it is written in a format.
+    """A record, before it is written in a format.
 
-    :param fields: of a reinforcement record, what its grader is given beside the messages.
+    :param fields: for a reinforcement record, the fields that its grader gets besides the messages.
     """
 
     system: str | None
@@ -87,19 +87,19 @@ class Conversation(msgspec.Struct, gc=False):
 
     @property
     def has_attachments(self) -> bool:
-        """Whether a turn shows something."""
+        """Whether a turn has attachments."""
         return any(turn.attachments for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    r"""Where a record's parts stand.
+    r"""The fields that hold a record's parts.
 
     :param prompt: the field with the prompt, or with ``{}`` in it a template over fields: ``"{question}\n{context}"``.
     :param completion: the same for the completion.
     :param text: the same for a text of continued pre-training.
     :param image: the field with an image's S3 URI, whose caption is the completion.
-    :raises DatasetError: a template is broken, or names a field in another way than ``{question}``.
+    :raises DatasetError: a template is invalid, or has more than a field's name in braces.
     """
 
     prompt: str = "prompt"
@@ -116,9 +116,9 @@ Reader = Callable[[Mapping[str, Any]], Conversation]
 
 
 def reader(fields: Fields, form: str) -> Reader:
-    """Return what reads the records of a source.
+    """Return a function that reads the records of a source.
 
-    :param form: whose records will be written, as in ``base_models.toml``: some fields mean something only for one.
+    :param form: the form of the written records, as in ``base_models.toml``: some fields are used only by one form.
     """
     prompt, completion, text = _getter(fields.prompt), _getter(fields.completion), _getter(fields.text)
 
@@ -146,7 +146,7 @@ def reader(fields: Fields, form: str) -> Reader:
             graded = form == "reinforcement" and isinstance(record.get("messages"), list)
             if (found := _graded(record) if graded else _chat(record)) is not None:
                 if form not in _THINKING and any(turn.thoughts for turn in found.turns):
-                    raise DatasetError("holds reasoning, for which the base model's format has no place")
+                    raise DatasetError("holds reasoning, which the base model's format does not support")
                 return found
         turns = [Turn("user", [prompt(record)])]
         if form == "reinforcement":
@@ -161,7 +161,7 @@ def reader(fields: Fields, form: str) -> Reader:
 
 
 def _is_table(value: object) -> bool:
-    """Whether it may be the records themselves, as in a file that is one object."""
+    """Whether a value looks like the records themselves, as in a file that is one object."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
@@ -182,7 +182,7 @@ def _getter(name: str) -> Callable[[Mapping[str, Any]], str]:
 
 
 def _parsed(name: str) -> list[tuple[str, str | None]]:
-    """Return the parts of a template: what stands before a field, and the field, None after the last one."""
+    """Return the parts of a template: the text before a field, and the field, which is None after the last one."""
     if "{" not in name:
         return []
     try:
@@ -190,7 +190,9 @@ def _parsed(name: str) -> list[tuple[str, str | None]]:
     except ValueError as error:
         raise DatasetError(f"the template {name!r} is broken: {error}") from None
     if any(field == "" or spec or conversion for _, field, spec, conversion in parts):
-        raise DatasetError(f"the template {name!r} must have the name of a field in each pair of braces, and no more")
+        raise DatasetError(
+            f"the template {name!r} must have the name of a field in each pair of braces, and nothing else"
+        )
     return [(literal, field) for literal, field, _, _ in parts]
 
 
@@ -205,7 +207,7 @@ def _chat(record: Mapping[str, Any]) -> Conversation | None:
 
 
 def _refuse_beside(record: Mapping[str, Any]) -> None:
-    """Raise for what a chat has beside its messages, and no format of fine-tuning has a place for."""
+    """Raise if a chat has content besides its messages that no fine-tuning format supports."""
     if any(record.get(name) not in (None, [], {}, "", "[]") for name in ("tools", "functions", "toolConfig")):
         raise DatasetError("holds tools, which no fine-tuning format accepts")
     if any(record.get(name) for name in ("image", "images", "video", "videos", "audio", "audios")):
@@ -216,10 +218,10 @@ def _refuse_beside(record: Mapping[str, Any]) -> None:
 
 
 def _refuse_bad_answer(record: Mapping[str, Any]) -> None:
-    """Raise for an answer that preference data (KTO) marks as one that the model should not give."""
+    """Raise if preference data (KTO) marks the answer as bad."""
     for mark in BAD_ANSWER_MARKS:
         if record.get(mark) is False:
-            raise DatasetError(f"is marked as a bad answer ({mark}: false), from which no fine-tuning format learns")
+            raise DatasetError(f"is marked as a bad answer ({mark}: false), which no fine-tuning format supports")
 
 
 def _conversation(system: object, turns: list[Turn]) -> Conversation:
@@ -227,7 +229,7 @@ def _conversation(system: object, turns: list[Turn]) -> Conversation:
     while turns and turns[0].role == "system":
         systems += turns.pop(0).texts
     if any(turn.role == "system" for turn in turns):
-        raise DatasetError("messages: a system prompt stands among the turns")
+        raise DatasetError("messages: a system prompt is among the turns")
     if not turns:
         raise DatasetError("messages: empty")
     return Conversation("\n".join(systems) or None, turns)
@@ -256,7 +258,7 @@ def _turn(role: object, content: object, thought: object = None) -> Turn:
 
 
 def _thoughts(blocks: list[Any]) -> Iterator[str]:
-    """Yield what a turn's reasoning says, of Converse and of Anthropic."""
+    """Yield the texts of a turn's reasoning, as in Converse and in Anthropic's format."""
     for block in blocks:
         reasoning = block.get("reasoningContent") if isinstance(block, dict) else None
         inner = reasoning.get("reasoningText") if isinstance(reasoning, dict) else None
@@ -281,7 +283,7 @@ def _block(block: object) -> list[str]:
     if isinstance(block, str):
         return [block]
     if not isinstance(block, dict):
-        raise DatasetError("content: a block that is no object")
+        raise DatasetError("content: a block that is not an object")
     if isinstance(block.get("text"), str):
         return [block["text"]]
     if (
@@ -305,7 +307,7 @@ def _attachments(content: list[Any]) -> list[Attachment]:
                         Attachment(kind, str(one["format"]), str(location["uri"]), location.get("bucketOwner"))
                     )
                 except (KeyError, TypeError, AttributeError):
-                    raise DatasetError(f"content: an {kind} that is not on S3") from None
+                    raise DatasetError(f"content: {kind} that is not on S3") from None
     return found
 
 

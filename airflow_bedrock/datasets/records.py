@@ -12,7 +12,7 @@ from airflow_bedrock.base_models import by_script, of_script
 from airflow_bedrock.datasets import blocks
 from airflow_bedrock.datasets.errors import DatasetError
 
-DIGEST_BYTES = 16  # 128 bits: a clash among a thousand million texts has a chance of 1 in 10^21
+DIGEST_BYTES = 16  # 128 bits: a clash among a billion texts has a chance of 1 in 10^21
 
 
 _UPPER, _LOWER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ\t\n\v\f\r\x1c\x1d\x1e\x1f", b"abcdefghijklmnopqrstuvwxyz         "
@@ -26,12 +26,12 @@ _WIDE = tuple(zip("\uff0c\uff01\uff1f\uff1a\uff1b\uff08\uff09\u3000", ",!?:;() "
 
 
 class _Alone(NamedTuple):
-    """Characters with which, and with ASCII alone, most texts of a language are written.
+    """Characters that, with ASCII, suffice for most texts of a language.
 
     :param written: all bytes of such a text in UTF-8.
     :param first: the first byte of one of them.
     :param width: bytes of a character.
-    :param fold: what makes NFKC, folded, of a text and its bytes, but for ASCII letters and spaces.
+    :param fold: applies NFKC and case folding to a text and its bytes, except for ASCII letters and spaces.
     """
 
     written: bytes
@@ -60,7 +60,7 @@ _ASCII_BYTES = bytes(range(0x80))
 
 
 def not_json(line: bytes) -> str:
-    """Return what a line is that cannot be read as a JSON object."""
+    """Return why a line cannot be read as a JSON object."""
     if len(line) >= blocks.LONGEST_LINE:
         return f"longer than {blocks.LONGEST_LINE >> 20} MiB"
     if blocks.without_bom(line) != line:
@@ -72,7 +72,7 @@ def not_json(line: bytes) -> str:
     except UnicodeDecodeError:
         return "not in UTF-8"
     except RecursionError:
-        return "nested too deep"
+        return "nested too deeply"
     except ValueError as error:
         is_json = not isinstance(error, json.JSONDecodeError)
         return "not strict JSON: it holds a number of thousands of digits" if is_json else "not a JSON object"
@@ -88,7 +88,7 @@ def text_digest(text: str) -> bytes:
 
 
 def normalised_pair(first: str, second: str) -> tuple[bytes, bytes]:
-    """Return two normalised texts for the price of one."""
+    """Return two texts normalised in one pass."""
     if "\x01" in first:
         return normalised(first), normalised(second)
     one, _, other = normalised(f"{first}\x01{second}").partition(b"\x01")
@@ -98,7 +98,7 @@ def normalised_pair(first: str, second: str) -> tuple[bytes, bytes]:
 def counted(prompt: str, answer: str) -> tuple[bytes, bytes, list[int] | None]:
     """Return the normalised prompt, the answer as it is, and the characters of both by script; None if all are ASCII.
 
-    What normalising and counting both need is done once.
+    Normalising and counting share their common work.
     """
     if prompt.isascii() and answer.isascii():
         return _clean(prompt.encode()), answer.encode(), None
@@ -129,7 +129,7 @@ def _encoded(text: str) -> bytes:
 
 
 def _clean(data: bytes) -> bytes:
-    """Return a text whose ASCII letters are lower, and each run of white space one space."""
+    """Return a text whose ASCII letters are lower, and each run of white space is one space."""
     data = data.translate(_ASCII)
     while b"  " in data:
         data = data.replace(b"  ", b" ")
@@ -137,13 +137,13 @@ def _clean(data: bytes) -> bytes:
 
 
 def _script(data: bytes) -> _Alone | None:
-    """Return the characters with which alone, beside ASCII, a text is written; None where there are none, or others."""
+    """Return the one set of characters that a text uses besides ASCII; None if there is none, or another."""
     alone = _ALONE.get(data.lstrip(_ASCII_BYTES)[:1])
     return alone if alone and not data.translate(None, alone.written) else None
 
 
 def _folded(text: str, data: bytes, alone: _Alone | None) -> bytes:
-    """Return a text after NFKC, folded, but for its ASCII letters and spaces."""
+    """Return a text after NFKC and case folding, except for its ASCII letters and spaces."""
     if alone is not None:
         return alone.fold(text, data)
     if text.isascii():
@@ -158,7 +158,7 @@ def _folded(text: str, data: bytes, alone: _Alone | None) -> bytes:
 
 
 def value_of(record: Mapping[str, object], field: str) -> object:
-    """Return a field of a source record, also one within fields, by names joined by dots; None where it is missing."""
+    """Return a field of a source record, by its path with dots; None if it is missing."""
     found: object = record.get(field)
     if found is None and "." in field:
         found = record
@@ -179,7 +179,7 @@ def text_field(record: Mapping[str, object], field: str) -> str:
 
 
 def text_or_empty(record: Mapping[str, object], field: str) -> str:
-    """Do the same with a field that may be empty."""
+    """Like :func:`text_field`, but the field may be empty."""
     value = value_of(record, field)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)

@@ -18,18 +18,18 @@ ENTRY = Struct("<16s8sII")
 _REST = Struct("<IIII")
 _DIGEST = blake2b(digest_size=16)  # to copy one takes half the time that to make one takes
 PARTS = 256
-"""Files on disk; with a thousand million records each has 125 MB."""
+"""Files on disk; with a billion records each has 125 MB."""
 
 
 class Place(NamedTuple):
-    """Where a record stands: the block's number, and the line in it, from 0."""
+    """The place of a record: the block's number, and the line in it, from 0."""
 
     block: int
     line: int
 
 
 class Entry(NamedTuple):
-    """What a record leaves behind."""
+    """The entry of a record."""
 
     prompt: bytes
     completion: bytes
@@ -38,19 +38,19 @@ class Entry(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Where it stands."""
+        """Its place."""
         return Place(self.block, self.line)
 
 
 class Leavings:
-    """What the records of one block leave behind, by part."""
+    """The entries of the records of one block, by part."""
 
     def __init__(self, block: int) -> None:
         self._block = block
         self._parts = [bytearray() for _ in range(PARTS)]
 
     def add(self, line: int, prompt: bytes, completion: bytes) -> None:
-        """Remember a record, by its texts in their normalised form."""
+        """Add the entry of a record, given its normalised texts."""
         digest = _DIGEST.copy()
         digest.update(prompt)
         key = digest.digest()
@@ -64,9 +64,9 @@ class Leavings:
 
 
 class Parts:
-    """What the blocks leave, by part, in a folder as soon as it is much.
+    """The entries of all blocks, by part; written to a folder when there are many.
 
-    :param folder: exists, and has room for 32 bytes a record.
+    :param folder: an existing folder with 32 bytes of free space per record.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,7 +75,7 @@ class Parts:
         self._bytes, self._on_disk = 0, False
 
     def add(self, parts: dict[int, bytes]) -> None:
-        """Take what a block left; blocks come in order."""
+        """Add the entries of a block; blocks come in order."""
         for part, entries in parts.items():
             self._waiting.setdefault(part, []).append(entries)
             self._bytes += len(entries)
@@ -101,7 +101,7 @@ class Parts:
 
 
 def groups(parts: Parts) -> Iterator[list[Entry]]:
-    """Yield the records that share a prompt, in their order, wherever there are several."""
+    """Yield the groups of records that share a prompt, each in order."""
     for part in parts:
         yield from _groups(part)
 

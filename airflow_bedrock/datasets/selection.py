@@ -20,14 +20,14 @@ from airflow_bedrock.datasets.repeats import Entry, Parts, Place
 
 
 class OnConflict(StrEnum):
-    """What to do with records that ask the same and answer differently. All but the chosen ones are counted."""
+    """What to do with records with the same question and different answers. Those not kept are counted."""
 
     FIRST = "first"
     """Keep the first."""
     LAST = "last"
-    """Keep the last: the newest, where the source is in the order of time."""
+    """Keep the last: the newest, if the source is in the order of time."""
     MAJORITY = "majority"
-    """Keep the answer that most of them give; of those that are level, the first."""
+    """Keep the most frequent answer; the first one if several are equally frequent."""
     DROP = "drop"
     """Keep none of them."""
     FAIL = "fail"
@@ -35,7 +35,7 @@ class OnConflict(StrEnum):
 
 
 def chosen(group: Sequence[Entry], on_conflict: OnConflict) -> Entry | None:
-    """Return which of the records that ask the same is kept."""
+    """Return which of the records with the same question is kept."""
     votes = Counter(one.completion for one in group)
     if len(votes) == 1 or on_conflict in (OnConflict.FIRST, OnConflict.FAIL):
         return group[0]
@@ -47,7 +47,7 @@ def chosen(group: Sequence[Entry], on_conflict: OnConflict) -> Entry | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """How many records are wanted; None for all.
+    """Maximum numbers of records; None for all.
 
     :param records: in all.
     :param per_class: with the same completion.
@@ -67,7 +67,7 @@ class Caps:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is any."""
+        """Whether any is set."""
         return self.balance or (self.records, self.per_class, self.per_group) != (None, None, None)
 
 
@@ -75,7 +75,7 @@ KEY = Struct("<8s8s8sII")
 
 
 def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: str) -> bytes:
-    """Return what a choice is made by: the place in the sample, the class, the group, and where the record stands.
+    """Return the keys of a choice: the place in the sample, the class, the group, and the place of the record.
 
     The texts are in their normalised form.
     """
@@ -88,7 +88,7 @@ def sample_key(key: bytes, completion: bytes, group: bytes, place: Place, seed: 
 class Sample:
     """Chooses records up to the caps.
 
-    :param folder: exists, and has room for 32 bytes a record.
+    :param folder: an existing folder with 32 bytes of free space per record.
     """
 
     def __init__(self, caps: Caps, folder: Path) -> None:
@@ -105,7 +105,7 @@ class Sample:
         self._keys.add({part: bytes(found) for part, found in parts.items()})
 
     def left_out(self) -> Iterator[Place]:
-        """Yield where the records stand that are not chosen."""
+        """Yield the places of the records that are not chosen."""
         caps, total = self._caps, 0
         per_class = caps.per_class
         if caps.balance and self._classes:

@@ -47,7 +47,7 @@ _BROKEN = "the JSON array is broken"
 
 
 class Kind(NamedTuple):
-    """What a file is, by its name.
+    """The kind of a file, by its name.
 
     :param packing: ``gzip``, ``zstd``, or empty.
     """
@@ -57,9 +57,9 @@ class Kind(NamedTuple):
 
 
 def kind_of(name: str) -> Kind | None:
-    """Return what a file is, JSON Lines where the name does not say; None for one of a kind that is not read.
+    """Return the kind of a file: JSON Lines if the name does not say; None for an unsupported one.
 
-    Athena calls what it unloads ``20261121_….gz``.
+    Athena names unloaded files ``20261121_….gz``.
     """
     base = name.rpartition("/")[2]
     parts = base.lower().split(".")
@@ -70,10 +70,10 @@ def kind_of(name: str) -> Kind | None:
 
 
 def read_in_a_folder(name: str) -> bool:
-    """Whether a file is read where its folder is the source.
+    """Whether a file is read if its folder is the source.
 
-    Others have to be named: a plain text, one without a suffix, and what begins with a dot or an underscore, or lies in
-    a folder that does, as what engines and editors leave.
+    Not read are plain text, files without a suffix, and files whose name or folder begins with a dot or an underscore,
+    as engines and editors write them.
 
     :param name: in that folder.
     """
@@ -89,9 +89,9 @@ def read_in_a_folder(name: str) -> bool:
 def as_source(name: str, path: Path, folder: Path) -> Source:
     """Return a file as JSON Lines.
 
-    :param name: says what kind of file it is, and is what it is called.
-    :param folder: where to write, if it has to be converted.
-    :raises DatasetError: the file is not what its name says, or is of no kind that is read.
+    :param name: its name, which decides its kind.
+    :param folder: the folder to write to, if it must be converted.
+    :raises DatasetError: the content of the file does not match its name, or its kind is not supported.
     """
     kind = kind_of(name)
     if kind is None:
@@ -108,7 +108,7 @@ def as_source(name: str, path: Path, folder: Path) -> Source:
                 return Source(name, _written(iter(lambda: file.read(_CHUNK), b""), folder))
             return Source(name, write_records(_READERS[kind.kind](file), folder))
     except EOFError as error:
-        raise DatasetError(f"{name} is cut off. Copy it again") from error
+        raise DatasetError(f"{name} is truncated. Copy it again") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{name} is not in UTF-8. Save it as UTF-8") from error
     except (zlib.error, gzip.BadGzipFile) as error:
@@ -132,9 +132,9 @@ def write_records(records: Iterable[Mapping[str, Any]], folder: Path) -> Path:
 
 
 def rows(cursor: Any) -> Iterator[dict[str, Any]]:
-    """Yield what a DB-API cursor has found, a thousand rows at a time.
+    """Yield the rows of a DB-API cursor, a thousand at a time.
 
-    :raises DatasetError: the statement finds no rows, or two columns have the same name.
+    :raises DatasetError: the statement returns no rows, or two columns have the same name.
     """
     found = cursor.fetchmany(_ROWS)  # a cursor of PostgreSQL's server describes itself no earlier
     names = [column[0] for column in cursor.description or ()]
@@ -148,10 +148,10 @@ def rows(cursor: Any) -> Iterator[dict[str, Any]]:
 
 
 def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
-    """Write what a query finds in DuckDB as JSON Lines, and return the file.
+    """Write the result of a DuckDB query as JSON Lines, and return the file.
 
-    :param sql: DuckDB's; the files are the table ``source``.
-    :param sources: files, with the name that says what kind each is.
+    :param sql: the query, in which the files are the table ``source``.
+    :param sources: the files, with the names that decide their kinds.
     :raises DatasetError: DuckDB is not installed, or refuses the query.
     """
     try:
@@ -173,7 +173,7 @@ def query(sql: str, sources: Sequence[tuple[str, Path]], folder: Path) -> Path:
 
 
 def _table(path: Path, kind: Kind | None) -> str:
-    """Return what DuckDB calls a file."""
+    """Return the DuckDB expression for a file."""
     where = "'" + str(path).replace("'", "''") + "'"
     packing = packing_of(path) or (kind and kind.packing)
     packed = f", compression = '{packing}'" if packing else ""
@@ -202,22 +202,22 @@ def _unpacked(path: Path, packing: str) -> Iterator[BinaryIO]:
             try:
                 import zstandard
             except ImportError as error:
-                raise DatasetError("Zstandard needs a package. Install 'airflow-bedrock[prep]'") from error
+                raise DatasetError("Zstandard needs an extra. Install 'airflow-bedrock[prep]'") from error
             try:
                 with io.BufferedReader(_Frames(file, zstandard.ZstdDecompressor().decompressobj)) as unpacked:
                     yield unpacked
             except zstandard.ZstdError as error:
-                raise DatasetError("it cannot be unpacked") from error
+                raise DatasetError("it cannot be decompressed") from error
         else:
             yield file
 
 
 class _Frames(io.RawIOBase):
-    """What the frames of a Zstandard file hold, one after the other.
+    """The content of the frames of a Zstandard file, one after the other.
 
-    zstandard's own reader ends with the first frame, and says nothing of one that is cut off.
+    zstandard's own reader stops after the first frame, and does not report a truncated one.
 
-    :param frame: makes what unpacks one frame.
+    :param frame: makes a decompressor for one frame.
     """
 
     def __init__(self, file: BinaryIO, frame: Callable[[], Any]) -> None:
@@ -232,7 +232,7 @@ class _Frames(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer.
 
-        :raises EOFError: the last frame is cut off.
+        :raises EOFError: the last frame is truncated.
         """
         while not self._unpacked:
             self._packed = self._packed or self._file.read(_FRAME_PART)
@@ -259,7 +259,7 @@ def _is_array(path: Path, packing: str) -> bool:
     with _unpacked(path, packing) as file:
         line, *more = file.read(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n", 1)
     if more and line[:1] == b"{" and line.rstrip()[-1:] in (b"{", b"[", b","):
-        raise DatasetError("it holds one object over several lines. Save the array of records within it alone")
+        raise DatasetError("it holds one object over several lines. Save only the array of records in it")
     return line[:1] == b"["
 
 
@@ -273,9 +273,9 @@ def _text(file: BinaryIO) -> Iterator[IO[str]]:
 
 
 def _csv(file: BinaryIO, delimiter: str = ",") -> Iterator[dict[str, Any]]:
-    """Yield the rows; a quote that nothing ends would take the rest of the file for one field, and is an error.
+    """Yield the rows; an unclosed quote, which would make the rest of the file one field, is an error.
 
-    Where a comma is the decimal point, spreadsheets write semicolons between the fields.
+    In locales with a decimal comma, spreadsheets separate fields with semicolons.
     """
     csv.field_size_limit(_LONGEST_FIELD)  # of the whole process: Python has no limit for one reader
     with _text(file) as text:
@@ -295,13 +295,13 @@ def _csv(file: BinaryIO, delimiter: str = ",") -> Iterator[dict[str, Any]]:
                     yield row
         except csv.Error as error:
             raise DatasetError(
-                f"near line {found.line_num}: {error}. Put fields with quotes into quotes, and double those within"
+                f"near line {found.line_num}: {error}. Quote fields that contain quotes, and double the quotes in them"
             ) from error
 
 
 def _check_different(names: Sequence[str], whose: str) -> None:
     if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
-        raise DatasetError(f"{whose} has two columns that are called {twice}. Rename one")
+        raise DatasetError(f"{whose} has two columns named {twice}. Rename one")
 
 
 def _lines(file: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -329,14 +329,14 @@ def _array(file: BinaryIO) -> Iterator[Any]:
 
 
 def _is_broken(error: Exception, length: int) -> bool:
-    """Whether no more text can complete it. What is cut off within a text has its error where the text begins."""
+    """Whether more text cannot complete it. A text that is cut off has its error at its beginning."""
     if not isinstance(error, json.JSONDecodeError):
         return True  # it nests too deep, or has a number of thousands of digits
     return not error.msg.startswith("Unterminated string") and error.pos < length - _LONGEST_TOKEN
 
 
 def _elements(text: str, *, final: bool) -> Generator[Any, None, str]:
-    """Yield the elements that are whole, and return the rest of the text."""
+    """Yield the complete elements, and return the rest of the text."""
     decode, place = json.JSONDecoder().raw_decode, 0
     while True:
         begin = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # it matches nothing as well

@@ -21,7 +21,7 @@ class Split(StrEnum):
 
 @cache
 def _key(seed: str) -> bytes:
-    """Return a key of the longest length that one of blake2b can have."""
+    """Return a key of the maximum length for blake2b."""
     return hashlib.blake2b(seed.encode()).digest()
 
 
@@ -29,13 +29,13 @@ def _key(seed: str) -> bytes:
 class Splitter:
     """Assigns keys to splits by fractions; the rest, ``1 - validation - test``, is for training.
 
-    The same key gets the same split whatever the order and the rest of the data, in this run and the next one, so
-    what a model was trained on never becomes what a later one is tested on. Changing ``validation`` leaves the test
-    split as it is. The fractions hold on average: a small dataset may stray from them.
+    The same key gets the same split whatever the order and the rest of the data, in this run and the next one, so a
+    record that a model was trained on never becomes test data for a later one. Changing ``validation`` leaves the test
+    split as it is. The fractions hold on average: a small dataset may deviate from them.
 
     :param validation: fraction of the keys for validation, 0 to 1.
     :param test: fraction of the keys for testing, 0 to 1.
-    :param seed: another seed is another, independent, assignment.
+    :param seed: another seed gives another, independent assignment.
     :raises DatasetError: a fraction is outside 0 to 1, or nothing is left for training.
     """
 
@@ -55,13 +55,13 @@ class Splitter:
         return self.split_normalised(normalised(key))
 
     def split_normalised(self, key: bytes) -> Split:
-        """Do the same with a key in its normalised form."""
+        """Like :meth:`split`, for a normalised key."""
         place = self._place(key)
         if place < self.test:
             return Split.TEST
         return Split.VALIDATION if place < self.test + self.validation else Split.TRAIN
 
     def _place(self, key: bytes) -> float:
-        """Return where the key lies between 0 and 1."""
+        """Return the place of the key between 0 and 1."""
         digest = hashlib.blake2b(key, digest_size=8, key=_key(self.seed), person=b"dataset split").digest()
         return int.from_bytes(digest, "big") / 2**64

@@ -34,13 +34,13 @@ _READERS = 8
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What a model answered.
+    """An answer of a model.
 
-    :param text: the text, or what tools it calls with what, as JSON; empty where the service let none through.
-    :param stop_reason: why it ended, in the service's words: ``end_turn``, ``max_tokens``, ...
+    :param text: the text, or its tool calls as JSON; empty if the service blocked it.
+    :param stop_reason: why it ended, as the service reports it: ``end_turn``, ``max_tokens``, ...
     :param input_tokens: tokens of the question, as billed.
     :param output_tokens: tokens of the answer, as billed.
-    :param latency_ms: how long the service took, in milliseconds; None where it does not say.
+    :param latency_ms: how long the service took, in milliseconds; None if it does not say.
     """
 
     text: str
@@ -62,10 +62,10 @@ _ENTRY = decoder(Entry)
 
 
 def key_of(model: str, request: Mapping[str, Any], media: Iterable[str] = ()) -> str:
-    """Return the key of a question: the SHA-256 of the model and of all that it is asked, parameters included.
+    """Return the key of a question: the SHA-256 of the model and of the whole request, including the parameters.
 
-    :param model: the model itself, not what it is asked by.
-    :param media: the ETags of what the request names by its URI alone.
+    :param model: the model itself, not the id that is called.
+    :param media: the ETags of files that the request names only by URI.
     """
     parts = (model.encode(), msgspec.json.encode(request, order="sorted"), *(tag.encode() for tag in media))
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -88,7 +88,7 @@ class Answers:
         self._database.execute("CREATE TABLE answers (key TEXT PRIMARY KEY, answer BLOB) WITHOUT ROWID")
 
     def add(self, entries: Iterable[Entry]) -> int:
-        """Take answers in, but for those that are there already; return how many are new."""
+        """Add answers that are not there yet; return how many are new."""
         rows = ((entry.key, msgspec.json.encode(entry.answer)) for entry in entries)
         with self._lock:
             before = self._database.total_changes
@@ -96,29 +96,29 @@ class Answers:
             return self._database.total_changes - before
 
     def get(self, key: str) -> Answer | None:
-        """Return an answer, if it is there."""
+        """Return an answer, if there is one."""
         with self._lock:
             found = self._database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return None if found is None else _ANSWER.decode(found[0])
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._database.close()
 
 
 class DistinctKeys:
-    """Which keys have come before, in a temporary file of SQLite's: memory does not grow with them."""
+    """The keys seen so far, in a temporary SQLite file: memory does not grow with them."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._database.execute("CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
 
     def is_new(self, key: str) -> bool:
-        """Whether a key comes for the first time."""
+        """Add a key; return whether it is new."""
         return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (key,)).rowcount > 0
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._database.close()
 
 
@@ -126,25 +126,25 @@ class Objects(Protocol):
     """A folder of whole objects, by their names in it."""
 
     def names(self, prefix: str) -> Iterator[str]:
-        """List those whose names begin so."""
+        """List the names with this prefix."""
 
     def read(self, name: str) -> bytes:
-        """Return an object; nothing where it is gone."""
+        """Return an object; None if it no longer exists."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write an object, whole or not at all."""
 
     def delete(self, name: str) -> bool:
-        """Delete an object; return False where that is not allowed."""
+        """Delete an object; return False if that is not allowed."""
 
 
 class Store:
-    """The answers that are kept for the next evaluation.
+    """The store of answers for later evaluations.
 
-    :param objects: where they are.
-    :param environment: what distinguishes this deployment of Airflow from others.
-    :param days: number of days after which an answer is not used any more, and is deleted.
-    :param deletes: whether it deletes what has expired.
+    :param objects: the folder of its objects.
+    :param environment: the name of this deployment of Airflow.
+    :param days: number of days after which an answer is no longer used, and is deleted.
+    :param deletes: whether it deletes expired answers.
     """
 
     def __init__(self, objects: Objects, environment: str, days: int, *, deletes: bool = True) -> None:
@@ -154,7 +154,7 @@ class Store:
         self._may_delete = deletes
 
     def fetch(self, model: str, answers: Answers) -> int:
-        """Take in what has been kept of a model since the last time, by whomever; return how many answers are new."""
+        """Read the answers of a model that any task has kept since the last call; return how many are new."""
         new = [name for name in self._objects.names(self._folder(model)) if name not in answers.batches]
         answers.batches.update(new)
         gone = {name for name in new if _expires(name) < _today()}
@@ -165,7 +165,7 @@ class Store:
             return sum(answers.add(entries) for entries in found)
 
     def keep(self, model: str, entries: Iterable[Entry], answers: Answers) -> None:
-        """Keep a batch of a model's answers, which are in ``answers`` already."""
+        """Keep a batch of a model's answers, which ``answers`` already has."""
         lines = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
         content = gzip.compress(lines, mtime=0)
         expires = _today() + timedelta(days=self._days)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bars(models: Collection[Inference], console: Console | None = None) -> Iterator[None]:
-    """Show a bar for each model while the block runs; nothing where standard error is no terminal.
+    """Show a bar for each model while the block runs; nothing if standard error is not a terminal.
 
     :param console: where to show them, instead of standard error.
     """
@@ -30,7 +30,7 @@ def bars(models: Collection[Inference], console: Console | None = None) -> Itera
 
     class Shown(Progress):
         def get_renderables(self) -> Iterable[RenderableType]:
-            """Return the bars as the models are now, each time that they are drawn."""
+            """Return the current bars, each time that they are drawn."""
             for model, task in tasks.items():
                 progress = model.progress
                 self.update(task, total=progress.total, completed=progress.asked + progress.kept)

@@ -24,17 +24,17 @@ def line(question: Question) -> bytes:
 
 @dataclass
 class Answered:
-    """What a job has answered, of no more records than a job takes.
+    """The answers of one job.
 
     :param answers: by the number of the record.
-    :param failed: why a record has no answer, by its number: the service's error code, or what was found.
+    :param failed: why a record has no answer, by its number: the service's error code, or a word of ours.
     """
 
     answers: dict[int, tuple[Any, Answer]] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
 
     def take(self, lines: Iterable[bytes]) -> None:
-        """Take in an output file. A line that does not say whose it is counts as missing: its record has no output."""
+        """Read an output file. A line without a record number counts as missing: its record has no output."""
         for raw in lines:
             try:
                 found = msgspec.json.decode(raw)
@@ -50,7 +50,7 @@ class Answered:
                 self.failed[number] = "unreadable"
 
     def to(self, question: Question) -> Answer | None:
-        """Return the answer to a question, if it is the one that the job was asked under this number."""
+        """Return the answer to a question, if the job got the same question under this number."""
         asked, answer = self.answers.get(question.number, (None, None))
         if answer is None:
             return None
@@ -60,7 +60,7 @@ class Answered:
         return answer
 
     def missing(self, question: Question) -> None:
-        """Note that a question has no answer, by this job or another."""
+        """Note that a question has no answer, from this job or another."""
         self.failed.setdefault(question.number, "no output")
 
 

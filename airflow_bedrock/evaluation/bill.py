@@ -11,11 +11,11 @@ import msgspec
 from airflow_bedrock.evaluation.answer_store import Answer
 
 CHARACTERS_PER_TOKEN = 3
-"""For what a question may cost at most, few; AWS's rule of thumb says six."""
+"""Few, for the maximum cost of a question; AWS's rule of thumb is six."""
 
 
 class Rate(NamedTuple):
-    """US dollars a token."""
+    """US dollars per token."""
 
     input: float
     output: float = 0.0
@@ -26,14 +26,14 @@ class Rate(NamedTuple):
 
 
 class LimitReachedError(Exception):
-    """Asking on could cost more than was allowed."""
+    """More questions could exceed the maximum cost."""
 
 
 class Bill:
-    """What all models together have cost, and may cost. Several threads may use it.
+    """The spent and reserved cost of all models. Several threads may use it.
 
-    :param rates: the price of a model, by what it is asked by; None where it is not known.
-    :param max_cost: US dollars that are not exceeded; None for no limit.
+    :param rates: the price of a model, by the id that is called; None if unknown.
+    :param max_cost: maximum cost in US dollars; None for no limit.
     """
 
     def __init__(self, rates: Callable[[str], Rate | None], max_cost: float | None = None) -> None:
@@ -44,11 +44,11 @@ class Bill:
         self._spent: dict[str, float] = {}
 
     def unpriced(self, model_ids: Iterable[str]) -> list[str]:
-        """Return those of the models whose price is not known."""
+        """Return the models without a known price."""
         return sorted(model_id for model_id in model_ids if self._rates(model_id) is None)
 
     def most(self, model_id: str, request: Mapping[str, Any]) -> float:
-        """Return what a question may cost at most, about, in US dollars; 0 where the price is not known."""
+        """Return about what a question may cost at most, in US dollars; 0 if the price is unknown."""
         rate = self._rates(model_id)
         if rate is None:
             return 0.0
@@ -56,9 +56,9 @@ class Bill:
         return rate.cost(asked, request.get("inferenceConfig", {}).get("maxTokens", 0))
 
     def reserve(self, model_id: str, request: Mapping[str, Any]) -> float:
-        """Set aside what a question may cost at most.
+        """Reserve what a question may cost at most.
 
-        :raises LimitReachedError: with what is spent and set aside that is more than ``max_cost``.
+        :raises LimitReachedError: spent, reserved and this would exceed ``max_cost``.
         """
         most = self.most(model_id, request)
         with self._lock:
@@ -71,22 +71,22 @@ class Bill:
         return most
 
     def settle(self, model_id: str, reserved: float, answer: Answer | None) -> None:
-        """Replace what was set aside by what the answer cost; nothing for None."""
+        """Replace a reservation by the cost of the answer; None cost nothing."""
         cost = 0.0 if answer is None else self.cost(model_id, answer)
         with self._lock:
             self._reserved -= reserved
             self._spent[model_id] = self._spent.get(model_id, 0.0) + cost
 
     def cost(self, model_id: str, answer: Answer) -> float:
-        """Return what an answer has cost, in US dollars; 0 where the price is not known."""
+        """Return what an answer has cost, in US dollars; 0 if the price is unknown."""
         rate = self._rates(model_id)
         return 0.0 if rate is None else rate.cost(answer.input_tokens, answer.output_tokens)
 
     def spent(self, model_id: str) -> float | None:
-        """Return what a model has cost so far; None where its price is not known."""
+        """Return what a model has cost so far; None if its price is unknown."""
         return None if self._rates(model_id) is None else self._spent.get(model_id, 0.0)
 
     @property
     def total(self) -> float:
-        """What all models together have cost, as far as their prices are known."""
+        """The cost of all models with known prices."""
         return sum(self._spent.values())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 GROUPS = 2048
-"""Records are drawn one by one up to this number, and beyond it in as many groups, made at random."""
+"""Up to this number, records are drawn one by one; beyond it, in this many random groups."""
 
 RESAMPLES = 10_000
 _FEWEST_BEYOND = 10  # draws: with fewer, a percentile is little more than the outermost draw
@@ -31,8 +31,8 @@ _CELLS = 1 << 21  # of the matrix of draws that is held at once: 16 MB
 class Sums:
     """The statistics of records, in memory that does not grow beyond :data:`GROUPS` rows.
 
-    Groups are made at random, not in the order of the file, which may be sorted: then each group would hold a bit of
-    everything, and the groups would differ less than chance makes them differ.
+    Groups are random, not in the order of the file: in a sorted file, groups in order would each hold a bit of
+    everything, and differ less than random ones.
 
     :param width: columns of a record.
     """
@@ -45,7 +45,7 @@ class Sums:
         self._random = random.Random(0)  # noqa: S311  # the same each time; not a secret
 
     def add(self, statistics: Sequence[float]) -> None:
-        """Take in one record."""
+        """Add one record."""
         self.count += 1
         row = (*statistics, 1.0)
         if self.count <= GROUPS:
@@ -60,12 +60,12 @@ class Sums:
 
     @property
     def total(self) -> Floats:
-        """The sum of each column, and in one more column the number of records."""
+        """The sum of each column, and in a last column the number of records."""
         total: Floats = self._table().sum(axis=0)
         return total
 
     def resampled(self, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-        """Return the same for each draw, a row a draw; the same seed gives the same draws."""
+        """Return the sums of each sample, one row per sample; the same seed gives the same samples."""
         table = self._table()
         groups, generator = len(table), np.random.default_rng(seed)
         at_once = max(1, _CELLS // groups)
@@ -81,19 +81,18 @@ class Sums:
 
 
 def _draws(generator: np.random.Generator, draws: int, groups: int) -> Floats:
-    """Return how often each group is drawn, a row a draw."""
+    """Return how often each group is drawn, one row per sample."""
     places = generator.integers(0, groups, size=(draws, groups)) + groups * np.arange(draws)[:, np.newaxis]
     return np.bincount(places.ravel(), minlength=draws * groups).reshape(draws, groups).astype(np.float64)
 
 
 def interval(values: Floats, alpha: float, count: int) -> tuple[float, float]:
-    """Return the interval at confidence ``1 - alpha`` that the draws' values span: percentiles, made wider for few
-    records as Student's t is wider than the normal distribution; where next to no draws lie that far out, at least as
-    wide as Student's interval.
+    """Return the interval at confidence ``1 - alpha`` of the samples' values: percentiles, widened for few records as
+    Student's t is wider than the normal distribution; in the extreme tails, at least as wide as Student's interval.
 
     Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), section 5.3.
 
-    :param count: the records that were drawn from.
+    :param count: the number of records.
     """
     if count < 2:
         return float(values.min()), float(values.max())
@@ -106,6 +105,6 @@ def interval(values: Floats, alpha: float, count: int) -> tuple[float, float]:
 
 
 def p_value(values: Floats) -> float:
-    """Return the two-sided p-value of "there is no difference": twice the smaller share of the draws beyond zero."""
+    """Return the two-sided p-value of "there is no difference": twice the smaller share of the samples beyond zero."""
     beyond = 1 + min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
     return min(1.0, 2 * int(beyond) / (1 + len(values)))

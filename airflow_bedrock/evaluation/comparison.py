@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 
 class Verdict(StrEnum):
-    """What the comparison says of the candidate. Undecided is not better."""
+    """The verdict on the candidate. Undecided is not better."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How much more one model has of a metric than another, on the same records.
+    """The difference of a metric between two models on the same records.
 
     :param value: candidate minus baseline.
     :param low: the lower end of its interval.
@@ -31,7 +31,7 @@ class Difference:
     :param wins: records on which the candidate has more.
     :param losses: records on which it has less.
     :param ties: records on which both have the same.
-    :param doubt: by how much less it could be, had all that decides been known.
+    :param doubt: by how much replies that cannot be read could lower it.
     """
 
     value: float
@@ -45,7 +45,7 @@ class Difference:
 
     @property
     def at_worst(self) -> Difference:
-        """The same, had all that is not known spoken against the first model."""
+        """The difference if everything unknown counted against the first model."""
         against = min(self.ties, math.ceil(self.doubt * (self.wins + self.losses + self.ties)))
         return replace(
             self,
@@ -63,7 +63,7 @@ class Difference:
 
 
 def verdict(difference: Difference, *, alpha: float, minimum_gain: float) -> Verdict:
-    """Better only where the whole interval lies above the gain that was asked for, worse only where it lies below 0."""
+    """Better only if the whole interval lies above the required gain, worse only if it lies below 0."""
     if not difference.decides(alpha):
         return Verdict.UNDECIDED
     if difference.at_worst.low > minimum_gain:
@@ -74,22 +74,21 @@ def verdict(difference: Difference, *, alpha: float, minimum_gain: float) -> Ver
 def losing(slices: Mapping[str, Difference], *, alpha: float, max_loss: float) -> list[str]:
     """Return the slices on which the candidate is, or could be, worse by more than ``max_loss``.
 
-    The interval rules out less; what is not known counts against the candidate.
+    A slice counts unless the interval rules it out; unknown replies count against the candidate.
 
-    :param slices: with intervals at :func:`corrected` confidence, since among many slices one is bad by chance
-        alone.
+    :param slices: with intervals at :func:`corrected` confidence, since among many slices one is bad just by chance.
     """
     at_worst = {name: one.at_worst for name, one in slices.items()}
     return [name for name, one in at_worst.items() if one.decides(alpha) and one.high < -max_loss]
 
 
 def corrected(alpha: float, looked_at: int) -> float:
-    """Return the significance level for each of several, so that all together keep ``alpha`` (Bonferroni)."""
+    """Return the significance level for each of several tests, so that together they keep ``alpha`` (Bonferroni)."""
     return alpha / max(1, looked_at)
 
 
 def mcnemar(wins: int, losses: int) -> float:
-    """Return the p-value of McNemar's exact test: equal models differ at least as much as this, ties left out.
+    """Return the p-value of McNemar's exact test: how likely equal models differ at least this much, without ties.
 
     That is twice the lower tail of the binomial distribution with p = 1/2, at most 1. McNemar, Psychometrika 12 (1947).
 
@@ -102,7 +101,7 @@ def mcnemar(wins: int, losses: int) -> float:
 
 
 def wilson_interval(correct: int, total: int, alpha: float = 0.05) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion, at confidence ``1 - alpha``; (0, 1) where nothing was counted.
+    """Return Wilson's score interval of a proportion, at confidence ``1 - alpha``; (0, 1) if nothing was counted.
 
     Wilson, Journal of the American Statistical Association 22 (1927).
     """
@@ -116,9 +115,9 @@ def wilson_interval(correct: int, total: int, alpha: float = 0.05) -> tuple[floa
 
 
 def percentiles(values: Counter[int], shares: Sequence[float] = (0.5, 0.9, 0.99)) -> list[int]:
-    """Return the values below which these shares of them lie (nearest rank).
+    """Return the percentiles for these shares (nearest rank).
 
-    :param values: how often each occurs.
+    :param values: the values, with their counts.
     """
     ordered = sorted(values)
     ranks = list(accumulate(values[value] for value in ordered))

@@ -34,9 +34,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds between two readings of whic
 
 
 class Later(Exception):  # not an error yet
-    """A question was not answered, but may be later.
+    """A question has no answer yet; a later try may get one.
 
-    :param error: what to raise where nobody waits any longer.
+    :param error: the error to raise when the wait is over.
     :param not_ready: whether the model itself is not ready.
     """
 
@@ -47,42 +47,42 @@ class Later(Exception):  # not an error yet
 
 
 class ModelChangedError(Exception):
-    """While it was asked, another model was put in its place; part of the answers are of the one, part of the other."""
+    """The model was replaced during the evaluation; some answers are of the old one, some of the new one."""
 
 
 class ServedModel(NamedTuple):
-    """Which model answers, and since when: two that are equal say that no other has answered in between."""
+    """Which model answers, and since when: if two are equal, no other model answered in between."""
 
     model: str
     since: str
 
 
 class Model(Protocol):
-    """What can be asked."""
+    """A model that answers questions."""
 
     @property
     def model_id(self) -> str:
-        """What it is asked by."""
+        """The id that is called."""
 
     def served(self) -> ServedModel | None:
-        """Return which model answers now; None where that cannot be known.
+        """Return which model answers now; None if that cannot be determined.
 
-        :raises Later: the service does not say so now.
+        :raises Later: the service did not respond, but may later.
         """
 
     def ask(self, request: Mapping[str, Any], key: str) -> Answer:
         """Return the answer to one question.
 
-        :raises Later: the model did not answer now.
+        :raises Later: the model did not answer, but may later.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a model is asked.
+    """A question to a model.
 
     :param number: the record's number.
-    :param request: of Converse, without the model.
+    :param request: the Converse request without the model.
     """
 
     number: int
@@ -91,11 +91,11 @@ class Question:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a model has come.
+    """The progress of a model.
 
     :param total: questions in all.
-    :param kept: that had an answer already.
-    :param asked: that were answered now.
+    :param kept: questions that already had an answer.
+    :param asked: questions answered now.
     """
 
     total: int
@@ -117,8 +117,8 @@ _Result = tuple[_UnderWay, Answer | BaseException]
 class Inference:
     """One model and its answers.
 
-    :param keys: makes the key of a question, given the model itself.
-    :param most: questions under way at once, at most.
+    :param keys: returns the key of a question, given the model itself.
+    :param most: maximum number of questions in flight.
     :param no_response_timeout: seconds without any answer after which to give up; 0 for never.
     :param ready_timeout: seconds to wait for a model that is not ready.
     """
@@ -156,31 +156,31 @@ class Inference:
         self.progress = Progress(0)
 
     def begin(self) -> None:
-        """Find out which model answers, and take in what it has answered before."""
+        """Read which model answers, and the answers that it has given before."""
         self._served = self._who_answers()
         if self._served is not None:
             self._store.fetch(self._served.model, self._answers)
 
     @property
     def itself(self) -> str:
-        """The model that answers, not what it is asked by; where it is not known, that."""
+        """The model that answers, not the id that is called; that id if the model is unknown."""
         return self._served.model if self._served else self.model.model_id
 
     def key(self, question: Question) -> str:
-        """Return what an answer is known by: the same for all records that ask the same."""
+        """Return the key of an answer: the same for all records with the same question."""
         return self._keys(self.itself, question.request)
 
     def answer(self, question: Question) -> Answer | None:
-        """Return the answer to a question, if it has one."""
+        """Return the answer to a question, if there is one."""
         return self._answers.get(self.key(question))
 
     def unanswered(self, questions: Iterable[Question]) -> Iterator[Question]:
-        """Yield those that have no answer yet, each once, however many records ask it."""
+        """Yield the questions without an answer, each once, even if several records have it."""
         with closing(DistinctKeys()) as keys:
             yield from (one for one in questions if self.answer(one) is None and keys.is_new(self.key(one)))
 
     def keep(self, found: Iterable[tuple[Question, Answer]]) -> int:
-        """Keep answers that were given in another way, by the model itself; return how many."""
+        """Keep answers of this model from another source; return how many."""
         entries = [Entry(self.key(question), answer) for question, answer in found]
         self._answers.add(entries)
         if entries:
@@ -188,13 +188,13 @@ class Inference:
         return len(entries)
 
     def stop(self) -> None:
-        """Begin no more questions."""
+        """Start no more questions."""
         self._stopped.set()
 
     def run(self, questions: Iterator[Question], total: int) -> None:
-        """Ask all questions that have no answer; what is under way when something fails is waited for, and kept.
+        """Ask all questions without an answer; on a failure, wait for those in flight and keep their answers.
 
-        :raises ModelChangedError: another model was put in its place.
+        :raises ModelChangedError: the model was replaced.
         :raises Exception: whatever the model raised.
         """
         self.progress = Progress(total)
@@ -213,7 +213,7 @@ class Inference:
         self._tell()
 
     def _fill(self, pool: ThreadPoolExecutor, questions: Iterator[Question]) -> bool:
-        """Begin as many questions as may be; return whether there are more."""
+        """Start as many questions as allowed; return whether there are more."""
         while not self._stopped.is_set() and self._pace.wait(self._clock(), len(self._under_way)) == 0:
             question = self._again.popleft() if self._again else next(questions, None)
             if question is None:
@@ -230,14 +230,14 @@ class Inference:
         return True
 
     def _ask(self, begun: _UnderWay) -> None:
-        """In a thread of the pool: everything else is done by the one that runs."""
+        """Runs in a thread of the pool; everything else runs in the thread of :meth:`run`."""
         try:
             self._results.put((begun, self.model.ask(begun.question.request, begun.key)))
         except BaseException as error:  # raised where the results are taken
             self._results.put((begun, error))
 
     def _take(self) -> None:
-        """Take all results that there are; wait for one, but no longer than until another question may begin."""
+        """Take all results; wait for one, but no longer than until another question may start."""
         pause = min(self._pace.wait(self._clock(), len(self._under_way)) or 1.0, 1.0)
         if not self._under_way:
             self._stopped.wait(pause if self._again else 0)
@@ -292,7 +292,7 @@ class Inference:
             self._tell()
 
     def _keep(self) -> None:
-        """Keep what has come, if the model is the same as when the first question was asked."""
+        """Keep the new answers, if the model is the same as at the first question."""
         self._kept_at = self._clock()
         if not self._unkept:
             return
@@ -300,11 +300,13 @@ class Inference:
             served = self._who_answers()
         except Exception:
             log.warning(
-                "Cannot tell which model was behind %s: %d answers are lost", self.model.model_id, len(self._unkept)
+                "Cannot determine which model was behind %s: %d answers are lost",
+                self.model.model_id,
+                len(self._unkept),
             )
             raise
         if served is None:
-            log.warning("Cannot tell which model is behind %s: its answers are not kept", self.model.model_id)
+            log.warning("Cannot determine which model is behind %s: its answers are not kept", self.model.model_id)
             return
         if served != self._served:
             self._unkept.clear()
@@ -316,7 +318,7 @@ class Inference:
             self._store.fetch(served.model, self._answers)
 
     def _who_answers(self) -> ServedModel | None:
-        """Return which model answers now, however long the service takes to say so."""
+        """Return which model answers now; retry until the service responds."""
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -332,7 +334,7 @@ class Inference:
         rate = progress.asked / max(0.001, now - self._began)
         spent = self._bill.spent(self.model.model_id)
         log.info(
-            "Model %s: %d asked, %d kept from before, %.1f a second, %d remaining, %s spent",
+            "Model %s: %d asked, %d kept from before, %.1f per second, %d remaining, %s spent",
             self.model.model_id,
             progress.asked,
             progress.kept,

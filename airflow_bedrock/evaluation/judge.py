@@ -31,13 +31,13 @@ RUBRIC = """5: correct and complete, as good as the reference where there is one
 
 
 class AskingMetric(Metric):
-    """A metric whose scores come from what another model answers.
+    """A metric whose scores come from the answers of another model.
 
-    :param model_id: the model that is asked.
+    :param model_id: the other model.
     """
 
     embeds = False
-    """Whether the model embeds texts; else it is asked by Converse."""
+    """Whether the model embeds texts; otherwise it is called through Converse."""
 
     def __init__(self, name: str, model_id: str, *, needs_reference: bool) -> None:
         super().__init__(name, _not_alone, needs_reference=needs_reference)
@@ -45,14 +45,14 @@ class AskingMetric(Metric):
 
     @abstractmethod
     def requests(self, record: Record, texts: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return what the model is asked about the answers to a record, by role."""
+        """Return the requests to the model about the answers to a record, by role."""
 
     @abstractmethod
     def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
         """Return the scores by role, from the replies to :meth:`requests`."""
 
     def result(self) -> dict[str, Any]:
-        """Return what else is to be said in the end."""
+        """Return additional results at the end."""
         return {}
 
 
@@ -61,7 +61,7 @@ def _not_alone(answer: str, reference: str) -> float:
 
 
 class Judge(AskingMetric):
-    """Compares with what a person prefers, where a field of the record says so.
+    """Compares its verdicts with a person's, if a field of the record has them.
 
     :param label_field: the field that holds the role whose answer the person prefers, or ``tie``.
     """
@@ -83,7 +83,7 @@ class Judge(AskingMetric):
         }
 
     def label(self, record: Record) -> str | None:
-        """Return what a person prefers; None where the record does not say so."""
+        """Return which role a person prefers; None if the record does not say."""
         label = record.value(self.label_field) if self.label_field else None
         return label if label in (CANDIDATE, BASELINE, TIE) else None
 
@@ -94,7 +94,7 @@ class Judge(AskingMetric):
             self._agreed[label, CANDIDATE if ahead > 0 else BASELINE if ahead < 0 else TIE] += 1
 
     def result(self) -> dict[str, Any]:
-        """Return how many replies could not be read, and how often judge and person agree."""
+        """Return how many replies could not be read, and how often the judge and the person agree."""
         labelled = self._agreed.total()
         said: dict[str, Any] = {"unreadable": self._unreadable, "labelled": labelled}
         if labelled:
@@ -113,7 +113,7 @@ def _shown(record: Record, **answers: str) -> dict[str, str]:
 
 
 def _only(word: re.Pattern[str], reply: str) -> str | None:
-    """Return the word that a reply gives; None where it gives none, or several that are not the same."""
+    """Return the word in a reply; None if it has none, or several different ones."""
     found = set(word.findall(reply))
     return found.pop() if len(found) == 1 else None
 
@@ -122,7 +122,7 @@ _SCORE = re.compile(r'"score"\s*:\s*"?([1-5])(?:\.0+)?(?![\w.])')  # 4.5 and 10 
 
 
 class RubricJudge(Judge):
-    """Grades each answer by itself, from 1 to 5, which is 0 to 1 as a score."""
+    """Grades each answer on its own, from 1 to 5, which becomes a score from 0 to 1."""
 
     def requests(self, record: Record, texts: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return a question for each answer."""
@@ -133,7 +133,7 @@ class RubricJudge(Judge):
         return [self._request(task, _shown(record, answer=text)) for text in texts.values()]
 
     def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
-        """Return the grades; where one cannot be read, the record decides nothing: all are the same."""
+        """Return the grades; if one cannot be read, all are the same, so that the record decides nothing."""
         grades = [grade for reply in replies if (grade := _only(_SCORE, reply))]
         if unreadable := len(replies) - len(grades):
             self._unreadable += unreadable
@@ -148,10 +148,10 @@ _BETTER = re.compile(r'"better"\s*:\s*"(A|B|tie)"')
 
 
 class PairwiseJudge(Judge):
-    """Says which of two answers is better, asked in both orders: a preference for a place cancels itself out."""
+    """Says which of two answers is better, asked in both orders, so that a preference for a position cancels out."""
 
     def requests(self, record: Record, texts: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return the question in both orders of candidate and baseline; none if their answers are the same."""
+        """Return the question in both orders of candidate and baseline; none if the answers are the same."""
         if texts[CANDIDATE] == texts[BASELINE]:
             return []
         task = (
@@ -165,7 +165,7 @@ class PairwiseJudge(Judge):
         ]
 
     def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
-        """Return the share of the points: 1 for who is better in both orders, a half each where the order decides."""
+        """Return the share of the points: 1 for the better one in both orders, one half each if the order decides."""
         better = [_only(_BETTER, reply) for reply in replies] or [TIE, TIE]
         self._unreadable += better.count(None)
         self.doubt += better.count(None) / 2
@@ -193,7 +193,7 @@ class EmbeddingSimilarity(AskingMetric):
         return [{"inputText": text} for text in (record.reference or "", *texts.values()) if text.strip()]
 
     def scores(self, record: Record, texts: Mapping[str, str], replies: Sequence[str]) -> dict[str, float]:
-        """Return the likeness of each answer to the reference."""
+        """Return the similarity of each answer to the reference."""
         vectors = iter([np.array(json.loads(reply)) for reply in replies])
         reference = next(vectors) if (record.reference or "").strip() else None
         return {

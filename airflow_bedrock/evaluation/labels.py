@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 200
 OTHER = "(none of the labels)"
-"""What stands for an answer that is no label of the reference answers."""
+"""The column of answers that are not a label of the reference answers."""
 
 Confusion = Counter[tuple[str, str]]
-"""How often which reference label (first) was answered by which label (second)."""
+"""How often a reference label (first) was answered with a label (second)."""
 
 
 class MacroF1(Metric):
-    """The mean of the labels' F1, each label of the reference answers counting the same."""
+    """The mean F1 of the labels of the reference answers, all with the same weight."""
 
     def __init__(self) -> None:
         super().__init__("macro_f1", exact_match)
@@ -31,13 +31,13 @@ class MacroF1(Metric):
 
     @property
     def labels(self) -> list[str]:
-        """The labels, as they were learnt."""
+        """The labels of the reference answers."""
         return list(self._numbers)
 
     def learn(self, reference: str) -> None:
-        """Take note of a label.
+        """Add a label.
 
-        :raises ValueError: these are no labels: there are more than :data:`MOST_LABELS`.
+        :raises ValueError: there are more than :data:`MOST_LABELS`, so these are not labels.
         """
         self._numbers.setdefault(plain(reference), len(self._numbers))
         if len(self._numbers) > MOST_LABELS:
@@ -48,7 +48,7 @@ class MacroF1(Metric):
         self.columns = 3 * len(self._numbers)
 
     def label(self, text: str) -> str:
-        """Return which label an answer is."""
+        """Return the label of an answer."""
         return found if (found := plain(text)) in self._numbers else OTHER
 
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
@@ -62,7 +62,7 @@ class MacroF1(Metric):
         return counts
 
     def value(self, sums: Floats) -> Floats:
-        """Return the mean F1 of those labels that occur."""
+        """Return the mean F1 of the labels that occur."""
         counts = sums[..., : self.columns].reshape(*sums.shape[:-1], -1, 3)
         right, said, wanted = (counts[..., column] for column in range(3))
         occurs = said + wanted > 0

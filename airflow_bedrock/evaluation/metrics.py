@@ -29,18 +29,18 @@ _LARGEST = 1e100  # of a score: sums and squares of a million are numbers still
 
 
 class Metric:
-    """The mean of the scores of single answers; what is more than that overrides statistics and value.
+    """The mean of the scores of single answers; other metrics override statistics and value.
 
-    :param name: what it is called in results.
+    :param name: its name in results.
     :param score: the score of an answer, given the reference.
-    :param right_or_wrong: whether a score is 0 or 1, nothing between.
-    :param needs_reference: whether there is no score without a reference answer.
+    :param right_or_wrong: whether a score is either 0 or 1.
+    :param needs_reference: whether it needs a reference answer.
     """
 
     columns = 1
-    """How many statistics an answer has."""
+    """Number of statistics of an answer."""
     doubt = 0.0
-    """By how much less the candidate could lead, summed over all records, had all that decides been known."""
+    """By how much unknown replies could lower the candidate's lead, summed over all records."""
 
     def __init__(self, name: str, score: Score, *, right_or_wrong: bool = False, needs_reference: bool = True) -> None:
         self.name = name
@@ -49,22 +49,22 @@ class Metric:
         self.needs_reference = needs_reference
 
     def learn(self, reference: str) -> None:
-        """Take note of a reference answer, before the first answer is scored.
+        """Add a reference answer, before the first answer is scored.
 
         :raises ValueError: the metric cannot use this reference, or there are too many different ones.
         """
 
     def ready(self) -> None:
-        """Make ready, when all references have been learnt."""
+        """Prepare, after the last reference answer."""
 
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
-        """Return what an answer adds to the sums that the value is made of."""
+        """Return the contribution of an answer to the sums for the value."""
         return (score,)
 
     def value(self, sums: Floats) -> Floats:
         """Return the metric of many answers.
 
-        :param sums: of their statistics, and of their number in the last column; each row gives a value.
+        :param sums: the sums of their statistics, with their number in the last column; each row gives a value.
         """
         mean: Floats = sums[..., 0] / sums[..., -1]
         return mean
@@ -83,7 +83,7 @@ def plain(text: str) -> str:
 
 
 def exact_match(answer: str, reference: str) -> float:
-    """Return 1 if the answer is the reference but for case, Unicode form, white space and punctuation around it."""
+    """Return 1 if the answer equals the reference, ignoring case, Unicode form, outer white space and punctuation."""
     return float(plain(answer) == plain(reference))
 
 
@@ -109,7 +109,7 @@ _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?```\s*", re.DOTALL)
 
 
 def parsed(text: str) -> Any:
-    """Return the JSON value that an answer is, with or without a code fence around it.
+    """Return the JSON value of an answer, with or without a code fence around it.
 
     :raises ValueError: it is not JSON.
     """
@@ -121,7 +121,7 @@ def parsed(text: str) -> Any:
 
 
 def _no_json(name: str) -> None:
-    raise ValueError(f"{name} is not JSON, though Python writes it")
+    raise ValueError(f"{name} is not valid JSON, although Python writes it")
 
 
 def json_valid(answer: str, reference: str) -> float:
@@ -134,9 +134,9 @@ def json_valid(answer: str, reference: str) -> float:
 
 
 def json_fields(answer: str, reference: str, fields: Sequence[str] | None = None) -> float:
-    """Return the share of fields that answer and reference agree on, of all that either of them has.
+    """Return the share of fields that agree, of all fields in the answer or the reference.
 
-    :param fields: the names of the fields that count; None for all. The values are compared as they are, whole.
+    :param fields: the names of the fields that count; None for all. The values are compared as a whole.
     """
     wanted = parsed(reference)
     try:
@@ -168,7 +168,7 @@ def _regex(pattern: str) -> Metric:
 
 
 class _JsonFields(Metric):
-    """References have to be JSON, which is found out before the first question is paid for."""
+    """References must be JSON, which is checked before the first question is paid for."""
 
     def learn(self, reference: str) -> None:
         try:
@@ -200,7 +200,7 @@ def _embedding_similarity(model_id: _Text = "amazon.titan-embed-text-v2:0", allo
 
 
 def _stays_in_its_region(model_id: object) -> bool:
-    """Whether a model answers in the region that is asked, and the texts go nowhere else."""
+    """Whether a model answers in the called region, so that the texts go nowhere else."""
     if (
         not isinstance(model_id, str)
         or ":inference-profile/" in model_id
@@ -226,7 +226,7 @@ METRICS: Mapping[str, Callable[..., Metric] | str] = {
     "judge": _judge,
     "embedding_similarity": _embedding_similarity,
 }
-"""By name, what makes the metric, or where that is."""
+"""Metrics by name: their factories, or where those are."""
 
 Given = str | Mapping[str, Any] | Score
 """A metric's name; a function of answer and reference; or a mapping of either as ``name``, the metric's parameters, and
@@ -234,13 +234,13 @@ Given = str | Mapping[str, Any] | Score
 
 
 def label(given: Given) -> str:
-    """Return what a metric is called in the result."""
+    """Return the name of a metric in the result."""
     kind = given.get("label", given["name"]) if isinstance(given, Mapping) else given
     return kind if isinstance(kind, str) else str(getattr(kind, "__name__", type(kind).__name__))
 
 
 def check(given: Given) -> None:
-    """Find out what can be known, without loading a library, of whether something names a metric.
+    """Check that a value names a metric, as far as possible without loading a library.
 
     :raises ValueError: says what it must be.
     """
@@ -281,7 +281,7 @@ def check(given: Given) -> None:
 def metric(given: Given) -> Metric:
     """Return a metric.
 
-    :raises ValueError: there is no such metric, or its parameters are not right.
+    :raises ValueError: the metric does not exist, or its parameters are wrong.
     :raises ImportError: it needs a package that is not installed.
     """
     check(given)

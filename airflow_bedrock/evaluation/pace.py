@@ -14,10 +14,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds
 
 
 class Pace:
-    """The limit for one model. Times are seconds of any clock that does not run backwards.
+    """The limit for one model. Times are seconds of any monotonic clock.
 
-    :param most: calls under way at once, at most.
-    :param jitter: a factor around 1 for each pause, so that several who are throttled do not come back together.
+    :param most: maximum number of calls in flight.
+    :param jitter: a factor around 1 for each pause, so that throttled callers do not retry together.
     """
 
     def __init__(self, most: int, jitter: Callable[[], float] = lambda: 1.0) -> None:
@@ -30,24 +30,24 @@ class Pace:
 
     @property
     def limit(self) -> int:
-        """How many calls may be under way."""
+        """Number of calls that may be in flight."""
         return int(self._limit)
 
     def wait(self, now: float, under_way: int) -> float:
-        """Return the seconds until another call may begin: 0 for at once, infinite until one of those has ended."""
+        """Return the seconds until another call may start: 0 for now, infinity until a call in flight has ended."""
         if under_way >= self.limit:
             return math.inf
         return max(0.0, self._paused_until - now)
 
     def answered(self, now: float) -> None:
-        """Note an answer: about one more call at once for each round of answers."""
+        """Note an answer: allow about one more call for each round of answers."""
         self._limit = min(self._most, self._limit + 1 / self._limit)
         self._pause = _FIRST_PAUSE
 
     def refused(self, now: float, began: float) -> None:
-        """Note a call that was throttled: half as many at once, after a pause.
+        """Note a throttled call: allow half as many, after a pause.
 
-        Calls that had begun before the last such cut say nothing about the limit since, and do not cut again.
+        Calls that started before the last cut say nothing about the present limit, and do not cut it again.
         """
         if began <= self._cut_at:
             return

@@ -32,7 +32,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], line: str, panel: str, *, zero:
 
 
 def confusion(cells: Sequence[tuple[str, str, int]]) -> str:
-    """Draw which label (down) was answered by which (across)."""
+    """Draw the confusion matrix: reference labels down, answered labels across."""
     rows = [{"wanted": wanted, "answered": said, "records": count} for wanted, said, count in cells]
     base = alt.Chart(_data(rows)).encode(
         x=alt.X("answered:N", title="answered", axis=alt.Axis(labelAngle=-45)), y=alt.Y("wanted:N", title="reference")
@@ -51,7 +51,7 @@ def confusion(cells: Sequence[tuple[str, str, int]]) -> str:
 
 
 def histograms(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """Draw how long the answers were, and how long they took."""
+    """Draw histograms of the lengths and latencies of the answers."""
     drawn = []
     for name, title in (("lengths", "length of the answers, in tokens"), ("latency", "latency, in milliseconds")):
         rows = [
@@ -94,7 +94,7 @@ def _data(rows: Sequence[Mapping[str, Any]]) -> alt.Data:
 
 
 def _svg(chart: Any) -> str:
-    """Return a chart as an element that can stand in HTML."""
+    """Return a chart as an element for HTML."""
     text = io.StringIO()
     chart.configure_view(stroke=None).save(text, format="svg")
     return re.sub(r"^.*?(?=<svg)", "", text.getvalue(), flags=re.DOTALL)

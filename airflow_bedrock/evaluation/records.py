@@ -18,11 +18,11 @@ import msgspec
 from airflow_bedrock.datasets.records import not_json, text_digest
 
 REFERENCE = "reference"
-"""As the field to slice by: the reference answer, where the record has no field of this name."""
+"""As the field to slice by: the reference answer, unless the record has a field of this name."""
 
 
 class RecordError(ValueError):
-    """A line is no record to ask about. The message holds no text of the record."""
+    """A line is not a valid record. The message holds no text of the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Record:
     """One record.
 
     :param number: its line in the file, from 1.
-    :param request: members of a Converse request: ``messages``, and where there are any ``system`` and ``toolConfig``.
-    :param reference: the answer that it should give; None where the record has none.
+    :param request: members of a Converse request: ``messages``, and optionally ``system`` and ``toolConfig``.
+    :param reference: the expected answer; None if the record has none.
     :param fields: the record as it is.
     """
 
@@ -42,7 +42,7 @@ class Record:
 
     @property
     def prompt(self) -> str:
-        """The conversation's texts, for who reads or judges it; of a single turn its text alone."""
+        """The conversation's texts, for a reader or a judge; for a single turn, just its text."""
         turns = self.request["messages"]
         if len(turns) == 1:
             return said(turns[0]["content"])
@@ -50,11 +50,11 @@ class Record:
 
     @property
     def digest(self) -> bytes:
-        """What decides whether it is in a sample: of the normalised text of what is asked."""
+        """The digest of the normalised question, which decides whether the record is in a sample."""
         return text_digest(self.prompt)
 
     def value(self, path: str) -> str | None:
-        """Return a field, by names joined by dots, as text; None where there is no such field."""
+        """Return a field as text, by its path with dots; None if it does not exist."""
         found: Any = self.fields
         for name in path.split("."):
             found = found.get(name) if isinstance(found, Mapping) else None
@@ -64,7 +64,7 @@ class Record:
 
 
 def said(content: Any) -> str:
-    """Return what a turn's blocks say: their text, and what tools are called with, as JSON."""
+    """Return the content of a turn's blocks: texts, and tool calls as JSON."""
     if isinstance(content, str):
         return content
     texts = [block["text"] for block in content if isinstance(block.get("text"), str)]
@@ -75,10 +75,10 @@ def said(content: Any) -> str:
 
 
 def read(lines: Iterator[bytes], numbers: Container[int] | None = None) -> Iterator[Record]:
-    """Read JSONL; blank lines are passed over.
+    """Read JSONL; blank lines are skipped.
 
     :param numbers: of the lines to read; None for all.
-    :raises RecordError: a line is no record; the message begins with its number.
+    :raises RecordError: a line is not a record; the message begins with its number.
     """
     for number, line in enumerate(lines, start=1):
         if (numbers is not None and number not in numbers) or line.isspace():
@@ -92,7 +92,7 @@ def read(lines: Iterator[bytes], numbers: Container[int] | None = None) -> Itera
 
 
 def record_of(number: int, fields: Any) -> Record:
-    """Return the record that a line's JSON is.
+    """Return the record in a line's JSON.
 
     :raises RecordError: says what is wrong with it.
     """
@@ -104,7 +104,7 @@ def record_of(number: int, fields: Any) -> Record:
     if turns[0]["role"] == "system":
         fields = {**fields, "system": turns.pop(0)["content"]}
     if not turns:
-        raise RecordError("messages: there is no turn of the user's")
+        raise RecordError("messages: there is no user turn")
     reference = None
     if turns[-1]["role"] == "assistant":
         reference = said(turns.pop()["content"])
@@ -112,7 +112,9 @@ def record_of(number: int, fields: Any) -> Record:
         reference = given if isinstance(given, str) else _json(given)
     roles = [turn["role"] for turn in turns]
     if not turns or roles[0] != "user" or roles[-1] != "user" or any(map(str.__eq__, roles, roles[1:])):
-        raise RecordError("messages: the turns must alternate and begin with the user's, the last of which is asked")
+        raise RecordError(
+            "messages: the turns must alternate, beginning with the user's; the last user turn is the question"
+        )
     return Record(number, _request(turns, fields), reference, fields)
 
 
@@ -144,7 +146,7 @@ def _turn(message: Any) -> dict[str, Any]:
 
 
 def _with_bytes(block: dict[str, Any]) -> dict[str, Any]:
-    """Return a block whose image, video or document is bytes, as the API takes it, where JSON has it in Base64."""
+    """Return a block with its image, video or document in bytes, as the API requires, instead of Base64."""
     for kind in ("image", "video", "document"):
         source = block[kind].get("source") if isinstance(block.get(kind), dict) else None
         if isinstance(source, dict) and isinstance(source.get("bytes"), str):

@@ -23,7 +23,7 @@ _MOST_TEXT = 600  # characters of a text that are shown
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it.
+    """A heading and its content.
 
     :param text: a paragraph; empty for none.
     :param table: its first row is the heading.
@@ -44,10 +44,10 @@ def sections(
 ) -> list[Section]:
     """Return the report.
 
-    :param result: of :meth:`airflow_bedrock.evaluation.run.Evaluation.score`.
+    :param result: the result of :meth:`airflow_bedrock.evaluation.run.Evaluation.score`.
     :param losses: of the training job, by epoch: ``losses_by_epoch`` of the customization's result.
-    :param texts: by number of the record and by what they are, of the records on which the candidate wins or loses
-        most; None where they are not to be shown.
+    :param texts: the texts of the records on which the candidate wins or loses most, by record number and kind; None to
+        show none.
     """
     found = [_verdict(result), _models(result), _differences(result)]
     found += [_most(result, kind, texts) for kind in ("losses", "wins")]
@@ -142,7 +142,7 @@ def _differences(result: Mapping[str, Any]) -> Section:
     ]
     return Section(
         "Differences",
-        "p is of McNemar's exact test for metrics that are right or wrong, and of the bootstrap for others.",
+        "p is from McNemar's exact test for metrics that are right or wrong, and from the bootstrap for others.",
         [heading, *rows],
     )
 
@@ -151,7 +151,7 @@ def _most(result: Mapping[str, Any], kind: str, texts: Mapping[int, Mapping[str,
     verb = "loses" if kind == "losses" else "wins"
     entries = result["most"][kind]
     if not entries:
-        return Section(f"Where the candidate {verb}", "On no record.")
+        return Section(f"Where the candidate {verb}", "None.")
     columns = list(texts[entries[0]["record"]]) if texts else []
     rows = [
         [
@@ -209,7 +209,7 @@ def _asked_about(result: Mapping[str, Any]) -> list[Section]:
         money = "not known" if cost is None else f"{cost:.4f} USD"
         kappa = _number(one.get("kappa"))
         rows.append([name, one["model"], one["asked"], money, one.get("unreadable", 0), agrees, kappa])
-    return [Section("Models that judge", table=[heading, *rows])]
+    return [Section("Judges", table=[heading, *rows])]
 
 
 def _took(result: Mapping[str, Any]) -> Section:
@@ -228,7 +228,7 @@ def _took(result: Mapping[str, Any]) -> Section:
                 model["stop_reasons"].get("max_tokens", 0),
             ]
         )
-    text = "Tokens are those of all answers; the cost is that of the answers of this run. The others were paid before."
+    text = "Tokens count all answers; the cost counts the answers of this run. The others were paid for before."
     return Section("Tokens, money and time", text, [heading, *rows], plots.histograms(result["models"]))
 
 
@@ -266,7 +266,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def _plain(text: object) -> str:
-    """Return text that Markdown shows as it is, in one line."""
+    """Return text escaped for Markdown, in one line."""
     return _MARKUP.sub(r"\\\1", " ".join(str(text).split()))
 
 

@@ -31,20 +31,20 @@ Lines = Callable[[], Iterator[bytes]]
 """Reads the file from its beginning."""
 
 Told = Callable[[Record, Mapping[str, Answer]], None]
-"""Takes a record and its answers by role."""
+"""Called with a record and its answers by role."""
 
 _NO_SLICE = "(none)"
 _PARTS = 16  # of a file, each read by itself: a line that is passed over costs next to nothing
 
 
 class Evaluation:
-    """The models, what they are asked, and how their answers are scored.
+    """The models, their questions, and how their answers are scored.
 
     :param models: by role: candidate, baseline, and any others.
     :param metrics: the first one decides.
-    :param asked_about: by the names of the metrics that ask another model: that model.
+    :param asked_about: the models that metrics call, by the metric's name.
     :param parameters: members of the Converse request that are the same for all questions, e.g. ``inferenceConfig``.
-    :param max_records: how many records to ask, drawn by their hash; None for all.
+    :param max_records: maximum number of records, chosen by their hash; None for all.
     :param slice_by: the field whose values divide the records into slices; None for no slices.
     """
 
@@ -72,10 +72,10 @@ class Evaluation:
         self.count = 0
 
     def check(self, lines: Lines) -> None:
-        """Read all records and choose those to ask, before anything is paid for.
+        """Check all records and choose those to ask, before anything is paid for.
 
-        :raises ValueError: a line is no record, or one lacks what a metric needs; there are none, or none has the field
-            to slice by, or a person's label; too many labels.
+        :raises ValueError: a line is not a record, or one lacks what a metric needs; there are none, or none has the
+            field to slice by, or a person's label; too many labels.
         """
         has_field: Counter[bool] = Counter()  # of all records, also those that are not chosen
         unlabelled = [one for one in self._metrics if isinstance(one, Judge) and one.label_field]
@@ -128,10 +128,10 @@ class Evaluation:
             inference.begin()
 
     def estimate(self, lines: Lines) -> tuple[int, float]:
-        """Return how many questions have no answer yet, and what they may cost at most, about, in US dollars.
+        """Return how many questions have no answer yet, and about what they may cost at most, in US dollars.
 
-        What several records ask counts once, as it is paid for. Those to a judge and for embeddings count too: of an
-        answer that nobody has given yet, as of a longest one.
+        A question of several records counts once, as it is paid once. Questions to a judge and for embeddings count
+        too, with the longest possible answer if there is none yet.
         """
         missing, most = 0, 0.0
         asked = [(inference, self.questions(lines)) for inference in set(self._models.values())]
@@ -146,7 +146,7 @@ class Evaluation:
         return missing, most
 
     def _longest(self, record: Record) -> dict[str, str]:
-        """Return what the models have answered; the longest that they may, where they have not."""
+        """Return the models' answers; the longest possible one if there is none yet."""
         question = self._question(record)
         longest = "x" * (CHARACTERS_PER_TOKEN * self._parameters.get("inferenceConfig", {}).get("maxTokens", 0))
         answers = {role: inference.answer(question) for role, inference in self._models.items()}
@@ -154,28 +154,28 @@ class Evaluation:
         return {role: role + longest if answer is None else answer.text for role, answer in answers.items()}
 
     def _judging(self) -> Iterator[tuple[Inference, AskingMetric]]:
-        """Return the metrics that ask another model, each with that model."""
+        """Return the metrics that call another model, each with that model."""
         for metric in self._metrics:
             if isinstance(metric, AskingMetric):
                 yield self._asked_about[metric.name], metric
 
     def questions(self, lines: Lines) -> Iterator[Question]:
-        """Return what each model is asked, in the order of the file."""
+        """Return the questions to each model, in the order of the file."""
         return map(self._question, self._records(lines))
 
     def unpriced(self) -> list[str]:
-        """Return those models whose price is not known."""
+        """Return the models without a known price."""
         return self._bill.unpriced({inference.model.model_id for inference in self._all()})
 
     @property
     def asks_metrics(self) -> bool:
-        """Whether a metric asks a model, whose questions are not known before the answers."""
+        """Whether a metric calls a model, so that its questions depend on the answers."""
         return bool(self._asked_about)
 
     def ask(self, lines: Lines) -> None:
-        """Ask all models, each in a thread of its own.
+        """Ask all models, each in its own thread.
 
-        :raises Exception: the first that one of them raised; the others have stopped, and what they had is kept.
+        :raises Exception: the first error of a model; the others have stopped, and their answers are kept.
         """
         models = set(self._models.values())  # who has two roles is asked once
         with ThreadPoolExecutor(len(models)) as threads, bars(models):
@@ -210,7 +210,7 @@ class Evaluation:
         return {*self._models.values(), *self._asked_about.values()}
 
     def score(self, lines: Lines, told: Iterable[Told] = ()) -> dict[str, Any]:
-        """Score the answers, and return the result: that of :class:`Scoring`, with what each model took and cost.
+        """Score the answers, and return the result of :class:`Scoring` with the time, tokens and cost of each model.
 
         :raises ValueError: a metric fails on a record, or there are too many slices.
         """
@@ -260,7 +260,7 @@ class Evaluation:
         return {role: self._answered(inference, question) for role, inference in self._models.items()}
 
     def _given(self, record: Record, texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
-        """Return the scores of those metrics that ask another model."""
+        """Return the scores of the metrics that call another model."""
         given = {}
         for inference, metric in self._judging():
             questions = [Question(record.number, request) for request in metric.requests(record, texts)]
@@ -269,7 +269,7 @@ class Evaluation:
         return given
 
     def texts(self, lines: Lines, numbers: Container[int]) -> dict[int, dict[str, str]]:
-        """Return what was asked and answered in some records, by their numbers."""
+        """Return the questions and answers of some records, by their numbers."""
         return {
             record.number: {
                 "prompt": record.prompt,
@@ -294,9 +294,9 @@ class Evaluation:
         return (record for record in found if self._chosen is None or record.number in self._chosen)
 
     def _shuffled(self, lines: Lines) -> Iterator[Record]:
-        """Return the records part by part, the parts in an order that is drawn.
+        """Return the records part by part, with the parts in random order.
 
-        So two workers at once ask different questions, and each finds what the other has kept when it comes to it.
+        So two concurrent workers ask different questions, and each later finds the answers that the other has kept.
         """
         for part in random.sample(range(_PARTS), _PARTS):
             yield from self._records(lines, range(part, sys.maxsize, _PARTS))
@@ -309,7 +309,7 @@ class Evaluation:
 
 
 class _Tally:
-    """What one model's answers took: how many took how much, so that memory does not grow with them."""
+    """Latencies and tokens of one model's answers, as counts, so that memory does not grow with them."""
 
     def __init__(self) -> None:
         self._stop_reasons: Counter[str] = Counter()
@@ -339,7 +339,7 @@ class _Tally:
 
 
 def histogram(values: Counter[int], bins: int = 24) -> list[tuple[float, float, int]]:
-    """Return where each bin begins and ends, and how many values it has; the last one has all that are greater."""
+    """Return the limits and the count of each bin; the last bin has all greater values."""
     if not values:
         return []
     low, high = min(values), percentiles(values, (0.99,))[0] + 1

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 CANDIDATE, BASELINE = "candidate", "baseline"
 MOST_SLICES = 100
 SHOWN = 20
-"""How many of the records are kept on which the candidate wins or loses most."""
+"""Number of kept records on which the candidate wins or loses most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What the candidate must do to be better.
 
-    :param alpha: significance level: how often, between equal models, a verdict may fall by chance.
-    :param minimum_gain: by how much of the first metric the candidate must be better, at least.
-    :param max_slice_loss: by how much it may be worse on any slice; None for no such rule.
+    :param alpha: significance level: how often equal models may get a verdict by chance.
+    :param minimum_gain: the minimum gain of the candidate in the first metric.
+    :param max_slice_loss: the maximum loss of the candidate on any slice; None for no such rule.
     """
 
     alpha: float = 0.05
@@ -51,7 +51,7 @@ class Rules:
 
 
 class Scoring:
-    """Takes in one record after the other, and says in the end which model is better.
+    """Adds up records, and returns which model is better.
 
     :param roles: the models, the candidate first, then the baseline that decides, then any others.
     :param metrics: the first one decides.
@@ -81,12 +81,12 @@ class Scoring:
         slice_name: str | None = None,
         given: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        """Take in one record.
+        """Add one record.
 
         :param number: its number, from 1.
         :param answers: by role.
-        :param slice_name: what it counts to beside all.
-        :param given: scores by metric and role, of metrics that are not computed from the texts.
+        :param slice_name: its slice.
+        :param given: scores of metrics that are not computed from the texts, by metric and role.
         :raises ValueError: a metric fails, or there are too many slices.
         """
         rows: dict[str, list[float]] = {role: [] for role in self._roles}
@@ -146,7 +146,7 @@ class Scoring:
                     self._confusion[role][metric.label(reference), metric.label(answer)] += 1
 
     def result(self) -> dict[str, Any]:
-        """Return the verdict, and all numbers that it rests on, with their intervals."""
+        """Return the verdict, and all figures behind it, with their intervals."""
         drawn, total = self._sums.resampled(), self._sums.total
         models = {role: self._model(role, drawn, total) for role in self._roles}
         differences = {role: self._differences(role, drawn, total) for role in self._roles[1:]}
@@ -276,7 +276,7 @@ class Scoring:
 
 
 def _value(metric: Metric, sums: Floats, start: int) -> Floats:
-    """Return what a metric's columns, which begin at ``start``, and the number of records make."""
+    """Return the value of a metric from its columns, which begin at ``start``, and the number of records."""
     return metric.value(np.concatenate((sums[..., start : start + metric.columns], sums[..., -1:]), axis=-1))
 
 

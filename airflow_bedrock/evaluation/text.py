@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def rouge_l() -> Metric:
-    """ROUGE-L's F-measure, of rouge-score without its stemmer. Its words are of Latin letters and digits."""
+    """ROUGE-L's F-measure of rouge-score, without its stemmer. Words are Latin letters and digits."""
     scorer = RougeScorer(["rougeL"])
     return Metric("rouge_l", lambda answer, reference: float(scorer.score(reference, answer)["rougeL"].fmeasure))
 
@@ -29,7 +29,7 @@ def sentence_chrf() -> Metric:
 
 
 def sentence_bleu() -> Metric:
-    """The mean of the single answers' BLEU, of the orders that they are long enough for, 0 to 1."""
+    """The mean of the single answers' BLEU, for the orders that they are long enough for, 0 to 1."""
     scorer = BLEU(effective_order=True)
     return Metric(
         "sentence_bleu", lambda answer, reference: float(scorer.sentence_score(answer, [reference]).score) / 100
@@ -47,7 +47,7 @@ class CorpusBleu(Metric):
         self._scorer = BLEU(effective_order=True)  # of single answers: as to their statistics it makes no difference
 
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
-        """Return the lengths of both, and for each order how many n-grams match, of how many."""
+        """Return the lengths of both, and for each order the number of matching n-grams and of all."""
         found = self._scorer.sentence_score(answer, [reference])
         return (found.sys_len, found.ref_len, *found.counts, *found.totals)
 
@@ -76,12 +76,12 @@ class CorpusChrf(Metric):
         self._scorer = CHRF()
 
     def statistics(self, answer: str, reference: str, score: float) -> Sequence[float]:
-        """Return for each order how many n-grams the answer has, the reference has, and both."""
+        """Return for each order the number of n-grams of the answer, of the reference, and of both."""
         [found] = self._scorer._extract_corpus_statistics([answer], [[reference]])
         return [float(count) for count in found]
 
     def value(self, sums: Floats) -> Floats:
-        """Return the F-score of the mean precision and recall of the orders that there are."""
+        """Return the F-score of the mean precision and recall of the present orders."""
         by_order = sums[..., : self.columns].reshape(*sums.shape[:-1], CHRF.CHAR_ORDER, 3)
         said, wanted, matched = (by_order[..., column] for column in range(3))
         there = (said > 0) & (wanted > 0)

@@ -31,7 +31,7 @@ class BedrockHook(_Hook):
         super().__init__(*args, **kwargs)
 
     def forget_client(self) -> None:
-        """Make the next call with a client of its own, from the Airflow connection as it is by then."""
+        """Create a new client for the next call, with the Airflow connection as it is then."""
         for cached in ("conn", "conn_config", "_client"):
             vars(self).pop(cached, None)
 

@@ -43,26 +43,26 @@ class BedrockModelRegistryHook(BedrockHook):
         uri = registry_uri or configuration.registry_uri()
         self._store = RegisterStore(uri, self._s3, kms_key_id)
         self.approvals = Approvals(uri, self._s3, kms_key_id)
-        """The questions to persons about promotions, on an Airflow that cannot ask itself."""
+        """The questions to people about promotions, for an Airflow that cannot ask them itself."""
 
     def names(self) -> list[str]:
-        """Return the names of all lines of models, sorted."""
+        """Return the sorted names of all lines of models."""
         return self._store.names()
 
     def get(self, name: str) -> Register:
-        """Return what the registry says of a line: champion, promotion under way, and those before; empty for none."""
+        """Return a line's register: champion, promotion in progress, and earlier models; empty for a new line."""
         return self._store.read(name)[0]
 
     def serving(self, register: Register) -> str | None:
-        """Return the ARN of the model that the line's deployment serves by now; None if the line has no deployment."""
+        """Return the ARN of the model that the line's deployment serves now; None if the line has no deployment."""
         return self._deployments(delay=0, max_polls=1).serving(register)
 
     def caller(self) -> str:
         """Return the ARN of the AWS caller.
 
-        :raises BedrockError: AWS does not take the credentials, or does not answer.
+        :raises BedrockError: AWS refused the credentials, or did not respond.
         """
-        with explained("ask who the caller is"):
+        with explained("read the caller's identity"):
             return caller_arn(self)
 
     def promote(
@@ -76,10 +76,10 @@ class BedrockModelRegistryHook(BedrockHook):
         delay: float = 30,
         max_polls: int = 120,
     ) -> Register:
-        """Let a model serve, and return the register; see :meth:`Promoter.promote`.
+        """Promote a model, and return the register; see :meth:`Promoter.promote`.
 
-        :param compared_with: the ARN of the model that it was found to be better than; None where nobody has compared.
-        :param smoke_test: ``prompt``, ``expect`` and ``system``; None asks nothing.
+        :param compared_with: the ARN of the model that it was compared with; None if it was not compared.
+        :param smoke_test: ``prompt``, ``expect`` and ``system``; None for no smoke test.
         """
         register = self._promoter(smoke_test, lease, delay, max_polls).promote(name, version, compared_with)
         self._tag(register)
@@ -88,13 +88,13 @@ class BedrockModelRegistryHook(BedrockHook):
     def roll_back(
         self, name: str, *, by: str, model_arn: str | None = None, delay: float = 30, max_polls: int = 120
     ) -> Register:
-        """Let an earlier model serve again, and return the register; see :meth:`Promoter.roll_back`."""
+        """Put an earlier model back, and return the register; see :meth:`Promoter.roll_back`."""
         register = self._promoter(None, timedelta(0), delay, max_polls).roll_back(name, by, model_arn)
         self._tag(register)
         return register
 
     def plan_retirement(self, name: str, **retirer: Any) -> Plan:
-        """Return which models of a line nobody needs; see :class:`Retirer`. Nothing is changed."""
+        """Return the models of a line that nobody needs; see :class:`Retirer`. It changes nothing."""
         return self._retirer(0, 1, **retirer).plan(name)[0]
 
     def retire(self, name: str, *, delay: float = 30, max_polls: int = 120, **retirer: Any) -> Plan:
@@ -125,9 +125,9 @@ class BedrockModelRegistryHook(BedrockHook):
         return Deployments(Service(DEPLOYMENT, self), delay=delay, max_polls=max_polls)
 
     def _ask(self, deployment_arn: str, smoke_test: Mapping[str, str]) -> None:
-        """Ask the deployment the smoke test.
+        """Run the smoke test on the deployment.
 
-        :raises BedrockFatalError: its answer does not hold what is expected; the answer is not quoted.
+        :raises BedrockFatalError: the answer does not match; the message does not quote it.
         """
         model = ConverseModel(self._beside(BedrockRuntimeHook).conn, self.conn, deployment_arn)
         system = {"system": [{"text": smoke_test["system"]}]} if "system" in smoke_test else {}
@@ -141,7 +141,7 @@ class BedrockModelRegistryHook(BedrockHook):
             raise BedrockFatalError("Its answer to the smoke test does not match what is expected.")
 
     def _tag(self, register: Register) -> None:
-        """Say on the models themselves which one serves, and until when the one before it did."""
+        """Tag the models: which one serves, and until when the one before it served."""
         champion, name = register.champion, register.name
         if champion is None or champion.promoted_at is None:
             return
@@ -152,7 +152,7 @@ class BedrockModelRegistryHook(BedrockHook):
                 self._tag_model(before.model_arn, {_CHAMPION_OF: f"{name} until {champion.promoted_at:%Y-%m-%d}"})
 
     def _tag_model(self, model_arn: str, tags: Mapping[str, str]) -> None:
-        """Tag a model; without permission, or the model, the registry alone says it."""
+        """Tag a model; if that is denied or the model does not exist, only the registry records it."""
         try:
             self.conn.tag_resource(
                 resourceARN=model_arn, tags=[{"key": key, "value": tag_value(value)} for key, value in tags.items()]
@@ -169,7 +169,7 @@ class BedrockModelRegistryHook(BedrockHook):
         return self._beside(S3Hook).conn
 
     def _beside(self, hook_class: type[Any]) -> Any:
-        """Return a hook for another service over the same connection."""
+        """Return a hook for another service with the same connection."""
         return hook_class(
             aws_conn_id=self.aws_conn_id, region_name=self._region_name, verify=self._verify, config=self._config
         )

@@ -18,11 +18,11 @@ _QUICK = Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts"
 
 
 def check_account(hook: BedrockHook, role_arn: str) -> None:
-    """Check that the role is of the account, and of the partition, that the connection leads to.
+    """Check that the role belongs to the account and the partition of the connection.
 
-    Where AWS STS does not respond, the role is taken as it is: Bedrock refuses one that it cannot assume.
+    If AWS STS does not respond, the role is not checked: Bedrock refuses a role that it cannot assume.
 
-    :raises BedrockFatalError: it is of another one.
+    :raises BedrockFatalError: it belongs to another one.
     """
     try:
         caller = caller_arn(hook)
@@ -34,20 +34,20 @@ def check_account(hook: BedrockHook, role_arn: str) -> None:
     ours, the_role_s = _account_of(caller), _account_of(role_arn)
     if ours != the_role_s:
         raise BedrockFatalError(
-            f"Connection {hook.aws_conn_id} leads to account {ours}, but role {role_arn} is of account {the_role_s}. "
-            "This try made no job, and nothing was spent for it. Name a role of the connection's account, or another "
-            "aws_conn_id."
+            f"Connection {hook.aws_conn_id} belongs to account {ours}, but role {role_arn} belongs to account "
+            f"{the_role_s}. "
+            "This try made no job and spent nothing. Use a role of the connection's account, or another aws_conn_id."
         )
 
 
 def caller_arn(hook: BedrockHook) -> str:
-    """Return the ARN of whom the connection leads to. Raises botocore's ClientError or BotoCoreError."""
+    """Return the ARN of the connection's caller. Raises botocore's ClientError or BotoCoreError."""
     with closing(client_of(hook, "sts")) as client:
         return str(client.get_caller_identity()["Arn"])
 
 
 def client_of(hook: BedrockHook, service: str) -> Any:
-    """Return a client of another service over the hook's connection; close it after use."""
+    """Return a client of another service for the hook's connection; close it after use."""
     return hook.get_session(region_name=hook.region_name).client(  # type: ignore[call-overload]  # any of AWS's
         service,
         endpoint_url=hook.conn_config.get_service_endpoint_url(service),
@@ -57,6 +57,6 @@ def client_of(hook: BedrockHook, service: str) -> Any:
 
 
 def _account_of(arn: str) -> str:
-    """Return the account and, where it is not of the public partition, that partition too."""
+    """Return the account, and its partition if that is not the public one."""
     _, partition, _, _, account, *_ = arn.split(":")
     return account if partition == "aws" else f"{account} in partition {partition}"

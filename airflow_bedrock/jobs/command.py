@@ -35,13 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop", action="store_true", help="stop them (with --orphans)")
     add_connection(parser, "the jobs")
     add_format(parser)
-    parser.add_argument("--airflow-url", metavar="URL", help="of Airflow's API server (default: [api] base_url)")
-    parser.add_argument("--environment", metavar="NAME", help="whose jobs (default: [bedrock] environment)")
+    parser.add_argument("--airflow-url", metavar="URL", help="URL of Airflow's API server (default: [api] base_url)")
+    parser.add_argument(
+        "--environment", metavar="NAME", help="environment that made the jobs (default: [bedrock] environment)"
+    )
     parser.set_defaults(error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the jobs, stop them where asked, and return the exit code: 1 where AWS did not say which jobs run."""
+    """List the jobs, stop them if requested, and return the exit code: 1 if AWS did not list all running jobs."""
     if arguments.stop and not arguments.orphans:
         arguments.error("--stop stops orphaned jobs only: give --orphans too")
     environment = arguments.environment or configuration.environment()
@@ -90,7 +92,7 @@ def _members(one: RunningJob) -> dict[str, Any]:
 
 
 def _states(api: httpx.Client) -> Callable[[Waiter], str | None]:
-    """Return what asks Airflow's REST API for the state of a waiter's task instance or DAG run."""
+    """Return a function that reads the state of a waiter's task instance or DAG run from Airflow's REST API."""
 
     def state_of(waiter: Waiter) -> str | None:
         path = f"dags/{quote(waiter.dag_id, safe='')}/dagRuns/{quote(waiter.run_id, safe='')}"
@@ -110,4 +112,4 @@ def _row(one: RunningJob) -> tuple[str, ...]:
         return one.job.arn, since, who, "kept", f"nothing: {one.kept}"
     if one.service.resource.stop_operation is None:
         return one.job.arn, since, who, "orphaned", f"nothing: it cannot be stopped, and {one.service.resource.billed}"
-    return one.job.arn, since, who, "orphaned", "stop it: all who waited have ended"
+    return one.job.arn, since, who, "orphaned", "stop it: all tasks that waited for it have ended"

@@ -12,7 +12,7 @@ from airflow_bedrock.hooks.bedrock import BedrockHook
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An AWS connection; equal ones lead to the same place, so that their waits can share a poll loop."""
+    """An AWS connection; waits with equal connections can share a poll loop."""
 
     aws_conn_id: str | None
     region_name: str | None
@@ -29,7 +29,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         verify: bool | str | None,
         config: Mapping[str, Any] | None,
     ) -> Self:
-        """Freeze what the amazon provider's operators give their hooks (``_hook_parameters``)."""
+        """Return the connection of an operator, from the parameters of its hook (``_hook_parameters``)."""
         return cls(
             aws_conn_id=aws_conn_id,
             region_name=region_name,
@@ -38,7 +38,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Return it in what JSON can say, as arguments of a trigger."""
+        """Return it as the arguments of a trigger, as JSON types."""
         parameters = self.hook_parameters()
         config = parameters.pop("config")
         return {**parameters, "botocore_config": config}

@@ -22,16 +22,16 @@ from airflow_bedrock.jobs.second_witness import SecondWitness
 from airflow_bedrock.jobs.service import Service
 
 CLOCK_SKEW = timedelta(minutes=15)
-"""Between Airflow and the service, at most: signatures allow no more."""
+"""Maximum difference of the clocks of Airflow and the service: signatures allow no more."""
 
 
 @dataclass(kw_only=True)
 class EarlierJobs:
-    """The jobs of a task, and what each is to one try of it.
+    """The jobs of a task, as seen by one try of it.
 
-    :param request: the members of the resource's Create; the names and the token are the identity's.
+    :param request: the members of the Create request; the names and the token come from the identity.
     :param tagged: whether the jobs' tags say who waits for them.
-    :param witness: what an earlier try wrote down.
+    :param witness: the note of an earlier try.
     """
 
     service: Service
@@ -40,7 +40,7 @@ class EarlierJobs:
     tagged: bool = True
     witness: SecondWitness = field(default_factory=SecondWitness)
     _adopted: dict[str, bool] = field(default_factory=dict, init=False)
-    """By the ARN of a job whose tags were read: whether they say that this ask has adopted it."""
+    """By ARN: whether the tags of the job say that this ask adopted it."""
 
     @property
     def _resource(self) -> Resource:
@@ -51,7 +51,7 @@ class EarlierJobs:
         return self._resource.word
 
     def _reading(self, what: str) -> AbstractContextManager[None]:
-        """Say of an error of AWS what it leaves: this try has made nothing, an earlier one may have."""
+        """Raise AWS errors as errors that say what was made: nothing by this try, perhaps a job by an earlier one."""
         return nothing_spent(what, self._word, earlier=self.identity.asker.try_number > 1)
 
     def _find(self, name: str) -> Seen | None:
@@ -72,12 +72,12 @@ class EarlierJobs:
 
     @property
     def _is_retry(self) -> bool:
-        """Whether an earlier try of this ask may have asked."""
+        """Whether an earlier try of this ask may have requested a job."""
         return self.identity.asker.is_retry or self.witness.name_before is not None
 
     @property
     def _looks_back(self) -> bool:
-        """Whether an earlier try of this ask may have adopted a job, which its tags say."""
+        """Whether an earlier try of this ask may have adopted a job, so that tags must be read."""
         return self._is_retry and self._tags_tell
 
     @property
@@ -85,7 +85,7 @@ class EarlierJobs:
         return self.tagged and self._resource.taggable and not self._resource.lasts
 
     def _has_adopted(self, job: Seen) -> bool:
-        """Whether the tags say that an earlier try of this ask has adopted the job; its token says who has made it."""
+        """Whether the job's tags say that an earlier try of this ask adopted it; its token says who made it."""
         token, arn = Token.read(job.token), job.arn
         if not self._looks_back or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
             return False
@@ -101,7 +101,7 @@ class EarlierJobs:
 
     @cached_property
     def _listed(self) -> list[Seen]:
-        """The other jobs of the task, as far as they may count."""
+        """The other jobs of the task that may count."""
         identity, asker, operation = self.identity, self.identity.asker, self._resource.list_operation
         if identity.exact or (not self._wide and asker.try_number == 1):
             return []  # no other task's job counts, and this task has not asked before
@@ -112,10 +112,10 @@ class EarlierJobs:
             return self.service.list_all(part)
 
     def _that_may_count(self, *, own_only: bool) -> Iterator[Seen]:
-        """Yield the jobs that may be what is asked for, and those of this asker: their names say so.
+        """Yield, by name, the jobs that may fulfil the request, and those of this task instance.
 
-        One of this asker's that has ended may be of the same ask: the name that Get was asked for holds ``job_name``,
-        and with ``dag`` what is asked for, which may differ.
+        A job of this task instance that has ended may belong to the same ask: the name that Get was called with
+        contains ``job_name``, and with ``dag`` the request, which may have changed.
         """
         identity = self.identity
         if own_only and identity.asker.try_number == 1:
@@ -127,10 +127,10 @@ class EarlierJobs:
                 yield summary
 
     def _adopted_before(self) -> Iterator[Seen]:
-        """Yield the jobs that an earlier try of this ask has adopted from another ask, run or map index.
+        """Yield the jobs that an earlier try of this ask adopted from another ask, run or map index.
 
-        Only their tags tell, by a call for each job that may be it: what is asked for now comes first, since most often
-        nothing has changed; and what had ended before this run could ask was never adopted.
+        Only their tags show that, with one call for each candidate. Jobs with the present request come first, since
+        usually nothing has changed. Jobs that ended before this run could ask are left out: they were never adopted.
         """
         since = self.identity.asker.since
         for summary in sorted(self._listed, key=self._unlikely) if self._wide and self._looks_back else ():
@@ -140,9 +140,9 @@ class EarlierJobs:
                 yield summary
 
     def _adopted_by_earlier_asks(self) -> Iterator[Seen]:
-        """Yield the running jobs that this asker has adopted before it was cleared: only their tags tell.
+        """Yield the running jobs that this task instance adopted before it was cleared: only their tags show that.
 
-        Its own come first: who still waits for one of them has adopted no other.
+        Its own jobs come first: a task that still waits for one of them has adopted no other.
         """
         asker = self.identity.asker
         if asker.try_number == 1 or asker.ask == asker.retries or not (self._wide and self._tags_tell):
@@ -166,5 +166,5 @@ class EarlierJobs:
         return f"-{self.identity.who_part}-" in self._names(summary)
 
     def _counts(self, summary: Seen) -> bool:
-        """Whether a job is of the runs whose jobs count."""
+        """Whether a job belongs to a run whose jobs count."""
         return self.identity.reuse == "dag" or f"-{self.identity.period_part}" in self._names(summary)

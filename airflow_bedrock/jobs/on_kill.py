@@ -38,12 +38,12 @@ _running: set[asyncio.Task[Any]] = set()  # the event loop itself does not keep 
 
 
 class KillSwitch:
-    """What a worker does when Airflow ends its task: nothing, unless the task has ended for good.
+    """Stops the job when Airflow ends the task of a worker, if the task has ended for good.
 
-    Airflow calls ``on_kill`` from a signal handler, at any line; also between the service's acceptance of a job and
-    our knowing of it. A kill that comes so early is remembered, and takes effect when the job is known. The handler may
-    have interrupted a call to the supervisor, which a question for the task's state would have to wait for, and Airflow
-    kills the process 5 s later: so a thread asks and stops, and the handler returns within a second.
+    Airflow calls ``on_kill`` from a signal handler, at any line; even after the service has accepted a job and before
+    its response arrives. Such an early kill is remembered, and takes effect when the job is known. The handler may have
+    interrupted a call to the supervisor, for which a request for the task's state would have to wait, and Airflow kills
+    the process 5 s later: so a thread reads the state and stops the job, and the handler returns within a second.
 
     :param ti: the task instance.
     """
@@ -55,9 +55,9 @@ class KillSwitch:
         self._thread: threading.Thread | None = None
 
     def aim(self, job: str, stop: Callable[[], str]) -> None:
-        """Say which job the task has; stop it at once if the task was killed already.
+        """Set the job of the task; stop it immediately if the task was already killed.
 
-        :param stop: stops it, unless others wait, and returns a sentence on what became of it.
+        :param stop: stops it, unless others wait, and returns a sentence on the result.
         """
         self._target = (job, stop)
         if self._pulled:
@@ -65,17 +65,17 @@ class KillSwitch:
             self.wait()
 
     def before_paying(self) -> None:
-        """Pay for nothing once the task was killed.
+        """Check, right before Create, that the task was not killed.
 
-        :raises BedrockError: it was.
+        :raises BedrockError: it was killed.
         """
         if self._pulled:
             raise BedrockError("The task was ended before it requested a job: no job was made and nothing was spent.")
 
     def last_check(self) -> None:
-        """Ask for the task's state once more before the worker lets go of its job.
+        """Read the task's state once more before the worker hands its job over.
 
-        Airflow notifies a worker only with the next heartbeat, seconds later, that its task was ended: until then it
+        Airflow notifies a worker that its task was ended only at the next heartbeat, seconds later. By then the worker
         may have handed the task over, and no process would be left to stop the job.
         """
         try:
@@ -93,7 +93,7 @@ class KillSwitch:
         self.wait(_HANDLER_SECONDS)
 
     def wait(self, seconds: float | None = None) -> None:
-        """Give a stop that has begun time to end: with the task's process the thread ends too."""
+        """Wait for a stop that has started: the thread ends with the task's process."""
         if (thread := self._thread) is not None:
             thread.join(_SECONDS if seconds is None else seconds)
 
@@ -110,15 +110,15 @@ class KillSwitch:
             time.sleep(_ASK_AGAIN_SECONDS)
 
     def _settle(self, job: str, stop: Callable[[], str]) -> bool:
-        """Stop or leave the job; return False where that is to be tried again."""
+        """Stop or leave the job; return False to be called again."""
         try:
             if task_state.state_of(self._ti) in TERMINAL_STATES:
                 log.info("This task was ended for good. %s", stop())
             else:
-                log.info("Job %s was left running: this task goes on, and another try of it takes the job up", job)
+                log.info("Job %s was left running: this task continues, and its next try adopts the job", job)
         except Exception:
             log.warning(
-                "Could not read the state of this task, or stop its job; job %s runs on meanwhile", job, exc_info=True
+                "Could not read the state of this task, or stop its job; job %s keeps running", job, exc_info=True
             )
             return False
         return True
@@ -127,16 +127,16 @@ class KillSwitch:
 async def stop_unless_wanted(
     make_service: Callable[[], Service], job_identifier: str, ti: Any, *, own_run_only: bool
 ) -> None:
-    """Stop the job if its task instance has come to an end for good, and log what was done, and why.
+    """Stop the job if its task instance has ended for good, and log what was done and why.
 
     Never raises; a job whose task's state cannot be read is left alone.
 
     :param ti: the task instance: its dag_id, run_id, task_id and map_index are used.
-    :param own_run_only: stop it only if the task's DAG run asked for it.
+    :param own_run_only: stop it only if the task's DAG run requested it.
     """
 
     async def stop() -> None:
-        """Go on for as long as it takes until what is being made can be deleted; the triggerer's end ends this too."""
+        """Retry until a resource that is being created can be deleted; the end of the triggerer ends this too."""
         work, began = sync_to_async(_stop_unless_wanted, thread_sensitive=False), time.monotonic()
         while True:
             if await work(make_service, job_identifier, ti, own_run_only, began):
@@ -147,7 +147,7 @@ async def stop_unless_wanted(
 
 
 async def to_its_end(work: Awaitable[T]) -> None:
-    """Await the work although Airflow cancels the waiting again each second, for as long as on_kill may take."""
+    """Await the work for as long as on_kill may take, although Airflow cancels the wait every second."""
     task = asyncio.ensure_future(work)
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -160,17 +160,17 @@ async def to_its_end(work: Awaitable[T]) -> None:
 def _stop_unless_wanted(
     make_service: Callable[[], Service], job_identifier: str, ti: Any, own_run_only: bool, began: float
 ) -> bool:
-    """Stop the job if no task waits for it; return False where that is to be tried again."""
+    """Stop the job if no task waits for it; return False to be called again."""
     try:
         state = _state_at_last(ti)
         if state in TERMINAL_STATES:
             said = stop_for(make_service(), job_identifier, ti, own_run_only=own_run_only)
             log.info("The task is %s. %s", state, said)
         else:
-            log.info("Job %s is left running: the task is %s, so that it goes on", job_identifier, state)
+            log.info("Job %s is left running: the task is %s and will continue", job_identifier, state)
     except NotYetError as error:
         over = time.monotonic() - began >= error.seconds
-        said = error.at_last if over else f"{error} Trying again for as long as this triggerer runs."
+        said = error.at_last if over else f"{error} Retrying for as long as this triggerer runs."
         log.warning("The task is %s. %s", state, said)
         return over
     except Exception:
@@ -183,7 +183,7 @@ def _stop_unless_wanted(
 
 
 def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bool) -> str:
-    """Stop the job for a task that has ended for good, unless others may wait for it; return what became of it.
+    """Stop the job for a task that has ended for good, unless others may wait for it; return what happened to it.
 
     :raises NotYetError: it cannot be stopped yet.
     """
@@ -198,7 +198,7 @@ def stop_for(service: Service, job_identifier: str, ti: Any, *, own_run_only: bo
 
 
 def _state_at_last(ti: Any) -> str | None:
-    """Ask for the task's state until there is a response, for as long as on_kill may take."""
+    """Read the task's state, with retries for as long as on_kill may take."""
     deadline = time.monotonic() + _SECONDS - _ASK_AGAIN_SECONDS
     while True:
         try:

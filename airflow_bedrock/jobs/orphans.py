@@ -24,8 +24,8 @@ class RunningJob:
     """A job that runs and is billed.
 
     :param service: stops it.
-    :param waiters: who may wait for it, as far as its tags can be read.
-    :param kept: why it is not to be stopped; None where it is orphaned.
+    :param waiters: the tasks that may wait for it, if its tags can be read.
+    :param kept: why it must not be stopped; None if it is orphaned.
     """
 
     service: Service
@@ -35,11 +35,12 @@ class RunningJob:
 
 
 def running_jobs(hook: BedrockHook, environment: str, state_of: Callable[[Waiter], str | None]) -> Iterator[RunningJob]:
-    """Yield the running jobs that this deployment of Airflow has asked for, and those whose tags cannot be read.
+    """Yield the running jobs that this deployment of Airflow requested, and those whose tags cannot be read.
 
-    :param environment: what distinguishes this deployment.
-    :param state_of: asks Airflow for the state of a waiter's task instance or DAG run; what it raises keeps the job.
-    :raises botocore.exceptions.ClientError: the jobs of a kind could not be listed; those of all others were yielded.
+    :param environment: the name of this deployment of Airflow.
+    :param state_of: returns the state of a waiter's task instance or DAG run; if it raises, the job is kept.
+    :raises botocore.exceptions.ClientError: the jobs of one kind could not be listed; those of the other kinds were
+        yielded.
     """
     failed: Exception | None = None
     for resource in declared():

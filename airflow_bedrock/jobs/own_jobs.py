@@ -29,9 +29,9 @@ _PAUSE = 2.0  # seconds between them
 
 
 def asked_again(service: Service, ask: Callable[[], T]) -> T:
-    """Ask what a task has made; again, for as long as a new thing may be hidden, where that is not told.
+    """Search for what a task has made; if the service fails, retry for as long as it may hide a new job.
 
-    A task often runs out of time just while the service is slow, or does not answer.
+    A task often times out just when the service is slow or does not respond.
     """
     began = time.monotonic()
     while True:
@@ -41,7 +41,7 @@ def asked_again(service: Service, ask: Callable[[], T]) -> T:
             passes = isinstance(error, BedrockError) or service.may_pass(error)
             if not passes or time.monotonic() - began >= SECONDS_UNTIL_MISSING:
                 raise
-            log.info("%s Asking again.", error)
+            log.info("%s Retrying.", error)
             time.sleep(_ASK_AGAIN_SECONDS)
 
 
@@ -52,7 +52,7 @@ def job_made_under(service: Service, name: str) -> str | None:
 
 
 def shown(service: Service, name: str) -> Seen | None:
-    """Return the job; None also where Bedrock does not say."""
+    """Return the job; None if it does not exist or Bedrock does not respond."""
     try:
         return service.find(name)
     except CALL_ERRORS:
@@ -60,11 +60,11 @@ def shown(service: Service, name: str) -> Seen | None:
 
 
 def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> list[str]:
-    """Return the ARNs of the running jobs that this asker has made, or else adopted, in earlier tries.
+    """Return the ARNs of the running jobs that this task instance made, or else adopted, in earlier tries.
 
-    What is asked for does not matter. The service may take a while to show a new one.
+    The present request does not matter. The service may take a while to show a new job.
 
-    :param this_ask: leave out those of its earlier asks, which a Clear has kept running.
+    :param this_ask: leave out the jobs of its earlier asks that a Clear kept running.
     :raises BotoCoreError: the service did not respond.
     :raises ClientError: the same.
     """
@@ -72,9 +72,9 @@ def running_jobs_of(service: Service, identity: Identity, *, this_ask: bool) -> 
 
 
 def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
-    """Return the ARNs of the running jobs whose tags name ``me``: for a task that does not know what it has made.
+    """Return the ARNs of the running jobs whose tags name ``me``, for a task that does not know what it has made.
 
-    :raises BotoCoreError: the service did not say which there are.
+    :raises BotoCoreError: the service did not respond.
     :raises ClientError: the same.
     """
 
@@ -87,7 +87,7 @@ def running_jobs_naming(service: Service, me: Waiter) -> list[str]:
 
 
 def _looked_for(look: Callable[[], T]) -> T:
-    """Return what is found, after three tries at most: the service may take a while to show it."""
+    """Return the result of the search, after at most three tries: the service may take a while to show a new job."""
     for _ in range(_POLLS - 1):
         if found := look():
             return found
@@ -108,9 +108,9 @@ def _running_jobs_of(service: Service, identity: Identity, this_ask: bool) -> li
 
 
 def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> bool:
-    """Whether a job that has a name of this asker's is its own: another run of the same partition has the same names.
+    """Whether a job with a name of this task is its own: another run of the same partition has the same names.
 
-    The tags tell, and the token, where the job has no tags.
+    Its tags decide, or its token if it has no tags.
     """
     tags = service.tags_of(job.arn)
     if not this_ask:
@@ -120,7 +120,7 @@ def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> 
 
 
 def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:
-    """Get the asker's jobs by their names: List may show them later."""
+    """Get the task's jobs by their names: List may show them later."""
     for generation in itertools.count(1):
         found = service.find(identity.job_name(generation))
         if found is None or not identity.is_of_who(Token.read(found.token)):

@@ -25,7 +25,7 @@ class Needed(NamedTuple):
 
 
 def needed_by_caller(request: Mapping[str, Any], region: str) -> list[Needed]:
-    """Return what the connection needs to make, find, read, tag and stop the job."""
+    """Return the actions that the connection needs to make, find, read, tag and stop the job."""
     partition, account = _partition_and_account(request["roleArn"])
     here = f"arn:{partition}:bedrock:{region}"
     base = request["baseModelIdentifier"]
@@ -43,7 +43,7 @@ def needed_by_caller(request: Mapping[str, Any], region: str) -> list[Needed]:
 
 
 def needed_by_role(request: Mapping[str, Any]) -> list[Needed]:
-    """Return what the job's role needs to read the data, write the output and call the reward function."""
+    """Return the actions that the job's role needs to read the data, write the output and call the reward function."""
     partition, _ = _partition_and_account(request["roleArn"])
     output = request["outputDataConfig"]["s3Uri"].removeprefix("s3://").rstrip("/")
     data = [uri.removeprefix("s3://") for uri in data_uris(request)]
@@ -62,9 +62,9 @@ def reward_function(request: Mapping[str, Any]) -> str | None:
 
 
 def denied(hook: BedrockHook, request: Mapping[str, Any], region: str) -> dict[str, list[Needed]]:
-    """Return what each of the two, by ARN, may not do; both are in it. Raises botocore's errors.
+    """Return the denied actions of both, by ARN. Raises botocore's errors.
 
-    :raises ValueError: the connection leads to nobody whose policies can be simulated, such as an account's root.
+    :raises ValueError: the connection's caller has no policies to simulate, such as an account's root.
     """
     with closing(client_of(hook, "iam")) as iam:
         caller = _principal(iam, caller_arn(hook))

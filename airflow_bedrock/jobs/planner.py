@@ -27,10 +27,10 @@ from airflow_bedrock.jobs.patience import Absence
 from airflow_bedrock.jobs.resources import Seen
 
 PAGE_SIZE = 1000
-"""Jobs in an answer of List, its member ``maxResults`` at its highest."""
+"""Jobs per page of List: the maximum of ``maxResults``."""
 
 GATHER_SECONDS = 0.25
-"""Jobs that begin to be watched within this time are polled together: a triggerer starts its triggers in a row."""
+"""Jobs whose watch begins within this time are polled together: a triggerer starts its triggers one after the other."""
 
 _FEW = 3  # new jobs, at most, that are polled one by one; for more, List takes fewer calls
 _ARRIVALS_SECONDS = 5.0  # no more than one List in this time for jobs that are new
@@ -44,9 +44,9 @@ _LEVELS = 4  # at least; after a call that is throttled all are held back for up
 class Pace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How often to poll.
 
-    :param interval: seconds between two polls of a job, at the fastest.
-    :param ceiling: seconds between two polls of a job, at the slowest: while throttled, or after backing off.
-    :param backoff: wait as long again as the job has been watched, from ``interval`` up to ``ceiling``.
+    :param interval: minimum seconds between two polls of a job.
+    :param ceiling: maximum seconds between two polls of a job: while throttled, or after backing off.
+    :param backoff: pause for as long as the job has been watched, from ``interval`` up to ``ceiling``.
     """
 
     interval: float
@@ -60,7 +60,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             raise ValueError(f"The longest poll interval ({self.ceiling} s) is below the shortest ({self.interval} s)")
 
     def faster(self, other: Pace) -> Pace:
-        """Return the pace that does for two who wait for the same job."""
+        """Return the pace for two tasks that wait for the same job."""
         return Pace(
             interval=min(self.interval, other.interval),
             ceiling=min(self.ceiling, other.ceiling),
@@ -70,7 +70,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 @dataclass(frozen=True)
 class ListJobs:
-    """Ask List for a page, the newest jobs first.
+    """Call List for a page, the newest jobs first.
 
     :param created_after: show only jobs created after this time; None for all.
     :param token: the page to continue from; None for the first.
@@ -84,7 +84,7 @@ class ListJobs:
 
 @dataclass(frozen=True)
 class GetJob:
-    """Ask Get for one job, by its ARN or name."""
+    """Call Get for one job, by its ARN or name."""
 
     identifier: str
 
@@ -96,11 +96,11 @@ class Trouble(Enum):
     """Why a call has no response."""
 
     MISSING = "missing"
-    """The service says that there is no such job."""
+    """The service says that the job does not exist."""
     REFUSED = "refused"
-    """The caller may not ask this, or the question is wrong."""
+    """The caller is denied access, or the request is wrong."""
     THROTTLED = "throttled"
-    """Too many calls: everybody has to ask less often."""
+    """Throttled: all calls must slow down."""
     NO_ANSWER = "no answer"
     """A fault of the service, of the network or of the credentials."""
 
@@ -114,14 +114,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Ended:
-    """The job runs no longer, or its status is not known. List may have said it, which tells less than Get."""
+    """The job has ended, or its status is unknown. This may come from List, which has fewer details than Get."""
 
     job: Seen
 
 
 @dataclass(frozen=True)
 class Missing:
-    """There is no such job."""
+    """The job does not exist."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,12 @@ class Unanswered:
 
     why: str
     refused: bool = False
-    """Whether the caller is denied access to this job, so that the next poll hardly helps."""
+    """Whether the caller is denied access to this job, so that another poll will hardly help."""
 
 
 Finding = Running | Ended | Missing | Unanswered
 News = list[tuple[str, Finding]]
-"""What was found out, by the identifier under which the job is watched."""
+"""News by the identifier under which the job is watched."""
 
 
 class _Watched(msgspec.Struct, gc=False):
@@ -145,7 +145,7 @@ class _Watched(msgspec.Struct, gc=False):
     due_at: float = math.inf
     """When its next poll is due."""
     queued_at: float = math.inf
-    """The time of its entry in the queue of what is due: not later than it is due, perhaps earlier."""
+    """The time of its entry in the queue of due jobs: at the latest when it is due."""
     job: Seen | None = None
     answered_at: float = -math.inf
     get_at: float | None = None
@@ -153,20 +153,20 @@ class _Watched(msgspec.Struct, gc=False):
     exists: bool = False
     """Whether it is known to exist."""
     absence: Absence | None = None
-    """Since Get did not find it."""
+    """The time at which Get did not find it."""
     silent: bool = False
     """Whether its latest poll has failed."""
     end: Ended | Missing | None = None
 
     @property
     def free(self) -> bool:
-        """Whether a poll of it may be planned."""
+        """Whether no poll of it is in flight."""
         return self.end is None and self.get_at is None and not self.in_flight
 
 
 @dataclass(slots=True)
 class _Listing:
-    """A round by List, under way."""
+    """A round by List, in progress."""
 
     began_at: float
     created_after: datetime | None
@@ -178,9 +178,9 @@ class _Listing:
 
 @dataclass
 class Planner:
-    """What is watched, and what to ask next. A job may be watched under its ARN, its name, or both.
+    """The watched jobs, and the next call. A job may be watched under its ARN, its name, or both.
 
-    :param jitter: a factor around 1 for each round, so that triggerers that were started together drift apart.
+    :param jitter: a factor around 1 for each round, so that triggerers that start together drift apart.
     """
 
     jitter: Callable[[], float] = lambda: 1.0
@@ -203,7 +203,7 @@ class Planner:
     _hold_until: float = -math.inf
 
     def __len__(self) -> int:
-        """How many jobs are watched."""
+        """Number of watched jobs."""
         return len(self._watched)
 
     def watch(
@@ -211,10 +211,10 @@ class Planner:
     ) -> Finding | None:
         """Begin to watch a job.
 
-        :param created: when the job was created, if it is known: it saves a poll.
-        :param pace: how often to poll it; of two that watch the same job, the faster one's counts.
-        :param exists: whether it is known to exist, as it is when the time of its creation is.
-        :return: what is known of the job, if it is watched already.
+        :param created: when the job was created, if known: it saves a poll.
+        :param pace: how often to poll it; if two tasks watch the same job, the faster pace counts.
+        :param exists: whether it is known to exist, as it is if ``created`` is known.
+        :return: the latest news of the job, if it is already watched.
         """
         known = self._watched.get(identifier)
         if known is not None:
@@ -236,7 +236,7 @@ class Planner:
         self._due(identifier, watched, min(watched.due_at, now + self._pause(watched, now)))
 
     def unwatch(self, identifier: str) -> None:
-        """Ask no more about a job."""
+        """Stop watching a job."""
         self._count(self._watched.pop(identifier).pace, -1)
         self._fresh.pop(identifier, None)
         if not self._watched:
@@ -245,7 +245,7 @@ class Planner:
             self._arrivals_at = math.inf
 
     def next(self, now: float) -> Ask | None:
-        """Take the next question; None where nothing is due before :meth:`wakes_at`."""
+        """Return the next call; None if nothing is due before :meth:`wakes_at`."""
         if now < self._hold_until:
             return None
         self._plan(now)
@@ -266,7 +266,7 @@ class Planner:
         return None
 
     def wakes_at(self) -> float:
-        """When :meth:`next` has a question again, unless something happens before."""
+        """When :meth:`next` has a call again, unless something happens before."""
         if not self._watched:
             return math.inf
         times = [max(self._gets[0][0], self._next_get_at)] if self._gets else []
@@ -277,22 +277,22 @@ class Planner:
         return max(self._hold_until, min(times, default=math.inf))
 
     def without_list(self, noun: str) -> str:
-        """Say how resources with this noun are polled where the caller may not list them."""
+        """Return the message about how resources are polled if the caller may not list them."""
         return (
             f"List returns 1000 {noun}s in one call; polling each of {len(self)} by Get instead, spread over the "
             "poll interval."
         )
 
     def lag(self, now: float) -> float:
-        """How old the oldest response is, in seconds: how late an end may be noticed."""
+        """Age of the oldest response in seconds: how late an end may be noticed."""
         times = [watched.answered_at for watched in self._watched.values() if watched.job is not None]
         return now - min(times, default=now)
 
     def listed(self, jobs: Iterable[Seen], token: str | None, now: float) -> News:
-        """Take a page of List.
+        """Process a page of List.
 
         :param jobs: the jobs on the page, watched or not.
-        :param token: continues after the page; None where there is no more.
+        :param token: continues after the page; None if there is no more.
         """
         listing = self._listing
         if listing is None:
@@ -314,7 +314,7 @@ class Planner:
         return news
 
     def got(self, ask: GetJob, job: Seen, now: float) -> News:
-        """Take a response of Get."""
+        """Process a response of Get."""
         watched = self._watched.get(ask.identifier)
         if watched is None:
             return []
@@ -322,7 +322,7 @@ class Planner:
         return self._shown(ask.identifier, watched, job, now)
 
     def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> News:
-        """Take a call that has failed."""
+        """Process a failed call."""
         if trouble is Trouble.THROTTLED:
             self._slow_down(now)
         if isinstance(ask, ListJobs):
@@ -374,7 +374,7 @@ class Planner:
             self._begin_listing(self._fresh, now)
 
     def _is_due(self, now: float) -> bool:
-        """Whether a poll of some job is due; what has been polled since it was queued goes to the back."""
+        """Whether a poll of any job is due; jobs that were polled since they were queued go to the back."""
         while self._queue and self._queue[0][0] <= now:
             at, identifier = self._queue[0]
             watched = self._watched.get(identifier)
@@ -399,7 +399,7 @@ class Planner:
             self._poll_by_get([*self._take_due(now), *self._fresh], now)
 
     def _take_due(self, now: float, nearly: float = 0.0) -> list[str]:
-        """Take the jobs that are due, or will be within ``nearly`` seconds; each is due again after its pause."""
+        """Take the jobs that are due within ``nearly`` seconds; each is due again after its pause."""
         taken = []
         while self._is_due(now + nearly):
             _, identifier = heapq.heappop(self._queue)
@@ -431,7 +431,7 @@ class Planner:
         )
 
     def _poll_by_get(self, identifiers: Iterable[str], now: float) -> None:
-        """Poll new jobs soon; all others evenly, each before its interval has passed once more."""
+        """Poll new jobs soon, and the others evenly, each before its interval has passed again."""
         self._arrivals_at = math.inf
         self._get_soon(self._fresh, now, gap=_GET_SECONDS)
         for identifier in identifiers:
@@ -456,7 +456,7 @@ class Planner:
         heapq.heappush(self._gets, (at, identifier))
 
     def _shown(self, identifier: str, watched: _Watched, job: Seen, now: float) -> News:
-        """Take a poll of a job."""
+        """Process a poll of a job."""
         if watched.end is not None:
             return []
         before = watched.job

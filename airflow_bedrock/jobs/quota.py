@@ -22,10 +22,10 @@ from airflow_bedrock.jobs.service import Service
 log = logging.getLogger(__name__)
 
 ACTIVE_STATUSES = ("InProgress", "Stopping")
-"""A job in one of these counts against the quota."""
+"""The statuses in which a job counts against the quota."""
 
 IDLE_SECONDS = SECONDS_UNTIL_MISSING
-"""If no job runs, and none gets a slot, for this time, none will. A new job may be hidden for a while."""
+"""If no job runs and no task gets a slot for this time, the quota is zero. A new job may be hidden for a while."""
 
 _POLL_AGAIN_SECONDS = 5.0  # no more than one count in this time for tasks that join
 _ARRIVE_SECONDS = 120.0  # from its waking, a task may take so long until its job is shown
@@ -40,22 +40,22 @@ def is_zero(error: str) -> bool:
 
 
 def active_jobs(service: Service) -> int | None:
-    """Return how many jobs count against the quota; None where the service does not say."""
+    """Return how many jobs count against the quota; None if the service did not respond."""
     try:
         return sum(len(service.list_all(status=status)) for status in ACTIVE_STATUSES)
     except CALL_ERRORS as error:
-        log.warning("Cannot count the jobs that run; allow bedrock:ListModelCustomizationJobs to the role: %s", error)
+        log.warning("Cannot count the running jobs; allow bedrock:ListModelCustomizationJobs to the role: %s", error)
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a task knows that was refused for the quota. It survives a restart of the triggerer.
+    """A task's record of a refusal because of the quota. It survives a restart of the triggerer.
 
     :param task: identifies the task instance.
-    :param asked_at: when the task asked first, by the wall clock: its place in the queue.
-    :param refused_at: when it was refused last, by the wall clock.
-    :param running: jobs that ran then; None where that is not known.
+    :param asked_at: the wall-clock time of the task's first request: its place in the queue.
+    :param refused_at: the wall-clock time of its last refusal.
+    :param running: number of running jobs at that time; None if unknown.
     """
 
     task: str
@@ -66,12 +66,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How things stand for a task in the queue.
+    """The position of a task in the queue.
 
-    :param go: whether it is to ask for its job now.
-    :param running: jobs that run; None where that is not known.
-    :param ahead: tasks that are before it in the queue.
-    :param waiting: tasks in the queue.
+    :param go: whether it should request its job now.
+    :param running: number of running jobs; None if unknown.
+    :param ahead: number of tasks before it in the queue.
+    :param waiting: number of tasks in the queue.
     """
 
     go: bool
@@ -89,7 +89,7 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _Poll:
-    """A count of the jobs that run, under way: List takes one status at a time."""
+    """A count of the running jobs, in progress: List filters by one status at a time."""
 
     statuses: list[str] = field(default_factory=lambda: list(ACTIVE_STATUSES))
     token: str | None = None
@@ -99,10 +99,10 @@ class _Poll:
 
 @dataclass
 class QuotaQueue:
-    """Which tasks wait for a slot, and how many jobs run. Pure: it plans calls and takes responses, as a planner does.
+    """The tasks that wait for a slot, and the number of running jobs. Pure: it plans calls and processes responses.
 
-    The first in the queue asks again now and then although no job has ended: the quota may have been raised, or a slot
-    may have been free before the jobs that run were counted.
+    The first task in the queue retries now and then although no job has ended: the quota may have been raised, or a
+    slot may have become free before the running jobs were counted.
 
     :param jitter: a factor around 1 for each count.
     """
@@ -120,11 +120,11 @@ class QuotaQueue:
     _retries: int = 0  # since a job has ended
 
     def __len__(self) -> int:
-        """How many tasks wait."""
+        """Number of waiting tasks."""
         return len(self._waiting)
 
     def join(self, refusal: Refusal, pace: Pace, now: float) -> None:
-        """Take a task in. One that was woken and refused once more takes its former place."""
+        """Add a task. A task that was woken and refused again gets its former place."""
         self._woken.pop(refusal.task, None)
         self._waiting[refusal.task] = _Waiting(refusal, pace)
         if refusal.refused_at >= self._refused_at:
@@ -137,7 +137,7 @@ class QuotaQueue:
         self._waiting[task].pace = pace
 
     def unwatch(self, task: str) -> None:
-        """Take a task out: it was woken, or waits no more."""
+        """Remove a task: it was woken, or no longer waits."""
         del self._waiting[task]
 
     def job_ended(self, now: float) -> None:
@@ -145,7 +145,7 @@ class QuotaQueue:
         self._poll_at = min(self._poll_at, now)
 
     def next(self, now: float) -> Ask | None:
-        """Take the next question; None where nothing is due before :meth:`wakes_at`."""
+        """Return the next call; None if nothing is due before :meth:`wakes_at`."""
         if self._poll is None and self._waiting and now >= self._poll_at:
             self._poll, self._polled_at = _Poll(), now
             self._poll_at = now + self._interval() * self.jitter()
@@ -155,24 +155,24 @@ class QuotaQueue:
         return ListJobs(None, poll.token, status=poll.statuses[0])
 
     def wakes_at(self) -> float:
-        """When :meth:`next` has a question again, unless something happens before."""
+        """When :meth:`next` has a call again, unless something happens before."""
         if self._poll is not None:
             return math.inf if self._poll.in_flight else -math.inf
         return self._poll_at if self._waiting else math.inf
 
     def without_list(self, noun: str) -> str:
-        """Say what becomes of the wait where the caller may not list what fills the quota, things with this noun."""
+        """Return the message about how tasks wait if the caller may not list the resources that fill the quota."""
         return (
             f"The number of running {noun}s is unknown, so the first of the {len(self)} tasks that wait for the quota "
-            "tries to make its own once in each poll interval."
+            "tries to make its own once per poll interval."
         )
 
     def got(self, ask: Ask, job: Seen, now: float) -> list[tuple[str, Turn]]:
-        """No job is polled by itself here."""
+        """Do nothing: no single job is polled here."""
         return []
 
     def listed(self, jobs: Iterable[Seen], token: str | None, now: float) -> list[tuple[str, Turn]]:
-        """Take a page of List."""
+        """Process a page of List."""
         if (poll := self._poll) is None:
             return []
         poll.in_flight = False
@@ -192,7 +192,7 @@ class QuotaQueue:
         return self._turns(now)
 
     def failed(self, ask: Ask, trouble: Trouble, why: str, now: float) -> list[tuple[str, Turn]]:
-        """Take a call that has failed. Where nobody may list, the first in the queue asks once an interval."""
+        """Process a failed call. If the caller may not list, the first task in the queue retries once per interval."""
         self._poll = None
         if trouble is Trouble.THROTTLED:
             self._poll_at = max(self._poll_at, now + _THROTTLED * self._interval())
@@ -220,7 +220,7 @@ class QuotaQueue:
         return turns
 
     def _free(self, now: float) -> int:
-        """Return how many tasks may ask now."""
+        """Return how many tasks may retry now."""
         if self._running is not None and self._room is not None:
             free = self._room - len(self._running) - len(self._woken)
             if free > 0:
@@ -232,7 +232,7 @@ class QuotaQueue:
         return 1
 
     def _retry_pause(self) -> float:
-        """Return for how many seconds no task asks while no job ends: not for long where no end can be seen."""
+        """Return the seconds until a task retries although no job has ended: few if ends cannot be seen."""
         if not self._room or self._running is None:
             return self._interval()
         ceiling = min((waiting.pace.ceiling for waiting in self._waiting.values()), default=math.inf)

@@ -28,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report, and return the exit code: 1 where there is no such job, or AWS does not show it."""
+    """Print the report, and return the exit code: 1 where the job does not exist, or AWS does not show it."""
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
     try:
         job = Service(CUSTOMIZATION_JOB, hook).get(arguments.job)
     except (AirflowException, *CALL_ERRORS) as error:
-        sys.stderr.write(f"Bedrock does not show job {arguments.job}: {error}\n")
+        sys.stderr.write(f"Could not read job {arguments.job}: {error}\n")
         return 1
     if not isinstance(job, Job):
         sys.stderr.write(f"There is no customization job {arguments.job} in region {hook.conn_region_name}\n")
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def described(job: Job, s3: S3Hook) -> dict[str, Any]:
-    """Return the job's result, its losses as far as its metrics files can be read, and why it failed."""
+    """Return the job's result, the losses that can be read from its metrics files, and why it failed."""
     losses = read_losses(s3, job) if job.outcome is Outcome.SUCCEEDED else {"losses_by_epoch": [], "losses_by_step": []}
     return {**job.result(), **losses, "failure_message": job.failure_message}
 

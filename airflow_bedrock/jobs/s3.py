@@ -30,10 +30,10 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 READ_LIMIT = 256 * 1024 * 1024
-"""Bytes of an object, or of all objects below a prefix, that are read for their content's identity."""
+"""Maximum bytes of an object, or of all objects under a prefix, that are read to identify the content."""
 
 READ_LIMIT_OBJECTS = 1000
-"""Objects below a prefix that are read for their content's identity."""
+"""Maximum number of objects under a prefix that are read to identify the content."""
 
 _ALGORITHMS = ("CRC64NVME", "SHA256", "CRC32C", "CRC32")  # of S3's checksums of full objects, the best first
 _DENIED = ("403", "AccessDenied")
@@ -41,22 +41,22 @@ _METRICS_LIMIT = 64 * 1024 * 1024  # bytes; a million steps
 
 
 class LocationError(Exception):
-    """A place that the job is to read from or to write to does not exist, or is in another region."""
+    """A location that the job reads from or writes to does not exist, or is in another region."""
 
 
 class DeniedError(BedrockError):
-    """Access to the data is denied. Not final: a permission may take a while to be known everywhere."""
+    """Access to the data is denied. A retry may help: a new permission takes a while to be known everywhere."""
 
 
 def describe_data(
     s3: S3Hook, uris: Iterable[str], folders: Collection[str] = (), *, ignore_denied: bool = False
 ) -> list[dict[str, Any]]:
-    """Return what distinguishes the content of each place from another content, however it was uploaded.
+    """Return what identifies the content of each location, however it was uploaded.
 
-    :param folders: which of the URIs may be prefixes of what is to be read, such as invocation logs.
-    :param ignore_denied: describe a place that the caller may not read by its URI alone: the job's role may still
-        read it, and a change of its content is not noticed.
-    :raises LocationError: there is nothing.
+    :param folders: which of the URIs may be prefixes, such as those of invocation logs.
+    :param ignore_denied: identify a location that the caller may not read by its URI only: the job's role may still
+        read it, but a change of its content is not noticed.
+    :raises LocationError: there is no object.
     :raises DeniedError: the caller may not read it.
     """
 
@@ -69,8 +69,8 @@ def describe_data(
             if ignore_denied:
                 return {"uri": uri}
             raise DeniedError(
-                f"Access denied to {uri}, or it does not exist; its content decides whether a job is made "
-                "anew. Allow s3:GetObject (for a folder also s3:ListBucket, for an encrypted object kms:Decrypt) to "
+                f"Access denied to {uri}, or it does not exist; its content decides whether a new job is made. Allow "
+                "s3:GetObject (for a folder also s3:ListBucket, for an encrypted object kms:Decrypt) to "
                 f'the connection, or set content="ignore". Nothing was spent. S3 said: {error}'
             ) from error
 
@@ -92,12 +92,12 @@ def _describe(s3: S3Hook, uri: str) -> dict[str, Any]:
 
 
 def _content(client: S3Client, bucket: str, key: str, head: Mapping[str, Any]) -> str:
-    """Return what identifies an object's bytes, and depends on nothing but the bytes.
+    """Return what identifies an object's bytes, independent of everything else.
 
-    Up to ``READ_LIMIT`` they are read, even where S3 has a checksum: of two uploads of the same bytes one may have
-    another checksum than the other, or none, and then only the bytes say that they are the same. Beyond it a checksum
-    of the full object serves, as all uploads have by default, then the ETag: with those, the same bytes uploaded in
-    another way may count as changed, and changed bytes never count as the same. A version's id says nothing of bytes.
+    Up to ``READ_LIMIT`` they are read, even if S3 has a checksum: two uploads of the same bytes may have different
+    checksums, or none, and then only the bytes show that they are the same. Larger objects are identified by a checksum
+    of the full object, which all uploads have by default, or else by the ETag: then the same bytes uploaded in another
+    way may count as changed, but changed bytes never count as the same. A version's id says nothing about bytes.
     """
     if head["ContentLength"] <= READ_LIMIT:
         return _digest(client, bucket, key, head["ETag"])
@@ -109,7 +109,7 @@ def _content(client: S3Client, bucket: str, key: str, head: Mapping[str, Any]) -
 
 
 def _digest(client: S3Client, bucket: str, key: str, etag: str) -> str:
-    """Read an object that must not change meanwhile, and return the digest of its bytes."""
+    """Read an object, which must not change meanwhile, and return the digest of its bytes."""
     digest = hashlib.blake2b(digest_size=20)
     with closing(client.get_object(Bucket=bucket, Key=key, IfMatch=etag)["Body"]) as body:
         for chunk in body.iter_chunks(1 << 20):
@@ -118,7 +118,7 @@ def _digest(client: S3Client, bucket: str, key: str, etag: str) -> str:
 
 
 def _describe_folder(s3: S3Hook, uri: str) -> dict[str, Any]:
-    """Describe all that lies below a prefix; more than is read, by its ETags alone."""
+    """Return what identifies all objects under a prefix; beyond the limit only their ETags."""
     bucket, key = s3.parse_s3_url(uri)
     if key and not key.endswith("/"):
         with suppress(LocationError):
@@ -127,7 +127,7 @@ def _describe_folder(s3: S3Hook, uri: str) -> dict[str, Any]:
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
     found = sorted((one["Key"], one["ETag"], one["Size"]) for page in pages for one in page.get("Contents", []))
     if not found:
-        raise LocationError(f"There is no object below {uri}")
+        raise LocationError(f"There is no object under {uri}")
     if len(found) <= READ_LIMIT_OBJECTS and sum(size for *_, size in found) <= READ_LIMIT:
         contents = [f"{key}\0{_digest(client, bucket, key, etag)}\0" for key, etag, _ in found]
     else:
@@ -140,7 +140,7 @@ def _describe_folder(s3: S3Hook, uri: str) -> dict[str, Any]:
 
 
 def check_buckets(s3: S3Hook, uris: Iterable[str], region: str | None) -> None:
-    """Check that the buckets exist, in the region of the job, as far as the caller may see.
+    """Check that the buckets exist in the job's region, as far as the caller has access.
 
     :raises LocationError: one does not exist, or is in another region.
     """
@@ -167,7 +167,7 @@ def read_losses(s3: S3Hook, job: Job) -> dict[str, list[Any]]:
     """Read the losses of a completed job from its metrics files.
 
     :return: ``losses_by_epoch`` and ``losses_by_step`` as :mod:`airflow_bedrock.customization.metrics` returns them;
-        empty where the job wrote no metrics, or none that can be read.
+        empty if the job wrote no readable metrics.
     """
 
     def read(training: list[str], validation: list[str]) -> dict[str, list[Any]]:
@@ -182,17 +182,17 @@ def read_losses(s3: S3Hook, job: Job) -> dict[str, list[Any]]:
 
 
 def read_rounds(s3: S3Hook, job: Job) -> tuple[int, int] | None:
-    """Read from the metrics files how many epochs a job has begun, and how many steps it has done.
+    """Read from the metrics files how many epochs a job has started, and how many steps it has done.
 
-    None where it wrote no metrics, or none that can be read.
+    None if it wrote no readable metrics.
     """
     return _from_metrics(s3, job, (TRAINING_METRICS,), rounds)
 
 
 def _from_metrics(s3: S3Hook, job: Job, names: Iterable[str], read: Callable[..., T | None]) -> T | None:
-    """Return what is read from the lines of these metrics files; None where that fails.
+    """Return the result of reading the lines of these metrics files; None if that fails.
 
-    Nothing in them and nothing on the way to them fails a job that has completed: the log says what cannot be read.
+    No error in them, or in reading them, fails a job that has completed: the log says what cannot be read.
     """
     if job.artifacts_uri is None:
         return None

@@ -54,7 +54,7 @@ class SecondWitness:
 
     @property
     def name_before(self) -> str | None:
-        """The name that an earlier try of this very ask has asked for, or adopted; None where not known."""
+        """The name that an earlier try of this very ask has asked for, or adopted; None if not known."""
         return self._before.name if self._before and self._before.ask == self._ask else None
 
     def check_place(self) -> None:
@@ -70,8 +70,8 @@ class SecondWitness:
             return
         raise BedrockFatalError(
             f"An earlier try of this task requested {self._word} {elsewhere}{self._place}. It may run on and be "
-            "billed; this try made none and spent nothing. Change the connection back and clear this task to take that "
-            f"{self._word} up, or end it there, and clear this task to make another one here."
+            "billed; this try made none and spent nothing. Change the connection back and clear this task to adopt "
+            f"that {self._word}; or stop it there, and clear this task to make another one here."
         )
 
     def note(self, name: str) -> None:

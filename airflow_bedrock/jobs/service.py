@@ -20,17 +20,17 @@ from airflow_bedrock.jobs.resources import Resource
 
 @dataclass(frozen=True)
 class Service:
-    """What is declared of a resource, done. Each method raises botocore's ClientError or BotoCoreError.
+    """The operations of a declared resource. Each method raises botocore's ClientError or BotoCoreError.
 
     :param resource: the kind of resource.
-    :param hook: leads to the service.
+    :param hook: the hook for the calls.
     """
 
     resource: Resource
     hook: BedrockHook
 
     def get(self, identifier: str) -> Seen | None:
-        """Read one by its ARN, or by its name where Get takes it; None where it does not exist."""
+        """Read one by its ARN, or by its name if Get accepts names; None if it does not exist."""
         resource = self.resource
         try:
             found = resource.read(self._call(resource.get_operation, {resource.identifier: identifier}))
@@ -43,7 +43,7 @@ class Service:
         return found
 
     def find(self, name: str) -> Seen | None:
-        """Read the one with the name or the ARN, and with its token; None where it does not exist."""
+        """Read one by its name or ARN, with its token; None if it does not exist."""
         if not self.resource.by_name and not name.startswith("arn:"):
             listed = next((seen for seen in self.list_all(name) if seen.name == name), None)
             return listed and self.find(listed.arn)
@@ -53,7 +53,7 @@ class Service:
         return replace(found, token=token_in(self.tags_of(found.arn)))
 
     def list_all(self, name_contains: str = "", status: str = "") -> list[Seen]:
-        """Return all with the text in their names, newest first; they have no tokens."""
+        """Return all whose names contain the text, newest first; without their tokens."""
         filters = {self.resource.name_contains: name_contains, self.resource.status_filter: status}
         pages = self.hook.conn.get_paginator(xform_name(self.resource.list_operation)).paginate(  # type: ignore[call-overload]  # any of the service's
             **{name: value for name, value in filters.items() if value},
@@ -64,12 +64,12 @@ class Service:
         return [self.resource.read(summary) for page in pages for summary in _listed(page)]
 
     def list_running(self) -> list[Seen]:
-        """Return all that can be stopped, each once: while one status after the other is listed, it may change."""
+        """Return all that can be stopped, each once, although statuses may change between the Lists."""
         found = [seen for status in self.resource.running for seen in self.list_all(status=status)]
         return list({seen.arn: seen for seen in found}.values())
 
     def create(self, request: Mapping[str, Any]) -> str | None:
-        """Make one, and return its ARN; None where the service does not name it."""
+        """Create one, and return its ARN; None if the response has none."""
         response = self._call(self.resource.create_operation, request)
         return next((value for name, value in response.items() if name.endswith("Arn")), None)
 
@@ -78,7 +78,7 @@ class Service:
         self._call(str(self.resource.stop_operation), {self.resource.identifier: arn})
 
     def update(self, arn: str, request: Mapping[str, Any]) -> None:
-        """Change one into what a request of Create asks for, as far as it can be changed."""
+        """Update one to match a Create request, as far as it can be changed."""
         changes = {new: request[name] for name, new in self.resource.updates.items() if name in request}
         self._call(str(self.resource.update_operation), {self.resource.identifier: arn, **changes})
 
@@ -95,12 +95,12 @@ class Service:
         return {tag["key"]: tag["value"] for tag in shown}
 
     def tag(self, arn: str, tags: Sequence[Mapping[str, str]]) -> None:
-        """Add tags, if its ARN takes any."""
+        """Add tags, if its ARN can be tagged."""
         if self.resource.taggable:
             self._call("TagResource", {"resourceARN": arn, "tags": tags})
 
     def has_model(self, model_arn: str) -> bool:
-        """Whether the model that one has made still exists."""
+        """Whether the model that it made still exists."""
         try:
             self._call(str(self.resource.model_operation), {"modelIdentifier": model_arn})
         except ClientError as error:
@@ -110,9 +110,9 @@ class Service:
         return True
 
     def may_pass(self, error: BaseException) -> bool:
-        """Whether another call may have no such error; after one about credentials, a new client makes it.
+        """Whether another call may succeed; after an error about credentials, a new client makes it.
 
-        The connection may have better ones by then.
+        The connection may have new ones by then.
         """
         if is_about_credentials(error):
             self.hook.forget_client()
@@ -125,5 +125,5 @@ class Service:
 
 
 def _listed(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return what is on a page of List: its one list."""
+    """Return the summaries on a page of List: its only list."""
     return next((value for value in page.values() if isinstance(value, list)), [])

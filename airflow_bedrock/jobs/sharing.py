@@ -25,9 +25,9 @@ _PAUSE = 2.0  # seconds between two
 def share(hook: BedrockHook, name: str, model_arn: str, account: str) -> None:
     """Share a model with an account, once under this name; return when the account can use it.
 
-    :param hook: leads to the account, and the region, in which the model is.
-    :raises BedrockFatalError: AWS RAM refused it.
-    :raises BedrockError: it is not shared in time, or a fault that may pass came between.
+    :param hook: a hook for the account and region of the model.
+    :raises BedrockFatalError: AWS RAM refused to share it.
+    :raises BedrockError: it was not shared in time, or a transient error occurred.
     """
     what = f"Sharing model {model_arn} with account {account} (AWS RAM, resource share {name})"
     with _ram(hook, what) as ram:
@@ -58,7 +58,7 @@ def share(hook: BedrockHook, name: str, model_arn: str, account: str) -> None:
 
 
 def unshare(hook: BedrockHook, name: str) -> None:
-    """Delete the resource share of this name, if there is one; what goes wrong is told in the log alone."""
+    """Delete the resource share of this name, if it exists; errors are only logged."""
     try:
         with _ram(hook, f"Deleting the resource share {name}") as ram:
             if (shared := _share_arn(ram, name)) is not None:

@@ -25,10 +25,10 @@ _PASSING_SECONDS = 60.0  # for an error that passes by itself
 
 
 class NotYetError(Exception):
-    """The service does not stop or delete something now; a little later it may.
+    """The service refuses to stop or delete a resource for now; a retry may succeed.
 
-    :param seconds: how long another try may help, from the first one on.
-    :param at_last: what to say when no try has helped: a sentence.
+    :param seconds: how long retries may help, from the first try on.
+    :param at_last: what to say if all retries fail: a sentence.
     """
 
     def __init__(self, said: str, seconds: float, at_last: str) -> None:
@@ -38,10 +38,10 @@ class NotYetError(Exception):
 
 
 def stop_job(service: Service, job_arn: str, *, patient: bool = True) -> str:
-    """Stop the job, and return a sentence on what became of it and of its bill; never raises for an AWS error.
+    """Stop the job, and return a sentence on the job and its bill; never raises for an AWS error.
 
-    :param patient: try again for as long as that may help.
-    :raises NotYetError: another try may help, and ``patient`` is False.
+    :param patient: retry for as long as that may help.
+    :raises NotYetError: a retry may help, and ``patient`` is False.
     """
     return _tried(partial(_stop, service, job_arn), patient)
 
@@ -92,9 +92,9 @@ def _stop(service: Service, job_arn: str, *, again: bool = False) -> str:
 
 
 def _check_passing(service: Service, job_arn: str, error: Exception, left: str) -> None:
-    """Raise NotYetError of an error that passes by itself, or of a job that the service may not show yet.
+    """Raise NotYetError for a transient error, or if the service may not show the job yet.
 
-    :param left: what to say where it does not pass.
+    :param left: what to say if retries do not help.
     """
     if is_not_found(error):
         raise _not_shown(service, job_arn) from error
@@ -109,7 +109,7 @@ def _not_shown(service: Service, job: str) -> NotYetError:
 
 
 def _cannot_yet(error: Exception) -> bool:
-    """Whether the service will not stop or delete something now because it is being made or changed."""
+    """Whether the service refuses to stop or delete a resource because it is being created or changed."""
     # Seen as a ValidationException that says "mutating state".
     return error_code(error) == "ConflictException" or "mutating" in str(error)
 
@@ -123,17 +123,17 @@ def stop_unless_others_wait(
     leaving: Sequence[Mapping[str, str]] = (),
     patient: bool = True,
 ) -> str:
-    """Stop the job if no other than ``me`` may wait for it, and return a sentence on what became of it and of its bill.
+    """Stop the job if no task other than ``me`` may wait for it, and return a sentence on the job and its bill.
 
-    The job's tags say who may. A waiter whose state cannot be read, or tags that cannot be read, keep the job. Never
+    The job's tags name the tasks that may wait. If a task's state or the tags cannot be read, the job is kept. Never
     raises for an error of AWS or of Airflow.
 
-    A sensor is no waiter of its own: it stands for the one task of its DAG run that asked for the job and left it to
-    others to wait. Where several did, it cannot be told for which of them it stands.
+    A sensor is not a waiter itself: it represents the one task of its DAG run that requested the job and does not wait
+    for it. If several tasks did, it is unknown which one the sensor represents.
 
-    :param own_run_only: stop it only if this DAG run asked for it.
-    :param leaving: the tags by which ``me``, who goes on without the job, leaves it to the others that wait. They
-        are written before the others are read again: of two that leave at once, the last one stops it.
+    :param own_run_only: stop it only if this DAG run requested it.
+    :param leaving: the tags by which ``me``, which continues without the job, leaves it to the other waiters. They are
+        written before the others' tags are read again: if two leave at once, the last one stops the job.
     :param patient: as for :func:`stop_job`.
     :raises NotYetError: as that does.
     """
@@ -160,7 +160,7 @@ def _stop_unless_others_wait(
     known = waiters(tags)
     of_run = [waiter for waiter in known if waiter and (waiter.dag_id, waiter.run_id) == (me.dag_id, me.run_id)]
     if own_run_only and not of_run:
-        not_ours = "this DAG run has not asked for it" if known else "no tag says that this DAG run has asked for it"
+        not_ours = "this DAG run did not request it" if known else "no tag says that this DAG run requested it"
         return f"{word} {job_arn} runs on and {resource.billed}: {not_ours}."
     mine = [waiter for waiter in of_run if waiter.is_same_task(me)] or [w for w in of_run if w.until == "run"]
     if len(mine) > 1:
@@ -177,14 +177,14 @@ def _leave(service: Service, job_arn: str, me: Waiter, leaving: Sequence[Mapping
         service.tag(job_arn, leaving)
     except CALL_ERRORS as error:
         return (
-            f"{kept} They cannot stop it while this task goes on, since its tag, which says that this task waits for "
-            f"it, could not be changed. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
+            f"{kept} They cannot stop it while this task runs, since the tag that names this task as waiting for it "
+            f"could not be changed. Allow bedrock:TagResource to the role of the connection. AWS said: {error}"
         )
     return _stop_unless_others_wait(service, job_arn, me, False, ())
 
 
 def _arn(service: Service, job_identifier: str) -> str:
-    """Return the job's ARN, by which alone its tags are found."""
+    """Return the job's ARN, which is needed to read its tags."""
     if job_identifier.startswith("arn:"):
         return job_identifier
     if (job := service.find(job_identifier)) is None:
@@ -198,13 +198,13 @@ def why_kept(
     *,
     lasts: bool = False,
 ) -> str | None:
-    """Say why a job is kept for this waiter; None where it waits no longer.
+    """Return why a job is kept for this waiter; None if it no longer waits.
 
-    :param ask: for the state of the waiter's task instance or DAG run.
-    :param lasts: whether who has succeeded wants it on.
+    :param ask: returns the state of the waiter's task instance or DAG run.
+    :param lasts: whether a task that has succeeded still needs it.
     """
     if waiter is None:
-        return "someone whose tag this version cannot read may wait for it"
+        return "a task whose tag this version cannot read may wait for it"
     try:
         state = ask(waiter)
     except Exception as error:
@@ -218,12 +218,12 @@ def why_kept(
 
 
 def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -> None:
-    """Delete what has this ARN or name, and wait until it is gone; what is not there is deleted already.
+    """Delete the resource with this ARN or name, and wait until it is gone; do nothing if it does not exist.
 
     :param delay: seconds between two tries or polls.
-    :param max_polls: maximum number of them, both while it cannot be deleted yet and until it is gone.
-    :raises BedrockFatalError: the service refused it for good.
-    :raises BedrockError: it is not gone in time, or a fault that may pass came between.
+    :param max_polls: maximum number of tries while it cannot be deleted yet, and of polls until it is gone.
+    :raises BedrockFatalError: the service rejected it.
+    :raises BedrockError: it was not gone in time, or a transient error occurred.
     """
     resource, one = service.resource, f"{service.resource.word.capitalize()} {identifier}"
     try:
@@ -241,13 +241,13 @@ def delete(service: Service, identifier: str, *, delay: float, max_polls: int) -
     except CALL_ERRORS as error:
         raise kind_of(error)(f"{one} was not deleted: {error}") from error
     raise BedrockError(
-        f"{one} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try goes on "
-        "deleting it."
+        f"{one} still exists after {max_polls} polls, {delay} s apart. It {resource.billed}; another try continues "
+        "the deletion."
     )
 
 
 def _deletion_begins(service: Service, identifier: str) -> bool:
-    """Ask for the deletion; return False where it cannot begin yet."""
+    """Request the deletion; return False if it cannot begin yet."""
     try:
         service.delete(identifier)
     except ClientError as error:

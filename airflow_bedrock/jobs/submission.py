@@ -41,16 +41,16 @@ _ROLE_PAUSES = (5.0, 10.0, 15.0, 30.0)  # seconds; a fresh role is known everywh
 
 
 class NoSlotError(BedrockError):
-    """The quota is reached; nothing was created."""
+    """The quota has been reached; nothing was created."""
 
 
 @dataclass(eq=False)
 class DryRunError(Exception):
-    """A dry run has come to Create, which it does not call.
+    """A dry run has reached Create, which it does not call.
 
     :param name: what would be created.
-    :param superseded: those of earlier asks that would be stopped first, unless others wait for them.
-    :param updated: what would be given the model that is asked for; then nothing would be created.
+    :param superseded: the jobs of earlier asks that would be stopped first, unless others wait for them.
+    :param updated: the resource that would be changed to the requested model; then nothing would be created.
     """
 
     name: str
@@ -59,31 +59,31 @@ class DryRunError(Exception):
 
 
 class Budget(Protocol):
-    """What is asked before money is spent; :class:`airflow_bedrock.spend.budget.Budget`. Names are those in Create."""
+    """The budget (:class:`airflow_bedrock.spend.budget.Budget`). Names are those in the Create request."""
 
     def reserve(self, name: str) -> None:
-        """Set aside what the thing may cost; what it raises keeps the money. A second time changes nothing."""
+        """Reserve what the resource may cost; if it raises, nothing is created. A second call changes nothing."""
 
     def made(self, name: str, arn: str) -> None:
-        """Note that the thing exists."""
+        """Note that the resource exists."""
 
     def release(self, name: str) -> None:
-        """Give up what was set aside, since nothing was made."""
+        """Release the reservation, since nothing was created."""
 
 
 @dataclass(kw_only=True)
 class Submission(EarlierJobs):
-    """One try to get what was asked for.
+    """One try of a task to get its job.
 
-    :param waiter: who will wait for the job, which its tags say.
-    :param superseded: what becomes of a job of an earlier ask that runs, where another thing is asked for now.
-    :param update: change what has the name and serves another model into what is asked for.
-    :param check_cost: called when something has to be created, before anything is stopped for it; what it raises keeps
-        the money.
-    :param before_paying: called right before Create; what it raises keeps the money too.
-    :param budget: what a job may cost is reserved there before anything is stopped for it; None where none is set.
-    :param dry_run: change nothing: neither create, nor update, nor stop, nor tag.
-    :param unknown: why it is not known what is asked for: then the job of an earlier try is taken up, and none is made.
+    :param waiter: the task that will wait for the job, for the job's tags.
+    :param superseded: what to do with a running job of an earlier ask if the request has changed.
+    :param update: whether to change a resource of the same name that serves another model.
+    :param check_cost: called if a job must be created, before another is stopped for it; if it raises, nothing is
+        created.
+    :param before_paying: called right before Create; if it raises, nothing is created.
+    :param budget: reserves what a job may cost, before another is stopped for it; None if no budget is set.
+    :param dry_run: change nothing: do not create, update, stop or tag.
+    :param unknown: why the request is unknown: then only the job of an earlier try is adopted, and none is created.
     """
 
     waiter: Waiter
@@ -95,19 +95,19 @@ class Submission(EarlierJobs):
     dry_run: bool = False
     unknown: BedrockError | None = None
     in_flight: str | None = field(default=None, init=False)
-    """The name of the job that was asked for last, where it is not known whether the service has made it."""
+    """The name of the last requested job, if it is unknown whether the service has made it."""
     _waited: bool = field(default=False, init=False)
-    """Whether what an earlier try of this ask may have made was waited for."""
+    """Whether this try has waited for the job that an earlier try of this ask may have made."""
     _settled: set[str] = field(default_factory=set, init=False)
     _superseded: list[Seen] = field(default_factory=list, init=False)
 
     def find_or_create(self) -> Seen:
-        """Return the job that was asked for, and stop those of earlier asks that no task waits for any more.
+        """Return the requested job, and stop the jobs of earlier asks that no task waits for any more.
 
         :raises DryRunError: in a dry run, something would be created.
         :raises NoSlotError: the quota of jobs is used up.
         :raises BedrockFatalError: the name belongs to another task, or the service refuses the request.
-        :raises BedrockError: the service did not take the request now.
+        :raises BedrockError: the service did not accept the request now.
         """
         if self.unknown is not None:
             if self.identity.asker.try_number == 1 or (own := self.of_earlier_try()) is None:
@@ -146,13 +146,13 @@ class Submission(EarlierJobs):
             if self.identity.exact:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))
             log.info(
-                "%s %s is %s and does not count for this request; trying the name's next generation",
+                "%s %s is %s and does not count for this request; trying the next generation of the name",
                 *self._known(found),
             )
             generation += 1
 
     def _settle_later(self, answer: Seen, generation: int) -> None:
-        """Settle a later generation that runs for another what, where an earlier ask's job is what is asked for."""
+        """Supersede a later generation that runs for another request, if an earlier ask's job is the requested one."""
         if self.identity.exact or self._is_of_ask(answer):
             return
         while True:
@@ -164,9 +164,9 @@ class Submission(EarlierJobs):
                 self._supersede(found)
 
     def of_earlier_try(self) -> Seen | None:
-        """Return the job of an earlier try of this very ask, where it has a name of this asker's; None else.
+        """Return the job of an earlier try of this ask, if it has a name of this task instance; otherwise None.
 
-        What is asked for does not matter, so that it need not be known.
+        The request does not matter, so it may be unknown.
 
         :raises BedrockFatalError: that job has failed, and no retry can fix it; or its model is gone.
         """
@@ -187,7 +187,7 @@ class Submission(EarlierJobs):
         return self._word.capitalize(), found.arn, found.status
 
     def _take(self, found: Seen, decision: Decision) -> Seen | None:
-        """Act on a job that was found; return it if it is what was asked for."""
+        """Act on a job that was found; return it if it is the requested one."""
         taken = decision in (Decision.ADOPT, Decision.REUSE) and not self._resource.lasts
         if taken and not self._is_of_ask(found):
             # That an earlier try of this ask had nothing to show it here says nothing of what is not shown yet.
@@ -213,13 +213,13 @@ class Submission(EarlierJobs):
         return None
 
     def _is_alone(self, found: Seen) -> bool:
-        """Whether what this asker has made can be changed, and no other task has asked for it since."""
+        """Whether this task made the resource, and no other task has requested it since, so that it can be changed."""
         if self._resource.update_operation is None:
             return False
         return waiters(self._tags_of(found, "who waits for")) == [self.waiter]
 
     def _update(self, found: Seen) -> Seen:
-        """Change one that serves another model; it keeps its name and ARN for those who asked before."""
+        """Change a resource that serves another model; it keeps its name and ARN."""
         resource = self._resource
         if self.dry_run:
             raise DryRunError(found.name, [], updated=found)
@@ -256,7 +256,7 @@ class Submission(EarlierJobs):
             )
 
     def _join(self, found: Seen) -> None:
-        """Add the tag that says that this asker waits too. Without it, its maker would stop the job under this one."""
+        """Add the tag that names this task as waiting too. Without it, the maker of the job could stop it meanwhile."""
         resource = self._resource
         if self.tagged and resource.names_waiters and not self.dry_run:
             in_service = resource.lasts and found.outcome is Outcome.SUCCEEDED
@@ -274,7 +274,7 @@ class Submission(EarlierJobs):
         if completed is not None:
             self._say_what_differs(token)
             log.info(
-                "Job %s has already done what is asked for: reusing its %s, which costs nothing. To make another, %s.",
+                "Job %s already fulfils this request: reusing its %s, which costs nothing. To make another, %s.",
                 found.arn,
                 f"model {completed.model_arn}" if completed.model_arn else "output",
                 "set another job_name" if self.identity.exact else "set reuse='never' and clear this task",
@@ -288,7 +288,7 @@ class Submission(EarlierJobs):
         return None
 
     def _with_model(self, found: Seen) -> Seen | None:
-        """Return the completed job with its model; None where the model was deleted. One response is not believed."""
+        """Return the completed job with its model; None if the model was deleted. A single response is not trusted."""
         if self._resource.model_operation is None:
             return found  # it makes no model
         for attempt in range(_POLLS):
@@ -306,7 +306,7 @@ class Submission(EarlierJobs):
         return None
 
     def _supersede(self, found: Seen) -> None:
-        """Settle what becomes of an earlier ask's job that runs, once."""
+        """Apply ``superseded`` to a running job of an earlier ask, once."""
         if found.arn in self._settled:
             return
         self._settled.add(found.arn)
@@ -324,7 +324,7 @@ class Submission(EarlierJobs):
         self._superseded.append(found)
 
     def _stop_superseded(self, taken: Seen | None = None) -> None:
-        """Stop the jobs of earlier asks for which nobody waits: before another is paid for, or when one is taken."""
+        """Stop the jobs of earlier asks that no task waits for, before another is paid for or when one is adopted."""
         for adopted in self._adopted_by_earlier_asks():
             if taken is None or adopted.arn != taken.arn:
                 self._supersede(adopted)
@@ -339,10 +339,10 @@ class Submission(EarlierJobs):
             log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
 
     def _by_list(self, *, own_only: bool = False, this_ask: bool = False) -> Seen | None:
-        """Look among the other jobs of the task for one that is what was asked for; settle those that no longer are.
+        """Search the other jobs of the task for the requested one; supersede the others.
 
-        :param own_only: check this asker's alone.
-        :param this_ask: check those of this ask alone, and settle none.
+        :param own_only: check only those of this task instance.
+        :param this_ask: check only those of this ask, and supersede none.
         """
         for summary in self._that_may_count(own_only=own_only or this_ask):
             if taken := self._take_listed(summary, this_ask):
@@ -376,12 +376,12 @@ class Submission(EarlierJobs):
         return self._take(found, decision)
 
     def _shown_late(self, name: str, *, hidden: bool) -> Seen | None:
-        """Wait for what an earlier try of this ask has made, before one called ``name`` is taken, or made, instead.
+        """Wait for the job of an earlier try of this ask, before the job ``name`` is adopted or created instead.
 
-        Where it has another name, since ``job_name``, or with ``dag`` the request, differs, no Get for
-        ``name`` shows it: its own name does, or List, after a while.
+        If it has another name, because ``job_name`` differs, or with ``dag`` the request, Get for ``name`` does not
+        show it: Get for its own name does, or List, after a while.
 
-        :param hidden: whether there may be one although no second witness names it.
+        :param hidden: whether there may be one although no note names it.
         """
         before = self.witness.name_before
         if self._waited or not self._is_retry or name == before or not (before or hidden):
@@ -438,7 +438,9 @@ class Submission(EarlierJobs):
         except CALL_ERRORS as error:
             return self._after_error(name, error)
         if arn is None:  # the service ignores a token that it has seen; what it answers then is not said
-            return self._made_by_another_try(name, f"Bedrock took the request without naming the {self._word}")
+            return self._made_by_another_try(
+                name, f"Bedrock accepted the request, but its response does not name the {self._word}"
+            )
         log.info("Created %s %s; it %s", resource.noun, arn, resource.billed)
         return ResourceState(arn=arn, name=name, status=NEW, outcome=Outcome.RUNNING, token=identity.token(generation))
 
@@ -451,18 +453,18 @@ class Submission(EarlierJobs):
             if not self._superseded:
                 raise
             running = ", ".join(one.arn for one in self._superseded)
-            said = f"From an earlier ask of this task this runs on and {self._resource.billed}: {running}."
+            said = f"Still running from an earlier ask of this task: {running}, which {self._resource.billed}."
             raise type(error)(f"{error} {said}") from error
 
     def _call(self, request: Mapping[str, Any]) -> str | None:
-        """Call Create; a role that is not known yet is waited for, since a new one takes seconds to be known."""
+        """Call Create; retry while a role is unknown, since a new one takes seconds to be known."""
         for pause in _ROLE_PAUSES:
             try:
                 return self.service.create(request)
             except ClientError as error:
                 if remedy_for_error(error) is not Remedy.WAIT_FOR_ROLE:
                     raise
-                log.warning("Bedrock cannot assume the role yet; asking again in %g s: %s", pause, error)
+                log.warning("Bedrock cannot assume the role yet; retrying in %g s: %s", pause, error)
                 time.sleep(pause)
                 self.before_paying()
         return self.service.create(request)
@@ -482,9 +484,9 @@ class Submission(EarlierJobs):
                 raise NoSlotError(f"The account's quota has been reached: {one} was not created. Bedrock said: {error}")
             case Remedy.WAIT_FOR_ROLE:
                 raise BedrockError(
-                    f"Bedrock could not assume the role of {one}; nothing was created or spent. Where the role "
-                    "was made seconds ago, the next try of this task finds it known; otherwise let "
-                    f"bedrock.amazonaws.com assume it. Bedrock said: {error}"
+                    f"Bedrock could not assume the role of {one}; nothing was created or spent. If the role was "
+                    "created seconds ago, the next try of this task may succeed; otherwise let bedrock.amazonaws.com "
+                    f"assume it. Bedrock said: {error}"
                 ) from error
             case Remedy.RETRY:
                 raise BedrockError(
@@ -495,13 +497,13 @@ class Submission(EarlierJobs):
                 # A derived name is in use only where a job of this very ask is not shown yet.
                 kind = BedrockFatalError if self.identity.exact else BedrockError
                 raise kind(
-                    f"The custom model name for {one} is in use, by another model or by a job that is to make it; "
+                    f"The custom model name for {one} is in use, by another model or by a job that will make it; "
                     f"nothing was created or spent. Choose another custom_model_name, or delete that model: {error}"
                 ) from error
             case Remedy.CREDENTIALS:
                 raise BedrockError(
-                    f"Bedrock refused the credentials for {one}; nothing was created or spent. A retry uses "
-                    f"those that the connection has by then: {error}"
+                    f"Bedrock refused the credentials for {one}; nothing was created or spent. A retry uses the "
+                    f"connection's credentials at that time: {error}"
                 ) from error
             case Remedy.NONE:
                 raise BedrockFatalError(
@@ -509,7 +511,7 @@ class Submission(EarlierJobs):
                 ) from error
 
     def _made_by_another_try(self, name: str, said: str) -> Seen:
-        """Return the job that has the name, if it is ours; the service may take a while to show a new job."""
+        """Return the job with the name, if it is ours; the service may take a while to show a new job."""
         found = shown(self.service, name)
         if found is None:
             raise BedrockError(

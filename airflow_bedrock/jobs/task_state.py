@@ -12,9 +12,9 @@ TERMINAL_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", 
 
 
 def state_of(ti: Any) -> str | None:
-    """Ask for the state that the task instance has now; None where it has none, as after a Clear.
+    """Return the present state of the task instance; None if it has none, as after a Clear.
 
-    :raises LookupError: there is no such task instance any more.
+    :raises LookupError: the task instance no longer exists.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -27,7 +27,7 @@ def state_of(ti: Any) -> str | None:
 
 
 def run_state(dag_id: str, run_id: str) -> str:
-    """Ask for the state that the DAG run has now."""
+    """Return the present state of the DAG run."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     state = RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
@@ -35,14 +35,14 @@ def run_state(dag_id: str, run_id: str) -> str:
 
 
 def state_of_waiter(waiter: Waiter) -> str | None:
-    """Ask for the state of what a waiter waits in: its DAG run, or its task instance."""
+    """Return the state of a waiter's DAG run or task instance."""
     return run_state(waiter.dag_id, waiter.run_id) if waiter.until == "run" else state_of(waiter)
 
 
 def backfill_to_go(dag_id: str, task_id: str) -> list[str]:
-    """Ask for the runs of a DAG's backfills in which the task has not ended, in their order.
+    """Return the runs of a DAG's backfills in which the task has not ended, in order.
 
-    Airflow makes all runs of a backfill at its beginning, and a DAG has one backfill at a time.
+    Airflow creates all runs of a backfill at its beginning, and a DAG has one backfill at a time.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line for each change until the job has ended; in JSON, an object for each. 1: it made no model."""
+    """Print a line (or a JSON object) for each change until the job has ended. Return 1 if it made no model."""
     hook = BedrockHook(aws_conn_id=arguments.aws_conn_id, region_name=arguments.region)
     try:
         job = _follow(hook, arguments)
@@ -84,7 +84,7 @@ def _line(said: str) -> None:
 
 
 def _steps(hook: BedrockHook, job: Job) -> dict[str, Any]:
-    """Return step, steps and loss of a job that trains on Local Bedrock; nothing of one on AWS, which does not say."""
+    """Return step, steps and loss of a job that trains on Local Bedrock; nothing on AWS, which does not report them."""
     page = local_page(hook.conn.meta.endpoint_url)
     if job.outcome is not Outcome.RUNNING or not page:
         return {}

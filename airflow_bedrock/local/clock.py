@@ -31,7 +31,7 @@ class Clock:
 
     def __init__(self, speed: float = 1.0, start: float | None = None) -> None:
         if not speed > 0:
-            raise ValueError(f"The speed of a clock must be more than 0, not {speed}.")
+            raise ValueError(f"The speed of a clock must be more than 0; got {speed}.")
         self._speed = speed
         self._began = time.time()
         self._ahead = 0.0 if start is None else start - self._began
@@ -47,7 +47,7 @@ class Clock:
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     def seconds_until(self, moment: float) -> float | None:
-        """Return how long to wait for a moment, in seconds of the computer; None where only a message can end it."""
+        """Return how long to wait for a moment, in seconds of the computer; None if only a message can end it."""
         return max(0.0, moment - self.time()) / self._speed
 
     def catch_up(self, moment: float) -> None:
@@ -108,7 +108,7 @@ class ManualClock(Clock):
         :raises ValueError: time cannot run backwards.
         """
         if not seconds >= 0:
-            raise ValueError(f"A clock can be moved forward only, not by {seconds} seconds.")
+            raise ValueError(f"A clock can only be moved forward; got {seconds} seconds.")
         with self._moving:
             target = self._time + seconds
             if target > _END:

@@ -23,13 +23,13 @@ from airflow_bedrock.local.web.guard import address_of
 _EPILOG = """\
 examples:
   airflow-bedrock local --state .local-bedrock
-      keep jobs, models and buckets in a directory; they go on after a restart
+      keep jobs, models and buckets in a directory; jobs continue after a restart
   airflow-bedrock local --job-seconds 7200 --speed 60
       jobs of two hours, each in two minutes
   airflow-bedrock local --clock manual
       time stands still, until: curl -X POST -d '{"advance": 3600}' http://127.0.0.1:4599/_local/clock
 
-while it runs, http://127.0.0.1:4599/_local/ shows a browser what is in it, and programs have:
+while it runs, http://127.0.0.1:4599/_local/ shows in a browser what is in it; programs can use:
   GET /_local/health   whether it is up             GET, DELETE /_local/calls          every call that was made
   GET /_local/jobs     phase, step, losses          GET, POST /_local/clock            the time
                                                     GET, POST, DELETE /_local/faults   what goes wrong on demand
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another name by which clients call it, such as that of a container; requests for other names are refused",
     )
     account = parser.add_argument_group("account")
-    account.add_argument("--bucket", help="S3 bucket that is there from the start (default: %(default)s)")
+    account.add_argument("--bucket", help="S3 bucket that exists from the start (default: %(default)s)")
     account.add_argument("--region", help="region of the bucket and of clients (default: %(default)s)")
     account.add_argument(
         "--state",
@@ -84,8 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     account.add_argument(
         "--allow-graders",
         action="store_true",
-        help="let reinforcement fine-tuning run its grader, a Lambda function: anybody who can reach this can then run "
-        "a program with your rights",
+        help="let reinforcement fine-tuning run its grader, a Lambda function: anybody who reaches Local Bedrock can "
+        "then run programs with your rights",
     )
     account.add_argument(
         "--quota",
@@ -159,21 +159,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def announcement(local: LocalBedrock) -> str:
-    """Return what to tell the user: where it listens, and the environment to export."""
+    """Return the text printed at the start: the address, and the environment variables to export."""
     exports = [f"export {name}={shlex.quote(value)}" for name, value in local.environment().items()]
     listens = f"# Local Bedrock listens on {local.endpoint_url}. Stop it with Ctrl-C."
-    page = f"# {local.endpoint_url}/_local/ shows a browser what is in it."
+    page = f"# {local.endpoint_url}/_local/ shows in a browser what is in it."
     return "\n".join([*exports, listens, page, ""])
 
 
 def _warning(host: str) -> str:
-    """Return what to say about an address that other computers can reach."""
+    """Return a warning if other computers can reach the address."""
     address = address_of(host)
     if address.is_loopback if address else host == "localhost":
         return ""
     return (
-        f"Local Bedrock listens on {host}, and asks nobody for credentials: anybody who reaches this computer "
-        "can read and change all that is in it. Put nothing confidential there, or leave --host out.\n"
+        f"Local Bedrock listens on {host} and requires no credentials: anybody who reaches this computer can read and "
+        "change everything in it. Put nothing confidential there, or leave --host out.\n"
     )
 
 

@@ -45,7 +45,7 @@ class Fault(
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, int | float) and not value >= 0:
-                raise ValueError(f"{name!r} must not be less than 0, but it is {value}.")
+                raise ValueError(f"{name!r} must be 0 or more; got {value}.")
 
     @property
     def effect(self) -> str:
@@ -90,7 +90,7 @@ class Error(CallFault, frozen=True, tag="error"):
         if self.code is None and self.status is None:
             raise ValueError("A fault with the effect 'error' needs a code or a status.")
         if self.status is not None and not 400 <= self.status <= 599:
-            raise ValueError(f"The status of an error is between 400 and 599, not {self.status}.")
+            raise ValueError(f"The status of an error must be between 400 and 599; got {self.status}.")
 
 
 class Drop(CallFault, frozen=True, tag="drop"):

@@ -75,7 +75,7 @@ def application() -> DomainDispatcherApplication:
 
 
 def service_of(application: DomainDispatcherApplication, environ: dict[str, Any]) -> str | None:
-    """Return the service of moto that would answer a request, S3 by default; None where moto cannot tell."""
+    """Return the service of moto that would answer a request, S3 by default; None if moto cannot tell."""
     try:
         app: Any = application.get_application(environ)
         return str(app.service)
@@ -266,7 +266,7 @@ def s3_object(bucket: str, key: str, version: str | None = None) -> FakeKey | No
 
 
 def s3_upload(bucket: str, upload_id: str) -> FakeMultipart | None:
-    """Return a multipart upload that is under way, or None if it or its bucket does not exist."""
+    """Return a multipart upload that is in progress, or None if it or its bucket does not exist."""
     try:
         found: FakeMultipart | None = s3_backends[ACCOUNT]["aws"].get_bucket(bucket).multiparts.get(upload_id)
     except S3ClientError:

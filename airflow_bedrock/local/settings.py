@@ -84,8 +84,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not _BUCKET.fullmatch(self.bucket):
             raise ValueError(
-                f"{self.bucket!r} is no name of a bucket: it has 3 to 63 lower-case letters, digits, dots and dashes, "
-                "and begins and ends with a letter or a digit."
+                f"{self.bucket!r} is not a valid bucket name: use 3 to 63 lower-case letters, digits, dots and "
+                "dashes, with a letter or a digit at both ends."
             )
         if self.clock not in ("real", "manual"):
             raise ValueError(f"The clock is 'real' or 'manual', not {self.clock!r}.")

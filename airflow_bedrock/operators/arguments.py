@@ -19,24 +19,24 @@ from airflow_bedrock.shapes import input_shape, problems
 Choice = TypeVar("Choice", bound=Enum)
 Rule = Callable[[Any], Any]
 Conflicts = Callable[[Mapping[str, Any]], Iterator[str]]
-"""From those arguments that are good by themselves, by name: what is wrong with them together."""
+"""Returns what is wrong with the arguments together, from those that are valid on their own, by name."""
 
 
 class ArgumentError(BedrockFatalError, ValueError):
-    """An operator was given what cannot be right; it did nothing. The DAG file is broken, or the task fails for good.
+    """An operator has invalid arguments; it did nothing. The DAG file is broken, or the task fails without a retry.
 
-    It is both, since a mapped task is made from its arguments only when it runs.
+    It is both a ValueError and fatal, since a mapped task gets its arguments only when it runs.
     """
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator was given.
+    """The arguments of an operator.
 
-    :param task_id: whose task it is.
-    :param values: its arguments by name, as written where the DAG is parsed, rendered where it runs.
-    :param templated: the names of those that are rendered.
-    :param rules: by name, for those that have one.
-    :param conflicts: what else may be wrong.
+    :param task_id: the task's id, for errors.
+    :param values: the arguments by name: as written when the DAG is parsed, rendered when the task runs.
+    :param templated: the names of the templated arguments.
+    :param rules: the rules by name of the argument.
+    :param conflicts: checks arguments against each other.
     """
 
     task_id: str
@@ -46,17 +46,17 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: Collection[Conflicts] = ()
 
     def check_literals(self) -> None:
-        """Check those that are final when the DAG is parsed: literals, and whatever is not templated.
+        """Check the arguments that are final when the DAG is parsed: literals, and all that are not templated.
 
-        :raises ArgumentError: names everything that is wrong.
+        :raises ArgumentError: lists everything that is wrong.
         """
         final = {n: r for n, r in self.rules.items() if n not in self.templated or is_literal(self.values[n])}
         msgspec.structs.replace(self, rules=final).checked()
 
     def checked(self) -> dict[str, Any]:
-        """Return those that have a rule, in their types, by name.
+        """Return the arguments that have a rule, converted to their types, by name.
 
-        :raises ArgumentError: names everything that is wrong.
+        :raises ArgumentError: lists everything that is wrong.
         """
         found, wrong = {}, []
         for name, rule in self.rules.items():
@@ -96,19 +96,19 @@ def _shown(value: object) -> str:
 
 
 def optional(rule: Rule) -> Rule:
-    """Take None as well."""
+    """Accept None too."""
     return lambda value: None if value is None else rule(value)
 
 
 def text(value: Any) -> str:
-    """Take text that is not empty."""
+    """Accept non-empty text."""
     if not isinstance(value, str) or not value:
         raise ValueError("must be text, and not empty")
     return value
 
 
 def flag(value: Any) -> bool:
-    """Take True or False, or what a template renders of one."""
+    """Accept True or False, or their text from a template."""
     known = {"true": True, "false": False}.get(str(value).strip().lower())
     if known is None:
         raise ValueError("must be True or False")
@@ -116,7 +116,7 @@ def flag(value: Any) -> bool:
 
 
 def one_of(*choices: str) -> Rule:
-    """Take one of these texts."""
+    """Accept one of these texts."""
 
     def check(value: Any) -> Any:
         if value not in choices:
@@ -127,22 +127,22 @@ def one_of(*choices: str) -> Rule:
 
 
 def choice(kind: type[Choice]) -> Callable[[Any], Choice]:
-    """Take a value of an enumeration, and return its member."""
+    """Accept a value of an enumeration, and return its member."""
     check = one_of(*(member.value for member in kind))
     return lambda value: kind(check(value))
 
 
 def given(rule: Rule) -> Rule:
-    """Take None too, and whatever else is empty, such as a template that finds nothing."""
+    """Accept None and other empty values too, such as a template that finds nothing."""
     return lambda value: rule(value) if value else None
 
 
 def named(rule: Rule) -> Rule:
-    """Take what the rule takes, but for the text that a template makes of None."""
+    """Accept what the rule accepts, except for the text that a template renders for None."""
 
     def check(value: Any) -> Any:
         if value == "None":
-            raise ValueError("must name something: a template that finds nothing renders None")
+            raise ValueError("must have a value: a template that finds nothing renders None")
         return rule(value)
 
     return check
@@ -152,7 +152,7 @@ _LARGEST = sys.float_info.max
 
 
 def real(least: float, most: float = _LARGEST, *, between: bool = False) -> Rule:
-    """Take a finite number from ``least`` to ``most``; with ``between``, neither of the two."""
+    """Accept a finite number from ``least`` to ``most``; with ``between``, excluding both."""
     ends = f"more than {least:g}" if between else f"{least:g} or more"
     if most < _LARGEST:
         ends = f"between {least:g} and {most:g}" if between else f"from {least:g} to {most:g}"
@@ -167,7 +167,7 @@ def real(least: float, most: float = _LARGEST, *, between: bool = False) -> Rule
 
 
 def whole(least: int) -> Rule:
-    """Take a whole number, ``least`` or more."""
+    """Accept a whole number, ``least`` or more."""
 
     def check(value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -178,7 +178,7 @@ def whole(least: int) -> Rule:
 
 
 def rendered(rule: Rule) -> Rule:
-    """Take a number as text too, for an argument that may be a template: that renders to text."""
+    """Accept a number as text too, for a templated argument: templates render text."""
     return lambda value: rule(_number(value))
 
 
@@ -192,7 +192,7 @@ def _number(value: Any) -> Any:
 
 
 def tags_rule(operation: str, name: str) -> Rule:
-    """Take a mapping of tags, and return them as that member of that operation's request; None where there are none."""
+    """Accept a mapping of tags, and return them as a member of the operation's request; None if there are none."""
     what = (
         "a mapping of keys to values, such as {'team': 'support'}: text of letters, digits, spaces and . _ : / = + @ -"
     )
@@ -201,7 +201,7 @@ def tags_rule(operation: str, name: str) -> Rule:
     def rule(value: Any) -> Any:
         most = customization.tags.MAX_USER_TAGS
         if isinstance(value, Mapping) and len(value) > most:
-            raise ValueError(f"must be at most {most}, since the service takes 50")
+            raise ValueError(f"must be at most {most}, since the service allows 50")
         return check(
             [{"key": key, "value": text} for key, text in value.items()] if isinstance(value, Mapping) else None
         )
@@ -210,9 +210,9 @@ def tags_rule(operation: str, name: str) -> Rule:
 
 
 def member(service: str, operation: str, name: str, what: str) -> Rule:
-    """Take what the service takes as that member of that operation's request, by botocore's model of the service.
+    """Accept what botocore's service model accepts for a member of the operation's request.
 
-    :param what: the model's rule in words; its own are regular expressions of hundreds of characters.
+    :param what: the rule in words, since the model's regular expressions have hundreds of characters.
     """
 
     def check(value: Any) -> Any:

@@ -25,7 +25,7 @@ Hook = TypeVar("Hook", bound="AwsGenericHook[Any]")
 
 
 class AwsOperator(BaseOperator, Generic[Hook]):
-    """An operator that calls AWS, over an AWS connection of Airflow.
+    """An operator that calls AWS through an AWS connection of Airflow.
 
     :param aws_conn_id: the Airflow connection used for AWS credentials; None or empty for boto3's own. (templated)
     :param region_name: the AWS region; by default the connection's. (templated)
@@ -34,7 +34,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
     """
 
     aws_hook_class: str | type[Hook] = "airflow_bedrock.hooks:BedrockHook"
-    """The hook's class, or where it is: ``module:name``."""
+    """The hook's class, or its place as ``module:name``."""
 
     template_fields: Sequence[str] = ("aws_conn_id", "region_name", "verify")
 
@@ -63,7 +63,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         }
 
     def _arguments(self, rules: Mapping[str, Rule], *conflicts: Conflicts) -> Arguments:
-        """Return the arguments that have a rule, to be checked."""
+        """Return the arguments for the check."""
         from airflow_bedrock.operators.arguments import Arguments  # not for those that have no rules
 
         return Arguments(
@@ -76,7 +76,7 @@ class AwsOperator(BaseOperator, Generic[Hook]):
 
     @cached_property
     def hook(self) -> Hook:
-        """The hook that the task calls AWS with."""
+        """The hook for the task's calls of AWS."""
         where = self.aws_hook_class
         hook_class: type[Hook] = resolve_name(where) if isinstance(where, str) else where
         return hook_class(**self._hook_parameters)
@@ -88,9 +88,9 @@ class AwsOperator(BaseOperator, Generic[Hook]):
         return S3Hook(**self._hook_parameters)
 
     def _files(self, kms_key_id: str | None = None) -> Storage:
-        """Return what reads and writes files, on S3 over the operator's connection.
+        """Return the storage for reading and writing files, on S3 through the operator's connection.
 
-        :param kms_key_id: encrypts what is written to S3; None leaves it to the bucket.
+        :param kms_key_id: the KMS key that encrypts files on S3; None for the bucket's default.
         """
         from airflow_bedrock.storage import Storage
 

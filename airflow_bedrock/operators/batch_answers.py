@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _CREATE = "CreateModelInvocationJob"
 MIN_RECORDS = 100
-"""Of one job, by the service's default quota."""
+"""Maximum records of a job, by the service's default quota."""
 _KEPT_AT_ONCE = 5000
 _KEPT = "What the jobs have answered is kept."
 _NAMED = 20
@@ -79,14 +79,14 @@ _RULES: Mapping[str, Rule] = {
 
 
 def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the installed botocore is too old for."""
+    """Yield the problem if the installed botocore is too old."""
     if "modelInvocationType" not in input_shape("bedrock", _CREATE).members:
         yield missing_in_botocore(f"{_CREATE}.modelInvocationType")
 
 
 @dataclass
 class _Work:
-    """What a try of the task has at hand."""
+    """The state of a try of the task."""
 
     evaluation: Evaluation
     inference: Inference
@@ -101,21 +101,21 @@ class _Work:
 
     @property
     def chunks(self) -> int:
-        """How many jobs the records take, if none has an answer."""
+        """Number of jobs for all records, if none has an answer yet."""
         return -(-self.evaluation.count // self.size)
 
     def questions(self, chunk: int, count: int = 1) -> Iterator[Question]:
-        """Return those of one job, in the order of the file, or of ``count`` jobs."""
+        """Return the questions of one job, or of ``count`` jobs, in the order of the file."""
         return islice(self.evaluation.questions(self.lines), chunk * self.size, (chunk + count) * self.size)
 
     def unanswered(self, chunk: int, count: int = 1) -> Iterator[Question]:
-        """Return those of them that have no answer yet, each once, however many records ask it."""
+        """Return the questions without an answer, each once, even if several records have it."""
         return self.inference.unanswered(self.questions(chunk, count))
 
 
 @dataclass
 class _SoFar:
-    """What a task knows of its jobs; it goes with the task through the triggerer."""
+    """What a task knows about its jobs, also after a wait in the triggerer."""
 
     chunk: int = 0
     job_arns: list[str] = field(default_factory=list)
@@ -125,7 +125,7 @@ class _SoFar:
 
 
 class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOperator):
-    """Let a model answer held-out records by batch inference; the answers are kept where the evaluation finds them.
+    """Answer held-out records by batch inference; the answers are kept where the evaluation finds them.
 
     Run it for each model, with the ``test_data_uri``, ``answers_uri`` and parameters that
     :class:`~airflow_bedrock.operators.BedrockModelEvaluationOperator` has, which then asks only the missing ones:
@@ -184,22 +184,22 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
     def execute(self, context: Context) -> dict[str, Any]:
         """Find or make the jobs, one after the other, wait for them, and keep their answers.
 
-        :raises BedrockFatalError: a record, a setting or a model is such that no retry can help, a job failed, or
-            ``execution_timeout`` ran out and the job was stopped.
-        :raises BedrockError: the service did not take or tell something now.
+        :raises BedrockFatalError: a record, a setting or a model is invalid, a job failed, or ``execution_timeout`` ran
+            out and the job was stopped.
+        :raises BedrockError: a transient error of the service.
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         with self._stopping(context) as kill:
             return self._go_on(context, kill, _SoFar())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None, **so_far: Any) -> dict[str, Any]:
-        """Take up the trigger's event, and go on with the next job."""
+        """Resume with the trigger's event, and continue with the next job."""
         with self._stopping(context) as kill:
             ended = jobs.waiting.job_of_event(self._service, event, self._no_response_timeout)
             return self._go_on(context, kill, _SoFar(**so_far), ended)
 
     def execute_again(self, context: Context, event: Any = None, **so_far: Any) -> dict[str, Any]:
-        """Ask again for the next job, after a wait for the budget."""
+        """Request the next job again, after a wait for the budget."""
         self._has_waited = True
         with self._stopping(context) as kill:
             return self._go_on(context, kill, _SoFar(**so_far))
@@ -266,7 +266,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
     ) -> None:
         """Stop the running jobs of earlier tries that none of these chunks needs, and wait for their end.
 
-        Others may have kept their answers since, or other records be asked for.
+        Other tasks may have kept their answers since, or the records may have changed.
 
         :raises BedrockError: Bedrock did not say which jobs run.
         """
@@ -299,7 +299,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 so_far.cost += sum(work.bill.cost(self.model_id, answer) for _, answer in answered)
 
     def _job_of_chunk(self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar) -> Seen | None:
-        """Return the job of a chunk when it has ended; None where none is needed."""
+        """Return the job of a chunk when it has ended; None if no job is needed."""
         asker = asker_of(context)
         missing = sum(1 for _ in work.unanswered(so_far.chunk))
         if not missing:
@@ -325,7 +325,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         return self._ended(found, kill, **asdict(so_far))
 
     def _cost(self, work: _Work, chunk: int) -> Cost:
-        """Return what the job of a chunk may cost: each question that has no answer, with its longest one."""
+        """Return what the job of a chunk may cost: each question without an answer, with the longest possible one."""
         from airflow_bedrock.spend.ledger import Cost
 
         itself = work.inference.itself
@@ -357,7 +357,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         }
 
         def write() -> None:
-            """Write the questions that have no answer, right before their job is made."""
+            """Write the questions without an answer, right before their job is created."""
             from airflow_bedrock.evaluation import batch
 
             file = work.folder / "questions.jsonl"
@@ -378,9 +378,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         )
 
     def _check_cost(self, work: _Work, so_far: _SoFar) -> None:
-        """Say what this job and those after it may cost.
+        """Log what this job and the next ones may cost.
 
-        :raises BedrockFatalError: with what is spent, that is more than ``max_cost``, or it is not known.
+        :raises BedrockFatalError: together with what is spent, that exceeds ``max_cost`` or is unknown.
         """
         rest = work.unanswered(so_far.chunk, work.chunks)
         costs = [work.bill.most(self.model_id, question.request) for question in rest]
@@ -406,9 +406,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             )
 
     def _keep(self, work: _Work, ended: Seen, so_far: _SoFar) -> None:
-        """Keep what a job has answered, and count what it has not.
+        """Keep the answers of a job, and count the missing ones.
 
-        :raises BedrockFatalError: it has not completed; what it had answered, if it says so, is kept all the same.
+        :raises BedrockFatalError: it did not complete; the answers that it wrote are still kept.
         """
         found = self._take_in(work, ended, so_far)
         if ended.outcome is not Outcome.SUCCEEDED:
@@ -428,7 +428,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             )
 
     def _take_in(self, work: _Work, ended: Seen, so_far: _SoFar) -> Answered:
-        """Keep what a job has answered, and return it."""
+        """Keep the answers of a job, and return them."""
         found = self._answered(work, ended)
         pending: list[tuple[Question, Answer]] = []
         for question in work.questions(so_far.chunk):
@@ -442,9 +442,9 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         return found
 
     def _answered(self, work: _Work, ended: Seen) -> Answered:
-        """Read what a job has answered; one that has not completed may have written nothing.
+        """Read the answers of a job; one that did not complete may have written none.
 
-        :raises BedrockFatalError: one that has completed has written nothing.
+        :raises BedrockFatalError: a completed job has written nothing.
         """
         from airflow_bedrock.evaluation.batch import Answered
 
@@ -458,7 +458,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         return found
 
     def _output_of(self, ended: Seen) -> str:
-        """Return where a job writes what it answers: below its id, under the name of its input."""
+        """Return the URI of a job's output: under its id, with the name of its input."""
         description = self.hook.conn.get_model_invocation_job(jobIdentifier=ended.arn)
         source = description["inputDataConfig"]["s3InputDataConfig"]["s3Uri"]
         folder = description["outputDataConfig"]["s3OutputDataConfig"]["s3Uri"].rstrip("/")
@@ -514,5 +514,5 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
 
 
 def _of_chunk(asker: Asker, chunk: int) -> Asker:
-    """Return who asks for a chunk: each is asked for by itself, and none is taken for the earlier try of another."""
+    """Return the key of a chunk: each chunk is requested separately, and is never an earlier try of another."""
     return msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")

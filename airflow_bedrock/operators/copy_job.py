@@ -114,7 +114,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
 
     def _account(self) -> str:
         """Return the account of the copy."""
-        with nothing_spent("Reading whose account the copy goes to (AWS STS)", "copy job"):
+        with nothing_spent("Reading the account of the copy (AWS STS)", "copy job"):
             return jobs.account.caller_arn(self.hook).split(":")[4]
 
     def _share(self, check: Any, asker: Asker) -> None:
@@ -123,8 +123,8 @@ class BedrockModelCopyOperator(StoredModelOperator):
         account = self._account()
         if account == self.source_model_arn.split(":")[4]:
             raise BedrockFatalError(
-                f"Connection {self.aws_conn_id} leads to the very account in which model {self.source_model_arn} is. "
-                "No copy was made. Leave source_aws_conn_id out, or let aws_conn_id lead to the account of the copy."
+                f"Connection {self.aws_conn_id} belongs to the account in which model {self.source_model_arn} is. No "
+                "copy was made. Remove source_aws_conn_id, or use an aws_conn_id of the account of the copy."
             )
         jobs.sharing.share(self._source, self._share_name(asker), self.source_model_arn, account)
 

@@ -23,8 +23,8 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModel.html
 
-    :param model_identifier: the custom model's ARN or name. One whose name is None goes by its ARN alone: None is what
-        a template that finds nothing renders. (templated)
+    :param model_identifier: the custom model's ARN or name. A model named None needs its ARN, since a template that
+        finds nothing renders None. (templated)
     """
 
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "model_identifier")
@@ -37,8 +37,8 @@ class BedrockDeleteCustomModelOperator(BedrockOperator):
     def execute(self, context: Context) -> None:
         """Delete the model.
 
-        :raises BedrockFatalError: the service refused it for good, e.g. since a deployment still uses the model.
-        :raises BedrockError: a fault that may pass came between.
+        :raises BedrockFatalError: the service rejected it, e.g. since a deployment still uses the model.
+        :raises BedrockError: a transient error occurred.
         """
         self._arguments(_RULES).checked()
         try:

@@ -59,10 +59,10 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     """Customize an Amazon Bedrock model: make one paid job for each request, however often the task runs.
 
     The names and the clientRequestToken of the job are derived from who asks (deployment of Airflow, DAG, task, map
-    index, and the partition or else the run), from the ask (the first one, and each Clear of the task), and from what
-    is asked (the request and the content of the data). An automatic retry adopts the job of its own ask, even if its
-    request or data differs. After a Clear the task takes the same job if nothing has changed; otherwise it stops the
-    earlier job and makes another one.
+    index, and the partition or else the run), from the ask (the first request, and each Clear of the task), and from
+    what is asked (the request and the content of the data). An automatic retry adopts the job of its own ask, even if
+    its request or data differs. After a Clear the task takes the same job if nothing has changed; otherwise it stops
+    the earlier job and makes another one.
 
     The request can be given as keyword arguments, one for each member of CreateModelCustomizationJob: by the names of
     the amazon provider's operator, or else by the member's name in snake_case (``vpc_config=``); or as a whole, with
@@ -107,7 +107,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     :param custom_model_kms_key_id: the KMS key that encrypts the custom model. (templated)
     :param job_tags: tags of the job, each ``{"key": …, "value": …}``. (templated)
     :param custom_model_tags: tags of the custom model, in the same form. (templated)
-    :param vpc_config: subnets and security groups through which the job reaches the data. (templated)
+    :param vpc_config: subnets and security groups through which the job accesses the data. (templated)
     :param client_request_token: refused, since the operator derives it to find its job again.
     :param request: the whole request: a mapping in the API's names or in snake_case, or the path of a ``.json``,
         ``.yaml`` or ``.yml`` file, searched for as Airflow searches for template files (relative to the DAG file or to
@@ -269,7 +269,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
 
     @property
     def asked(self) -> job_request.Asked:
-        """What is asked for, by the arguments as they are now: as written, or rendered."""
+        """The request's arguments as they are now: as written, or rendered."""
         return job_request.Asked(
             members={name: getattr(self, name) for name in _MEMBERS},
             request=self.request,
@@ -406,7 +406,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             self._wait_for_quota(context, error)
 
     def _of_earlier_try(self, asker: Asker, unknown: BedrockError) -> Seen:
-        """Return the job of an earlier try of this ask, if its name alone tells: what is asked for is not known."""
+        """Return the job of an earlier try of this ask, by its name only, since the request is unknown."""
         try:
             identity = self._identity(asker)
         except (KeyError, ValueError):  # KeyError: the request has no name
@@ -421,7 +421,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         ).find_or_create()
 
     def execute_again(self, context: Context, event: Any = None) -> str:
-        """Ask again, after a wait for the quota or the budget."""
+        """Request the job again, after a wait for the quota or the budget."""
         self._has_waited = not isinstance(event, Mapping)
         if isinstance(event, Mapping) and event.get("kind") == "late":
             raise self._quota_given_up("The account's quota of jobs is used up.")
@@ -450,8 +450,8 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         idle_since = None if running != 0 else shown.pushed(ti, "no_job_has_run_since") or now
         if is_zero(str(error)) or (idle_since is not None and now - idle_since >= IDLE_SECONDS):
             raise BedrockFatalError(
-                f"{error} Waiting for a job to end would not help: the quota is zero, or is not one of jobs, but for "
-                "example of custom models. Request a higher quota in Service Quotas, or delete what uses it."
+                f"{error} Waiting for a job to end would not help: the quota is zero, or it is another quota, for "
+                "example that of custom models. Request a higher quota in Service Quotas, or delete what uses it."
             ) from error
         ti.xcom_push(key="waiting_for_slot_since", value=asked_at)
         ti.xcom_push(key="no_job_has_run_since", value=idle_since or 0.0)
@@ -483,7 +483,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
 
     def _to_go_on(self, made: list[str]) -> str:
         pages = " ".join(map(customization.console.resource_url, made))
-        return f"To train all the same, {customization.failure.NEW_JOB}. {pages}"
+        return f"To train anyway, {customization.failure.NEW_JOB}. {pages}"
 
     def _finish(self, job: Seen, context: Context) -> str:
         spent = spend.settling.settled(self._service, job, self._s3)
@@ -493,7 +493,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         fixable = job.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
         if fixable and not self.asked.exact:
             why = customization.failure.failure_message(job)
-            raise BedrockError(f"{why} A retry of this task makes a new job by itself.")
+            raise BedrockError(f"{why} A retry of this task makes a new job.")
         if job.outcome is not customization.job.Outcome.SUCCEEDED:
             self._show(job, context, spent)
         result = jobs.waiting.result_of(job, self._s3)
@@ -506,13 +506,13 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         return job.arn
 
     def _show(self, job: Seen, context: Context, spent: Spent, result: Mapping[str, Any] | None = None) -> None:
-        """Tell the views in Airflow's UI what is known of the job."""
+        """Push what the views in Airflow's UI show of the job."""
         request, endpoint_url = job_request.request_of(self.asked), self.hook.conn.meta.endpoint_url
         told = shown.job_shown(job, endpoint_url, result, request, *spent)
         shown.tell(context, shown.JOB, told)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Tell OpenLineage of the data that went in and the model that came out; its provider calls this."""
+        """Return the training data and the model as OpenLineage facets; called by the OpenLineage provider."""
         from airflow_bedrock.operators.lineage import customization_lineage
 
         return customization_lineage(data_uris(job_request.request_of(self.asked)), self._result)

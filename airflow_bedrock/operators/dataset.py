@@ -52,7 +52,7 @@ def _text_or_empty(value: Any) -> str:
 
 
 def _manifests(value: Any) -> list[str]:
-    """Take the URI of a manifest, or what yields several; the same one twice is one."""
+    """Accept the URI of a manifest, or several; duplicates count once."""
     uris = [value] if isinstance(value, str) else list(value)
     if not uris:
         raise ValueError("must name a manifest")
@@ -108,7 +108,7 @@ _RULES: Mapping[str, Rule] = {
 
 
 class UnfitDataError(BedrockFatalError):
-    """The data can be read, and must not be trained on; nothing was written."""
+    """The data can be read, but is not fit for training; nothing was written."""
 
 
 class BedrockDatasetPreparationOperator(BedrockOperator):
@@ -254,20 +254,20 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Prepare the data, and return where it is.
+        """Prepare the data, and return its URIs.
 
-        :raises BedrockFatalError: the data or the settings are not such that a job could be made from them.
-        :raises BedrockError: the storage failed in a way that may pass.
+        :raises BedrockFatalError: no job could be made from the data or the settings.
+        :raises BedrockError: the storage failed with a transient error.
         """
         made, _ = self.prepare()
         return outputs(made)
 
     def prepare(self) -> tuple[dict[str, Any], PreparationReport]:
-        """Prepare the data; return where it is, and what became of the records.
+        """Prepare the data; return its URIs and the report.
 
-        :raises UnfitDataError: the data must not be trained on.
+        :raises UnfitDataError: the data is not fit for training.
         :raises BedrockFatalError: the data cannot be read, or the settings are wrong.
-        :raises BedrockError: the storage failed in a way that may pass.
+        :raises BedrockError: the storage failed with a transient error.
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
         storage = self._files(arguments["kms_key_id"])
@@ -292,7 +292,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
     def _sources(
         self, storage: Storage, arguments: Mapping[str, Any], folder: Path
     ) -> tuple[list[Source], dict[str, Any]]:
-        """Fetch the source; return its files as JSON Lines, and what the manifest says of it."""
+        """Fetch the source; return its files as JSON Lines, and its entry for the manifest."""
         from airflow_bedrock.datasets import sources
 
         fetched, made = folder / "fetched", folder / "made"
@@ -324,7 +324,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
         return found, {"sources": facts, "not_read": sorted(left)}
 
     def _rows(self, conn_id: str, sql: str, folder: Path) -> Path:
-        """Write what a query finds in the database of a connection."""
+        """Write the result of a query of the connection's database."""
         from airflow_bedrock.compat import BaseHook
         from airflow_bedrock.datasets import sources
 
@@ -347,7 +347,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
     def _publish(
         self, storage: Storage, report: PreparationReport, folder: Path, described: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Copy the files to their place, the manifest last: where it is, the data is whole."""
+        """Copy the files to their place, the manifest last: if it exists, the data is complete."""
         uris = {split: self._put(storage, _file(folder, split)) for split in Split if report.records(split)}
         report_uri = self._put(storage, _json(folder / "report.json", report))
         manifest = {
@@ -375,7 +375,7 @@ class BedrockDatasetPreparationOperator(BedrockOperator):
 
 
 def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is wrong with the arguments together."""
+    """Yield what is wrong with the arguments together."""
     yield from _of_the_source(found)
     if {"base_model_id", "record_format"} <= found.keys() and not (found["base_model_id"] or found["record_format"]):
         yield "give base_model_id, or record_format"
@@ -385,7 +385,7 @@ def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
         except DatasetError as error:
             yield str(error)
     if {"time_field", "test_after"} <= found.keys() and (found["time_field"] is None) != (found["test_after"] is None):
-        yield "time_field and test_after need each other"
+        yield "time_field and test_after must be given together"
     if {"test_after", "test_fraction"} <= found.keys() and found["test_after"] and found["test_fraction"]:
         yield "test_after says what is held out: set test_fraction to 0"
 
@@ -396,7 +396,7 @@ def _of_the_source(found: Mapping[str, Any]) -> Iterator[str]:
         if source.endswith("/") and lies_in(output, source):
             yield (
                 f"output_uri {output} is under source_uri {source}: the next run would read what this one writes. "
-                "Name another location"
+                "Choose another location"
             )
         if any(same(source, join(output, name)) for name in _FILES):
             yield f"source_uri {source} would be replaced by a file written to output_uri. Name another location"
@@ -455,17 +455,17 @@ def _settings(arguments: Mapping[str, Any]) -> Settings:
 
 
 def _of_prepared(settings: Settings) -> Settings:
-    """Return what is left to do with records that were prepared before: their fields are the format's by now."""
+    """Return the parameters for records that were prepared before: they already have the fields of the format."""
     nothing: dict[str, Any] = dict.fromkeys(("group_field", "time_field", "test_after", "redact"))
     return replace(settings, fields=Fields(), **nothing)
 
 
 def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tuple[list[Source], dict[str, Any]]:
-    """Fetch the files that the manifests name, in their order; return them, and what the manifest says of them.
+    """Fetch the files of the manifests, in order; return them, and their entries for the manifest.
 
     :raises DatasetError: an object is not a manifest, or its preparation had other parameters.
-    :raises BedrockFatalError: there is no such manifest, or it may not be read.
-    :raises BedrockError: a file is not as its manifest says: it is being prepared again.
+    :raises BedrockFatalError: a manifest does not exist, or may not be read.
+    :raises BedrockError: a file does not match its manifest: it is being prepared again.
     """
     parameters, files, facts = _parameters(arguments), [], []
     for uri in arguments["source_manifests"]:
@@ -483,13 +483,13 @@ def _parts(storage: Storage, arguments: Mapping[str, Any], folder: Path) -> tupl
         facts.append({"uri": uri, "digest": manifest.digest, "sha256": hashlib.sha256(raw).hexdigest()})
         files += [(uri, split, manifest.files[split]) for split in Split if split in manifest.files]
     if not files:
-        raise DatasetError("no manifest names a file: there is no record to learn from")
+        raise DatasetError("no manifest names a file: there are no records to train on")
     paths = _fetched(storage, [file.uri for _, _, file in files], folder)
     for (uri, _, file), path in zip(files, paths, strict=True):
         if _described(path) != {"bytes": file.bytes, "sha256": file.sha256}:
             raise BedrockError(
                 f"{file.uri} is not what {uri} says. Nothing was written. Its period was being prepared again, or "
-                "somebody changed the file: another try reads both anew; prepare the period again if it fails as well."
+                "somebody changed the file: another try reads both again; prepare the period again if it fails as well."
             )
     found = [Source(file.uri, path, split) for (_, split, file), path in zip(files, paths, strict=True)]
     return found, {"sources": facts, "not_read": []}
@@ -512,7 +512,7 @@ def _named(arguments: Mapping[str, Any]) -> str:
 
 
 def _parameters(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was asked for, as the manifest has it."""
+    """Return the parameters for the manifest."""
     redact = arguments["redact"]
     return {
         **{name: value for name, value in arguments.items() if name != "kms_key_id"},

@@ -117,8 +117,8 @@ class BedrockDatasetCheckOperator(BedrockOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the data, push the report, and return the summary.
 
-        :raises BedrockFatalError: a job on this data would fail, or the rules for it are not known.
-        :raises BedrockError: the storage failed in a way that may pass.
+        :raises BedrockFatalError: a job on this data would fail, or the rules for it are unknown.
+        :raises BedrockError: the storage failed with a transient error.
         """
         from airflow_bedrock.datasets.check_report import markdown, verdict
 
@@ -155,7 +155,7 @@ class BedrockDatasetCheckOperator(BedrockOperator):
 def _data(
     arguments: Mapping[str, Any], storage: Storage, folder: Path
 ) -> tuple[Rules, dict[str, Path], dict[str, str | Joined]]:
-    """Return the rules, and the files by their part with what they are called."""
+    """Return the rules, and the files by their part, with their names."""
     from airflow_bedrock.datasets.log_folder import join_files
     from airflow_bedrock.datasets.rules import LogRules, rules_for
 

@@ -34,7 +34,7 @@ _DEPLOYMENT = member(
 
 
 def _replacing(value: Any) -> bool:
-    """Take True only where botocore can replace the model."""
+    """Accept True only if botocore can replace the model."""
     if value:
         try:
             input_shape("bedrock", "UpdateCustomModelDeployment")
@@ -60,7 +60,7 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
     :param model_arn: the custom model's ARN. (templated)
     :param deployment_name: 1 to 63 letters and digits, with single dashes or underscores between them. (templated)
     :param description: a text for people. (templated)
-    :param tag_resources: tag it with DAG, run, task, map index and package version too, by which
+    :param tag_resources: also tag it with DAG, run, task, map index and package version, by which
         :class:`~airflow_bedrock.operators.BedrockRetireModelsOperator` recognizes it. (default: True)
     :param replace_model: if the deployment of that name serves another model, change it to this one: its ARN stays, and
         the former model answers until then. Waits in a worker. (default: fail)
@@ -147,8 +147,8 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
     def _result(self, found: Seen, context: Context) -> str:
         if not jobs.deployment.serves(found, {"modelArn": self.model_arn}):
             raise BedrockFatalError(
-                f"Deployment {found.arn} serves another model: it could not be given {self.model_arn}, or somebody has "
-                "changed it since. Check it in the AWS console, and clear this task to try again."
+                f"Deployment {found.arn} serves another model: it could not be changed to {self.model_arn}, or "
+                "somebody has changed it since. Check it in the AWS console, and clear this task to try again."
             )
         self.log.info("Deployment %s is Active", found.arn)
         return found.arn
@@ -162,8 +162,8 @@ class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteCustomModelDeployment.html
 
-    :param deployment_arn: the deployment's ARN or name. One whose name is None goes by its ARN alone: None is what a
-        template that finds nothing renders. (templated)
+    :param deployment_arn: the deployment's ARN or name. A deployment named None needs its ARN, since a template that
+        finds nothing renders None. (templated)
     :param waiter_delay: seconds between two tries or polls, more than 0.
     :param waiter_max_attempts: maximum number of polls, both while it cannot be deleted yet and until it is gone.
     """
@@ -182,8 +182,8 @@ class BedrockDeleteCustomModelDeploymentOperator(BedrockOperator):
     def execute(self, context: Context) -> None:
         """Delete the deployment.
 
-        :raises BedrockFatalError: the service refused it for good.
-        :raises BedrockError: it is not gone in time, or a fault that may pass came between.
+        :raises BedrockFatalError: the service rejected it.
+        :raises BedrockError: it was not gone in time, or a transient error occurred.
         """
         self._arguments(_DELETION_RULES).checked()
         deployments = jobs.service.Service(jobs.deployment.DEPLOYMENT, self.hook)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GRADED_RECORDS = 3
-"""Records that the reward function is called on."""
+"""Number of records that the reward function is called on."""
 
 _NAMED = 3  # problems and permissions that a line names
 _QUOTA = "customization jobs"  # in its name in Service Quotas: (Model customization) Scheduled customization jobs
@@ -60,13 +60,13 @@ class Line(NamedTuple):
 
 @dataclass(kw_only=True)
 class DryRun:
-    """Everything up to Create.
+    """The checks up to Create.
 
     :param asked: the operator's rendered arguments.
-    :param waiter: who would wait for the job.
-    :param max_cost: the operator's, as it was rendered.
-    :param prices: the task's own file of prices.
-    :param budget: returns the budget for a job that may cost so much; None where none is set.
+    :param waiter: the task that would wait for the job.
+    :param max_cost: the operator's rendered ``max_cost``.
+    :param prices: the task's own file with prices.
+    :param budget: returns the budget for a job of this cost; None if none is set.
     """
 
     asked: job_request.Asked
@@ -80,12 +80,12 @@ class DryRun:
     budget: Callable[[Callable[[], Cost]], Budget | None]
     estimate: Estimate | None = field(default=None, init=False)
     _creates: bool | None = field(default=None, init=False)
-    """Whether a job would be created; None where that is not known."""
+    """Whether a job would be created; None if unknown."""
     _identity: Identity | None = field(default=None, init=False)
     _report: CheckReport | None = field(default=None, init=False)
 
     def lines(self) -> list[Line]:
-        """Make every check; what one finds stops no other, as far as they do not need each other."""
+        """Run every check; a failed one stops only the checks that need it."""
         request: dict[str, Any] = {}
         lines = list(_checked("request", partial(self._request, request)))
         checks = {
@@ -257,11 +257,11 @@ def of_paid(
     cost: Callable[[], Cost],
     budget: Callable[[], Budget | None],
 ) -> list[Line]:
-    """Make every check of another resource than a customization job; what one finds stops no other.
+    """Run every check for another resource than a customization job; a failed one stops no other.
 
-    :param ask: returns the submission, which changes nothing; it may read data.
-    :param cost: returns what it may cost.
-    :param budget: returns the budget for it; None where none is set.
+    :param ask: returns the submission, which changes nothing, but may read data.
+    :param cost: returns its maximum cost.
+    :param budget: returns the budget for it; None if none is set.
     """
     from airflow_bedrock.spend.ledger import dollars
 
@@ -286,7 +286,7 @@ def of_paid(
 
 
 def of_questions(missing: int, cost: Callable[[], Cost], budget: Callable[[], Budget | None], word: str) -> list[Line]:
-    """Say how many questions would be asked, what they may cost at most, and whether the budget covers them."""
+    """Return how many questions would be asked, what they may cost at most, and whether the budget covers them."""
     from airflow_bedrock.spend.ledger import dollars
 
     def price() -> Iterator[tuple[Verdict, str]]:
@@ -310,7 +310,7 @@ def _checked(name: str, check: Callable[[], Iterator[tuple[Verdict, str]]]) -> I
 
 
 def _would(submission: jobs.submission.Submission) -> Generator[tuple[Verdict, str], None, bool]:
-    """Say what would be done, and return whether something would be created."""
+    """Describe what would be done, and return whether something would be created."""
     resource = submission.service.resource
     try:
         found = submission.find_or_create()
@@ -345,7 +345,7 @@ def _of_budget(budget: Budget | None, word: str, *, creates: bool) -> Iterator[t
 
 
 def graded_samples(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what a reward function is called with: each record twice, answered by its reference, and by nothing.
+    """Return the samples for a reward function: each record twice, with its reference answer and with an empty one.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/reward-functions.html
     """
@@ -360,7 +360,7 @@ def graded_samples(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
 
 
 def graded(records: int, body: bytes) -> Iterator[tuple[Verdict, str]]:
-    """Say what a reward function returned for :func:`graded_samples`; no text of a record is in it."""
+    """Describe what a reward function returned for :func:`graded_samples`, without any text of a record."""
     try:
         rewards = {one["id"]: float(one["aggregate_reward_score"]) for one in json.loads(body)}
         pairs = [(rewards[f"{number}-reference"], rewards[f"{number}-empty"]) for number in range(records)]
@@ -384,10 +384,10 @@ def finish(
 ) -> NoReturn:
     """Log and push the table, and end the task.
 
-    :param push: pushes what was found.
-    :param word: what would be made.
+    :param push: pushes the results.
+    :param word: the word for the resource, such as ``job``.
     :raises AirflowSkipException: no check failed.
-    :raises BedrockFatalError: something does.
+    :raises BedrockFatalError: a check failed.
     """
     from airflow_bedrock.datasets.estimate import as_dict
 

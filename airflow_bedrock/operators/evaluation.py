@@ -88,7 +88,7 @@ _RULES: Mapping[str, Rule] = {
 
 
 class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
-    """Ask models the same held-out questions, and say which answers better, by how much, and with what certainty.
+    """Ask models the same held-out questions, and report which one is better, by how much, and how certain that is.
 
     Each question is paid for once, by tokens: answers are kept under ``answers_uri``, by the model itself, the question
     and the parameters. Another try, another run, and another candidate against the same baseline ask only the questions
@@ -194,8 +194,8 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask, compare, write, and return the verdict.
 
-        :raises BedrockFatalError: the held-out file, a setting or a model is such that no retry can help.
-        :raises BedrockError: a model did not answer, but may later.
+        :raises BedrockFatalError: the held-out file, a setting or a model is invalid.
+        :raises BedrockError: a model did not respond, but may later.
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
         arguments = self._arguments(_RULES, _conflicts).checked()
@@ -229,7 +229,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
                 return outputs(returned)
 
     def _evaluation(self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack) -> Evaluation:
-        """Put together what evaluates; nothing is asked yet."""
+        """Build the evaluation; no question is asked yet."""
         try:
             from airflow_bedrock.evaluation.judge import AskingMetric
             from airflow_bedrock.evaluation.run import Evaluation
@@ -292,7 +292,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
     def _reserve(
         self, context: Context, evaluation: Evaluation, cost: Callable[[], Cost], missing: int
     ) -> Callable[[Decimal], None]:
-        """Reserve what the questions may cost, where a budget is set, and return what settles it."""
+        """Reserve what the questions may cost, if a budget is set, and return the function that settles it."""
         if not (is_limited() and (missing or evaluation.asks_metrics)):
             return lambda usd: None
         asker, budget = asker_of(context), self._evaluation_budget(context, cost)
@@ -324,9 +324,9 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
     def _say_what_it_costs(
         self, evaluation: Evaluation, lines: Lines, arguments: Mapping[str, Any]
     ) -> tuple[int, float]:
-        """Say what the questions may cost, before the first one; return how many they are, and that.
+        """Log the number of questions and what they may cost, before the first one; return both.
 
-        :raises BedrockFatalError: that is more than ``max_cost``, or is not known.
+        :raises BedrockFatalError: the cost exceeds ``max_cost``, or is unknown.
         """
         missing, most = evaluation.estimate(lines)
         unknown = evaluation.unpriced()
@@ -366,7 +366,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         (folder / "report.html").write_text(report.page(title, sections), encoding="utf-8")
 
     def _client(self, models: int) -> BedrockRuntimeClient:
-        """Return a client that does not retry, unless the user has said so: who asks finds the model's rate by that."""
+        """Return a client without retries, unless the user configured them: the caller needs to see throttling."""
         from botocore.config import Config
 
         config = Config(
@@ -403,7 +403,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
 
 
 def _cost(evaluation: Evaluation, most: float, arguments: Mapping[str, Any]) -> Cost:
-    """Return what the questions may cost; with a metric that asks a model, ``max_cost``, which is kept."""
+    """Return what the questions may cost; with a metric that calls a model, ``max_cost``."""
     from airflow_bedrock.spend.ledger import Cost
 
     if unknown := evaluation.unpriced():
@@ -425,7 +425,7 @@ def _roles(arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _conflicts(found: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is wrong with the arguments together."""
+    """Yield what is wrong with the arguments together."""
     if {"test_data_uri", "output_uri"} <= found.keys():
         source, output = found["test_data_uri"], found["output_uri"]
         roles = (CANDIDATE, BASELINE, *found.get("other_models", ()))

@@ -31,20 +31,20 @@ _RULES: Mapping[str, Rule] = {
 
 
 class BedrockIdleCostOperator(BedrockOperator):
-    """Find what costs money, or keeps a model, and is used by nobody; nothing is changed.
+    """Report unused resources that cost money or keep a model; nothing is changed.
 
-    That is provisioned throughput, deployments and imported models without calls, and custom models that neither of the
-    first two serves. The calls are Amazon CloudWatch's metric ``Invocations``. What is younger than ``days`` is not
-    checked. It also finds what serves though its base model's end of life is near: from that day on neither can be
+    These are provisioned throughput, deployments and imported models without calls, and custom models without a
+    deployment or throughput. The calls are Amazon CloudWatch's metric ``Invocations``. Resources younger than ``days``
+    are not checked. It also reports what serves on a base model near its end of life: from that day on neither can be
     called.
 
     Returns (XCom) a mapping: ``idle``: each ``{kind, name, arn, region, created, why, usd_a_month, price, advice}``,
-    the dearest first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those whose price is not known;
+    the most expensive first; ``usd_a_month``: their sum; ``without_price``: the ARNs of those without a known price;
     ``ending``: each ``{kind, name, arn, model_arn, region, base, ends}``, the nearest first; ``unread``: what was not
     checked, and why.
 
-    Where something is found, each notifier is called, with ``idle_cost``, that mapping, and ``idle_cost_text``, a text
-    for people, in its context: ``SlackNotifier(text="{{ idle_cost_text }}")``.
+    If something is found, each notifier is called with ``idle_cost``, that mapping, and ``idle_cost_text``, the report
+    as text, in its context: ``SlackNotifier(text="{{ idle_cost_text }}")``.
 
     It needs bedrock:ListProvisionedModelThroughputs, ListCustomModelDeployments and ListCustomModels, and
     cloudwatch:GetMetricData; for imported models, ListImportedModels and GetImportedModel.
@@ -77,7 +77,7 @@ class BedrockIdleCostOperator(BedrockOperator):
         self._arguments(_RULES).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Find it, write it into the log, and notify.
+        """Write the report, log it, and notify.
 
         :raises BedrockFatalError: a region does not exist.
         :raises BedrockError: Bedrock or CloudWatch did not respond.
@@ -123,10 +123,13 @@ class BedrockIdleCostOperator(BedrockOperator):
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Return what was found as a text for people."""
+    """Return the report as text."""
     lines = [
-        f"- {one['kind']} {one['name']} in {one['region']} cannot be called from {one['ends']} on: its base model "
-        f"{one['base']} ends. Train its model again on another one. {resource_url(one['model_arn'])}".rstrip()
+        (
+            f"- {one['kind']} {one['name']} in {one['region']} cannot be called from {one['ends']} on: its base model "
+            f"{one['base']} reaches its end of life. Train a model on another base model. "
+            f"{resource_url(one['model_arn'])}"
+        ).rstrip()
         for one in result["ending"]
     ]
     lines += [f"- {said}" for said in result["unread"]]

@@ -53,7 +53,7 @@ class BedrockModelImportOperator(StoredModelOperator):
     :param kms_key_id: id, ARN or alias of the KMS key that encrypts the imported model. (templated)
     :param vpc_config: ``{"subnetIds": [...], "securityGroupIds": [...]}``. (templated)
     :param content: ``identify`` the model by the content of its files, so that other files in the same location are
-        another model, or ``ignore`` the content: then the connection need not read the files.
+        another model; or ``ignore`` the content, if the connection may not read the files.
     :param custom_model_units: the maximum number of custom model units of a copy of the model: with a budget, a month
         of their storage is reserved. Bedrock reports the number when it has imported the model. (templated)
     :param prices: a file with prices for this task, for the reservation. (default: ``[bedrock] prices``)
@@ -137,7 +137,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         return found.model_arn
 
     def _bill(self, found: Seen) -> str:
-        """Say what the model goes on costing, as far as that is known; it is imported all the same."""
+        """Log what the model costs each month, if known; an unknown cost does not fail the task."""
         from airflow_bedrock import prices as priced
         from airflow_bedrock.spend.imported import rates_of, units_of
 
@@ -236,10 +236,10 @@ class BedrockCustomModelOperator(StoredModelOperator):
 
 
 def _content_of(folder: str, s3: S3Hook, *, known_by: str) -> list[dict[str, Any]]:
-    """Return what distinguishes the content of a folder on S3 from another content.
+    """Return what identifies the content of a folder on S3.
 
-    :param known_by: ``identify``: by what is in it; ``ignore``: by its URI alone, so that nothing is read.
-    :raises BedrockFatalError: there is nothing.
+    :param known_by: ``identify`` by its content, or ``ignore`` the content: only the URI counts, and nothing is read.
+    :raises BedrockFatalError: the folder is empty.
     :raises BedrockError: it could not be read.
     """
     if known_by == "ignore":

@@ -45,9 +45,9 @@ _TAGS = ("jobTags", "customModelTags")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a task asks for: its operator's arguments, as written where the DAG is parsed, rendered where it runs.
+    """The operator's arguments: as written when the DAG is parsed, rendered when the task runs.
 
-    :param members: those that are members of the request, by the operator's names for them.
+    :param members: the members of the request, by the operator's names for them.
     """
 
     members: Mapping[str, Any]
@@ -64,7 +64,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def exact(self) -> bool:
         """Whether the names are used as they are, without a digest.
 
-        :raises ValueError: ``ensure_unique_job_name`` is not one of its choices.
+        :raises ValueError: ``ensure_unique_job_name`` is not a boolean.
         """
         return not flag("ensure_unique_job_name", self.ensure_unique_job_name)
 
@@ -75,7 +75,7 @@ def is_file(request: object) -> bool:
 
 
 def read_file(request: Any, environment: jinja2.Environment, context: Context) -> Any:
-    """Return the text of the request's file, rendered; what is no file as it is.
+    """Return the rendered text of the request's file; a request that is not a file is returned unchanged.
 
     :raises BedrockFatalError: there is no such file, or it is not UTF-8.
     """
@@ -97,9 +97,9 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
 
 
 def check_when_parsed(asked: Asked) -> None:
-    """Find a mistake when the DAG is parsed.
+    """Check the arguments when the DAG is parsed.
 
-    :raises RequestError: names each mistake in the request.
+    :raises RequestError: lists each mistake in the request.
     :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is not one of its choices; or a
         resource has too many tags.
     """
@@ -120,7 +120,7 @@ def check_when_parsed(asked: Asked) -> None:
 
 
 def _is_here(value: object) -> bool:
-    """Whether members stand in the argument: not in a file, in a template, or in the output of another task."""
+    """Whether the argument itself has the members: not a file, a template, or the output of another task."""
     return isinstance(value, Mapping) or (is_literal(value) and not is_file(value))
 
 
@@ -141,15 +141,15 @@ def _request(asked: Asked, request: object, further: object) -> dict[str, Any]:
 
 
 def _nameable(asked: Asked, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the request with such names as it will have, for the check."""
+    """Return the request with valid names, for the check."""
     exact = is_literal(asked.ensure_unique_job_name) and asked.exact
     return request if exact else with_fitting_names(request)
 
 
 def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
-    """Return the request, from rendered arguments, with the tags that say who asks.
+    """Return the request, from rendered arguments, with the tags of the task.
 
-    :raises BedrockFatalError: names each mistake.
+    :raises BedrockFatalError: lists each mistake.
     """
     try:
         choice("reuse", asked.reuse, Reuse)
@@ -168,11 +168,10 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
 
 
 def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Hook | None = None) -> Identity:
-    """Return what identifies the job, after a check of the places that the request names.
+    """Return the identity of the job, after a check of the locations in the request.
 
-    :param s3: reads the data; without it, the identity is enough to find what the asker has made, whatever was asked
-        for.
-    :raises BedrockFatalError: a place does not exist, is in another region, or may not be read.
+    :param s3: reads the data; without it, the identity only serves to find the task's own jobs, whatever their request.
+    :raises BedrockFatalError: a location does not exist, is in another region, or may not be read.
     :raises BedrockError: S3 did not respond.
     """
     data = [] if s3 is None else _content(asked, request, s3)
@@ -180,7 +179,7 @@ def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Ho
 
 
 def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
-    """Return what is known of the content; the same with ``preflight`` on and off."""
+    """Return what identifies the content; the same with ``preflight`` on and off."""
     uris, ignored = data_uris(request), asked.content == "ignore"
     if ignored and not asked.preflight:
         return []
@@ -194,7 +193,7 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
 
 
 def asker_of(context: Context) -> Asker:
-    """Return who asks: the task instance, whichever try of it. In a worker: a triggerer knows another ``max_tries``."""
+    """Return the key of the task instance. Call it in a worker: in a triggerer ``max_tries`` differs."""
     ti = context["ti"]
     return Asker(
         environment=configuration.environment(),

@@ -16,7 +16,7 @@ def customization_lineage(data_uris: Iterable[str], result: Mapping[str, Any]) -
 
     Names follow OpenLineage's convention for S3; the model is named by its ARN, in a namespace of Bedrock's.
 
-    :param result: the job's result mapping; empty where the task did not wait for the model.
+    :param result: the job's result mapping; empty if the task did not wait for the model.
     """
     inputs = [Dataset(namespace=f"s3://{bucket}", name=key or "/") for bucket, key in map(bucket_and_key, data_uris)]
     arn = result.get("custom_model_arn")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class BedrockStopOrphanedJobsOperator(BedrockOperator):
-    """Stop running jobs, of every kind, of this Airflow if all tasks that wait for them have ended; keep doubtful ones.
+    """Stop running jobs, of every kind, of this Airflow if all tasks that wait for them have ended; keep jobs in doubt.
 
     Returns a list of ``{"job_arn": …, "outcome": …}``, one for each orphaned job.
 

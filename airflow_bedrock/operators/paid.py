@@ -34,15 +34,15 @@ WAITING: Mapping[str, Rule] = {
     "no_response_timeout": optional(real(0)),
     "is_dry_run": flag,
 }
-"""The rules of the arguments that all of them have."""
+"""The rules of the common arguments."""
 
 
 class PaidOperator(WaitingOperator):
     """Make one paid resource, once; wait for it; stop it when no task waits for it any more.
 
-    :param tags: tags of what is made: key → value. (templated)
-    :param wait_for_completion: wait until it is done; with False, return as soon as it was requested, and do not defer
-        either, whatever ``deferrable`` says.
+    :param tags: tags of the resource: key → value. (templated)
+    :param wait_for_completion: wait until it is done; with False, return as soon as it was requested, without
+        deferring, even with ``deferrable=True``.
     :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried again.
         (default: no limit)
     :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
@@ -53,7 +53,7 @@ class PaidOperator(WaitingOperator):
     template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags")
 
     rules: ClassVar[Mapping[str, Rule]]
-    """Of all arguments that have one: ``WAITING``, and its own."""
+    """The rules of all arguments: ``WAITING``, and its own."""
 
     _is_adopted = False  # else the task itself has made it
 
@@ -76,25 +76,25 @@ class PaidOperator(WaitingOperator):
 
     @abstractmethod
     def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
-        """Return one try to get it.
+        """Return the submission of this try.
 
-        :param arguments: checked, by name.
+        :param arguments: the checked arguments, by name.
         :param how: further arguments of the submission.
         """
 
     @abstractmethod
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
-        """Return what it may cost."""
+        """Return its maximum cost."""
 
     @abstractmethod
     def _result(self, found: Seen, context: Context) -> Any:
-        """Return what the task returns of one that is done."""
+        """Return the result of the task when the resource is done."""
 
     def execute(self, context: Context) -> Any:
-        """Find or create it, wait for it if asked to, and return what the operator says that it returns.
+        """Find or create it, wait for it if configured, and return the result.
 
-        :raises BedrockFatalError: it failed, the service refused it for good, or ``execution_timeout`` ran out and it
-            was stopped.
+        :raises BedrockFatalError: it failed, the service rejected it, or ``execution_timeout`` ran out and it was
+            stopped.
         :raises BedrockError: something failed that another try may fix.
         :raises AirflowSkipException: it was a dry run, and no check failed.
         """
@@ -142,14 +142,14 @@ class PaidOperator(WaitingOperator):
             return super()._ended(found, kill, **so_far)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Take up the trigger's event."""
+        """Resume with the trigger's event."""
         self._recall(context)
         with self._may_be_gone():
             return super().execute_complete(context, event)
 
     @contextmanager
     def _may_be_gone(self) -> Iterator[None]:
-        """Let a retry make another, where what others had made was deleted under this task."""
+        """Let a retry make another one if the adopted one was deleted meanwhile."""
         try:
             yield
         except jobs.waiting.MissingError as error:
@@ -176,7 +176,7 @@ class PaidOperator(WaitingOperator):
     def _stop(self, arn: str, asker: Asker) -> str:
         if not self._is_ours:
             one = f"{self._resource.word.capitalize()} {arn}"
-            return f"{one} was there before this try asked for it. It was left as it is, and {self._resource.billed}."
+            return f"{one} existed before this try requested it. It was left as it is, and {self._resource.billed}."
         return super()._stop(arn, asker)
 
     def _recall(self, context: Context) -> None:
@@ -184,7 +184,7 @@ class PaidOperator(WaitingOperator):
         self._is_ours, self._is_adopted = (bool(pushed(context["ti"], key)) for key in ("is_ours", "is_adopted"))
 
     def _finish(self, found: Seen, context: Context) -> Any:
-        """Return the result of what is done; anything else, known or not, is an error."""
+        """Return the result of a resource that is done; any other status, known or not, is an error."""
         resource = self._resource
         if found.outcome is Outcome.SUCCEEDED:
             return self._result(found, context)
@@ -192,9 +192,9 @@ class PaidOperator(WaitingOperator):
         helps = customization.remedy.remedy_for_failure(found.failure_message)
         fixable = found.outcome is Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
         if fixable and not resource.lasts and not self._identity(asker_of(context)).exact:
-            raise BedrockError(f"{said} A retry of this task makes a new one by itself.")
+            raise BedrockError(f"{said} A retry of this task makes a new one.")
         raise BedrockFatalError(said)
 
     def _tagged(self, given: Sequence[Mapping[str, str]] | None, asker: Asker) -> list[Mapping[str, str]]:
-        """Return the user's tags, and those that say who asks."""
+        """Return the user's tags, and those of the task."""
         return with_tags(given or (), automatic_tags(asker, __version__))

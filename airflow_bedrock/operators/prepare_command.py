@@ -29,26 +29,26 @@ examples:
     --model amazon.nova-micro-v1:0 --prompt-field "Context: {context} Question: {question}" --max-records 5000
 """
 _OPTIONS = {
-    "source-sql": ("SQL", "a query of DuckDB over the files, which are its table source"),
+    "source-sql": ("SQL", "a DuckDB query over the files, which are the table source"),
     "prompt-field": ("NAME", "the field with the prompt, or a template over fields (default: prompt)"),
     "completion-field": ("NAME", "the same for the completion (default: completion)"),
-    "system-prompt": ("TEXT", "for each record that has none"),
-    "group-field": ("NAME", "records with the same value stay in one split"),
-    "validation-fraction": ("X", "of the records for validation (default: 0.1)"),
-    "test-fraction": ("X", "of the records held out (default: 0.1)"),
+    "system-prompt": ("TEXT", "the system prompt for each record that has none"),
+    "group-field": ("NAME", "a field: records with the same value stay in one split"),
+    "validation-fraction": ("X", "fraction of the records for validation (default: 0.1)"),
+    "test-fraction": ("X", "fraction of the records held out for testing (default: 0.1)"),
     "seed": ("TEXT", "another seed gives another split and another sample"),
     "time-field": ("NAME", "with --test-after: the field with a record's time"),
     "test-after": ("TIME", "hold out the records of this time and later; --test-fraction must be 0"),
     "near-duplicate-threshold": ("X", "similarity, 0 to 1, from which only the first of two questions is kept"),
     "max-records": ("N", "size of the sample"),
-    "max-records-per-class": ("N", "records with the same completion, at most"),
-    "max-records-per-group": ("N", "records of the same group, at most"),
+    "max-records-per-class": ("N", "maximum number of records with the same completion"),
+    "max-records-per-group": ("N", "maximum number of records of the same group"),
     "min-characters": ("N", "minimum length of prompt and completion together"),
     "max-characters": ("N", "maximum length of prompt and completion together"),
     "max-dropped-fraction": ("X", "fraction of unusable records above which it fails (default: 0.05)"),
     "kms-key-id": ("KEY", "KMS key for what is written to S3 (default: the bucket's)"),
 }
-"""Those parameters of the operator that are handed on as they are: it says what is wrong with them."""
+"""The parameters that the operator gets as they are; it checks them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source_uri", nargs="?", metavar="PATH|s3://…", help="one file, or a folder with a slash at its end"
     )
     parser.add_argument(
-        "--source-manifests", nargs="+", metavar="URI", help="instead: manifests of datasets that were prepared earlier"
+        "--source-manifests",
+        nargs="+",
+        metavar="URI",
+        help="instead of a source: manifests of datasets that were prepared earlier",
     )
     parser.add_argument("--output", required=True, dest="output_uri", metavar="PATH|s3://…", help="a folder")
     parser.add_argument("--model", dest="base_model_id", metavar="ID", help="id or ARN of the base model")
@@ -72,15 +75,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the customizationType, such as DISTILLATION (default: %(default)s)",
     )
     formats = [one.value for one in RecordFormat]
-    parser.add_argument("--record-format", choices=formats, help="for an unknown model, or without --model")
+    parser.add_argument(
+        "--record-format", choices=formats, help="the record format, for an unknown model or without --model"
+    )
     for name, (metavar, help_) in _OPTIONS.items():
         parser.add_argument(f"--{name}", metavar=metavar, help=help_)
     parser.add_argument(
         "--on-conflict",
         choices=[one.value for one in OnConflict],
-        help="which of the records that ask the same and answer differently is kept (default: first)",
+        help="which record is kept of those with the same question and different answers (default: first)",
     )
-    parser.add_argument("--part", action="store_true", help="of a training set: it may be small (--source-manifests)")
+    parser.add_argument(
+        "--part",
+        action="store_true",
+        help="prepare a part of a training set, which may be small (see --source-manifests)",
+    )
     parser.add_argument(
         "--balance-classes", action="store_true", help="keep as many records of each completion as of the rarest"
     )
@@ -88,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--redact",
         type=_function,
         metavar="MODULE:NAME",
-        help="a function that is given each text and returns what to write; common: the common patterns",
+        help="a function that receives each text and returns the text to write; common redacts the common patterns",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
 

@@ -26,11 +26,11 @@ _KEPT = "No job was made and nothing was spent."
 
 
 def limit(max_cost: object, name: str = "max_cost") -> Decimal | None:
-    """Return ``max_cost`` in US dollars; None where there is no limit.
+    """Return ``max_cost`` in US dollars; None if there is no limit.
 
-    :param name: what the argument is called.
+    :param name: the name of the argument.
 
-    :raises ArgumentError: it is no number, or less than 0.
+    :raises ArgumentError: it is not a number, or less than 0.
     """
     try:
         # "None" is what a template makes of a parameter that is not set.
@@ -40,7 +40,7 @@ def limit(max_cost: object, name: str = "max_cost") -> Decimal | None:
 
 
 def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
-    """Hold the data of a request against the rules of its base model.
+    """Check the data of a request against the rules of its base model.
 
     :raises BedrockFatalError: the data or its rules cannot be read.
     """
@@ -65,10 +65,10 @@ def check_data(request: Mapping[str, Any], storage: Storage) -> CheckReport:
 
 
 def estimated(request: Mapping[str, Any], report: CheckReport, region: str, prices: str | None) -> Estimate:
-    """Return what the job will cost.
+    """Return the estimated cost of the job.
 
-    :param prices: the task's own file of prices; by default ``[bedrock] prices``.
-    :raises BedrockFatalError: the prices cannot be read, or the base model is not known.
+    :param prices: the task's own file with prices; by default ``[bedrock] prices``.
+    :raises BedrockFatalError: the prices cannot be read, or the base model is unknown.
     """
     from airflow_bedrock import prices as priced
     from airflow_bedrock.datasets.errors import DatasetError
@@ -81,7 +81,7 @@ def estimated(request: Mapping[str, Any], report: CheckReport, region: str, pric
 
 
 def refusal(made: Estimate, most: Decimal | None) -> str | None:
-    """Return why the job may not be made for its cost; None where it may."""
+    """Return why the cost of the job is too high; None if it is not."""
     from airflow_bedrock.datasets.estimate import verdict
 
     if most is None:
@@ -98,9 +98,9 @@ def refusal(made: Estimate, most: Decimal | None) -> str | None:
 
 
 def check_cost(made: Estimate, most: Decimal) -> None:
-    """Hold what a job will cost against the limit.
+    """Check the cost of a job against the limit.
 
-    :raises BedrockFatalError: the upper end of the estimate is above the limit, or not known.
+    :raises BedrockFatalError: the upper end of the estimate is above the limit, or unknown.
     """
     from airflow_bedrock.datasets.estimate import verdict
 
@@ -110,7 +110,7 @@ def check_cost(made: Estimate, most: Decimal) -> None:
 
 
 def cost_of(estimate: Callable[[], Estimate], model: str) -> Cost:
-    """Return what a job may cost, at the upper end, and by what it is counted when it has ended.
+    """Return the maximum cost of a job, and the rates by which it is counted when it has ended.
 
     :param estimate: reads the data and estimates the job.
     """

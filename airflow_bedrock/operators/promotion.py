@@ -23,7 +23,7 @@ SMOKE_TEST = {"prompt": "Answer with one word.", "expect": r"\S"}
 
 
 def _optional(value: Any) -> str | None:
-    """Return a text; None for one that is empty, and for what a template renders that finds nothing."""
+    """Return a text; None if it is empty, or the None of a template that finds nothing."""
     return text(value) if value not in (None, "", "None") else None
 
 
@@ -123,10 +123,10 @@ class BedrockPromoteModelOperator(RegistryOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Promote the model, and return what serves.
 
-        :raises AirflowSkipException: the champion stays, since it is newer, or another one than the model was compared
-            with; or the model was rejected before.
-        :raises BedrockFatalError: the model failed its smoke test, or the service refused a call for good.
-        :raises BedrockError: another promotion is under way, or a fault that may pass came between.
+        :raises AirflowSkipException: the champion stays, because it is newer, or is not the model that the challenger
+            was compared with, or because the challenger was rejected before.
+        :raises BedrockFatalError: the model failed its smoke test, or the service rejected a call.
+        :raises BedrockError: another promotion is in progress, or a transient error occurred.
         """
         given = self._arguments(_RULES).checked()
         from airflow_bedrock.registry.register import NotPromotedError, start_of

@@ -28,7 +28,7 @@ _LOOK_EACH = timedelta(minutes=1)
 
 
 def _approvers(value: Any) -> list[dict[str, str]]:
-    """Take ids of users, or mappings with ``id`` and ``name``."""
+    """Accept ids of users, or mappings with ``id`` and ``name``."""
     listed: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
     users = [{"id": one, "name": one} if isinstance(one, str) else one for one in listed]
     if not all(isinstance(one, Mapping) and set(one) == {"id", "name"} and all(one.values()) for one in users):
@@ -136,7 +136,7 @@ class BedrockPromotionGate(BedrockOperator):
         self._arguments(_RULES, _conflicts).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Apply the rule, and ask the person if wanted.
+        """Apply the rules, and ask a person if configured.
 
         :raises AirflowSkipException: the challenger does not pass; the message says why.
         :raises BedrockFatalError: the report cannot be read.
@@ -153,16 +153,18 @@ class BedrockPromotionGate(BedrockOperator):
         return self._passed(None)
 
     def look_again(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Begin again where nobody had answered: a report that has changed meanwhile is another question."""
+        """Start again if nobody has answered: a changed report is another question."""
         return self.execute(context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Take up the person's answer; only an approval by an approver counts.
+        """Resume with the person's answer; only an approval by an approver counts.
 
         :raises AirflowSkipException: the promotion was rejected.
         """
         if "error" in event:
-            raise AirflowSkipException(f"The candidate is not promoted: nobody could be asked: {event['error']}")
+            raise AirflowSkipException(
+                f"The candidate is not promoted: the question could not be asked: {event['error']}"
+            )
         by = event.get("responded_by_user") or {}
         chosen = list(event.get("chosen_options") or ())
         allowed = {user["id"] for user in _approvers(self.approvers)}
@@ -170,7 +172,7 @@ class BedrockPromotionGate(BedrockOperator):
             who = by.get("name") or "the time limit"
             raise AirflowSkipException(f"The candidate is not promoted: {who} rejected it")
         if not by and self.on_timeout != APPROVE:
-            raise AirflowSkipException("The candidate is not promoted: an approval does not say whose it is")
+            raise AirflowSkipException("The candidate is not promoted: the approval does not name the approver")
         if by and allowed and by.get("id") not in allowed:
             raise AirflowSkipException(f"The candidate is not promoted: {by.get('name')} may not approve it")
         return self._passed(by.get("name") or by.get("id"))
@@ -183,9 +185,9 @@ class BedrockPromotionGate(BedrockOperator):
             try:
                 report = json.load(file)
             except ValueError as error:
-                raise BedrockFatalError(f"{self.report_uri} is no report: {error}. Nothing was promoted.") from error
+                raise BedrockFatalError(f"{self.report_uri} is not a report: {error}. Nothing was promoted.") from error
         if not isinstance(report, dict):
-            raise BedrockFatalError(f"{self.report_uri} is no report of an evaluation. Nothing was promoted.")
+            raise BedrockFatalError(f"{self.report_uri} is not a report of an evaluation. Nothing was promoted.")
         return report
 
     def _rule(self, given: Mapping[str, Any]) -> PromotionRule:
@@ -204,7 +206,7 @@ class BedrockPromotionGate(BedrockOperator):
         return float(asked.cost(input_tokens) + answered.cost(output_tokens)) if asked and answered else None
 
     def _ask(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> None:
-        """Ask by Airflow's own operator: it ends this try, and Airflow calls ``execute_complete`` with the answer.
+        """Ask through Airflow's own operator: it defers, and Airflow calls ``execute_complete`` with the answer.
 
         :raises BedrockFatalError: Airflow would show the person another question.
         """
@@ -234,7 +236,7 @@ class BedrockPromotionGate(BedrockOperator):
         ).execute(context)
 
     def _approver(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> str | None:
-        """Return who has approved by the command; None where the time limit did. Defer while there is no answer.
+        """Return who approved with the command; None if the time limit did. Defer while there is no answer.
 
         :raises AirflowSkipException: the promotion was rejected.
         """
@@ -281,7 +283,7 @@ class BedrockPromotionGate(BedrockOperator):
 
 
 def _shown(ti_id: Any, question: Mapping[str, Any]) -> Any:
-    """Write the question, and return the text that Airflow shows: of a task that was cleared, that of its first ask.
+    """Write the question, and return the text that Airflow shows: for a cleared task, that of its first ask.
 
     https://github.com/apache/airflow/pull/73235
     """

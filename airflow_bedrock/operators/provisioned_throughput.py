@@ -32,7 +32,7 @@ _IDENTIFIER = member(
 
 
 def _model(value: Any) -> Any:
-    """Take an ARN or a base model's id: nothing tells what a custom model's name means once another one has it."""
+    """Accept an ARN or a base model's id: another custom model may get the same name later."""
     checked = _MODEL(value)
     if "." not in checked:
         raise ValueError("must be the id of a base model, or the ARN of a custom model")
@@ -51,7 +51,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
 
     If a person ends the task, or ``execution_timeout`` runs out, before the throughput is in service, it is deleted,
     unless another task waits for it or somebody else has made it. Bedrock may refuse that until it is in service: then
-    it is tried again for half an hour, and ``airflow-bedrock jobs --orphans`` finds what is left.
+    the deletion is retried for half an hour, and ``airflow-bedrock jobs --orphans`` finds what is left.
 
     Returns (XCom) its ARN, which Converse and InvokeModel take as ``modelId``.
 
@@ -125,7 +125,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         )
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
-        """Return what it may cost until the month ends: it is billed until somebody deletes it."""
+        """Return its maximum cost until the end of the month: it is billed until somebody deletes it."""
         from airflow_bedrock import prices as priced
         from airflow_bedrock.spend.ledger import Cost, next_month
 
@@ -148,8 +148,8 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         if not jobs.provisioned_throughput.is_model(found.model, self.model_id):
             raise BedrockFatalError(
                 f"Provisioned throughput {found.arn} serves another model, and {self._resource.billed}: it could not "
-                f"be given {self.model_id}, or somebody has changed it since. Check it in the AWS console, and clear "
-                "this task to try again."
+                f"be changed to {self.model_id}, or somebody has changed it since. Check it in the AWS console, and "
+                "clear this task to try again."
             )
         self.log.info("Provisioned throughput %s is in service. %s", found.arn, bill(found, self.prices))
         return found.arn
@@ -166,12 +166,12 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
 
     https://docs.aws.amazon.com/bedrock/latest/APIReference/API_DeleteProvisionedModelThroughput.html
 
-    :param provisioned_model_id: the throughput's ARN or name. One whose name is None goes by its ARN alone: None is
-        what a template that finds nothing renders. (templated)
+    :param provisioned_model_id: the throughput's ARN or name. Throughput named None needs its ARN, since a template
+        that finds nothing renders None. (templated)
     :param waiter_delay: seconds between two tries or polls, more than 0.
     :param waiter_max_attempts: maximum number of polls, at least 1, both while it cannot be deleted yet and until it
         is gone.
-    :param prices: a file of prices of the task's own, for the bill. (default: ``[bedrock] prices``)
+    :param prices: a file with prices for this task, for the bill. (default: ``[bedrock] prices``)
     """
 
     template_fields: Sequence[str] = (*BedrockOperator.template_fields, "provisioned_model_id")
@@ -195,8 +195,8 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Delete the throughput, and return what it has cost.
 
-        :raises BedrockFatalError: it is committed, or the service refused it for good.
-        :raises BedrockError: it is not gone in time, or a fault that may pass came between.
+        :raises BedrockFatalError: it is committed, or the service rejected it.
+        :raises BedrockError: it was not gone in time, or a transient error occurred.
         """
         self._arguments(_DELETION_RULES).checked()
         service = jobs.service.Service(jobs.provisioned_throughput.PROVISIONED_THROUGHPUT, self.hook)
@@ -226,7 +226,7 @@ class BedrockDeleteProvisionedModelThroughputOperator(BedrockOperator):
 
 
 def bill(found: Any, prices: str | None) -> str:
-    """Say for how long throughput has been billed, and how much that is by the prices that are known."""
+    """Describe the bill of throughput so far: the hours, and their cost if the price is known."""
     now = datetime.now(UTC)
     units = "1 model unit" if found.units == 1 else f"{found.units} model units"
     said = f"{units} for {found.hours(now):.1f} h so far"
@@ -236,7 +236,7 @@ def bill(found: Any, prices: str | None) -> str:
 
 
 def _cost(found: Throughput, now: datetime, path: str | None) -> tuple[Decimal, object] | None:
-    """Return what throughput has cost in US dollars and the price; None where that is not known."""
+    """Return the cost of throughput in US dollars, and the price; None if unknown."""
     from airflow_bedrock import prices as priced
 
     _, _, _, region, *_ = found.arn.split(":")

@@ -26,7 +26,7 @@ _ASKED = named(member("bedrock-runtime", "Converse", "modelId", "the id of a mod
 
 
 def model(value: Any) -> str:
-    """Take what Converse takes as a model."""
+    """Accept what Converse accepts as a model."""
     if isinstance(value, str) and ":custom-model/" in value:
         raise ValueError(
             "must be the ARN of a deployment or provisioned throughput: a custom model itself cannot be called"
@@ -36,7 +36,7 @@ def model(value: Any) -> str:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """Take a mapping."""
+    """Accept a mapping."""
     if not isinstance(value, Mapping):
         raise ValueError("must be a mapping")
     return dict(value)
@@ -54,7 +54,7 @@ RULES: Mapping[str, Rule] = {
     "kms_key_id": optional(named(text)),
     "is_dry_run": flag,
 }
-"""The rules of the arguments that all of them have."""
+"""The rules of the common arguments."""
 
 
 class QuestionsOperator(SpendingOperator[Hook]):
@@ -115,11 +115,11 @@ class QuestionsOperator(SpendingOperator[Hook]):
         self.kms_key_id = kms_key_id
 
     def _rate(self, itself: str, *, batch: bool = False, embeds: bool = False) -> Rate | None:
-        """Return what a token costs; None where no price is known.
+        """Return the price of a token; None if unknown.
 
-        :param itself: the model that answers, not what it is asked by.
-        :param batch: whether it is asked in a batch inference job.
-        :param embeds: whether it embeds texts, for which nothing but the input is billed.
+        :param itself: the model that answers, not the id that is called.
+        :param batch: whether it answers in a batch inference job.
+        :param embeds: whether it embeds texts, for which only the input is billed.
         """
         from airflow_bedrock.evaluation.bill import Rate
         from airflow_bedrock.prices import prices
@@ -133,9 +133,9 @@ class QuestionsOperator(SpendingOperator[Hook]):
     def _inferences(
         self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack, **limits: Any
     ) -> Callable[[str, Model], Inference]:
-        """Return what makes the inference of a model, given a name for it, by the answers that ``answers_uri`` holds.
+        """Return a function that makes the inference of a model, with the answers under ``answers_uri``.
 
-        :param folder: where the answers are while the task runs.
+        :param folder: the folder of the answers while the task runs.
         :param limits: the other arguments of each inference.
         """
         from airflow_bedrock.evaluation.answer_store import Answers, Store, key_of
@@ -156,9 +156,9 @@ class QuestionsOperator(SpendingOperator[Hook]):
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
-        """Make what the evaluation raises an error of a task.
+        """Convert the evaluation's errors to errors of the task.
 
-        :param what: what has become of the questions and the bill.
+        :param what: what happened to the questions and the bill.
         """
         from airflow_bedrock.evaluation.bill import LimitReachedError
         from airflow_bedrock.evaluation.inference import ModelChangedError
@@ -168,14 +168,14 @@ class QuestionsOperator(SpendingOperator[Hook]):
         except BedrockError as error:
             raise type(error)(f"{str(error).rstrip('.')}. {what}") from error.__cause__
         except ModelChangedError as error:
-            raise BedrockError(f"{error} was given another model while it was asked. {what}") from None
+            raise BedrockError(f"The model behind {error} was replaced during the task. {what}") from None
         except LimitReachedError as error:
             raise BedrockFatalError(f"{error}. {what}") from None
         except ValueError as error:
             raise BedrockFatalError(f"Cannot evaluate on {self.test_data_uri}: {error}. {what}") from None
 
     def _copied(self, storage: Storage, target: Path) -> Lines:
-        """Copy the held-out records to the local disk, and return what reads them from the beginning."""
+        """Copy the held-out records to the local disk, and return a function that reads them from the beginning."""
         with storage.read(self.test_data_uri) as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy)
 
@@ -187,7 +187,7 @@ class QuestionsOperator(SpendingOperator[Hook]):
 
 
 def parameters_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is the same in all requests."""
+    """Return the members that are the same in all requests."""
     config = {"maxTokens": arguments["max_tokens"], **arguments["inference_config"]}
     if arguments["temperature"] is not None:
         config["temperature"] = arguments["temperature"]
@@ -196,7 +196,7 @@ def parameters_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _media_of(request: Any) -> Iterator[str]:
-    """Find what a request names by its S3 URI."""
+    """Yield the S3 URIs in a request."""
     if isinstance(request, Mapping):
         if isinstance(location := request.get("s3Location"), Mapping) and isinstance(location.get("uri"), str):
             yield location["uri"]

@@ -84,11 +84,11 @@ class BedrockRetireModelsOperator(RegistryOperator):
         self._arguments(_RULES).check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Retire the models, or say which would be.
+        """Retire the models, or list those that would be retired.
 
         :raises BedrockError: another task has changed the registry meanwhile, some model could not be deleted, or a
-            fault that may pass came between; another try goes on.
-        :raises BedrockFatalError: the service refused a call for good.
+            transient error occurred; another try continues.
+        :raises BedrockFatalError: the service rejected a call.
         """
         given = self._arguments(_RULES).checked()
         from airflow_bedrock.registry.retirement import Keep

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class SpendingOperator(AwsOperator[Hook]):
-    """An operator that makes what is paid for.
+    """An operator that makes paid resources.
 
     :param over_budget: what to do if the budget is used up: ``fail``, or ``wait`` for the next month without a
         worker slot. (default: ``[bedrock] over_budget``, ``fail``) (templated)
@@ -67,14 +67,14 @@ class SpendingOperator(AwsOperator[Hook]):
         account: str = "",
         dag_run: Any = None,
     ) -> Budget | None:
-        """Return the budget for what the task makes; None where none is set.
+        """Return the budget for the task's resource; None if none is set.
 
-        :param kind: of what is made: a resource's noun.
-        :param hook: leads to where it is made.
+        :param kind: the noun of the resource.
+        :param hook: the hook for the account and region of the resource.
         :param model: the base model's id.
-        :param cost: returns what that may cost; called when it is to be made.
-        :param account: the AWS account, where it is known.
-        :param dag_run: the run, by which a backfill is known.
+        :param cost: returns its maximum cost; called right before it is created.
+        :param account: the AWS account, if known.
+        :param dag_run: the DAG run, which shows whether it is a backfill.
         :raises BedrockFatalError: the configuration of the budget is wrong.
         """
         if (limits := _limits(asker.dag_id)) is None:
@@ -100,9 +100,9 @@ class SpendingOperator(AwsOperator[Hook]):
     def _within(
         self, budget: Budget | None, context: Context, so_far: Mapping[str, Any] | None = None
     ) -> Iterator[None]:
-        """Do what may reserve; where the budget is used up, fail or wait, as told.
+        """Call a function that may reserve money; if the budget is used up, fail or wait, as configured.
 
-        :param so_far: what ``execute_again`` is to know after a wait.
+        :param so_far: the state for ``execute_again`` after a wait.
         """
         if budget is None:
             yield
@@ -131,7 +131,7 @@ class SpendingOperator(AwsOperator[Hook]):
         self._has_waited = False
 
     def _tell(self, waits: BedrockFatalError, context: Context) -> None:
-        """Call the notifiers, once for each wait however often it is begun anew; the task waits all the same."""
+        """Call the notifiers once per wait, even if it is resumed several times; if one fails, the task still waits."""
         notifiers = self.notifiers if isinstance(self.notifiers, Sequence) else [self.notifiers]
         for notifier in () if self._has_waited else notifiers:
             more: Any = {**context, "exception": waits}
@@ -141,7 +141,7 @@ class SpendingOperator(AwsOperator[Hook]):
                 self.log.exception("A notifier failed to report that the task waits for the budget")
 
     def execute_again(self, context: Context, event: Any = None) -> Any:
-        """Ask again, after a wait for the budget."""
+        """Request the resource again, after a wait for the budget."""
         self._has_waited = True
         return self.execute(context)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.spend.ledger import Cost
 
 RULES: Mapping[str, Rule] = {"reuse": one_of(*get_args(Reuse)), "ensure_unique_name": flag, **WAITING}
-"""The rules of the arguments that all of them have."""
+"""The rules of the common arguments."""
 CONTENT = one_of("identify", "ignore")
 
 
@@ -47,17 +47,17 @@ class StoredModelOperator(PaidOperator):
 
     @abstractmethod
     def _request(self) -> dict[str, Any]:
-        """Return the request of Create without tags, from the arguments as they are."""
+        """Return the Create request without tags, from the present arguments."""
 
     @abstractmethod
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
-        """Return what a month's storage is the price of: the base model, the figure, and how many units.
+        """Return what decides the price of a month's storage: the base model, the figure, and the number of units.
 
-        :raises LookupError: that is unknown until Create; the message says what to give.
+        :raises LookupError: it is unknown before Create; the message says which argument to give.
         """
 
     def _data(self) -> list[dict[str, Any]]:
-        """Return what is known of the content of what is read."""
+        """Return what identifies the content of the files."""
         return []
 
     def _identity(self, asker: Asker, data: Sequence[Mapping[str, Any]] = ()) -> Identity:

@@ -34,7 +34,7 @@ _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date,
 
 
 class WaitingOperator(SpendingOperator["BedrockHook"]):
-    """An operator that waits for what it has made, and stops it when no task waits for it any more.
+    """An operator that waits for the job it has made, and stops it when no task waits for it any more.
 
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
     :param waiter_delay: seconds between two polls, more than 0. (default: ``[bedrock] poll_interval``)
@@ -43,9 +43,9 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     """
 
     kind: ClassVar[str]
-    """Where it is declared what is waited for (:mod:`airflow_bedrock.jobs.resources`): ``module:name``."""
+    """The declaration of the resource (:mod:`airflow_bedrock.jobs.resources`): ``module:name``."""
     arn_key: ClassVar[str | None] = "arn"
-    """The key of the XCom that holds its ARN; None where the tags of the jobs tell which are the task's."""
+    """The key of the XCom with its ARN; None if the jobs are found by their tags."""
 
     superseded: Superseded = "stop"
     wait_for_completion = True
@@ -74,16 +74,16 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         self.stop_on_timeout = stop_on_timeout
 
     def _identity(self, asker: Asker) -> Identity:
-        """Return what it is known by, from the arguments as they are; the content of data need not be known."""
+        """Return its identity, from the present arguments; the content of the data may be unknown."""
         raise NotImplementedError
 
     def _finish(self, found: Seen, context: Context) -> Any:
-        """Return the result of what has ended well; anything else, known or not, is an error."""
+        """Return the result of a job that succeeded; any other status, known or not, is an error."""
         raise NotImplementedError
 
     @contextmanager
     def _stopping(self, context: Context) -> Iterator[KillSwitch]:
-        """Stop what the task has made, or waits for, when it is killed for good or runs out of time."""
+        """Stop the job of the task if the task is killed for good or times out."""
         self._arn, self._submission, self._is_ours = None, None, True
         try:
             with self._killable(context) as kill:
@@ -116,16 +116,16 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             kill.aim(one, partial(self._stop_made, asker_of(context)))
 
     def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
-        """Note what the task has made or found, for the kill switch and for the time in which no worker knows it."""
+        """Note the job that the task has made or found, for the kill switch and for the time without a worker."""
         self._arn = found.arn
         self._aim(found.arn, kill, context)
         if self.arn_key:
             context["ti"].xcom_push(key=self.arn_key, value=found.arn)
 
     def _ended(self, found: Seen, kill: KillSwitch, **so_far: Any) -> Seen:
-        """Return it when it has ended; in the triggerer's hands it is waited for there.
+        """Return the job when it has ended; if deferrable, defer to the triggerer instead.
 
-        :param so_far: what ``execute_complete`` is to know.
+        :param so_far: the state for ``execute_complete``.
         """
         if found.outcome is not customization.job.Outcome.RUNNING:
             return found
@@ -135,7 +135,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         return self._end_of(found)
 
     def _end_of(self, found: Seen) -> Seen:
-        """Wait in the worker until it has ended."""
+        """Wait in the worker until the job has ended."""
         return jobs.waiting.wait_for(
             self._service,
             found.arn,
@@ -163,7 +163,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         )
 
     def _asks_anew(self, ended: Seen, asker: Asker) -> bool:
-        """Whether what the task had adopted was stopped under it: then it asks for one of its own."""
+        """Whether the adopted job was stopped: then the task requests its own."""
         if anew := customization.decision.is_stopped_under(ended, asker):
             word = self._resource.word.capitalize()
             self.log.warning("%s %s, which another ask had made, was stopped: making another one", word, ended.arn)
@@ -176,7 +176,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         return partial(BedrockResourceTrigger, declaration=self.kind)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Take up the trigger's event."""
+        """Resume with the trigger's event."""
         self._arn = event.get("job_identifier") if event else None
         try:
             return self._finish(jobs.waiting.job_of_event(self._service, event, self._no_response_timeout), context)
@@ -185,7 +185,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             raise self._timed_out(asker_of(context)) from error
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Take up a deferred task; stop what it waited for if it was deferred for too long."""
+        """Resume a deferred task; stop its job if it was deferred for too long."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralTimeout as error:
@@ -195,20 +195,20 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             raise jobs.waiting.given_up(self._resource, str(self._arn), f"after {self._deferral_timeout}") from error
 
     def _recall(self, context: Context) -> None:
-        """Recall what the task waited for when it was deferred."""
+        """Restore the job that the task waited for when it was deferred."""
         if self._arn is None and self.arn_key:
             self._arn = pushed(context["ti"], self.arn_key)
 
     def on_kill(self) -> None:
-        """Stop it if the task has ended for good; Airflow calls this in the worker on any end of it."""
+        """Stop the job if the task has ended for good; Airflow calls this in the worker whenever it ends the task."""
         self._killed = True
         if self._kill is not None:
             self._kill.pull()
 
     def _made(self, asker: Asker) -> list[str]:
-        """Return what this task has made or waits for; while this try knows of none, what earlier tries have made.
+        """Return the jobs of this task; if this try knows none, those of earlier tries.
 
-        :raises BedrockError: Bedrock does not show what it was asked for.
+        :raises BedrockError: Bedrock does not show the requested job.
         """
         if self._arn is not None:
             return [self._arn]
@@ -229,21 +229,21 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         return jobs.own_jobs.running_jobs_of(self._service, self._identity(asker), this_ask=this_ask)
 
     def _running(self, asker: Asker) -> list[str]:
-        """Return the ARNs of what earlier tries have made and runs; none also where that cannot be read."""
+        """Return the ARNs of the running jobs of earlier tries; none if they cannot be read."""
         try:
             return self._made_by_earlier_tries(asker) if asker.try_number > 1 else []
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError):
             return []
 
     def _stop_made(self, asker: Asker) -> str:
-        """Stop what this task has made or waits for, and return what became of it."""
+        """Stop the jobs of this task, and return what happened to them."""
         return " ".join(self._stop(arn, asker) for arn in self._made(asker)) or self._nothing_made(asker)
 
     def _stop(self, arn: str, asker: Asker) -> str:
         return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(asker))
 
     def _timed_out(self, asker: Asker) -> BedrockError:
-        """Return the error of a task that ran out of ``execution_timeout``; stop what it made if that was asked for."""
+        """Return the error of a task that ran out of ``execution_timeout``; stop its job if configured."""
         word, billed = self._resource.word, self._resource.billed
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         kind = BedrockFatalError if self.stop_on_timeout else BedrockError
@@ -261,7 +261,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         return BedrockError(f"{after} {left}; a retry adopts it.")
 
     def _to_go_on(self, made: list[str]) -> str:
-        return "To make it all the same, raise execution_timeout and clear this task."
+        return "To make it anyway, raise execution_timeout and clear this task."
 
     def _nothing_made(self, asker: Asker) -> str:
         resource, said = self._resource, f"This try made no {self._resource.word} and spent nothing."

@@ -11,7 +11,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def curve(title: str, lines: Mapping[str, Points], x_axis: str) -> Markup:
-    """Return lines over a common axis; nothing where none has a point.
+    """Return lines over a common axis; nothing if none has a point.
 
     :param title: for those that hear the page.
     :param lines: the points of each line by its name; the stylesheet gives each its colour and its dashes.

@@ -129,7 +129,7 @@ def models(promotions: Found, evaluations: Found, idle: Found, prices: Prices | 
     """Return a row for each line of models: which one the latest promotion has put there, how good it was, its cost.
 
     :param idle: the latest report of what is unused, if there is one.
-    :param prices: by which its storage is billed; None where they are not known.
+    :param prices: by which its storage is billed; None if they are unknown.
     """
     unused = [one for _, report in idle for one in report["idle"]]
     evaluated = {(entry.dag_id, entry.run_id): value for entry, value in reversed(evaluations)}
@@ -147,14 +147,14 @@ def models(promotions: Found, evaluations: Found, idle: Found, prices: Prices | 
 
 
 def _storage(model_arn: str, prices: Prices | None) -> float | None:
-    """Return what the storage of a custom model costs a month, in US dollars; None where its price is not known."""
+    """Return what the storage of a custom model costs a month, in US dollars; None if its price is unknown."""
     region = [*model_arn.split(":"), "", "", "", ""][3]
     price = prices.find(model_arn, "storage", region) if prices else None
     return float(price.usd) if price else None
 
 
 def _idle(line: Mapping[str, Any], unused: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return why the model of a line, or its deployment, counts as unused; None where it does not."""
+    """Return why the model of a line, or its deployment, counts as unused; None if it does not."""
     arns = (line.get("deployment_arn"), line["model_arn"])
     for one in unused:
         if one["arn"] in arns or (one["kind"], one["name"]) == ("deployment", line["name"]):
@@ -177,7 +177,7 @@ def runs(job: Mapping[str, Any]) -> bool:
 
 
 def budget(found: Found) -> dict[str, Any] | None:
-    """Return how the month stood when a task last looked, and when that was; None where no budget is set."""
+    """Return how the month stood when a task last looked, and when that was; None if no budget is set."""
     for entry, value in found:
         if value.get("budget"):
             return {**value["budget"], "as_of": entry.timestamp}

@@ -109,7 +109,7 @@ _SHAPES = {shown.JOB: _Job, shown.EVALUATION: _Evaluation, shown.PROMOTION: _Pro
 
 
 def checked(key: str, value: Any) -> dict[str, Any] | None:
-    """Return what the views know of a value, times as such; None where it has another shape.
+    """Return what the views know of a value, times as such; None if it has another shape.
 
     :param key: of the XCom.
     """

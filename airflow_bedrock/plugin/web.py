@@ -132,7 +132,7 @@ async def _chosen(airflow: AirflowApi, dag_id: str, chosen: list[str]) -> list[d
 
 
 def _prices() -> Prices | None:
-    """Return the prices by which models are billed; None where this machine cannot read the user's file of prices."""
+    """Return the prices by which models are billed; None if this machine cannot read the user's file of prices."""
     try:
         return prices(configuration.prices())
     except PriceFileError as error:

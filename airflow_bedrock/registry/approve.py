@@ -20,7 +20,7 @@ _HEADER = ("ID", "UNTIL", "ASKED BY", "REPORT")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("id", nargs="?", help="of the question (default: list those without an answer)")
+    parser.add_argument("id", nargs="?", help="id of the question (default: list those without an answer)")
     parser.add_argument("--reject", action="store_true", help="reject the promotion")
     add_registry(parser)
 

@@ -28,10 +28,10 @@ class PromotionRule:
     max_cost: float | None = None
 
     def reasons_against(self, report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> list[str]:
-        """Return why the candidate is not promoted; none where all is shown.
+        """Return why the candidate is not promoted; none if all is shown.
 
         :param report: ``report.json`` of BedrockModelEvaluationOperator.
-        :param cost_of: returns what so many input and output tokens cost; None where that is not known.
+        :param cost_of: returns what so many input and output tokens cost; None if that is unknown.
         """
         return list(self._reasons(report, cost_of))
 
@@ -61,7 +61,7 @@ class PromotionRule:
         for name, one in slices.items():
             value = _number(one, "value")
             if value is None or (value := value - _doubt(one)) < -most:
-                yield f"on the slice {name} the difference is {value}, and {-most:g} was allowed"
+                yield f"on the slice {name} the difference is {value}, and {-most:g} is allowed"
 
 
 def cost_of_1000(report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> float | None:
@@ -77,7 +77,7 @@ def cost_of_1000(report: Mapping[str, Any], cost_of: Callable[[int, int], float 
 
 def _most(what: str, value: float | None, most: float) -> Iterator[str]:
     if value is None or value < 0:
-        yield f"{what} is not known"
+        yield f"{what} is unknown"
     elif value > most:
         yield f"{what} is {value:g}, more than {most:g}"
 
@@ -94,7 +94,7 @@ def _number(report: Any, *path: Any) -> float | None:
 
 
 def at(report: Any, *path: Any) -> Any:
-    """Return what stands there in a report; None where it has no such place."""
+    """Return what stands there in a report; None if it has no such place."""
     for name in path:
         report = report.get(name) if isinstance(report, Mapping) and isinstance(name, str) else None
     return report

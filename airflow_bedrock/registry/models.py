@@ -23,13 +23,13 @@ _HEADER = ("LINE", "STATE", "PERIOD", "SINCE", "PROMOTED BY", "APPROVED BY", "MO
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--name", help="of one line of models (default: all)")
+    parser.add_argument("--name", help="name of one line of models (default: all)")
     cli.add_format(parser)
     add_registry(parser)
 
 
 def add_registry(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that lead to a registry."""
+    """Declare the options for the registry."""
     parser.add_argument(
         "--registry", metavar="S3_URI", help="the S3 prefix of the registry (default: [bedrock] registry_uri)"
     )
@@ -37,7 +37,7 @@ def add_registry(parser: argparse.ArgumentParser) -> None:
 
 
 def connect(arguments: argparse.Namespace) -> BedrockModelRegistryHook:
-    """Return the hook that the options lead to."""
+    """Return the hook for these options."""
     from airflow_bedrock.hooks.registry import BedrockModelRegistryHook  # it loads the amazon provider
 
     return BedrockModelRegistryHook(
@@ -46,7 +46,7 @@ def connect(arguments: argparse.Namespace) -> BedrockModelRegistryHook:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the lines, and return the exit code: 1 where the registry or a deployment could not be read."""
+    """Print the lines, and return the exit code: 1 if the registry or a deployment could not be read."""
     try:
         registry = connect(arguments)
         lines = [described(registry, name) for name in ([arguments.name] if arguments.name else registry.names())]
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def described(registry: BedrockModelRegistryHook, name: str) -> dict[str, Any]:
-    """Return what is known of a line, in what JSON can say."""
+    """Return a line in what JSON can say."""
     register = registry.get(name)
     serving = registry.serving(register)
     return {

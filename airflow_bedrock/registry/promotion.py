@@ -39,11 +39,11 @@ class Promoter:
     def promote(self, name: str, version: ModelVersion, compared_with: str | None = None) -> Register:
         """Let the version serve, and return the register; what serves already is left as it is.
 
-        :param compared_with: the ARN of the model that it was found to be better than; None where nobody has compared.
+        :param compared_with: the ARN of the model that it was found to be better than; None if nobody has compared.
         :raises NotPromotedError: the champion stays, since it is of a newer period, or another one than it was compared
             with, or the version was rejected.
         :raises BedrockFatalError: it failed its smoke test, and the champion serves again; or the service refused.
-        :raises BedrockError: another promotion is under way, or a fault that may pass came between.
+        :raises BedrockError: another promotion is in progress, or a transient error occurred.
         """
         register, etag = self._read(name)
         if register.promotion is None and register.champion and register.champion.model_arn == version.model_arn:

@@ -35,7 +35,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     :param evaluation: the URI of the evaluation that it was promoted for.
     :param promoted_by: the task instance that promoted it, e.g. ``retrain.promote scheduled__2026-03-01``.
     :param promoted_at: when that was confirmed.
-    :param approved_by: the person who approved it; None where nobody was asked.
+    :param approved_by: the person who approved it; None if nobody was asked.
     :param approved_at: when.
     :param deployment_arn: the deployment by which it served last.
     """
@@ -102,11 +102,11 @@ def proposed(
     """Write down that the version is about to serve.
 
     :param lease: how long another promotion may take before it counts as abandoned.
-    :param compared_with: the model that the version was found to be better than; None where nobody has compared.
+    :param compared_with: the model that the version was found to be better than; None if nobody has compared.
     :raises NotPromotedError: the champion is of a newer period, or another one than it was compared with; or the
         version was rejected before.
-    :raises BedrockError: another promotion is under way; a retry may find it done.
-    :raises BedrockFatalError: a period is no date or time.
+    :raises BedrockError: another promotion is in progress; a retry may find it done.
+    :raises BedrockFatalError: a period is not a date or time.
     """
     if (reason := _reason_against(register, version, compared_with)) is not None:
         raise NotPromotedError(f"{version.model_arn} does not replace the champion of {register.name}: {reason}")
@@ -145,7 +145,7 @@ def abandoned(register: Register, *, rejected: bool) -> Register:
 def reconciled(register: Register, serving: str | None, now: datetime) -> Register:
     """Return the register as the deployment says it is.
 
-    :param serving: the ARN of the model that the deployment serves; None where there is no deployment.
+    :param serving: the ARN of the model that the deployment serves; None if there is no deployment.
     """
     champion, promotion = register.champion, register.promotion
     if serving is None or (champion is not None and champion.model_arn == serving):
@@ -164,7 +164,7 @@ def reconciled(register: Register, serving: str | None, now: datetime) -> Regist
 def rolled_back(register: Register, model_arn: str | None, by: str, now: datetime) -> Register:
     """Write down that an earlier version is about to serve again, and that what serves now is rejected.
 
-    A promotion under way is taken back: then the champion itself is what serves again.
+    A promotion in progress is taken back: then the champion itself is what serves again.
 
     :param model_arn: of the earlier version; None takes the latest that was not rejected.
     :param by: who rolls back.
@@ -194,7 +194,7 @@ def _earlier(register: Register, model_arn: str | None, under_way: bool) -> Mode
     if register.champion and register.champion.model_arn == model_arn:
         what = f"{model_arn} serves already as"
     if model_arn in register.retired:
-        what = f"{model_arn} was retired, and serves no more as"
+        what = f"{model_arn} was retired and no longer serves as"
     raise BedrockFatalError(f"{what} {register.name}: cannot roll back. Nothing was changed.")
 
 
@@ -214,7 +214,7 @@ def retired(register: Register, model_arns: Iterable[str]) -> Register:
 def start_of(period: str) -> datetime:
     """Return when a period starts.
 
-    :raises BedrockFatalError: it is no ISO 8601 date or time, nor the beginning of one.
+    :raises BedrockFatalError: it is not an ISO 8601 date or time, nor the beginning of one.
     """
     text = period.strip()
     for completed in (text, f"{text}-01", f"{text}-01-01"):
@@ -241,7 +241,7 @@ def _reason_against(register: Register, version: ModelVersion, compared_with: st
     if compared_with and register.champion and compared_with not in serving:
         return (
             f"it was compared with {compared_with}, and {register.champion.model_arn} serves now. A new run of its "
-            "period compares it with that one, and does not pay its job again"
+            "period compares it with that one, and does not pay for its job again"
         )
     return None
 

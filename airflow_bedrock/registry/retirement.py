@@ -70,7 +70,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """What to keep beside the champion and the promotion under way.
+    """What to keep beside the champion and the promotion in progress.
 
     :param last: number of the newest models.
     :param younger_than: models, and models with a deployment, of this age: a run may be evaluating them.

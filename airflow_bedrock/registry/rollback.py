@@ -15,8 +15,10 @@ from airflow_bedrock.registry.models import add_registry, connect
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("name", help="the name of the line of models, and of its deployment")
-    parser.add_argument("--to", metavar="MODEL_ARN", help="default: the latest model that was not rejected")
-    parser.add_argument("--by", default=_user(), help="who rolls back, for the registry (default: %(default)s)")
+    parser.add_argument(
+        "--to", metavar="MODEL_ARN", help="ARN of the model to put back (default: the latest one that was not rejected)"
+    )
+    parser.add_argument("--by", default=_user(), help="user to record in the registry (default: %(default)s)")
     parser.add_argument("--delay", type=float, default=10, help="seconds between two polls (default: %(default)s)")
     add_registry(parser)
 

@@ -41,7 +41,7 @@ class Deployments:
         return DEPLOYMENT.update_operation in self.service.hook.conn.meta.service_model.operation_names
 
     def serving(self, register: Register) -> str | None:
-        """Return the ARN of the model that callers of the line reach; None where there is no deployment yet."""
+        """Return the ARN of the model that callers of the line reach; None if there is no deployment yet."""
         return getattr(self._of_line(register), "model", None)
 
     def due(self, register: Register) -> str | None:
@@ -53,8 +53,8 @@ class Deployments:
     def put(self, register: Register, model_arn: str) -> str:
         """Let the line's deployment serve a model, and return the deployment's ARN.
 
-        :raises BedrockFatalError: the service refused it for good, or the deployment has failed.
-        :raises BedrockError: it does not serve in time, or a fault that may pass came between.
+        :raises BedrockFatalError: the service rejected it, or the deployment has failed.
+        :raises BedrockError: it does not serve in time, or a transient error occurred.
         """
         name = register.name if self.in_place else name_for(register.name, model_arn)
         found = self._of_line(register) if self.in_place else self._settled(name)
@@ -71,8 +71,8 @@ class Deployments:
         if served is None or getattr(served, "model", None) != model_arn:
             raise BedrockError(
                 f"Deployment {identifier} does not serve {model_arn}: "
-                f"{(served and served.failure_message) or 'no reason was given'}. It serves what it served before; "
-                "another try of this task asks again."
+                f"{(served and served.failure_message) or 'no reason was given'}. It still serves its former model; "
+                "another try of this task tries again."
             )
         return served.arn
 

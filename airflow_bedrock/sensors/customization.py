@@ -90,7 +90,8 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             raise ValueError("Give job_identifier (or job_name, its other name), and not both")
         if deferrable and mode == "reschedule":
             raise ValueError(
-                "mode='reschedule' is a way to wait in workers, deferrable=True waits in the triggerer: leave one out"
+                "mode='reschedule' is a way to wait in workers, deferrable=True waits in the triggerer: remove one "
+                "of them"
             )
         self.job_identifier = job_identifier if job_identifier is not None else job_name
         self.deferrable = mode is None if deferrable is None else deferrable
@@ -154,7 +155,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         return PokeReturnValue(is_done=True, xcom_value=self._result(job, context))
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Take up the trigger's event."""
+        """Resume with the trigger's event."""
         try:
             job = jobs.waiting.job_of_event(self._service, event, self.no_response_timeout)
             return self._result(job, context)

@@ -229,7 +229,7 @@ def settle(
     """Settle what a thing has cost, if it has ended and something was reserved for it.
 
     :param known: US dollars and what they rest on, where the caller knows them.
-    :return: what it has cost, and the ledger; each None where it is not known.
+    :return: what it has cost, and the ledger; each None if that is unknown.
     """
     _, _, _, region, account, *_ = seen.arn.split(":")
     key = key_of(region, account, service.resource.noun, seen.name)
@@ -282,7 +282,7 @@ def settle_open(
             said.append(f"{entry.kind} {entry.name}: {what}")
             log.info("%s", said[-1])
     said += [
-        f"Not asked: what is reserved in {place}, to which this connection does not lead" for place in sorted(elsewhere)
+        f"Not checked: reservations in {place}, which this connection does not reach" for place in sorted(elsewhere)
     ]
     return said
 

@@ -30,11 +30,13 @@ _BY: dict[str, Callable[[Entry], str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--month", type=_month, help="e.g. 2026-11 (UTC; default: the current month)")
-    parser.add_argument("--by", choices=_BY, default="dag", help="one line for each (default: %(default)s)")
+    parser.add_argument("--month", type=_month, help="month in UTC, e.g. 2026-11 (default: the current month)")
+    parser.add_argument("--by", choices=_BY, default="dag", help="group by (default: %(default)s)")
     add_format(parser)
     parser.add_argument(
-        "--settle", action="store_true", help="first read from Bedrock what became of reservations, and settle them"
+        "--settle",
+        action="store_true",
+        help="first read the state of reserved jobs from Bedrock, and settle those that have ended",
     )
     parser.add_argument("--ledger", metavar="S3_URI", help="the ledger's S3 prefix (default: [bedrock] ledger_uri)")
     add_connection(parser, "what is settled")
@@ -79,7 +81,7 @@ def _books(arguments: argparse.Namespace) -> Books:
 
 
 def described(month: str, by: str, entries: Iterable[Entry], budget: Decimal | None) -> dict[str, Any]:
-    """Return what a month has cost, in what JSON can say; US dollars are texts, exact."""
+    """Return what a month has cost as JSON types; US dollars are exact, as text."""
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(_BY[by](entry), []).append(entry)

@@ -38,7 +38,7 @@ _COMMITTED: Mapping[str | None, Figure] = {
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that nobody uses.
 
-    :param usd_a_month: US dollars; None where its price is not known.
+    :param usd_a_month: US dollars; None if its price is unknown.
     :param price: the price, its date and its source.
     :param advice: how to be rid of it.
     """
@@ -112,8 +112,8 @@ def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of
         return Found(list(region.idle()), list(region.ending(end_of_life_days)), region.unread)
     except (BotoCoreError, ClientError) as error:
         raise kind_of(error)(
-            f"Could not find out what is idle in {hook.conn_region_name}: {error}. The task lists models, deployments "
-            "and provisioned throughput, and calls cloudwatch:GetMetricData."
+            f"Could not check what is idle in {hook.conn_region_name}: {error}. Allow the task to list models, "
+            "deployments and provisioned throughput, and to call cloudwatch:GetMetricData."
         ) from error
 
 

@@ -49,7 +49,7 @@ def rates_of(units: int | None, prices: Prices, region: str) -> Rates:
 
 
 def units_of(client: Any, model_arn: str) -> int | None:
-    """Return the custom model units of one copy of an imported model; None where Bedrock does not say.
+    """Return the custom model units of one copy of an imported model; None if Bedrock does not say.
 
     :raises botocore.exceptions.ClientError: the service did not respond.
     """

@@ -21,7 +21,7 @@ KEPT_MONTHS = 2
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What a thing may cost, before it is made.
 
-    :param usd: US dollars, at most; None where that is not known.
+    :param usd: US dollars, at most; None if that is unknown.
     :param model: the base model's id.
     :param rates: US dollars for one of each thing that is counted at the end: ``epoch``, ``step``, ``hour``, ``month``
         (of storage), ``input`` and ``output`` (tokens), and ``once``, for what is paid however the rest ends.

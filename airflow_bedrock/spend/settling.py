@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Spent(NamedTuple):
-    """What a thing has cost, and how the month stands for the views in Airflow's UI; None where that is not known."""
+    """What a thing has cost, and how the month stands for the views in Airflow's UI; None if that is unknown."""
 
     bill: Bill | None = None
     standing: dict[str, Any] | None = None
@@ -73,7 +73,7 @@ def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
 
 
 def standing(s3: S3Hook) -> dict[str, Any] | None:
-    """Return how the month stands for the views in Airflow's UI, in US dollars; None where that is not known."""
+    """Return how the month stands for the views in Airflow's UI, in US dollars; None if that is unknown."""
     try:
         if not configuration.has_budget():
             return None

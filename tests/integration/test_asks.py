@@ -320,7 +320,7 @@ def test_what_runs_is_not_stopped_for_a_try_that_fails(airflow: Airflow, why: st
         airflow.local.faults.fail("ListModelCustomizationJobs", "AccessDeniedException", times=None)
     else:
         more["role_arn"] = "arn:aws:iam::210987654321:role/bedrock"
-    with pytest.raises(BedrockFatalError, match=r"allow bedrock:List|is of account 210987654321"):
+    with pytest.raises(BedrockFatalError, match=r"allow bedrock:List|belongs to account 210987654321"):
         airflow.ask(CLEAR, **more)
     airflow.local.faults.clear()
     assert airflow.statuses() == {earlier: "InProgress"}
@@ -387,7 +387,7 @@ def test_a_sensor_stops_the_job_of_its_run_and_nothing_else(airflow: Airflow) ->
     """An operator that does not wait, and a sensor behind it."""
     arn = airflow.ask()
     stranger = airflow.mark_failed(arn, "run-2", own_run_only=True)
-    assert "runs on and is billed: this DAG run has not asked for it" in stranger
+    assert "runs on and is billed: this DAG run did not request it" in stranger
     assert "is being stopped" in airflow.mark_failed(arn, own_run_only=True)
 
 
@@ -413,7 +413,7 @@ def test_a_sensor_stops_no_job_without_tags(airflow: Airflow) -> None:
     """Its log does not say that somebody else has asked for it."""
     arn = airflow.ask(tag_resources=False)
     said = airflow.mark_failed(arn, whole_run=True, own_run_only=True)
-    assert "runs on and is billed: no tag says that this DAG run has asked for it" in said
+    assert "runs on and is billed: no tag says that this DAG run requested it" in said
 
 
 def test_tags_that_cannot_be_read_keep_the_job(airflow: Airflow) -> None:
@@ -582,13 +582,13 @@ def test_a_timeout_inside_create_stops_the_job(airflow: Airflow, monkeypatch: py
 @pytest.mark.parametrize(
     ("role", "said"),
     [
-        ("arn:aws:iam::210987654321:role/bedrock", "role/bedrock is of account 210987654321"),
-        ("arn:aws-us-gov:iam::123456789012:role/bedrock", "of account 123456789012 in partition aws-us-gov"),
+        ("arn:aws:iam::210987654321:role/bedrock", "role/bedrock belongs to account 210987654321"),
+        ("arn:aws-us-gov:iam::123456789012:role/bedrock", "belongs to account 123456789012 in partition aws-us-gov"),
     ],
 )
 def test_a_role_of_another_account_fails_before_the_request(airflow: Airflow, role: str, said: str) -> None:
     """The connection leads elsewhere: nothing is asked of Bedrock."""
-    with pytest.raises(BedrockFatalError, match=f"leads to account 123456789012, but .*{said}.*nothing was spent"):
+    with pytest.raises(BedrockFatalError, match=f"belongs to account 123456789012, but .*{said}.*spent nothing"):
         airflow.ask(role_arn=role)
     assert airflow.statuses() == {}
 
@@ -681,7 +681,7 @@ def test_a_retry_in_another_account_makes_no_other_job(
         with pytest.raises(BedrockFatalError, match=r"requested job .* account 123456789012, .* account 210987654321"):
             airflow.ask(RETRY, role_arn="arn:aws:iam::210987654321:role/bedrock", **moved)
     else:
-        with pytest.raises(BedrockFatalError, match=r"leads to account 210987654321, but role .*nothing was spent"):
+        with pytest.raises(BedrockFatalError, match=r"belongs to account 210987654321, but role .*spent nothing"):
             airflow.ask(RETRY, **moved)
     assert airflow.statuses() == {arn: "InProgress"}
 
@@ -809,7 +809,7 @@ def test_a_model_name_in_use_is_reported_as_such(airflow: Airflow) -> None:
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "InvalidSignatureException", "UnrecognizedClientException"])
 @pytest.mark.parametrize("operation", ["GetModelCustomizationJob", "CreateModelCustomizationJob"])
 def test_refused_credentials_decide_nothing_before_or_in_create(airflow: Airflow, code: str, operation: str) -> None:
-    """A retry takes those that the connection has by then."""
+    """A retry uses the connection's credentials at that time."""
     airflow.local.faults.fail(operation, code, status=403)
     with pytest.raises(BedrockError, match="spent") as caught:
         airflow.ask()

@@ -84,7 +84,7 @@ def test_what_is_not_shared_is_not_copied(world: World, local: LocalBedrock) -> 
 
 def test_a_copy_within_the_account_is_not_shared(world: World, local: LocalBedrock) -> None:
     """The author has taken one connection for two."""
-    with pytest.raises(BedrockFatalError, match="leads to the very account"):
+    with pytest.raises(BedrockFatalError, match="belongs to the account in which model"):
         copy(context("c", {}), source_model_arn=world.models[0], aws_conn_id="aws_default")
 
 
@@ -133,4 +133,4 @@ def test_a_copy_that_failed_is_made_again_by_a_retry_only_where_that_helps(
     with pytest.raises(BedrockError, match=message) as failed:
         copy(context(run, {}), source_model_arn=world.models[0], **more)
     assert isinstance(failed.value, BedrockFatalError) is fatal
-    assert ("A retry of this task makes a new one by itself." in str(failed.value)) is not fatal
+    assert ("A retry of this task makes a new one." in str(failed.value)) is not fatal

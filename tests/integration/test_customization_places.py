@@ -132,7 +132,7 @@ def test_a_job_learns_from_invocation_logs(local: LocalBedrock, folder: str) -> 
 
 def test_no_logs_no_job(local: LocalBedrock, folder: str) -> None:
     """Nothing lies below the prefix."""
-    with pytest.raises(BedrockFatalError, match=f"There is no object below {folder}/logs/.*nothing was spent"):
+    with pytest.raises(BedrockFatalError, match=f"There is no object under {folder}/logs/.*nothing was spent"):
         on_logs(local, folder).execute(context())
     assert jobs(local, folder) == []
 
@@ -359,8 +359,8 @@ def test_a_temporary_failure_is_retried_only_under_another_name(local: LocalBedr
     with pytest.raises(BedrockError, match="Internal server error") as caught:
         operator(local, folder, ensure_unique_job_name=not exact, **data).execute(context())
     assert isinstance(caught.value, BedrockFatalError) == exact
-    assert ("A retry of this task makes a new job by itself" in str(caught.value)) != exact
-    assert "under another job_name" in str(caught.value)
+    assert ("A retry of this task makes a new job" in str(caught.value)) != exact
+    assert "change job_name first" in str(caught.value)
 
 
 def test_a_mapping_that_a_template_renders_is_part_of_the_request(local: LocalBedrock, folder: str) -> None:

@@ -169,7 +169,7 @@ def test_replace_model_keeps_the_name_and_the_arn(
     assert len(local.calls.of("UpdateCustomModelDeployment")) >= 1
 
     local.faults.fail_job("update", "no capacity")
-    with pytest.raises(BedrockFatalError, match="serves another model: it could not be given"):
+    with pytest.raises(BedrockFatalError, match="serves another model: it could not be changed"):
         deploy(model_arn, name, replace_model=True).execute(context())
 
 

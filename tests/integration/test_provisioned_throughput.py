@@ -315,12 +315,10 @@ def test_a_deferred_task_that_takes_too_long_deletes_what_it_has_made(world: Wor
             bedrock.create_provisioned_model_throughput(provisionedModelName="t", modelId=world.models[0], modelUnits=1)
     with pytest.raises(BedrockFatalError) as failed:
         resumed(world, f"late, made by {maker}", {}, late)
-    said = (
-        "was there before this try asked for it. It was left as it is, and" if maker == "somebody else" else "deleted"
-    )
+    said = "existed before this try requested it. It was left as it is, and" if maker == "somebody else" else "deleted"
     assert said in str(failed.value)
     assert "longer than execution_timeout, 1:00:00." in str(failed.value)
-    assert "To make it all the same, raise execution_timeout and clear this task." in str(failed.value)
+    assert "To make it anyway, raise execution_timeout and clear this task." in str(failed.value)
     with world.client() as bedrock:
         left = bedrock.list_provisioned_model_throughputs()["provisionedModelSummaries"]
     assert len(left) == (maker == "somebody else")

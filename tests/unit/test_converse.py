@@ -69,7 +69,7 @@ def test_which_model_answers(model_id: str, answer: Any, served: ServedModel | N
 )
 def test_a_model_that_is_being_replaced_is_an_error(model_id: str, answer: Any) -> None:
     """Nobody knows which of the two would answer; a retry finds it done."""
-    with pytest.raises(BedrockError, match=f"{model_id} is being given another model") as caught:
+    with pytest.raises(BedrockError, match=f"The model behind {model_id} is being replaced") as caught:
         model(model_id, answer).served()
     assert not isinstance(caught.value, BedrockFatalError)
 

@@ -90,7 +90,7 @@ def test_a_task_that_failed_says_its_error() -> None:
     said = message(context({JOB: job_shown(failed, AWS)}, exception=error, map_index=2))
     assert said.subject == "retrain.customize[2] failed"
     assert "too few records" in said.text
-    assert "runs up no further cost" in said.text
+    assert "costs nothing more" in said.text
     assert JOB_ARN in said.text
     assert "Local Bedrock" not in said.text
     local = job_shown(failed, "http://127.0.0.1:4566")

@@ -51,12 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="select_records.py", description=__doc__)
     parser.add_argument("--source", required=True, help="a file or a folder, or with --source-format table its name")
     parser.add_argument("--source-format", default="json", choices=["json", "csv", "parquet", "orc", "table"])
-    parser.add_argument("--source-sql", help="a query of Spark SQL over the source, which is its table source")
-    parser.add_argument("--output", required=True, help="a folder; what is there is replaced")
+    parser.add_argument("--source-sql", help="a Spark SQL query over the source, which is the table source")
+    parser.add_argument("--output", required=True, help="a folder; its content is replaced")
     parser.add_argument("--prompt-field", default="prompt", help="a field, or a template over fields: {title}: {text}")
     parser.add_argument("--completion-field", default="completion")
-    parser.add_argument("--group-field", help="records that agree in it stay in one split")
-    parser.add_argument("--order-by", default="", help="fields, with commas between: which record is the first")
+    parser.add_argument("--group-field", help="records with the same value stay in one split")
+    parser.add_argument(
+        "--order-by", default="", help="comma-separated fields to sort by, which decide the first record"
+    )
     parser.add_argument("--on-conflict", default="first", choices=["first", "last", "majority", "drop"])
     parser.add_argument("--max-records", type=int)
     parser.add_argument("--max-records-per-class", type=int)
@@ -83,7 +85,7 @@ def source(spark: SparkSession, options: argparse.Namespace) -> DataFrame:
 
 
 def select(records: DataFrame, options: argparse.Namespace) -> tuple[DataFrame, dict[str, int]]:
-    """Return the selected records, and how many were read, left out and selected."""
+    """Return the selected records, and the numbers of records read, dropped and selected."""
     group = [_text(records, options.group_field).alias("of_group")] if options.group_field else []
     order = [F.col(name.strip()).alias(f"order_{name.strip()}") for name in options.order_by.split(",") if name.strip()]
     texts = records.select(
@@ -126,7 +128,7 @@ def select(records: DataFrame, options: argparse.Namespace) -> tuple[DataFrame, 
 
 
 def _resolved(usable: DataFrame, order: list[Column], on_conflict: str) -> DataFrame:
-    """Number the records that ask the same, and say which of them is kept, if one is, and what it answers."""
+    """Number the records with the same question, and mark the one that is kept, if any, and its answer."""
     same = Window.partitionBy("asked")
     in_order = same.orderBy(*order, "prompt", "completion")
     alike = Window.partitionBy("asked", "said")
@@ -149,7 +151,7 @@ def _resolved(usable: DataFrame, order: list[Column], on_conflict: str) -> DataF
 
 
 def _sampled(kept: DataFrame, options: argparse.Namespace) -> DataFrame:
-    """Take the first by their hashes: the same data gives the same sample, and a smaller one lies in a larger one."""
+    """Take the first records by hash: the same data gives the same sample, and a larger sample contains a smaller."""
     if options.max_records_per_class:
         of_class = Window.partitionBy("said").orderBy("sample")
         kept = kept.withColumn("place", F.row_number().over(of_class)).where(
@@ -159,7 +161,7 @@ def _sampled(kept: DataFrame, options: argparse.Namespace) -> DataFrame:
 
 
 def _text(records: DataFrame, name: str) -> Column:
-    """Return a field as text, or a template filled with several; a field is text, or a whole number."""
+    """Return a field as text, or a template filled from several fields; a field must be text or a whole number."""
     if "{" not in name:
         kind = records.schema[name].dataType
         if not isinstance(kind, (StringType, IntegralType)):
@@ -183,7 +185,7 @@ def record_keys(
     test: float,
     validation: float,
 ) -> Optional[tuple[object, ...]]:
-    """Return by what a record is compared: digests of question and answer, its place in the sample, and its split.
+    """Return the keys of a record: digests of question and answer, its place in the sample, and its split.
 
     None is for a record without a question, an answer or a group. The hashes are those of ``airflow_bedrock.datasets``.
 

@@ -52,16 +52,17 @@ FORMS: dict[str, Form] = {
 """By a ``form`` of ``base_models.toml`` or, where a method has none, by its ``format``."""
 
 OF_THE_FORM = frozenset({"shape", "roles", "block", "empty-text"})
-"""Rules that say that a record is not of its format; the service names the format then."""
+"""Rules about the format itself; if one is broken, the service's message names the format."""
 
 
 class Rules:
-    """All that a record has to be, for one base model and one way to customize it.
+    """The rules for a record, for one base model and customization type.
 
     :param method: the fields of ``base_models.toml``.
-    :param takes: what the base model takes: TEXT, IMAGE, VIDEO.
-    :param bucket: the data's; some models want images and videos there too. None where it is not on S3 yet.
-    :param name: whose rules they are, for messages.
+    :param takes: what the base model accepts: TEXT, IMAGE, VIDEO.
+    :param bucket: the bucket of the data, which some models require for images and videos too. None if the data is not
+        on S3 yet.
+    :param name: the name of the rules, for messages.
     """
 
     def __init__(
@@ -77,9 +78,9 @@ class Rules:
         return Rules, (self.method, self.takes, self.bucket, self.name)  # a decoder cannot be pickled
 
     def check(self, line: bytes) -> tuple[Record | None, list[Problem]]:
-        """Return the record that a line holds, and all that is wrong with it; None where it has not the format.
+        """Return the record in a line, and all its problems; None if it does not have the format.
 
-        The limits are checked once the format is right.
+        The limits are checked only if the format is valid.
         """
         form = self.form
         value, problems = decoded(form.decoder, line)
@@ -92,16 +93,16 @@ class Rules:
 
 
 class LogRules(Rules):
-    """What model invocation logs have to be for a job that is made from them; limits of size hold for files alone.
+    """The rules for model invocation logs that a job trains on; size limits apply only to files.
 
-    :param config: as in the request: ``invocationLogsConfig``. What its filters keep out, and what is no
-        conversation, has neither a record nor a problem.
-    :raises DatasetError: no such job is made from logs.
+    :param config: ``invocationLogsConfig`` as in the request. Logs that its filters exclude, and logs without a
+        conversation, have neither a record nor a problem.
+    :raises DatasetError: such a job cannot train on logs.
     """
 
     def __init__(self, rules: Rules, config: Mapping[str, Any]) -> None:
         if rules.method.form != "distillation" and not config.get("usePromptResponse"):
-            raise DatasetError("invocation logs can be used for DISTILLATION, or with usePromptResponse")
+            raise DatasetError("invocation logs can be used only for DISTILLATION, or with usePromptResponse")
         method = msgspec.structs.replace(rules.method, max_bytes=None)
         super().__init__(method, rules.takes, rules.bucket, rules.name)
         self.form = replace(self.form, plain=None)
@@ -111,16 +112,16 @@ class LogRules(Rules):
         return LogRules, (Rules(self.method, self.takes, self.bucket, self.name), self.config)
 
     def check(self, line: bytes) -> tuple[Record | None, list[Problem]]:
-        """Return the conversation that a log holds, and all that is wrong with it."""
+        """Return the conversation in a log, and all its problems."""
         return read_log(line, self.config)
 
 
 def rules_for(base_model_id: str, customization_type: str = FINE_TUNING, bucket: str | None = None) -> Rules:
-    """Return the rules for a base model and a way to customize it.
+    """Return the rules for a base model and a customization type.
 
     :param base_model_id: a foundation model's id or ARN, or the ARN of a custom model, which names its base model.
     :param customization_type: as in the request: FINE_TUNING, DISTILLATION, ...
-    :raises DatasetError: the model is not known, or is not customized that way; the message names the known ones.
+    :raises DatasetError: the model is unknown, or does not support the type; the message lists the supported ones.
     """
     model = base_model(base_model_id)
     if model is None:

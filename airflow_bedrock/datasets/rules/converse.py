@@ -144,9 +144,9 @@ def _nova_problems(record: _Nova, kinds: Sequence[str]) -> Iterator[Problem]:
             if all(getattr(block, kind) is None for kind in kinds):
                 yield Problem("block", f"{where}[{n}]", f"a block of content must have one of {', '.join(kinds)}")
             if block.reasoningContent and message.role == "user":
-                yield Problem("block", f"{where}[{n}]", "the user's turn must hold no reasoningContent")
+                yield Problem("block", f"{where}[{n}]", "the user's turn must not hold reasoningContent")
         if not any(block.text for block in message.content) and not _has_media(message):
-            yield Problem("empty-text", where, f"the {message.role}'s turn must not be without text")
+            yield Problem("empty-text", where, f"the {message.role}'s turn must have text")
     yield from _llama_problems(record)
 
 
@@ -154,7 +154,7 @@ def _llama_problems(record: _Nova | _Llama) -> Iterator[Problem]:
     yield from roles(record.messages)
     for number, message in enumerate(record.messages):
         if message.role == "assistant" and _has_media(message):
-            yield Problem("block", f"$.messages[{number}].content", "the assistant's turn must hold text only")
+            yield Problem("block", f"$.messages[{number}].content", "the assistant's turn must have only text")
 
 
 def _has_media(message: _Message) -> bool:
@@ -162,7 +162,7 @@ def _has_media(message: _Message) -> bool:
 
 
 def roles(messages: Sequence[_Message]) -> Iterator[Problem]:
-    """Say whether a conversation does not alternate from the user to the assistant's last word."""
+    """Return the problem of a conversation that does not alternate from the user to the assistant."""
     found = [message.role for message in messages]
     if len(found) < 2 or found[0] != "user" or found[-1] != "assistant":
         yield Problem("roles", "$.messages", "the first message must be the user's and the last one the assistant's")
@@ -170,7 +170,7 @@ def roles(messages: Sequence[_Message]) -> Iterator[Problem]:
 
 
 def alternate(found: Sequence[str]) -> Iterator[Problem]:
-    """Say where two messages in a row have the same role."""
+    """Return where two consecutive messages have the same role."""
     for number, (role, following) in enumerate(pairwise(found), start=1):
         if role == following:
             yield Problem("roles", f"$.messages[{number}].role", "the roles must alternate between user and assistant")
@@ -181,7 +181,7 @@ def _distillation_problems(record: _Distillation) -> Iterator[Problem]:
     if found[0] != "user":
         yield Problem("roles", "$.messages[0].role", "the first message must be the user's")
     if len(found) > 2:
-        message = "a distillation takes one question, with or without its answer, and not a longer conversation"
+        message = "a distillation takes one question, with or without its answer, not a longer conversation"
         yield Problem("shape", "$.messages", message)
     yield from alternate(found)
 

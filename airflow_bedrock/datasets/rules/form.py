@@ -12,7 +12,7 @@ from airflow_bedrock.datasets.rules.record import Problem, Record
 from airflow_bedrock.decoding import decoder
 
 Plain = tuple[str, str]
-"""What is asked, the system prompt first, and the answer."""
+"""The question, with the system prompt first, and the answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,12 +20,12 @@ class Form:
     """One format's declaration.
 
     :param type: what a record is decoded to.
-    :param shape: how a message shows what was expected.
-    :param problems: the format's rules that a type cannot say.
-    :param read: a record that keeps them.
-    :param raw: whether the record as it stands is kept, for a grader.
-    :param plain: a narrower type, for records of texts alone, and how one is read; None from it, or a refusal, means
-        that the record has to be read as ``type``. It is only there because it is fast: what it takes, ``type`` takes.
+    :param shape: the expected shape, for messages.
+    :param problems: the format's rules that a type cannot express.
+    :param read: reads a record that follows them.
+    :param raw: whether the unchanged record is kept, for a grader.
+    :param plain: a narrower type for records with only text, and how it is read. If that fails or returns None, the
+        record is read as ``type``. It exists only for speed: ``type`` accepts everything that it accepts.
     """
 
     type: Any

@@ -20,11 +20,11 @@ _UNREADABLE = frozenset({"400", "403", "404"})  # to a HEAD, S3 says numbers alo
 def limit_problems(
     method: Method, takes: Sequence[str], record: Record, size: int, bucket: str | None
 ) -> Iterator[Problem]:
-    """Yield what a record breaks.
+    """Yield the limits that a record breaks.
 
-    :param takes: what the base model takes: TEXT, IMAGE, VIDEO.
+    :param takes: what the base model accepts: TEXT, IMAGE, VIDEO.
     :param size: of the record's line, in bytes.
-    :param bucket: the data's; None where it is not on S3 yet.
+    :param bucket: the data's; None if it is not on S3 yet.
     """
     yield from _size(method, record, size)
     yield from _words(method, record)
@@ -36,7 +36,7 @@ def limit_problems(
 
 
 def kinds_problem(kinds: Collection[str]) -> Problem | None:
-    """Say whether a record, or a whole dataset, holds images and videos both.
+    """Return the problem of a record, or a dataset, that has both images and videos.
 
     :param kinds: of media: ``image``, ``video``.
     """
@@ -46,7 +46,7 @@ def kinds_problem(kinds: Collection[str]) -> Problem | None:
 
 
 def object_problem(method: Method, media: Media, s3: Any) -> Problem | None:
-    """Say whether an image, a video or a document on S3 cannot be read, or has too many bytes.
+    """Return the problem of an image, a video or a document on S3 that cannot be read or is too large.
 
     :param s3: a client.
     :raises ClientError: S3 did not respond.
@@ -70,7 +70,7 @@ def object_problem(method: Method, media: Media, s3: Any) -> Problem | None:
 
 
 def unreadable_problem(media: Media) -> Problem:
-    """Say that an image, a video or a document cannot be read."""
+    """Return the problem of an image, a video or a document that cannot be read."""
     bucket, key = bucket_and_key(media.uri)
     message = f"Could not validate GetObject permissions to access Amazon S3 bucket: {bucket} at key {key}."
     return Problem("media-access", media.where, message)
@@ -108,7 +108,7 @@ def _media(method: Method, takes: Sequence[str], media: Sequence[Media]) -> Iter
     limits = {"image": method.max_images, "video": method.max_videos, "document": method.max_documents}
     for kind, count in counts.items():
         if kind != "document" and kind.upper() not in takes:
-            yield Problem("media-kinds", "$", f"Invalid record: the base model takes no {kind}s.")
+            yield Problem("media-kinds", "$", f"Invalid record: the base model does not accept {kind}s.")
         if (limit := limits[kind]) is not None and count > limit:
             yield Problem("media-count", "$", f"Invalid record: it holds {count} {kind}s, more than {limit}.")
 

@@ -30,7 +30,7 @@ _LOG = decoder(_Log)
 
 
 def read_log(line: bytes, config: Mapping[str, Any]) -> tuple[Record | None, list[Problem]]:
-    """Return the conversation that a log holds; None where its filters or its kind pass it over.
+    """Return the conversation in a log; None if the filters or the kind of the log exclude it.
 
     :param config: the request's ``invocationLogsConfig``.
     """
@@ -43,7 +43,7 @@ def read_log(line: bytes, config: Mapping[str, Any]) -> tuple[Record | None, lis
 
 
 def passes(filters: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> bool:
-    """Whether a request's metadata pass ``requestMetadataFilters``; a key that is missing differs from every value."""
+    """Whether a request's metadata pass ``requestMetadataFilters``; a missing key differs from every value."""
     if not filters:
         return True
     if "andAll" in filters:

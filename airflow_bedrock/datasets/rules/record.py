@@ -17,9 +17,9 @@ _OF_THE_RECORD = re.compile(r"\b(count|has|holds) \d+|(?<=\bthe )(image|video|do
 class Problem(NamedTuple):
     """What is wrong with one record, without any of its texts.
 
-    :param rule: the rule that is broken: a name that stays, such as ``roles`` or ``reserved-word``.
+    :param rule: the stable name of the broken rule, such as ``roles`` or ``reserved-word``.
     :param where: where in the record, as a JSONPath.
-    :param message: the rule in a sentence; the service's own where it is known.
+    :param message: the rule in a sentence; the service's own if it is known.
     """
 
     rule: str
@@ -28,14 +28,14 @@ class Problem(NamedTuple):
 
     @property
     def of_any(self) -> str:
-        """The message as it is of any record: without this one's numbers and URIs."""
+        """The message without this record's numbers and URIs."""
         where = f"{re.sub('[0-9]+', '', self.where)}: " if self.rule == "shape" else ""
         said = _OF_THE_RECORD.sub(lambda found: f"{found[1]} …" if found[1] else f"{found[2]} … ", self.message)
         return where + said
 
 
 class Text(NamedTuple):
-    """One text of a record: who says it, and where it stands."""
+    """One text of a record: its role and its place."""
 
     role: Role
     text: str
@@ -46,7 +46,7 @@ class Media(msgspec.Struct, frozen=True):
     """An image, a video or a document that a record refers to.
 
     :param kind: ``image``, ``video`` or ``document``.
-    :param format: such as ``png``; empty where the record does not say.
+    :param format: such as ``png``; empty if the record does not say.
     """
 
     kind: str
@@ -58,11 +58,11 @@ class Media(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True):
     """One record of any format.
 
-    :param prompt: what the model is given: all turns before the last of the assistant's.
-    :param completion: what it should say; None where a teacher or a grader is to decide.
+    :param prompt: the model's input: all turns before the assistant's last one.
+    :param completion: the expected answer; None if a teacher or a grader decides.
     :param media: images, videos and documents of all turns.
     :param texts: every text, in order.
-    :param fields: the record as it stands, where a grader is given it.
+    :param fields: the unchanged record, for a grader.
     """
 
     prompt: str
@@ -73,14 +73,14 @@ class Record(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """What makes it the same question: the prompt, or else the image, or else the text itself."""
+        """The key of its question: the prompt, the image, or the text itself."""
         return self.prompt or "\n".join(one.uri for one in self.media) or self.completion or ""
 
 
 def conversation(texts: Sequence[Text], media: Sequence[Media] = (), *, answered: int = 0) -> Record:
     """Return a conversation as a record.
 
-    :param answered: how many texts, at the end, are the answer; 0 for a record without an answer.
+    :param answered: the number of texts, at the end, that are the answer; 0 for a record without an answer.
     """
     asked = texts[:-answered] if answered else texts
     return Record(
@@ -92,5 +92,5 @@ def conversation(texts: Sequence[Text], media: Sequence[Media] = (), *, answered
 
 
 def joined(texts: Any) -> str:
-    """Return the prompt that the texts of a conversation come to; training and answering see the same one."""
+    """Return the prompt of a conversation's texts; training and inference use the same one."""
     return "\n".join(texts)

@@ -23,7 +23,7 @@ _VALUE = re.compile(r"^Invalid enum value .*$", re.DOTALL)
 
 
 def decoded(decoder: msgspec.json.Decoder[Any], line: bytes) -> tuple[Any, list[Problem]]:
-    """Return what a line holds, or all that is wrong with its shape."""
+    """Return the decoded line, or all problems of its shape."""
     try:
         return decoder.decode(line), []
     except msgspec.ValidationError:
@@ -35,7 +35,7 @@ def decoded(decoder: msgspec.json.Decoder[Any], line: bytes) -> tuple[Any, list[
 
 
 def shape_problems(value: object, type_: Any, where: str = "$") -> Iterator[Problem]:
-    """Yield each place where a decoded value has not the type, as deep as can be told."""
+    """Yield each place where a decoded value does not have the type, at any depth."""
     try:
         msgspec.convert(value, type_)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -44,7 +44,7 @@ def shape_problems(value: object, type_: Any, where: str = "$") -> Iterator[Prob
 
 
 def _said(error: Exception, type_: Any) -> str:
-    """Say what msgspec says, without the place and without a value, which may be a text."""
+    """Return msgspec's message without the place and without values, which may be texts."""
     allowed = [one for one in get_args(_bare(type_)) if isinstance(one, str)]
     message = _PLACE.sub("", str(error))
     return _VALUE.sub(f"Expected one of {', '.join(map(repr, allowed))}", message)

@@ -16,7 +16,7 @@ from airflow_bedrock.customization.job import Seen as Seen
 from airflow_bedrock.customization.tags import token_in
 
 NEW = "(new)"
-"""The status of what was just made, and not checked since."""
+"""The status of a resource that was just created and not polled since."""
 
 Read = Callable[[Mapping[str, Any]], Seen]
 ReadPage = Callable[[bytes], tuple[list[Seen], str | None]]
@@ -24,44 +24,44 @@ ReadPage = Callable[[bytes], tuple[list[Seen], str | None]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resource:
-    """A kind of resource. Its List pages and sorts as all of Bedrock's do; its Get takes an ARN.
+    """A kind of resource. Its List pages and sorts like the others of Bedrock; its Get accepts an ARN.
 
-    :param noun: how it is called, e.g. ``model customization job``.
-    :param word: how it is called for short, e.g. ``job``.
-    :param create_operation: the operation that makes one and answers with its ARN.
-    :param name: the member of its request by whose value one is found.
-    :param model_name: the member that names the model which it makes, where that is another one.
-    :param model_tags: the member that holds the tags of that model, where it has tags of its own.
+    :param noun: its full name, e.g. ``model customization job``.
+    :param word: its short name, e.g. ``job``.
+    :param create_operation: the operation that creates one and returns its ARN.
+    :param name: the member of its request that names the resource.
+    :param model_name: the member that names the model that it makes, if that is another one.
+    :param model_tags: the member that holds the tags of that model, if it has its own.
     :param tags: the member that holds its tags.
-    :param taggable: whether its ARN takes tags; where it does not, its tags are those that it was made with, which the
-        response of Get shows in ``tags``.
+    :param taggable: whether tags can be added to its ARN; if not, its tags are those of the Create request, which Get
+        returns in ``tags``.
     :param get_operation: the operation that describes one, e.g. ``GetModelCustomizationJob``.
-    :param identifier: the member of its request, and of stop's and delete's, that says which.
-    :param by_name: whether Get takes the name too; where it does not, List finds the ARN.
-    :param token_shows: whether what ``read`` reads says the clientRequestToken; where it does not, a tag says it.
+    :param identifier: the member of its request, and of the stop and delete requests, that identifies the resource.
+    :param by_name: whether Get accepts the name too; if not, List finds the ARN.
+    :param token_shows: whether responses have the clientRequestToken; if not, a tag has it.
     :param list_operation: the operation that lists them, e.g. ``ListModelCustomizationJobs``.
-    :param created_after: the member of its request that leaves older ones out.
-    :param name_contains: the member of its request that leaves out those with other names.
-    :param stop_operation: the operation that stops one; None where it cannot be stopped. What serves is stopped by the
-        operation that deletes it.
-    :param stop_seconds: how long a stop is tried again that is refused because one is being made or changed.
+    :param created_after: the member of its request that filters by creation time.
+    :param name_contains: the member of its request that filters by name.
+    :param stop_operation: the operation that stops one; None if it cannot be stopped. A resource that serves is stopped
+        by deleting it.
+    :param stop_seconds: how long to retry a stop that is refused because the resource is being created or changed.
     :param running: the statuses in which one can be stopped.
-    :param status_filter: the member of List's request that leaves out those in other statuses.
-    :param unused: the statuses in which one that serves is being made, so that nobody uses it yet.
-    :param update_operation: the operation that changes one; None where it cannot be changed.
-    :param updates: the members of Create's request that can be changed so, each by its name in the request of that.
-    :param delete_operation: the operation that deletes one; None where it cannot be deleted.
-    :param model_operation: the operation that describes the model that one has made, which may be deleted since.
-    :param serves: whether one that was found serves what a request asks for. Any is taken, of any maker; its name
-        is used as it is given. None for what is done once: a job's token says whose it is.
+    :param status_filter: the member of List's request that filters by status.
+    :param unused: the statuses in which a serving resource is being created, so that nobody uses it yet.
+    :param update_operation: the operation that changes one; None if it cannot be changed.
+    :param updates: the members of the Create request that it can change, with their names in its own request.
+    :param delete_operation: the operation that deletes one; None if it cannot be deleted.
+    :param model_operation: the operation that describes the model that it made, which may have been deleted since.
+    :param serves: returns whether an existing resource serves the requested model. Then it is adopted, and
+        its name is used as given. None for jobs, whose token says who made them.
     :param read: reads the response of Get, and each summary in that of List.
-    :param read_page: reads the body of a response of List: what is on the page, and what continues after it.
-    :param failure_message: says of one that ended in any way but success what happened, the bill, and what to do.
+    :param read_page: reads the body of a List response: the summaries, and the token of the next page.
+    :param failure_message: returns the message for one that did not succeed: what happened, the bill, and what to do.
     :param billed: how it is billed, e.g. ``is billed``, after "it".
-    :param stopping: what becomes of one that is stopped, e.g. ``is being stopped``, after its ARN.
-    :param stopped: what is billed of one that is being stopped: a clause.
-    :param name_taken: what to do where its name is another's: a sentence.
-    :param missing: what to do if one does not exist that should: a sentence.
+    :param stopping: what happens to one that is stopped, e.g. ``is being stopped``, after its ARN.
+    :param stopped: what is billed after a stop: a clause.
+    :param name_taken: what to do if its name is in use: a sentence.
+    :param missing: what to do if it does not exist: a sentence.
     """
 
     noun: str
@@ -100,21 +100,21 @@ class Resource:
 
     @property
     def lasts(self) -> bool:
-        """Whether it serves, so that it is wanted on when the task that has asked for it has succeeded."""
+        """Whether it serves, so that it is still needed after its task has succeeded."""
         return self.serves is not None
 
     def is_unused(self, found: Seen) -> bool:
-        """Whether nobody uses it yet: it is done once, or is still being made."""
+        """Whether nobody uses it yet: it is a job, or is still being created."""
         return not self.lasts or found.status in (*self.unused, NEW)
 
     @property
     def names_waiters(self) -> bool:
-        """Whether its tags say who waits for it: those of what costs nothing while it serves do not."""
+        """Whether its tags name the waiting tasks: not if it costs nothing while it serves."""
         return self.stop_operation is not None or not self.lasts
 
 
 def declared() -> list[Resource]:
-    """Return every kind of resource that is declared here, each in a file of its own."""
+    """Return every kind of resource, each declared in its own file in this package."""
     modules = [import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
     return [value for module in modules for value in vars(module).values() if isinstance(value, Resource)]
 
@@ -127,13 +127,13 @@ def reads(
     kind: Callable[..., Seen] = ResourceState,
     **members: str | tuple[str, ...],
 ) -> Read:
-    """Return what reads a response of Get, or a summary, as a :class:`ResourceState`.
+    """Return a function that reads a response of Get, or a summary, as a :class:`ResourceState`.
 
-    :param outcomes: what each status means; any other is not known, and never success.
-    :param tags: the member that shows its tags, one of which says the token.
+    :param outcomes: what each status means; any other is unknown, and never success.
+    :param tags: the member with its tags, one of which has the token.
     :param status: the member that holds the status.
-    :param kind: the class, where ResourceState does not have all members.
-    :param members: for each of its members that of the response, or several where Get and List say it differently.
+    :param kind: the class, if it has more members than ResourceState.
+    :param members: for each attribute, the member of the response, or several if Get and List name it differently.
     """
     names = {own: (given,) if isinstance(given, str) else given for own, given in members.items()}
 
@@ -148,10 +148,10 @@ def reads(
 
 
 def failure(failed: str, unknown: str | None = None) -> Callable[[Seen], str]:
-    """Return what says of one that ended in any way but success what happened, the bill, and what to do.
+    """Return a function that makes the message for one that did not succeed: what happened, the bill, and what to do.
 
-    :param failed: the text, with the fields ``name``, ``arn``, ``status`` and ``said``, the service's words.
-    :param unknown: the text for an unknown status, where it is another one.
+    :param failed: the text, with the fields ``name``, ``arn``, ``status`` and ``said``, the service's message.
+    :param unknown: the text for an unknown status, if different.
     """
 
     def message(found: Seen) -> str:
@@ -163,9 +163,9 @@ def failure(failed: str, unknown: str | None = None) -> Callable[[Seen], str]:
 
 
 def reads_page(summaries: str, read: Read) -> ReadPage:
-    """Return what reads a page of List.
+    """Return a function that reads a page of List.
 
-    :param summaries: the member that holds what is listed.
+    :param summaries: the member that holds the summaries.
     """
 
     def read_page(body: bytes) -> tuple[list[Seen], str | None]:

@@ -35,13 +35,13 @@ _read_plain = reads(
 
 
 def serves(found: Any, request: Mapping[str, Any]) -> bool:
-    """Whether a deployment serves the model that is asked for.
+    """Whether a deployment serves the requested model.
 
-    :raises BedrockError: it is being given another one.
+    :raises BedrockError: its model is being replaced by another one.
     """
     same: bool = found.model == request["modelArn"]
     if found.status == "Updating" and not same:
-        raise BedrockError(f"Deployment {found.arn} is being given another model. Try again when that is done.")
+        raise BedrockError(f"The model of deployment {found.arn} is being replaced. Try again when that is done.")
     return same
 
 

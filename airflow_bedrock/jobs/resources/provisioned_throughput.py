@@ -23,14 +23,14 @@ _CREATION = timedelta(minutes=30)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throughput(ResourceState):
-    """Provisioned throughput at one moment.
+    """Provisioned throughput at one time.
 
     :param model: the ARN of the model that it serves.
-    :param desired_model: that of the model which it is being given; else the same.
+    :param desired_model: the ARN of the model that replaces it during an update; otherwise the same.
     :param base_model: the ARN of the base model of both, which sets the price.
     :param units: model units.
     :param commitment: ``OneMonth`` or ``SixMonths``; None for none.
-    :param committed_until: until then it cannot be deleted.
+    :param committed_until: the time before which it cannot be deleted.
     """
 
     desired_model: str | None = None
@@ -40,7 +40,7 @@ class Throughput(ResourceState):
     committed_until: datetime | None = None
 
     def hours(self, now: datetime) -> float:
-        """Return for how many hours it has been billed."""
+        """Return the hours for which it has been billed."""
         return max(0.0, (now - self.created).total_seconds() / 3600) if self.created else 0.0
 
 
@@ -61,31 +61,32 @@ _read = reads(
 
 
 def serves(found: Any, request: Mapping[str, Any]) -> bool:
-    """Whether throughput serves the model that is asked for, or is about to.
+    """Whether throughput serves the requested model, or is about to.
 
-    :raises BedrockFatalError: it has other model units or another commitment than is asked for.
-    :raises BedrockError: it is being given another model.
+    :raises BedrockFatalError: it has other model units or another commitment than requested.
+    :raises BedrockError: its model is being replaced by another one.
     """
     units, commitment = request["modelUnits"], request.get("commitmentDuration")
     if found.units != units or commitment not in (None, found.commitment):
         raise BedrockFatalError(
             f"Provisioned throughput {found.arn} has {found.units} model units and "
-            f"{f'the commitment {found.commitment}' if found.commitment else 'no commitment'}; asked for are {units} "
-            f"and {commitment or 'none'}, which cannot be changed. It {PROVISIONED_THROUGHPUT.billed}; this try spent "
+            f"{f'the commitment {found.commitment}' if found.commitment else 'no commitment'}; the task requests "
+            f"{units} and {commitment or 'none'}. Neither can be changed. It {PROVISIONED_THROUGHPUT.billed}; this "
+            "try spent "
             f"nothing. {PROVISIONED_THROUGHPUT.name_taken}"
         )
     changing = found.status in ("Creating", "Updating")
     same = is_model(found.desired_model if changing else found.model, request["modelId"])
     if changing and not same:
         raise BedrockError(
-            f"Provisioned throughput {found.arn} is {found.status}, with another model, and "
-            f"{PROVISIONED_THROUGHPUT.billed}. Try again when that is done."
+            f"Provisioned throughput {found.arn} is {found.status} with another model, and "
+            f"{PROVISIONED_THROUGHPUT.billed}. Try again when it is in service."
         )
     return same
 
 
 def is_model(model_arn: str | None, asked: str) -> bool:
-    """Whether a model is the one asked for; a base model may be asked for by its id, also without context length."""
+    """Whether a model is the requested one; a base model may be given by its id, with or without context length."""
     model_id = (model_arn or "").partition("foundation-model/")[2]
     return asked in (model_arn, model_id) or model_id.startswith(f"{asked}:")
 
@@ -114,8 +115,8 @@ PROVISIONED_THROUGHPUT = Resource(
     failure_message=failure(
         "Provisioned throughput {name} cannot be used, it is {status}: {said}. It may be billed until it is deleted: "
         "delete it (BedrockDeleteProvisionedModelThroughputOperator), fix the cause, and clear this task. {arn}",
-        "Provisioned throughput {name} cannot be used, it is {status}: an unknown status. It is billed by the hour all "
-        "the same. This version of airflow-bedrock does not know that status: check the provisioned throughput in the "
+        "Provisioned throughput {name} cannot be used, it is {status}: an unknown status. It is still billed by the "
+        "hour. This version of airflow-bedrock does not know that status: check the provisioned throughput in the "
         "AWS console. {arn}",
     ),
     billed="is billed by the hour until it is deleted",

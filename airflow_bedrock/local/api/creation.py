@@ -71,7 +71,7 @@ class Creation:
 
 
 def kms_key_arn(bedrock: Bedrock, identifier: str | None) -> str | None:
-    """Return the ARN of the KMS key that is to encrypt a model, checked; None where the request names none.
+    """Return the ARN of the KMS key that is to encrypt a model, checked; None if the request names none.
 
     https://docs.aws.amazon.com/bedrock/latest/userguide/encryption-custom-job.html
 

@@ -40,7 +40,7 @@ def base_of(bedrock: Bedrock, request: Mapping[str, Any]) -> Base:
         raise not_found(f"The provided custom model {identifier} was not found.")
     model = base_model(foundation(bedrock.region, identifier))
     if model is None or not model.methods:
-        raise invalid(f"The provided model identifier is invalid: {identifier} is no model that can be customized.")
+        raise invalid(f"The provided model identifier is invalid: {identifier} cannot be customized.")
     check_alive(model.id, bedrock.today)
     model_id, method = model.customizable_id, model.methods.get(kind)
     if method is None:
@@ -105,4 +105,4 @@ def check_data(request: Mapping[str, Any]) -> None:
     if "s3Uri" in training or kind == "DISTILLATION":
         return
     if kind != FINE_TUNING or not training["invocationLogsConfig"].get("usePromptResponse"):
-        raise invalid("Invocation logs serve for distillation, or for fine-tuning with usePromptResponse.")
+        raise invalid("Invocation logs can be used only for distillation, or for fine-tuning with usePromptResponse.")

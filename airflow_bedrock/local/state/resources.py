@@ -90,7 +90,7 @@ class Resource:
 
     @property
     def active(self) -> bool:
-        """Whether it is under way, and so cannot be changed or deleted."""
+        """Whether it is in progress, and so cannot be changed or deleted."""
         return self.status in self.UNDER_WAY
 
 

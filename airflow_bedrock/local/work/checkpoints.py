@@ -74,7 +74,7 @@ class Architecture:
 class Checkpoint:
     """The files of a model below a prefix.
 
-    :param role_arn: the role that reads them; None where nobody's role is needed.
+    :param role_arn: the role that reads them; None if nobody's role is needed.
     :param for_arn: the resource that the role is assumed for.
     :raises DataError: there are none, or they cannot be listed or read.
     """
@@ -140,7 +140,7 @@ class Checkpoint:
             header = _HEADER.decode(self._read(name, 8, 7 + length))
             ends = [_TENSOR.decode(one).data_offsets[1] for key, one in header.items() if key != "__metadata__"]
         except (ValueError, ClientError) as error:
-            raise DataError(f"{self._uri}/{name} is no safetensors file: {error}") from error
+            raise DataError(f"{self._uri}/{name} is not a safetensors file: {error}") from error
         if (expected := 8 + length + max(ends, default=0)) != self._sizes[name]:
             raise DataError(f"{self._uri}/{name} has {self._sizes[name]} bytes, but its header says {expected}")
 

@@ -65,11 +65,11 @@ class Grader:
         try:
             rewards = {one["id"]: float(one["aggregate_reward_score"]) for answer in answers for one in answer}
             if not all(map(math.isfinite, rewards.values())):
-                raise ValueError("a reward is a number")
+                raise ValueError("a reward must be a number")
             return [rewards[event["id"]] for event in events]
         except (ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"The Lambda grader {self._arn} must answer a list with id and aggregate_reward_score of each sample"
+                f"The Lambda grader {self._arn} must return a list with id and aggregate_reward_score of each sample"
             ) from error
 
 

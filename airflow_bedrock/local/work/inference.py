@@ -181,7 +181,7 @@ def _behind(bedrock: Bedrock, identifier: str) -> tuple[str, LanguageModel | str
         if served != identifier and (custom := bedrock.models.get(served)):
             return custom.base_model, bedrock.world.weights.get(served) or custom.checkpoint or ""
     if served.startswith("arn:") and not any(kind in served for kind in _FOUNDATION):
-        raise invalid(f"The provided model identifier {identifier} cannot be asked: deploy the custom model first.")
+        raise invalid(f"The provided model identifier {identifier} cannot be called: deploy the custom model first.")
     model_id = askable(bedrock.region, served, provisioned=served != identifier)
     return model_id, model_id
 

@@ -108,7 +108,7 @@ def _conditions_met(statement: Mapping[str, Any], context: Context, all_known: b
 def _condition_met(
     operator: str, found: str | Sequence[str] | None, patterns: Sequence[Any], context: Context
 ) -> bool | None:
-    """Return whether a condition is met; None where the operator is not known."""
+    """Return whether a condition is met; None if the operator is not known."""
     quantifier, _, name = operator.rpartition(":")
     name, if_exists = name.removesuffix("IfExists"), name.endswith("IfExists")
     if name == "Null":

@@ -117,8 +117,8 @@ def _unpacked(s3: Any, uri: str) -> Iterator[bytes]:
                 left -= len(line)
                 if left < 0:
                     raise DataError(
-                        f"Input size exceeded in file {uri}: it has more than {MAX_UNPACKED} bytes unpacked"
+                        f"Input size exceeded in file {uri}: it has more than {MAX_UNPACKED} bytes decompressed"
                     )
                 yield line.rstrip(b"\r\n")
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"The file {uri} cannot be unpacked: {error}") from error
+        raise DataError(f"The file {uri} cannot be decompressed: {error}") from error

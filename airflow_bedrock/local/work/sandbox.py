@@ -151,7 +151,7 @@ def _limits(seconds: float) -> dict[str, int]:
 def _namespaces() -> tuple[str, ...]:
     """Return the command that starts another one without network, and whose end is the end of all it has started.
 
-    It is empty where there is no such command, or the system forbids it, as most containers do.
+    It is empty if there is no such command, or the system forbids it, as most containers do.
     """
     program = shutil.which("unshare")
     if program is not None:

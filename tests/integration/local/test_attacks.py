@@ -153,11 +153,11 @@ def test_a_shut_door_stays_shut_for_odd_targets(local: LocalBedrock) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(b"x" * 10_000, mtime=0), "more than 1000 bytes unpacked"),
-        (gzip.compress(b"x\n" * 10_000, mtime=0), "more than 1000 bytes unpacked"),
-        (gzip.compress(b"line", mtime=0)[:-9], "cannot be unpacked"),
-        (b"no gzip", "cannot be unpacked"),
-        (gzip.compress(b"line", mtime=0)[:12] + b"\xff" * 20, "cannot be unpacked"),
+        (gzip.compress(b"x" * 10_000, mtime=0), "more than 1000 bytes decompressed"),
+        (gzip.compress(b"x\n" * 10_000, mtime=0), "more than 1000 bytes decompressed"),
+        (gzip.compress(b"line", mtime=0)[:-9], "cannot be decompressed"),
+        (b"no gzip", "cannot be decompressed"),
+        (gzip.compress(b"line", mtime=0)[:12] + b"\xff" * 20, "cannot be decompressed"),
     ],
 )
 def test_gzip_of_another_size_or_kind(

@@ -200,7 +200,7 @@ def test_loopback_is_not_warned_of(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "build-server"])  # noqa: S104  # not bound
 def test_other_addresses_are_warned_of(host: str) -> None:
     """A warning says that others can reach the address, and what that means."""
-    assert "asks nobody for credentials" in _warning(host)
+    assert "requires no credentials" in _warning(host)
 
 
 def test_warning_and_clean_end(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_warning_and_clean_end(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert "asks nobody for credentials" in errors
+    assert "requires no credentials" in errors
     assert "export AWS_ENDPOINT_URL=http://127.0.0.1:" in exports[0]
     assert "export AIRFLOW__BEDROCK__POLL_INTERVAL=0.5\n" in exports
     url = exports[0].strip().partition("=")[2]

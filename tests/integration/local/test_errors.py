@@ -44,7 +44,7 @@ def refused(call: Any, **parameters: Any) -> tuple[int, str, str]:
             "length less than or equal to 63",
         ),
         ({"customizationType": "MAGIC"}, "Member must satisfy enum value set: [FINE_TUNING, "),
-        ({"baseModelIdentifier": "amazon.nova-sonic-v1:0"}, "no model that can be customized"),
+        ({"baseModelIdentifier": "amazon.nova-sonic-v1:0"}, "cannot be customized"),
         ({"customizationType": "CONTINUED_PRE_TRAINING"}, "does not support customization of type"),
         ({"hyperParameters": {"epochCount": "6"}}, "epochCount must be a whole number between 1 and 5, not '6'"),
         ({"hyperParameters": {"learningRate": "fast"}}, "learningRate must be a number between 1e-06 and 0.0001"),

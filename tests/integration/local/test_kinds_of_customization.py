@@ -250,13 +250,13 @@ def test_model_learns_what_the_grader_rewards(service: Service) -> None:
     ("code", "message"),
     [
         ("def handler(event, context):\n    raise RuntimeError('no idea')", "failed: RuntimeError: no idea"),
-        ("def handler(event, context):\n    return []", "must answer a list with id and aggregate_reward_score"),
+        ("def handler(event, context):\n    return []", "must return a list with id and aggregate_reward_score"),
         ("handlers = None", "failed: AttributeError"),
         *(
             (
                 "def handler(event, context):\n"
                 f"    return [{{'id': one['id'], 'aggregate_reward_score': {reward}}} for one in event]",
-                "must answer a list with id and aggregate_reward_score",
+                "must return a list with id and aggregate_reward_score",
             )
             for reward in ("float('nan')", "10 ** 400", "None")
         ),
@@ -359,7 +359,7 @@ def test_nova_2_takes_no_validation_data(service: Service) -> None:
     data = {"s3Uri": service.put("two-hundred.jsonl", service.dataset(200))}
     changes = {"baseModelIdentifier": NOVA_2, "trainingDataConfig": data}
     assert failure(service, **changes, validationDataConfig={"validators": [data]}) == (
-        "The base model takes no validation data"
+        "The base model does not accept validation data"
     )
     assert service.job(service.create(**changes))["status"] == "Completed"
 

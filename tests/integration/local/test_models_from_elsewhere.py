@@ -143,7 +143,7 @@ def test_converse_needs_a_template(service: Service) -> None:
         (files(model__safetensors=None), "No weights in .safetensors files"),
         (files(config__json=b"{"), "config.json cannot be read"),
         (files(config__json=b'{"architectures": ["NobodysModel"]}'), "not support the architecture (NobodysModel)"),
-        (files(model__safetensors=b"nothing"), "is no safetensors file"),
+        (files(model__safetensors=b"nothing"), "is not a safetensors file"),
         (files(model__safetensors=weights()[:-1]), "bytes, but its header says"),
         (
             files(model__safetensors__index__json=b'{"weight_map": {"w": "model-00001-of-00002.safetensors"}}'),

@@ -16,5 +16,5 @@ def test_it_is_the_maker_s_task_that_is_to_be_cleared(status: str) -> None:
     message = failure_message(Job(arn=ARN, name="router", status=status))
     assert "clear the task that made the job" in message
     assert "clear this task" not in message
-    assert "where ensure_unique_job_name=False: under another job_name" in message
+    assert "with ensure_unique_job_name=False, change job_name first" in message
     assert f"job router is {status}. It has ended" in message  # for no reason that the service gives

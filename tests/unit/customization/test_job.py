@@ -129,7 +129,7 @@ def test_each_change_of_status_and_of_phase_is_logged_once() -> None:
 @pytest.mark.parametrize(
     ("status", "bill", "step"),
     [
-        ("Failed", "runs up no further cost", "clear"),
+        ("Failed", "costs nothing more", "clear"),
         ("Stopped", "the tokens trained until it was stopped are billed", "clear"),
         ("Paused", "may still run and be billed", "upgrade airflow-bedrock"),
     ],

@@ -46,7 +46,11 @@ def test_a_file_that_is_written_otherwise_is_read(training: list[str]) -> None:
 @pytest.mark.parametrize(
     ("training", "expected", "said"),
     [
-        (["epoch_number,training_loss", "1,2.0", "1,", "2,NaN"], [1, 2], "2 rows without an epoch or a training_loss"),
+        (
+            ["epoch_number,training_loss", "1,2.0", "1,", "2,NaN"],
+            [1, 2],
+            "2 rows without a readable epoch or training_loss",
+        ),
         (["epoch_number,training_loss", "1,2.0", "2"], [1, 2], "1 rows"),
         (["epoch_number,training_loss", "one,2.0", "1.5,2.0"], [], "2 rows"),
         (["epoch,loss", "1,2.0"], [], "no column epoch_number and no column training_loss"),

@@ -55,7 +55,7 @@ def test_every_default_of_the_table_passes() -> None:
 def test_what_the_table_lacks_is_a_warning() -> None:
     """Unknown model, method, region and teacher are said, not refused."""
     assert warnings(request(), "us-east-1") == []
-    assert "does not know new.model-v1:0" in warnings({"baseModelIdentifier": "new.model-v1:0"}, "us-east-1")[0]
+    assert "no entry for new.model-v1:0" in warnings({"baseModelIdentifier": "new.model-v1:0"}, "us-east-1")[0]
     assert "not CONTINUED_PRE_TRAINING" in warnings(request(customizationType="CONTINUED_PRE_TRAINING"), "us-east-1")[0]
     assert "not eu-west-1" in warnings(request(), "eu-west-1")[0]
     lite = {

@@ -260,7 +260,7 @@ def test_a_folder_of_invocation_logs(tmp_path: Path, capsys: pytest.CaptureFixtu
     whole = (folder / "2026" / "07.json.gz").read_bytes()
     (folder / "2026" / "07.json.gz").write_bytes(whole[:-9])
     assert main(arguments) == 2
-    assert "07.json.gz cannot be unpacked" in capsys.readouterr().err
+    assert "07.json.gz cannot be decompressed" in capsys.readouterr().err
 
 
 def test_any_number_of_processes_reports_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,7 +415,7 @@ def test_a_terminal_without_unicode(tmp_path: Path) -> None:
         (["nowhere.jsonl", "--model", NOVA], "No such file"),
         ([".", "--model", NOVA], "is a folder"),
         (["x", "--model", "nobody.knows"], "unknown base model"),
-        (["/", "--model", NOVA], "can be used for DISTILLATION"),
+        (["/", "--model", NOVA], "can be used only for DISTILLATION"),
         (["nowhere/", "--model", NOVA, "--method", "DISTILLATION"], "no file under nowhere/"),
     ],
 )

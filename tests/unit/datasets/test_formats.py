@@ -52,8 +52,8 @@ def test_prompt_completion_record() -> None:
 
 
 def test_prompt_completion_has_no_system_prompt() -> None:
-    """A system prompt that the format has no place for is an error, not lost."""
-    with pytest.raises(DatasetError, match=r"holds a system prompt, for which the .* format has no place"):
+    """A system prompt that the format does not support is an error, not lost."""
+    with pytest.raises(DatasetError, match=r"holds a system prompt, which the .* format does not support"):
         encode(Example("Where?", "Here", "Be brief"), RecordFormat.PROMPT_COMPLETION)
 
 

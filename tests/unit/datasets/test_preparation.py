@@ -178,7 +178,7 @@ def test_answers_that_are_marked_as_bad_are_not_trained_on(mark: str) -> None:
     report, _ = run([record, {**record, "prompt": "c", mark: False}, {**record, "prompt": "d", mark: True}])
     assert (sum(report.records(split) for split in Split), report.dropped) == (
         2,
-        {f"is marked as a bad answer ({mark}: false), from which no fine-tuning format learns": 1},
+        {f"is marked as a bad answer ({mark}: false), which no fine-tuning format supports": 1},
     )
     classes = replace(SETTINGS, fields=Fields(completion=mark))
     report, _ = run([{"prompt": "a", mark: "b"}, {"prompt": "c", mark: False}], classes)
@@ -208,7 +208,7 @@ def test_a_rule_is_one_however_many_records_break_it() -> None:
         ('{"prompt": "a"}'.encode("utf-16-le"), "not JSON: it holds a NUL byte, as texts in UTF-16 do"),
         (b'{"prompt": "a\0"}', "not JSON: it holds a NUL byte, as texts in UTF-16 do"),
         (b'\xef\xbb\xbf{"prompt": "a"}', "not JSON: it begins with a byte order mark"),
-        (b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deep"),
+        (b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b'[{"prompt": "a"}]', "an array: end the name of a file that is one array of records with .json"),
         (b"[1]", "not a JSON object"),
         (b"{", "not a JSON object"),
@@ -261,7 +261,7 @@ def test_texts_are_not_labels() -> None:
 def test_system_prompt_without_a_place_is_refused_at_once() -> None:
     """A system prompt that the format cannot hold fails before the first record is read."""
     settings = Settings(record_format=RecordFormat.PROMPT_COMPLETION, system_prompt="Be brief")
-    with pytest.raises(DatasetError, match="no place for a system prompt"):
+    with pytest.raises(DatasetError, match="does not support a system prompt"):
         run([None], settings)
 
 
@@ -271,8 +271,8 @@ def test_system_prompt_without_a_place_is_refused_at_once() -> None:
         (pairs(60), 0.0, None),
         ([*pairs(60), None], 0.0, "1 of 61 records cannot be used"),
         ([*pairs(60), None], 0.05, None),
-        (pairs(2), 0.0, "no record fell into the"),
-        ([], 0.0, "no record fell into the train split"),
+        (pairs(2), 0.0, "split has no records"),
+        ([], 0.0, "the train split has no records"),
     ],
 )
 def test_problems(records: list[Record], max_dropped_fraction: float, problem: str | None) -> None:
@@ -339,7 +339,7 @@ def test_a_conflict_may_fail() -> None:
     """However many may be lost."""
     settings = replace(SETTINGS, on_conflict=OnConflict.FAIL)
     report, _ = run([*pairs(60), {"prompt": "question 1", "completion": "neither"}], settings)
-    assert report.problems(settings, 1.0) == ["1 records answer a question in another way than an earlier record"]
+    assert report.problems(settings, 1.0) == ["1 records answer the same question differently than an earlier record"]
 
 
 def test_a_reserved_word_in_an_answer_costs_no_record() -> None:
@@ -401,8 +401,8 @@ def test_split_by_time() -> None:
         "0",
         *(f"q {n}" for n in range(3, 40, 4)),
     }
-    assert report.dropped == {"at: no time (ISO 8601, or seconds since 1970)": 5}
-    with pytest.raises(DatasetError, match="test_after: no time"):
+    assert report.dropped == {"at: not a time (ISO 8601, or seconds since 1970)": 5}
+    with pytest.raises(DatasetError, match="test_after: not a time"):
         replace(settings, test_after="soon")
 
 

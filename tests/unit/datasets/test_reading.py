@@ -185,7 +185,7 @@ def test_other_formats() -> None:
         ({"messages": [], "label": False}, "marked as a bad answer"),
         ({"prompt": "secret", "completion": "b", "label": False}, "marked as a bad answer"),
         ({"prompt": "secret", "completion": "b", "kto_tag": False}, "marked as a bad answer"),
-        ({"data": [{"prompt": "secret", "completion": "b"}]}, "prompt: missing; an array of objects is within it"),
+        ({"data": [{"prompt": "secret", "completion": "b"}]}, "prompt: missing; it contains an array of objects"),
         (
             {"messages": [ASKED, {"role": "assistant", "content": [{"type": "tool_use", "name": "secret"}]}]},
             "tool call",

@@ -168,7 +168,7 @@ def test_a_query_that_cannot_be_read(tmp_path: Path) -> None:
     """Of two columns with one name, one would be lost; a statement without rows is no source."""
     with closing(sqlite3.connect(":memory:")) as database:
         for sql, message in (
-            ("SELECT 1 AS a, 2 AS b, 3 AS a", "two columns that are called a"),
+            ("SELECT 1 AS a, 2 AS b, 3 AS a", "two columns named a"),
             ("CREATE TABLE t (a)", "it returns no rows"),
         ):
             with pytest.raises(DatasetError, match=message):
@@ -183,9 +183,9 @@ def test_rows_of_a_table_that_are_not_what_the_header_says(tmp_path: Path) -> No
         {"prompt": "Who?", "completion": "Me."},
         {FEWER_FIELDS: True},
     ]
-    with pytest.raises(DatasetError, match=r"x\.csv: the header has two columns that are called prompt"):
+    with pytest.raises(DatasetError, match=r"x\.csv: the header has two columns named prompt"):
         read(tmp_path / "other", "x.csv", b"prompt,prompt\na,b\n")
-    with pytest.raises(DatasetError, match=r"x\.tsv: near line \d: .* double those within"):
+    with pytest.raises(DatasetError, match=r"x\.tsv: near line \d: .* double the quotes in them"):
         read(tmp_path / "third", "x.tsv", b'prompt\tcompletion\n"Where\tHere.\nWho?\tMe.\n')
 
 
@@ -207,7 +207,7 @@ def test_a_packed_file_that_is_cut_off(tmp_path: Path) -> None:
             file.write_bytes(whole[:-cut])
             made = tmp_path / f"made-{suffix}{number}"
             made.mkdir()
-            with pytest.raises(DatasetError, match=r"x\.jsonl\.\w+ is cut off\. Copy it again"):
+            with pytest.raises(DatasetError, match=r"x\.jsonl\.\w+ is truncated\. Copy it again"):
                 as_source(f"x.jsonl.{suffix}", file, made)
 
 

@@ -90,7 +90,7 @@ def test_a_deleted_model_is_reported_with_what_is_lost(tmp_path: Path, caplog: p
     with pytest.raises(LookupError, match="it does not exist"):
         run(Gone(), tmp_path / "one", memory)
     assert len(memory) == 1
-    assert "Cannot tell which model was behind model: " in caplog.text
+    assert "Cannot determine which model was behind model: " in caplog.text
 
 
 def test_no_response_timeout_counts_on_the_given_clock(tmp_path: Path) -> None:

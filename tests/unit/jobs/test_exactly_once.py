@@ -691,7 +691,7 @@ def test_the_last_log_line_of_an_ended_task_is_correct(caplog: pytest.LogCapture
     ("status", "said"),
     [
         ("Completed", None),
-        ("Failed", "no further cost; no custom model was made"),
+        ("Failed", "costs nothing more; no custom model was made"),
         ("Stopped", "the tokens trained until it was stopped are billed"),
     ],
 )
@@ -929,7 +929,7 @@ def test_a_kill_stops_the_job_where_the_task_wants_that(stops: bool, caplog: pyt
     [job] = machine.service.jobs
     with machine.asking(one):
         task.on_kill()
-        assert (f"Job {job.arn} was left running: this task goes on" in caplog.text) is stops
+        assert (f"Job {job.arn} was left running: this task continues" in caplog.text) is stops
         one.state = "failed"
         task.on_kill()
     assert job.runs is not stops
@@ -960,7 +960,7 @@ def test_a_timeout_stops_the_job_where_the_task_wants_that(stops: bool) -> None:
     machine.attempt(one)
     [job] = machine.service.jobs
     one.tries += 1
-    said = "is being stopped.*To train all the same" if stops else "was left running, as configured.*a retry adopts it"
+    said = "is being stopped.*To train anyway" if stops else "was left running, as configured.*a retry adopts it"
     timed_out = pytest.raises(BedrockError, match=f"execution_timeout.*{job.arn} {said}")
     with machine.asking(one, {1: strike("act before", machine.time_out)}), timed_out as failed:
         machine.task(one, stop_on_timeout=stops).execute(one.context)

@@ -120,7 +120,7 @@ def test_what_serves_another_model_is_not_taken_for_it(
     found = throughput(status, model=serves, desired_model=desired)
     request = {"modelId": asked, "modelUnits": 1}
     if same is None:
-        with pytest.raises(BedrockError, match="is Updating, with another model"):
+        with pytest.raises(BedrockError, match="is Updating with another model"):
             provisioned_throughput.serves(found, request)
     else:
         assert provisioned_throughput.serves(found, request) is same
@@ -133,7 +133,7 @@ def test_a_deployment_that_is_being_given_the_model_is_waited_for() -> None:
     """Another one is no reason to fail for good."""
     found = ResourceState(arn="arn:d", name="d", status="Updating", outcome=Outcome.RUNNING, model=MODEL)
     assert deployment.serves(found, {"modelArn": MODEL})
-    with pytest.raises(BedrockError, match="is being given another model"):
+    with pytest.raises(BedrockError, match="is being replaced"):
         deployment.serves(found, {"modelArn": OTHER})
 
 

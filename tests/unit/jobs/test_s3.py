@@ -125,7 +125,7 @@ def test_what_may_not_be_read_is_identified_by_its_uri_only_with_content_ignore(
 def test_where_there_is_nothing_there_is_nothing_to_learn_from() -> None:
     """Said before anything is paid for."""
     s3 = S3("other")
-    with pytest.raises(LocationError, match="There is no object below s3://bucket/logs/"):
+    with pytest.raises(LocationError, match="There is no object under s3://bucket/logs/"):
         s3.describe("logs/")
     with pytest.raises(LocationError, match=r"There is no object at s3://bucket/train\.jsonl"):
         s3.describe("train.jsonl")

@@ -260,5 +260,5 @@ def test_a_job_is_kept_for_a_tag_that_cannot_be_read_and_for_a_state_that_cannot
     def unknown(waiter: Waiter) -> str:
         raise ClientError({"Error": {"Code": "500"}}, "Get")
 
-    assert why_kept(None) == "someone whose tag this version cannot read may wait for it"
+    assert why_kept(None) == "a task whose tag this version cannot read may wait for it"
     assert "its state could not be read" in str(why_kept(ME, unknown))

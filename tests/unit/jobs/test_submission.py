@@ -244,7 +244,7 @@ def test_a_budget_that_is_used_up_keeps_the_money_and_what_runs(account: Account
     running = account.ask(epochs=2)
     ledger = Ledger(BedrockFatalError("The budget is used up."))
     with pytest.raises(
-        BedrockFatalError, match=rf"used up\. From an earlier ask.* runs on and is billed.*: {running}\."
+        BedrockFatalError, match=rf"used up\. Still running from an earlier ask.*: {running}, which is billed.*\."
     ):
         account.ask(clears=1, budget=ledger)
     assert ledger.said == ["reserve"]

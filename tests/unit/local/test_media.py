@@ -106,8 +106,8 @@ IMAGE, VIDEO = Media("image", "s3://b/i"), Media("video", "s3://b/v")
         (NOVA, (Media("image", "s3://b/secret"),), "Could not validate GetObject permissions"),
         (NOVA, (Media("image", "s3://b/missing"),), "Could not validate GetObject permissions"),
         (NOVA, (Media("image", "s3://b/large"),), "10000001 bytes, more than 10000000"),
-        ("amazon.nova-micro-v1:0", (IMAGE,), "takes no images"),
-        ("meta.llama3-2-11b-instruct-v1:0", (VIDEO,), "takes no videos"),
+        ("amazon.nova-micro-v1:0", (IMAGE,), "does not accept images"),
+        ("meta.llama3-2-11b-instruct-v1:0", (VIDEO,), "does not accept videos"),
     ],
 )
 def test_images_and_videos(model_id: str, media: tuple[Media, ...], reason: str | None) -> None:

@@ -112,7 +112,7 @@ def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_code_that_is_no_zip_file() -> None:
-    """What cannot be unpacked is the function's fault."""
+    """What cannot be decompressed is the function's fault."""
     with pytest.raises(SandboxError, match="not a zip file"):
         Sandbox(b"no zip file", "attack.handler", {}, [1], 30).run()
 

@@ -12,7 +12,7 @@ from airflow_bedrock.local.settings import Settings
 @pytest.mark.parametrize("name", ["BAD_Bucket", "ab", "a" * 64, "-bucket", "bucket.", "", "a/b"])
 def test_a_bucket_that_no_request_could_name_is_refused(name: str) -> None:
     """Bedrock's S3 URIs have a pattern."""
-    with pytest.raises(ValueError, match="is no name of a bucket"):
+    with pytest.raises(ValueError, match="is not a valid bucket name"):
         Settings(bucket=name)
 
 

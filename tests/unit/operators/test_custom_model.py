@@ -57,7 +57,7 @@ def test_refused(operator: Any, stub: Stubber, code: str, status: int, fatal: bo
     [
         (None, "model_identifier must be the ARN or the name of a custom model; got None"),
         ("", "model_identifier .*; got ''"),
-        ("None", "model_identifier must name something: a template that finds nothing renders None"),
+        ("None", "model_identifier must have a value: a template that finds nothing renders None"),
         ("bad name!", "model_identifier .*; got 'bad name!'"),
     ],
 )

@@ -75,7 +75,7 @@ def test_what_cannot_be_checked(tmp_path: Path) -> None:
         run(f"{training}.gone")
     with pytest.raises(ValueError, match="must be one file"):
         run(training, test_data_uri="s3://bucket/folder/")
-    with pytest.raises(BedrockFatalError, match="can be used for DISTILLATION"):
+    with pytest.raises(BedrockFatalError, match="can be used only for DISTILLATION"):
         run(f"{tmp_path}/")
 
 

@@ -102,7 +102,7 @@ def test_a_small_period_is_a_part(tmp_path: Path) -> None:
     """Its splits may be empty and its records few; those of the whole may not."""
     small, large = period(tmp_path, "a", records([1])), period(tmp_path, "b", records(range(2, 90)))
     assert made(tmp_path / "set", source_manifests=[small, large])["counts"]["read"] == 89
-    with pytest.raises(BedrockFatalError, match="no record fell into"):
+    with pytest.raises(BedrockFatalError, match="split has no records"):
         made(tmp_path / "too small", source_manifests=[small])
     assert not (tmp_path / "too small").exists()
 
@@ -127,7 +127,7 @@ def test_a_period_without_a_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BedrockFatalError, match=r"Could not read .*b/manifest.json: it does not exist"):
         made(tmp_path / "set", source_manifests=[manifest, str(tmp_path / "b" / "manifest.json")])
     Path(manifest).write_text('{"files": {}}')
-    with pytest.raises(BedrockFatalError, match=r"a/manifest.json: it is no manifest of a prepared dataset"):
+    with pytest.raises(BedrockFatalError, match=r"a/manifest.json: it is not the manifest of a prepared dataset"):
         made(tmp_path / "set", source_manifests=manifest)
     assert not (tmp_path / "set").exists()
 

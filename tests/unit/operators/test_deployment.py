@@ -169,7 +169,7 @@ def test_a_deployment_in_transition_may_be_tried_again(stubbed: Any) -> None:
     """While somebody puts another model behind it, nobody can say whose it is."""
     task = deploy(stubbed)
     task.answer(GET, deployment(updateDetails={"modelArn": OTHER_MODEL, "updateStatus": "Updating"}))
-    with pytest.raises(BedrockError, match="another model") as caught:
+    with pytest.raises(BedrockError, match="is being replaced") as caught:
         task.execute(context())
     assert not isinstance(caught.value, BedrockFatalError)
 
@@ -416,7 +416,7 @@ def test_delete_not_in_time(stubbed: Any) -> None:
     ("arguments", "message"),
     [
         ({"deployment_name": "bad name!"}, "deployment_name must be 1 to 63 letters and digits, .*; got 'bad name!'"),
-        ({"deployment_name": "None"}, "deployment_name must name something"),
+        ({"deployment_name": "None"}, "deployment_name must have a value"),
         ({"deployment_name": ""}, "deployment_name .*; got ''"),
         ({"model_arn": "router"}, "model_arn .*; got 'router'"),
         ({"model_arn": None}, "model_arn must be the ARN of a custom model; got None"),
@@ -443,7 +443,7 @@ def test_what_no_deployment_can_be_made_of(stubbed: Any, arguments: dict[str, An
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"deployment_arn": "None"}, "deployment_arn must name something: a template that finds nothing renders None"),
+        ({"deployment_arn": "None"}, "deployment_arn must have a value: a template that finds nothing renders None"),
         ({"deployment_arn": None}, "deployment_arn must be the ARN or the name of a custom model deployment; got None"),
         ({"deployment_arn": ""}, "deployment_arn .*; got ''"),
         ({"waiter_max_attempts": 0}, "waiter_max_attempts must be a whole number, 1 or more; got 0"),

@@ -50,7 +50,7 @@ LABELS = b"".join(encode(Example("secret", str(n)), RecordFormat.CLAUDE) + b"\n"
         (RECORD, {"temperature": 7}, "temperature must be a number, from 0 to 1; got 7"),
         (RECORD, {"ready_timeout": "x"}, "ready_timeout must be a number, 0 or more; got 'x'"),
         (RECORD, {"candidate_model_id": None}, "candidate_model_id must be the id of a model, or an ARN .*; got None"),
-        (RECORD, {"candidate_model_id": "None"}, "candidate_model_id must name something"),
+        (RECORD, {"candidate_model_id": "None"}, "candidate_model_id must have a value"),
         (RECORD, {"baseline_model_id": ""}, "baseline_model_id .*; got ''"),
         (RECORD, {"baseline_model_id": "no id!"}, "baseline_model_id .*; got 'no id!'"),
         (

@@ -86,7 +86,7 @@ def test_what_is_said(source: str, tmp_path: Path, capsys: pytest.CaptureFixture
         (["--prompt-field", "title"], 1, "60: title: missing"),
         (["--max-records", "few"], 2, "max_records must be a whole number"),
         (["--model", "nobody.knows"], 2, "unknown base model"),
-        (["--time-field", "day"], 2, "need each other"),
+        (["--time-field", "day"], 2, "must be given together"),
         (["--output", "."], 2, "would be replaced"),
     ],
 )

@@ -109,7 +109,7 @@ def test_what_the_report_shows_passes(gated: Any) -> None:
         ({"max_latency_ms": 200}, "250, more than 200"),
         ({"max_cost": 0.000001, "base_model_id": BASE_MODEL}, "more than 1e-06"),
         ({"metric": "chrf"}, "no interval for chrf"),
-        ({"max_cost": 100, "base_model_id": "a.model-without-a-price"}, "cost, in USD, is not known"),
+        ({"max_cost": 100, "base_model_id": "a.model-without-a-price"}, "cost, in USD, is unknown"),
     ],
 )
 def test_what_it_does_not_show_is_no_promotion(gated: Any, given: dict[str, Any], reason: str) -> None:
@@ -135,12 +135,12 @@ def test_what_a_judge_did_not_judge_counts_against_the_candidate(gated: Any, of:
         ("differences.baseline.exact_match.low", "no interval for exact_match"),
         ("slices", "the report has no slices: evaluate with slice_by"),
         ("slices.odd.value", "on the slice odd the difference is None"),
-        ("models", "its latency .* is not known"),
-        ("models.candidate.latency_ms", "its latency .* is not known"),
-        ("models.candidate.latency_ms.p90", "its latency .* is not known"),
-        ("models.candidate.input_tokens", "what 1,000 answers cost, in USD, is not known"),
-        ("models.candidate.output_tokens", "what 1,000 answers cost, in USD, is not known"),
-        ("models.candidate.n", "what 1,000 answers cost, in USD, is not known"),
+        ("models", "its latency .* is unknown"),
+        ("models.candidate.latency_ms", "its latency .* is unknown"),
+        ("models.candidate.latency_ms.p90", "its latency .* is unknown"),
+        ("models.candidate.input_tokens", "what 1,000 answers cost, in USD, is unknown"),
+        ("models.candidate.output_tokens", "what 1,000 answers cost, in USD, is unknown"),
+        ("models.candidate.n", "what 1,000 answers cost, in USD, is unknown"),
     ],
 )
 def test_whatever_is_missing_fails_closed(gated: Any, missing: str, reason: str) -> None:
@@ -281,9 +281,9 @@ class TestPerson:
             ({"chosen_options": ["Reject"], "responded_by_user": {"id": "ann", "name": "Ann"}}, "Ann rejected it"),
             ({"chosen_options": ["Reject"], "responded_by_user": None, "timedout": True}, "the time limit rejected"),
             ({"chosen_options": ["Approve"], "responded_by_user": {"id": "bob", "name": "Bob"}}, "Bob may not"),
-            ({"chosen_options": ["Approve"], "responded_by_user": None}, "does not say whose it is"),
+            ({"chosen_options": ["Approve"], "responded_by_user": None}, "does not name the approver"),
             ({"chosen_options": ["Approve", "Reject"], "responded_by_user": {"id": "ann", "name": "Ann"}}, "rejected"),
-            ({"error": "no row", "error_type": "unknown"}, "nobody could be asked"),
+            ({"error": "no row", "error_type": "unknown"}, "the question could not be asked"),
             ({}, "rejected"),
         ],
     )
