@@ -88,7 +88,6 @@ def jobs(found: Found, evaluations: Found, promotions: Found) -> list[dict[str, 
         model, task = row.get("custom_model_arn"), of_job[-1][0]
         row |= {
             "run_id": run_id,
-            "run_after": task.run_after,
             "task": task,
             "task_instances": {entry.task_instance for entry, _ in of_job},
             "evaluation": _evaluation(task, model, evaluations, alone=beside[dag_id, run_id, task.map_index] == 1),

@@ -77,6 +77,17 @@ def test_a_wall_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert model.calls == 0
 
 
+def test_the_log_says_how_many_questions_remain(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither those that were asked nor those that had an answer."""
+    memory = Memory()
+    with caplog.at_level("INFO"):
+        for folder, asked in (("one", COUNT), ("other", 0)):
+            caplog.clear()
+            run(Model(), tmp_path / folder, memory)
+            assert f"Model model: {asked} asked, {COUNT - asked} kept from before" in caplog.messages[-1]
+            assert "0 remaining, 0.0000 USD spent" in caplog.messages[-1].partition("second, ")[2]
+
+
 def test_a_deleted_model_is_reported_with_what_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A deployment that was deleted meanwhile: which model has answered last cannot be known."""
 

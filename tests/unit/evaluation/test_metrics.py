@@ -226,6 +226,15 @@ def test_what_a_judge_is_shown() -> None:
     assert (judge.doubt, judge.result()["unreadable"]) == (0, 0)
 
 
+def test_a_judge_that_grades_is_given_the_rubric_and_each_answer() -> None:
+    """And the form of its reply."""
+    judge: Any = metric({"name": "judge", "model_id": "amazon.nova-pro-v1:0", "rubric": "It has to be kind."})
+    asked = judge.requests(record_of(1, {"prompt": "hi"}), {"candidate": "Tag", "baseline": "Hi"})
+    for request, answer in zip(asked, ("Tag", "Hi"), strict=True):
+        assert json.loads(request["messages"][0]["content"][0]["text"])["answer"] == answer
+        assert "by this rubric:\nIt has to be kind.\nReply with JSON alone" in request["system"][0]["text"]
+
+
 @pytest.mark.parametrize(
     ("replies", "reason"),
     [

@@ -22,7 +22,7 @@ from rich.console import Console
 from airflow_bedrock.evaluation import plots
 from airflow_bedrock.evaluation.bars import bars
 from airflow_bedrock.evaluation.inference import Inference, Progress
-from airflow_bedrock.evaluation.report import markdown, page, sections
+from airflow_bedrock.evaluation.report import Section, markdown, page, sections
 from tests.evaluated import evaluate, records
 
 EVIL = '</td><script>alert("x")</script>| <img src=https://example.com/x> **bold** ä'
@@ -66,6 +66,7 @@ def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any
         "Tokens, money and time",
         "Losses of the training job",
         "maxTokens 64",
+        "candidate minus baseline, exact",
     ):
         assert wanted in text
         assert wanted in shown
@@ -76,6 +77,32 @@ def test_the_report_has_everything_and_needs_nothing(report: tuple[dict[str, Any
     assert shown.count("<svg") == 7
     assert "https://example.com" in shown, "what a model says is shown as it is, and is nothing but text"
     assert "<script" not in text.replace("\\<script", "")
+
+
+def test_markdown_has_an_empty_line_after_each_heading_paragraph_and_table() -> None:
+    """Without them, GitHub shows the next line as a part of what stands above it."""
+    found = markdown("Title", [Section("One", "Text.", [["name", "value"], ["a", 1], ["b", 2]]), Section("Two")])
+    table = "| name | value |\n|---|---|\n| a | 1 |\n| b | 2 |"
+    assert found == f"# Title\n\n## One\n\nText.\n\n{table}\n\n## Two\n"
+
+
+def test_a_table_names_the_records_and_both_scores(report: tuple[dict[str, Any], str, str]) -> None:
+    """Of those that the candidate wins, and the losses of each epoch with four places."""
+    lines = report[1].splitlines()
+    heading = next(number for number, line in enumerate(lines) if line.startswith("| record | candidate | baseline |"))
+    assert " | 1.000 | 0.000 | " in lines[heading + 2]
+    assert any(line.startswith("| 1 | 2.0000 | 2.1000 |") for line in lines)
+
+
+def test_a_plot_has_the_values_that_it_is_given() -> None:
+    """It is an element of the page by itself; its marks say their values to those that hear it."""
+    row = {"role": "candidate", "low": -1, "value": 0.5, "high": 1}
+    intervals = plots.intervals([row], "role", "role", zero=True)
+    losses = plots.losses(LOSSES)
+    assert intervals.startswith("<svg")
+    assert 'aria-label="zero: 0"' in intervals
+    for epoch, loss, of in ((1, 2, "training"), (3, 0.7, "validation")):
+        assert f'aria-label="epoch: {epoch}; loss: {loss}; of: {of}"' in losses
 
 
 def test_what_was_not_judged_is_reported(report: tuple[dict[str, Any], str, str]) -> None:

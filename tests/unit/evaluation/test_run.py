@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from airflow_bedrock.evaluation import bootstrap
 from airflow_bedrock.evaluation.answer_store import Answer
 from airflow_bedrock.evaluation.report import page, sections
+from airflow_bedrock.evaluation.run import histogram
 from tests.evaluated import Model, evaluate, records
 
 ROLES = ("candidate", "baseline")
@@ -37,6 +39,13 @@ def test_memory_does_not_grow_with_the_test_set(tmp_path: Path, monkeypatch: pyt
             tracemalloc.stop()
         assert result["records"] == count
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_a_histogram_counts_each_value_once() -> None:
+    """The last bin has all that are greater; what was not measured has none."""
+    found = histogram(Counter({10: 98, 20: 1, 1000: 1}), bins=2)
+    assert found == [(10, 15.5, 98), (15.5, 21, 2)]
+    assert histogram(Counter()) == []
 
 
 def test_each_evaluation_asks_in_a_different_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

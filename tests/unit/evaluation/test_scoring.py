@@ -58,6 +58,7 @@ def test_the_comparison_is_fair(pairs: Pairs) -> None:
     assert (here["wins"], here["losses"], here["ties"]) == (there["losses"], there["wins"], there["ties"])
     assert here["wins"] + here["losses"] + here["ties"] == len(pairs)
     assert here["low"] == pytest.approx(-there["high"], abs=1e-9)
+    assert here["p_value"] == there["p_value"]
     opposite = {"better": "worse", "worse": "better", "undecided": "undecided"}
     assert one["verdict"] == opposite[other["verdict"]]
 
@@ -141,6 +142,13 @@ def test_the_same_answers_give_the_same_result() -> None:
     """The draws are seeded."""
     pairs = [(n % 7 / 7, n % 5 / 5) for n in range(300)]
     assert scored(pairs) == scored(pairs)
+
+
+def test_a_gain_that_is_asked_for_has_to_be_exceeded() -> None:
+    """An interval that begins at it does not lie above it."""
+    result = scored([(1.0, 0.0)] * 100, minimum_gain=1.0)
+    assert result["verdict"] == "undecided"
+    assert result["reason"].endswith("the interval does not lie above 1.")
 
 
 def test_a_slice_that_loses_forbids_the_promotion() -> None:
