@@ -47,9 +47,9 @@ HOW_TO_GIVE_ONE = (
 
 
 class Unit(NamedTuple):
-    """What a figure is the price of: ``per`` pieces, in words.
+    """The unit of a figure: the price is for ``per`` pieces.
 
-    :param what: what they are paid for, such as ``training``.
+    :param what: what is paid for, such as ``training``.
     """
 
     words: str
@@ -79,11 +79,11 @@ UNITS: dict[Figure, Unit] = {
 
 
 class NoPriceError(LookupError):
-    """There is no price for what was asked for; the message says how to give one."""
+    """The price is unknown; the message says how to give one."""
 
 
 class PriceFileError(ValueError):
-    """A file of prices cannot be read, or holds what is no price."""
+    """A file with prices cannot be read, or is invalid."""
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -91,10 +91,10 @@ class Price(msgspec.Struct, frozen=True):
 
     :param model: the base model's id, without geography and context length.
     :param usd: US dollars for one unit.
-    :param region: where it counts; None for everywhere.
-    :param date: the day of which the source is.
+    :param region: the region; None for every region.
+    :param date: the date of the source.
     :param source: the source's name.
-    :param url: where the source is, if it is on the web.
+    :param url: the address of the source, if it is on the web.
     """
 
     model: str
@@ -107,11 +107,11 @@ class Price(msgspec.Struct, frozen=True):
 
     @property
     def unit(self) -> str:
-        """What it is the price of, such as ``1,000 tokens``."""
+        """The unit, such as ``1,000 tokens``."""
         return UNITS[self.figure].words
 
     def cost(self, quantity: int | Decimal) -> Decimal:
-        """Return what so many tokens, images, hours or months cost, in US dollars; exact, not rounded."""
+        """Return the exact cost of this many tokens, images, hours or months, in US dollars."""
         return self.usd * quantity / UNITS[self.figure].per
 
     def __str__(self) -> str:
@@ -141,9 +141,9 @@ _Key = tuple[str, Figure, str | None]
 
 
 class Prices:
-    """The prices of one or several files; what an earlier one says of a model, a figure and a region wins.
+    """The prices of one or several files; for the same model, figure and region, the earlier file takes precedence.
 
-    :param layers: each the prices of one file.
+    :param layers: the prices of each file.
     """
 
     def __init__(self, *layers: dict[_Key, Price]) -> None:
@@ -155,9 +155,9 @@ class Prices:
     def find(self, model: str, figure: Figure, region: str) -> Price | None:
         """Return a price; None if it is unknown.
 
-        :param model: id or ARN of a base model or of an inference profile, or the ARN of a custom model; for what is
-            paid for a custom model, its base model's.
-        :param region: the region that is called.
+        :param model: id or ARN of a base model or of an inference profile, or the ARN of a custom model; custom models
+            have the prices of their base models.
+        :param region: the region of the call.
         """
         base = model_id(model)
         for layer in self._layers:
@@ -180,11 +180,11 @@ class Prices:
 
 
 def prices(path: str | Path | None = None) -> Prices:
-    """Return the prices that count.
+    """Return the prices in force.
 
-    :param path: a file of the user's own, whose figures win over the packaged ones; with ``only = true`` in it there
-        are no others. None or empty for the packaged ones.
-    :raises PriceFileError: the file cannot be read, or holds what is no price.
+    :param path: the user's own file, which overrides the packaged prices; with ``only = true`` in it, it replaces them.
+        None or empty for the packaged prices.
+    :raises PriceFileError: the file cannot be read, or is invalid.
     """
     if not path:
         return Prices(_packaged())

@@ -34,9 +34,9 @@ _ASKED = {
 
 
 def tell(context: Mapping[str, Any], key: str, value: Mapping[str, Any]) -> None:
-    """Push what the views show. What they are not told fails no task: its job is paid for.
+    """Push what the views show. A failure to push does not fail the task: its job is paid for.
 
-    :param key: one of this module's.
+    :param key: one of this module's keys.
     """
     try:
         # As plain JSON: Airflow would keep a tuple as what only Python reads.
@@ -46,7 +46,7 @@ def tell(context: Mapping[str, Any], key: str, value: Mapping[str, Any]) -> None
 
 
 def pushed(ti: Any, key: str) -> Any:
-    """Return what this very task instance has pushed; without its map index, a mapped one is given everybody's."""
+    """Return what this task instance has pushed; Airflow needs the map index, or returns those of all."""
     return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=-1 if ti.map_index is None else ti.map_index)
 
 
@@ -60,11 +60,11 @@ def job_shown(
 ) -> dict[str, Any]:
     """Return what the views show of a customization job.
 
-    :param endpoint_url: of the client that has seen it, by which Local Bedrock is known.
-    :param result: what its task returns of a job that has completed, with its losses.
-    :param request: what was asked for; None if that is unknown, as to a sensor.
-    :param bill: US dollars, and what they rest on; None if that is not counted.
-    :param budget: how the month stands; None if no budget is set.
+    :param endpoint_url: the client's endpoint, which shows whether it is Local Bedrock.
+    :param result: the task's result for a completed job, with its losses.
+    :param request: the request; None if unknown, as in a sensor.
+    :param bill: US dollars and their basis; None if not counted.
+    :param budget: the budget of the month; None if none is set.
     """
     told: dict[str, Any] = dict(
         result
@@ -84,9 +84,9 @@ def job_shown(
 def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], endpoint_url: str) -> dict[str, Any]:
     """Return what the views show of an evaluation: its verdict, the score of each model, the address of its report.
 
-    :param result: all that the evaluation has found.
-    :param returned: what its task returns.
-    :param endpoint_url: of the client of Amazon Bedrock, by which Local Bedrock is known.
+    :param result: the whole result of the evaluation.
+    :param returned: the return value of its task.
+    :param endpoint_url: the client's endpoint, which shows whether it is Local Bedrock.
     """
     metric = result["metric"]
     page = customization.console.object_page(endpoint_url, returned["report_html_uri"], returned["region_name"])
@@ -102,7 +102,7 @@ def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], end
 
 
 def idle_shown(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the views show of what is paid for and unused.
+    """Return what the views show of unused resources.
 
     :param result: what :class:`~airflow_bedrock.operators.BedrockIdleCostOperator` returns.
     """
@@ -114,13 +114,13 @@ def idle_shown(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rollback_shown(line: str, model_arn: str, replaced: str | None, by: str, endpoint_url: str = "") -> dict[str, Any]:
-    """Return what the views and :class:`~airflow_bedrock.notifications.BedrockNotifier` say of a rollback.
+    """Return what the views and :class:`~airflow_bedrock.notifications.BedrockNotifier` show of a rollback.
 
-    :param line: of models, by its name.
-    :param model_arn: what serves again.
-    :param replaced: what served until then; None if that is unknown.
-    :param by: who rolled back.
-    :param endpoint_url: of the client of Amazon Bedrock, by which Local Bedrock is known.
+    :param line: the name of the line of models.
+    :param model_arn: the model that serves again.
+    :param replaced: the model that served until then; None if unknown.
+    :param by: the user who rolled back.
+    :param endpoint_url: the client's endpoint, which shows whether it is Local Bedrock.
     """
     before, page = replaced if replaced != model_arn else None, customization.console.local_page(endpoint_url)
     return {

@@ -39,7 +39,7 @@ _OF_THE_PATH = (PermissionError, IsADirectoryError, NotADirectoryError, FileExis
 class Storage:
     """Reads and writes whole files.
 
-    :param s3: gives the S3 client; called when first needed, so that local files need no AWS connection.
+    :param s3: returns the S3 client; called on first use, so that local files need no AWS connection.
     :param kms_key_id: the KMS key that encrypts what is written to S3; None leaves it to the bucket.
     """
 
@@ -53,7 +53,7 @@ class Storage:
     def files(self, uri: str) -> list[str]:
         """Return the one file that ``uri`` names, or every file under it if it ends with a slash, sorted.
 
-        :raises BedrockFatalError: nothing is there, or a folder without a slash at its end.
+        :raises BedrockFatalError: it does not exist, or it is a folder without a slash at its end.
         """
         if not uri.endswith("/"):
             if not is_s3(uri) and local_path(uri).is_dir():
@@ -65,9 +65,9 @@ class Storage:
         return sorted(found)
 
     def no_files(self, uri: str) -> list[str]:
-        """Return what lies in a local folder and is neither a file nor a folder, by its name in it.
+        """Return the names of entries of a local folder that are neither files nor folders.
 
-        That is a pipe, or a link that leads nowhere or to a folder: it is not followed.
+        These are pipes, and links to folders or to nothing: they are not followed.
         """
         if is_s3(uri) or not uri.endswith("/"):
             return []
@@ -96,7 +96,7 @@ class Storage:
             yield file
 
     def fetch(self, uri: str, copy: Path) -> Path:
-        """Return the local file that ``uri`` names, or ``copy``, with the content of an object on S3.
+        """Return the local file that ``uri`` names, or ``copy`` with the content of the object on S3.
 
         :raises BedrockFatalError: it does not exist, or may not be read.
         :raises BedrockError: reading failed with a transient error.
@@ -110,23 +110,23 @@ class Storage:
             return copy
 
     def check_folder(self, uri: str) -> None:
-        """Find out what can be known, without writing, of whether files can be written to the folder.
+        """Check, without writing, as far as possible that files can be written to the folder.
 
-        On S3 that is whether there is such a bucket, where the connection has access to it; on the disk, whether the
-        folder may be written to, or made.
+        On S3, this checks that the bucket exists, if the connection has access to it; on disk, that the folder is
+        writable or can be created.
 
-        :raises BedrockFatalError: they cannot.
+        :raises BedrockFatalError: they cannot be written.
         :raises BedrockError: the check failed with a transient error.
         """
         with _explained("write to", uri):
             self._check_bucket(uri) if is_s3(uri) else _check_folder(local_path(uri))
 
     def write(self, file: Path, uri: str) -> bool:
-        """Copy a local file to ``uri``, whole or not at all; return False if the same content is there already.
+        """Copy a local file to ``uri`` atomically; return False if the same content is already there.
 
-        What is there already is left untouched, so its ETag and its time stay. On S3 the content is known by the
-        SHA-256 that this method leaves in the object's metadata; an object without it, or without the key's
-        encryption, is written again.
+        An existing file with the same content is left untouched, so its ETag and time stay the same. On S3 the content
+        is identified by the SHA-256 that this method writes to the object's metadata; an object without it, or without
+        the key's encryption, is written again.
 
         :raises BedrockFatalError: it may not be written.
         :raises BedrockError: writing failed with a transient error.
@@ -139,7 +139,7 @@ class Storage:
         return Folder(self, self._s3, uri, self._encryption)
 
     def etag(self, uri: str) -> str:
-        """Return what changes with a file's content: on S3 its ETag, on the disk its digest.
+        """Return what identifies a file's content: on S3 its ETag, on disk its digest.
 
         :raises BedrockFatalError: it does not exist, or may not be read.
         """
@@ -161,7 +161,7 @@ class Storage:
     def objects(self, uri: str) -> Iterator[str]:
         """Yield the URIs of the objects on S3 that begin with ``uri``.
 
-        :raises BedrockFatalError: there is no such bucket, or it may not be listed.
+        :raises BedrockFatalError: the bucket does not exist, or may not be listed.
         """
         bucket, prefix = bucket_and_key(uri)
         with _explained("list", uri):
@@ -181,7 +181,7 @@ class Storage:
         return True
 
     def _known(self, bucket: str, key: str) -> tuple[str | None, int] | None:
-        """Return the digest and the size of an object; None if it does not exist as asked, or may not be read."""
+        """Return the digest and the size of an object; None if it does not exist in that form, or may not be read."""
         try:
             head = self._s3().head_object(Bucket=bucket, Key=key)
         except ClientError as error:
@@ -191,7 +191,7 @@ class Storage:
         return (head["Metadata"].get("sha256"), head["ContentLength"]) if self._is_encrypted(head) else None
 
     def _is_encrypted(self, head: Mapping[str, Any]) -> bool:
-        """Whether an object is encrypted as asked. S3 names the key by its ARN; an alias may stand for any."""
+        """Whether an object is encrypted as configured. S3 returns the key's ARN; an alias may stand for any key."""
         if not self._kms_key_id:
             return True
         key: str = head.get("SSEKMSKeyId", "")
@@ -201,7 +201,7 @@ class Storage:
 
 
 class Folder:
-    """A folder of small files that are read and written whole, by their names in it; several threads may use it.
+    """A folder of small files, read and written as a whole, by name; several threads may use it.
 
     Errors are those of :class:`Storage`.
     """
@@ -213,7 +213,7 @@ class Folder:
         self._encryption = encryption
 
     def names(self, prefix: str) -> Iterator[str]:
-        """List the files whose names begin so; none if the folder does not exist."""
+        """List the files whose names have the prefix; none if the folder does not exist."""
         if not is_s3(self._uri):
             root = local_path(self._uri)
             yield from (str(path.relative_to(root)) for path in (root / prefix).rglob("*.*") if path.is_file())
@@ -222,7 +222,7 @@ class Folder:
         yield from (uri.removeprefix(f"{self._uri}/") for uri in found)
 
     def read(self, name: str) -> bytes:
-        """Return a file's content; nothing if it is gone since it was listed: it has expired."""
+        """Return a file's content; empty if it was deleted since it was listed, because it has expired."""
         try:
             with self._storage.read(f"{self._uri}/{name}") as file:
                 return file.read()
@@ -232,7 +232,7 @@ class Folder:
             raise
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all."""
+        """Write a file atomically."""
         uri = f"{self._uri}/{name}"
         with _explained("write", uri):
             if is_s3(uri):
@@ -245,7 +245,7 @@ class Folder:
                 _write_local(Path(file.name), local_path(uri))
 
     def delete(self, name: str) -> bool:
-        """Delete a file; return False where that is not allowed."""
+        """Delete a file; return False if that is not allowed."""
         uri = f"{self._uri}/{name}"
         try:
             with _explained("delete", uri):
@@ -261,7 +261,7 @@ class Folder:
 
 @contextmanager
 def _explained(doing: str, uri: str) -> Iterator[None]:
-    """Turn what S3 and the disk raise into the errors of this package."""
+    """Convert errors of S3 and the disk to the errors of this package."""
     what = f"Could not {doing} {uri}"
     try:
         yield
@@ -283,7 +283,7 @@ def _is_missing(error: BaseException | None) -> bool:
 
 
 def _missing(error: ClientError, uri: str) -> str:
-    """Say what is missing; to a HEAD of an object, S3 does not say whether it is the object or its bucket."""
+    """Name what is missing; S3's response to HEAD does not distinguish a missing object from a missing bucket."""
     of_bucket = error_code(error) == "NoSuchBucket" or error.operation_name == "HeadBucket"
     return f"there is no bucket {bucket_and_key(uri)[0]}" if of_bucket else "it does not exist"
 

@@ -14,7 +14,7 @@ _FILE_URI = (
 
 
 def file_uri(value: object) -> str:
-    """Return a URI, if it can be one of a file or a folder.
+    """Return a URI, if it is valid for a file or a folder.
 
     :raises ValueError: says what it must be.
     """
@@ -24,7 +24,7 @@ def file_uri(value: object) -> str:
 
 
 def s3_uri(value: object) -> str:
-    """Return a URI, if it can be one of an object or a prefix on S3.
+    """Return a URI, if it is valid for an object or a prefix on S3.
 
     :raises ValueError: says what it must be.
     """
@@ -35,7 +35,7 @@ def s3_uri(value: object) -> str:
 
 
 def is_s3(uri: str) -> bool:
-    """Whether the URI is one of S3."""
+    """Whether the URI is on S3."""
     return uri.startswith("s3://")
 
 
@@ -46,7 +46,7 @@ def bucket_and_key(uri: str) -> tuple[str, str]:
 
 
 def bucket_of(uri: str) -> str | None:
-    """Return the bucket of a file on S3; None for one on the local disk."""
+    """Return the bucket of a file on S3; None for a local file."""
     return bucket_and_key(uri)[0] if is_s3(uri) else None
 
 
@@ -56,17 +56,17 @@ def local_path(uri: str) -> Path:
 
 
 def same(uri: str, other: str) -> bool:
-    """Whether both name the same file."""
+    """Whether both URIs name the same file."""
     return _plain(uri) == _plain(other)
 
 
 def lies_in(uri: str, folder: str) -> bool:
-    """Whether a file or folder is the folder itself, or anywhere below it."""
+    """Whether a file or folder is the folder itself, or in it at any depth."""
     return f"{_plain(uri)}/".startswith(f"{_plain(folder)}/")
 
 
 def name_in(uri: str, folder: str) -> str:
-    """Return what a file below a folder is called in it."""
+    """Return the path of a file within a folder."""
     return uri.removeprefix(folder) if is_s3(uri) else str(local_path(uri).relative_to(local_path(folder)))
 
 
@@ -76,5 +76,5 @@ def join(uri: str, name: str) -> str:
 
 
 def _plain(uri: str) -> str:
-    """Return the one form of all the names of a file or folder, without a slash at its end."""
+    """Return the normalised form of the name of a file or folder, without a slash at its end."""
     return uri.rstrip("/") if is_s3(uri) else str(local_path(uri).resolve()).rstrip("/")

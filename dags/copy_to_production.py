@@ -33,7 +33,7 @@ REPLACES = Version(version("boto3")) >= Version("1.42.2")
 
 with DAG(
     dag_id="copy_to_production",
-    description="Copy a custom model to another region or account, and let the copy serve there.",
+    description="Copy a custom model to another region or account, and deploy the copy there.",
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
@@ -89,9 +89,9 @@ Check the lists → share and copy the model, end the share → deploy the copy,
 | credentials for each account | the connections named there |
 | for another account: one organization that shares with AWS RAM, and a key policy that lets production decrypt | AWS |
 
-**What it costs on AWS**: a copy job costs nothing. The copy is billed for its storage each month, and so is its source,
-until they are deleted; the deployment costs nothing while it is not called. A run again with the same
-model makes no other copy (`reuse="dag"`).
+**What it costs on AWS**: a copy job costs nothing. The copy is billed for its storage each month, and so is its
+source, until they are deleted; the deployment costs nothing while it is not called. Another run with the same model
+makes no other copy (`reuse="dag"`).
 """,
 ) as dag:
 

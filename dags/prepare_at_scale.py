@@ -110,7 +110,7 @@ docs/datasets.md has more.
         if given["engine"] == "athena":
             if "s3:" in given["records"].lower():  # an UNLOAD within would write to a bucket of its own
                 raise BedrockFatalError(
-                    "The query may not name a place on S3. Nothing was selected. Query tables alone."
+                    "The query must not name a location on S3. Nothing was selected. Query only tables."
                 )
             return "select_with_athena"
         if not given["source"].startswith(tuple(f"s3://{bucket}/" for bucket in SOURCE_BUCKETS)):

@@ -55,7 +55,7 @@ with DAG(
             pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_./-]*\Z",
             title="Data",
             description_md="A file, or with a slash at its end a folder, in the bucket of the variable "
-            "`bedrock_bucket`: records with `prompt`, `reference_answer`, and what else the grader wants.",
+            "`bedrock_bucket`: records with `prompt`, `reference_answer`, and other fields for the grader.",
             section="Data",
         ),
         "epochs": form.epochs_param(most=50),
@@ -74,12 +74,12 @@ with DAG(
             type=["null", "number"],
             minimum=0,
             title="Expected cost of the job, in US dollars",
-            description_md="Required with a budget: the job is billed by the hour, and its hours are unknown before.",
+            description_md="Required with a budget: the job is billed by the hour, and the hours cannot be predicted.",
             section="Cost",
         ),
         "dry_run": form.dry_run_param(
-            "Call the grader on three records, say in the log of `customize` what it returned and what would be done, "
-            "and stop there."
+            "Call the grader on three records, write to the log of `customize` what it returned and what would be "
+            "done, and stop there."
         ),
     },
     doc_md="""

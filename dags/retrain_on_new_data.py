@@ -80,13 +80,13 @@ with DAG(
             exclusiveMinimum=0,
             maximum=720,
             title="Minutes without a change",
-            description_md="The run trains after this time without a change. At most 720: half of what the task waits.",
+            description_md="The run trains after this time without a change. At most 720: half of the task's timeout.",
             section="Data",
         ),
         "base_model": form.base_model_param(BASE_MODELS),
         "max_cost": form.max_cost_param(),
         "dry_run": form.dry_run_param(
-            "Say in the log of `customize` what would be done and what it costs, claim nothing, and stop there."
+            "Write to the log of `customize` what would be done and what it would cost, claim nothing, and stop there."
         ),
     },
     doc_md="""

@@ -114,14 +114,14 @@ with DAG(
             None,
             type=["null", "string"],
             title="Approver",
-            description_md="An Airflow user id, who is asked if the model passes the rules. Empty: nobody is asked.",
+            description_md="An Airflow user id: this user approves a model that passes the rules. Empty: no approval.",
             section="Evaluation",
         ),
         "delete_models": Param(
             False,
             type="boolean",
             title="Delete models that nobody needs",
-            description_md="Otherwise the task `retire` only says which, and what that saves a month.",
+            description_md="Otherwise the task `retire` only lists them, and what deleting them saves a month.",
             section="Cost",
         ),
         "max_cost": form.max_cost_param(),
@@ -157,7 +157,7 @@ of the model until it is retired. docs/retraining.md has more.
         start = context.get("data_interval_start") or context.get("logical_date")
         if start is None:
             raise BedrockFatalError(
-                "A run by hand needs a period. Nothing was spent. Give the period in the form, or as partition key."
+                "A manual run needs a period. Nothing was spent. Give the period in the form, or as partition key."
             )
         return f"{start.year}"
 

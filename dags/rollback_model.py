@@ -11,7 +11,7 @@ from airflow_bedrock.form import refuse_unknown_params
 
 with DAG(
     dag_id="rollback_model",
-    description="Let an earlier model of a line serve again; the one that serves now is not promoted again.",
+    description="Put an earlier model of a line back; the model that serves now is not promoted again.",
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,

@@ -39,7 +39,7 @@ def loss(result: dict[str, Any]) -> float:
     if result["validation_loss"] is None:
         raise BedrockFatalError(
             f"Job {result['job_arn']} has no validation loss to compare by. Its model is stored and billed until it "
-            "is deleted. Look into the job's output folder."
+            "is deleted. Check the job's output folder."
         )
     return float(result["validation_loss"])
 
@@ -98,7 +98,9 @@ with DAG(
             section="Hyperparameters",
         ),
         "max_cost": form.max_cost_param(),
-        "dry_run": form.dry_run_param("Say in the logs of `try_out` what each job would do and cost, and stop there."),
+        "dry_run": form.dry_run_param(
+            "Write to the logs of `try_out` what each job would do and cost, and stop there."
+        ),
         "test_records": form.held_out_param(),
     },
     doc_md="""

@@ -129,7 +129,7 @@ class Objects(Protocol):
         """List the names with this prefix."""
 
     def read(self, name: str) -> bytes:
-        """Return an object; None if it no longer exists."""
+        """Return an object; empty if it no longer exists."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write an object, whole or not at all."""

@@ -20,10 +20,10 @@ _HAS_VIEWS = Version(airflow_version) >= Version("3.1")
 
 
 class Views:
-    """The web application. It is imported on the first visit, since each process of Airflow loads plugins."""
+    """The web application, imported on the first visit, since every process of Airflow loads plugins."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; ``scope["app"]`` is Airflow's own application, by which this one is mounted."""
+        """Handle a request; ``scope["app"]`` is Airflow's own application, which mounts this one."""
         scope["airflow"] = scope["app"]
         await (await asyncio.to_thread(_application))(scope, receive, send)
 
@@ -47,7 +47,7 @@ def _view(name: str, destination: str, path: str, **more: Any) -> dict[str, Any]
 
 
 class BedrockPlugin(AirflowPlugin):
-    """Adds the views, where Airflow has a place for them."""
+    """Adds the views, if this Airflow supports them."""
 
     name = "airflow_bedrock"
     fastapi_apps = [{"app": Views(), "url_prefix": f"/{_PREFIX}", "name": "Amazon Bedrock"}] if _HAS_VIEWS else []

@@ -24,9 +24,9 @@ _ORDERS = Version(airflow_version) >= Version("3.3")  # XComs; earlier ones list
 
 
 class RefusedError(Exception):
-    """Airflow did not let the person see it, or there is no such thing.
+    """Airflow denied access, or the object does not exist.
 
-    :param status: of its HTTP response.
+    :param status: the HTTP status.
     """
 
     def __init__(self, status: int) -> None:
@@ -35,7 +35,7 @@ class RefusedError(Exception):
 
 
 class Entry(NamedTuple):
-    """One XCom that the person may see; which one, and when it was pushed."""
+    """An XCom that the user may see: its key and place, and when it was pushed."""
 
     dag_id: str
     run_id: str
@@ -47,12 +47,12 @@ class Entry(NamedTuple):
 
     @property
     def task_instance(self) -> tuple[str, str, str, int]:
-        """Which task instance has pushed it."""
+        """The task instance that pushed it."""
         return self.dag_id, self.run_id, self.task_id, self.map_index
 
 
 class Run(NamedTuple):
-    """A run that the person may see, when it was due, and its period: its partition, or the day its data begins."""
+    """A run that the user may see, its date, and its period: its partition, or the first day of its data interval."""
 
     dag_id: str
     run_id: str
@@ -61,13 +61,13 @@ class Run(NamedTuple):
 
 
 class AirflowApi:
-    """Asks with the caller's credential; a context, which ends with the caller's request.
+    """Airflow's API with the caller's credential; a context for one request of the caller.
 
     :param request: the caller's own request, to a view.
     """
 
     _values: ClassVar[OrderedDict[Entry, Any]] = OrderedDict()
-    """Values by their entries, of all callers: one is read only for an entry that Airflow has listed for the caller."""
+    """Cached values of all callers, by entry; a value is used only if Airflow listed its entry for the caller."""
 
     def __init__(self, request: Request) -> None:
         headers = {name: request.headers[name] for name in _CREDENTIALS if name in request.headers}
@@ -88,13 +88,13 @@ class AirflowApi:
     async def get(self, path: str, **parameters: Any) -> Any:
         """Return a response's JSON.
 
-        :param path: below ``/api/v2``.
+        :param path: the path under ``/api/v2``.
         :raises RefusedError: Airflow refused.
         """
         return await self._read(await self._client.get(path, params=parameters))
 
     async def runs(self, dag_id: str, offset: int, most: int) -> tuple[list[Run], int]:
-        """Return the runs of a DAG from the offset on, the latest first, and how many there are in all.
+        """Return the runs of a DAG from the offset on, the latest first, and their total number.
 
         :raises RefusedError: the caller may not see them.
         """
@@ -103,7 +103,7 @@ class AirflowApi:
         return found, page["total_entries"]
 
     async def waiting(self, entries: Iterable[Entry]) -> set[tuple[str, str, str, int]]:
-        """Return which of the task instances run now, or wait in the triggerer."""
+        """Return the task instances that run now, or wait in the triggerer."""
         asked = list(entries)
         if not asked:
             return set()
@@ -120,7 +120,7 @@ class AirflowApi:
     async def latest(self, key: str, most: int = _PAGE) -> list[tuple[Entry, dict[str, Any]]]:
         """Return the latest XComs with the key, of all DAGs, newest first, with their values.
 
-        :param most: number of them, at most a page.
+        :param most: maximum number, at most a page.
         :raises RefusedError: the caller may not see them.
         """
         entries = await self.entries(key, most=_PAGE if _ORDERS else _MOST)
@@ -129,7 +129,7 @@ class AirflowApi:
     async def of_runs(self, key: str, runs: Collection[Run]) -> list[Entry]:
         """Return the XComs with the key that the tasks of these runs have pushed, newest first.
 
-        :param runs: all of a DAG between the first and the last of them.
+        :param runs: consecutive runs of a DAG.
         :raises RefusedError: the caller may not see them.
         """
         if not runs:
@@ -150,7 +150,7 @@ class AirflowApi:
     ) -> list[Entry]:
         """Return the latest XComs with the key, newest first.
 
-        :param filters: Airflow's own.
+        :param filters: filters of Airflow's API.
         :raises RefusedError: the caller may not see them.
         """
         path = f"/dags/{_part(dag_id)}/dagRuns/{_part(run_id)}/taskInstances/~/xcomEntries"
@@ -166,7 +166,7 @@ class AirflowApi:
         return sorted(entries, key=lambda entry: entry.timestamp, reverse=True)
 
     async def values(self, entries: Collection[Entry]) -> list[tuple[Entry, dict[str, Any]]]:
-        """Return the XComs with their values; those of the right shape."""
+        """Return the XComs with their values, if they have the right shape."""
         values = await asyncio.gather(*map(self._value, entries))
         known = ((entry, checked(entry.key, value)) for entry, value in zip(entries, values, strict=True))
         return [(entry, value) for entry, value in known if value is not None]

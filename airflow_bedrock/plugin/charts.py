@@ -11,10 +11,10 @@ Points = Sequence[tuple[float, float]]
 
 
 def curve(title: str, lines: Mapping[str, Points], x_axis: str) -> Markup:
-    """Return lines over a common axis; nothing if none has a point.
+    """Return a chart of lines with a common axis; empty if there are no points.
 
-    :param title: for those that hear the page.
-    :param lines: the points of each line by its name; the stylesheet gives each its colour and its dashes.
+    :param title: the title for screen readers.
+    :param lines: the points of each line, by name; the stylesheet sets colours and dashes.
     """
     points = [point for line in lines.values() for point in line]
     if not points:

@@ -28,10 +28,10 @@ log = logging.getLogger(__name__)
 
 
 async def seen_now(job_arn: str, aws_conn_id: str) -> dict[str, Any]:
-    """Return the job as GetModelCustomizationJob describes it, and under ``live`` a sentence that says so, or why not.
+    """Return the job from GetModelCustomizationJob, and under ``live`` a sentence about that, or about the error.
 
-    :param job_arn: as a task has pushed it.
-    :param aws_conn_id: the Airflow connection to ask with.
+    :param job_arn: the ARN that a task pushed.
+    :param aws_conn_id: the Airflow connection for the call.
     """
     try:
         async with asyncio.timeout(_SECONDS):
@@ -70,4 +70,4 @@ def _get(job_arn: str, aws_conn_id: str) -> Job:
 
 def _unknown(job_arn: str, why: str, error: object) -> dict[str, Any]:
     log.warning("The page of job %s does not show its present state: %s", job_arn, error)
-    return {"live": f"Could not read this job from Amazon Bedrock ({why}): this is what its tasks saw last."}
+    return {"live": f"Could not read this job from Amazon Bedrock ({why}). The page shows its last known state."}

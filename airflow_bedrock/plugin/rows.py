@@ -16,17 +16,17 @@ from airflow_bedrock.plugin.charts import curve
 from airflow_bedrock.prices import Prices
 
 NONE = "-"
-"""Stands where nothing is known."""
+"""Shown for unknown values."""
 
 Found = list[tuple[Entry, dict[str, Any]]]
 """XComs with their values, newest first."""
 
 
 class Place(NamedTuple):
-    """Where a page of the jobs begins, for the runs of a large sweep fill more than one.
+    """The beginning of a page of jobs; a large sweep fills several pages.
 
-    :param runs: number of later runs that come before it.
-    :param instances: number of task instances of its first run that come before it.
+    :param runs: number of later runs before it.
+    :param instances: number of task instances of its first run before it.
     """
 
     runs: int = 0
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Place:
-        """Return the place that an address names; the first one where it names none."""
+        """Return the place in an address; by default the first."""
         runs, _, instances = text.partition(".")
         return cls(*(int(part) if part.isdecimal() and len(part) < 10 else 0 for part in (runs, instances)))
 
@@ -43,10 +43,10 @@ class Place(NamedTuple):
 
 
 def page_of(entries: Iterable[Entry], runs: Sequence[Run], begin: Place, most: int) -> tuple[list[Entry], Place]:
-    """Return the entries of one page, by run and map index, and where the next one begins.
+    """Return the entries of one page, by run and map index, and the beginning of the next page.
 
-    :param runs: those from the page's first one on.
-    :param most: number of task instances, each with the tasks that wait for its job.
+    :param runs: the runs from the page's first one on.
+    :param most: maximum number of task instances, each with the tasks that wait for its job.
     """
     order = {(run.dag_id, run.run_id): number for number, run in enumerate(runs)}
 
@@ -65,9 +65,9 @@ def page_of(entries: Iterable[Entry], runs: Sequence[Run], begin: Place, most: i
 
 
 def merged(about: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is known of one job, from all that tasks of its run have pushed, newest first.
+    """Return one job, merged from the XComs of the tasks of its run, newest first.
 
-    The operator knows what was asked for, the sensor behind it what came out.
+    The operator pushes the request, and the sensor the result.
     """
     known: dict[str, Any] = {"asked": {}}
     for value in reversed(list(about)):
@@ -100,7 +100,7 @@ def jobs(found: Found, evaluations: Found, promotions: Found) -> list[dict[str, 
 def _evaluation(asked: Entry, model: str | None, evaluations: Found, *, alone: bool) -> dict[str, Any] | None:
     """Return the latest evaluation of a job's model.
 
-    :param alone: whether its run has made no other job at its map index: as a rule an evaluation names a deployment.
+    :param alone: whether its run made no other job at its map index, since most evaluations name a deployment.
     """
     for entry, value in evaluations:
         of_run = (entry.dag_id, entry.run_id) == (asked.dag_id, asked.run_id)
@@ -111,12 +111,12 @@ def _evaluation(asked: Entry, model: str | None, evaluations: Found, *, alone: b
 
 
 def choice(row: Mapping[str, Any]) -> str:
-    """Return what names a row among those that are compared."""
+    """Return the id of a row for the comparison."""
     return f"{row['job_arn']} {row['task'].map_index} {row['run_id']}"
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Return what was asked for, or came out, and is not the same in both jobs: its name, and both values."""
+    """Return the parameters and results that differ between two jobs: the name and both values."""
     sides = [_flat(row) for row in (one, other)]
     names = dict.fromkeys([*sides[0], *sides[1]])
     return [
@@ -125,10 +125,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[
 
 
 def models(promotions: Found, evaluations: Found, idle: Found, prices: Prices | None) -> list[dict[str, Any]]:
-    """Return a row for each line of models: which one the latest promotion has put there, how good it was, its cost.
+    """Return a row for each line of models: the model of the latest promotion, its score and its cost.
 
-    :param idle: the latest report of what is unused, if there is one.
-    :param prices: by which its storage is billed; None if they are unknown.
+    :param idle: the latest report of unused resources, if there is one.
+    :param prices: the prices of its storage; None if unknown.
     """
     unused = [one for _, report in idle for one in report["idle"]]
     evaluated = {(entry.dag_id, entry.run_id): value for entry, value in reversed(evaluations)}
@@ -146,14 +146,14 @@ def models(promotions: Found, evaluations: Found, idle: Found, prices: Prices | 
 
 
 def _storage(model_arn: str, prices: Prices | None) -> float | None:
-    """Return what the storage of a custom model costs a month, in US dollars; None if its price is unknown."""
+    """Return the monthly storage cost of a custom model in US dollars; None if its price is unknown."""
     region = [*model_arn.split(":"), "", "", "", ""][3]
     price = prices.find(model_arn, "storage", region) if prices else None
     return float(price.usd) if price else None
 
 
 def _idle(line: Mapping[str, Any], unused: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return why the model of a line, or its deployment, counts as unused; None if it does not."""
+    """Return why the model of a line, or its deployment, counts as unused; None if it is used."""
     arns = (line.get("deployment_arn"), line["model_arn"])
     for one in unused:
         if one["arn"] in arns or (one["kind"], one["name"]) == ("deployment", line["name"]):
@@ -171,12 +171,12 @@ def running(found: Found, tasks: set[tuple[str, str, str, int]]) -> list[dict[st
 
 
 def runs(job: Mapping[str, Any]) -> bool:
-    """Whether a job had not ended when it was last seen."""
+    """Whether a job was still running when a task last read it."""
     return job.get("status") in ("InProgress", "Stopping")
 
 
 def budget(found: Found) -> dict[str, Any] | None:
-    """Return how the month stood when a task last looked, and when that was; None if no budget is set."""
+    """Return the budget of the month as a task last read it, and when; None if no budget is set."""
     for entry, value in found:
         if value.get("budget"):
             return {**value["budget"], "as_of": entry.timestamp}
@@ -184,7 +184,7 @@ def budget(found: Found) -> dict[str, Any] | None:
 
 
 def latest(found: Iterable[tuple[Entry, Any]], member: str) -> list[tuple[Entry, Any]]:
-    """Return of the XComs with the same value of a member, such as the ARN of a job, the newest."""
+    """Return the newest XCom for each value of a member, such as the ARN of a job."""
     first: dict[Any, tuple[Entry, Any]] = {}
     for entry, value in found:
         first.setdefault(value.get(member), (entry, value))
@@ -220,7 +220,7 @@ def losses(job: Mapping[str, Any]) -> Any:
 
 
 def timeline(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the phases with their shares of the time from the first one's begin, in percent."""
+    """Return the phases with their positions on the time line, in percent."""
     phases = [one for one in job.get("phases", []) if one.get("started")]
     if not phases:
         return []
@@ -245,7 +245,7 @@ def _took(row: Mapping[str, Any]) -> str | None:
 
 
 def _address(page: Callable[..., str], *arguments: Any) -> str:
-    """Return the page of an ARN; empty for a text that is not an ARN."""
+    """Return the page of an ARN; empty if the text is not an ARN."""
     try:
         return page(*arguments) if all(arguments) else ""
     except ValueError:
@@ -253,13 +253,13 @@ def _address(page: Callable[..., str], *arguments: Any) -> str:
 
 
 def _share(budget: Mapping[str, Any]) -> float | None:
-    """Return how much of a budget is used up, in percent."""
+    """Return the used share of a budget, in percent."""
     limit = budget.get("limit")
     return round(min(100, 100 * (budget["settled"] + budget["reserved"]) / limit), 1) if limit else None
 
 
 def _tail(uri: str) -> str:
-    """Return the end of an address, by which data are distinguished: the folder and the file."""
+    """Return the end of an address, the folder and the file, which distinguishes data."""
     parts = uri.rstrip("/").split("/")
     return "/".join(parts[-2:]) if len(parts) > 4 else uri
 
@@ -288,4 +288,4 @@ FILTERS = {
     "console": partial(_address, resource_url),
     "folder": partial(_address, s3_url),
 }
-"""What the templates call."""
+"""The filters of the templates."""

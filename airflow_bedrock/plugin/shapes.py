@@ -109,9 +109,9 @@ _SHAPES = {shown.JOB: _Job, shown.EVALUATION: _Evaluation, shown.PROMOTION: _Pro
 
 
 def checked(key: str, value: Any) -> dict[str, Any] | None:
-    """Return what the views know of a value, times as such; None if it has another shape.
+    """Return a value in its type, with times as datetimes; None if it has another shape.
 
-    :param key: of the XCom.
+    :param key: the key of the XCom.
     """
     try:
         return dict(msgspec.convert(value, _SHAPES[key]))

@@ -41,7 +41,7 @@ _templates.filters |= rows.FILTERS
 
 
 async def job(request: Request) -> Response:
-    """The job of a task instance, with what the other tasks of its run know: that waits for it, that evaluates."""
+    """The job of a task instance, with the XComs of the run's other tasks: the wait, the evaluation."""
     asked = request.query_params
     dag_id, run_id, task_id = (asked.get(name, "") for name in ("dag_id", "run_id", "task_id"))
     map_index = int(asked["map_index"]) if asked.get("map_index", "").lstrip("-").isdecimal() else -1
@@ -69,7 +69,7 @@ async def job(request: Request) -> Response:
 
 
 async def jobs(request: Request) -> Response:
-    """The jobs of a DAG by run, latest first: one row a job, and any two of them side by side."""
+    """The jobs of a DAG by run, latest first: one row per job, and any two of them side by side."""
     dag_id, chosen = request.query_params.get("dag_id", ""), request.query_params.getlist("job")
     begin = rows.Place.read(request.query_params.get("from", ""))
     async with AirflowApi(request) as airflow:
@@ -95,7 +95,7 @@ async def jobs(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """The models that serve, the jobs that run now and what is unused, of all DAGs that the person may see."""
+    """The models that serve, the running jobs and unused resources, of all DAGs that the user may see."""
     async with AirflowApi(request) as airflow:
         jobs, evaluations, promotions, idle = await asyncio.gather(
             *(airflow.latest(key) for key in (shown.JOB, shown.EVALUATION, shown.PROMOTION)),
@@ -112,7 +112,7 @@ async def models(request: Request) -> Response:
 
 
 async def _rows(airflow: AirflowApi, entries: list[Entry], runs: list[Run]) -> list[dict[str, Any]]:
-    """Return the rows of entries, with what the runs know of their models."""
+    """Return the rows of the entries, with the models of their runs."""
     if not entries:
         return []
     others = await asyncio.gather(*(airflow.of_runs(key, runs) for key in (shown.EVALUATION, shown.PROMOTION)))
@@ -120,7 +120,7 @@ async def _rows(airflow: AirflowApi, entries: list[Entry], runs: list[Run]) -> l
 
 
 async def _chosen(airflow: AirflowApi, dag_id: str, chosen: list[str]) -> list[dict[str, Any]]:
-    """Return the rows of the first two jobs that are chosen, whichever page they are on."""
+    """Return the rows of the first two selected jobs, on any page."""
     found = []
     for one in chosen[:_COMPARED]:
         arn, map_index, run_id = [*one.split(" ", 2), "", ""][:3]
@@ -132,7 +132,7 @@ async def _chosen(airflow: AirflowApi, dag_id: str, chosen: list[str]) -> list[d
 
 
 def _prices() -> Prices | None:
-    """Return the prices by which models are billed; None if this machine cannot read the user's file of prices."""
+    """Return the prices of models; None if this machine cannot read the user's file with prices."""
     try:
         return prices(configuration.prices())
     except PriceFileError as error:

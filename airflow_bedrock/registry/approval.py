@@ -25,13 +25,13 @@ _PAST, _FUTURE = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=U
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a person is asked.
+    """A question to a person.
 
-    :param id: what it is known by: one ask of one task about one report.
+    :param id: its id, which belongs to one ask of one task about one report.
     :param asked_by: the gate's task instance.
-    :param report_uri: of the evaluation.
+    :param report_uri: the URI of the evaluation's report.
     :param body: the report's figures, as Markdown.
-    :param until: an answer after this moment does not count.
+    :param until: the time limit: a later answer does not count.
     :param approvers: who may answer: ARNs of AWS callers, or names of IAM users; empty for all who may write answers.
     """
 
@@ -44,10 +44,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person said.
+    """The answer of a person.
 
     :param by: the ARN of the AWS caller.
-    :param at: when, by the caller's clock.
+    :param at: the time, by the caller's clock.
     """
 
     approved: bool = False
@@ -56,10 +56,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def may_answer(arn: str, approvers: Collection[str]) -> bool:
-    """Whether an AWS caller is among the approvers, or all may answer.
+    """Whether an AWS caller is one of the approvers, or everybody may answer.
 
-    An approver is an ARN, the name of an IAM user, or the ARN of an assumed role without the name of its session, which
-    each caller chooses.
+    An approver is an ARN, the name of an IAM user, or the ARN of an assumed role without its session name, since each
+    caller chooses that.
     """
     user = re.fullmatch(r"arn:[^:]+:iam::\d+:user/(?:.*/)?([^/]+)", arn)
     role = re.fullmatch(r"(arn:[^:]+:sts::\d+:assumed-role/[^/]+)/[^/]+", arn)
@@ -68,7 +68,7 @@ def may_answer(arn: str, approvers: Collection[str]) -> bool:
 
 
 class Approvals:
-    """The questions below a registry, and their answers.
+    """The questions under a registry, and their answers.
 
     :param registry_uri: the registry's prefix.
     """
@@ -91,7 +91,7 @@ class Approvals:
         return question if etag else None
 
     def ask(self, question: Question) -> Question:
-        """Write the question unless it is there; return what is there."""
+        """Write the question unless it exists; return the stored one."""
         try:
             self._questions.put(question.id, question, None)
         except ConflictError:
@@ -101,7 +101,7 @@ class Approvals:
     def answer(self, question: Question, answer: Answer) -> None:
         """Write the answer.
 
-        :raises BedrockFatalError: it is too late, the caller may not answer, or another one has answered.
+        :raises BedrockFatalError: the time is over, the caller may not answer, or there is an answer already.
         """
         if not _in_time(question, answer):
             raise BedrockFatalError(
@@ -119,7 +119,7 @@ class Approvals:
             raise BedrockFatalError(f"{question.id} has an answer already. Nothing was changed.") from error
 
     def answered(self, question: Question) -> Answer | None:
-        """Return the answer that counts: given in time, by one who may."""
+        """Return the valid answer: in time, by an approver."""
         answer, etag = self._answers.read(question.id)
         counts = etag and _in_time(question, answer) and may_answer(answer.by, question.approvers)
         return answer if counts else None

@@ -12,13 +12,13 @@ _NO_MARKUP = str.maketrans("|<>", "/()")
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionRule:
-    """What a report must show of the candidate. None asks nothing.
+    """The requirements for the candidate's report. None for no requirement.
 
-    :param metric: whose difference to the baseline counts; None takes the one that the evaluation decided by.
+    :param metric: the metric whose difference counts; None for the one that decided the evaluation.
     :param minimum_gain: the whole interval of the difference lies above it.
-    :param max_slice_loss: on no slice is the candidate worse by more than this.
-    :param max_latency_ms: milliseconds in which the service gave 9 of 10 answers.
-    :param max_cost: US dollars for 1,000 answers, by the tokens of this evaluation.
+    :param max_slice_loss: the maximum loss of the candidate on any slice.
+    :param max_latency_ms: the maximum latency of 9 of 10 answers, in milliseconds.
+    :param max_cost: the maximum cost of 1,000 answers in US dollars, by the tokens of this evaluation.
     """
 
     metric: str | None = None
@@ -28,10 +28,10 @@ class PromotionRule:
     max_cost: float | None = None
 
     def reasons_against(self, report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> list[str]:
-        """Return why the candidate is not promoted; none if all is shown.
+        """Return the reasons not to promote the candidate; none if it meets all requirements.
 
         :param report: ``report.json`` of BedrockModelEvaluationOperator.
-        :param cost_of: returns what so many input and output tokens cost; None if that is unknown.
+        :param cost_of: returns the cost of numbers of input and output tokens; None if unknown.
         """
         return list(self._reasons(report, cost_of))
 
@@ -65,7 +65,7 @@ class PromotionRule:
 
 
 def cost_of_1000(report: Mapping[str, Any], cost_of: Callable[[int, int], float | None]) -> float | None:
-    """Return the US dollars for 1,000 of the candidate's answers; None where they are not known."""
+    """Return the cost of 1,000 of the candidate's answers in US dollars; None if unknown."""
     asked, said, answers = (
         _number(report, "models", "candidate", name) for name in ("input_tokens", "output_tokens", "n")
     )
@@ -83,7 +83,7 @@ def _most(what: str, value: float | None, most: float) -> Iterator[str]:
 
 
 def _doubt(report: Any, *path: Any) -> float:
-    """Return by how much less a difference could be: by replies of a judge that cannot be read."""
+    """Return by how much unreadable replies of a judge could lower a difference."""
     return max(0.0, _number(report, *path, "doubt") or 0.0)
 
 
@@ -94,7 +94,7 @@ def _number(report: Any, *path: Any) -> float | None:
 
 
 def at(report: Any, *path: Any) -> Any:
-    """Return what stands there in a report; None if it has no such place."""
+    """Return the value at a path in a report; None if it does not exist."""
     for name in path:
         report = report.get(name) if isinstance(report, Mapping) and isinstance(name, str) else None
     return report
@@ -129,7 +129,7 @@ def figures(report: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a figure or a text, as of a record, in one line; a text makes no row of the table, no link and no tag."""
+    """Return a figure or a text in one line; a text is escaped, so that it cannot add rows, links or tags."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:.4g}" if isinstance(value, float) else str(value)
     if value is None:

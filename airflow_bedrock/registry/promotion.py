@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 class Promoter:
     """Puts models behind the deployment of their line.
 
-    :param smoke_test: asks the deployment with the ARN; raises BedrockFatalError where the answer is wrong.
-    :param lease: how long a promotion may take before another one replaces it.
+    :param smoke_test: tests the deployment with the ARN; raises BedrockFatalError if the answer is wrong.
+    :param lease: how long a promotion may take before another one may replace it.
     """
 
     store: RegisterStore
@@ -37,11 +37,11 @@ class Promoter:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def promote(self, name: str, version: ModelVersion, compared_with: str | None = None) -> Register:
-        """Let the version serve, and return the register; what serves already is left as it is.
+        """Promote the version, and return the register; a version that already serves is left as it is.
 
-        :param compared_with: the ARN of the model that it was found to be better than; None if nobody has compared.
-        :raises NotPromotedError: the champion stays, since it is of a newer period, or another one than it was compared
-            with, or the version was rejected.
+        :param compared_with: the ARN of the model that it was compared with; None if it was not compared.
+        :raises NotPromotedError: the champion stays, because its period is newer, or it is not the model that the
+            version was compared with, or because the version was rejected.
         :raises BedrockFatalError: it failed its smoke test, and the champion serves again; or the service refused.
         :raises BedrockError: another promotion is in progress, or a transient error occurred.
         """
@@ -56,11 +56,11 @@ class Promoter:
         return self._carry_out(intent, etag)
 
     def roll_back(self, name: str, by: str, model_arn: str | None = None) -> Register:
-        """Let an earlier version serve again, and return the register.
+        """Put an earlier version back, and return the register.
 
-        :param by: who rolls back.
+        :param by: the user who rolls back.
         :param model_arn: the version's model; None takes the latest that was not rejected.
-        :raises BedrockFatalError: there is no such version.
+        :raises BedrockFatalError: the version does not exist.
         """
         register, etag = self._read(name)
         return self._carry_out(registers.rolled_back(register, model_arn, by, self.now()), etag)
@@ -87,7 +87,7 @@ class Promoter:
         return fact
 
     def _write_or_yield(self, register: Register, etag: str) -> None:
-        """Write the register; where another promotion has replaced this one meanwhile, let its model serve."""
+        """Write the register; if another promotion has replaced this one meanwhile, serve its model."""
         try:
             self.store.write(register, etag)
         except ConflictError:
@@ -95,7 +95,7 @@ class Promoter:
             raise
 
     def _taken_back(self, intent: Register, why: BedrockFatalError) -> BedrockFatalError:
-        """Let the champion serve again, and say so."""
+        """Restore the champion, and return a sentence about that."""
         model_arn, champion = intent.candidate.model_arn, intent.champion
         if champion is None:
             self.deployments.remove(intent, model_arn)
@@ -106,7 +106,7 @@ class Promoter:
         return BedrockFatalError(f"{model_arn} was not promoted to {intent.name}: {why} {left}")
 
     def _settle(self, register: Register) -> Register:
-        """Let the model serve that the register says is to serve, even where that changes meanwhile; return it."""
+        """Serve the model that the register names, even if that changes meanwhile; return it."""
         while (due := self.deployments.due(register)) and due != self.deployments.serving(register):
             log.warning("%s is to serve as %s: putting it behind its deployment", due, register.name)
             deployment_arn = self.deployments.put(register, due)

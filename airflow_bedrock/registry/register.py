@@ -15,10 +15,10 @@ import msgspec
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-"""A time with its zone: none that a person has written without one is compared with the others."""
+"""A time with its zone: times without a zone cannot be compared."""
 
 BY_HAND = "not by this registry"
-"""``promoted_by`` of a model that the deployment serves and no promotion has put there."""
+"""``promoted_by`` of a model that was deployed by hand."""
 
 
 class NotPromotedError(Exception):
@@ -34,10 +34,10 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     :param dataset: the URI or the digest of its dataset's manifest.
     :param evaluation: the URI of the evaluation that it was promoted for.
     :param promoted_by: the task instance that promoted it, e.g. ``retrain.promote scheduled__2026-03-01``.
-    :param promoted_at: when that was confirmed.
+    :param promoted_at: when the promotion was confirmed.
     :param approved_by: the person who approved it; None if nobody was asked.
-    :param approved_at: when.
-    :param deployment_arn: the deployment by which it served last.
+    :param approved_at: when it was approved.
+    :param deployment_arn: the deployment that last served it.
     """
 
     model_arn: str
@@ -55,7 +55,7 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class Promotion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An intent: the version is about to serve.
 
-    :param since: when it was written down.
+    :param since: when it was written.
     """
 
     version: ModelVersion
@@ -63,17 +63,17 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What is known of one model's line.
+    """The register of one line of models.
 
-    :param name: of the model's line, and of the deployment that serves it.
+    :param name: the name of the line, and of its deployment.
     :param deployment_arn: the deployment that callers use; None before the first promotion.
     :param champion: the version that serves; None before the first promotion.
-    :param promotion: the version that is about to serve; None while none is.
+    :param promotion: the version that is about to serve, if any.
     :param previous: the versions that served before, newest first.
     :param rejected: ARNs of models that failed their smoke test or were rolled back.
-    :param unfinished: ARNs of models whose promotion took longer than its lease, and that another promotion replaced,
-        and of those that the service refused to deploy.
-    :param retired: ARNs of models that are deleted, or about to be: none of them is promoted any more.
+    :param unfinished: ARNs of models whose promotion exceeded its lease and was replaced by another, and of models that
+        the service refused to deploy.
+    :param retired: ARNs of models that are deleted, or about to be: they are never promoted again.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     def candidate(self) -> ModelVersion:
         """The version that is about to serve.
 
-        :raises ValueError: none is.
+        :raises ValueError: no version is about to serve.
         """
         if self.promotion is None:
             raise ValueError(f"No model is about to serve as {self.name}")
@@ -99,12 +99,12 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
 def proposed(
     register: Register, version: ModelVersion, now: datetime, *, lease: timedelta, compared_with: str | None = None
 ) -> Register:
-    """Write down that the version is about to serve.
+    """Return the register with the version about to serve.
 
-    :param lease: how long another promotion may take before it counts as abandoned.
-    :param compared_with: the model that the version was found to be better than; None if nobody has compared.
-    :raises NotPromotedError: the champion is of a newer period, or another one than it was compared with; or the
-        version was rejected before.
+    :param lease: how long a promotion may take before it counts as abandoned.
+    :param compared_with: the model that the version was compared with; None if it was not compared.
+    :raises NotPromotedError: the champion's period is newer, or it is not the model that the version was compared with;
+        or the version was rejected before.
     :raises BedrockError: another promotion is in progress; a retry may find it done.
     :raises BedrockFatalError: a period is not a date or time.
     """
@@ -127,15 +127,15 @@ def proposed(
 
 
 def confirmed(register: Register, deployment_arn: str, now: datetime) -> Register:
-    """Write down that the version on the way in serves; the champion becomes the latest of those before."""
+    """Return the register with the new version as champion, and the champion as the latest previous version."""
     version = msgspec.structs.replace(register.candidate, promoted_at=now, deployment_arn=deployment_arn)
     return _with_champion(register, version, deployment_arn)
 
 
 def abandoned(register: Register, *, rejected: bool) -> Register:
-    """Write down that the version on the way in does not serve.
+    """Return the register without the version that was about to serve.
 
-    :param rejected: whether it must not be promoted again, because it failed its smoke test.
+    :param rejected: whether it failed its smoke test, so that it must not be promoted again.
     """
     where = "rejected" if rejected else "unfinished"
     names = (*getattr(register, where), register.candidate.model_arn)
@@ -143,7 +143,7 @@ def abandoned(register: Register, *, rejected: bool) -> Register:
 
 
 def reconciled(register: Register, serving: str | None, now: datetime) -> Register:
-    """Return the register as the deployment says it is.
+    """Return the register, corrected by what the deployment serves.
 
     :param serving: the ARN of the model that the deployment serves; None if there is no deployment.
     """
@@ -162,11 +162,11 @@ def reconciled(register: Register, serving: str | None, now: datetime) -> Regist
 
 
 def rolled_back(register: Register, model_arn: str | None, by: str, now: datetime) -> Register:
-    """Write down that an earlier version is about to serve again, and that what serves now is rejected.
+    """Return the register with an earlier version about to serve again, and the present one rejected.
 
-    A promotion in progress is taken back: then the champion itself is what serves again.
+    A promotion in progress is cancelled: then the champion serves again.
 
-    :param model_arn: of the earlier version; None takes the latest that was not rejected.
+    :param model_arn: the earlier version's model; None for the latest that was not rejected.
     :param by: who rolls back.
     :raises BedrockFatalError: there is no such version.
     """
@@ -207,7 +207,7 @@ def kept(register: Register, rollbacks: int) -> set[str]:
 
 
 def retired(register: Register, model_arns: Iterable[str]) -> Register:
-    """Write down that models are about to be deleted, so that nobody promotes them meanwhile."""
+    """Return the register with these models about to be deleted, so that they are not promoted meanwhile."""
     return msgspec.structs.replace(register, retired=tuple(dict.fromkeys((*register.retired, *model_arns))))
 
 
@@ -247,7 +247,7 @@ def _reason_against(register: Register, version: ModelVersion, compared_with: st
 
 
 def _latest_period(register: Register) -> str | None:
-    """Return the champion's period; of one that was deployed by hand, that of the champion before it."""
+    """Return the champion's period; if it was deployed by hand, that of the champion before it."""
     for version in (register.champion, *register.previous):
         if version and version.promoted_by != BY_HAND and version.model_arn not in register.rejected:
             return version.period

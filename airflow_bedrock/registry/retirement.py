@@ -42,9 +42,9 @@ _HOURS_A_MONTH = 730
 class Use:
     """A deployment, or provisioned throughput, that refers to a model.
 
-    :param own: it was made for this model by this DAG, or by this registry, and goes with the model.
-    :param units: model units, which are billed by the hour; 0 for a deployment, which costs nothing by itself.
-    :param committed_until: until when it cannot be deleted.
+    :param own: whether this DAG or this registry made it for the model, so that it is deleted with the model.
+    :param units: model units, which are billed by the hour; 0 for a deployment, which is free.
+    :param committed_until: the time before which it cannot be deleted.
     """
 
     resource: Resource
@@ -58,7 +58,7 @@ class Use:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A custom model of the line, and what refers to it."""
+    """A custom model of the line, and its uses."""
 
     arn: str
     name: str
@@ -70,11 +70,12 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """What to keep beside the champion and the promotion in progress.
+    """What to keep besides the champion and the promotion in progress.
 
     :param last: number of the newest models.
-    :param younger_than: models, and models with a deployment, of this age: a run may be evaluating them.
-    :param rollbacks: how many rollbacks in a row must be possible.
+    :param younger_than: keep models younger than this, or with a deployment younger than this: a run may be evaluating
+        them.
+    :param rollbacks: how many consecutive rollbacks must be possible.
     """
 
     last: int = 3
@@ -84,13 +85,13 @@ class Keep:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What goes, and what stays for which reason."""
+    """The models to delete, and the models to keep with the reasons."""
 
     retired: Sequence[Model]
     kept: Mapping[str, str]
 
     def savings(self, prices: Prices, region: str) -> tuple[Decimal, list[str]]:
-        """Return the US dollars that it saves a month, and what of it has no known price."""
+        """Return the monthly saving in US dollars, and what has no known price."""
         total, unknown = Decimal(0), []
         for model in self.retired:
             units = sum(use.units for use in model.uses)
@@ -107,7 +108,7 @@ class Plan:
 def planned(
     register: Register, serving: str | None, models: Sequence[Model], keep: Keep, now: datetime, others: Sequence[str]
 ) -> Plan:
-    """Return which models go; a model in doubt stays.
+    """Return the plan; a model in doubt is kept.
 
     :param serving: the ARN of the model that the line's deployment serves.
     :param models: the models of the line.
@@ -140,11 +141,11 @@ def planned(
 
 
 def _keeping(model: Model, register: Register, keep: Keep, now: datetime) -> Iterator[str]:
-    """Yield what about the uses of a model keeps it."""
+    """Yield the reasons why uses of a model keep it."""
     for use in model.uses:
         what = f"{use.resource.noun} {use.name}"
         if not use.own or use.arn == register.deployment_arn or use.name == register.name:
-            yield f"{what} refers to it"
+            yield f"{what} uses it"
         elif use.committed_until and use.committed_until > now:
             yield f"{what} is committed until {use.committed_until:%Y-%m-%d}"
         elif _young(use.created, keep, now):
@@ -159,9 +160,9 @@ def _young(created: datetime, keep: Keep, now: datetime) -> bool:
 class Retirer:
     """Finds the models of a line, and deletes those that nobody needs.
 
-    :param environment: what distinguishes this deployment of Airflow; models of others are not checked.
-    :param dag_id: of the DAG whose models these are; those of others are not checked.
-    :param model_name: what the models' names begin with: ``custom_model_name`` of the customization task.
+    :param environment: the name of this deployment of Airflow; models of others are ignored.
+    :param dag_id: the DAG of the models; models of other DAGs are ignored.
+    :param model_name: the prefix of the models' names: ``custom_model_name`` of the customization task.
     """
 
     store: RegisterStore
@@ -174,7 +175,7 @@ class Retirer:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def plan(self, name: str) -> tuple[Plan, Register, str | None]:
-        """Return what goes, and the register and its ETag by which that was decided; nothing is changed.
+        """Return the plan, and the register and its ETag on which it is based; nothing is changed.
 
         :raises BedrockError: something could not be read.
         """
@@ -191,7 +192,7 @@ class Retirer:
         return planned(register, serving, models, self.keep, self.now(), others), register, etag
 
     def retire(self, name: str) -> Plan:
-        """Delete what nobody needs: its deployments, its provisioned throughput, then the models. Return the plan.
+        """Delete the models that nobody needs, after their deployments and provisioned throughput. Return the plan.
 
         :raises BedrockError: the register was changed meanwhile, and nothing was deleted; or some could not be deleted.
         """
@@ -210,8 +211,8 @@ class Retirer:
                 failures.append(str(error))
         if failures:
             raise BedrockError(
-                f"{len(failures)} of {len(plan.retired)} models were not deleted, and are billed on; another try goes "
-                f"on: {' '.join(failures)}"
+                f"{len(failures)} of {len(plan.retired)} models were not deleted, and are still billed; another try "
+                f"continues: {' '.join(failures)}"
             )
         return plan
 

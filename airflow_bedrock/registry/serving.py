@@ -41,20 +41,20 @@ class Deployments:
         return DEPLOYMENT.update_operation in self.service.hook.conn.meta.service_model.operation_names
 
     def serving(self, register: Register) -> str | None:
-        """Return the ARN of the model that callers of the line reach; None if there is no deployment yet."""
+        """Return the ARN of the model that serves the line's callers; None if there is no deployment yet."""
         return getattr(self._of_line(register), "model", None)
 
     def due(self, register: Register) -> str | None:
-        """Return the ARN of the model that is to serve, by the register; None before the first promotion."""
+        """Return the ARN of the model that should serve, by the register; None before the first promotion."""
         promotion = register.promotion if self.in_place else None  # else its deployment is another one, and not in use
         version = promotion.version if promotion else register.champion
         return version.model_arn if version else None
 
     def put(self, register: Register, model_arn: str) -> str:
-        """Let the line's deployment serve a model, and return the deployment's ARN.
+        """Put a model behind the line's deployment, and return the deployment's ARN.
 
         :raises BedrockFatalError: the service rejected it, or the deployment has failed.
-        :raises BedrockError: it does not serve in time, or a transient error occurred.
+        :raises BedrockError: it did not serve in time, or a transient error occurred.
         """
         name = register.name if self.in_place else name_for(register.name, model_arn)
         found = self._of_line(register) if self.in_place else self._settled(name)
@@ -65,7 +65,7 @@ class Deployments:
                 # where a deployment is made again that was deleted. The name keeps two from being made.
                 identifier = self.service.create({"modelDeploymentName": name, "modelArn": model_arn}) or name
         elif getattr(found, "model", None) != model_arn:
-            with explained(f"let deployment {found.arn} serve {model_arn}"):
+            with explained(f"change deployment {found.arn} to {model_arn}"):
                 self.service.update(found.arn, {"modelArn": model_arn})
         served = self._settled(identifier)
         if served is None or getattr(served, "model", None) != model_arn:
@@ -77,7 +77,7 @@ class Deployments:
         return served.arn
 
     def remove(self, register: Register, model_arn: str) -> None:
-        """Delete the deployment of a model that was to serve and does not, unless the line needs it."""
+        """Delete the deployment of a model that failed to serve, unless the line needs it."""
         identifier = register.name if self.in_place else name_for(register.name, model_arn)
         found = self._settled(identifier)
         if found is not None and getattr(found, "model", None) == model_arn:
@@ -85,14 +85,14 @@ class Deployments:
                 self.service.delete(found.arn)
 
     def _of_line(self, register: Register) -> Seen | None:
-        """Return the line's deployment; by its name, where the one in the register was deleted by hand."""
+        """Return the line's deployment; by its name if the one in the register was deleted by hand."""
         for identifier in (register.deployment_arn, register.name if self.in_place else None):
             if identifier and (found := self._settled(identifier)):
                 return found
         return None
 
     def _settled(self, identifier: str) -> Seen | None:
-        """Return the deployment when it is neither being made nor updated; None if it does not exist."""
+        """Return the deployment when it is neither being created nor updated; None if it does not exist."""
         with explained(f"read deployment {identifier}"):
             found = self.service.get(identifier)
             if found is not None and found.outcome is Outcome.RUNNING:
@@ -106,7 +106,7 @@ class Deployments:
 
 @contextmanager
 def explained(doing: str) -> Iterator[None]:
-    """Turn what AWS raises into the errors of this package."""
+    """Convert AWS errors to the errors of this package."""
     try:
         yield
     except (BotoCoreError, ClientError) as error:
@@ -115,5 +115,5 @@ def explained(doing: str) -> Iterator[None]:
 
 
 def name_for(name: str, model_arn: str) -> str:
-    """Return the name of a model's own deployment, where the model behind one cannot be changed."""
+    """Return the name of a model's own deployment, for a botocore that cannot change the model of a deployment."""
     return f"{name[:54].rstrip('-_')}-{hashlib.sha256(f'{name} {model_arn}'.encode()).hexdigest()[:8]}"

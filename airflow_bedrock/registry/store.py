@@ -35,9 +35,9 @@ class RegisterStore(JsonStore[Register]):
         return register, etag
 
     def write(self, register: Register, etag: str | None) -> str:
-        """Write the register if it is still as it was read, and return its new ETag.
+        """Write the register if it has not changed since it was read, and return its new ETag.
 
         :param etag: what :meth:`read` or the last ``write`` returned.
-        :raises ConflictError: it is not.
+        :raises ConflictError: it has changed.
         """
         return self.put(register.name, register, etag)

@@ -111,7 +111,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         self._kill: jobs.on_kill.KillSwitch | None = None
 
     def execute(self, context: Context) -> Any:
-        """Return the result of a job that has ended already; wait for one that has not."""
+        """Return the result of a job that has already ended; wait for any other."""
         if not self.deferrable:
             return super().execute(context)
         try:
@@ -163,7 +163,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             raise BedrockError(f"Could not read the job that has ended: {error}") from error
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; soft_fail and never_fail apply as in Airflow 3.3, also where an older one forgets them."""
+        """Resume; soft_fail and never_fail apply as in Airflow 3.3, even in older versions that ignore them here."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException:
@@ -173,7 +173,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
             raise
 
     def on_kill(self) -> None:
-        """Stop the job where that was asked for and no other try will wait for it. (While deferred, the trigger.)"""
+        """Stop the job if configured and no other try will wait for it. (While deferred, the trigger does this.)"""
         if self._kill is not None:
             self._kill.pull()
 
@@ -186,7 +186,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         )
 
     def _first_poll(self, context: Context) -> bool | PokeReturnValue:
-        """Look once before deferring; what fails has the consequences that it has in a worker's loop."""
+        """Poll once before deferring; errors have the same consequences as in a worker's loop."""
         try:
             return self.poke(context)
         except AirflowFailException as error:
@@ -234,7 +234,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         return outputs(result)
 
     def _show(self, job: Seen, context: Context, **more: Any) -> None:
-        """Tell the views in Airflow's UI what is known of the job."""
+        """Push what the views in Airflow's UI show of the job."""
         from airflow_bedrock import shown
 
         shown.tell(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, **more))

@@ -35,16 +35,16 @@ log = logging.getLogger(__name__)
 
 
 class Bill(NamedTuple):
-    """US dollars, and what they rest on."""
+    """US dollars, and their basis."""
 
     usd: Decimal
     basis: str
 
 
 def bill_of(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill | None:
-    """Return what a thing has cost; None while it may cost more.
+    """Return the cost of a resource; None while it may cost more.
 
-    :param seen: the thing, as it is now.
+    :param seen: the resource in its present state.
     :raises botocore.exceptions.ClientError: the service did not respond.
     """
     if seen.outcome in (Outcome.RUNNING, Outcome.UNKNOWN):
@@ -56,10 +56,10 @@ def bill_of(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill | No
 
 
 def by_the_hour(entry: Entry, begun: datetime | None, ended: datetime | None) -> Bill:
-    """Return what is billed for each hour begun between two moments.
+    """Return the cost of each hour begun between two times.
 
-    :param begun: by default, when it was reserved.
-    :param ended: by default, now.
+    :param begun: the first time; by default, that of the reservation.
+    :param ended: the last time; by default, now.
     """
     seconds = ((ended or datetime.now(UTC)) - (begun or entry.at)).total_seconds()
     hours = max(1, -(-int(seconds) // 3600))
@@ -84,7 +84,7 @@ def _customization(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bi
 
 
 def _batch(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
-    """By the counts in ``manifest.json.out``, which a job writes that has completed."""
+    """By the counts in ``manifest.json.out``, which a completed job writes."""
     if not entry.rates:  # expected_cost was given
         return Bill(entry.reserved, "the estimate")
     request: dict[str, Any] = service.hook.conn.get_model_invocation_job(jobIdentifier=seen.arn)  # type: ignore[assignment]  # its members are looked up
@@ -107,7 +107,7 @@ def _storage(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
 
 
 def _imported(entry: Entry, seen: Seen, service: Service, s3: S3Hook) -> Bill:
-    """By the custom model units, which Bedrock says of the model."""
+    """By the custom model units that Bedrock reports for the model."""
     if seen.outcome is not Outcome.SUCCEEDED or not entry.rates:
         return _storage(entry, seen, service, s3)
     try:

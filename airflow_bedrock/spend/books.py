@@ -21,10 +21,10 @@ _PAUSE = 2.0  # seconds between two attempts, at most
 
 
 class Books:
-    """Reads and changes the ledger below one S3 prefix.
+    """Reads and changes the ledger under one S3 prefix.
 
     :param uri: the prefix, e.g. ``s3://bucket/spend``.
-    :param s3: gives the S3 client; called when first needed.
+    :param s3: returns the S3 client; called on first use.
     :param kms_key_id: the KMS key that encrypts it; None leaves it to the bucket.
     """
 
@@ -39,7 +39,7 @@ class Books:
         self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "[bedrock] ledger_uri", *more)
 
     def read(self) -> Ledger:
-        """Return the ledger as it is now; empty before the first entry.
+        """Return the present ledger; empty before the first entry.
 
         :raises BedrockError: it could not be read.
         """
@@ -51,11 +51,11 @@ class Books:
         return Ledger({**archived.entries, **{one.key: one for one in of_month(ledger, month)}})
 
     def change(self, change: Callable[[Ledger], Ledger], name: str = _NAME) -> Ledger:
-        """Change the ledger, and return it; another writer's change in between is taken up.
+        """Change the ledger, and return it; changes of other writers in between are kept.
 
-        :param change: returns the next ledger; called again where another writer was faster. What it raises changes
-            nothing.
-        :raises BedrockError: the ledger could not be read or written, or others changed it for minutes on end.
+        :param change: returns the next ledger; called again if another writer was faster. If it raises, nothing is
+            changed.
+        :raises BedrockError: the ledger could not be read or written, or others kept changing it for minutes.
         """
         deadline, pause = time.monotonic() + _SECONDS, 0.05
         while True:
@@ -74,9 +74,9 @@ class Books:
                 return changed
 
     def archive(self, ledger: Ledger) -> None:
-        """Move what was settled long ago to the archive of its month. A kill in between leaves it in both places.
+        """Move entries that were settled long ago to the archive of their month. A kill in between leaves them in both.
 
-        :param ledger: as it was read or written last; where nothing in it is old, nothing is read or written.
+        :param ledger: as last read or written; if nothing in it is old, nothing is read or written.
         """
         _, archives = closed(ledger, datetime.now(UTC))
         for month, old in archives.items():

@@ -47,19 +47,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = timedelta(minutes=30)
-"""After which a reservation is dead whose thing does not exist: Create follows in minutes, and List in two more."""
+"""Time after which a reservation without a resource is dead: Create follows in minutes, and List in two more."""
 
 _FRESH = timedelta(minutes=1)
-"""In which nothing ends that was reserved: a hundred tasks that are over the budget at once read nothing."""
+"""Time in which no reservation can end, so that a hundred tasks over the budget do not all read Bedrock."""
 
 RECHECK = timedelta(hours=1)
-"""After which a task asks again that what is reserved, and not yet spent, may let through."""
+"""Time after which a task tries again if a settled reservation might free enough."""
 
 _KEPT = "Nothing was created and nothing was spent."
 
 
 class BudgetError(BedrockFatalError):
-    """A thing may cost more than the budget has left; it was not made."""
+    """A resource may cost more than the budget has left; it was not created."""
 
 
 def key_of(region: str, account: str, kind: str, name: str) -> str:
@@ -69,14 +69,14 @@ def key_of(region: str, account: str, kind: str, name: str) -> str:
 
 @dataclass(kw_only=True)
 class Budget:
-    """The budget, for the things of one kind that one task asks for.
+    """The budget, for the resources of one kind that one task requests.
 
-    :param kind: of what is to be made: a resource's noun.
-    :param hook: leads to where it is made.
-    :param s3: the connection to S3 of the task, which may read what a job has written.
-    :param cost: returns what the thing may cost; called when it is to be made.
-    :param backfill: returns the runs of the backfill that have not ended; None outside of one.
-    :param account: the AWS account; by default asked of AWS STS.
+    :param kind: the noun of the resource.
+    :param hook: the hook for the account and region of the resource.
+    :param s3: the task's connection to S3, which may read the output of a job.
+    :param cost: returns the maximum cost; called right before the resource is created.
+    :param backfill: returns the runs of the backfill that have not ended; None if the run is not part of one.
+    :param account: the AWS account; by default read from AWS STS.
     :param now: the clock.
     """
 
@@ -91,14 +91,14 @@ class Budget:
     account: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     retry_at: datetime | None = field(default=None, init=False)
-    """When a task that is over the budget may ask again."""
+    """When a task that is over the budget may try again."""
     _entries: dict[str, Entry] = field(default_factory=dict, init=False)
 
     def reserve(self, name: str) -> None:
-        """Reserve what the thing may cost, or take over what was reserved for it.
+        """Reserve the maximum cost of the resource, or take over its reservation.
 
-        :raises BudgetError: there is not enough left.
-        :raises BedrockFatalError: what it may cost is not known.
+        :raises BudgetError: the budget does not cover it.
+        :raises BedrockFatalError: the cost is unknown.
         :raises BedrockError: the ledger could not be read or written.
         """
         entry = self._entries[name] = self._entry(name)
@@ -123,18 +123,18 @@ class Budget:
             log.warning("Old months stay in the ledger: %s", error)
 
     def left(self) -> Decimal | None:
-        """Return the US dollars that are left this month; nothing is reserved.
+        """Return the US dollars that are left this month, without a reservation.
 
         :raises BedrockError: the ledger could not be read.
         """
         return left(self.books.read(), month_of(self.now()), self.asker.dag_id, self.limits)
 
     def made(self, name: str, arn: str) -> None:
-        """Note that the thing exists. Where that cannot be written, its reservation stands all the same."""
+        """Note that the resource exists. If that cannot be written, its reservation remains."""
         self._note(partial(made, entry=self._entries[name], arn=arn))
 
     def release(self, name: str) -> None:
-        """Give up the reservation of what was not made. Where that cannot be written, it is found dead later."""
+        """Release the reservation of a resource that was not created. If that cannot be written, it expires later."""
         self._note(partial(released, key=self._entries[name].key, holder=self.asker.instance))
 
     def settle_rest(self, name: str, usd: Decimal, basis: str) -> None:
@@ -153,7 +153,7 @@ class Budget:
             log.info("Settled at %s USD, by %s: %s", dollars(spent), basis, mine.key)
 
     def _about_backfill(self, entry: Entry, runs_to_go: Callable[[], list[str]]) -> str:
-        """Say what the rest of the backfill will cost, and how many runs the budget covers."""
+        """Log what the rest of the backfill will cost, and how many runs the budget covers."""
         try:
             runs = runs_to_go()
         except Exception as error:  # Airflow's; the reservation of this run is what counts
@@ -211,7 +211,7 @@ class Budget:
 
 
 def account_of(hook: BedrockHook) -> str:
-    """Return the account that the connection leads to.
+    """Return the account of the connection.
 
     :raises BedrockError: AWS STS did not respond.
     """
@@ -226,10 +226,10 @@ def account_of(hook: BedrockHook) -> str:
 def settle(
     books: Books, service: Service, seen: Seen, s3: S3Hook, known: tuple[Decimal, str] | None = None
 ) -> tuple[Bill | None, Ledger | None]:
-    """Settle what a thing has cost, if it has ended and something was reserved for it.
+    """Settle the cost of a resource, if it has ended and has a reservation.
 
-    :param known: US dollars and what they rest on, where the caller knows them.
-    :return: what it has cost, and the ledger; each None if that is unknown.
+    :param known: US dollars and their basis, if the caller knows them.
+    :return: its cost, and the ledger; each None if unknown.
     """
     _, _, _, region, account, *_ = seen.arn.split(":")
     key = key_of(region, account, service.resource.noun, seen.name)
@@ -257,10 +257,10 @@ def settle(
 def settle_open(
     books: Books, hook: BedrockHook, account: str, s3: S3Hook, now: datetime, *, besides: str = ""
 ) -> list[str]:
-    """Find out what became of what is reserved in this account and region: settle what has ended, drop what is dead.
+    """Check the reservations in this account and region: settle those that have ended, drop those that are dead.
 
-    :param besides: the key of what the caller is about to make.
-    :return: what was done, in sentences.
+    :param besides: the key of the resource that the caller is about to create.
+    :return: sentences about what was done.
     """
     region = str(hook.conn.meta.region_name)
     services = {one.noun: Service(one, hook) for one in declared()}

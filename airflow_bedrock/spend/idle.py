@@ -36,11 +36,11 @@ _COMMITTED: Mapping[str | None, Figure] = {
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that nobody uses.
+    """An unused resource.
 
     :param usd_a_month: US dollars; None if its price is unknown.
     :param price: the price, its date and its source.
-    :param advice: how to be rid of it.
+    :param advice: how to end its cost.
     """
 
     kind: str
@@ -55,9 +55,9 @@ class Idle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that serves and whose base model ends soon, or has ended.
+    """A serving model whose base model reaches its end of life soon, or has reached it.
 
-    :param name: of the deployment or the provisioned throughput that serves it.
+    :param name: the name of the deployment or provisioned throughput that serves it.
     :param ends: the day from which neither can be used.
     """
 
@@ -71,9 +71,9 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(NamedTuple):
-    """What was found in a region.
+    """The findings in a region.
 
-    :param unread: what was not checked, and why, in sentences.
+    :param unread: sentences about what was not checked, and why.
     """
 
     idle: list[Idle]
@@ -82,9 +82,9 @@ class Found(NamedTuple):
 
 
 def check_regions(regions: Iterable[str | None]) -> None:
-    """Check that there are such regions: an endpoint of one's own would find nothing in one that does not exist.
+    """Check that the regions exist: with a custom endpoint, an unknown region would just have no findings.
 
-    :raises BedrockFatalError: botocore knows of none by a name.
+    :raises BedrockFatalError: botocore does not know a region.
     """
     import botocore
     from botocore.session import Session
@@ -99,12 +99,12 @@ def check_regions(regions: Iterable[str | None]) -> None:
 
 
 def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of_life_days: int) -> Found:
-    """Return what nobody has used in a region for ``days``, and what serves there on a base model that ends soon.
+    """Return what was unused in a region for ``days``, and what serves there on a base model near its end of life.
 
-    Custom Model Import is not offered in every region: where its models cannot be listed, the others are found.
+    Custom Model Import is not available in every region: an error in listing its models does not stop the check.
 
-    :param days: what is younger is not checked.
-    :param end_of_life_days: number of days before the base model's end of life from which on it is reported.
+    :param days: minimum age in days of what is checked.
+    :param end_of_life_days: number of days before the base model's end of life from which it is reported.
     :raises BedrockError: Bedrock or CloudWatch did not respond.
     """
     try:
@@ -118,7 +118,7 @@ def found(hook: BedrockHook, prices: Prices, now: datetime, *, days: int, end_of
 
 
 class _Region:
-    """What there is in a region, listed once."""
+    """The resources in a region, listed once."""
 
     def __init__(self, hook: BedrockHook, prices: Prices, days: int, now: datetime) -> None:
         self._hook, self._prices, self._days, self._now = hook, prices, days, now
@@ -239,7 +239,7 @@ class _Region:
         return self._now - created >= timedelta(days=self._days)
 
     def _calls(self, arns: Iterable[str]) -> dict[str, float]:
-        """Return how often each was called: by its ARN or, where CloudWatch has that, by the id at its end."""
+        """Return how often each was called: by its ARN, or by the id at its end if CloudWatch uses that."""
         calls = dict.fromkeys(arns, 0.0)
         asked = [(arn, model_id) for arn in calls for model_id in (arn, arn.rpartition("/")[2])]
         with closing(client_of(self._hook, "cloudwatch")) as client:
@@ -269,7 +269,7 @@ def _query(number: int, model_id: str) -> dict[str, Any]:
 
 
 def as_dict(one: Idle) -> dict[str, Any]:
-    """Return it as JSON takes it."""
+    """Return the findings as JSON types."""
     usd = one.usd_a_month
     return {
         **msgspec.to_builtins(one),

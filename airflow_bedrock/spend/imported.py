@@ -15,11 +15,11 @@ _WINDOW = 5  # minutes
 
 
 class Rates(NamedTuple):
-    """Of one imported model; what is not known is None.
+    """The rates of one imported model; None for an unknown rate.
 
     :param units: custom model units of one copy.
-    :param storage: of a unit, a month.
-    :param minute: of a unit, a minute in which a copy answers.
+    :param storage: the price of a month of storage of a unit.
+    :param minute: the price of a minute in which a copy answers, per unit.
     """
 
     units: int | None
@@ -28,12 +28,12 @@ class Rates(NamedTuple):
 
     @property
     def usd_a_month(self) -> Decimal | None:
-        """US dollars for its storage."""
+        """US dollars per month for its storage."""
         return self.storage.cost(self.units) if self.storage and self.units is not None else None
 
     @property
     def answering(self) -> str:
-        """What it costs where it is called."""
+        """What its answers cost, in a sentence."""
         if self.minute is None or self.units is None:
             return "no price is known for the minutes in which it answers"
         usd = self.minute.cost(_WINDOW * self.units)
@@ -41,7 +41,7 @@ class Rates(NamedTuple):
 
 
 def rates_of(units: int | None, prices: Prices, region: str) -> Rates:
-    """Return what the model costs.
+    """Return the rates of the model.
 
     :param units: custom model units, by :func:`units_of`.
     """
@@ -49,7 +49,7 @@ def rates_of(units: int | None, prices: Prices, region: str) -> Rates:
 
 
 def units_of(client: Any, model_arn: str) -> int | None:
-    """Return the custom model units of one copy of an imported model; None if Bedrock does not say.
+    """Return the custom model units of one copy of an imported model; None if Bedrock does not report them.
 
     :raises botocore.exceptions.ClientError: the service did not respond.
     """

@@ -15,18 +15,18 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 KEPT_MONTHS = 2
-"""How many months before the present one stay in the ledger; what was settled earlier moves to an archive."""
+"""Number of months before the present one that stay in the ledger; older settled entries move to an archive."""
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What a thing may cost, before it is made.
+    """The estimated cost of a resource, before it is created.
 
-    :param usd: US dollars, at most; None if that is unknown.
+    :param usd: maximum US dollars; None if unknown.
     :param model: the base model's id.
-    :param rates: US dollars for one of each thing that is counted at the end: ``epoch``, ``step``, ``hour``, ``month``
-        (of storage), ``input`` and ``output`` (tokens), and ``once``, for what is paid however the rest ends.
-    :param unknown: why it is not known.
-    :param basis: what ``usd`` rests on: the price, with its date and source.
+    :param rates: US dollars per counted unit: ``epoch``, ``step``, ``hour``, ``month`` (of storage), ``input`` and
+        ``output`` (tokens), and ``once``, which is paid in any case.
+    :param unknown: why it is unknown.
+    :param basis: the basis of ``usd``: the price, with its date and source.
     """
 
     usd: Decimal | None
@@ -37,16 +37,16 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that is paid for.
+    """One paid resource.
 
     :param key: its identity: region, account, kind and name.
     :param kind: such as ``model customization job``.
     :param at: when it was reserved, or taken up by another try.
-    :param reserved: US dollars, at most.
-    :param settled: US dollars that it has cost; None while that is not known.
-    :param basis: what ``settled`` rests on.
-    :param holders: digests of the task instances that may be about to make it.
-    :param arn: once it exists.
+    :param reserved: maximum US dollars.
+    :param settled: US dollars that it has cost; None while unknown.
+    :param basis: the basis of ``settled``.
+    :param holders: digests of the task instances that may be about to create it.
+    :param arn: its ARN, once it exists.
     """
 
     key: str
@@ -68,7 +68,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arn: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no task has written, and what would make room in the budget."""
+        """Reject entries that no task has written, and that would free money in the budget."""
         if not all(usd.is_finite() and usd >= 0 for usd in (self.reserved, self.counts, *self.rates.values())):
             raise ValueError("an amount must be a number of US dollars, 0 or more")
 
@@ -93,7 +93,7 @@ class Limits(NamedTuple):
     """US dollars a month; None for no limit.
 
     :param all: for everything.
-    :param dag: for the DAG that asks.
+    :param dag: for the DAG of the task.
     """
 
     all: Decimal | None = None
@@ -101,10 +101,10 @@ class Limits(NamedTuple):
 
 
 class OverBudgetError(Exception):
-    """There is not enough left. The message says by how much.
+    """The budget does not cover it. The message says by how much.
 
     :param short: US dollars that are missing.
-    :param open: US dollars of those reserved for what may have ended, or not exist, by now.
+    :param open: US dollars reserved for resources that may have ended, or may not exist.
     """
 
     def __init__(self, message: str, short: Decimal, open: Decimal) -> None:  # noqa: A002  # the field's word
@@ -114,18 +114,18 @@ class OverBudgetError(Exception):
 
 
 def month_of(moment: datetime) -> str:
-    """Return the month of a moment by UTC, e.g. ``2026-11``."""
+    """Return the month of a time in UTC, e.g. ``2026-11``."""
     return f"{moment.astimezone(UTC):%Y-%m}"
 
 
 def next_month(moment: datetime) -> datetime:
-    """Return when the next month begins by UTC."""
+    """Return when the next month begins in UTC."""
     first = moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return (first + timedelta(days=32)).replace(day=1)
 
 
 def committed(ledger: Ledger, month: str, dag_id: str | None = None) -> Decimal:
-    """Return the US dollars of a month that are settled or reserved, for all or for one DAG."""
+    """Return the US dollars of a month that are settled or reserved, in all or for one DAG."""
     return sum(totals(of_month(ledger, month, dag_id)), Decimal())
 
 
@@ -142,13 +142,13 @@ def of_month(ledger: Ledger, month: str, dag_id: str | None = None) -> list[Entr
 
 
 def reserved(ledger: Ledger, entry: Entry, limits: Limits) -> Ledger:
-    """Reserve for what is about to be made, or take over what was reserved for it.
+    """Reserve money for a resource that is about to be created, or take over its reservation.
 
-    What has not been made since is checked against the limits as they are now: a reservation of an earlier month is
-    made again in the present one, and one of less, by a try before the data or the request has changed, is raised. What
-    was deleted and settled, and is made again under its name, is another thing that is paid for.
+    A reservation whose resource does not exist yet is checked against the present limits: one of an earlier month moves
+    to the present month, and one that is now too low, because the data or the request has changed, is raised. A
+    resource that was deleted and settled, and is created again under its name, gets a new entry.
 
-    :raises OverBudgetError: with what is settled and reserved that would be more than a limit.
+    :raises OverBudgetError: settled, reserved and this would exceed a limit.
     """
     known = ledger.entries.get(entry.key)
     if known is not None and known.settled is not None and {"hour", "month"} & known.rates.keys():
@@ -183,7 +183,7 @@ def _check(ledger: Ledger, entry: Entry, limit: Decimal | None, dag_id: str | No
 
 
 def reach(ledger: Ledger, entry: Entry, limits: Limits) -> int | None:
-    """Return how many such things the budget covers; None if it has no limit."""
+    """Return how many such resources the budget covers; None if it has no limit."""
     usd = left(ledger, entry.month, entry.dag_id, limits)
     return max(0, int(usd // entry.reserved)) if usd is not None and entry.reserved else None
 
@@ -195,13 +195,13 @@ def left(ledger: Ledger, month: str, dag_id: str, limits: Limits) -> Decimal | N
 
 
 def made(ledger: Ledger, entry: Entry, arn: str) -> Ledger:
-    """Note that the thing exists. What was released meanwhile counts again: it is paid for, whatever the limit."""
+    """Note that the resource exists. A released reservation counts again, whatever the limit: it is paid for."""
     known = ledger.entries.get(entry.key, entry)
     return _with(ledger, msgspec.structs.replace(known, arn=arn))
 
 
 def settled(ledger: Ledger, key: str, usd: Decimal, basis: str) -> Ledger:
-    """Replace a reservation by what the thing has cost; the first settlement counts."""
+    """Replace a reservation by the cost of the resource; the first settlement counts."""
     known = ledger.entries.get(key)
     if known is None or known.settled is not None:
         return ledger
@@ -209,7 +209,7 @@ def settled(ledger: Ledger, key: str, usd: Decimal, basis: str) -> Ledger:
 
 
 def released(ledger: Ledger, key: str, holder: str) -> Ledger:
-    """Give up a reservation whose thing was not made; it stays while another task instance is about to make it."""
+    """Release a reservation whose resource was not created, unless another task instance is about to create it."""
     known = ledger.entries.get(key)
     if known is None or known.arn is not None or known.settled is not None or holder not in known.holders:
         return ledger
@@ -218,12 +218,12 @@ def released(ledger: Ledger, key: str, holder: str) -> Ledger:
 
 
 def abandoned(ledger: Ledger, entry: Entry) -> Ledger:
-    """Drop a reservation whose thing does not exist, unless a try has taken it up since it was checked."""
+    """Drop a reservation whose resource does not exist, unless a try has taken it over since the check."""
     return _without(ledger, {entry.key}) if ledger.entries.get(entry.key) == entry else ledger
 
 
 def closed(ledger: Ledger, now: datetime) -> tuple[Ledger, dict[str, Ledger]]:
-    """Return the ledger without what was settled long ago, and that by month."""
+    """Return the ledger without the entries settled long ago, and those entries by month."""
     oldest = now.astimezone(UTC).replace(day=1)
     for _ in range(KEPT_MONTHS):
         oldest = (oldest - timedelta(days=1)).replace(day=1)
@@ -236,7 +236,7 @@ def closed(ledger: Ledger, now: datetime) -> tuple[Ledger, dict[str, Ledger]]:
 
 
 def dollars(usd: Decimal) -> str:
-    """Return an amount for people: in cents, and with more digits where it is less than a dollar."""
+    """Format an amount: in cents, with more digits if it is less than a dollar."""
     cents = f"{usd:.2f}"
     return cents if abs(usd) >= 1 or usd == Decimal(cents) else f"{usd:.8f}".rstrip("0")
 

@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 
 class Spent(NamedTuple):
-    """What a thing has cost, and how the month stands for the views in Airflow's UI; None if that is unknown."""
+    """The cost of a resource, and the budget of the month for the views in Airflow's UI; None if unknown."""
 
     bill: Bill | None = None
     standing: dict[str, Any] | None = None
 
 
 def settled(service: Service, seen: Seen, s3: S3Hook, known: tuple[Decimal, str] | None = None) -> Spent:
-    """Settle what a thing has cost, where a budget is set; the ledger is read once for all that is returned.
+    """Settle the cost of a resource, if a budget is set; the ledger is read once.
 
-    Nothing here fails a task whose thing is paid for.
+    No error here fails the task, whose resource is paid for.
 
-    :param known: US dollars and what they rest on, where the caller knows them.
+    :param known: US dollars and their basis, if the caller knows them.
     """
     try:
         if not configuration.has_budget():
@@ -51,9 +51,9 @@ def settled(service: Service, seen: Seen, s3: S3Hook, known: tuple[Decimal, str]
 
 
 def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
-    """Settle what the earlier tries of a task have reserved for what has ended since, where a budget is set.
+    """Settle the reservations of a task's earlier tries whose resources have ended, if a budget is set.
 
-    Nothing here fails a task whose things are paid for.
+    No error here fails the task, whose resources are paid for.
     """
     from airflow_bedrock.aws_errors import CALL_ERRORS  # here, since it loads botocore
 
@@ -73,7 +73,7 @@ def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
 
 
 def standing(s3: S3Hook) -> dict[str, Any] | None:
-    """Return how the month stands for the views in Airflow's UI, in US dollars; None if that is unknown."""
+    """Return the budget of the month for the views in Airflow's UI, in US dollars; None if unknown."""
     try:
         if not configuration.has_budget():
             return None
@@ -95,7 +95,7 @@ def _standing(ledger: Ledger) -> dict[str, Any]:
 def books_of(s3: S3Hook) -> Books:
     """Return the configured ledger.
 
-    :raises BedrockFatalError: no place is configured for it.
+    :raises BedrockFatalError: no URI is configured for it.
     """
     from airflow_bedrock.spend.books import Books
 

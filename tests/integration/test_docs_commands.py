@@ -118,7 +118,7 @@ def dag_of(page: str, dag_id: str, folder: Path) -> Any:
         ("docs/methods.md", "sweep", "", 3),
         ("docs/methods.md", "distil", "", 1),
         pytest.param("docs/methods.md", "reinforce", "", 1, marks=KNOWS_RFT),
-        ("docs/metrics.md", "told", "", 1),
+        ("docs/metrics.md", "notify", "", 1),
     ],
 )
 def test_a_dag_of_the_docs_runs(

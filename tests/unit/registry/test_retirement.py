@@ -103,7 +103,7 @@ def test_what_others_have_deployed_stays(line: Line) -> None:
     line.world.create_custom_model_deployment(modelDeploymentName="of a person", modelArn="m1")
     line.world.create_custom_model_deployment(modelDeploymentName=name, modelArn="m2")
     plan = line.retire()
-    assert plan.kept["m1"] == "custom model deployment of a person refers to it"
+    assert plan.kept["m1"] == "custom model deployment of a person uses it"
     assert "of a person" in line.world.deployments
     assert name not in line.world.deployments
     assert "m2" not in line.world.models
@@ -135,7 +135,7 @@ def test_throughput_that_bears_the_name_of_a_deployment_stays(line: Line) -> Non
     name = name_for(NAME, "m1")
     line.world.throughputs["p1"] = throughput(name)
     plan = line.retire()
-    assert plan.kept["m1"] == f"provisioned throughput {name} refers to it"
+    assert plan.kept["m1"] == f"provisioned throughput {name} uses it"
     assert "p1" in line.world.throughputs
 
 
