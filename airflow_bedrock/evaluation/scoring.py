@@ -226,7 +226,8 @@ class Scoring:
         doubt: float,
         count: int,
     ) -> Difference:
-        low, high = interval(ahead, alpha, count)
+        # A rule of 0.1 is about -0.1, not about -0.10000000000000003, which Python makes of 0.3 - 0.4.
+        value, low, high = (round(one, 12) for one in (value, *interval(ahead, alpha, count)))
         wins, losses = counts["wins"], counts["losses"]
         return Difference(
             value=value,

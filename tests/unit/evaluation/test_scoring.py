@@ -16,6 +16,7 @@ from airflow_bedrock.evaluation import bootstrap
 from airflow_bedrock.evaluation.bootstrap import Sums, interval
 from airflow_bedrock.evaluation.metrics import Metric, metric
 from airflow_bedrock.evaluation.scoring import Rules, Scoring
+from airflow_bedrock.registry.gate import PromotionRule
 
 Pairs = list[tuple[float, float]]
 Draw = Callable[[np.random.Generator], Any]
@@ -159,6 +160,16 @@ def test_a_slice_that_loses_forbids_the_promotion() -> None:
     result = scored(pairs, slices, max_slice_loss=0.1)
     assert (result["verdict"], "on: de (-1.0000)" in result["reason"]) == ("undecided", True)
     assert result["slices"]["de"]["records"] == 40
+
+
+def test_a_difference_that_is_just_allowed_is_no_loss_and_one_that_is_just_asked_for_no_gain() -> None:
+    """Three of ten instead of four of ten is 0.1 less: floating-point numbers do not make it more."""
+    pairs = [(0.3, 0.4)] * 20 + [(0.4, 0.3)] * 20
+    result = scored(pairs, ["loses"] * 20 + ["gains"] * 20)
+    assert (result["slices"]["loses"]["value"], result["slices"]["gains"]["low"]) == (-0.1, 0.1)
+    rule = PromotionRule(max_slice_loss=0.1)
+    assert not [reason for reason in rule.reasons_against(result, lambda *_: None) if "slice" in reason]
+    assert scored(pairs[20:], minimum_gain=0.1)["verdict"] == "undecided"
 
 
 def test_chance_seldom_makes_one_of_many_slices_lose() -> None:
