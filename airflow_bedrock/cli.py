@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -61,8 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = argparse.ArgumentParser(prog=f"airflow-bedrock {parsed.command}", description=module.__doc__)
     module.add_arguments(command)
     arguments = command.parse_args(parsed.arguments)
-    with _logs_to_stderr():
-        code: int = module.run(arguments)
+    try:
+        with _logs_to_stderr():
+            code: int = module.run(arguments)
+            results().flush()
+    except BrokenPipeError:  # of `airflow-bedrock jobs | head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python flushes it once more at its end
+        return 1
     return code
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -44,3 +47,15 @@ def test_an_option_takes_the_numbers_that_it_names(command: str, option: str, te
             parser.parse_args(arguments)
     else:
         assert getattr(parser.parse_args(arguments), option[2:].replace("-", "_")) == number
+
+
+def test_a_reader_that_leaves_ends_a_command_quietly() -> None:
+    """As of ``airflow-bedrock jobs | head -n 1``: no traceback."""
+    read, write = os.pipe()
+    os.close(read)
+    program = "from airflow_bedrock.cli import main; raise SystemExit(main(['skeleton']))"
+    try:
+        done = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
