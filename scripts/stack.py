@@ -19,6 +19,8 @@ from typing import Any
 import httpx
 import psutil  # type: ignore[import-untyped]  # it has no types
 
+from scripts.until import LateError, until
+
 PROJECT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 START_SECONDS = 300  # a start takes 30 s on an idle laptop
@@ -128,10 +130,8 @@ def local_bedrock(home: Path, *arguments: str, port: int | None = None) -> Itera
 
 def _exports(log: Path) -> dict[str, str]:
     """Return the environment that Local Bedrock announces; it answers a moment before it does so."""
-    deadline = time.monotonic() + START_SECONDS
-    while "listens on" not in (announcement := log.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    words = [shlex.split(line) for line in announcement.splitlines() if line.startswith("export ")]
+    until(lambda: "listens on" in log.read_text(), "Local Bedrock announces where it listens", START_SECONDS)
+    words = [shlex.split(line) for line in log.read_text().splitlines() if line.startswith("export ")]
     return dict(word.split("=", 1) for _, word in words)
 
 
@@ -263,7 +263,7 @@ def exit_code(play: Callable[[], int], *, interrupted: int = 130) -> int:
     except KeyboardInterrupt:
         print("\nStopped; nothing was left running.")
         return interrupted
-    except StartError as error:
+    except (StartError, LateError) as error:
         print(error)
         return 1
 

@@ -5,38 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from scripts.stack import BIN, PROJECT, Airflow, StartError, process, wait_for
+from scripts.until import until
 
 DAGS = Path(__file__).parent / "dags"
-SECONDS = 600.0  # for whatever waits for a process of Airflow; the machine may be slow
 COMPONENTS = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler"],
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
-
-
-class LateError(StartError):
-    """Something that was waited for did not come true."""
-
-
-def until(true: Callable[[], object], what: str, seconds: float = SECONDS) -> float:
-    """Wait until it is true, and return for how long.
-
-    :raises LateError: it is not, after so many seconds.
-    """
-    began = time.monotonic()
-    while not true():
-        if time.monotonic() - began > seconds:
-            raise LateError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.5)
-    return time.monotonic() - began
 
 
 class Cluster:

@@ -22,10 +22,10 @@ from botocore.config import Config
 from scripts import compose
 from scripts.compose import Containers
 from scripts.live import page
-from scripts.live.cluster import until
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import NotInstalledError
 from scripts.stack import PROJECT, StartError
+from scripts.until import LateError, until
 
 RUNS = 100
 EXAMPLE, LOADED = "finetune_support_router", "hundred_at_once"
@@ -207,7 +207,7 @@ def play(stack: Stack, runs: int) -> Iterator[str]:
         yield row(name, met, seconds, "", "", "", "")
         time.sleep(BETWEEN_SECONDS)
     until(lambda: stack.ended(LOADED), "all runs have ended", SECONDS)
-    with contextlib.suppress(StartError):
+    with contextlib.suppress(LateError):
         until(lambda: not stack.jobs()["InProgress"], "no job runs", 300)
     ended = Counter(stack.containers.restarts)
     told = f"{stack.tried_again()} tasks were tried again"

@@ -10,10 +10,10 @@ from functools import partial
 
 from airflow_bedrock.local import Quotas
 from scripts.live.arguments import RANDOM
-from scripts.live.cluster import until
 from scripts.live.scenario import scenario
 from scripts.live.stage import Run, Stage, check
 from scripts.live.witness import lived
+from scripts.until import until
 
 SHAPES = tuple(f"{RANDOM}_{shape}" for shape in ("in_a_worker", "in_the_triggerer", "by_a_sensor"))
 SWEEP = f"{RANDOM}_sweep"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from airflow_bedrock.local import Quotas
 from airflow_bedrock.local.faults import Drop
-from scripts.live.cluster import until
 from scripts.live.scenario import scenario
 from scripts.live.stage import Run, Stage, check
+from scripts.until import until
 
 DIFFERS = "request or data differs"
 CREATE = "CreateModelCustomizationJob"

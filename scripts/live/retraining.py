@@ -22,10 +22,11 @@ from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.registry.register import Register
 from scripts.live import page
 from scripts.live.browser import answered, signed_in
-from scripts.live.cluster import Cluster, until
+from scripts.live.cluster import Cluster
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import postgres
 from scripts.stack import BIN, StartError
+from scripts.until import until
 
 DAG, LINE, CREATE = "retrain_support_router", "support-router", "CreateModelCustomizationJob"
 FIRST, LAST = 2013, 2022

@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 
 from airflow_bedrock.local import LocalBedrock
-from scripts.live.cluster import Cluster, LateError, until
+from scripts.live.cluster import Cluster
 from scripts.live.stage import ENDED, JOB_SECONDS, Stage, WrongError
+from scripts.until import LateError, until
 
 AS_IT_SHOULD = "as it should be"
 _SETTLE_SECONDS = 120.0  # in which what is being stopped is stopped

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 
 from airflow_bedrock.local import LocalBedrock
-from scripts.live.cluster import Cluster, until
+from scripts.live.cluster import Cluster
+from scripts.until import until
 
 JOB_SECONDS = 3600.0
 _POLLS = ("GetModelCustomizationJob", "ListModelCustomizationJobs")

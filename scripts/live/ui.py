@@ -14,9 +14,10 @@ from urllib.parse import quote, unquote
 from airflow_bedrock.local import LocalBedrock
 from scripts.live import page
 from scripts.live.browser import signed_in
-from scripts.live.cluster import Cluster, until
+from scripts.live.cluster import Cluster
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import postgres
+from scripts.until import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import FrameLocator, Page

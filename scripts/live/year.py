@@ -18,11 +18,11 @@ from typing import Any
 from airflow_bedrock.operators.pricing import check_data, estimated
 from airflow_bedrock.storage import Storage
 from scripts.live import page
-from scripts.live.cluster import until
 from scripts.live.retraining import CONF, CREATE, DAG, LINE, SECONDS, Retraining, airflow, problems
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.stack import StartError
 from scripts.tables import line
+from scripts.until import until
 
 FIRST, LAST, AGAIN = 2011, 2022, 2
 READS = 15.0  # seconds, before ann answers

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -24,6 +23,7 @@ from botocore.config import Config
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.local.state.resources import RegionState
 from airflow_bedrock.shapes import problems
+from scripts.until import until
 
 ON_AWS = os.environ.get("AIRFLOW_BEDROCK_CONFORMANCE") == "aws"
 AMPLE = Quotas(*[100_000] * 8)
@@ -181,10 +181,8 @@ class Account:
         assert self.local is not None
         other = self.local.client("bedrock", "us-west-2")
         arn = other.create_model_copy_job(sourceModelArn=self.model, targetModelName=self.name())["jobArn"]
-        deadline = time.monotonic() + 120
-        while (found := other.get_model_copy_job(jobArn=arn))["status"] == "InProgress":
-            assert time.monotonic() < deadline
-        copied: str = found["targetModelArn"]
+        until(lambda: other.get_model_copy_job(jobArn=arn)["status"] != "InProgress", "the model is copied")
+        copied: str = other.get_model_copy_job(jobArn=arn)["targetModelArn"]
         return copied
 
     def new_copy(self) -> str:
@@ -232,10 +230,7 @@ class Account:
         return f"s3://{self.local.bucket}/{key}"
 
     def _wait(self, operation: str, parameters: dict[str, Any], member: str, wanted: str) -> None:
-        deadline = time.monotonic() + 120
-        while (status := self.call(operation, **parameters)[member]) != wanted:
-            assert time.monotonic() < deadline, f"{operation}: {status}"
-            time.sleep(0.02)
+        until(lambda: self.call(operation, **parameters)[member] == wanted, f"{operation}: {member} is {wanted}")
 
 
 def _local_session() -> boto3.session.Session:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_bedrock.local import LocalBedrock
+from scripts.until import until
 from tests.faults import worker
 from tests.faults.gate import CREATE, GET, Answer, Exchange, Gate, error, failed_after_accept, lost, once, throttled
 
@@ -111,7 +112,7 @@ class Task:
         """Let a worker make a job, and be killed while it waits."""
         before = len(self.jobs())
         process = self.start()
-        _until(lambda: len(self.jobs()) > before)
+        until(lambda: len(self.jobs()) > before, "a job is made")
         with self.gate.rule(GET, self.gate.hold_before):
             _kill(self, process)
 
@@ -129,7 +130,7 @@ class Task:
 
     def until_it_waits(self) -> None:
         """Wait until the try that was started last waits for a job."""
-        _until(lambda: self.gate.polls > 1)
+        until(lambda: self.gate.polls > 1, "the try waits for a job")
 
     def time_out(self, process: BaseProcess) -> None:
         """Let execution_timeout strike a try, and let the tries that are left take their course."""
@@ -206,7 +207,7 @@ class Task:
 
     def until_held(self, process: BaseProcess) -> None:
         """Wait until the gate holds a call of a try, or the try has ended without one."""
-        _until(lambda: self.gate.reached.is_set() or not process.is_alive())
+        until(lambda: self.gate.reached.is_set() or not process.is_alive(), "a call is held")
 
     def resume(self) -> BaseProcess:
         """Take up the trigger's event in a new worker."""
@@ -222,7 +223,7 @@ class Task:
 
     def wait_for_job(self) -> None:
         """Wait until the service has accepted a job."""
-        _until(self.jobs)
+        until(self.jobs, "a job is made")
 
     def use_broken_data(self) -> None:
         """Give the job data that it will fail on."""
@@ -268,14 +269,6 @@ def _records(count: int = 20) -> str:
         for n in range(count)
     )
     return "".join(json.dumps(record) + "\n" for record in records)
-
-
-def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{condition} did not come true")
-        time.sleep(0.05)
 
 
 def _kill(task: Task, process: BaseProcess) -> None:
@@ -650,7 +643,7 @@ def _two_runs(task: Task) -> BaseProcess:
     task.wait_for_job()
     task.become(run="run-2")
     second = task.start()
-    _until(task.adopted)
+    until(task.adopted, "the job is adopted")
     task.become(run="run")
     task.mark_failed(first)
     task.become(run="run-2")
@@ -663,7 +656,7 @@ def adopted_job_is_stopped(task: Task) -> None:
     task.lose_the_worker()
     task.become(run="run-2")
     process = task.start()
-    _until(task.adopted)
+    until(task.adopted, "the job is adopted")
     client = task.local.client("bedrock")
     client.stop_model_customization_job(jobIdentifier=task.jobs()[0]["jobArn"])
     client.close()

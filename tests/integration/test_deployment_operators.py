@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from airflow_bedrock.operators.deployment import (
 )
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
 from airflow_bedrock.shapes import missing_in_botocore
+from tests.integration.local.conftest import wait
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 ON_DEMAND = "amazon.nova-micro-v1:0"  # with its context length it is for customization and provisioned throughput only
@@ -80,10 +80,7 @@ def train(local: LocalBedrock, bedrock: Any, data: dict[str, Any]) -> Any:
             outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
             hyperParameters={"epochCount": "5"},
         )["jobArn"]
-        deadline = time.monotonic() + 300
-        while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        job = wait(lambda: bedrock.get_model_customization_job(jobIdentifier=arn), "InProgress")
         assert job["status"] == "Completed", job
         return str(job["outputModelArn"])
 

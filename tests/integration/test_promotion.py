@@ -19,7 +19,7 @@ from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockPromoteModelOperator
 from airflow_bedrock.shapes import missing_in_botocore
-from tests.until import until
+from scripts.until import until
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.2, deployment_seconds=0.2)
 IN_PLACE = not missing_in_botocore("UpdateCustomModelDeployment")  # else each model has a deployment of its own

@@ -21,6 +21,7 @@ from airflow_bedrock.triggers.base import BedrockTrigger
 from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
 from tests.dag_files import load
 from tests.job_server import Fault, JobServer
+from tests.until import until
 
 INTERVAL = 0.2  # seconds
 
@@ -58,12 +59,6 @@ async def waiting(triggers: list[Any]) -> AsyncIterator[list[tuple[int, dict[str
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def until(true: Any, seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110  # what is waited for happens in the server's thread
-            await asyncio.sleep(0.01)
 
 
 async def test_the_longest_waiting_task_is_woken_when_a_job_ends(

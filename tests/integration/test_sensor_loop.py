@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from airflow_bedrock.jobs import poll_loop
 from airflow_bedrock.jobs.planner import Planner
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from tests.job_server import Call, FakeJob, Fault, JobServer
+from tests.until import until
 
 Waiting = dict[str, "asyncio.Task[dict[str, Any]]"]
 
@@ -46,12 +47,6 @@ async def waiting(triggers: list[BedrockModelCustomizationTrigger]) -> AsyncIter
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
-
-
-async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110  # what is waited for happens in the server's thread
-            await asyncio.sleep(0.01)
 
 
 async def test_many_tasks_cost_one_list_a_round_and_their_ends_nothing_more(server: JobServer) -> None:

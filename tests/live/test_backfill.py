@@ -16,8 +16,8 @@ import pytest
 
 from airflow_bedrock.local import LocalBedrock
 from scripts.stack import BIN, SHORT_DEFERRALS, Airflow
+from scripts.until import until
 from tests.live.postgres import postgres
-from tests.until import until
 
 pytestmark = pytest.mark.live
 

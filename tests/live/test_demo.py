@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.until import SECONDS, until
 from tests.live.leftovers import left_behind
-from tests.until import SECONDS, until
 
 pytestmark = pytest.mark.live
 

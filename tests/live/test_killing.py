@@ -16,9 +16,9 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
 from scripts.stack import Airflow
+from scripts.until import until
 from tests.live.leftovers import left_behind
 from tests.live.postgres import postgres
-from tests.until import until
 
 pytestmark = pytest.mark.live
 

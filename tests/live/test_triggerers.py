@@ -23,9 +23,9 @@ import pytest
 from airflow.triggers.base import BaseTrigger
 
 from scripts.stack import BIN, Airflow, process, wait_for
+from scripts.until import LateError, until
 from tests.job_server import JobServer
 from tests.live.postgres import postgres
-from tests.until import until
 
 TASKS = 20
 INTERVAL = 2  # seconds
@@ -119,7 +119,7 @@ class Cluster:
     def until(self, what: str, true: Callable[[], bool]) -> None:
         try:
             until(true, what, logs=self.airflow.home)
-        except AssertionError as error:
+        except LateError as error:
             raise AssertionError(f"{error}\n{self.states()} {self.holders()} {self.callers(10)}") from error
 
 

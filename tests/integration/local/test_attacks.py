@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import pytest
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.local.work import s3 as jobs_s3
 from airflow_bedrock.local.work.records import DataError
+from scripts.until import until
 from tests.integration.local import test_guard, test_http2
 
 if TYPE_CHECKING:
@@ -111,10 +111,7 @@ def test_a_delay_without_end_ends_with_the_service() -> None:
         with test_guard.connection(urlsplit(local.endpoint_url).port or 0) as waiting:
             lines = "GET /foundation-models HTTP/1.1", "Host: localhost", f"Authorization: {test_http2.SIGNED}", "", ""
             waiting.sendall("\r\n".join(lines).encode())
-            deadline = time.monotonic() + 120
-            while not next(iter(local.faults)).struck:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            until(lambda: next(iter(local.faults)).struck, "the request is delayed")
             local.stop()
             assert waiting.recv(15) == b"HTTP/1.1 200 \r\n"
 

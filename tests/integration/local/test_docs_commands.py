@@ -10,13 +10,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
+from tests.integration.local.conftest import wait
 
 DOCS = (Path(__file__).parents[3] / "docs" / "local-bedrock.md").read_text()
 
@@ -36,11 +36,8 @@ def test_the_first_steps_make_a_job(local_bedrock: LocalBedrock, tmp_path: Path)
     assert ran.returncode == 0, ran.stderr
     assert '"jobName": "my-job"' in ran.stdout
     assert json.loads((tmp_path / "job.json").read_text())["roleArn"] == local_bedrock.role_arn
-    deadline = time.monotonic() + 120
     with closing(local_bedrock.client("bedrock")) as client:
-        while (job := client.get_model_customization_job(jobIdentifier="my-job"))["status"] == "InProgress":
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        job = wait(lambda: client.get_model_customization_job(jobIdentifier="my-job"), "InProgress")
     assert job["status"] == "Completed", job.get("failureMessage")
 
 

@@ -19,6 +19,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from scripts.until import until
+
 if TYPE_CHECKING:
     from tests.integration.local.conftest import Service
 
@@ -180,10 +182,7 @@ def test_killed_again_and_again(service: Service, tmp_path: Path) -> None:
                 etags[f"kept/{name}"] = run.s3.put_object(**put)["ETag"]
             run.kill()
     with running(state, "--job-seconds", "2", *quotas) as run:
-        deadline = time.monotonic() + 120
-        while {run.job(arn)["status"] for arn in arns} != {"Completed"}:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: {run.job(arn)["status"] for arn in arns} == {"Completed"}, "all jobs complete")
         models = {run.job(arn)["outputModelArn"] for arn in arns}
         run.kill()
     assert len(models) == len(arns)
@@ -204,10 +203,7 @@ def test_elapsed_time_counts_and_the_pause_does_not(service: Service, tmp_path: 
     with running(state, *arguments) as run:
         run.job(arn)
         pause = time.time() - paused
-        deadline = time.monotonic() + 120
-        while run.job(arn)["status"] != "Completed":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: run.job(arn)["status"] == "Completed", "the job completes")
         job = run.job(arn)
         run.kill()
     # It goes on before it is first read; had the time before the pause not counted, it would take 3 s more.

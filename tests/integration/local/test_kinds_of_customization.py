@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import uuid
 import zipfile
 from contextlib import suppress
@@ -19,6 +18,7 @@ from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from scripts.until import until
 from tests.integration.test_customization_operator import context
 
 if TYPE_CHECKING:
@@ -283,10 +283,7 @@ def test_other_jobs_go_on_while_a_grader_runs(service: Service) -> None:
     mark = f"1000.{uuid.uuid4().int}"
     endless = f"def handler(event, context):\n    import subprocess; subprocess.run(['/bin/sleep', '{mark}'])"
     waiting = service.create(**graded(service, grader(service, endless)))
-    deadline = time.monotonic() + 120
-    while not runs(mark):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: runs(mark), "the grader runs")
     assert service.model()
     assert service.bedrock.get_model_customization_job(jobIdentifier=waiting)["status"] == "InProgress"
     service.bedrock.stop_model_customization_job(jobIdentifier=waiting)

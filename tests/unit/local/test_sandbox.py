@@ -14,7 +14,7 @@ import pytest
 
 from airflow_bedrock.local.work import sandbox
 from airflow_bedrock.local.work.sandbox import Sandbox, SandboxError
-from tests.until import until
+from scripts.until import until
 
 
 def zipped(code: str) -> bytes:
