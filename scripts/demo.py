@@ -9,15 +9,14 @@ import time
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 from rich.console import Console
 
-from scripts.stack import PROJECT, SHORT_DEFERRALS, START_SECONDS, Airflow, exit_code, local_bedrock
+from scripts.airflow_api import ENDED, Run
+from scripts.stack import PROJECT, SHORT_DEFERRALS, Airflow, exit_code, local_bedrock
 
 DAG_ID = "finetune_support_router"
-ENDED = {"success", "failed"}
 POLL_SECONDS = 1.0
 console = Console(highlight=False, soft_wrap=True)
 
@@ -25,8 +24,8 @@ console = Console(highlight=False, soft_wrap=True)
 class Progress:
     """Says what changed: the state of each task, the phase and the loss of the job. One line a change."""
 
-    def __init__(self, airflow: Airflow, bedrock: str, run: str) -> None:
-        self._airflow, self._bedrock, self._run = airflow, bedrock, run
+    def __init__(self, run: Run, bedrock: str) -> None:
+        self._run, self._bedrock = run, bedrock
         self._states: dict[str, str | None] = {}
         self._job_lines: dict[str, str] = {}
         self._started = time.monotonic()
@@ -35,7 +34,7 @@ class Progress:
         """Report until the DAG run has ended; return its state."""
         with console.status("running the DAG"):
             while True:
-                state: str = self._airflow.api("GET", f"/dags/{DAG_ID}/dagRuns/{self._run}")["state"]
+                state = self._run.state
                 self._tasks()
                 self._jobs()
                 if state in ENDED:
@@ -43,8 +42,7 @@ class Progress:
                 time.sleep(POLL_SECONDS)
 
     def _tasks(self) -> None:
-        instances = self._airflow.api("GET", f"/dags/{DAG_ID}/dagRuns/{self._run}/taskInstances")["task_instances"]
-        for instance in instances:
+        for instance in self._run.instances():
             task, state = instance["task_id"], instance["state"]
             if state not in (None, "scheduled", "queued", self._states.get(task)):
                 self._states[task] = state
@@ -64,21 +62,9 @@ class Progress:
         console.print(f"[dim]{time.monotonic() - self._started:5.0f} s[/dim]  {line}")
 
 
-def xcom(airflow: Airflow, run: str, task: str, key: str = "return_value") -> Any:
-    """Return what a task pushed; None where it pushed nothing."""
-    path = f"/dags/{DAG_ID}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}"
-    try:
-        value = airflow.api("GET", path, params={"stringify": "false"})["value"]
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code == httpx.codes.NOT_FOUND:
-            return None
-        raise
-    return value
-
-
-def report(airflow: Airflow, run: str, home: Path, started: float) -> None:
+def report(run: Run, home: Path, started: float) -> None:
     """Print what came of the run."""
-    data, model, result = (xcom(airflow, run, task) for task in ("prepare_data", "wait_for_model", "evaluate"))
+    data, model, result = (run.returned(task) for task in ("prepare_data", "wait_for_model", "evaluate"))
     rows = [
         ("records", ", ".join(f"{data['counts'][split]} {split}" for split in ("train", "validation", "test"))),
         ("job", model["job_arn"]),
@@ -130,28 +116,15 @@ def run_demo(arguments: argparse.Namespace) -> int:
             console.print(f"Airflow         making its database in {_shown(airflow.home)}")
         with airflow.standalone():
             console.print(f"                {airflow.url}")
-            run = start_run(airflow, arguments.conf)
-            state = Progress(airflow, bedrock, run).follow()
+            airflow.api.until_read(DAG_ID)
+            airflow.api.unpause(DAG_ID)
+            run = airflow.api.start(DAG_ID, arguments.conf)
+            state = Progress(run, bedrock).follow()
             if state == "success":
-                report(airflow, run, home, started)
+                report(run, home, started)
                 return 0
     console.print(f"The DAG run ended as {state}. Task logs: {_shown(airflow.home / 'logs')}")
     return 1
-
-
-def start_run(airflow: Airflow, conf: dict[str, Any]) -> str:
-    """Unpause the DAG, trigger it as the UI's form does, and return the run's id."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:  # the DAG processor may not have read the file yet
-        try:
-            airflow.api("PATCH", f"/dags/{DAG_ID}", json={"is_paused": False})
-            break
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.NOT_FOUND or time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-    run: str = airflow.api("POST", f"/dags/{DAG_ID}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"]
-    return run
 
 
 def main() -> int:

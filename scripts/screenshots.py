@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
+from scripts.airflow_api import connect
 from scripts.live.browser import opened
 from scripts.stack import PROJECT, StartError, exit_code, is_taken
 
@@ -31,11 +32,8 @@ def main() -> int:
 def _take_all(url: str) -> int:
     if not is_taken(httpx.URL(url).port or 80):
         raise StartError(f"Nothing answers at {url}. Run `make ui`, and wait until it has started.")
-    with httpx.Client(base_url=url, timeout=60) as client:
-        token = client.get("/auth/token").raise_for_status().json()["access_token"]
-        client.headers["Authorization"] = f"Bearer {token}"
-        found = client.get(f"/api/v2/dags/{DAG}/dagRuns", params={"order_by": "-run_after"}).raise_for_status().json()
-    runs = [run["dag_run_id"] for run in found["dag_runs"] if run["state"] == "success"]
+    with connect(url) as api:
+        runs = [run["dag_run_id"] for run in api.runs(DAG, order_by="-run_after") if run["state"] == "success"]
     if not runs:
         raise StartError(f"No run of {DAG} has succeeded. Start one in the UI, and run this again when it has ended.")
     task = f"dags/{DAG}/runs/{quote(runs[0])}/tasks/{WAITS}/plugin/bedrock-task-instance"

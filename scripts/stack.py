@@ -14,11 +14,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]  # it has no types
 
+from scripts.airflow_api import AirflowApi, connect
 from scripts.until import LateError, until
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -141,7 +141,7 @@ SHORT_DEFERRALS = {"AIRFLOW__CORE__DEFAULT_TASK_RETRIES": "2", "AIRFLOW__CORE__D
 
 
 class Airflow:
-    """A private Airflow: its home, its database and, while it runs, its API.
+    """A private Airflow: its home, its database and, while it runs, a client of its API.
 
     :param home: the Airflow home; everything that Airflow writes lies below it.
     :param environment: what the tasks need to reach AWS or Local Bedrock.
@@ -149,6 +149,8 @@ class Airflow:
     :param people: the ids of its users, of whom the first one is this program; without any, all may do everything.
     :param settings: what its processes import beside LOCAL_SETTINGS: lines of Python.
     """
+
+    api: AirflowApi
 
     def __init__(
         self,
@@ -195,7 +197,6 @@ class Airflow:
             "PATH": f"{BIN}:{os.environ['PATH']}",
             **environment,
         }
-        self._client: httpx.Client | None = None
 
     @property
     def has_database(self) -> bool:
@@ -205,11 +206,18 @@ class Airflow:
     def migrate(self) -> None:
         """Make the database, or bring it up to this version of Airflow; standalone() does so itself."""
         self._make_home()
-        done = subprocess.run(
-            [BIN / "airflow", "db", "migrate"], env=self.environment, capture_output=True, text=True, check=False
-        )
+        self.run("db", "migrate")
+
+    def run(self, *words: str) -> str:
+        """Run a command of Airflow's command line, and return what it prints.
+
+        :raises StartError: it fails.
+        """
+        program = [str(BIN / "airflow"), *words]
+        done = subprocess.run(program, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise StartError(f"airflow db migrate failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+            raise StartError(f"{shlex.join(program)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return done.stdout
 
     def _make_home(self) -> None:
         (self.home / "config").mkdir(parents=True, exist_ok=True)
@@ -226,33 +234,14 @@ class Airflow:
 
     @contextlib.contextmanager
     def connected(self, api_server: subprocess.Popen[bytes], log: Path) -> Iterator[None]:
-        """Wait until the API server answers, and be its client until the block ends.
+        """Wait until the API server answers, and sign in until the block ends.
 
         :raises StartError: it does not answer.
         """
         wait_for(f"{self.url}/api/v2/monitor/health", api_server, log)
-        with httpx.Client(base_url=self.url, timeout=START_SECONDS) as self._client:
-            self.token = self.token_of(*self._people[:1])
-            self._client.headers["Authorization"] = f"Bearer {self.token}"
+        name = self._people[0] if self._people else None
+        with connect(self.url, name, password=name) as self.api:
             yield
-
-    def token_of(self, name: str | None = None) -> str:
-        """Return a token for the API; of a person, where Airflow has people.
-
-        :raises RuntimeError: Airflow does not run.
-        """
-        if self._client is None:
-            raise RuntimeError("Airflow does not run")
-        secret = {"username": name, "password": name}
-        asked = self._client.post("/auth/token", json=secret) if name else self._client.get("/auth/token")
-        token: str = asked.raise_for_status().json()["access_token"]
-        return token
-
-    def api(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call Airflow's REST API (``/api/v2``) and return the decoded answer."""
-        if self._client is None:
-            raise RuntimeError("Airflow does not run")
-        return self._client.request(method, f"/api/v2{path}", **arguments).raise_for_status().json()
 
 
 def exit_code(play: Callable[[], int], *, interrupted: int = 130) -> int:

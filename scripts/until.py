@@ -10,7 +10,7 @@ SECONDS = 600.0
 
 
 class LateError(RuntimeError):
-    """Something that was waited for did not come true."""
+    """Something that was waited for did not come true, or cannot any more."""
 
 
 def until(true: Callable[[], object], what: str, seconds: float = SECONDS, *, logs: Path | None = None) -> float:

@@ -12,6 +12,7 @@ from scripts.live import page
 from scripts.live.cluster import Cluster
 from scripts.live.scenario import AS_IT_SHOULD, play
 from scripts.live.scenarios import SCENARIOS
+from scripts.live.witness import settings
 from scripts.postgres import postgres
 from scripts.stack import exit_code, home_or_temporary
 
@@ -42,7 +43,7 @@ def _play(arguments: argparse.Namespace) -> int:
     chosen = [one for one in SCENARIOS if not arguments.names or one.name in arguments.names]
     wrong = 0
     with home_or_temporary(arguments.home, "airflow-bedrock-live-") as home, postgres() as database:
-        cluster = Cluster(home, database)
+        cluster = Cluster(home, database, settings=settings(home))
         with cluster.running([dag for one in chosen for dag in one.dags]):
             for one in chosen:
                 outcome = play(one, cluster)

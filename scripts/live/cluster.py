@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from scripts.stack import BIN, PROJECT, Airflow, StartError, process, wait_for
-from scripts.until import until
+from scripts.stack import BIN, PROJECT, Airflow, process, wait_for
 
 DAGS = Path(__file__).parent / "dags"
+SECONDS = 60.0  # in which Airflow may take no calls, on a busy machine
 COMPONENTS = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler"],
@@ -28,6 +28,7 @@ class Cluster:
     :param database: SQLAlchemy's URL.
     :param dags: the folder with the DAG files.
     :param more: of the processes' environment.
+    :param settings: what the processes import: lines of Python.
     :param people: the ids of its users, of whom the first one is this program; without any, all may do everything.
     """
 
@@ -38,6 +39,7 @@ class Cluster:
         *,
         dags: Path = DAGS,
         more: Mapping[str, str] | None = None,
+        settings: str = "",
         people: Sequence[str] = (),
     ) -> None:
         environment = {
@@ -51,16 +53,16 @@ class Cluster:
             "PYTHONPATH": str(PROJECT),
             **(more or {}),
         }
-        settings = f"import pathlib\nfrom scripts.live.witness import attend\nattend(pathlib.Path({str(home)!r}))\n"
         self.airflow = Airflow(home, environment, dags=dags, people=people, settings=settings)
         self.components: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = ExitStack()
 
     @contextmanager
-    def running(self, dags: Collection[str]) -> Iterator[None]:
+    def running(self, dags: Collection[str], *, without: Collection[str] = ()) -> Iterator[None]:
         """Run one process of each component until the block ends.
 
         :param dags: the ids of those to wait for, until they can be run.
+        :param without: components that are not started.
         :raises StartError: a component did not start.
         """
         self.airflow.migrate()
@@ -71,26 +73,18 @@ class Cluster:
             wait_for(
                 f"{self.airflow.url}/execution/health", self.components["api-server"], log
             )  # it is made when asked
-            for name in COMPONENTS.keys() - self.components.keys():
+            for name in COMPONENTS.keys() - self.components.keys() - set(without):
                 self.start(name)
-            until(lambda: self._read() >= set(dags), f"the DAGs are read: {', '.join(dags)}")
+            self.airflow.api.patience = SECONDS
+            self.airflow.api.until_read(*dags)
             yield
 
-    def start(self, name: str, component: str | None = None) -> None:
+    def start(self, name: str, component: str | None = None, **environment: str) -> None:
         """Start a process of a component, by a name of its own where there are several."""
         command = [str(BIN / "airflow"), *COMPONENTS[component or name]]
-        log = self.airflow.home / f"{name}.log"
-        self.components[name] = self._stack.enter_context(process(command, self.airflow.environment, log))
+        given, log = self.airflow.environment | environment, self.airflow.home / f"{name}.log"
+        self.components[name] = self._stack.enter_context(process(command, given, log))
 
     def kill(self, name: str) -> None:
         """Kill a component at once, with all that it has started in its process group."""
         os.killpg(self.components.pop(name).pid, signal.SIGKILL)
-
-    def _read(self) -> set[str]:
-        """Return the ids of the DAGs that Airflow knows.
-
-        :raises StartError: a file of them cannot be imported.
-        """
-        if errors := self.airflow.api("GET", "/importErrors")["import_errors"]:
-            raise StartError("\n".join(error["stack_trace"] for error in errors))
-        return {dag["dag_id"] for dag in self.airflow.api("GET", "/dags", params={"limit": 100})["dags"]}

@@ -13,18 +13,19 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import boto3
 import httpx
 from botocore.config import Config
 
 from scripts import compose
+from scripts.airflow_api import AirflowApi, connect
 from scripts.compose import Containers
 from scripts.live import page
+from scripts.live.account import jobs, training_data
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import NotInstalledError
-from scripts.stack import PROJECT, StartError
+from scripts.stack import PROJECT
 from scripts.until import LateError, until
 
 RUNS = 100
@@ -40,21 +41,17 @@ MORE = (
 )
 """Local Bedrock's settings in addition to the file: quotas for a hundred runs at once, and jobs that take a while."""
 
-RECORD = {
-    "schemaVersion": "bedrock-conversation-2024",
-    "messages": [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")],
-}
-
 
 class Stack:
-    """The whole of it, from secrets to triggerers, and what a person asks it by its API."""
+    """The whole of it, from secrets to triggerers, and a client of its API, where SECONDS is enough for a restart."""
+
+    api: AirflowApi
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.containers = Containers(home)
         self.names: list[str] = []
         self._started = datetime.min.replace(tzinfo=UTC)
-        self._client = httpx.Client(base_url=API, timeout=60)
         connection = json.loads(self.containers.services["airflow-worker"].environment["AIRFLOW_CONN_AWS_DEFAULT"])
         self._session = boto3.session.Session(connection["login"], connection["password"], region_name="us-east-1")
         self._bucket = self.containers.services["airflow-worker"].environment["AIRFLOW_VAR_BEDROCK_BUCKET"]
@@ -71,7 +68,7 @@ class Stack:
         ):
             shutil.copy(file, dags)
         (self.home / "local-bedrock").mkdir()
-        with contextlib.closing(self._client), containers.minded():
+        with containers.minded():
             containers.run("secrets")
             containers.make_database()
             self.names += [containers.start(name) for name in ("postgres", "redis")]
@@ -84,57 +81,21 @@ class Stack:
             self._until_healthy("airflow-apiserver")
             self.names += [containers.start(name) for name in ONCE]
             self.names += [containers.start(name, number) for name in TWICE for number in (1, 2)]
-            until(self._all_read, "both DAGs are read", SECONDS)
-            yield
-
-    def api(self, method: str, path: str, **arguments: Any) -> Any:
-        """Call Airflow's REST API until it answers: what is killed answers a moment later."""
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                return self._answer(method, path, **arguments)
-            except httpx.HTTPError as error:
-                denied = isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in (401, 500, 503)
-                if denied or time.monotonic() > deadline:
-                    raise
-                self._client.headers.pop("Authorization", None)
-                time.sleep(2)
-
-    def _answer(self, method: str, path: str, **arguments: Any) -> Any:
-        if "Authorization" not in self._client.headers:
-            secret = {"username": "admin", "password": (self.home / "secrets" / "admin_password").read_text()}
-            token = self._client.post("/auth/token", json=secret).raise_for_status().json()["access_token"]
-            self._client.headers["Authorization"] = f"Bearer {token}"
-        return self._client.request(method, f"/api/v2{path}", **arguments).raise_for_status().json()
-
-    def start_run(self, dag: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
-        """Trigger a run; one that an earlier call has made although its answer was lost is not made twice."""
-        body = {"logical_date": None, "dag_run_id": run_id, "conf": conf or {}}
-        with contextlib.suppress(httpx.HTTPStatusError):  # 409: it is there
-            self.api("POST", f"/dags/{dag}/dagRuns", json=body)
-
-    def states(self, dag: str) -> Counter[str]:
-        """Count the states of a DAG's runs."""
-        found = self.api("GET", f"/dags/{dag}/dagRuns", params={"limit": 1000})["dag_runs"]
-        return Counter(run["state"] for run in found)
-
-    def ended(self, dag: str) -> bool:
-        """Whether all runs of a DAG have ended."""
-        return not self.states(dag).keys() & {"queued", "running"}
+            password = (self.home / "secrets" / "admin_password").read_text()
+            with connect(API, "admin", password) as self.api:
+                self.api.patience = SECONDS
+                self.api.until_read(EXAMPLE, LOADED)
+                yield
 
     def jobs(self) -> Counter[str]:
         """Count the statuses of the jobs that the account has accepted."""
         config = Config(retries={"total_max_attempts": 10}, s3={"addressing_style": "path"})
         with closing(self._session.client("bedrock", endpoint_url=BEDROCK, config=config)) as client:
-            pages = client.get_paginator("list_model_customization_jobs").paginate()
-            return Counter(job["status"] for page in pages for job in page["modelCustomizationJobSummaries"])
+            return Counter(job["status"] for job in jobs(client))
 
     def tried_again(self) -> int:
         """Count the tasks that took more than one try."""
-        found: list[Any] = []
-        path, page_size = f"/dags/{LOADED}/dagRuns/~/taskInstances", 100
-        while more := self.api("GET", path, params={"limit": page_size, "offset": len(found)})["task_instances"]:
-            found += more
+        found = self.api.listed(f"/dags/{LOADED}/dagRuns/~/taskInstances", "task_instances")
         return sum(one["try_number"] > 1 for one in found)
 
     def kill(self, name: str) -> tuple[str, float]:
@@ -142,7 +103,7 @@ class Stack:
 
         :returns: the runs and the jobs that were in progress, and the seconds until it worked.
         """
-        met = f"{self.states(LOADED)['running']} / {self.jobs()['InProgress']}"
+        met = f"{self.api.states(LOADED)['running']} / {self.jobs()['InProgress']}"
         self.containers.kill(name)
         time.sleep(DOWN_SECONDS)
         self._started = datetime.now(UTC)
@@ -173,47 +134,37 @@ class Stack:
         except (OSError, httpx.HTTPError):
             return False
 
-    def _all_read(self) -> bool:
-        errors = self.api("GET", "/importErrors")["import_errors"]
-        if errors:
-            raise StartError("\n".join(error["stack_trace"] for error in errors))
-        read = {dag["dag_id"] for dag in self.api("GET", "/dags", params={"limit": 100})["dags"]}
-        return read >= {EXAMPLE, LOADED}
-
-    def switch_on(self) -> None:
-        """Switch both DAGs on."""
-        for dag in (EXAMPLE, LOADED):
-            self.api("PATCH", f"/dags/{dag}", json={"is_paused": False})
-
     def _put_data(self) -> None:
         config = Config(s3={"addressing_style": "path"})
         with closing(self._session.client("s3", endpoint_url=BEDROCK, config=config)) as s3:
-            s3.put_object(Bucket=self._bucket, Key="hundred/train.jsonl", Body=f"{json.dumps(RECORD)}\n".encode() * 20)
+            s3.put_object(Bucket=self._bucket, Key="hundred/train.jsonl", Body=training_data())
 
 
 def play(stack: Stack, runs: int) -> Iterator[str]:
     """Run the example DAG to its end, then many runs while each component is killed in turn; yield the table's rows."""
-    stack.switch_on()
-    stack.start_run(EXAMPLE, "example", {"services": 2, "test_records": 20, "epochs": 1})
-    seconds = until(lambda: stack.ended(EXAMPLE), "the example DAG has ended", SECONDS)
-    yield row("nothing: the example DAG alone", "1 / 1", seconds, *judged(stack.states(EXAMPLE), 1, stack.jobs(), 1))
+    stack.api.unpause(EXAMPLE, LOADED)
+    stack.api.start(EXAMPLE, {"services": 2, "test_records": 20, "epochs": 1})
+    seconds = until(lambda: stack.api.is_idle(EXAMPLE), "the example DAG has ended", SECONDS)
+    yield row(
+        "nothing: the example DAG alone", "1 / 1", seconds, *judged(stack.api.states(EXAMPLE), 1, stack.jobs(), 1)
+    )
     began = time.monotonic()
-    for number in range(runs):
-        stack.start_run(LOADED, f"run-{number:03}")
-    until(lambda: stack.states(LOADED)["running"] == runs, "all runs have begun", SECONDS)
+    for _ in range(runs):
+        stack.api.start(LOADED)
+    until(lambda: stack.api.states(LOADED)["running"] == runs, "all runs have begun", SECONDS)
     until(lambda: sum(stack.jobs().values()) > runs / 10, "jobs are being made", SECONDS)
     for name in stack.names:
         met, seconds = stack.kill(name)
         yield row(name, met, seconds, "", "", "", "")
         time.sleep(BETWEEN_SECONDS)
-    until(lambda: stack.ended(LOADED), "all runs have ended", SECONDS)
+    until(lambda: stack.api.is_idle(LOADED), "all runs have ended", SECONDS)
     with contextlib.suppress(LateError):
         until(lambda: not stack.jobs()["InProgress"], "no job runs", 300)
     ended = Counter(stack.containers.restarts)
     told = f"{stack.tried_again()} tasks were tried again"
     if ended:
         told += f"; ended by themselves, and started again: {', '.join(f'{name} {n}' for name, n in ended.items())}"
-    found = judged(stack.states(LOADED), runs, stack.jobs(), runs + 1)
+    found = judged(stack.api.states(LOADED), runs, stack.jobs(), runs + 1)
     yield row(
         f"all of them in turn, under {runs} runs", "", time.monotonic() - began, *found[:-1], f"{found[-1]}; {told}"
     )

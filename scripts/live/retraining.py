@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,12 +19,13 @@ import httpx
 
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.registry.register import Register
+from scripts.airflow_api import ENDED, connect
 from scripts.live import page
+from scripts.live.account import jobs
 from scripts.live.browser import answered, signed_in
 from scripts.live.cluster import Cluster
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import postgres
-from scripts.stack import BIN, StartError
 from scripts.until import until
 
 DAG, LINE, CREATE = "retrain_support_router", "support-router", "CreateModelCustomizationJob"
@@ -58,13 +58,12 @@ class Retraining:
 
     def __init__(self, cluster: Cluster, local: LocalBedrock) -> None:
         self.cluster, self.local = cluster, local
-        self.airflow = cluster.airflow
+        self.airflow, self.api = cluster.airflow, cluster.airflow.api
 
     def jobs(self) -> Counter[str]:
         """Count the statuses of the jobs that the account has accepted."""
         with closing(self.local.client("bedrock")) as bedrock:
-            pages = bedrock.get_paginator("list_model_customization_jobs").paginate()
-            return Counter(job["status"] for one in pages for job in one["modelCustomizationJobSummaries"])
+            return Counter(job["status"] for job in jobs(bedrock))
 
     def deployments(self) -> dict[str, str]:
         """Return the model of each deployment, by name."""
@@ -82,84 +81,30 @@ class Retraining:
 
     def backfill(self, *more: str, conf: dict[str, Any] = CONF, first: int = FIRST, last: int = LAST) -> None:
         """Backfill periods by the command line."""
-        until(lambda: self._no_backfill(), "the earlier backfill is complete", SECONDS)
-        command = ["airflow", "backfill", "create", "--dag-id", DAG, "--max-active-runs", "4"]
+        until(lambda: self.api.has_no_backfill(DAG), "the earlier backfill is complete", SECONDS)
+        command = ["backfill", "create", "--dag-id", DAG, "--max-active-runs", "4"]
         period = ["--from-date", f"{first}-01-01", "--to-date", f"{last}-01-01"]
-        given = ["--dag-run-conf", json.dumps(conf), *more]
-        program = [str(BIN / command[0]), *command[1:], *period, *given]
-        done = subprocess.run(program, env=self.airflow.environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StartError(f"airflow backfill create failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-
-    def runs(self, dag: str = DAG) -> list[dict[str, Any]]:
-        """Return the DAG's runs."""
-        found: list[dict[str, Any]] = self.read(f"/dags/{dag}/dagRuns", {"limit": 1000})["dag_runs"]
-        return found
-
-    def states(self, dag: str = DAG) -> Counter[str]:
-        """Count the states of the DAG's runs."""
-        return Counter(run["state"] for run in self.runs(dag))
-
-    def idle(self, dag: str = DAG) -> bool:
-        """Whether all runs of the DAG have ended."""
-        return not self.states(dag).keys() & {"queued", "running"}
+        self.airflow.run(*command, *period, "--dag-run-conf", json.dumps(conf), *more)
 
     def until_ended(self, runs: int) -> None:
         """Wait until so many runs have ended."""
-        until(lambda: self._ended() >= runs, f"{runs} runs have ended: {self.states()}", SECONDS)
+        until(lambda: self.ended(runs), f"{runs} runs have ended: {self.api.states(DAG)}", SECONDS)
+
+    def ended(self, runs: int) -> bool:
+        """Whether so many runs have ended, and all that there are."""
+        states = self.api.states(DAG)
+        return states.keys() <= ENDED and states.total() >= runs
 
     def running_tasks(self) -> list[dict[str, Any]]:
         """Return the task instances that a process of a worker has now."""
-        asked = {"state": "running", "limit": 100}
-        found = self.read(f"/dags/{DAG}/dagRuns/~/taskInstances", asked)["task_instances"]
+        found = self.api.listed(f"/dags/{DAG}/dagRuns/~/taskInstances", "task_instances", state="running")
         return [one for one in found if one["pid"]]
 
-    def start(self, dag: str, conf: dict[str, Any] | None = None) -> str:
-        """Trigger a run, and return its id."""
-        body = {"logical_date": None, "conf": conf or {}}
-        run: str = self.airflow.api("POST", f"/dags/{dag}/dagRuns", json=body)["dag_run_id"]
-        return run
-
-    def task_states(self, dag: str, run: str) -> dict[str, str | None]:
-        """Return the state of each task of a run."""
-        found = self.read(f"/dags/{dag}/dagRuns/{run}/taskInstances", {"limit": 100})["task_instances"]
-        return {one["task_id"]: one["state"] for one in found}
-
-    def ended(self, dag: str, run: str) -> set[str]:
-        """Return those tasks of a run that have ended, however they did."""
-        over = {"success", "skipped", "failed", "upstream_failed", "removed"}
-        return {task for task, state in self.task_states(dag, run).items() if state in over}
-
-    def clear(self, dag: str, run: str, task: str) -> None:
-        """Clear a task of a run."""
-        body = {"dry_run": False, "dag_run_id": run, "task_ids": [task], "only_failed": False}
-        self.airflow.api("POST", f"/dags/{dag}/clearTaskInstances", json=body)
-
-    def answer(self, name: str, dag: str, run: str, task: str) -> int:
-        """Approve as that person; return the HTTP status of what Airflow says."""
-        headers = {"Authorization": f"Bearer {self.airflow.token_of(name)}"}
-        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
-        body = {"chosen_options": ["Approve"], "params_input": {}}
-        try:
-            self.airflow.api("PATCH", path, headers=headers, json=body)
-        except httpx.HTTPStatusError as error:
-            return error.response.status_code
-        return 200
-
-    def _ended(self) -> int:
-        return sum(self.states().values()) if self.idle() else 0
-
-    def _no_backfill(self) -> bool:
-        return all(one["completed_at"] for one in self.read("/backfills", {"dag_id": DAG})["backfills"])
-
-    def read(self, path: str, asked: dict[str, Any]) -> Any:
-        """Ask Airflow's API until it answers: on a busy machine it may not do so at once."""
-        for _ in range(5):
-            try:
-                return self.airflow.api("GET", path, params=asked)
-            except httpx.HTTPError:
-                time.sleep(2)
-        return self.airflow.api("GET", path, params=asked)
+    def approve(self, name: str, run: str, task: str) -> None:
+        """Approve as that person what a gate asks, unless it has ended meanwhile."""
+        path = f"/dags/{DAG}/dagRuns/{run}/taskInstances/{task}/-1/hitlDetails"
+        with connect(self.airflow.url, name, password=name) as api, suppress(httpx.HTTPStatusError):
+            api("PATCH", path, json={"chosen_options": ["Approve"], "params_input": {}})
 
 
 @contextmanager
@@ -226,7 +171,7 @@ def backfilled(retraining: Retraining) -> Iterator[str]:
 def problems(retraining: Retraining) -> list[str]:
     """Return what is wrong: a run that failed, or another deployment than the line's with its champion."""
     found, champion = retraining.deployments(), retraining.register().champion
-    wrong = ["a run failed"] if retraining.states()["failed"] else []
+    wrong = ["a run failed"] if retraining.api.states(DAG)["failed"] else []
     if champion is None or found != {LINE: champion.model_arn}:
         wrong.append(f"deployments {found}, champion {champion and champion.model_arn}")
     return wrong
@@ -245,11 +190,11 @@ def marked_failed(retraining: Retraining) -> Iterator[str]:
     said = "a run is marked failed while it evaluates: the deployment of its evaluation goes all the same"
     with row(said, retraining, 1) as rows:
         slow = retraining.local.faults.delay("Converse", 5, times=None)
-        run = retraining.start(DAG, {**CONF, "period": "2011"})
-        until(lambda: retraining.task_states(DAG, run)["evaluate"] == "running", "it evaluates", SECONDS)
+        run = retraining.api.start(DAG, {**CONF, "period": "2011"})
+        until(lambda: run.task_states()["evaluate"] == "running", "it evaluates", SECONDS)
         if not retraining.deployments().keys() - {LINE}:
             rows.append("there was no deployment")
-        retraining.airflow.api("PATCH", f"/dags/{DAG}/dagRuns/{run}", json={"state": "failed"})
+        run.mark_failed()
         until(lambda: not retraining.deployments().keys() - {LINE}, "the deployment is deleted", SECONDS)
         retraining.local.faults.remove(slow)
     yield rows[0]
@@ -257,7 +202,7 @@ def marked_failed(retraining: Retraining) -> Iterator[str]:
 
 def approved(retraining: Retraining) -> Iterator[str]:
     """Ask two questions, of which a browser answers one; yield the row."""
-    dag, task, url = "approval", "ann_decides", retraining.airflow.url
+    task, url = "ann_decides", retraining.airflow.url
     said = (
         "a gate asks ann in Airflow's UI, with the report's figures in the form: in a browser bob's answer is refused, "
         "hers counts and names her; nobody in time rejects; cleared with another report, the gate asks nobody by the "
@@ -266,20 +211,19 @@ def approved(retraining: Retraining) -> Iterator[str]:
     with row(said, retraining, 0) as rows:
         with closing(retraining.local.client("s3")) as s3:
             s3.put_object(Bucket=retraining.local.bucket, Key="approval/report.json", Body=json.dumps(REPORT).encode())
-        run = retraining.start(dag)
+        run = retraining.api.start("approval")
         asked = ("awaiting_input", "deferred")
-        until(lambda: retraining.task_states(dag, run)[task] in asked, "ann is asked", SECONDS)
+        until(lambda: run.task_states()[task] in asked, "ann is asked", SECONDS)
         people = []
         for name in ("bob", "ann"):
             with signed_in(url, name) as page:
-                people.append(answered(page, url, dag, run, task, "Approve"))
-        until(lambda: retraining.task_states(dag, run).keys() == retraining.ended(dag, run), "both end", SECONDS)
+                people.append(answered(page, url, run.dag, run.run_id, task, "Approve"))
+        until(run.has_ended, "both end", SECONDS)
         (form, to_bob), (_, to_ann) = people
         if missing := [figure for figure in FIGURES if figure not in form]:
             rows.append(f"the form does not show {missing}")
-        states = retraining.task_states(dag, run)
-        path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/approved_by"
-        by = retraining.airflow.api("GET", path)["value"].strip('"') if states[task] == "success" else None
+        states = run.task_states()
+        by = run.returned(task, "approved_by") if states[task] == "success" else None
         found = (to_bob, to_ann, by, states)
         right = {task: "success", "nobody_in_time": "skipped"}
         if found != ("Access Denied", f"{task} response successful", "ann", right):
@@ -287,9 +231,9 @@ def approved(retraining: Retraining) -> Iterator[str]:
         another = {**REPORT, "reason": "The interval lies higher by now."}
         with closing(retraining.local.client("s3")) as s3:
             s3.put_object(Bucket=retraining.local.bucket, Key="approval/report.json", Body=json.dumps(another).encode())
-        retraining.clear(dag, run, task)
-        until(lambda: retraining.ended(dag, run) == right.keys(), "the cleared gate ends", SECONDS)
-        if (state := retraining.task_states(dag, run)[task]) != "failed":
+        run.clear(task)
+        until(run.has_ended, "the cleared gate ends", SECONDS)
+        if (state := run.task_states()[task]) != "failed":
             rows.append(f"cleared with another report: {state}")
     yield rows[0]
 
@@ -313,12 +257,12 @@ def new_data(retraining: Retraining) -> Iterator[str]:
         time.sleep(5)
         retraining.cluster.start("triggerer")
         until(lambda: sum(retraining.jobs().values()) > before + 1, "the third content trains", SECONDS)
-        until(lambda: retraining.idle(dag), "its runs have ended", SECONDS)
+        until(lambda: retraining.api.is_idle(dag), "its runs have ended", SECONDS)
         trained = [call for call in retraining.local.calls.of(CREATE) if call.status == 201][-2:]
         answers = [sample(retraining, call.parameters["trainingDataConfig"]["s3Uri"]) for call in trained]
         if answers != ["second", "third"]:
             rows.append(f"trained on {answers}")
-        if retraining.states(dag)["failed"]:
+        if retraining.api.states(dag)["failed"]:
             rows.append("a run failed")
     yield rows[0]
 

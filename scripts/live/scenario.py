@@ -12,7 +12,7 @@ import httpx
 
 from airflow_bedrock.local import LocalBedrock
 from scripts.live.cluster import Cluster
-from scripts.live.stage import ENDED, JOB_SECONDS, Stage, WrongError
+from scripts.live.stage import JOB_SECONDS, Stage, WrongError
 from scripts.until import LateError, until
 
 AS_IT_SHOULD = "as it should be"
@@ -100,5 +100,5 @@ def play(scenario: Scenario, cluster: Cluster) -> Outcome:
 def _end_runs(scenario: Scenario, stage: Stage) -> None:
     """End what a scenario that went wrong has left, so that it does not disturb the next one."""
     for run in [run for dag in scenario.dags for run in stage.runs(dag)]:
-        if run.state not in ENDED:
+        if not run.has_ended():
             run.mark_failed()

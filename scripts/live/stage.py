@@ -9,22 +9,18 @@ import json
 import os
 import signal
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import httpx
-
 from airflow_bedrock.local import LocalBedrock
+from scripts import airflow_api
+from scripts.live.account import jobs, training_data
 from scripts.live.cluster import Cluster
 from scripts.until import until
 
 JOB_SECONDS = 3600.0
 _POLLS = ("GetModelCustomizationJob", "ListModelCustomizationJobs")
-ENDED = {"success", "failed"}
-_RECORD = {
-    "schemaVersion": "bedrock-conversation-2024",
-    "messages": [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")],
-}
 
 
 class WrongError(RuntimeError):
@@ -64,40 +60,30 @@ class Stage:
 
     def put_data(self, records: int = 20, bucket: str | None = None) -> None:
         """Write the training data, or replace it."""
-        body = f"{json.dumps(_RECORD)}\n" * records
-        self._s3.put_object(Bucket=bucket or self.local.bucket, Key="train.jsonl", Body=body.encode())
+        self._s3.put_object(Bucket=bucket or self.local.bucket, Key="train.jsonl", Body=training_data(records))
 
     def start(self, dag: str | None = None) -> Run:
         """Trigger a run of the DAG."""
-        dag_id = dag or self.name
-        body = {"logical_date": None}
-        run: str = self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
-        return Run(self, dag_id, run)
+        run = self.api.start(dag or self.name)
+        return Run(self.api, run.dag, run.run_id, self)
 
     def backfill(self, year: int, months: int = 3, **more: Any) -> list[Run]:
         """Backfill the first months of a year, and return the runs when all have been made."""
-        until(self._no_backfill, "the scheduler has seen that the earlier backfill is complete")
+        until(lambda: self.api.has_no_backfill(self.name), "the earlier backfill is complete")
         before = {run.run_id for run in self.runs()}
         period = {"from_date": f"{year}-01-01T00:00:00Z", "to_date": f"{year}-{months:02}-01T00:00:00Z"}
         self.api("POST", "/backfills", json={"dag_id": self.name, **period, **more})
         until(lambda: len(self.runs()) == len(before) + months, "the backfill has made its runs")
         return [run for run in self.runs() if run.run_id not in before]
 
-    def _no_backfill(self) -> bool:
-        found = self.api("GET", "/backfills", params={"dag_id": self.name})["backfills"]
-        return all(one["completed_at"] for one in found)
-
     def runs(self, dag: str | None = None) -> list[Run]:
         """Return all runs of the DAG."""
         dag_id = dag or self.name
-        found = self.api("GET", f"/dags/{dag_id}/dagRuns", params={"limit": 1000})["dag_runs"]
-        return [Run(self, dag_id, run["dag_run_id"]) for run in found]
+        return [Run(self.api, dag_id, run["dag_run_id"], self) for run in self.api.runs(dag_id)]
 
     def jobs(self) -> dict[str, str]:
         """Return the status of each job that the account has accepted, by ARN."""
-        pages = self._bedrock.get_paginator("list_model_customization_jobs").paginate()
-        found = [job for page in pages for job in page["modelCustomizationJobSummaries"]]
-        return {job["jobArn"]: job["status"] for job in found}
+        return {job["jobArn"]: job["status"] for job in jobs(self._bedrock)}
 
     def askers(self) -> dict[str, str]:
         """Return the id of the run that asked for each job, by the job's name, as its tags say."""
@@ -107,10 +93,8 @@ class Stage:
 
     def left_running(self) -> set[str]:
         """Return the ids of the runs that asked for the jobs that run."""
-        askers, running = self.askers(), self.in_progress()
-        pages = self._bedrock.get_paginator("list_model_customization_jobs").paginate()
-        found = [job for page in pages for job in page["modelCustomizationJobSummaries"]]
-        return {askers[job["jobName"]] for job in found if job["jobArn"] in running}
+        askers = self.askers()
+        return {askers[job["jobName"]] for job in jobs(self._bedrock) if job["status"] == "InProgress"}
 
     def in_progress(self) -> set[str]:
         """Return the ARNs of the jobs that run; one that is being stopped does not."""
@@ -133,24 +117,11 @@ class Stage:
         self.local.clock.advance(2 * JOB_SECONDS)
 
 
-class Run:
-    """A DAG run, and what a person can do with it."""
+@dataclass(frozen=True, eq=False)
+class Run(airflow_api.Run):
+    """A run of a scenario's DAG, and what happens in its Airflow and its account."""
 
-    def __init__(self, stage: Stage, dag: str, run_id: str) -> None:
-        self.stage, self.dag, self.run_id = stage, dag, run_id
-        self._path = f"/dags/{dag}/dagRuns/{run_id}"
-        self._api = stage.api
-
-    @property
-    def state(self) -> str:
-        """The run's state."""
-        return str(self._api("GET", self._path)["state"])
-
-    def instances(self, task: str | None = None) -> list[dict[str, Any]]:
-        """Return the task instances, of one task or of all, by map index."""
-        found = self._api("GET", f"{self._path}/taskInstances", params={"limit": 100})["task_instances"]
-        chosen = [one for one in found if task in (None, one["task_id"])]
-        return sorted(chosen, key=lambda one: (one["task_id"], one["map_index"]))
+    stage: Stage
 
     def states(self, task: str | None = None) -> list[str | None]:
         """Return the states of the task instances."""
@@ -169,37 +140,12 @@ class Run:
 
     def until_ended(self) -> str:
         """Wait until the run has ended; return its state."""
-        until(lambda: self.state in ENDED, f"the run has ended: {self}")
+        until(self.has_ended, f"the run has ended: {self}")
         return self.state
 
     def until_success(self) -> None:
         """Wait until the run has ended, and check that it has succeeded."""
         check(self.until_ended() == "success", f"the run succeeds: {self}")
-
-    def returned(self, task: str) -> Any:
-        """Return what a task has returned."""
-        path = f"{self._path}/taskInstances/{task}/xcomEntries/return_value"
-        return self._api("GET", path, params={"stringify": False})["value"]
-
-    def clear(self, *tasks: str) -> None:
-        """Clear tasks; all of the run where none is named."""
-        body: dict[str, Any] = {"dry_run": False, "dag_run_id": self.run_id, "only_failed": False}
-        if tasks:
-            body["task_ids"] = list(tasks)
-        self._api("POST", f"/dags/{self.dag}/clearTaskInstances", json=body)
-
-    def mark_failed(self) -> None:
-        """Mark the run failed, as often as it takes: it may meet the scheduler's own change in the database."""
-        until(self._marked_failed, f"the run is marked failed: {self.run_id}")
-
-    def _marked_failed(self) -> bool:
-        try:
-            self._api("PATCH", self._path, json={"state": "failed"})
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
-                raise
-            return False
-        return True
 
     def kill_workers(self, task: str) -> None:
         """Kill the processes that run the task's instances, at once."""

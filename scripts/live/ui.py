@@ -8,29 +8,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from airflow_bedrock.local import LocalBedrock
+from scripts.airflow_api import Run
 from scripts.live import page
+from scripts.live.account import jobs
 from scripts.live.browser import signed_in
 from scripts.live.cluster import Cluster
 from scripts.live.scenario import AS_IT_SHOULD
+from scripts.live.stage import WrongError, check
 from scripts.postgres import postgres
 from scripts.until import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import FrameLocator, Page
 
-DAG, WAITS = "finetune_support_router", "wait_for_model"
+DAG, WAITS, WAITING = "finetune_support_router", "wait_for_model", ("deferred", "running")
 ADMIN, ANN, STRANGER = "admin", "ann", "eve"
 CHANGED = {"services": ("Data", 4), "epochs": ("Hyperparameters", 1), "test_records": ("Evaluation", 20)}
 SECONDS = 1800.0
 JOB_SECONDS = 60.0  # long enough for a person to mark a run failed meanwhile
-
-
-class WrongError(Exception):
-    """A page does not show what it should."""
 
 
 class Person:
@@ -43,8 +42,8 @@ class Person:
         self.page, self.local = page, local
         self.airflow = cluster.airflow
 
-    def trigger(self) -> str:
-        """Start a run from the form, with changed values; return its id."""
+    def trigger(self) -> Run:
+        """Start a run from the form, with changed values."""
         self.page.goto(f"{self.airflow.url}/dags/{DAG}")
         self.page.get_by_role("button", name="Trigger Dag").click()
         for name, (section, value) in CHANGED.items():
@@ -55,7 +54,8 @@ class Person:
             box.press("Tab")
         self.page.get_by_role("dialog").get_by_role("button", name="Trigger", exact=True).click()
         self.page.wait_for_url("**/runs/manual__*")
-        return unquote(self.page.url.rpartition("/runs/")[2].partition("?")[0])
+        run_id = unquote(self.page.url.rpartition("/runs/")[2].partition("?")[0])
+        return Run(self.airflow.api, DAG, run_id)
 
     def view(self, path: str) -> FrameLocator:
         """Open a view of the package below Airflow's page; return its frame."""
@@ -73,46 +73,32 @@ class Person:
         if missing := [text for text in texts if not re.search(text, shown)]:
             raise WrongError(f"{path} does not show {missing}: {shown[:300]}")
 
-    def mark_failed(self, run: str) -> None:
+    def mark_failed(self, run: Run) -> None:
         """Mark a run failed by the keyboard, and confirm."""
-        self.page.goto(f"{self.airflow.url}/dags/{DAG}/runs/{quote(run)}")
+        self.page.goto(f"{self.airflow.url}/dags/{DAG}/runs/{quote(run.run_id)}")
         self.page.get_by_role("button", name="Mark Dag Run as").wait_for()
         self.page.keyboard.press("Shift+F")
         self.page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
 
-    def state(self, run: str) -> dict[str, Any]:
-        """Return what Airflow knows of a run."""
-        found: dict[str, Any] = self.airflow.api("GET", f"/dags/{DAG}/dagRuns/{quote(run)}")
-        return found
-
-    def waits(self, run: str) -> bool:
-        """Whether the sensor of a run waits in the triggerer."""
-        path = f"/dags/{DAG}/dagRuns/{quote(run)}/taskInstances/{WAITS}"
-        return bool(self.airflow.api("GET", path)["state"] in ("deferred", "running"))
-
     def jobs(self) -> list[str]:
         """Return the statuses of the account's jobs."""
         with closing(self.local.client("bedrock")) as bedrock:
-            found = bedrock.list_model_customization_jobs()["modelCustomizationJobSummaries"]
-            return [job["status"] for job in found]
+            return [job["status"] for job in jobs(bedrock)]
 
 
 def starts_and_reads(ann: Person) -> None:
     """Start a run from the form with changed values, watch it end, read curve, table and models."""
     run = ann.trigger()
-    conf = ann.state(run)["conf"]
-    if (wrong := {name: conf.get(name) for name, (_, value) in CHANGED.items() if conf.get(name) != value}) or (
-        ann.state(run)["triggering_user_name"] != ANN
-    ):
-        raise WrongError(f"the run has other values than the form, or was started by somebody else: {wrong}")
-    until(lambda: ann.state(run)["state"] not in ("queued", "running"), "the run ends", SECONDS)
-    if ann.state(run)["state"] != "success":
-        raise WrongError(f"the run ended as {ann.state(run)['state']}")
-    task = f"dags/{DAG}/runs/{quote(run)}/tasks/{WAITS}/plugin/bedrock-task-instance"
+    described = run.described()
+    wrong = {name: value for name, (_, value) in CHANGED.items() if described["conf"].get(name) != value}
+    check(not wrong, f"the run has other values than the form: {described['conf']}")
+    check(described["triggering_user_name"] == ANN, "ann has started the run")
+    until(run.has_ended, "the run ends", SECONDS)
+    check(run.state == "success", "the run succeeds")
+    task = f"dags/{DAG}/runs/{quote(run.run_id)}/tasks/{WAITS}/plugin/bedrock-task-instance"
     ann.shows(task, "Completed", "Phases", "Training loss", "epochCount 1", "Job on Local Bedrock")
-    if not ann.page.frame_locator("iframe").locator("svg.chart polyline").count():
-        raise WrongError("the loss has no curve")
-    ann.shows(f"dags/{DAG}/plugin/bedrock-dag", re.escape(run), "epochCount 1", r"\d\.\d{4} against \d\.\d{4}")
+    check(ann.page.frame_locator("iframe").locator("svg.chart polyline").count(), "the loss has a curve")
+    ann.shows(f"dags/{DAG}/plugin/bedrock-dag", re.escape(run.run_id), "epochCount 1", r"\d\.\d{4} against \d\.\d{4}")
     ann.shows("plugin/bedrock-nav", "Models that serve", "No task that you may see waits for a job", "Spend of")
 
 
@@ -121,12 +107,11 @@ def marks_failed(ann: Person) -> None:
     before = len(ann.jobs())
     CHANGED["services"] = ("Data", 5)  # other data: another job
     run = ann.trigger()
-    until(lambda: len(ann.jobs()) > before and ann.waits(run), "the sensor waits for the job", SECONDS)
-    ann.shows("plugin/bedrock-nav", "InProgress", re.escape(run))
+    until(lambda: len(ann.jobs()) > before and run.task_states()[WAITS] in WAITING, "the sensor waits", SECONDS)
+    ann.shows("plugin/bedrock-nav", "InProgress", re.escape(run.run_id))
     ann.mark_failed(run)
     until(lambda: "InProgress" not in ann.jobs() and "Stopping" not in ann.jobs(), "the job is stopped", SECONDS)
-    if sorted(ann.jobs()) != [*["Completed"] * before, "Stopped"]:
-        raise WrongError(f"the jobs are {ann.jobs()}")
+    check(sorted(ann.jobs()) == [*["Completed"] * before, "Stopped"], f"one job is stopped: {ann.jobs()}")
 
 
 def is_refused(eve: Person) -> None:

@@ -1,7 +1,7 @@
 """Which process of ours has a task, and until when: workers and triggerers write it down themselves.
 
 A person may end a task in a moment in which no process of ours has it; only these records show such moments.
-Airflow's processes import this by their local settings, which scripts/live/cluster.py writes.
+Airflow's processes import this by their local settings.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "witness"
+
+
+def settings(home: Path) -> str:
+    """Return the local settings of an Airflow whose processes attend."""
+    return f"import pathlib\nfrom {__name__} import attend\nattend(pathlib.Path({str(home)!r}))\n"
 
 
 def attend(home: Path) -> None:

@@ -52,7 +52,7 @@ def trained(retraining: Retraining) -> Iterator[str]:
     paid = len(made(retraining))
     retraining.backfill("--reprocess-behavior", "completed", conf=conf, first=LAST - AGAIN + 1, last=LAST)
     approve(retraining, LAST - FIRST + 1 + AGAIN)
-    runs = Counter(run["partition_key"] for run in retraining.runs())
+    runs = Counter(run["partition_key"] for run in retraining.api.runs(DAG))
     jobs = Counter(period_of(job) for job in made(retraining))
     cost = defaultdict(Decimal, {period: Decimal(0) for period in runs})
     for job in made(retraining):
@@ -103,13 +103,13 @@ def approve(retraining: Retraining, runs: int) -> None:
     since: dict[str, float] = {}
 
     def ended() -> bool:
-        asked = {"response_received": False, "limit": 100}
-        for one in retraining.read(f"/dags/{DAG}/dagRuns/~/hitlDetails", asked)["hitl_details"]:
+        path = f"/dags/{DAG}/dagRuns/~/hitlDetails"
+        for one in retraining.api.listed(path, "hitl_details", response_received=False):
             instance = one["task_instance"]
             # The scheduler may take a task for failed that is answered before it learns that the try has ended.
             if time.monotonic() - since.setdefault(instance["id"], time.monotonic()) >= READS:
-                retraining.answer("ann", DAG, instance["dag_run_id"], instance["task_id"])
-        return len(retraining.runs()) >= runs and retraining.idle()
+                retraining.approve("ann", instance["dag_run_id"], instance["task_id"])
+        return retraining.ended(runs)
 
     until(ended, f"{runs} runs have ended", SECONDS)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import airflow.sdk
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
-from scripts.stack import BIN, SHORT_DEFERRALS, Airflow
+from scripts.live.account import training_data
+from scripts.stack import SHORT_DEFERRALS, Airflow
 from scripts.until import until
 from tests.live.postgres import postgres
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 PAGE = (Path(__file__).parents[2] / "docs" / "backfill.md").read_text()
 [DAG] = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 [COMMANDS] = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)
-DRY_RUN, UNPAUSE, CREATE = (shlex.split(line) for line in COMMANDS.splitlines())
+DRY_RUN, UNPAUSE, CREATE = (shlex.split(line)[1:] for line in COMMANDS.splitlines())
 END = "end_date=pendulum.datetime(2026, 3, 1)"
 MONTHS = ("2026-01-01", "2026-02-01", "2026-03-01")
 PARTITIONED = (
@@ -35,8 +35,7 @@ PARTITIONED = (
 )
 BY_PARTITION = 2 if hasattr(airflow.sdk, "CronPartitionTimetable") else 0
 """So many of the months."""
-RECORD = """{"schemaVersion": "bedrock-conversation-2024", "messages": [
-{"role": "user", "content": [{"text": "hello"}]}, {"role": "assistant", "content": [{"text": "MONTH"}]}]}"""
+BACKFILLED = ("retrain", "by_partition") if BY_PARTITION else ("retrain",)
 
 
 class Backfills:
@@ -47,16 +46,8 @@ class Backfills:
 
     def write(self, month: str, answer: str) -> None:
         client = self.local.client("s3")
-        record = RECORD.replace("\n", "").replace("MONTH", answer)
-        client.put_object(Bucket=self.local.bucket, Key=f"{month}/train.jsonl", Body=f"{record}\n".encode() * 20)
+        client.put_object(Bucket=self.local.bucket, Key=f"{month}/train.jsonl", Body=training_data(answer=answer))
         client.close()
-
-    def command(self, words: list[str]) -> str:
-        done = subprocess.run(
-            [BIN / words[0], *words[1:]], env=self.airflow.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     def backfill(self, *more: str) -> int:
         """Backfill until all of its runs have succeeded; return how many jobs were made."""
@@ -65,32 +56,30 @@ class Backfills:
             asked = {"dag_id": "by_partition", "from_date": f"{MONTHS[0]}T00:00:00Z", "max_active_runs": 2}
             asked |= {"to_date": f"{MONTHS[BY_PARTITION - 1]}T00:00:00Z", "reprocess_behavior": (more or ("none",))[-1]}
             self.airflow.api("POST", "/backfills", json=asked)
-        self.command([*CREATE, *more])
+        self.airflow.run(*CREATE, *more)
         until(self._is_done, "the backfill's runs have succeeded", logs=self.airflow.home)
         return len(self.local.calls.of("CreateModelCustomizationJob")) - before
 
     def _is_done(self) -> bool:
-        return all(self._has_ended(dag) for dag in ("retrain", "by_partition")[: 2 if BY_PARTITION else 1])
+        return all(self._has_ended(dag) for dag in BACKFILLED)
 
     def _has_ended(self, dag: str) -> bool:
-        backfills = self.airflow.api("GET", f"/backfills?dag_id={dag}")["backfills"]
-        runs = self.airflow.api("GET", f"/dags/{dag}/dagRuns?run_type=backfill")["dag_runs"]
+        runs = self.airflow.api.runs(dag, run_type="backfill")
         assert "failed" not in {run["state"] for run in runs}
-        return all(one["completed_at"] for one in backfills) and {run["state"] for run in runs} == {"success"}
+        return self.airflow.api.has_no_backfill(dag) and {run["state"] for run in runs} == {"success"}
 
 
 @pytest.fixture(scope="module")
 def backfills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backfills]:
     home, dags = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("dags")
     # Unpausing starts the latest scheduled run too, as the page says; the end date is its advice.
-    for name, text in (("retrain", DAG), ("by_partition", PARTITIONED))[: 2 if BY_PARTITION else 1]:
+    for name, text in zip(BACKFILLED, (DAG, PARTITIONED), strict=False):
         (dags / f"{name}.py").write_text(text.replace("max_active_runs=2", f"max_active_runs=2, {END}"))
     with LocalBedrock(job_seconds=2) as local, postgres() as database:
         environment = {**local.environment(), **SHORT_DEFERRALS, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
         airflow = Airflow(home, environment, dags=dags)
         with airflow.standalone():
-            known = 2 if BY_PARTITION else 1
-            until(lambda: airflow.api("GET", "/dags")["total_entries"] == known, "Airflow knows the DAGs", logs=home)
+            airflow.api.until_read(*BACKFILLED)
             yield Backfills(airflow, local)
 
 
@@ -100,12 +89,12 @@ def test_a_backfill_makes_one_job_for_each_period_and_pays_again_only_for_what_h
     """Three months, three jobs; the same again, none; one month's data replaced, one."""
     for month in MONTHS:
         backfills.write(month, month)
-    printed = backfills.command(DRY_RUN)
+    printed = backfills.airflow.run(*DRY_RUN)
     assert all(month in printed for month in MONTHS)
-    assert backfills.airflow.api("GET", "/dags/retrain/dagRuns")["total_entries"] == 0
-    backfills.command(UNPAUSE)
+    assert not backfills.airflow.api.runs("retrain")
+    backfills.airflow.run(*UNPAUSE)
     if BY_PARTITION:
-        backfills.airflow.api("PATCH", "/dags/by_partition", json={"is_paused": False})
+        backfills.airflow.api.unpause("by_partition")
     assert backfills.backfill() == 3 + BY_PARTITION
     assert backfills.backfill("--reprocess-behavior", "completed") == 0
     backfills.write(MONTHS[1], "other")

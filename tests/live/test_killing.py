@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
+from scripts.airflow_api import Run
+from scripts.live.account import training_data
 from scripts.stack import Airflow
 from scripts.until import until
 from tests.live.leftovers import left_behind
@@ -58,23 +59,20 @@ TASKS = {"waits_in_a_worker": "running", "waits_in_the_triggerer": "deferred"}
 
 
 class Killing:
-    """The DAGs in a running Airflow, the jobs that they have made, and what ends it all."""
+    """The DAGs in a running Airflow, the run that was started last and its jobs, and what ends it all."""
+
+    run: Run
 
     def __init__(self, airflow: Airflow, local: LocalBedrock, end: Callable[[], None]) -> None:
         self.airflow, self.local, self.end = airflow, local, end
-        self.dag, self.run = "killing", ""
 
     def start(self, dag: str = "killing") -> None:
         """Start a run, and wait until both of its tasks wait for their jobs."""
-        self.dag = dag
-        path = f"/dags/{dag}/dagRuns"
-        self.run = self.airflow.api("POST", path, json={"logical_date": None})["dag_run_id"]
-        self.until(lambda: self.states() == TASKS, "both tasks wait")
+        self.run = self.airflow.api.start(dag)
+        self.until(lambda: self.run.task_states() == TASKS, "both tasks wait")
         self.until(lambda: all(self.jobs(task) == ["InProgress"] for task in TASKS), "both jobs run")
         # A task is deferred a moment before the triggerer has its trigger; only from then on can a kill reach it.
-        arn = self.airflow.api(
-            "GET", f"{path}/{self.run}/taskInstances/waits_in_the_triggerer/xcomEntries/job_arn?stringify=false"
-        )["value"]
+        arn = self.run.returned("waits_in_the_triggerer", "job_arn")
         looks = self.looks(arn)
         self.until(lambda: self.looks(arn) > looks, "the triggerer polls the job")
 
@@ -86,10 +84,6 @@ class Killing:
         alone = [call for call in self.local.calls.of("GetModelCustomizationJob") if arn in str(call.parameters)]
         return len(alone) + len(self.local.calls.of("ListModelCustomizationJobs"))
 
-    def states(self) -> dict[str, str]:
-        instances = self.airflow.api("GET", f"/dags/{self.dag}/dagRuns/{self.run}/taskInstances")["task_instances"]
-        return {instance["task_id"]: instance["state"] for instance in instances}
-
     def jobs(self, task: str) -> list[str]:
         """The states of the jobs that the task has made in this run."""
         made = self.local.calls.of("CreateModelCustomizationJob")
@@ -98,7 +92,7 @@ class Killing:
             for call in made
             if call.status == 201
             and {"key": "airflow/task_id", "value": task} in call.parameters["jobTags"]
-            and {"key": "airflow/run_id", "value": self.run} in call.parameters["jobTags"]
+            and {"key": "airflow/run_id", "value": self.run.run_id} in call.parameters["jobTags"]
         }
         client = self.local.client("bedrock")
         try:
@@ -118,22 +112,13 @@ def killing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killing]:
     with ExitStack() as stack:
         local, database = stack.enter_context(LocalBedrock(job_seconds=600)), stack.enter_context(postgres())
         client = local.client("s3")
-        client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=records())
+        client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=training_data())
         client.close()
         airflow = Airflow(home, local.environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}, dags=dags)
         stack.enter_context(airflow.standalone())
-        until(lambda: airflow.api("GET", "/dags")["total_entries"] == len(DAGS), "Airflow knows the DAGs", logs=home)
-        for dag in DAGS:
-            airflow.api("PATCH", f"/dags/{dag}", json={"is_paused": False})
+        airflow.api.until_read(*DAGS)
+        airflow.api.unpause(*DAGS)
         yield Killing(airflow, local, stack.close)
-
-
-def records() -> bytes:
-    def turn(role: str) -> str:
-        return f'{{"role":"{role}","content":[{{"text":"hello"}}]}}'
-
-    record = f'{{"schemaVersion":"bedrock-conversation-2024","messages":[{turn("user")},{turn("assistant")}]}}\n'
-    return (record * 20).encode()
 
 
 @pytest.mark.skipif(
@@ -142,14 +127,14 @@ def records() -> bytes:
 def test_a_cleared_task_adopts_its_job(killing: Killing) -> None:
     """A Clear stops nothing and pays for nothing: both tasks are soon waiting for the same job as before."""
     killing.start()
-    body: dict[str, Any] = {"dag_run_id": killing.run, "dry_run": False, "only_running": False, "only_failed": False}
     tries = dict.fromkeys(TASKS, 1)
-    killing.airflow.api("POST", "/dags/killing/clearTaskInstances", json=body)
+    killing.run.clear(*TASKS)
 
     def again() -> bool:
-        path = f"/dags/killing/dagRuns/{killing.run}/taskInstances"
-        found = killing.airflow.api("GET", path)["task_instances"]
-        return all(one["try_number"] > tries[one["task_id"]] and one["state"] == TASKS[one["task_id"]] for one in found)
+        return all(
+            one["try_number"] > tries[one["task_id"]] and one["state"] == TASKS[one["task_id"]]
+            for one in killing.run.instances()
+        )
 
     killing.until(again, "both tasks wait again")
     time.sleep(5)  # for a kill of the old try that comes late
@@ -161,7 +146,7 @@ def test_a_task_that_a_person_ends_stops_its_job(killing: Killing, state: str) -
     """Marked failed or successful, in a worker and in the triggerer; the links to the job show meanwhile."""
     killing.start()
     for task in TASKS:
-        path = f"/dags/killing/dagRuns/{killing.run}/taskInstances/{task}"
+        path = f"{killing.run.path}/taskInstances/{task}"
         if TASKS[task] == "deferred":
             assert "/_local/#arn:" in killing.airflow.api("GET", f"{path}/links")["extra_links"]["Bedrock job"]
         killing.airflow.api("PATCH", path, json={"new_state": state})
@@ -171,7 +156,7 @@ def test_a_task_that_a_person_ends_stops_its_job(killing: Killing, state: str) -
 def test_a_run_that_a_person_ends_stops_its_jobs(killing: Killing) -> None:
     """Marked failed as a whole."""
     killing.start()
-    killing.airflow.api("PATCH", f"/dags/killing/dagRuns/{killing.run}", json={"state": "failed"})
+    killing.run.mark_failed()
     killing.until(killing.stopped, "the jobs are stopped")
 
 
@@ -184,7 +169,7 @@ def test_a_run_that_times_out_stops_its_jobs(killing: Killing) -> None:
 def test_a_task_that_runs_ends_with_its_airflow(killing: Killing) -> None:
     """Its process has a group of its own, which Airflow's signals do not reach. The last test: it ends it all."""
     home = killing.airflow.home
-    killing.airflow.api("POST", "/dags/long/dagRuns", json={"logical_date": None})
+    killing.airflow.api.start("long")
     marker = home / "task-runs"
     killing.until(lambda: marker.exists() and marker.read_text(), "the task begins")
     assert len(left_behind(home)) > 3

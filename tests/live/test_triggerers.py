@@ -12,17 +12,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 from airflow.triggers.base import BaseTrigger
 
-from scripts.stack import BIN, Airflow, process, wait_for
+from scripts.live.cluster import Cluster
 from scripts.until import LateError, until
 from tests.job_server import JobServer
 from tests.live.postgres import postgres
@@ -42,7 +41,7 @@ with DAG("wait", schedule=None, max_active_tasks={TASKS}):
 """
 
 
-class Cluster:
+class Triggerers(Cluster):
     """A running Airflow whose triggerers come and go.
 
     :param database: SQLAlchemy's URL.
@@ -53,47 +52,21 @@ class Cluster:
         dags = folder / "dags"
         dags.mkdir()
         (dags / "wait.py").write_text(DAG)
-        self.airflow = Airflow(folder / "home", {})
-        self.airflow.environment |= {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
-            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        settings = {
             "AIRFLOW__CORE__PARALLELISM": "6",
             "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(TASKS),
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(UNHEALTHY),
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
             "AIRFLOW_CONN_AWS_DEFAULT": server.connection("worker"),
         }
+        super().__init__(folder / "home", database, dags=dags, more=settings)
         self._database = psycopg2.connect(database.replace("+psycopg2", ""))
         self._database.autocommit = True
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Run the scheduler and the API server."""
-        airflow, home = self.airflow, self.airflow.home
-        airflow.migrate()
-        subprocess.run(
-            [BIN / "airflow", "dags", "reserialize"], env=airflow.environment, capture_output=True, check=True
-        )
-        with ExitStack() as stack:
-            api_log = home / "api-server.log"
-            api = stack.enter_context(process([str(BIN / "airflow"), "api-server"], airflow.environment, api_log))
-            stack.enter_context(
-                process([str(BIN / "airflow"), "scheduler"], airflow.environment, home / "scheduler.log")
-            )
-            wait_for(f"{airflow.url}/api/v2/monitor/health", api, api_log)
-            self.client = stack.enter_context(httpx.Client(base_url=airflow.url, timeout=300))
-            token = self.client.get("/auth/token").raise_for_status().json()["access_token"]
-            self.client.headers["Authorization"] = f"Bearer {token}"
-            yield
-
-    @contextmanager
-    def triggerer(self, name: str) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a triggerer, whose calls are known by its name."""
-        environment = self.airflow.environment | {"AIRFLOW_CONN_AWS_DEFAULT": self.server.connection(name)}
-        command = [str(BIN / "airflow"), "triggerer", "--skip-serve-logs"]
-        with process(command, environment, self.airflow.home / f"{name}.log") as child:
-            yield child
+    def triggerer(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a triggerer, whose calls are known by its name."""
+        self.start(name, "triggerer", AIRFLOW_CONN_AWS_DEFAULT=self.server.connection(name))
+        return self.components[name]
 
     def query(self, statement: str) -> list[Any]:
         with self._database.cursor() as cursor:
@@ -129,23 +102,23 @@ def test_no_triggerer_that_dies_or_stalls_loses_a_task_or_stops_a_job(tmp_path: 
     with ExitStack() as stack:
         server = stack.enter_context(JobServer())
         jobs = server.add(TASKS)
-        cluster = Cluster(tmp_path, stack.enter_context(postgres()), server)
-        stack.enter_context(cluster.running())
-        first = stack.enter_context(cluster.triggerer("first"))
-        cluster.client.post("/api/v2/dags/wait/dagRuns", json={"logical_date": None}).raise_for_status()
+        cluster = Triggerers(tmp_path, stack.enter_context(postgres()), server)
+        stack.enter_context(cluster.running(["wait"], without=["triggerer"]))
+        cluster.triggerer("first")
+        cluster.airflow.api.start("wait")
         cluster.until("all tasks are deferred", lambda: cluster.states().get("deferred") == TASKS)
-        second = stack.enter_context(cluster.triggerer("second"))
+        second = cluster.triggerer("second")
         cluster.until("all triggers run", lambda: set(cluster.callers(INTERVAL * 2)) == {"first"})
         # One loop: when those that came last have had their first poll, a List each interval for them all, and no Get.
         cluster.until("one call a round", lambda: cluster.callers(3 * INTERVAL)["first"] <= 3 + 2)
 
-        os.killpg(first.pid, signal.SIGKILL)
+        cluster.kill("first")
         killed = time.time()
         cluster.until("the second has taken over", lambda: "second" in cluster.callers(2))
         cluster.until("it holds all", lambda: cluster.holders() == [TASKS])
         assert not [call for call in server.calls if call.access_key == "first" and call.at > killed + 1]
 
-        third = stack.enter_context(cluster.triggerer("third"))
+        third = cluster.triggerer("third")
         time.sleep(5)  # it is up, and has nothing to do
         os.killpg(second.pid, signal.SIGSTOP)
         try:
@@ -167,7 +140,7 @@ def test_no_triggerer_that_dies_or_stalls_loses_a_task_or_stops_a_job(tmp_path: 
         assert {job.status for job in jobs} == {"Completed"}
 
 
-def left_running(cluster: Cluster) -> int:
+def left_running(cluster: Triggerers) -> int:
     """How often a triggerer said in its tasks' logs that it left a job running."""
     lines = (
         line
