@@ -1,15 +1,8 @@
-"""The AWS account of a live run, on Local Bedrock: its training data, and the jobs that it has accepted."""
+"""The AWS account of a live run, on Local Bedrock: the jobs that it has accepted."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
-
-
-def training_data(records: int = 20, answer: str = "hello") -> bytes:
-    """Return so many records of one question and one answer."""
-    turns = [{"role": role, "content": [{"text": text}]} for role, text in (("user", "hello"), ("assistant", answer))]
-    return f"{json.dumps({'schemaVersion': 'bedrock-conversation-2024', 'messages': turns})}\n".encode() * records
 
 
 def jobs(bedrock: Any) -> list[dict[str, Any]]:

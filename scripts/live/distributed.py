@@ -22,10 +22,11 @@ from scripts import compose
 from scripts.airflow_api import AirflowApi, connect
 from scripts.compose import Containers
 from scripts.live import page
-from scripts.live.account import jobs, training_data
+from scripts.live.account import jobs
 from scripts.live.scenario import AS_IT_SHOULD
 from scripts.postgres import NotInstalledError
 from scripts.stack import PROJECT
+from scripts.training_data import record
 from scripts.until import LateError, until
 
 RUNS = 100
@@ -137,7 +138,7 @@ class Stack:
     def _put_data(self) -> None:
         config = Config(s3={"addressing_style": "path"})
         with closing(self._session.client("s3", endpoint_url=BEDROCK, config=config)) as s3:
-            s3.put_object(Bucket=self._bucket, Key="hundred/train.jsonl", Body=training_data())
+            s3.put_object(Bucket=self._bucket, Key="hundred/train.jsonl", Body=record() * 20)
 
 
 def play(stack: Stack, runs: int) -> Iterator[str]:

@@ -15,8 +15,9 @@ from typing import Any
 
 from airflow_bedrock.local import LocalBedrock
 from scripts import airflow_api
-from scripts.live.account import jobs, training_data
+from scripts.live.account import jobs
 from scripts.live.cluster import Cluster
+from scripts.training_data import record
 from scripts.until import until
 
 JOB_SECONDS = 3600.0
@@ -60,7 +61,7 @@ class Stage:
 
     def put_data(self, records: int = 20, bucket: str | None = None) -> None:
         """Write the training data, or replace it."""
-        self._s3.put_object(Bucket=bucket or self.local.bucket, Key="train.jsonl", Body=training_data(records))
+        self._s3.put_object(Bucket=bucket or self.local.bucket, Key="train.jsonl", Body=record() * records)
 
     def start(self, dag: str | None = None) -> Run:
         """Trigger a run of the DAG."""

@@ -23,6 +23,7 @@ from botocore.config import Config
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.local.state.resources import RegionState
 from airflow_bedrock.shapes import problems
+from scripts.training_data import record
 from scripts.until import until
 
 ON_AWS = os.environ.get("AIRFLOW_BEDROCK_CONFORMANCE") == "aws"
@@ -89,9 +90,7 @@ class Account:
 
     @cached_property
     def data(self) -> str:
-        turns = [{"role": "user", "content": [{"text": "Hello"}]}, {"role": "assistant", "content": [{"text": "Hi"}]}]
-        line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns}) + "\n"
-        return self._put("train.jsonl", line * 20)
+        return self._put("train.jsonl", record() * 20)
 
     @cached_property
     def batch(self) -> str:

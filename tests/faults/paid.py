@@ -31,6 +31,7 @@ from airflow_bedrock.operators.customization import BedrockModelCustomizationOpe
 from airflow_bedrock.operators.deployment import BedrockCustomModelDeploymentOperator
 from airflow_bedrock.operators.import_job import BedrockCustomModelOperator, BedrockModelImportOperator
 from airflow_bedrock.operators.provisioned_throughput import BedrockProvisionedModelThroughputOperator
+from scripts.training_data import record
 from tests.ample_quotas import AMPLE
 from tests.state_store import Store
 
@@ -76,10 +77,8 @@ class World:
             yield client
 
     def _train(self, name: str) -> str:
-        turns = [{"role": role, "content": [{"text": name}]} for role in ("user", "assistant")]
-        line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns})
         with closing(self.local.client("s3")) as s3, self.client() as bedrock:
-            s3.put_object(Bucket=self.local.bucket, Key="train.jsonl", Body=f"{line}\n".encode() * 20)
+            s3.put_object(Bucket=self.local.bucket, Key="train.jsonl", Body=record(name, name) * 20)
             arn = bedrock.create_model_customization_job(
                 jobName=name,
                 customModelName=name,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_bedrock.local import LocalBedrock
+from scripts.training_data import record
 from scripts.until import until
 from tests.faults import worker
 from tests.faults.gate import CREATE, GET, Answer, Exchange, Gate, error, failed_after_accept, lost, once, throttled
@@ -258,17 +259,7 @@ class Task:
 
 
 def _records(count: int = 20) -> str:
-    def turn(role: str, text: str) -> dict[str, Any]:
-        return {"role": role, "content": [{"text": text}]}
-
-    records = (
-        {
-            "schemaVersion": "bedrock-conversation-2024",
-            "messages": [turn("user", f"item {n}"), turn("assistant", "yes")],
-        }
-        for n in range(count)
-    )
-    return "".join(json.dumps(record) + "\n" for record in records)
+    return "".join(record(f"item {n}", "yes") for n in range(count))
 
 
 def _kill(task: Task, process: BaseProcess) -> None:

@@ -23,6 +23,7 @@ from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, job_request
+from scripts.training_data import record
 from tests.state_store import Store
 
 # One process may run all of them on one Local Bedrock, and each leaves its models there.
@@ -52,12 +53,8 @@ class Airflow:
         return "failed" if (ti.run_id, ti.map_index) in self.ended else "running"
 
     def put(self, name: str, colour: str, records: int = 20) -> None:
-        turns = [("user", "which colour?"), ("assistant", colour)]
-        messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
-        line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages})
-        self.s3.put_object(
-            Bucket=self.local.bucket, Key=f"{self.folder}/{name}", Body=((line + "\n") * records).encode()
-        )
+        data = record("which colour?", colour) * records
+        self.s3.put_object(Bucket=self.local.bucket, Key=f"{self.folder}/{name}", Body=data)
 
     def task(self, data: str = "train.jsonl", **more: Any) -> BedrockModelCustomizationOperator:
         arguments: dict[str, Any] = {

@@ -18,6 +18,7 @@ import pytest
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCopyOperator
+from scripts.training_data import record
 from tests.dag_files import load, quick
 from tests.deployed import Deployed, actions, both, policy, without
 from tests.integration.test_customization_operator import context
@@ -51,10 +52,8 @@ def deployed(local_bedrock_module: LocalBedrock) -> Deployed:
 def model(airflow_database: Path, local_bedrock_module: LocalBedrock, deployed: Deployed) -> Iterator[str]:
     """A model in us-east-1 of one account, and a connection aws_production to another one."""
     local = local_bedrock_module
-    turns = [{"role": role, "content": [{"text": text}]} for role, text in (("user", "objects?"), ("assistant", "s3"))]
-    line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns})
     with closing(local.client("s3")) as s3, closing(local.client("bedrock")) as bedrock:
-        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=f"{line}\n".encode() * 20)
+        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record("objects?", "s3") * 20)
         arn = bedrock.create_model_customization_job(
             jobName="router",
             customModelName="router",

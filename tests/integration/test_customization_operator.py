@@ -27,6 +27,7 @@ from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
+from scripts.training_data import record
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 
@@ -105,19 +106,8 @@ def account(local: LocalBedrock) -> Iterator[Account]:
 
 
 def records(count: int = 40) -> str:
-    return "".join(
-        json.dumps(
-            {
-                "schemaVersion": "bedrock-conversation-2024",
-                "messages": [
-                    {"role": "user", "content": [{"text": f"number {n} of colour {'red' if n % 2 else 'blue'}"}]},
-                    {"role": "assistant", "content": [{"text": "red" if n % 2 else "blue"}]},
-                ],
-            }
-        )
-        + "\n"
-        for n in range(count)
-    )
+    colours = ["red" if n % 2 else "blue" for n in range(count)]
+    return "".join(record(f"number {n} of colour {colour}", colour) for n, colour in enumerate(colours))
 
 
 def operator(account: Account, local: LocalBedrock, training_data_uri: str, **more: Any) -> Any:

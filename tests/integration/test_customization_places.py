@@ -20,6 +20,7 @@ from airflow_bedrock.jobs import s3 as looks
 from airflow_bedrock.jobs.s3 import LocationError, describe_data, read_losses
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from scripts.training_data import record
 from tests.kms_keys import make_key
 
 ONE_ATTEMPT = {"retries": {"total_max_attempts": 1}}
@@ -62,12 +63,6 @@ def log(number: int) -> str:
 
 def logs(first: int, count: int = 60) -> str:
     return "".join(f"{log(number)}\n" for number in range(first, first + count))
-
-
-def records() -> str:
-    turns = [("user", "which colour?"), ("assistant", "red")]
-    messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
-    return (json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages}) + "\n") * 20
 
 
 def operator(local: LocalBedrock, folder: str, **more: Any) -> BedrockModelCustomizationOperator:
@@ -181,7 +176,7 @@ def test_a_read_that_is_denied_once_changes_no_identity(
     local: LocalBedrock, folder: str, name: str, operation: str, code: str
 ) -> None:
     """It fails instead, and may be tried again; for good it needs a word of the user."""
-    put(local, f"{folder}/train.jsonl", records())
+    put(local, f"{folder}/train.jsonl", record("which colour?", "red") * 20)
     put(local, f"{folder}/logs/1.jsonl", logs(0))
     uri = f"{folder}/{name}"
     before = describe_data(S3Hook(), [uri], folders=[f"{folder}/logs/"])
@@ -342,7 +337,7 @@ def test_an_error_before_the_request_says_that_nothing_was_spent(
     fatal: bool,
 ) -> None:
     """A retry may help, but not where the call is not allowed."""
-    put(local, f"{folder}/train.jsonl", records())
+    put(local, f"{folder}/train.jsonl", record("which colour?", "red") * 20)
     local.faults.fail(operation, code, status=status, service=service, times=None)
     with pytest.raises(BedrockError, match="This try made no job and spent nothing") as caught:
         operator(local, folder, training_data_uri=f"{folder}/train.jsonl").execute(context())
@@ -353,7 +348,7 @@ def test_an_error_before_the_request_says_that_nothing_was_spent(
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_temporary_failure_is_retried_only_under_another_name(local: LocalBedrock, folder: str, exact: bool) -> None:
     """An exact name is used up: no retry can help, and the error does not promise it."""
-    put(local, f"{folder}/train.jsonl", records())
+    put(local, f"{folder}/train.jsonl", record("which colour?", "red") * 20)
     local.faults.fail_job("training", "Internal server error")
     data = {"training_data_uri": f"{folder}/train.jsonl"}
     with pytest.raises(BedrockError, match="Internal server error") as caught:
@@ -365,7 +360,7 @@ def test_a_temporary_failure_is_retried_only_under_another_name(local: LocalBedr
 
 def test_a_mapping_that_a_template_renders_is_part_of_the_request(local: LocalBedrock, folder: str) -> None:
     """As it is documented: the model gets the key."""
-    put(local, f"{folder}/train.jsonl", records())
+    put(local, f"{folder}/train.jsonl", record("which colour?", "red") * 20)
     make_key(local, "alias/customize")
     template = "{{ {'customModelKmsKeyId': 'alias/' ~ task.task_id, 'jobTags': [{'key': 'a', 'value': 'b'}]} }}"
     task = operator(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,16 +17,15 @@ from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.waiting import Poller
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from scripts.training_data import record
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=1)
 
 
 def operator(local: LocalBedrock, **more: Any) -> BedrockModelCustomizationOperator:
-    turns = [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")]
-    record = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns})
     client = local.client("s3")
     try:
-        client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=f"{record}\n".encode() * 20)
+        client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record() * 20)
     finally:
         client.close()
     arguments: dict[str, Any] = {

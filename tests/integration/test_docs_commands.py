@@ -20,6 +20,7 @@ from airflow_bedrock.cli import main
 from airflow_bedrock.evaluation import metrics
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.shapes import missing_in_botocore
+from scripts.training_data import record
 from tests.dag_files import load
 from tests.graders import grader
 
@@ -40,10 +41,8 @@ KNOWS_RFT = pytest.mark.skipif(bool(missing_in_botocore(RFT)), reason="this boto
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.2, allow_graders=True)
 
 
-def record(number: int) -> str:
-    turns = [("user", f"Question {number}?"), ("assistant", f"Answer {number}.")]
-    messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
-    return json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages}) + "\n"
+def chat(number: int) -> str:
+    return record(f"Question {number}?", f"Answer {number}.")
 
 
 def graded(number: int) -> str:
@@ -72,8 +71,8 @@ def local(local_bedrock_module: LocalBedrock) -> LocalBedrock:
         )
         for bucket in ("bucket", "my-bucket"):
             s3.create_bucket(Bucket=bucket)
-        s3.put_object(Bucket="bucket", Key="train.jsonl", Body="".join(map(record, range(60))).encode())
-        s3.put_object(Bucket="bucket", Key="validation.jsonl", Body="".join(map(record, range(60, 80))).encode())
+        s3.put_object(Bucket="bucket", Key="train.jsonl", Body="".join(map(chat, range(60))).encode())
+        s3.put_object(Bucket="bucket", Key="validation.jsonl", Body="".join(map(chat, range(60, 80))).encode())
         for month in MONTHS:
             s3.put_object(Bucket="bucket", Key=f"raw/{month}/a.jsonl", Body="".join(rows).encode())
         bedrock.create_model_customization_job(
@@ -95,7 +94,7 @@ def test_a_command_of_the_docs_runs(
 ) -> None:
     """In a folder with the files that it names."""
     for name, numbers in (("train.jsonl", range(60)), ("validation.jsonl", range(60, 70))):
-        (tmp_path / name).write_text("".join(map(record, numbers)))
+        (tmp_path / name).write_text("".join(map(chat, numbers)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://127.0.0.1:1")  # no Airflow: which tasks wait is not known
     monkeypatch.setenv("AIRFLOW__BEDROCK__REGISTRY_URI", "s3://my-bucket/registry")
@@ -125,7 +124,7 @@ def test_a_dag_of_the_docs_runs(
     page: str, dag_id: str, bucket: str, jobs: int, airflow_database: Path, local: LocalBedrock, tmp_path: Path
 ) -> None:
     """From data where it says that they are, to as many jobs as it says."""
-    write = graded if dag_id == "reinforce" else record
+    write = graded if dag_id == "reinforce" else chat
     with closing(local.client("s3")) as s3, closing(local.client("sns")) as sns:
         if dag_id == "reinforce":
             grader(local, "grader")

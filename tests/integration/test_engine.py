@@ -7,7 +7,6 @@ clientRequestToken that made it, and cannot be stopped.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pkgutil import resolve_name
@@ -27,6 +26,7 @@ from airflow_bedrock.jobs.submission import Submission
 from airflow_bedrock.jobs.waiting import job_of_event, wait_for
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.triggers.resource import BedrockResourceTrigger
+from scripts.training_data import record
 from tests.kms_keys import make_key
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5)
@@ -71,10 +71,7 @@ def source(local_bedrock_module: LocalBedrock) -> Iterator[str]:
     """A custom model in us-east-1."""
     local = local_bedrock_module
     bedrock, s3 = local.client("bedrock"), local.client("s3")
-    turns = [("user", "which colour?"), ("assistant", "red")]
-    messages = [{"role": role, "content": [{"text": text}]} for role, text in turns]
-    line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": messages})
-    s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=((line + "\n") * 20).encode())
+    s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record("which colour?", "red") * 20)
     arn = bedrock.create_model_customization_job(
         jobName="source",
         customModelName="source",

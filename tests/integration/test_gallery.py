@@ -23,6 +23,7 @@ from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.registry.register import ModelVersion
 from airflow_bedrock.shapes import missing_in_botocore
+from scripts.training_data import record
 from tests import dag_files
 from tests.deployed import Deployed, both, policy
 from tests.graders import grader
@@ -67,8 +68,7 @@ def put(local: LocalBedrock, key: str, records: list[dict[str, Any]]) -> str:
 
 def model(local: LocalBedrock, bedrock: Any, name: str, **of: Any) -> str:
     """Train a model under this name, as a task of these ids does; return its ARN."""
-    turns = [{"role": role, "content": [{"text": text}]} for role, text in (("user", "objects?"), ("assistant", "s3"))]
-    data = put(local, "line.jsonl", [{"schemaVersion": "bedrock-conversation-2024", "messages": turns}] * 20)
+    data = put(local, "line.jsonl", [json.loads(record("objects?", "s3"))] * 20)
     asker = Asker(environment=configuration.environment(), **of)
     named = Identity(asker=asker, what="0" * 16, reuse="run", job_prefix="one", model_prefix=name)
     arn = bedrock.create_model_customization_job(

@@ -48,6 +48,7 @@ from airflow_bedrock.operators import (
 from airflow_bedrock.registry.retirement import Retirer
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.shapes import missing_in_botocore
+from scripts.training_data import record
 from tests.deployed import Deployed, actions, both, policy, without
 from tests.faults.paid import put_model
 
@@ -74,9 +75,7 @@ class Tasks:
         self.deployed, self._local, self._bucket = deployed, local, f"s3://{local.bucket}"
         self._epochs, self._unused, self._elsewhere = 2, "", ""
         with closing(local.client("s3")) as s3:
-            turns = [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")]
-            record = {"schemaVersion": "bedrock-conversation-2024", "messages": turns}
-            s3.put_object(Bucket=local.bucket, Key="data/train.jsonl", Body=f"{json.dumps(record)}\n".encode() * 20)
+            s3.put_object(Bucket=local.bucket, Key="data/train.jsonl", Body=record() * 20)
             flat = "".join(json.dumps({"prompt": f"n {n}", "completion": "x"}) + "\n" for n in range(60))
             s3.put_object(Bucket=local.bucket, Key="raw/a.jsonl", Body=flat.encode())
             many = "".join(json.dumps({"prompt": f"n {n}", "completion": "x"}) + "\n" for n in range(100))

@@ -10,6 +10,7 @@ import pytest
 from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
+from scripts.training_data import record
 from tests.dag_files import load
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=1)
@@ -51,14 +52,9 @@ def dags_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put(local: LocalBedrock, colour: str) -> str:
-    turns = [("user", "which colour?"), ("assistant", colour)]
-    record = {
-        "schemaVersion": "bedrock-conversation-2024",
-        "messages": [{"role": role, "content": [{"text": text}]} for role, text in turns],
-    }
     client = local.client("s3")
     try:
-        client.put_object(Bucket=local.bucket, Key=f"{colour}.jsonl", Body=(json.dumps(record) + "\n").encode() * 20)
+        client.put_object(Bucket=local.bucket, Key=f"{colour}.jsonl", Body=record("which colour?", colour) * 20)
     finally:
         client.close()
     return f"s3://{local.bucket}/{colour}.jsonl"

@@ -25,13 +25,10 @@ from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import Submission
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator, BedrockStopOrphanedJobsOperator
+from scripts.training_data import record
 
 pytestmark = pytest.mark.local_bedrock(clock="manual")
 ENDED, ALIVE, GONE = "manual__2026-01-01T00:00:00+00:00", "alive", "gone"
-RECORD = {
-    "schemaVersion": "bedrock-conversation-2024",
-    "messages": [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")],
-}
 
 
 def airflow_says(dag_id: str, run_id: str) -> str:
@@ -50,7 +47,7 @@ class Jobs:
     def __init__(self, local: LocalBedrock) -> None:
         self.local, self.bedrock = local, local.client("bedrock")
         s3 = local.client("s3")
-        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=f"{json.dumps(RECORD)}\n".encode() * 20)
+        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record() * 20)
         s3.close()
 
     def add(self, name: str, tags: dict[str, str]) -> str:

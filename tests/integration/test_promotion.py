@@ -19,6 +19,7 @@ from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockPromoteModelOperator
 from airflow_bedrock.shapes import missing_in_botocore
+from scripts.training_data import record
 from scripts.until import until
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.2, deployment_seconds=0.2)
@@ -41,10 +42,8 @@ def bedrock(local: LocalBedrock) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def models(local: LocalBedrock, bedrock: Any) -> list[str]:
     """The ARNs of three models."""
-    turns = [{"role": "user", "content": [{"text": "Hi"}]}, {"role": "assistant", "content": [{"text": "hello"}]}]
-    line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns}) + "\n"
     s3 = local.client("s3")
-    s3.put_object(Bucket=local.bucket, Key="promotion/train.jsonl", Body=(line * 8).encode())
+    s3.put_object(Bucket=local.bucket, Key="promotion/train.jsonl", Body=record() * 8)
     s3.close()
     jobs = [
         bedrock.create_model_customization_job(

@@ -19,6 +19,7 @@ from airflow_bedrock.local import LocalBedrock, Quotas
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from airflow_bedrock.triggers.base import BedrockTrigger
 from airflow_bedrock.triggers.quota import BedrockQuotaTrigger
+from scripts.training_data import record
 from tests.dag_files import load
 from tests.job_server import Fault, JobServer
 from tests.until import until
@@ -155,12 +156,8 @@ def mapped(local_bedrock: LocalBedrock, tmp_path: Path, monkeypatch: pytest.Monk
         "kwargs": {"path": str(tmp_path)},
     }
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
-    record = {
-        "schemaVersion": "bedrock-conversation-2024",
-        "messages": [{"role": role, "content": [{"text": "red"}]} for role in ("user", "assistant")],
-    }
     client = local_bedrock.client("s3")
-    client.put_object(Bucket=local_bedrock.bucket, Key="train.jsonl", Body=(json.dumps(record) + "\n").encode() * 20)
+    client.put_object(Bucket=local_bedrock.bucket, Key="train.jsonl", Body=record() * 20)
     client.close()
     file = tmp_path / "mapped.py"
     data = f"s3://{local_bedrock.bucket}/train.jsonl"

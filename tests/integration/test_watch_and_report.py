@@ -13,12 +13,9 @@ from airflow_bedrock import __version__
 from airflow_bedrock.cli import main
 from airflow_bedrock.jobs import watch_command
 from airflow_bedrock.local import LocalBedrock
+from scripts.training_data import record
 
 pytestmark = pytest.mark.local_bedrock(clock="manual", job_seconds=100)
-RECORD = {
-    "schemaVersion": "bedrock-conversation-2024",
-    "messages": [{"role": role, "content": [{"text": "hello"}]} for role in ("user", "assistant")],
-}
 
 
 @pytest.fixture
@@ -28,7 +25,7 @@ def job(local_bedrock: LocalBedrock, monkeypatch: pytest.MonkeyPatch) -> str:
     clock = SimpleNamespace(sleep=local.clock.advance, time=local.clock.time)
     monkeypatch.setattr(watch_command, "time", clock)
     with closing(local.client("s3")) as s3, closing(local.client("bedrock")) as bedrock:
-        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=f"{json.dumps(RECORD)}\n".encode() * 64)
+        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record() * 64)
         bedrock.create_model_customization_job(
             jobName="support",
             customModelName="support",

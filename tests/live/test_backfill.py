@@ -14,8 +14,8 @@ import airflow.sdk
 import pytest
 
 from airflow_bedrock.local import LocalBedrock
-from scripts.live.account import training_data
 from scripts.stack import SHORT_DEFERRALS, Airflow
+from scripts.training_data import record
 from scripts.until import until
 from tests.live.postgres import postgres
 
@@ -46,7 +46,7 @@ class Backfills:
 
     def write(self, month: str, answer: str) -> None:
         client = self.local.client("s3")
-        client.put_object(Bucket=self.local.bucket, Key=f"{month}/train.jsonl", Body=training_data(answer=answer))
+        client.put_object(Bucket=self.local.bucket, Key=f"{month}/train.jsonl", Body=record(answer=answer) * 20)
         client.close()
 
     def backfill(self, *more: str) -> int:

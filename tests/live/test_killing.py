@@ -15,8 +15,8 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_bedrock.local import LocalBedrock
 from scripts.airflow_api import Run
-from scripts.live.account import training_data
 from scripts.stack import Airflow
+from scripts.training_data import record
 from scripts.until import until
 from tests.live.leftovers import left_behind
 from tests.live.postgres import postgres
@@ -112,7 +112,7 @@ def killing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killing]:
     with ExitStack() as stack:
         local, database = stack.enter_context(LocalBedrock(job_seconds=600)), stack.enter_context(postgres())
         client = local.client("s3")
-        client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=training_data())
+        client.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record() * 20)
         client.close()
         airflow = Airflow(home, local.environment() | {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}, dags=dags)
         stack.enter_context(airflow.standalone())

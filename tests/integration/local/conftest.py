@@ -12,6 +12,7 @@ import pytest
 
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.shapes import problems
+from scripts.training_data import record
 from tests.ample_quotas import AMPLE
 
 NOVA = "amazon.nova-micro-v1:0:128k"
@@ -54,11 +55,6 @@ def check_answer(http_response: Any, model: Any, **_: Any) -> None:
             if not problem.path.endswith(RECORDED)
         ]
         assert not found, f"{model.name}: {[str(problem) for problem in found]}"
-
-
-def record(question: str, answer: str) -> str:
-    turns = [{"role": "user", "content": [{"text": question}]}, {"role": "assistant", "content": [{"text": answer}]}]
-    return json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns}) + "\n"
 
 
 class Service:

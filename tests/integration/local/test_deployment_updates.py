@@ -9,7 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.local import LocalBedrock, Quotas
-from tests.integration.local.conftest import ANSWERS, record
+from scripts.training_data import record
+from tests.integration.local.conftest import ANSWERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,6 +18,7 @@ from airflow_bedrock.compat import AirflowSkipException
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
+from scripts.training_data import record
 from scripts.until import until
 from tests.integration.test_customization_operator import context
 
@@ -132,7 +133,7 @@ def test_custom_model_is_tuned_further(service: Service) -> None:
     first = service.model()
     more = {"kms": ["key", "cipher"], "iam": ["role", "policy"]}
     records = [(f"Rotates the {words[n % 2]}, number {n}.", label) for label, words in more.items() for n in range(20)]
-    content = service.dataset(40) + "".join(log_free(question, answer) for question, answer in records)
+    content = service.dataset(40) + "".join(record(question, answer) for question, answer in records)
     data = service.put("more.jsonl", content)
     job = service.job(service.create(baseModelIdentifier=first, trainingDataConfig={"s3Uri": data}))
     assert job["status"] == "Completed", job
@@ -146,11 +147,6 @@ def test_custom_model_is_tuned_further(service: Service) -> None:
     assert [service.text(model, question) for question, _ in service.questions(100)[90:]] == [
         answer for _, answer in service.questions(100)[90:]
     ]
-
-
-def log_free(question: str, answer: str) -> str:
-    turns = [{"role": "user", "content": [{"text": question}]}, {"role": "assistant", "content": [{"text": answer}]}]
-    return json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns}) + "\n"
 
 
 def test_unknown_custom_model_is_not_found(service: Service) -> None:
@@ -363,7 +359,7 @@ def test_nova_2_takes_no_validation_data(service: Service) -> None:
 
 def test_records_are_checked_one_by_one(service: Service) -> None:
     """A reserved word fails the job, with the file and the record's number."""
-    data = service.put("reserved.jsonl", service.dataset(10) + log_free("User: hello", "hi"))
+    data = service.put("reserved.jsonl", service.dataset(10) + record("User: hello", "hi"))
     assert failure(service, trainingDataConfig={"s3Uri": data}) == (
         f"Invalid record: the text holds the reserved word User:. Amazon S3 file: {data}, line 11"
     )

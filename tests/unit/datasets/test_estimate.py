@@ -17,6 +17,7 @@ from airflow_bedrock.datasets.checking import Bucket, CheckReport, FileSummary, 
 from airflow_bedrock.datasets.errors import DatasetError
 from airflow_bedrock.datasets.estimate import Estimate, Evaluation, Plan, as_dict, dollars, estimate, total
 from airflow_bedrock.prices import prices
+from scripts.training_data import record
 
 MICRO = "amazon.nova-micro-v1:0"
 NONE = Repeated(0, [])
@@ -211,9 +212,7 @@ def test_every_range_is_one(low: int, more: int, records: int, epochs: int, aske
 
 def training(tmp_path: Path) -> Path:
     file = tmp_path / "train.jsonl"
-    turns = [{"role": "user", "content": [{"text": "Where?"}]}, {"role": "assistant", "content": [{"text": "Here."}]}]
-    line = json.dumps({"schemaVersion": "bedrock-conversation-2024", "messages": turns})
-    file.write_text(f"{line}\n" * 100, encoding="utf-8")
+    file.write_text(record("Where?", "Here.") * 100, encoding="utf-8")
     return file
 
 

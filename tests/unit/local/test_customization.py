@@ -21,6 +21,7 @@ from airflow_bedrock.local.faults import Faults
 from airflow_bedrock.local.settings import Settings
 from airflow_bedrock.local.state.bedrock import Bedrock, World
 from airflow_bedrock.local.web.protocol import present
+from scripts.training_data import record
 
 
 class MemoryS3:
@@ -89,14 +90,7 @@ class Stage:
 
 
 def records(count: int) -> bytes:
-    record = {
-        "schemaVersion": "bedrock-conversation-2024",
-        "messages": [
-            {"role": "user", "content": [{"text": "Hello"}]},
-            {"role": "assistant", "content": [{"text": "Hi"}]},
-        ],
-    }
-    return b"\n".join([json.dumps(record).encode()] * count)
+    return record().encode() * count
 
 
 def phases(job: dict[str, Any]) -> list[str]:
