@@ -1,4 +1,4 @@
-"""Airflow's REST API, as one of its users calls it: DAGs, their runs, and the task instances of a run."""
+"""Calls Airflow's REST API as one of its users: DAGs, their runs, and the task instances of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do. The limit is for what hangs, not for a machine that is slow."""
+"""Waits for what other processes do. The limit is for what hangs, not for a machine that is slow."""
 
 from __future__ import annotations
 

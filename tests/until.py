@@ -1,4 +1,4 @@
-"""Waiting in a coroutine for what a server's thread does."""
+"""Waits in a coroutine for what a server's thread does."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from scripts import compose
 from scripts.airflow_api import AirflowApi, connect
 from scripts.compose import Containers
 from scripts.live import page
-from scripts.live.account import jobs
 from scripts.live.scenario import AS_IT_SHOULD
+from scripts.live.stage import jobs
 from scripts.postgres import NotInstalledError
 from scripts.stack import PROJECT
 from scripts.training_data import record

@@ -21,10 +21,10 @@ from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.registry.register import Register
 from scripts.airflow_api import ENDED, connect
 from scripts.live import page
-from scripts.live.account import jobs
 from scripts.live.browser import answered, signed_in
 from scripts.live.cluster import Cluster
 from scripts.live.scenario import AS_IT_SHOULD
+from scripts.live.stage import jobs
 from scripts.postgres import postgres
 from scripts.until import until
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from airflow_bedrock.local import LocalBedrock
 from scripts import airflow_api
-from scripts.live.account import jobs
 from scripts.live.cluster import Cluster
 from scripts.training_data import record
 from scripts.until import until
@@ -35,6 +34,12 @@ def check(true: object, what: str) -> None:
     """
     if not true:
         raise WrongError(what)
+
+
+def jobs(bedrock: Any) -> list[dict[str, Any]]:
+    """Return what ListModelCustomizationJobs says of all jobs of an account, which are billed."""
+    pages = bedrock.get_paginator("list_model_customization_jobs").paginate()
+    return [job for page in pages for job in page["modelCustomizationJobSummaries"]]
 
 
 class Stage:

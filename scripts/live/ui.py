@@ -14,11 +14,10 @@ from urllib.parse import quote, unquote
 from airflow_bedrock.local import LocalBedrock
 from scripts.airflow_api import Run
 from scripts.live import page
-from scripts.live.account import jobs
 from scripts.live.browser import signed_in
 from scripts.live.cluster import Cluster
 from scripts.live.scenario import AS_IT_SHOULD
-from scripts.live.stage import WrongError, check
+from scripts.live.stage import WrongError, check, jobs
 from scripts.postgres import postgres
 from scripts.until import until
 
