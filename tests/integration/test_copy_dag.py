@@ -18,11 +18,11 @@ import pytest
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockModelCopyOperator
-from scripts.training_data import record
 from tests.dag_files import load, quick
 from tests.deployed import Deployed, actions, both, policy, without
 from tests.integration.test_customization_operator import context
 from tests.kms_keys import make_key
+from tests.trained_models import train
 
 DAG = Path(__file__).parents[2] / "dags" / "copy_to_production.py"
 THEIRS = "210987654321"
@@ -52,19 +52,7 @@ def deployed(local_bedrock_module: LocalBedrock) -> Deployed:
 def model(airflow_database: Path, local_bedrock_module: LocalBedrock, deployed: Deployed) -> Iterator[str]:
     """A model in us-east-1 of one account, and a connection aws_production to another one."""
     local = local_bedrock_module
-    with closing(local.client("s3")) as s3, closing(local.client("bedrock")) as bedrock:
-        s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record("objects?", "s3") * 20)
-        arn = bedrock.create_model_customization_job(
-            jobName="router",
-            customModelName="router",
-            roleArn=local.role_arn,
-            baseModelIdentifier="amazon.nova-micro-v1:0:128k",
-            trainingDataConfig={"s3Uri": f"s3://{local.bucket}/train.jsonl"},
-            outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
-            hyperParameters={},
-        )["jobArn"]
-        while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
-            pass
+    made = train(local, "router")
     make_key(local, "alias/bedrock-models", region="us-west-2", account=THEIRS)
     deployed.allow(to_airflow=both(deployed.airflow, policy("sharing")))
     environment = dict(deployed.environment())
@@ -74,7 +62,7 @@ def model(airflow_database: Path, local_bedrock_module: LocalBedrock, deployed: 
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setenv("AIRFLOW_CONN_AWS_PRODUCTION", json.dumps(connection))
-        yield job["outputModelArn"]
+        yield made
 
 
 def run(**conf: Any) -> tuple[str, dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,7 @@ from airflow_bedrock.operators.deployment import (
 )
 from airflow_bedrock.operators.evaluation import BedrockModelEvaluationOperator
 from airflow_bedrock.shapes import missing_in_botocore
-from tests.integration.local.conftest import wait
+from tests.trained_models import train
 
 BASE_MODEL = "amazon.nova-micro-v1:0:128k"
 ON_DEMAND = "amazon.nova-micro-v1:0"  # with its context length it is for customization and provisioned throughput only
@@ -67,29 +67,17 @@ def data(local: LocalBedrock) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def train(local: LocalBedrock, bedrock: Any, data: dict[str, Any]) -> Any:
-    def train() -> str:
-        """Customize a model on the data, and return its ARN."""
-        name = f"job-{uuid.uuid4().hex}"
-        arn = bedrock.create_model_customization_job(
-            jobName=name,
-            customModelName=name,
-            roleArn=local.role_arn,
-            baseModelIdentifier=BASE_MODEL,
-            trainingDataConfig={"s3Uri": data["training_data_uri"]},
-            outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
-            hyperParameters={"epochCount": "5"},
-        )["jobArn"]
-        job = wait(lambda: bedrock.get_model_customization_job(jobIdentifier=arn), "InProgress")
-        assert job["status"] == "Completed", job
-        return str(job["outputModelArn"])
+def new_model(local: LocalBedrock, data: dict[str, Any]) -> Callable[[], str]:
+    def new_model() -> str:
+        """Train a model on the data, and return its ARN."""
+        return train(local, f"job-{uuid.uuid4().hex}", data["training_data_uri"], hyperParameters={"epochCount": "5"})
 
-    return train
+    return new_model
 
 
 @pytest.fixture(scope="module")
-def model_arn(train: Any) -> str:
-    arn: str = train()
+def model_arn(new_model: Callable[[], str]) -> str:
+    arn: str = new_model()
     return arn
 
 
@@ -143,20 +131,20 @@ async def test_deferred(model_arn: str, name: str) -> None:
     assert deploy(model_arn, name, wait_for_completion=False).execute(context()) == arn
 
 
-def test_a_name_is_not_taken_from_another_model(train: Any, model_arn: str, name: str) -> None:
+def test_a_name_is_not_taken_from_another_model(new_model: Callable[[], str], model_arn: str, name: str) -> None:
     """A deployment of another model under that name is left alone."""
     deploy(model_arn, name).execute(context())
     with pytest.raises(BedrockFatalError, match=r"is used up: .* serves another model"):
-        deploy(train(), name).execute(context())
+        deploy(new_model(), name).execute(context())
 
 
 @updates
 def test_replace_model_keeps_the_name_and_the_arn(
-    local: LocalBedrock, bedrock: Any, train: Any, model_arn: str, name: str
+    local: LocalBedrock, bedrock: Any, new_model: Callable[[], str], model_arn: str, name: str
 ) -> None:
     """The ARN stays; a retry that has lost the answer waits for the same change. One that fails is no success."""
     arn = deploy(model_arn, name).execute(context())
-    other = train()
+    other = new_model()
     local.faults.drop("UpdateCustomModelDeployment", times=None)
     with pytest.raises(BedrockError, match="unless the response was lost"):
         deploy(other, name, replace_model=True).execute(context())
@@ -248,9 +236,9 @@ def test_results_that_cannot_be_written(data: dict[str, Any], tmp_path: Path) ->
         operator.execute(context())
 
 
-def test_delete_custom_model(bedrock: Any, train: Any) -> None:
+def test_delete_custom_model(bedrock: Any, new_model: Callable[[], str]) -> None:
     """A deleted model is gone, and deleting it again is no error."""
-    arn = train()
+    arn = new_model()
     for _ in range(2):
         BedrockDeleteCustomModelOperator(task_id="delete", model_identifier=arn).execute(context())
     with pytest.raises(bedrock.exceptions.ResourceNotFoundException):

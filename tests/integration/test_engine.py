@@ -26,8 +26,8 @@ from airflow_bedrock.jobs.submission import Submission
 from airflow_bedrock.jobs.waiting import job_of_event, wait_for
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.triggers.resource import BedrockResourceTrigger
-from scripts.training_data import record
 from tests.kms_keys import make_key
+from tests.trained_models import train
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5)
 
@@ -67,24 +67,9 @@ class Copies:
 
 
 @pytest.fixture(scope="module")
-def source(local_bedrock_module: LocalBedrock) -> Iterator[str]:
+def source(local_bedrock_module: LocalBedrock) -> str:
     """A custom model in us-east-1."""
-    local = local_bedrock_module
-    bedrock, s3 = local.client("bedrock"), local.client("s3")
-    s3.put_object(Bucket=local.bucket, Key="train.jsonl", Body=record("which colour?", "red") * 20)
-    arn = bedrock.create_model_customization_job(
-        jobName="source",
-        customModelName="source",
-        roleArn=local.role_arn,
-        baseModelIdentifier="amazon.nova-micro-v1:0:128k",
-        trainingDataConfig={"s3Uri": f"s3://{local.bucket}/train.jsonl"},
-        outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
-    )["jobArn"]
-    while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
-        pass
-    yield job["outputModelArn"]
-    bedrock.close()
-    s3.close()
+    return train(local_bedrock_module, "source")
 
 
 @pytest.fixture

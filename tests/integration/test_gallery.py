@@ -23,10 +23,10 @@ from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.registry.register import ModelVersion
 from airflow_bedrock.shapes import missing_in_botocore
-from scripts.training_data import record
 from tests import dag_files
 from tests.deployed import Deployed, both, policy
 from tests.graders import grader
+from tests.trained_models import train
 
 NOVA = "amazon.nova-micro-v1:0:128k"
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.5, deployment_seconds=0.1, allow_graders=True, enforce_iam=True)
@@ -66,31 +66,24 @@ def put(local: LocalBedrock, key: str, records: list[dict[str, Any]]) -> str:
     return f"s3://{local.bucket}/{key}"
 
 
-def model(local: LocalBedrock, bedrock: Any, name: str, **of: Any) -> str:
+def model(local: LocalBedrock, name: str, **of: Any) -> str:
     """Train a model under this name, as a task of these ids does; return its ARN."""
-    data = put(local, "line.jsonl", [json.loads(record("objects?", "s3"))] * 20)
     asker = Asker(environment=configuration.environment(), **of)
     named = Identity(asker=asker, what="0" * 16, reuse="run", job_prefix="one", model_prefix=name)
-    arn = bedrock.create_model_customization_job(
-        jobName=named.job_name(),
+    return train(
+        local,
+        named.job_name(),
         customModelName=named.model_name(),
-        roleArn=local.role_arn,
-        baseModelIdentifier=NOVA,
-        trainingDataConfig={"s3Uri": data},
-        outputDataConfig={"s3Uri": f"s3://{local.bucket}/output"},
         hyperParameters={"epochCount": "1"},
         customModelTags=[{"key": key, "value": value} for key, value in automatic_tags(asker, "1").items()],
-    )["jobArn"]
-    while (job := bedrock.get_model_customization_job(jobIdentifier=arn))["status"] == "InProgress":
-        pass
-    return str(job["outputModelArn"])
+    )
 
 
 def test_models_that_nobody_needs_are_named_and_then_deleted(local: LocalBedrock, bedrock: Any) -> None:
     """By default none is deleted; then all but the one that serves, and none of another DAG's."""
 
     def line(number: int, dag_id: str) -> str:
-        return model(local, bedrock, "support-router", dag_id=dag_id, task_id="customize", run_id=f"{number}")
+        return model(local, "support-router", dag_id=dag_id, task_id="customize", run_id=f"{number}")
 
     ours, theirs = [line(number, "retrain_support_router") for number in range(2)], line(2, "other")
     hook = BedrockModelRegistryHook(registry_uri=f"s3://{local.bucket}/registry")
@@ -182,8 +175,8 @@ def test_losers_of_a_sweep_go_whatever_happens(local: LocalBedrock, bedrock: Any
     assert (task.is_teardown, task.on_failure_fail_dagrun) == (True, True)
     assert task.upstream_task_ids == {"grid", "try_out", "train", "best"}
     ids = {"dag_id": "sweep_hyperparameters", "run_id": "now"}
-    tried = model(local, bedrock, "try-out", task_id="try_out", **ids)
-    ends = [model(local, bedrock, "train", task_id="train", **{**ids, "run_id": one}) for one in ("now", "before")]
+    tried = model(local, "try-out", task_id="try_out", **ids)
+    ends = [model(local, "train", task_id="train", **{**ids, "run_id": one}) for one in ("now", "before")]
     delete, won = task.python_callable, None
     ti: Any = SimpleNamespace(xcom_pull=lambda task_ids, key: won)
     assert delete(run_id="now", ti=ti) == [ends[0]]

@@ -19,8 +19,7 @@ from airflow_bedrock.hooks import BedrockModelRegistryHook
 from airflow_bedrock.local import LocalBedrock
 from airflow_bedrock.operators import BedrockPromoteModelOperator
 from airflow_bedrock.shapes import missing_in_botocore
-from scripts.training_data import record
-from scripts.until import until
+from tests.trained_models import train
 
 pytestmark = pytest.mark.local_bedrock(job_seconds=0.2, deployment_seconds=0.2)
 IN_PLACE = not missing_in_botocore("UpdateCustomModelDeployment")  # else each model has a deployment of its own
@@ -40,28 +39,9 @@ def bedrock(local: LocalBedrock) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def models(local: LocalBedrock, bedrock: Any) -> list[str]:
+def models(local: LocalBedrock) -> list[str]:
     """The ARNs of three models."""
-    s3 = local.client("s3")
-    s3.put_object(Bucket=local.bucket, Key="promotion/train.jsonl", Body=record() * 8)
-    s3.close()
-    jobs = [
-        bedrock.create_model_customization_job(
-            jobName=(name := f"model-{uuid.uuid4().hex}"),
-            customModelName=name,
-            roleArn=local.role_arn,
-            baseModelIdentifier=BASE_MODEL,
-            trainingDataConfig={"s3Uri": f"s3://{local.bucket}/promotion/train.jsonl"},
-            outputDataConfig={"s3Uri": f"s3://{local.bucket}/promotion/output"},
-        )["jobArn"]
-        for _ in range(3)
-    ]
-
-    def job(arn: str) -> Any:
-        return bedrock.get_model_customization_job(jobIdentifier=arn)
-
-    until(lambda: all(job(arn)["status"] != "InProgress" for arn in jobs), "the jobs end")
-    return [job(arn)["outputModelArn"] for arn in jobs]
+    return [train(local, f"model-{uuid.uuid4().hex}") for _ in range(3)]
 
 
 @pytest.fixture
