@@ -151,7 +151,7 @@ def named(rule: Rule) -> Rule:
 _LARGEST = sys.float_info.max
 
 
-def real(least: float, most: float = _LARGEST, *, between: bool = False) -> Rule:
+def real(least: float, most: float = _LARGEST, *, between: bool = False, what: str = "a number") -> Rule:
     """Accept a finite number from ``least`` to ``most``; with ``between``, excluding both."""
     ends = f"more than {least:g}" if between else f"{least:g} or more"
     if most < _LARGEST:
@@ -160,10 +160,14 @@ def real(least: float, most: float = _LARGEST, *, between: bool = False) -> Rule
     def check(value: Any) -> float:
         right = isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
         if not right or (between and value in (least, most)):
-            raise ValueError(f"must be a number, {ends}")
+            raise ValueError(f"must be {what}, {ends}")
         return float(value)
 
     return check
+
+
+SECONDS = real(0, what="a number of seconds")
+DELAY = real(0, between=True, what="a number of seconds")
 
 
 def whole(least: int) -> Rule:
@@ -226,5 +230,5 @@ def member(service: str, operation: str, name: str, what: str) -> Rule:
 NAME_TEXT = "1 to 63 letters and digits, with single dashes or underscores between them"
 DEPLOYMENT_NAME = named(member("bedrock", "CreateCustomModelDeployment", "modelDeploymentName", NAME_TEXT))
 MODEL_ARN = member("bedrock", "CreateCustomModelDeployment", "modelArn", "the ARN of a custom model")
-POLLS: Mapping[str, Rule] = {"waiter_delay": real(0, between=True), "waiter_max_attempts": whole(1)}
+POLLS: Mapping[str, Rule] = {"waiter_delay": DELAY, "waiter_max_attempts": whole(1)}
 """Of an operator that has its own limit."""

@@ -22,7 +22,7 @@ from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
-from airflow_bedrock.operators.arguments import Rule, flag, member, named, optional, real, text, whole
+from airflow_bedrock.operators.arguments import DELAY, Rule, flag, member, named, optional, text, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
 from airflow_bedrock.operators.waiting import WaitingOperator
@@ -74,7 +74,7 @@ _RULES: Mapping[str, Rule] = {
     "records_per_job": whole(MIN_RECORDS),
     "stop_on_kill": flag,
     "stop_on_timeout": flag,
-    "waiter_delay": optional(real(0, between=True)),
+    "waiter_delay": optional(DELAY),
 }
 
 
@@ -213,7 +213,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
     def _go_on(self, context: Context, kill: KillSwitch, so_far: _SoFar, ended: Seen | None = None) -> dict[str, Any]:
         with self._work() as work:
             if work.dry_run:
-                self._dry_run(context, work)
+                self._dry_run_of(context, work)
             chunks = range(so_far.chunk, work.chunks)
             if ended is None:
                 self._stop_unneeded(context, kill, work, so_far, chunks)
@@ -221,7 +221,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 so_far.chunk = chunk
                 ended = ended or self._job_of_chunk(context, kill, work, so_far)
                 while ended is not None:
-                    spend.settling.settled(self._service, ended, self._s3)
+                    self._settle(ended, context)
                     if self._asks_anew(ended, _of_chunk(asker_of(context), chunk)):
                         self._take_in(work, ended, so_far)
                         ended = self._job_of_chunk(context, kill, work, so_far)
@@ -245,7 +245,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 "cost": None if work.bill.unpriced([self.model_id]) else so_far.cost,
             }
 
-    def _dry_run(self, context: Context, work: _Work) -> NoReturn:
+    def _dry_run_of(self, context: Context, work: _Work) -> NoReturn:
         from airflow_bedrock.operators.dry_run import finish, of_questions
         from airflow_bedrock.spend.ledger import Cost
 
@@ -254,12 +254,12 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         for chunk in range(work.chunks):
             if (count := sum(1 for _ in work.unanswered(chunk))) >= MIN_RECORDS:
                 missing += count
-                costs.append(self._cost(work, chunk))
+                costs.append(self._cost_of(work, chunk))
         unknown = next((cost for cost in costs if cost.usd is None), None)
         cost = unknown or Cost(usd=sum((cost.usd or Decimal() for cost in costs), Decimal()))
         budget = partial(self._budget, asker_of(context), self._resource.noun, self.hook, cost=lambda: cost)
         lines = of_questions(missing, lambda: cost, budget, "batch inference")
-        finish(lines, partial(context["ti"].xcom_push, "dry_run"), "batch inference")
+        finish(lines, context, "batch inference")
 
     def _stop_unneeded(
         self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar, chunks: Iterable[int]
@@ -308,8 +308,8 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             asker,
             self._resource.noun,
             self.hook,
-            cost=partial(self._cost, work, so_far.chunk),
-            account=self.role_arn.split(":")[4],
+            cost=partial(self._cost_of, work, so_far.chunk),
+            role_arn=self.role_arn,
         )
         self._arn, self._submission = None, self._submission_of(context, work, so_far, kill, budget)
         found: Seen | None = None
@@ -324,7 +324,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         self._take(found, kill, context)
         return self._ended(found, kill, **asdict(so_far))
 
-    def _cost(self, work: _Work, chunk: int) -> Cost:
+    def _cost_of(self, work: _Work, chunk: int) -> Cost:
         """Return what the job of a chunk may cost: each question without an answer, with the longest possible one."""
         from airflow_bedrock.spend.ledger import Cost
 

@@ -86,21 +86,21 @@ class BedrockModelCopyOperator(StoredModelOperator):
         self.source_aws_conn_id = source_aws_conn_id
         self._arguments(self.rules).check_literals()
 
-    def _request(self) -> dict[str, Any]:
+    def _members(self) -> dict[str, Any]:
         key = {"modelKmsKeyId": self.model_kms_key_id} if self.model_kms_key_id else {}
         return {"sourceModelArn": self.source_model_arn, "targetModelName": self.target_model_name, **key}
 
     def _storage(self, arguments: Mapping[str, Any]) -> tuple[str, Figure, int]:
         return self.source_model_arn, "storage", 1
 
-    def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
+    def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
         if self.source_aws_conn_id:
-            how["before_paying"] = partial(self._share, how["before_paying"], asker)
-        return super()._ask(arguments, asker, **how)
+            how["before_paying"] = partial(self._share, how["before_paying"], asker_of(context))
+        return super()._ask(context, arguments, **how)
 
-    def _found(self, submission: jobs.submission.Submission) -> Seen:
+    def _found(self, submission: jobs.submission.Submission, context: Context) -> Seen:
         try:
-            return super()._found(submission)
+            return super()._found(submission, context)
         except BedrockFatalError as error:
             owner = self.source_model_arn.split(":")[4]
             asked = jobs.aws_errors.error_code(error.__cause__)  # and AWS has refused it

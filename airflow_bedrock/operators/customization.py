@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
 
 from airflow.sdk import Asset
 
-from airflow_bedrock import configuration, customization, jobs, shown, spend, triggers
+from airflow_bedrock import customization, jobs, shown, spend, triggers
 from airflow_bedrock.compat import conf, renamed
-from airflow_bedrock.customization.identity import Asker, Identity, Superseded, flag
+from airflow_bedrock.customization.identity import Asker, Identity, Superseded
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
-from airflow_bedrock.operators.arguments import is_literal
-from airflow_bedrock.operators.waiting import WaitingOperator
+from airflow_bedrock.operators.arguments import SECONDS, Rule, is_literal
+from airflow_bedrock.operators.waiting import WAITING, WaitingOperator
 
 if TYPE_CHECKING:
     import jinja2
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.datasets.estimate import Estimate
     from airflow_bedrock.jobs.on_kill import KillSwitch
-    from airflow_bedrock.spend.settling import Spent
+    from airflow_bedrock.spend.ledger import Cost
 
 _DAY = 24 * 60 * 60.0  # seconds
 # The arguments that are members of the request.
@@ -148,6 +148,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
 
     kind = "airflow_bedrock.jobs.resources.customization_job:CUSTOMIZATION_JOB"
     arn_key = "job_arn"
+    rules: ClassVar[Mapping[str, Rule]] = {**WAITING, "quota_timeout": SECONDS}
     template_fields: Sequence[str] = (
         *WaitingOperator.template_fields,
         *_MEMBERS,
@@ -259,13 +260,11 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         self.no_response_timeout: float | None = renamed(
             "silence_limit", silence_limit, "no_response_timeout", no_response_timeout
         )
-        self._result: dict[str, Any] = {}
-        self._check_waiting(waiter_delay, self.no_response_timeout)
+        self._lineage: dict[str, Any] = {}
+        self._arguments(self.rules).check_literals()
         job_request.check_when_parsed(self.asked)
         if is_literal(max_cost):
             pricing.limit(max_cost)
-        if is_literal(self.is_dry_run):
-            flag("dry_run", self.is_dry_run)
 
     @property
     def asked(self) -> job_request.Asked:
@@ -299,24 +298,34 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         if parent is self:  # not what an argument contains
             self.request = job_request.read_file(self.request, jinja_env, context)
 
-    def execute(self, context: Context) -> str:
-        """Find or create the job, and wait for it if asked to.
+    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
+        request = job_request.checked_request(self.asked, asker)
+        self._estimate = cache(partial(self._estimated, request))  # the data is read once
+        for warning in warnings(request, self.hook.conn_region_name):
+            self.log.warning(warning)
+        return request
 
-        :raises BedrockFatalError: the service refused the request, the job left no model, or ``execution_timeout`` ran
-            out and the job was stopped.
-        :raises BedrockError: something failed that another try may fix.
-        :raises AirflowSkipException: it was a dry run, and no check failed for the job.
-        """
-        try:
-            dry_run = flag("dry_run", self.is_dry_run)
-        except ValueError as error:
-            raise BedrockFatalError(f"{error}. This try made no job and spent nothing.") from error
-        if dry_run:
-            self._dry_run(context)
-        with self._stopping(context) as kill:
-            return self._execute(context, kill)
+    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+        if request is None:
+            return job_request.identity_of(self.asked, job_request.request_of(self.asked), asker)
+        return job_request.identity_of(self.asked, request, asker, self._s3)
 
-    def _dry_run(self, context: Context) -> NoReturn:
+    def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
+        how |= {"superseded": self.superseded, "tagged": self.tag_resources, "check_cost": self._check_cost}
+        return super()._ask(context, arguments, **how)
+
+    def _estimated(self, request: Mapping[str, Any]) -> Estimate:
+        region = str(self.hook.conn.meta.region_name)
+        return pricing.estimated(request, pricing.check_data(request, self._files()), region, self.prices)
+
+    def _check_cost(self) -> None:
+        if (most := pricing.limit(self.max_cost)) is not None:
+            pricing.check_cost(self._estimate(), most)
+
+    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
+        return pricing.cost_of(self._estimate, job_request.request_of(self.asked)["baseModelIdentifier"])
+
+    def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
         from airflow_bedrock.operators.dry_run import DryRun, finish  # what only it needs
 
         asker = job_request.asker_of(context)
@@ -331,111 +340,26 @@ class BedrockModelCustomizationOperator(WaitingOperator):
             prices=self.prices,
             budget=lambda cost: self._budget(asker, self._resource.noun, self.hook, cost=cost),
         )
-        finish(dry_run.lines(), partial(context["ti"].xcom_push, "dry_run"), "job", dry_run.estimate)
+        finish(dry_run.lines(), context, "job", dry_run.estimate)
 
-    def _estimate(self, request: Mapping[str, Any]) -> Estimate:
-        region = str(self.hook.conn.meta.region_name)
-        return pricing.estimated(request, pricing.check_data(request, self._files()), region, self.prices)
-
-    def _check_cost(self, estimate: Callable[[], Estimate]) -> None:
-        if (most := pricing.limit(self.max_cost)) is not None:
-            pricing.check_cost(estimate(), most)
-
-    def _identity(self, asker: Asker) -> Identity:
-        return job_request.identity_of(self.asked, job_request.request_of(self.asked), asker)
-
-    def _execute(self, context: Context, kill: KillSwitch) -> str:
-        asker = job_request.asker_of(context)
-        self._check_waiting(
-            self._delay, self._no_response_timeout
-        )  # the configuration too, before anything is paid for
-        asked = self.asked
+    def _found(self, submission: jobs.submission.Submission, context: Context) -> Seen:
         try:
-            request = job_request.checked_request(asked, asker)
-            witness = jobs.second_witness.witness_of(context, asker, self._service, request["roleArn"])
-            identity = job_request.identity_of(asked, request, asker, self._s3)
-        except BedrockError as error:
-            job = self._of_earlier_try(asker, error)
-        else:
-            job = self._ask(request, identity, witness, kill, context)
-        self._take(job, kill, context)
-        if job.outcome is not customization.job.Outcome.SUCCEEDED:
-            self._show(job, context, spend.settling.Spent(standing=spend.settling.standing(self._s3)))
-            if not self._waits:
-                kill.last_check()
-                return job.arn
-        return self._finish(self._ended(job, kill), context)
-
-    def _ask(
-        self,
-        request: Mapping[str, Any],
-        identity: Identity,
-        witness: jobs.second_witness.SecondWitness,
-        kill: KillSwitch,
-        context: Context,
-    ) -> Seen:
-        for warning in warnings(request, self.hook.conn_region_name):
-            self.log.warning(warning)
-        estimate = cache(partial(self._estimate, request))  # the data is read once
-        model = request["baseModelIdentifier"]
-        budget = self._budget(
-            identity.asker,
-            self._resource.noun,
-            self.hook,
-            model,
-            partial(pricing.cost_of, estimate, model),
-            account=request["roleArn"].split(":")[4],
-            dag_run=context["dag_run"],
-        )
-        self._submission = jobs.submission.Submission(
-            service=self._service,
-            request=request,
-            identity=identity,
-            waiter=self._waiter(identity.asker),
-            superseded=self.superseded,
-            tagged=self.tag_resources,
-            check_cost=partial(self._check_cost, estimate),
-            before_paying=kill.before_paying,
-            budget=budget,
-            witness=witness,
-        )
-        try:
-            with self._within(budget, context):
-                return self._submission.find_or_create()
+            return submission.find_or_create()
         except jobs.submission.NoSlotError as error:
             self._wait_for_quota(context, error)
 
-    def _of_earlier_try(self, asker: Asker, unknown: BedrockError) -> Seen:
-        """Return the job of an earlier try of this ask, by its name only, since the request is unknown."""
-        try:
-            identity = self._identity(asker)
-        except (KeyError, ValueError):  # KeyError: the request has no name
-            raise unknown from None
-        return jobs.submission.Submission(
-            service=self._service,
-            request={},
-            identity=identity,
-            waiter=self._waiter(asker),
-            tagged=self.tag_resources,
-            unknown=unknown,
-        ).find_or_create()
+    def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
+        super()._take(found, kill, context)
+        if found.outcome is not customization.job.Outcome.SUCCEEDED:
+            self._spent = spend.settling.Spent(standing=spend.settling.standing(self._s3))
+            self._show(found, context)
 
-    def execute_again(self, context: Context, event: Any = None) -> str:
+    def execute_again(self, context: Context, event: Any = None) -> Any:
         """Request the job again, after a wait for the quota or the budget."""
         self._has_waited = not isinstance(event, Mapping)
         if isinstance(event, Mapping) and event.get("kind") == "late":
             raise self._quota_given_up("The account's quota of jobs is used up.")
         return self.execute(context)
-
-    def _check_waiting(self, delay: float | None, no_response_timeout: float | None) -> None:
-        if delay is not None:
-            configuration.seconds("waiter_delay", delay)
-        if no_response_timeout is not None:
-            configuration.seconds("no_response_timeout", no_response_timeout, zero=True)
-        configuration.seconds("quota_timeout", self.quota_timeout, zero=True)
-        polls: object = self.waiter_max_attempts
-        if polls is not None and (not isinstance(polls, int) or polls < 1):
-            raise ValueError(f"waiter_max_attempts must be a number of polls, 1 or more; got {polls!r}")
 
     def _wait_for_quota(self, context: Context, error: jobs.submission.NoSlotError) -> NoReturn:
         # Here, since a DAG file pays for each import whenever it is parsed.
@@ -485,34 +409,29 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         pages = " ".join(map(customization.console.resource_url, made))
         return f"To train anyway, {customization.failure.NEW_JOB}. {pages}"
 
-    def _finish(self, job: Seen, context: Context) -> str:
-        spent = spend.settling.settled(self._service, job, self._s3)
-        if self._asks_anew(job, job_request.asker_of(context)):
-            return self.execute(context)
-        helps = customization.remedy.remedy_for_failure(job.failure_message)
-        fixable = job.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
-        if fixable and not self.asked.exact:
-            why = customization.failure.failure_message(job)
-            raise BedrockError(f"{why} A retry of this task makes a new job.")
-        if job.outcome is not customization.job.Outcome.SUCCEEDED:
-            self._show(job, context, spent)
-        result = jobs.waiting.result_of(job, self._s3)
+    def _settle(self, found: Seen, context: Context) -> None:
+        super()._settle(found, context)
+        if found.outcome is not customization.job.Outcome.SUCCEEDED:  # else it is shown with its result
+            self._show(found, context)
+
+    def _result(self, found: Seen, context: Context) -> str:
+        result = jobs.waiting.result_of(found, self._s3)
         context["ti"].xcom_push(key="result", value=result)
-        self._show(job, context, spent, result)
+        self._show(found, context, result)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(result)
-        self._result = result
-        return job.arn
+        self._lineage = result
+        return found.arn
 
-    def _show(self, job: Seen, context: Context, spent: Spent, result: Mapping[str, Any] | None = None) -> None:
+    def _show(self, job: Seen, context: Context, result: Mapping[str, Any] | None = None) -> None:
         """Push what the views in Airflow's UI show of the job."""
         request, endpoint_url = job_request.request_of(self.asked), self.hook.conn.meta.endpoint_url
-        told = shown.job_shown(job, endpoint_url, result, request, *spent)
+        told = shown.job_shown(job, endpoint_url, result, request, *(self._spent or ()))
         shown.tell(context, shown.JOB, told)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the training data and the model as OpenLineage facets; called by the OpenLineage provider."""
         from airflow_bedrock.operators.lineage import customization_lineage
 
-        return customization_lineage(data_uris(job_request.request_of(self.asked)), self._result)
+        return customization_lineage(data_uris(job_request.request_of(self.asked)), self._lineage)

@@ -14,7 +14,8 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.arguments import DEPLOYMENT_NAME, MODEL_ARN, POLLS, Rule, given, member, named, tags_rule
 from airflow_bedrock.operators.base import BedrockOperator
-from airflow_bedrock.operators.paid import WAITING, PaidOperator
+from airflow_bedrock.operators.paid import PaidOperator
+from airflow_bedrock.operators.waiting import WAITING
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
 
 if TYPE_CHECKING:
@@ -107,28 +108,30 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
         self.replace_model = replace_model
         self._arguments(self.rules).check_literals()
 
-    def _request(self) -> dict[str, Any]:
+    def _members(self) -> dict[str, Any]:
         description = {"description": self.description} if self.description else {}
         return {"modelDeploymentName": self.deployment_name, "modelArn": self.model_arn, **description}
 
-    def _identity(self, asker: Asker) -> Identity:
-        request, named = self._request(), {"name": self.deployment_name}  # which is part of what is asked for
+    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+        members, named = self._members(), {"name": self.deployment_name}  # which is part of what is asked for
         # An ask of its own after a Clear: the service ignores a request whose token it has seen, so a deployment that
         # was deleted since could not be made again with the same.
-        return identify(request, [named], asker, "dag", exact=True, name="modelDeploymentName", model_name=None)
+        return identify(members, [named], asker, "dag", exact=True, name="modelDeploymentName", model_name=None)
 
-    def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
+    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
         if warning := life_warning(self.model_arn):
             self.log.warning(warning)
-        request, tags = self._request(), arguments["tags"]
-        if tags := self._tagged(tags, asker) if self.tag_resources else tags:
-            request["tags"] = tags
-        return jobs.submission.Submission(
-            service=self._service, request=request, identity=self._identity(asker), update=self.replace_model, **how
-        )
+        tags = self._tagged(arguments["tags"], asker) if self.tag_resources else arguments["tags"]
+        return {**self._members(), **({"tags": tags} if tags else {})}
 
-    def _reserving(self, asker: Asker, arguments: Mapping[str, Any]) -> None:
+    def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
+        return super()._ask(context, arguments, update=self.replace_model, **how)
+
+    def _reserving(self, *_: Any) -> None:
         return None  # a deployment costs nothing
+
+    def _settle(self, *_: Any) -> None:
+        pass  # and so there is nothing to settle
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         from airflow_bedrock.spend.ledger import Cost

@@ -30,6 +30,7 @@ from airflow_bedrock.operators import job_request, pricing
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from airflow.sdk import Context
 
     from airflow_bedrock.customization.waiters import Waiter
     from airflow_bedrock.datasets.checking import CheckReport
@@ -379,12 +380,9 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join(f"{check:{widths[0]}}  {verdict:{widths[1]}}  {said}" for check, verdict, said in lines)
 
 
-def finish(
-    lines: Sequence[Line], push: Callable[[dict[str, Any]], None], word: str, estimate: Estimate | None = None
-) -> NoReturn:
+def finish(lines: Sequence[Line], context: Context, word: str, estimate: Estimate | None = None) -> NoReturn:
     """Log and push the table, and end the task.
 
-    :param push: pushes the results.
     :param word: the word for the resource, such as ``job``.
     :raises AirflowSkipException: no check failed.
     :raises BedrockFatalError: a check failed.
@@ -394,7 +392,8 @@ def finish(
     log.info("Dry run; nothing is created, stopped or paid for.\n%s", table(lines))
     problems = [f"{line.check}: {line.said}" for line in lines if line.verdict == "problem"]
     made = as_dict(estimate) if estimate else None
-    push({"ok": not problems, "lines": [line._asdict() for line in lines], "estimate": made})
+    found = {"ok": not problems, "lines": [line._asdict() for line in lines], "estimate": made}
+    context["ti"].xcom_push("dry_run", found)
     if problems:
         raise BedrockFatalError(f"Dry run: the {word} would not be made, or would fail. {' '.join(problems)}")
     raise AirflowSkipException(f"Dry run: no check failed for the {word}. Nothing was created or paid for.")

@@ -17,7 +17,7 @@ from airflow_bedrock.compat import outputs
 from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
-from airflow_bedrock.operators.arguments import Rule, flag, optional, real, rendered, text, whole
+from airflow_bedrock.operators.arguments import SECONDS, Rule, flag, optional, real, rendered, text, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
 from airflow_bedrock.operators.spending import is_limited
@@ -82,8 +82,8 @@ _RULES: Mapping[str, Rule] = {
     "max_slice_loss": optional(rendered(real(0))),
     "losses_by_epoch": optional(_losses),
     "show_texts": flag,
-    "ready_timeout": real(0),
-    "no_response_timeout": optional(real(0)),
+    "ready_timeout": SECONDS,
+    "no_response_timeout": optional(SECONDS),
 }
 
 
@@ -319,7 +319,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
 
         budget = partial(self._evaluation_budget, context, cost)
         lines = of_questions(missing, cost, budget, "evaluation")
-        finish(lines, partial(context["ti"].xcom_push, "dry_run"), "evaluation")
+        finish(lines, context, "evaluation")
 
     def _say_what_it_costs(
         self, evaluation: Evaluation, lines: Lines, arguments: Mapping[str, Any]

@@ -108,7 +108,7 @@ class BedrockModelImportOperator(StoredModelOperator):
         self.custom_model_units = custom_model_units
         self._arguments(self.rules).check_literals()
 
-    def _request(self) -> dict[str, Any]:
+    def _members(self) -> dict[str, Any]:
         optional = {"importedModelKmsKeyId": self.kms_key_id, "vpcConfig": self.vpc_config}
         return {
             "jobName": self.job_name,
@@ -212,7 +212,7 @@ class BedrockCustomModelOperator(StoredModelOperator):
         self.base_model_id = base_model_id
         self._arguments(self.rules).check_literals()
 
-    def _request(self) -> dict[str, Any]:
+    def _members(self) -> dict[str, Any]:
         optional = {"roleArn": self.role_arn, "modelKmsKeyArn": self.kms_key_arn}
         return {
             "modelName": self.model_name,

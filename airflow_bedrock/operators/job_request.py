@@ -171,9 +171,12 @@ def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Ho
     """Return the identity of the job, after a check of the locations in the request.
 
     :param s3: reads the data; without it, the identity only serves to find the task's own jobs, whatever their request.
+    :raises RequestError: the request names no job, or no model.
     :raises BedrockFatalError: a location does not exist, is in another region, or may not be read.
     :raises BedrockError: S3 did not respond.
     """
+    if missing := {"jobName", "customModelName"} - request.keys():
+        raise RequestError(f"The request has no {', '.join(sorted(missing))}")
     data = [] if s3 is None else _content(asked, request, s3)
     return identify(request, data, asker, choice("reuse", asked.reuse, Reuse), exact=asked.exact)
 

@@ -14,12 +14,12 @@ from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, member, named, rendered, tags_rule, whole
 from airflow_bedrock.operators.base import BedrockOperator
-from airflow_bedrock.operators.paid import WAITING, PaidOperator
+from airflow_bedrock.operators.paid import PaidOperator
+from airflow_bedrock.operators.waiting import WAITING
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.jobs.resources.provisioned_throughput import Throughput
     from airflow_bedrock.spend.ledger import Cost
 
@@ -104,25 +104,25 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         self.replace_model = replace_model
         self._arguments(self.rules).check_literals()
 
-    def _identity(self, asker: Asker) -> Identity:
-        request = {"provisionedModelName": self.provisioned_model_name, "modelId": self.model_id}
+    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+        members = {"provisionedModelName": self.provisioned_model_name, "modelId": self.model_id}
         # As for a deployment: the name is part of what is asked for, and each Clear is an ask of its own.
-        return identify(request, [request], asker, "dag", exact=True, name="provisionedModelName", model_name=None)
+        return identify(members, [members], asker, "dag", exact=True, name="provisionedModelName", model_name=None)
 
-    def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
+    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
         if warning := life_warning(self.model_id):
             self.log.warning(warning)
         commitment = arguments["commitment_duration"]
-        request = {
+        return {
             "provisionedModelName": self.provisioned_model_name,
             "modelId": self.model_id,
             "modelUnits": arguments["model_units"],
             **({"commitmentDuration": commitment} if commitment else {}),
             "tags": self._tagged(arguments["tags"], asker),
         }
-        return jobs.submission.Submission(
-            service=self._service, request=request, identity=self._identity(asker), update=self.replace_model, **how
-        )
+
+    def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
+        return super()._ask(context, arguments, update=self.replace_model, **how)
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         """Return its maximum cost until the end of the month: it is billed until somebody deletes it."""
@@ -139,10 +139,6 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         hours = -(-int((next_month(now) - now).total_seconds()) // 3600)
         basis = f"{hours} hours until the month ends, at {price}"
         return Cost(usd=price.cost(hours * units), model=price.model, rates={"hour": price.cost(units)}, basis=basis)
-
-    def _finish(self, found: Seen, context: Context) -> Any:
-        spend.settling.settled(self._service, found, self._s3)  # where it was not made; else when it is deleted
-        return super()._finish(found, context)
 
     def _result(self, found: Any, context: Context) -> Any:
         if not jobs.provisioned_throughput.is_model(found.model, self.model_id):

@@ -64,7 +64,7 @@ class SpendingOperator(AwsOperator[Hook]):
         hook: BedrockHook,
         model: str = "",
         cost: Callable[[], Cost] | None = None,
-        account: str = "",
+        role_arn: str | None = None,
         dag_run: Any = None,
     ) -> Budget | None:
         """Return the budget for the task's resource; None if none is set.
@@ -73,7 +73,7 @@ class SpendingOperator(AwsOperator[Hook]):
         :param hook: the hook for the account and region of the resource.
         :param model: the base model's id.
         :param cost: returns its maximum cost; called right before it is created.
-        :param account: the AWS account, if known.
+        :param role_arn: a role in the AWS account of the resource; without it, AWS STS names the account.
         :param dag_run: the DAG run, which shows whether it is a backfill.
         :raises BedrockFatalError: the configuration of the budget is wrong.
         """
@@ -93,7 +93,7 @@ class SpendingOperator(AwsOperator[Hook]):
             s3=self._s3,
             cost=(lambda: Cost(usd=expected, model=model)) if expected is not None or cost is None else cost,
             backfill=partial(jobs.task_state.backfill_to_go, asker.dag_id, asker.task_id) if backfill else None,
-            account=account,
+            account=role_arn.split(":")[4] if role_arn else "",
         )
 
     @contextmanager

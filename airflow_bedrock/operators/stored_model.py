@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
-from airflow_bedrock import configuration, jobs, spend
+from airflow_bedrock import configuration
 from airflow_bedrock.base_models import model_id
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse, identify
-from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.operators.arguments import Rule, flag, one_of
-from airflow_bedrock.operators.paid import WAITING, PaidOperator
+from airflow_bedrock.operators.paid import PaidOperator
+from airflow_bedrock.operators.waiting import WAITING
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.prices import Figure
     from airflow_bedrock.spend.ledger import Cost
 
@@ -46,7 +42,7 @@ class StoredModelOperator(PaidOperator):
         self.ensure_unique_name = ensure_unique_name
 
     @abstractmethod
-    def _request(self) -> dict[str, Any]:
+    def _members(self) -> dict[str, Any]:
         """Return the Create request without tags, from the present arguments."""
 
     @abstractmethod
@@ -60,11 +56,11 @@ class StoredModelOperator(PaidOperator):
         """Return what identifies the content of the files."""
         return []
 
-    def _identity(self, asker: Asker, data: Sequence[Mapping[str, Any]] = ()) -> Identity:
+    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
         resource = self._resource
         return identify(
-            self._request(),
-            data,
+            self._members(),
+            self._data() if request else [],
             asker,
             self.reuse,
             exact=not flag(self.ensure_unique_name),
@@ -72,17 +68,9 @@ class StoredModelOperator(PaidOperator):
             model_name=resource.model_name,
         )
 
-    def _ask(self, arguments: Mapping[str, Any], asker: Asker, **how: Any) -> jobs.submission.Submission:
+    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
         resource, tags = self._resource, self._tagged(arguments["tags"], asker)
-        request = {**self._request(), resource.tags: tags}
-        if resource.model_tags:
-            request[resource.model_tags] = tags
-        ask = partial(jobs.submission.Submission, service=self._service, **how)
-        try:
-            identity = self._identity(asker, self._data())
-        except BedrockError as error:
-            return ask(request={}, identity=self._identity(asker), unknown=error)
-        return ask(request=request, identity=identity)
+        return {**self._members(), **{name: tags for name in (resource.tags, resource.model_tags) if name}}
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:
         from airflow_bedrock import prices as priced
@@ -96,7 +84,3 @@ class StoredModelOperator(PaidOperator):
             return Cost(usd=None, unknown=str(error))
         basis = f"a month of its storage, at {price}"
         return Cost(usd=price.cost(units), model=model_id(model), rates={"month": price.cost(1)}, basis=basis)
-
-    def _finish(self, found: Seen, context: Context) -> Any:
-        spend.settling.settled(self._service, found, self._s3)
-        return super()._finish(found, context)

@@ -1,6 +1,7 @@
-"""The base of the operators that wait for what they made, in a worker or in the triggerer.
+"""The base of the operators that create what is paid for: one thing once, then they wait, in a worker or the triggerer.
 
-If the task is ended for good or times out, at whatever moment, they stop it.
+If the task is ended for good or times out, at whatever moment, they stop what they made. A subclass declares its kind
+(:mod:`airflow_bedrock.jobs.resources`), its request, its cost and its result.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_bedrock import configuration, customization, jobs
+from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
+from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, flag, optional, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.spending import SpendingOperator
 from airflow_bedrock.shown import pushed
@@ -29,12 +32,22 @@ if TYPE_CHECKING:
     from airflow_bedrock.jobs.on_kill import KillSwitch
     from airflow_bedrock.jobs.resources import Resource
     from airflow_bedrock.jobs.submission import Submission
+    from airflow_bedrock.spend.budget import Budget
+    from airflow_bedrock.spend.ledger import Cost
+    from airflow_bedrock.spend.settling import Spent
 
+WAITING: Mapping[str, Rule] = {
+    "waiter_delay": optional(DELAY),
+    "waiter_max_attempts": optional(whole(1)),
+    "no_response_timeout": optional(SECONDS),
+    "is_dry_run": flag,
+}
+"""The rules of the common arguments."""
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 
 
 class WaitingOperator(SpendingOperator["BedrockHook"]):
-    """An operator that waits for the job it has made, and stops it when no task waits for it any more.
+    """An operator that makes a job or a resource once, waits for it, and stops it when no task waits for it any more.
 
     :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
     :param waiter_delay: seconds between two polls, more than 0. (default: ``[bedrock] poll_interval``)
@@ -46,6 +59,8 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     """The declaration of the resource (:mod:`airflow_bedrock.jobs.resources`): ``module:name``."""
     arn_key: ClassVar[str | None] = "arn"
     """The key of the XCom with its ARN; None if the jobs are found by their tags."""
+    rules: ClassVar[Mapping[str, Rule]]
+    """The rules of all arguments: ``WAITING``, and its own."""
 
     superseded: Superseded = "stop"
     wait_for_completion = True
@@ -57,6 +72,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     _submission: Submission | None = None
     _arn: str | None = None
     _is_ours = True  # else it was there before, and is left as it is
+    _spent: Spent | None = None
 
     def __init__(
         self,
@@ -73,13 +89,122 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         self.stop_on_kill = stop_on_kill
         self.stop_on_timeout = stop_on_timeout
 
-    def _identity(self, asker: Asker) -> Identity:
-        """Return its identity, from the present arguments; the content of the data may be unknown."""
+    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
+        """Return the Create request.
+
+        :param arguments: the checked arguments, by name.
+        """
         raise NotImplementedError
 
-    def _finish(self, found: Seen, context: Context) -> Any:
-        """Return the result of a job that succeeded; any other status, known or not, is an error."""
+    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+        """Return its identity, from the present arguments.
+
+        :param request: the Create request; without it, the content of the data may be unknown.
+        """
         raise NotImplementedError
+
+    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
+        """Return its maximum cost."""
+        raise NotImplementedError
+
+    def _result(self, found: Seen, context: Context) -> Any:
+        """Return the result of the task when the job or resource is done."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> Any:
+        """Find or create it, wait for it if configured, and return the result.
+
+        :raises BedrockFatalError: it failed, the service rejected it, or ``execution_timeout`` ran out and it was
+            stopped.
+        :raises BedrockError: something failed that another try may fix.
+        :raises AirflowSkipException: it was a dry run, and no check failed.
+        """
+        arguments = self._arguments(self.rules).checked()
+        _ = self._delay, self._no_response_timeout  # the configuration too, before anything is paid for
+        if arguments["is_dry_run"]:
+            self._dry_run(context, arguments)
+        with self._stopping(context) as kill:
+            self._submission = submission = self._ask(context, arguments, before_paying=kill.before_paying)
+            submission.budget = budget = self._reserving(context, arguments, submission.request)
+            with self._within(budget, context):
+                found = self._found(submission, context)
+            self._take(found, kill, context)
+            if found.outcome is not Outcome.SUCCEEDED and not self._waits:
+                kill.last_check()
+                return found.arn
+            return self._finish(self._ended(found, kill), context)
+
+    def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
+        from airflow_bedrock.operators.dry_run import finish, of_paid  # what only it needs
+
+        ask = partial(self._ask, context, arguments, before_paying=bool, dry_run=True)
+        budget = partial(self._reserving, context, arguments, {})
+        finish(of_paid(self._resource, ask, partial(self._cost, arguments), budget), context, self._resource.word)
+
+    def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> Submission:
+        """Return the submission of this try; if the request is unknown, one that only finds what an earlier try made.
+
+        :param how: further arguments of the submission.
+        """
+        asker = asker_of(context)
+        ask = partial(jobs.submission.Submission, service=self._service, waiter=self._waiter(asker), **how)
+        try:
+            request = self._request(arguments, asker)
+        except BedrockError as error:
+            return ask(request={}, identity=self._identity_without(error, asker), unknown=error)
+        witness = jobs.second_witness.witness_of(context, asker, self._service, request.get("roleArn"))
+        try:
+            return ask(request=request, identity=self._identity(asker, request), witness=witness)
+        except BedrockError as error:
+            return ask(request={}, identity=self._identity_without(error, asker), unknown=error)
+
+    def _identity_without(self, known: BedrockError, asker: Asker) -> Identity:
+        """Return what it is known by where it is not known what is asked for; ``known`` says why."""
+        try:
+            return self._identity(asker)
+        except ValueError:
+            raise known from None
+
+    def _reserving(self, context: Context, arguments: Mapping[str, Any], request: Mapping[str, Any]) -> Budget | None:
+        return self._budget(
+            asker_of(context),
+            self._resource.noun,
+            self.hook,
+            request.get("baseModelIdentifier") or request.get("modelId") or "",
+            partial(self._cost, arguments),
+            role_arn=request.get("roleArn"),
+            dag_run=context["dag_run"],
+        )
+
+    def _found(self, submission: Submission, context: Context) -> Seen:
+        from airflow_bedrock.jobs.quota import is_zero
+
+        try:
+            return submission.find_or_create()
+        except jobs.submission.NoSlotError as error:
+            if is_zero(str(error)):
+                raise BedrockFatalError(f"{error} Ask for a higher quota in Service Quotas.") from error
+            raise BedrockError(
+                f"{error} Delete one that is not needed, or ask for a higher quota; a retry then makes it."
+            ) from error
+
+    def _finish(self, found: Seen, context: Context) -> Any:
+        """Return the result of what is done; any other status, known or not, is an error."""
+        self._settle(found, context)
+        if self._asks_anew(found, asker_of(context)):
+            return self.execute(context)
+        if found.outcome is Outcome.SUCCEEDED:
+            return self._result(found, context)
+        resource, said = self._resource, self._resource.failure_message(found)
+        helps = customization.remedy.remedy_for_failure(found.failure_message)
+        fixable = found.outcome is Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
+        if fixable and not resource.lasts and not self._identity(asker_of(context)).exact:
+            raise BedrockError(f"{said} A retry of this task makes a new {resource.word}.")
+        raise BedrockFatalError(said)
+
+    def _settle(self, found: Seen, context: Context) -> None:
+        """Settle what it has cost, where a budget is set; what serves costs until it is deleted."""
+        self._spent = spend.settling.settled(self._service, found, self._s3)
 
     @contextmanager
     def _stopping(self, context: Context) -> Iterator[KillSwitch]:
@@ -102,7 +227,9 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         except BedrockError as error:
             if self._killed:  # while nothing was known: Create may have made one all the same
                 self.on_kill()
-            elif self._submission is None and (running := self._running(asker_of(context))):
+            elif (self._submission is None or self._submission.unknown) and (
+                running := self._running(asker_of(context))
+            ):
                 word, billed = self._resource.word.capitalize(), self._resource.billed
                 said = (f"{word} {arn} of an earlier try runs on and {billed}." for arn in running)
                 raise type(error)(" ".join([str(error), *said])) from error
@@ -127,7 +254,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
 
         :param so_far: the state for ``execute_complete``.
         """
-        if found.outcome is not customization.job.Outcome.RUNNING:
+        if found.outcome is not Outcome.RUNNING:
             return found
         if self.deferrable:
             kill.last_check()

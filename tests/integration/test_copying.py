@@ -133,4 +133,4 @@ def test_a_copy_that_failed_is_made_again_by_a_retry_only_where_that_helps(
     with pytest.raises(BedrockError, match=message) as failed:
         copy(context(run, {}), source_model_arn=world.models[0], **more)
     assert isinstance(failed.value, BedrockFatalError) is fatal
-    assert ("A retry of this task makes a new one." in str(failed.value)) is not fatal
+    assert ("A retry of this task makes a new copy job." in str(failed.value)) is not fatal

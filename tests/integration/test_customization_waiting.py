@@ -108,7 +108,7 @@ def test_a_job_that_is_known_to_exist_is_missing_only_after_minutes_and_polls(
 )
 def test_an_invalid_wait_is_refused_when_the_dag_is_parsed(local_bedrock: LocalBedrock, wrong: dict[str, Any]) -> None:
     """By the argument's name, and not when the job is paid for."""
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a number of"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a (whole )?number"):
         operator(local_bedrock, **wrong)
 
 

@@ -424,8 +424,8 @@ def test_delete_not_in_time(stubbed: Any) -> None:
         ({"tags": [{"key": "team", "value": "a"}]}, "tags must be a mapping of keys to values.*; got a list"),
         ({"tags": {"cost": 5}}, "tags must be a mapping of keys to values.*; got a dict"),
         ({"tags": {f"key{number}": "a" for number in range(41)}}, "tags must be at most 40"),
-        ({"waiter_delay": 0, "deferrable": True}, "waiter_delay must be a number, more than 0; got 0"),
-        ({"waiter_delay": "30"}, "waiter_delay must be a number, more than 0; got '30'"),
+        ({"waiter_delay": 0, "deferrable": True}, "waiter_delay must be a number of seconds, more than 0; got 0"),
+        ({"waiter_delay": "30"}, "waiter_delay must be a number of seconds, more than 0; got '30'"),
         ({"waiter_max_attempts": 0}, "waiter_max_attempts must be a whole number, 1 or more; got 0"),
     ],
 )
@@ -447,7 +447,7 @@ def test_what_no_deployment_can_be_made_of(stubbed: Any, arguments: dict[str, An
         ({"deployment_arn": None}, "deployment_arn must be the ARN or the name of a custom model deployment; got None"),
         ({"deployment_arn": ""}, "deployment_arn .*; got ''"),
         ({"waiter_max_attempts": 0}, "waiter_max_attempts must be a whole number, 1 or more; got 0"),
-        ({"waiter_delay": -1}, "waiter_delay must be a number, more than 0; got -1"),
+        ({"waiter_delay": -1}, "waiter_delay must be a number of seconds, more than 0; got -1"),
     ],
 )
 def test_what_cannot_be_deleted(stubbed: Any, arguments: dict[str, Any], message: str) -> None:

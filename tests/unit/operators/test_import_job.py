@@ -19,8 +19,8 @@ def test_the_request_of_a_custom_model() -> None:
     task = BedrockCustomModelOperator(
         task_id="t", model_name="m", model_data_uri=FOLDER, role_arn=ROLE, kms_key_arn=KEY
     )
-    assert task._request() == {**named, "roleArn": ROLE, "modelKmsKeyArn": KEY}
-    assert BedrockCustomModelOperator(task_id="t", model_name="m", model_data_uri=FOLDER)._request() == named
+    assert task._members() == {**named, "roleArn": ROLE, "modelKmsKeyArn": KEY}
+    assert BedrockCustomModelOperator(task_id="t", model_name="m", model_data_uri=FOLDER)._members() == named
 
 
 def test_the_request_of_an_import() -> None:
@@ -34,5 +34,5 @@ def test_the_request_of_an_import() -> None:
     vpc = {"subnetIds": ["subnet-1"], "securityGroupIds": ["sg-1"]}
     given: dict[str, Any] = {"job_name": "j", "imported_model_name": "m", "role_arn": ROLE, "model_data_uri": FOLDER}
     task = BedrockModelImportOperator(task_id="t", kms_key_id=KEY, vpc_config=vpc, **given)
-    assert task._request() == {**named, "importedModelKmsKeyId": KEY, "vpcConfig": vpc}
-    assert BedrockModelImportOperator(task_id="t", **given)._request() == named
+    assert task._members() == {**named, "importedModelKmsKeyId": KEY, "vpcConfig": vpc}
+    assert BedrockModelImportOperator(task_id="t", **given)._members() == named

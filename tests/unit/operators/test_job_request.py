@@ -107,6 +107,18 @@ def test_arguments_beside_an_unknown_request_are_checked(unknown: dict[str, Any]
     BedrockModelCustomizationOperator(task_id="customize", **unknown)
 
 
+@pytest.mark.parametrize("try_number", [1, 2])
+def test_a_rendered_request_without_a_job_name_says_so(try_number: int) -> None:
+    """What is missing is named by the task too, where nothing can be found by a name."""
+    given = dict.fromkeys(("job_name", "custom_model_name"))
+    ti = SimpleNamespace(
+        dag_id="dag", task_id="customize", run_id="run-1", map_index=-1, max_tries=1, try_number=try_number
+    )
+    context: Any = {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
+    with pytest.raises(BedrockFatalError, match=r"jobName: Member must not be null \(give job_name\)"):
+        rendered("request", {}, **given).execute(context)
+
+
 def test_what_is_missing_is_named_as_the_operator_calls_it() -> None:
     """Each required member of the request, with the argument that gives it; what was given is not among them."""
     with pytest.raises(RequestError) as caught:
