@@ -44,6 +44,7 @@ def _replacing(value: Any) -> bool:
     return bool(value)
 
 
+_WITHOUT_EFFECT = {"over_budget", "expected_cost", "notifiers", "prices"}
 _DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **POLLS}
 
 
@@ -94,6 +95,8 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
         waiter_max_attempts: int | None = 120,
         **kwargs: Any,
     ) -> None:
+        if unused := _WITHOUT_EFFECT & kwargs.keys():  # what default_args gives to all tasks of a DAG is not among them
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(sorted(unused))}: a deployment costs nothing")
         super().__init__(
             waiter_delay=waiter_delay,
             waiter_max_attempts=waiter_max_attempts,
