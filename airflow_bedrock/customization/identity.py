@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -28,32 +28,6 @@ Reuse = Literal["run", "dag", "never"]
 
 Superseded = Literal["stop", "keep", "fail"]
 """What to do with a running job of an earlier ask if the request has changed."""
-
-
-def choice(name: str, value: object, choices: Any) -> Any:
-    """Return the value, if it is one of the choices of a Literal.
-
-    :param name: what it is called, for the error.
-    :raises ValueError: it is not one of the choices.
-    """
-    if value not in get_args(choices):
-        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}")
-    return value
-
-
-def flag(name: str, value: object) -> bool:
-    """Return a boolean argument, which a template may render as text.
-
-    :param name: what it is called, for the error.
-    :raises ValueError: it is a text other than true or false.
-    """
-    if not isinstance(value, str):
-        return bool(value)
-    try:
-        return {"true": True, "false": False}[value.strip().lower()]
-    except KeyError:
-        raise ValueError(f"{name} must be True or False; got {value!r}") from None
-
 
 MAX_NAME_LENGTH = 63  # CreateModelCustomizationJob: jobName and customModelName
 _FAMILY_LENGTH = 8  # letters of base 32, 5 bits each; a clash is noticed by the token

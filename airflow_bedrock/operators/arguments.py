@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from airflow_bedrock import customization
+from airflow_bedrock.customization.identity import Reuse
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.shapes import input_shape, problems
 
@@ -108,7 +109,9 @@ def text(value: Any) -> str:
 
 
 def flag(value: Any) -> bool:
-    """Accept True or False, or their text from a template."""
+    """Accept True or False, their text from a template, and 0, 1 and None, as Python does."""
+    if value is None or isinstance(value, int):
+        return bool(value)
     known = {"true": True, "false": False}.get(str(value).strip().lower())
     if known is None:
         raise ValueError("must be True or False")
@@ -124,6 +127,10 @@ def one_of(*choices: str) -> Rule:
         return value
 
     return check
+
+
+REUSE = one_of(*get_args(Reuse))
+CONTENT = one_of("identify", "ignore")
 
 
 def choice(kind: type[Choice]) -> Callable[[Any], Choice]:

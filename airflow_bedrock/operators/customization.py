@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, get_args
 
 from airflow.sdk import Asset
 
@@ -18,7 +18,7 @@ from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
-from airflow_bedrock.operators.arguments import SECONDS, Rule, is_literal
+from airflow_bedrock.operators.arguments import CONTENT, REUSE, SECONDS, Rule, flag, is_literal, one_of
 from airflow_bedrock.operators.waiting import WAITING, WaitingOperator
 
 if TYPE_CHECKING:
@@ -148,7 +148,14 @@ class BedrockModelCustomizationOperator(WaitingOperator):
 
     kind = "airflow_bedrock.jobs.resources.customization_job:CUSTOMIZATION_JOB"
     arn_key = "job_arn"
-    rules: ClassVar[Mapping[str, Rule]] = {**WAITING, "quota_timeout": SECONDS}
+    rules: ClassVar[Mapping[str, Rule]] = {
+        **WAITING,
+        "quota_timeout": SECONDS,
+        "reuse": REUSE,
+        "superseded": one_of(*get_args(Superseded)),
+        "content": CONTENT,
+        "ensure_unique_job_name": flag,
+    }
     template_fields: Sequence[str] = (
         *WaitingOperator.template_fields,
         *_MEMBERS,

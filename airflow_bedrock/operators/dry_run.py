@@ -142,7 +142,7 @@ class DryRun:
             request=request,
             identity=self._identity,
             waiter=self.waiter,
-            superseded=self.asked.superseded,  # type: ignore[arg-type]  # it was checked
+            superseded=self.asked.superseded,
             tagged=self.asked.tag_resources,
             dry_run=True,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.console import resource_url
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.operators.arguments import Rule, rendered, whole
+from airflow_bedrock.operators.arguments import Rule, optional, rendered, whole
 from airflow_bedrock.operators.base import BedrockOperator
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def _regions(value: Any) -> list[str]:
 
 
 _RULES: Mapping[str, Rule] = {
-    "regions": lambda value: None if value is None else _regions(value),
+    "regions": optional(_regions),
     "days": rendered(whole(1)),
     "end_of_life_days": rendered(whole(0)),
 }

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_bedrock import configuration, jobs
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
-from airflow_bedrock.operators.arguments import Rule, given, member, named, optional, rendered, tags_rule, text, whole
-from airflow_bedrock.operators.stored_model import CONTENT, RULES, StoredModelOperator
+from airflow_bedrock.operators.arguments import (
+    CONTENT,
+    Rule,
+    given,
+    member,
+    named,
+    optional,
+    rendered,
+    tags_rule,
+    text,
+    whole,
+)
+from airflow_bedrock.operators.stored_model import RULES, StoredModelOperator
 
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook

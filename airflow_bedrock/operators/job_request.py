@@ -14,10 +14,7 @@ from airflow_bedrock import __version__, configuration, customization, jobs
 from airflow_bedrock.customization.identity import (
     Asker,
     Identity,
-    Reuse,
     Superseded,
-    choice,
-    flag,
     identify,
     with_fitting_names,
 )
@@ -33,7 +30,7 @@ from airflow_bedrock.customization.request import (
     request_problems,
 )
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
-from airflow_bedrock.operators.arguments import is_literal
+from airflow_bedrock.operators.arguments import flag, is_literal
 
 if TYPE_CHECKING:
     import jinja2
@@ -54,19 +51,16 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     request: object
     customization_job_kwargs: object
     ensure_unique_job_name: object
-    reuse: object
-    superseded: object
+    reuse: Any
+    superseded: Superseded
     content: object
     preflight: bool
     tag_resources: bool
 
     @property
     def exact(self) -> bool:
-        """Whether the names are used as they are, without a digest.
-
-        :raises ValueError: ``ensure_unique_job_name`` is not a boolean.
-        """
-        return not flag("ensure_unique_job_name", self.ensure_unique_job_name)
+        """Whether the names are used as they are, without a digest."""
+        return not flag(self.ensure_unique_job_name)
 
 
 def is_file(request: object) -> bool:
@@ -97,19 +91,11 @@ def read_file(request: Any, environment: jinja2.Environment, context: Context) -
 
 
 def check_when_parsed(asked: Asked) -> None:
-    """Check the arguments when the DAG is parsed.
+    """Check the request when the DAG is parsed.
 
-    :raises RequestError: lists each mistake in the request.
-    :raises ValueError: ``reuse``, ``superseded`` or ``ensure_unique_job_name`` is not one of its choices; or a
-        resource has too many tags.
+    :raises RequestError: lists each mistake.
+    :raises ValueError: a resource has too many tags.
     """
-    if is_literal(asked.reuse):
-        choice("reuse", asked.reuse, Reuse)
-    choice("superseded", asked.superseded, Superseded)
-    if asked.content not in ("identify", "ignore"):
-        raise ValueError(f"content must be identify or ignore; got {asked.content!r}")
-    if is_literal(asked.ensure_unique_job_name):
-        _ = asked.exact
     given, further = asked.request, asked.customization_job_kwargs
     request = _request(asked, given if _is_here(given) else None, further if _is_here(further) else None)
     for member in _TAGS if asked.tag_resources else ():
@@ -152,8 +138,6 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
     :raises BedrockFatalError: lists each mistake.
     """
     try:
-        choice("reuse", asked.reuse, Reuse)
-        _ = asked.exact
         request = request_of(asked)
         check_request(_nameable(asked, request))
         if asked.tag_resources:
@@ -178,7 +162,7 @@ def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Ho
     if missing := {"jobName", "customModelName"} - request.keys():
         raise RequestError(f"The request has no {', '.join(sorted(missing))}")
     data = [] if s3 is None else _content(asked, request, s3)
-    return identify(request, data, asker, choice("reuse", asked.reuse, Reuse), exact=asked.exact)
+    return identify(request, data, asker, asked.reuse, exact=asked.exact)
 
 
 def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
 from airflow_bedrock.base_models import model_id
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse, identify
-from airflow_bedrock.operators.arguments import Rule, flag, one_of
+from airflow_bedrock.operators.arguments import REUSE, Rule, flag
 from airflow_bedrock.operators.paid import PaidOperator
 from airflow_bedrock.operators.waiting import WAITING
 
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from airflow_bedrock.prices import Figure
     from airflow_bedrock.spend.ledger import Cost
 
-RULES: Mapping[str, Rule] = {"reuse": one_of(*get_args(Reuse)), "ensure_unique_name": flag, **WAITING}
+RULES: Mapping[str, Rule] = {"reuse": REUSE, "ensure_unique_name": flag, **WAITING}
 """The rules of the common arguments."""
-CONTENT = one_of("identify", "ignore")
 
 
 class StoredModelOperator(PaidOperator):

@@ -112,7 +112,8 @@ class Airflow:
 
     def ask(self, when: dict[str, Any] | None = None, **more: Any) -> str:
         """Let the task ask, and return the job's ARN."""
-        return self.task(**more).execute(self.context(**(when or {})))
+        arn: str = self.task(**more).execute(self.context(**(when or {})))
+        return arn
 
     def statuses(self) -> dict[str, str]:
         """The status of each job that was paid for, by its ARN."""

@@ -52,7 +52,7 @@ def run(task: BedrockModelCustomizationOperator) -> str:
     """Run the task as a worker does, and its trigger as a triggerer does."""
     now = context()
     try:
-        return task.execute(now)
+        return str(task.execute(now))
     except TaskDeferred as deferred:
         return str(task.execute_complete(now, asyncio.run(event_of(deferred.trigger))))
 

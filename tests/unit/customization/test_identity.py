@@ -16,7 +16,6 @@ from airflow_bedrock.customization.identity import (
     Identity,
     Reuse,
     Token,
-    flag,
     identify,
     is_named_after,
     with_fitting_names,
@@ -271,22 +270,3 @@ def test_names_of_a_request_in_another_script_are_the_same_after_an_upgrade() ->
         customModelTags=[], outputDataConfig={"s3Uri": "s3://b/o"}, customizationConfig={"name": "Größe é 日本"}
     )
     assert identify(asked, DATA, ASKER, "dag").what == "57ff54340c5989ac880d"
-
-
-@pytest.mark.parametrize("said", [False, 0, None, "False", "false", " FALSE "])
-def test_exact_names_are_requested_as_upstream_or_by_a_template(said: Any) -> None:
-    """What is false to the amazon provider's operator is false here, and a template renders text."""
-    assert not flag("ensure_unique_job_name", said)
-
-
-@pytest.mark.parametrize("said", [True, 1, "True", "true"])
-def test_unique_names_are_requested(said: Any) -> None:
-    """Likewise."""
-    assert flag("ensure_unique_job_name", said)
-
-
-@pytest.mark.parametrize("said", ["no", "None", "", "0"])
-def test_what_is_neither_true_nor_false_is_refused(said: str) -> None:
-    """And not taken for True, which would make a job of another name than was meant."""
-    with pytest.raises(ValueError, match="ensure_unique_job_name must be True or False; got"):
-        flag("ensure_unique_job_name", said)

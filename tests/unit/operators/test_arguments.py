@@ -13,6 +13,7 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators.arguments import (
     ArgumentError,
     Arguments,
+    flag,
     is_literal,
     optional,
     real,
@@ -36,6 +37,25 @@ def test_what_is_rendered_later_is_no_literal() -> None:
     """What is of no plain type, such as the output of a task, is not final."""
     assert not is_literal(object())
     assert not is_literal({"a": object()})
+
+
+@pytest.mark.parametrize("said", [False, 0, None, "False", "false", " FALSE "])
+def test_what_is_false_as_in_python_or_by_a_template(said: Any) -> None:
+    """What is false to the amazon provider's operators is false here, and a template renders text."""
+    assert flag(said) is False
+
+
+@pytest.mark.parametrize("said", [True, 1, "True", "true"])
+def test_what_is_true(said: Any) -> None:
+    """Likewise."""
+    assert flag(said) is True
+
+
+@pytest.mark.parametrize("said", ["no", "None", "", "0", [1]])
+def test_what_is_neither_true_nor_false_is_refused(said: Any) -> None:
+    """And not taken for True, which would make a job of another name than was meant, or delete models."""
+    with pytest.raises(ValueError, match="must be True or False"):
+        flag(said)
 
 
 @given(st.floats() | st.integers())

@@ -48,6 +48,12 @@ def rendered(name: str, value: Any, **more: Any) -> BedrockModelCustomizationOpe
     return task
 
 
+def context(try_number: int = 1) -> Any:
+    names = {"dag_id": "dag", "task_id": "customize", "run_id": "run-1"}
+    ti = SimpleNamespace(**names, map_index=-1, max_tries=1, try_number=try_number)
+    return {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -71,7 +77,7 @@ def rendered(name: str, value: Any, **more: Any) -> BedrockModelCustomizationOpe
         ({"job_tags": [{"key": f"k{n}", "value": ""} for n in range(41)]}, "41 tags are too many: give at most 40"),
         ({"request": {"customModelTags": [{"key": f"k{n}", "value": ""} for n in range(41)]}}, "41 tags are too many"),
         ({"ensure_unique_job_name": "no"}, "ensure_unique_job_name must be True or False"),
-        ({"content": "ignored"}, "content must be identify or ignore; got 'ignored'"),
+        ({"content": "ignored"}, "content must be one of identify, ignore; got 'ignored'"),
         ({"superseded": "stopp"}, "superseded must be one of stop, keep, fail; got 'stopp'"),
         ({"reuse": "forever"}, "reuse must be one of run, dag, never; got 'forever'"),
     ],
@@ -111,12 +117,8 @@ def test_arguments_beside_an_unknown_request_are_checked(unknown: dict[str, Any]
 def test_a_rendered_request_without_a_job_name_says_so(try_number: int) -> None:
     """What is missing is named by the task too, where nothing can be found by a name."""
     given = dict.fromkeys(("job_name", "custom_model_name"))
-    ti = SimpleNamespace(
-        dag_id="dag", task_id="customize", run_id="run-1", map_index=-1, max_tries=1, try_number=try_number
-    )
-    context: Any = {"ti": ti, "dag_run": SimpleNamespace(partition_key=None)}
     with pytest.raises(BedrockFatalError, match=r"jobName: Member must not be null \(give job_name\)"):
-        rendered("request", {}, **given).execute(context)
+        rendered("request", {}, **given).execute(context(try_number))
 
 
 def test_what_is_missing_is_named_as_the_operator_calls_it() -> None:
@@ -178,7 +180,7 @@ def test_what_renders_to_no_mapping_fails_for_good(name: str, value: Any) -> Non
 def test_what_a_template_renders_is_checked_before_the_call(name: str, value: Any, said: str) -> None:
     """With an error that says so, and no retry."""
     with pytest.raises(BedrockFatalError, match=said):
-        checked_request(rendered(name, value).asked, ASKER)
+        rendered(name, value).execute(context())
 
 
 @pytest.mark.parametrize("name", ["job_name", "custom_model_name"])
