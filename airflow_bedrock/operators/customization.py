@@ -20,6 +20,7 @@ from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import CONTENT, REUSE, SECONDS, Rule, flag, is_literal, one_of
 from airflow_bedrock.operators.waiting import WAITING, WaitingOperator
+from airflow_bedrock.uris import bucket_and_key
 
 if TYPE_CHECKING:
     import jinja2
@@ -180,6 +181,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     }
     operator_extra_links = JOB_LINKS
     ui_color = "#66c3ff"
+    _model_arn: str | None = None  # where the task has waited for the model
 
     def __init__(
         self,
@@ -267,7 +269,6 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         self.no_response_timeout: float | None = renamed(
             "silence_limit", silence_limit, "no_response_timeout", no_response_timeout
         )
-        self._lineage: dict[str, Any] = {}
         self._arguments(self.rules).check_literals()
         job_request.check_when_parsed(self.asked)
         if is_literal(max_cost):
@@ -428,7 +429,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(result)
-        self._lineage = result
+        self._model_arn = result["custom_model_arn"]
         return found.arn
 
     def _show(self, job: Seen, context: Context, result: Mapping[str, Any] | None = None) -> None:
@@ -438,7 +439,17 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         shown.tell(context, shown.JOB, told)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Return the training data and the model as OpenLineage facets; called by the OpenLineage provider."""
-        from airflow_bedrock.operators.lineage import customization_lineage
+        """Return the training data and the model as OpenLineage facets; called by the OpenLineage provider.
 
-        return customization_lineage(data_uris(job_request.request_of(self.asked)), self._lineage)
+
+        Names follow OpenLineage's convention for S3; the model is named by its ARN, in a namespace of Bedrock's.
+        """
+        from airflow.providers.common.compat.openlineage.facet import Dataset
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        places = map(bucket_and_key, data_uris(job_request.request_of(self.asked)))
+        arn = self._model_arn
+        return OperatorLineage(
+            inputs=[Dataset(namespace=f"s3://{bucket}", name=key or "/") for bucket, key in places],
+            outputs=[Dataset(namespace=f"bedrock://{arn.split(':')[3]}", name=arn)] if arn else [],
+        )

@@ -148,22 +148,22 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         """
         asker = asker_of(context)
         ask = partial(jobs.submission.Submission, service=self._service, waiter=self._waiter(asker), **how)
+
+        def of_earlier_try(unknown: BedrockError) -> Submission:
+            try:
+                return ask(request={}, identity=self._identity(asker), unknown=unknown)
+            except ValueError:  # not even its name is known
+                raise unknown from None
+
         try:
             request = self._request(arguments, asker)
         except BedrockError as error:
-            return ask(request={}, identity=self._identity_without(error, asker), unknown=error)
+            return of_earlier_try(error)
         witness = jobs.second_witness.witness_of(context, asker, self._service, request.get("roleArn"))
         try:
             return ask(request=request, identity=self._identity(asker, request), witness=witness)
         except BedrockError as error:
-            return ask(request={}, identity=self._identity_without(error, asker), unknown=error)
-
-    def _identity_without(self, known: BedrockError, asker: Asker) -> Identity:
-        """Return what it is known by where it is not known what is asked for; ``known`` says why."""
-        try:
-            return self._identity(asker)
-        except ValueError:
-            raise known from None
+            return of_earlier_try(error)
 
     def _reserving(self, context: Context, arguments: Mapping[str, Any], request: Mapping[str, Any]) -> Budget | None:
         return self._budget(
