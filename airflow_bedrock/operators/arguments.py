@@ -8,12 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import msgspec
 
 from airflow_bedrock import customization
-from airflow_bedrock.customization.identity import Reuse
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.shapes import input_shape, problems
 
@@ -129,7 +128,6 @@ def one_of(*choices: str) -> Rule:
     return check
 
 
-REUSE = one_of(*get_args(Reuse))
 CONTENT = one_of("identify", "ignore")
 
 

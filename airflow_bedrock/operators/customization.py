@@ -18,8 +18,8 @@ from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
-from airflow_bedrock.operators.arguments import CONTENT, REUSE, SECONDS, Rule, flag, is_literal, one_of
-from airflow_bedrock.operators.waiting import WAITING, WaitingOperator
+from airflow_bedrock.operators.arguments import CONTENT, SECONDS, Rule, flag, is_literal, one_of
+from airflow_bedrock.operators.waiting import REUSE, WAITING, WaitingOperator
 from airflow_bedrock.uris import bucket_and_key
 
 if TYPE_CHECKING:
@@ -440,7 +440,6 @@ class BedrockModelCustomizationOperator(WaitingOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the training data and the model as OpenLineage facets; called by the OpenLineage provider.
-
 
         Names follow OpenLineage's convention for S3; the model is named by its ARN, in a namespace of Bedrock's.
         """

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_bedrock import configuration
 from airflow_bedrock.base_models import model_id
 from airflow_bedrock.customization.identity import Asker, Identity, Reuse, identify
-from airflow_bedrock.operators.arguments import REUSE, Rule, flag
+from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.paid import PaidOperator
-from airflow_bedrock.operators.waiting import WAITING
+from airflow_bedrock.operators.waiting import REUSE, WAITING
 
 if TYPE_CHECKING:
     from airflow_bedrock.prices import Figure

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
 from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
+from airflow_bedrock.customization.identity import Reuse
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, flag, optional, whole
+from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, flag, one_of, optional, whole
 from airflow_bedrock.operators.job_request import asker_of
 from airflow_bedrock.operators.spending import SpendingOperator
 from airflow_bedrock.shown import pushed
@@ -43,6 +44,7 @@ WAITING: Mapping[str, Rule] = {
     "is_dry_run": flag,
 }
 """The rules of the common arguments."""
+REUSE = one_of(*get_args(Reuse))
 _FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 
 
