@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import httpx
@@ -46,6 +47,8 @@ class FakeAirflow:
             for task in ("train", "wait")
         ]
         self.more: dict[str, Any] = {}
+        self.running: set[str] = set()  # ids of tasks
+        self.status = 200
         self.asked: list[str] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -71,6 +74,8 @@ class FakeAirflow:
 
     async def _runs(self, request: Request) -> JSONResponse:
         await self.may_answer.wait()
+        if self.status != 200:
+            return JSONResponse({}, self.status)
         return self._page(request, "dag_runs", sorted(self.runs, key=lambda run: run["run_after"], reverse=True))
 
     async def _entries(self, request: Request) -> JSONResponse:
@@ -94,7 +99,15 @@ class FakeAirflow:
 
     async def _instances(self, request: Request) -> JSONResponse:
         self.asked.append("task instances")
-        return JSONResponse({"task_instances": []})
+        body = await request.json()
+        found = [
+            {**one, "dag_run_id": one["run_id"]}
+            for one in self.entries
+            if one["task_id"] in self.running
+            and (one["dag_id"], one["run_id"], one["task_id"])
+            in product(body["dag_ids"], body["dag_run_ids"], body["task_ids"])
+        ]
+        return JSONResponse({"task_instances": found})
 
     def _page(self, request: Request, name: str, found: list[Any]) -> JSONResponse:
         self.asked.append(name)
@@ -227,7 +240,8 @@ def test_a_mapped_task_shows_each_of_its_jobs() -> None:
 
     page = asyncio.run(look(7))
     assert "<h1>job-0[7]" in page
-    assert re.findall(r"map_index=(\d+)", page) == [str(index) for index in range(12)]
+    linked = re.findall(r"run_id=run%200&amp;task_id=train&amp;map_index=(\d+)", page)
+    assert linked == [str(index) for index in range(12)]
     assert 'map_index=7" aria-current="page"' in page
     assert airflow.asked.count("value") == 2
     assert "Choose one of the mapped tasks" in asyncio.run(look(-1))
@@ -261,6 +275,42 @@ def test_an_address_that_names_no_page_shows_one_all_the_same(place: str) -> Non
             return await client.get("/bedrock/jobs", params={"dag_id": "retrain", "from": place})
 
     assert asyncio.run(look()).status_code == 200
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_job_runs_while_a_task_waits_for_it(running: bool) -> None:
+    """Airflow says which task instances run; one that was cleared or has failed waits for nothing."""
+    airflow = FakeAirflow([1])
+    airflow.more = {"status": "InProgress"}
+    airflow.running = {"wait"} if running else set()
+
+    async def look() -> str:
+        async with airflow.client() as client:
+            return (await client.get("/bedrock/models")).raise_for_status().text
+
+    assert ("job-0[-1]" in asyncio.run(look())) is running
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "Sign in to Airflow to see this."),
+        (403, "Airflow does not let you see this. Ask an administrator"),
+        (404, "Airflow knows no such DAG, run or task"),
+    ],
+)
+def test_where_airflow_refuses_the_page_says_what_to_do(status: int, said: str) -> None:
+    """With Airflow's own status."""
+    airflow = FakeAirflow([1])
+    airflow.status = status
+
+    async def look() -> httpx.Response:
+        async with airflow.client() as client:
+            return await client.get("/bedrock/jobs?dag_id=retrain")
+
+    page = asyncio.run(look())
+    assert page.status_code == status
+    assert said in page.text
 
 
 def test_a_line_of_models_says_what_its_storage_costs_and_whether_it_is_idle() -> None:
