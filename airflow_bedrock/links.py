@@ -125,8 +125,8 @@ def _of_run(
     """Return what the run's tasks have pushed about the same job, the job of the model, or their only job."""
     jobs: dict[str, dict[str, Any]] = {}
     for name in sorted(upstream):
-        told = XCom.get_all(key=shown.JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()
-        for value in told:
+        values = XCom.get_all(key=shown.JOB, dag_id=ti_key.dag_id, task_id=name, run_id=ti_key.run_id) or ()
+        for value in values:
             known = {member: one for member, one in value.items() if one}
             jobs.setdefault(value["job_arn"], {}).update(known)
     if own:

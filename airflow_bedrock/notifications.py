@@ -146,8 +146,8 @@ def _ended(known: Mapping[str, Any]) -> Iterator[str]:
     if why := known.get("failure_message"):
         yield f"Why: {why}"
     losses = [(name, known.get(f"{name}_loss")) for name in ("training", "validation")]
-    if told := ", ".join(f"{name} {loss:.4g}" for name, loss in losses if loss is not None):
-        yield f"Loss: {told}."
+    if losses_text := ", ".join(f"{name} {loss:.4g}" for name, loss in losses if loss is not None):
+        yield f"Loss: {losses_text}."
     if (bill := known.get("bill")) and bill.get("usd") is not None:
         yield f"Bill: {float(bill['usd']):.2f} USD."
     page = known.get("local_page")  # of Local Bedrock, whose jobs no console knows

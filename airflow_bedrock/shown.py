@@ -66,19 +66,19 @@ def job_shown(
     :param bill: US dollars and their basis; None if not counted.
     :param budget: the budget of the month; None if none is set.
     """
-    told: dict[str, Any] = dict(
+    values: dict[str, Any] = dict(
         result
         or (job.result() if isinstance(job, customization.job.Job) else {"job_arn": job.arn, "status": job.status})
     )
     asked = {name: request[member] for member, name in _ASKED.items() if request.get(member)} if request else {}
     output = ((request or {}).get("outputDataConfig") or {}).get("s3Uri")
-    if output and not told.get("artifacts_uri"):
-        told["artifacts_uri"] = customization.job.artifacts_uri(output, job.arn)
+    if output and not values.get("artifacts_uri"):
+        values["artifacts_uri"] = customization.job.artifacts_uri(output, job.arn)
     if page := customization.console.local_page(endpoint_url, job.arn):
-        told["local_page"] = page
+        values["local_page"] = page
     if bill is not None:
-        told["bill"] = {"usd": float(bill[0]), "basis": bill[1]}
-    return {**told, "failure_message": job.failure_message, "asked": asked, "budget": budget}
+        values["bill"] = {"usd": float(bill[0]), "basis": bill[1]}
+    return {**values, "failure_message": job.failure_message, "asked": asked, "budget": budget}
 
 
 def evaluation_shown(result: Mapping[str, Any], returned: Mapping[str, Any], endpoint_url: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Remedy(Enum):
     """No retry helps until a person fixes the cause. Unknown errors fail closed: they belong here."""
 
 
-# ThrottlingException and InternalServerException are told by aws_errors.
+# aws_errors recognizes ThrottlingException and InternalServerException.
 _REMEDIES = {
     "ServiceQuotaExceededException": Remedy.WAIT_FOR_SLOT,
     "ConflictException": Remedy.LOOK,

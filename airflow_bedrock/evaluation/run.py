@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 Lines = Callable[[], Iterator[bytes]]
 """Reads the file from its beginning."""
 
-Told = Callable[[Record, Mapping[str, Answer]], None]
+Visitor = Callable[[Record, Mapping[str, Answer]], None]
 """Called with a record and its answers by role."""
 
 _NO_SLICE = "(none)"
@@ -209,7 +209,7 @@ class Evaluation:
     def _all(self) -> set[Inference]:
         return {*self._models.values(), *self._asked_about.values()}
 
-    def score(self, lines: Lines, told: Iterable[Told] = ()) -> dict[str, Any]:
+    def score(self, lines: Lines, visitors: Iterable[Visitor] = ()) -> dict[str, Any]:
         """Score the answers, and return the result of :class:`Scoring` with the time, tokens and cost of each model.
 
         :raises ValueError: a metric fails on a record, or there are too many slices.
@@ -226,7 +226,7 @@ class Evaluation:
                 scoring.add(record.number, record.reference, texts, slice_name=self._slice(record), given=given)
             except ValueError as error:
                 raise ValueError(f"Record {record.number}: {error}") from error
-            for one in told:
+            for one in visitors:
                 one(record, answers)
         result = scoring.result()
         for role, inference in self._models.items():

@@ -84,7 +84,7 @@ class Turn:
 class _Waiting:
     refusal: Refusal
     pace: Pace
-    told: Turn | None = None
+    reported: Turn | None = None
 
 
 @dataclass(slots=True)
@@ -214,8 +214,8 @@ class QuotaQueue:
             turn = Turn(go=place < free, running=running, ahead=place, waiting=len(queue))
             if turn.go:
                 self._woken[waiting.refusal.task] = self._asked_at = now
-            if turn != waiting.told:
-                waiting.told = turn
+            if turn != waiting.reported:
+                waiting.reported = turn
                 turns.append((waiting.refusal.task, turn))
         return turns
 

@@ -22,9 +22,9 @@ _LOADER = botocore.loaders.create_loader()
 
 
 class Access:
-    """A Local Bedrock, as its users see it. It runs within the ``with`` statement.
+    """A Local Bedrock. It runs within the ``with`` statement.
 
-    :param settings: those that it was started with.
+    :param settings: its settings.
     """
 
     clock: Clock
@@ -34,7 +34,7 @@ class Access:
     """What goes wrong on demand."""
 
     calls: Journal
-    """Every call that came in, the oldest first."""
+    """Every call, the oldest first."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -43,7 +43,7 @@ class Access:
 
     @abstractmethod
     def start(self) -> Self:
-        """Begin to listen."""
+        """Start to listen."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -57,7 +57,7 @@ class Access:
 
     @property
     def endpoint_url(self) -> str:
-        """What AWS clients take as ``endpoint_url``.
+        """The ``endpoint_url`` for AWS clients.
 
         :raises RuntimeError: it is not running.
         """
@@ -71,16 +71,16 @@ class Access:
 
     @property
     def bucket(self) -> str:
-        """The S3 bucket that is there from the start."""
+        """The S3 bucket that exists from the start."""
         return self._settings.bucket
 
     @property
     def role_arn(self) -> str:
-        """The service role that is there from the start."""
+        """The service role that exists from the start."""
         return f"arn:aws:iam::{ACCOUNT}:role/{ROLE_NAME}"
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """Return a new boto3 client of any service; it is closed when this stops, unless the caller was faster."""
+        """Return a new boto3 client of any service; it is closed at the latest when Local Bedrock stops."""
         client = make_client(self.endpoint_url, service, region or self._settings.region)
         self._closing.callback(client.close)
         return client

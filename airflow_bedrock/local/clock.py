@@ -12,19 +12,19 @@ from typing import Protocol
 
 
 class Sleeper(Protocol):
-    """What waits for moments of the clock: the runner."""
+    """Waits for times of the clock: the runner."""
 
     def next_due(self) -> float | None:
-        """Return the next moment that it waits for, if there is one."""
+        """Return the next time that it waits for, if there is one."""
 
     def settle(self) -> None:
-        """Return when everything is done whose moment has come."""
+        """Return when everything that was due is done."""
 
 
 class Clock:
     """The computer's clock, or one that runs faster.
 
-    :param speed: seconds that pass here in one second of the computer's: 60 makes an hour of a minute. The clock
+    :param speed: seconds that pass here in one second of the computer's: with 60, an hour takes a minute. The clock
         begins at the computer's time, so a faster one runs ahead of it.
     :param start: another time to begin at, in seconds since the epoch.
     """
@@ -51,11 +51,11 @@ class Clock:
         return max(0.0, moment - self.time()) / self._speed
 
     def catch_up(self, moment: float) -> None:
-        """Go on from a moment of an earlier run, so that time does not run backwards."""
+        """Continue from the time of an earlier run, so that time does not run backwards."""
         self._ahead += max(0.0, moment - self.time())
 
     def attach(self, sleeper: Sleeper) -> None:
-        """Take on something that waits; this clock runs by itself, and need not know."""
+        """Add a sleeper; this clock runs by itself, and ignores it."""
 
     def advance(self, seconds: float) -> None:
         """Let time pass; only a manual clock can.
@@ -66,14 +66,14 @@ class Clock:
 
 
 _END = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
-"""No later moment can be told."""
+"""The latest time that can be represented."""
 
 _ROUNDING = 1e-6
 """Seconds: what is due at the very end of an advance may be so much later, by the sum of its parts."""
 
 
 class ManualClock(Clock):
-    """A clock that stands still until it is told to move.
+    """A clock that stands still until it is moved.
 
     :param start: seconds since the epoch; the present time when it is not given.
     """
@@ -94,11 +94,11 @@ class ManualClock(Clock):
         return 0.0 if moment <= self._time else None
 
     def catch_up(self, moment: float) -> None:
-        """Go on from that very moment."""
+        """Continue from exactly that time."""
         self._time = moment
 
     def attach(self, sleeper: Sleeper) -> None:
-        """Take on something that waits for this clock."""
+        """Add a sleeper."""
         self._sleeper = sleeper
 
     def advance(self, seconds: float) -> None:

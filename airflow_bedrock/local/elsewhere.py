@@ -42,9 +42,9 @@ class LocalBedrock(Access):
         self.clock, self.faults, self.calls = _Clock(self._ask), _Faults(self._ask), _Journal(self._ask)
 
     def start(self) -> Self:
-        """Begin to listen.
+        """Start to listen.
 
-        :raises RuntimeError: the command ended instead; its errors are in the standard error of this process.
+        :raises RuntimeError: the command ended; its errors are on the standard error of this process.
         """
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)  # noqa: S603  # the user's own
         assert self._process.stdout is not None  # noqa: S101  # it is a pipe

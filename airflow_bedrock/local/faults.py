@@ -29,11 +29,11 @@ class Fault(
     omit_defaults=True,
     tag_field="effect",
 ):
-    """Something that goes wrong, and when; each effect is a kind of its own.
+    """A fault and when it strikes; each effect has its own class.
 
     :param skip: how many calls, or jobs, pass before it strikes.
     :param times: how many it strikes; without it, all.
-    :param seconds: how long it stands, in seconds of the clock; without it, until it is removed.
+    :param seconds: how long it is active, in seconds of the clock; without it, until it is removed.
     :raises ValueError: a number is less than 0.
     """
 
@@ -112,16 +112,16 @@ class Delay(CallFault, frozen=True, tag="delay"):
 
 
 class Hide(CallFault, frozen=True, tag="hide"):
-    """Keeps new resources from being seen.
+    """Hides new resources.
 
-    :param age: the age at which a resource comes to light, in seconds of the clock.
+    :param age: the age at which a resource becomes visible, in seconds of the clock.
     """
 
     age: float
 
 
 class FailJob(Fault, frozen=True, tag="fail-job"):
-    """Fails customization jobs as they come to a phase.
+    """Fails customization jobs when they reach a phase.
 
     :param job: the names of the jobs, with ``*`` and ``?``.
     """
@@ -185,12 +185,12 @@ class Plan(msgspec.Struct):
 
 
 class Faults:
-    """The faults that stand, the oldest first.
+    """The active faults, the oldest first.
 
     Of several that strike one call, delays add up and one answers: the oldest. The others wait for the next call.
 
     :param now: returns the time.
-    :param operations: the names of all operations, so that a misspelt one is told; without them, any will do.
+    :param operations: the names of all operations, to detect misspelt ones; without them, any name is accepted.
     """
 
     def __init__(self, now: Callable[[], float], operations: Collection[str] = ()) -> None:
@@ -256,11 +256,11 @@ class Faults:
         return self.add(Delay(operation=operation, delay=by, **when))
 
     def hide_new_jobs(self, seconds: float) -> str:
-        """Keep customization jobs from List and Get until they are so many seconds old."""
+        """Hide customization jobs from List and Get until they are this many seconds old."""
         return self.add(Hide(operation="[GL]*ModelCustomizationJob*", age=seconds))
 
     def fail_job(self, phase: Phase, message: str, *, job: str = "*", times: int | None = 1) -> str:
-        """Fail jobs as they come to a phase; copies, imports, creations and updates have one.
+        """Fail jobs when they reach a phase; copies, imports, creations and updates have one phase.
 
         :param job: the names of the jobs (of copies, custom models, deployments), with ``*`` and ``?``.
         """
@@ -272,7 +272,7 @@ class Faults:
         return self.add(Error(service="*", times=times, code="ExpiredTokenException", message=message))
 
     def remove(self, id: str) -> bool:  # noqa: A002  # the word for it
-        """Remove a fault, and return whether it stood."""
+        """Remove a fault, and return whether it was active."""
         with self._lock:
             return self._standing.pop(id, None) is not None
 
@@ -282,7 +282,7 @@ class Faults:
             self._standing.clear()
 
     def __iter__(self) -> Iterator[Standing]:
-        """Return the faults that stand, with their counts."""
+        """Return the active faults, with their counts."""
         with self._lock:
             self._forget_ended()
             return iter([msgspec.structs.replace(one) for one in self._standing.values()])
@@ -303,7 +303,7 @@ class Faults:
         return plan
 
     def job_failure(self, job: str, phase: str) -> str | None:
-        """Return the message with which a job fails that comes to a phase."""
+        """Return the message with which a job fails in a phase."""
         if not self._standing:
             return None
         with self._lock:

@@ -54,9 +54,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
-    """A Local Bedrock of the test's own, with nothing in it but a bucket and a role.
+    """A Local Bedrock for one test, with only a bucket and a role.
 
-    The environment leads boto3, the AWS CLI and Airflow to it, and nowhere else, until the test ends: ``AWS_*``,
+    The environment points boto3, the AWS CLI and Airflow to it until the test ends: ``AWS_*``,
     ``AIRFLOW_CONN_AWS_DEFAULT``, ``AIRFLOW_VAR_BEDROCK_BUCKET``, ``AIRFLOW_VAR_BEDROCK_ROLE_ARN``,
     ``AIRFLOW__BEDROCK__POLL_INTERVAL``.
 
@@ -69,7 +69,7 @@ def local_bedrock(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
 
 @pytest.fixture(scope="module")
 def local_bedrock_module(request: pytest.FixtureRequest) -> Iterator[LocalBedrock]:
-    """Like ``local_bedrock``, but one for all tests of a module: for results that take long to come by."""
+    """Like ``local_bedrock``, but shared by all tests of a module, for results that take long."""
     with _local_bedrock(request) as local:
         yield local
 
@@ -120,7 +120,7 @@ def _read(lines: Iterable[str]) -> dict[str, Any]:
 
 
 def _lead(patch: pytest.MonkeyPatch, local: LocalBedrock) -> None:
-    """Make all AWS clients of this process use it, whatever the environment says of AWS."""
+    """Make all AWS clients of this process use it, regardless of the environment."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
             patch.delenv(name)

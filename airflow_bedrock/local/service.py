@@ -53,7 +53,7 @@ class LocalBedrock(Access):
     Bedrock's state belongs to the object; that of the other services is moto's, which is one for the whole process.
 
     :param host: the address to listen on; nothing else on the network can reach the default.
-    :param port: the port; 0 takes a free one.
+    :param port: the port; 0 for a free one.
     :param settings: those of :class:`~airflow_bedrock.local.settings.Settings`, by name.
     :raises ValueError: a setting has a value that it cannot have.
     """
@@ -108,8 +108,9 @@ class LocalBedrock(Access):
             self._world.runner.stop()
 
     def reset(self) -> None:
-        """Make everything as it was at the start: no jobs, no models, no calls, no faults; in all of AWS (which is
-        moto's, one for the process) nothing but the bucket and the role.
+        """Reset everything to the state at the start: no jobs, models, calls or faults.
+
+        In all of AWS (moto's state, one for the process) only the bucket and the role are left.
         """
         self._world.runner.stop()
         with self._world.lock:
@@ -148,7 +149,7 @@ class LocalBedrock(Access):
         return min(60.0, max(0.1, self._settings.job_seconds / self._settings.speed / 10))
 
     def _furnish(self) -> None:
-        """Put in place what is there from the start: what the state directory kept, the bucket, the role."""
+        """Create the initial state: what the state directory kept, the bucket, the role."""
         if self._settings.state:
             self._persistence = StateDirectory(self._settings.state, self._world, self._clients)
             started = self._persistence.restore()
@@ -182,7 +183,7 @@ class LocalBedrock(Access):
 class _Clients:
     """Clients for Local Bedrock's calls to itself, made once.
 
-    :param closing: is told to close each.
+    :param closing: closes them at the end.
     """
 
     def __init__(self, closing: ExitStack) -> None:

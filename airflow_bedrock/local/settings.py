@@ -49,21 +49,22 @@ class Quotas:
 class Settings:
     """How Local Bedrock behaves.
 
-    :param job_seconds: the least time a customization job takes, in seconds; its work is spread over it.
+    :param job_seconds: minimum seconds that a customization job takes; its work is spread over this time.
     :param deployment_seconds: how long a deployment stays Creating or Updating, in seconds.
-    :param bucket: the S3 bucket that is there from the start.
+    :param bucket: the S3 bucket that exists from the start.
     :param region: the region of that bucket, and the default one of clients.
     :param state: a directory that keeps jobs, models and buckets between runs; None keeps nothing.
     :param check_role: whether a job's role has to exist in IAM, to trust Bedrock, and to be allowed what the job does.
-    :param enforce_iam: whether who calls Bedrock, S3, Athena, CloudWatch, RAM or SQS may do only what the policies of
-        IAM allow.
+    :param enforce_iam: whether callers of Bedrock, S3, Athena, CloudWatch, RAM and SQS may do only what IAM's policies
+        allow.
     :param allow_graders: whether reinforcement fine-tuning may run the Lambda function that is its grader, as the user
         who runs Local Bedrock.
     :param quotas: the account's quotas.
-    :param clock: ``real`` for the computer's time, ``manual`` for one that stands until it is told to move.
+    :param clock: ``real`` for the computer's time, ``manual`` for one that stands still until it is moved.
     :param allow_hosts: names by which it is called besides ``localhost`` and its addresses, such as a container's.
-    :param speed: how much faster than the computer's the real clock runs; 60 makes an hour of a minute.
-    :param start: the time at which the clock begins, in UTC where it has no zone: base models have ends. None for now.
+    :param speed: how much faster than the computer's the real clock runs; with 60, an hour takes a minute.
+    :param start: the time at which the clock begins, in UTC if it has no zone; base models have an end of life. None
+        for now.
     :raises ValueError: a setting is not one of the above.
     """
 

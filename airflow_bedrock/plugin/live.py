@@ -48,8 +48,8 @@ def _seen_now(job_arn: str, aws_conn_id: str) -> dict[str, Any]:
     except Exception as error:  # of the connection, its credentials or the service: the page is shown all the same
         code = error.response.get("Error", {}).get("Code") if isinstance(error, ClientError) else None
         return _unknown(job_arn, code or type(error).__name__, error)
-    told = {**job.result(), "failure_message": job.failure_message}
-    known = {name: value for name, value in told.items() if value not in (None, [], {})}
+    values = {**job.result(), "failure_message": job.failure_message}
+    known = {name: value for name, value in values.items() if value not in (None, [], {})}
     return {**(checked(shown.JOB, known) or {}), "live": "As Amazon Bedrock describes the job now."}
 
 

@@ -178,8 +178,8 @@ class Buckets:
             upload = {"Bucket": bucket, "Key": key, "UploadId": begun["UploadId"]}
             parts: list[dict[str, Any]] = []
             while part := file.read(kept.part_size):
-                told = {"PartNumber": len(parts) + 1, **_checksum(algorithm, part)}
-                parts.append({"ETag": self._s3.upload_part(Body=part, **upload, **told)["ETag"], **told})
+                part_of = {"PartNumber": len(parts) + 1, **_checksum(algorithm, part)}
+                parts.append({"ETag": self._s3.upload_part(Body=part, **upload, **part_of)["ETag"], **part_of})
         self._s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
     def _put_added(self) -> None:
@@ -206,7 +206,7 @@ def _copy(body: Any, path: Path) -> None:
 
 
 def make_bucket(s3: Any, name: str, region: str) -> None:
-    """Create a bucket unless it is there; us-east-1 is the one region that S3 does not want to be told."""
+    """Create a bucket unless it exists; us-east-1 must not be given as a location."""
     elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
     with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
         s3.create_bucket(Bucket=name, **elsewhere)

@@ -152,7 +152,7 @@ class Application:
             visit.service, visit.operation = operation.service_model.service_name, operation.name
             parameters = parse(operation, Request(visit.environ), labels)
         except Exception as error:
-            refused = _told(error, visit.operation)
+            refused = _as_service_error(error, visit.operation)
             refuse = partial(respond_error, operation=operation)
             return self._answer(visit, lambda _: refuse(refused), refuse)
         visit.parameters = _public(visit.service, parameters)
@@ -173,7 +173,7 @@ class Application:
                 result = _without_new(operation, result, self._world.clock.time() - plan.age)
             response = respond(operation, result)
         except Exception as error:
-            response = respond_error(_told(error, operation.name), operation=operation)
+            response = respond_error(_as_service_error(error, operation.name), operation=operation)
         self._world.persistence.write(everything=visit.service == "bedrock" and visit.method != "GET")
         return response
 
@@ -288,7 +288,7 @@ def _public(service: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name in _RUNTIME_PARAMETERS}
 
 
-def _told(error: Exception, operation: str) -> ServiceError:
+def _as_service_error(error: Exception, operation: str) -> ServiceError:
     """Return the response to an error; one of Local Bedrock's own is logged. In an ``except`` clause."""
     if isinstance(error, ServiceError):
         return error

@@ -139,8 +139,8 @@ def check_other(
 
 
 def _of_every_call(region: str, account: str = ACCOUNT) -> dict[str, Any]:
-    told = {"aws:requestedregion": region, "aws:resourceaccount": account, "aws:sourceip": "127.0.0.1"}
-    return told | {"aws:securetransport": "true", "aws:principalisawsservice": "false", "aws:viaawsservice": "false"}
+    keys = {"aws:requestedregion": region, "aws:resourceaccount": account, "aws:sourceip": "127.0.0.1"}
+    return keys | {"aws:securetransport": "true", "aws:principalisawsservice": "false", "aws:viaawsservice": "false"}
 
 
 def _of_tags(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -107,5 +107,5 @@ def _parsed(session_policy: str | None) -> Mapping[str, Any] | None:
 
 
 def _principal(arn: str, tags: Mapping[str, str]) -> dict[str, str]:
-    told = {"aws:principalarn": arn, "aws:principalaccount": arn.split(":")[4]}
-    return told | {f"aws:principaltag/{name.lower()}": value for name, value in tags.items()}
+    keys = {"aws:principalarn": arn, "aws:principalaccount": arn.split(":")[4]}
+    return keys | {f"aws:principaltag/{name.lower()}": value for name, value in tags.items()}

@@ -31,11 +31,11 @@ def answer_by(client: Any, application: WSGIApplication) -> None:
 
 
 def _answer(application: WSGIApplication, request: AWSPreparedRequest) -> AWSResponse:
-    chunks, status, headers = run_wsgi_app(application, _environ(request), buffered=True)
+    chunks, status, given = run_wsgi_app(application, _environ(request), buffered=True)
     content = b"".join(chunks)
-    told: Any = HeadersDict({"Content-Length": str(len(content)), **dict(headers.to_wsgi_list())})
+    headers: Any = HeadersDict({"Content-Length": str(len(content)), **dict(given.to_wsgi_list())})
     raw = HTTPResponse(io.BytesIO(content), status=int(status[:3]), preload_content=False)
-    return AWSResponse(request.url, int(status[:3]), told, raw)
+    return AWSResponse(request.url, int(status[:3]), headers, raw)
 
 
 def _environ(request: AWSPreparedRequest) -> dict[str, Any]:

@@ -48,13 +48,13 @@ class Journal(Sequence[Call]):
         self._lock = threading.Lock()
 
     def add(self, **details: Any) -> None:
-        """Write a call down."""
+        """Record a call."""
         with self._lock:
             self._count += 1
             self._calls.append(Call(number=self._count, **details))
 
     def of(self, operation: str, **parameters: Any) -> list[Call]:
-        """Return the calls of one operation, or those of them that came with these parameters."""
+        """Return the calls of one operation, optionally only those with these parameters."""
         wanted = parameters.items()
         return [call for call in self if call.operation == operation and wanted <= call.parameters.items()]
 
@@ -89,7 +89,7 @@ class Filter(msgspec.Struct, forbid_unknown_fields=True):
     :param operation: as in a fault: a pattern (``Create*``) means Bedrock's operations, unless ``service`` says more.
     :param fault: whether a fault struck them.
     :param after: those with a greater number; for reading on.
-    :param limit: so many at most: the first after ``after``, or else the latest.
+    :param limit: maximum number: the first after ``after``, or else the latest.
     """
 
     service: str | None = None

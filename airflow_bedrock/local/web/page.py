@@ -107,11 +107,11 @@ def _curve(job: Job) -> dict[str, Any]:
     def place(step: int, loss: float) -> str:
         return f"{60 + 530 * step / last:.1f},{10 + 126 * (high - loss) / ((high - low) or 1):.1f}"
 
-    told = f"Training loss went from {training[0][1]:.3f} to {training[-1][1]:.3f} in {training[-1][0]} steps"
+    summary = f"Training loss went from {training[0][1]:.3f} to {training[-1][1]:.3f} in {training[-1][0]} steps"
     if validation:
-        told += f", validation loss from {validation[0][1]:.3f} to {validation[-1][1]:.3f}"
+        summary += f", validation loss from {validation[0][1]:.3f} to {validation[-1][1]:.3f}"
     lines = {"training": [place(*one) for one in training], "validation": [place(*one) for one in validation]}
-    return {"job": job, "told": told, "lines": lines, "last": last, "low": f"{low:.3f}", "high": f"{high:.3f}"}
+    return {"job": job, "summary": summary, "lines": lines, "last": last, "low": f"{low:.3f}", "high": f"{high:.3f}"}
 
 
 _templates = Environment(

@@ -60,7 +60,7 @@ def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]
     body = request.get_data()
     if body and not operation.has_streaming_input:
         check_json(body)
-    told: RequestDict = {
+    raw: RequestDict = {
         "body": body,
         "headers": request.headers,
         "method": request.method,
@@ -69,7 +69,7 @@ def parse(operation: OperationModel, request: Request, labels: Mapping[str, str]
         "values": request.args,
     }
     try:
-        parameters = parse_rest_json(operation, told, _timestamp)
+        parameters = parse_rest_json(operation, raw, _timestamp)
     except Exception as error:
         # The parser of moto trusts its input, and falls over a member of another type, or a time that no clock tells.
         raise serialization("A member of the request has the wrong type.") from error

@@ -25,7 +25,7 @@ _REASONS = {
     "s3:ObjectCreated:CompleteMultipartUpload": "CompleteMultipartUpload",
     "s3:ObjectRemoved:Delete": "DeleteObject",
 }
-"""The operation behind an event; those of other events are not told here."""
+"""The operation of an event; other events do not name theirs."""
 
 _changing: ContextVar[str] = ContextVar("changing", default="")
 

@@ -106,16 +106,16 @@ def _delete(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpRespo
 
 def _get(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
     response = ask()
-    told: dict[str, str] = {}
+    checksums: dict[str, str] = {}
     if response.status == 200 and environ.get(f"{_HEADER}MODE", "").upper() == "ENABLED":
         key = _find(request, _query(environ, "versionId"))
-        told = {} if key is None or _query(environ, "partNumber") else _told(key)
-    return _with_checksum(response, told)
+        checksums = {} if key is None or _query(environ, "partNumber") else _checksums_of(key)
+    return _with_checksum(response, checksums)
 
 
 def _get_attributes(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> HttpResponse:
     if (key := _find(request, _query(environ, "versionId"))) is not None:
-        _told(key)
+        _checksums_of(key)
     return ask()
 
 
@@ -152,8 +152,8 @@ def _complete_upload(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> 
     if upload is None:
         # Done before, and asked for again, or never begun: moto distinguishes them.
         response = ask()
-        told = _told(existing) if existing and response.status == 200 else {}
-        return _with_checksum(response, told, within=_COMPLETED)
+        checksums = _checksums_of(existing) if existing and response.status == 200 else {}
+        return _with_checksum(response, checksums, within=_COMPLETED)
     _check_conditions(environ, existing)
     algorithm = upload.metadata.get("x-amz-checksum-algorithm") or "CRC64NVME"
     kind = upload.metadata.get("x-amz-checksum-type") or _usual_type(algorithm)
@@ -171,7 +171,7 @@ def _complete_upload(request: S3Request, environ: WSGIEnvironment, ask: Ask) -> 
     if response.status != 200 or key is None:
         return response
     _set(key, algorithm, value, kind, len(parts))
-    return _with_checksum(response, _told(key), within=_COMPLETED)
+    return _with_checksum(response, _checksums_of(key), within=_COMPLETED)
 
 
 _COMPLETED = b"</CompleteMultipartUploadResult>"
@@ -221,7 +221,7 @@ def _keep(request: S3Request, algorithm: str) -> dict[str, str]:
     if key is None:  # a lifecycle of moto's has been faster
         return {}
     _set(key, algorithm, checksum(algorithm, _value(key)), "FULL_OBJECT", 1)
-    return _told(key)
+    return _checksums_of(key)
 
 
 def _set(key: FakeKey, algorithm: str, value: str, kind: str, parts: int) -> None:
@@ -229,7 +229,7 @@ def _set(key: FakeKey, algorithm: str, value: str, kind: str, parts: int) -> Non
     key.checksum_algorithm = algorithm
 
 
-def _told(key: FakeKey) -> dict[str, str]:
+def _checksums_of(key: FakeKey) -> dict[str, str]:
     """Return what S3 says about an object's checksum; one that came without gets one now."""
     if key.checksum_type is None or key.checksum_value is None or key.checksum_algorithm is None:
         _set(key, "CRC64NVME", checksum("CRC64NVME", _value(key)), "FULL_OBJECT", 1)
@@ -237,7 +237,7 @@ def _told(key: FakeKey) -> dict[str, str]:
     return {str(key.checksum_algorithm): f"{key.checksum_value}{parts}", "Type": str(key.checksum_type)}
 
 
-def _with_checksum(response: HttpResponse, told: dict[str, str], *, within: bytes = b"") -> HttpResponse:
+def _with_checksum(response: HttpResponse, checksums: dict[str, str], *, within: bytes = b"") -> HttpResponse:
     """Return a response that says about the checksum what is given, and nothing else.
 
     :param within: the end of the XML element that tells it, where headers do not.
@@ -248,8 +248,10 @@ def _with_checksum(response: HttpResponse, told: dict[str, str], *, within: byte
         if name.lower() != "checksum" and not name.lower().startswith("x-amz-checksum-")
     }
     if not within:
-        return replace(response, headers=headers | {f"x-amz-checksum-{name.lower()}": told[name] for name in told})
-    elements = "".join(f"<Checksum{name}>{value}</Checksum{name}>" for name, value in told.items()).encode()
+        return replace(
+            response, headers=headers | {f"x-amz-checksum-{name.lower()}": checksums[name] for name in checksums}
+        )
+    elements = "".join(f"<Checksum{name}>{value}</Checksum{name}>" for name, value in checksums.items()).encode()
     body = _CHECKSUMS_IN_XML.sub(b"", response.body).replace(within, elements + within)
     headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
     return replace(response, headers=headers, body=body)

@@ -131,7 +131,7 @@ class Server:
                 return
             body += message["body"]
             more = message["more_body"]
-        gone = asyncio.ensure_future(receive())  # after the body, only the end of the connection is told
+        gone = asyncio.ensure_future(receive())  # after the body, only the end of the connection is received
         try:
             status, headers, content = await self._loop.run_in_executor(
                 self._threads, _call, self._application, _environ(scope, bytes(body))
@@ -198,11 +198,11 @@ def _config() -> Config:
 
 def _call(application: WSGIApplication, environ: WSGIEnvironment) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return the status, the headers and the content with which an application answers."""
-    chunks, status, told = run_wsgi_app(application, environ, buffered=True)
+    chunks, status, given = run_wsgi_app(application, environ, buffered=True)
     content = b"".join(chunks)
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1", errors="replace"))
-        for name, value in told
+        for name, value in given
         if name.lower() not in _OF_THE_CONNECTION
     ]
     bodiless = environ["REQUEST_METHOD"] == "HEAD" or status[:3] in ("204", "304")

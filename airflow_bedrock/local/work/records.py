@@ -29,9 +29,9 @@ def read_records(
     for number, line in enumerate(lines, start=1):
         record, problems = rules.check(line)
         if record is None or problems:
-            raise DataError(_told(problems[0], rules, file, number))
+            raise DataError(_message(problems[0], rules, file, number))
         if problem := check(record):
-            raise DataError(_told(problem, rules, file, number))
+            raise DataError(_message(problem, rules, file, number))
         yield record
 
 
@@ -54,7 +54,7 @@ def read_logs(lines: Iterable[bytes], file: str, config: Mapping[str, Any]) -> I
             yield record
 
 
-def _told(problem: Problem, rules: Rules, file: str, number: int) -> str:
+def _message(problem: Problem, rules: Rules, file: str, number: int) -> str:
     if problem.rule == "json":
         return (
             f"Unable to parse Amazon S3 file: {file}. Data files must conform to JSONL format. Line {number}: "

@@ -99,14 +99,14 @@ class Sandbox:
             tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
             tempfile.TemporaryFile() as asked,
             tempfile.TemporaryFile() as answered,
-            tempfile.TemporaryFile() as told,
+            tempfile.TemporaryFile() as errors,
         ):
             (Path(folder) / "function.zip").write_bytes(self._code)
             asked.write(json.dumps(self._asked).encode())
             asked.seek(0)
-            status = self._wait(_start(folder, asked, answered, told))
+            status = self._wait(_start(folder, asked, answered, errors))
             if status:
-                raise SandboxError(_last_line(told) or f"it ended with status {status}")
+                raise SandboxError(_last_line(errors) or f"it ended with status {status}")
             answered.seek(0)
             try:
                 return json.load(answered)
@@ -126,12 +126,12 @@ class Sandbox:
         return status
 
 
-def _start(folder: str, asked: IO[bytes], answered: IO[bytes], told: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(folder: str, asked: IO[bytes], answered: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  # the user allowed this function to run
         [*_namespaces(), sys.executable, "-I", "-c", _RUN],
         stdin=asked,
         stdout=answered,
-        stderr=told,
+        stderr=errors,
         cwd=folder,
         env={},
         start_new_session=True,
@@ -166,7 +166,7 @@ def _namespaces() -> tuple[str, ...]:
     return ()
 
 
-def _last_line(told: IO[bytes]) -> str:
-    told.seek(0)
-    lines = told.read(FILE_SIZE).decode(errors="replace").strip().splitlines()
+def _last_line(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    lines = errors.read(FILE_SIZE).decode(errors="replace").strip().splitlines()
     return lines[-1][:1000] if lines else ""
