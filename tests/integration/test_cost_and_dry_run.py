@@ -164,7 +164,7 @@ def test_an_earlier_job_is_not_stopped_for_one_that_costs_too_much(
     account.put("train.jsonl", records(50))
     with pytest.raises(BedrockFatalError, match="may be more than max_cost") as caught:
         operator(account, local, data, job_name=name, max_cost=0).execute(context(clear_number=1))
-    assert f"runs on and is billed: {arn}" in str(caught.value)
+    assert f"Still running from an earlier ask of this task: {arn}, which is billed." in str(caught.value)
     assert [one["status"] for one in account.jobs(name)] == ["InProgress"]
 
 
