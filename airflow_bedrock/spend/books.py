@@ -36,7 +36,7 @@ class Books:
                 "role may read and write, e.g. s3://my-bucket/spend. Nothing was created and nothing was spent."
             )
         more = (uri, s3, kms_key_id)
-        self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "[bedrock] ledger_uri", *more)
+        self._store = JsonStore(Ledger, "ledger", lambda name: Ledger(), "ledger_uri", *more)
 
     def read(self) -> Ledger:
         """Return the present ledger; empty before the first entry.

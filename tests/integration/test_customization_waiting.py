@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,6 +104,9 @@ def test_a_job_that_is_known_to_exist_is_missing_only_after_minutes_and_polls(
         {"waiter_max_attempts": 0},
         {"waiter_max_attempts": "3"},
         {"quota_timeout": -1},
+        {"waiter_delay": timedelta(seconds=1)},
+        {"no_response_timeout": timedelta(hours=1)},
+        {"quota_timeout": timedelta(hours=1)},
     ],
     ids=str,
 )
