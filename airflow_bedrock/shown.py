@@ -33,7 +33,7 @@ _ASKED = {
 }
 
 
-def tell(context: Mapping[str, Any], key: str, value: Mapping[str, Any]) -> None:
+def push(context: Mapping[str, Any], key: str, value: Mapping[str, Any]) -> None:
     """Push what the views show. A failure to push does not fail the task: its job is paid for.
 
     :param key: one of this module's keys.

@@ -31,7 +31,7 @@ from benchmarks.harness import MEASURED, Figures, write_result
 from tests.job_server import FakeJob, JobServer
 
 INTERVAL = 3  # seconds
-LOOKS = 5
+POLLS = 5
 COUNTS = (1, 10, 100, 1000)
 COUNT_OF_OURS_ALONE = 10_000
 Arguments = Callable[[FakeJob], dict[str, Any]]
@@ -65,7 +65,7 @@ EACH_ITS_OWN = Side(
     OURS.classpath,
     lambda job: OURS.arguments(job) | {"poll_interval": INTERVAL + int(job.arn[-12:]) / 100},
 )
-SLEEPING = Side("only sleeping", "sleeping.SleepingTrigger", lambda _: {"seconds": INTERVAL * LOOKS})
+SLEEPING = Side("only sleeping", "sleeping.SleepingTrigger", lambda _: {"seconds": INTERVAL * POLLS})
 
 
 class Meter(threading.Thread):
@@ -125,7 +125,7 @@ def _measure(child: subprocess.Popen[str], side: Side, jobs: list[FakeJob], serv
     meter.start()
     _write(child, {})
     if side is SLEEPING:
-        time.sleep(INTERVAL * (LOOKS - 1))
+        time.sleep(INTERVAL * (POLLS - 1))
     while side is not SLEEPING and not all_polled(server, len(jobs)):
         assert child.poll() is None, "the triggers ended before their jobs"
         time.sleep(0.05)
@@ -158,7 +158,7 @@ def all_polled(server: JobServer, count: int) -> bool:
     """Whether each job has been polled five times, by List or by Get."""
     counts = server.counts()
     pages = -(-count // 1000)
-    return counts["list"] // pages + counts["get"] // count >= LOOKS
+    return counts["list"] // pages + counts["get"] // count >= POLLS
 
 
 def _write(child: subprocess.Popen[str], message: object) -> None:
@@ -199,8 +199,8 @@ def compare_numbers(counts: Sequence[int]) -> None:
         for count in counts:
             sides = (OURS, SLEEPING) if count >= COUNT_OF_OURS_ALONE else (OURS, UPSTREAM, SLEEPING)
             results[count] = {side.name: measure(side, count, airflow_home) for side in sides}
-    print(f"{LOOKS} polls of each of N jobs, {INTERVAL} s apart; then all jobs end at once\n\n{table(results)}")
-    write_result("triggers", {"looks": LOOKS, "interval, s": INTERVAL, "figures": results})
+    print(f"{POLLS} polls of each of N jobs, {INTERVAL} s apart; then all jobs end at once\n\n{table(results)}")
+    write_result("triggers", {"polls": POLLS, "interval, s": INTERVAL, "figures": results})
 
 
 def compare_intervals(count: int = 100) -> None:
@@ -211,7 +211,7 @@ def compare_intervals(count: int = 100) -> None:
     for name, ours in sides[OURS.name].items():
         figures = [one[name] for one in sides.values()]
         print(f"{count:>6}  {name:26}" + "".join(f"{one:>18.3f}{one / ours:>8.2f}" for one in figures))
-    write_result("intervals", {"jobs": count, "looks": LOOKS, "interval, s": INTERVAL, "figures": sides})
+    write_result("intervals", {"jobs": count, "polls": POLLS, "interval, s": INTERVAL, "figures": sides})
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["intervals"]:

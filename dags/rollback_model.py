@@ -56,7 +56,7 @@ To send a notification, give the task `on_success_callback=BedrockNotifier(...)`
         serves = str(register.champion and register.champion.model_arn)
         replaced = before and before.model_arn
         endpoint_url = registry.conn.meta.endpoint_url  # by which Local Bedrock is known
-        shown.tell({"ti": ti}, shown.PROMOTION, shown.rollback_shown(given["line"], serves, replaced, by, endpoint_url))
+        shown.push({"ti": ti}, shown.PROMOTION, shown.rollback_shown(given["line"], serves, replaced, by, endpoint_url))
         return serves
 
     roll_back(registry_uri="s3://{{ var.value.bedrock_bucket }}/registry")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from airflow_bedrock.customization.identity import Asker, Identity, Token
+from airflow_bedrock.customization.identity import Identity, TaskKey, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.remedy import Remedy, remedy_for_failure
 
@@ -55,10 +55,10 @@ def decide(found: Seen, identity: Identity, *, listed: bool = False, adopted: bo
     return Decision.FAIL if same_ask and not fixable else Decision.NEXT_GENERATION
 
 
-def is_stopped_under(ended: Seen, asker: Asker) -> bool:
+def is_stopped_under(ended: Seen, task_key: TaskKey) -> bool:
     """Whether a stopped job was adopted from another ask: then this ask requests one of its own."""
     token = Token.read(ended.token)
-    return ended.outcome is Outcome.STOPPED and token is not None and token.ask != asker.ask_digest
+    return ended.outcome is Outcome.STOPPED and token is not None and token.ask != task_key.ask_digest
 
 
 def _may_be_taken(token: Token | None, identity: Identity, *, listed: bool) -> bool:

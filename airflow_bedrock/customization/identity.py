@@ -40,7 +40,7 @@ _MODEL_NAME = (
 )
 
 
-class Asker(msgspec.Struct, frozen=True, kw_only=True):
+class TaskKey(msgspec.Struct, frozen=True, kw_only=True):
     """The task instance that asks for a job, and which ask this is; the same for all tries of an ask.
 
     :param environment: the deployment of Airflow: deployments that share an AWS account never adopt each other's jobs.
@@ -131,7 +131,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         what serves them.
     """
 
-    asker: Asker
+    task_key: TaskKey
     what: str
     reuse: Reuse
     job_prefix: str
@@ -142,7 +142,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def family_part(self) -> str:
         """The part that the names of all jobs of the task share, for ``nameContains`` of ListModelCustomizationJobs."""
-        return _short(self.asker.family, _FAMILY_LENGTH)
+        return _short(self.task_key.family, _FAMILY_LENGTH)
 
     @property
     def what_part(self) -> str:
@@ -152,12 +152,12 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def period_part(self) -> str:
         """The part that the names of all jobs, or models, of the run or the partition share."""
-        return _short(self.asker.period, _PERIOD_LENGTH)
+        return _short(self.task_key.period, _PERIOD_LENGTH)
 
     @property
     def who_part(self) -> str:
         """The part that the names of all jobs, or models, of this task instance share."""
-        return self.period_part if self.asker.map_index < 0 else f"{self.period_part}m{self.asker.map_index}"
+        return self.period_part if self.task_key.map_index < 0 else f"{self.period_part}m{self.task_key.map_index}"
 
     def job_name(self, generation: int = 1) -> str:
         """Return the job name; each generation follows one that failed, was stopped, or whose model is gone."""
@@ -175,19 +175,19 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     def token(self, generation: int = 1) -> str:
         """Return the clientRequestToken: the service ignores a second request with the same token."""
-        return str(Token(self.asker.family, self.asker.who, self.asker.ask_digest, self.what, generation))
+        return str(Token(self.task_key.family, self.task_key.who, self.task_key.ask_digest, self.what, generation))
 
     def is_of_task(self, token: Token | None) -> bool:
         """Whether the token is of this task of this deployment, in any run and map index."""
-        return token is not None and token.family == self.asker.family
+        return token is not None and token.family == self.task_key.family
 
     def is_of_who(self, token: Token | None) -> bool:
         """Whether the token is of this task instance, in any ask."""
-        return token is not None and token.who == self.asker.who
+        return token is not None and token.who == self.task_key.who
 
     def is_of_ask(self, token: Token | None) -> bool:
         """Whether the token is of an earlier try of the same ask."""
-        return self.is_of_who(token) and token is not None and token.ask == self.asker.ask_digest
+        return self.is_of_who(token) and token is not None and token.ask == self.task_key.ask_digest
 
     def is_of_what(self, token: Token | None) -> bool:
         """Whether the token is of the same request and the same data."""
@@ -195,14 +195,14 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _own_part(self) -> str:
-        ask = f"-{_short(self.asker.ask_digest, _ASK_LENGTH)}" if self.reuse == "never" else ""
+        ask = f"-{_short(self.task_key.ask_digest, _ASK_LENGTH)}" if self.reuse == "never" else ""
         return f"{self.who_part}{ask}"
 
 
 def identify(
     request: Mapping[str, Any],
     data: Sequence[Mapping[str, Any]],
-    asker: Asker,
+    task_key: TaskKey,
     reuse: Reuse,
     *,
     exact: bool = False,
@@ -225,7 +225,7 @@ def identify(
         if member not in no_identity and not member.lower().endswith("tags")
     }
     return Identity(
-        asker=asker,
+        task_key=task_key,
         what=_digest(_canonical(normalised(asked)), _canonical(list(data))),
         reuse=reuse,
         job_prefix=request[name],
@@ -248,8 +248,8 @@ def with_fitting_names(request: Mapping[str, Any]) -> dict[str, Any]:
     empty or not a text is left as it is.
     """
     job, model = request.get("jobName"), request.get("customModelName")
-    nobody = Asker(dag_id="", task_id="", run_id="")
-    identity = Identity(asker=nobody, what="0", reuse="run", job_prefix=str(job), model_prefix=str(model))
+    nobody = TaskKey(dag_id="", task_id="", run_id="")
+    identity = Identity(task_key=nobody, what="0", reuse="run", job_prefix=str(job), model_prefix=str(model))
     names = {"jobName": identity.job_name(), "customModelName": identity.model_name()}
     prefixes = {name for name in names if isinstance(request.get(name), str) and request[name]}
     return {**request, **{name: names[name] for name in prefixes}}

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 
 # Of 50, beyond which CreateModelCustomizationJob raises TooManyTagsException; the rest says who asks and who waits.
 MAX_USER_TAGS = 40
@@ -17,17 +17,17 @@ _MADE_WITH = "airflow-bedrock/token"
 _NOT_ALLOWED = re.compile(r"[^a-zA-Z0-9\s._:/=+@-]")
 
 
-def automatic_tags(asker: Asker, version: str) -> dict[str, str]:
+def automatic_tags(task_key: TaskKey, version: str) -> dict[str, str]:
     """Return the tags by key: the task that requested the job, and the version of this package.
 
     :param version: of this package.
     """
     tags = {
-        _ENVIRONMENT: _environment(asker.environment),
-        _DAG: asker.dag_id,
-        "airflow/run_id": asker.run_id,
-        "airflow/task_id": asker.task_id,
-        "airflow/map_index": str(asker.map_index),
+        _ENVIRONMENT: _environment(task_key.environment),
+        _DAG: task_key.dag_id,
+        "airflow/run_id": task_key.run_id,
+        "airflow/task_id": task_key.task_id,
+        "airflow/map_index": str(task_key.map_index),
         "airflow-bedrock/version": version,
     }
     return {key: tag_value(value) for key, value in tags.items()}

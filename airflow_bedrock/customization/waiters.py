@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 from urllib.parse import quote, unquote
 
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 
 OWN_RUN = "own run"
 """A waiter's ``stop_on_kill``: stop the job only if the waiter's own DAG run requested it."""
@@ -37,25 +37,25 @@ class Waiter:
     ask: int | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, asker: Asker, *, waits: bool) -> Self:
+    def of(cls, task_key: TaskKey, *, waits: bool) -> Self:
         """Return the waiter for a task.
 
         :param waits: whether the task itself waits for the job.
         """
         return cls(
             until="task" if waits else "run",
-            dag_id=asker.dag_id,
-            task_id=asker.task_id,
-            map_index=asker.map_index,
-            run_id=asker.run_id,
-            ask=asker.ask,
+            dag_id=task_key.dag_id,
+            task_id=task_key.task_id,
+            map_index=task_key.map_index,
+            run_id=task_key.run_id,
+            ask=task_key.ask,
         )
 
     def is_same_task(self, other: Waiter) -> bool:
         """Whether both are the same task instance."""
         return replace(self, until="task") == replace(other, until="task")
 
-    def tags(self, asker: Asker, *, for_good: bool = False) -> list[dict[str, str]]:
+    def tags(self, task_key: TaskKey, *, for_good: bool = False) -> list[dict[str, str]]:
         """Return its tags for the API: one, or several if the ids are longer than a tag.
 
         :param for_good: whether the resource is in service: then each task has one tag, that of its latest run, since
@@ -63,13 +63,13 @@ class Waiter:
         """
         value = " ".join(map(_written, (self.until, self.dag_id, self.task_id, str(self.map_index), self.run_id)))
         parts = _PART.findall(f"{value} {_ASK}{self.ask}")
-        who = asker.family if for_good else asker.instance
+        who = task_key.family if for_good else task_key.instance
         keys = (f"{_KEY}{who}{f'/{number}' if number else ''}" for number in range(len(parts)))
         return [{"key": key, "value": part} for key, part in zip(keys, parts, strict=True)]
 
-    def left(self, asker: Asker) -> list[dict[str, str]]:
+    def left(self, task_key: TaskKey) -> list[dict[str, str]]:
         """Return the tags that replace these when the task no longer waits for the job."""
-        return [{"key": tag["key"], "value": "" if at else _LEFT} for at, tag in enumerate(self.tags(asker))]
+        return [{"key": tag["key"], "value": "" if at else _LEFT} for at, tag in enumerate(self.tags(task_key))]
 
     @property
     def name(self) -> str:
@@ -88,15 +88,15 @@ def was_waited_for(tags: Mapping[str, str]) -> bool:
     return bool(_values(tags))
 
 
-def is_waiter(tags: Mapping[str, str], asker: Asker) -> bool:
+def is_waiter(tags: Mapping[str, str], task_key: TaskKey) -> bool:
     """Whether a job's tags say that the task made or adopted it, in any ask, and has not left it."""
-    return _values(tags).get(asker.instance, _LEFT) != _LEFT
+    return _values(tags).get(task_key.instance, _LEFT) != _LEFT
 
 
-def has_asked(tags: Mapping[str, str], asker: Asker) -> bool:
+def has_asked(tags: Mapping[str, str], task_key: TaskKey) -> bool:
     """Whether a job's tags say that this ask of the task made or adopted it."""
-    waiter = _read(_values(tags).get(asker.instance, ""))
-    return waiter is not None and waiter.ask == asker.ask
+    waiter = _read(_values(tags).get(task_key.instance, ""))
+    return waiter is not None and waiter.ask == task_key.ask
 
 
 def _values(tags: Mapping[str, str]) -> dict[str, str]:

@@ -17,8 +17,8 @@ from airflow_bedrock.customization.identity import Identity, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import has_asked, is_waiter
 from airflow_bedrock.exceptions import nothing_spent
+from airflow_bedrock.jobs.request_note import RequestNote
 from airflow_bedrock.jobs.resources import Resource
-from airflow_bedrock.jobs.second_witness import SecondWitness
 from airflow_bedrock.jobs.service import Service
 
 CLOCK_SKEW = timedelta(minutes=15)
@@ -31,14 +31,14 @@ class EarlierJobs:
 
     :param request: the members of the Create request; the names and the token come from the identity.
     :param tagged: whether the jobs' tags say who waits for them.
-    :param witness: the note of an earlier try.
+    :param note: the note of an earlier try.
     """
 
     service: Service
     request: Mapping[str, Any]
     identity: Identity
     tagged: bool = True
-    witness: SecondWitness = field(default_factory=SecondWitness)
+    note: RequestNote = field(default_factory=RequestNote)
     _adopted: dict[str, bool] = field(default_factory=dict, init=False)
     """By ARN: whether the tags of the job say that this ask adopted it."""
 
@@ -52,7 +52,7 @@ class EarlierJobs:
 
     def _reading(self, what: str) -> AbstractContextManager[None]:
         """Raise AWS errors as errors that say what was made: nothing by this try, perhaps a job by an earlier one."""
-        return nothing_spent(what, self._word, earlier=self.identity.asker.try_number > 1)
+        return nothing_spent(what, self._word, earlier=self.identity.task_key.try_number > 1)
 
     def _find(self, name: str) -> Seen | None:
         with self._reading(f"Reading {self._word} {name}"):
@@ -73,7 +73,7 @@ class EarlierJobs:
     @property
     def _is_retry(self) -> bool:
         """Whether an earlier try of this ask may have requested a job."""
-        return self.identity.asker.is_retry or self.witness.name_before is not None
+        return self.identity.task_key.is_retry or self.note.name_before is not None
 
     @property
     def _looks_back(self) -> bool:
@@ -90,23 +90,23 @@ class EarlierJobs:
         if not self._looks_back or (token and (self.identity.is_of_ask(token) or not self.identity.is_of_task(token))):
             return False
         if arn not in self._adopted:
-            self._adopted[arn] = has_asked(self._tags_of(job, "the tags of"), self.identity.asker)
+            self._adopted[arn] = has_asked(self._tags_of(job, "the tags of"), self.identity.task_key)
         return self._adopted[arn]
 
     @property
     def _wide(self) -> bool:
         """Whether the jobs of other runs or map indexes count."""
         identity = self.identity
-        return identity.reuse == "dag" or (identity.reuse == "run" and identity.asker.map_index >= 0)
+        return identity.reuse == "dag" or (identity.reuse == "run" and identity.task_key.map_index >= 0)
 
     @cached_property
     def _listed(self) -> list[Seen]:
         """The other jobs of the task that may count."""
-        identity, asker, operation = self.identity, self.identity.asker, self._resource.list_operation
-        if identity.exact or (not self._wide and asker.try_number == 1):
+        identity, task_key, operation = self.identity, self.identity.task_key, self._resource.list_operation
+        if identity.exact or (not self._wide and task_key.try_number == 1):
             return []  # no other task's job counts, and this task has not asked before
         # An earlier try may have asked with reuse="dag", which has names of its own.
-        narrow = identity.reuse != "dag" and asker.try_number == 1
+        narrow = identity.reuse != "dag" and task_key.try_number == 1
         part = f"{identity.family_part}-{identity.period_part}" if narrow else identity.family_part
         with self._reading(f"Listing earlier {self._word}s of this task (allow bedrock:{operation})"):
             return self.service.list_all(part)
@@ -118,7 +118,7 @@ class EarlierJobs:
         contains ``job_name``, and with ``dag`` the request, which may have changed.
         """
         identity = self.identity
-        if own_only and identity.asker.try_number == 1:
+        if own_only and identity.task_key.try_number == 1:
             return  # this task has not asked before
         for summary in self._listed:
             alive = summary.outcome in (Outcome.RUNNING, Outcome.SUCCEEDED) and self._counts(summary)
@@ -132,7 +132,7 @@ class EarlierJobs:
         Only their tags show that, with one call for each candidate. Jobs with the present request come first, since
         usually nothing has changed. Jobs that ended before this run could ask are left out: they were never adopted.
         """
-        since = self.identity.asker.since
+        since = self.identity.task_key.since
         for summary in sorted(self._listed, key=self._unlikely) if self._wide and self._looks_back else ():
             gone = since and summary.ended and summary.ended < since - CLOCK_SKEW
             may_be = not gone and self._counts(summary) and summary.outcome is not Outcome.STOPPED
@@ -144,12 +144,12 @@ class EarlierJobs:
 
         Its own jobs come first: a task that still waits for one of them has adopted no other.
         """
-        asker = self.identity.asker
-        if asker.try_number == 1 or asker.ask == asker.retries or not (self._wide and self._tags_tell):
+        task_key = self.identity.task_key
+        if task_key.try_number == 1 or task_key.ask == task_key.retries or not (self._wide and self._tags_tell):
             return
         running = [summary for summary in self._listed if summary.outcome is Outcome.RUNNING and self._counts(summary)]
         for summary in sorted(running, key=lambda one: not self._is_own(one)):
-            waits = is_waiter(self._tags_of(summary, "who waits for"), asker)
+            waits = is_waiter(self._tags_of(summary, "who waits for"), task_key)
             if waits and self._is_own(summary):
                 return
             if waits:

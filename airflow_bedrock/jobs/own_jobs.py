@@ -104,7 +104,7 @@ def _running_jobs_of(service: Service, identity: Identity, this_ask: bool) -> li
         return made
     asks = has_asked if this_ask else is_waiter
     others = [job.arn for job in listed if job.outcome is Outcome.RUNNING and job.arn not in running]
-    return [arn for arn in others if asks(service.tags_of(arn), identity.asker)]
+    return [arn for arn in others if asks(service.tags_of(arn), identity.task_key)]
 
 
 def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> bool:
@@ -114,9 +114,9 @@ def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> 
     """
     tags = service.tags_of(job.arn)
     if not this_ask:
-        return is_waiter(tags, identity.asker) or not was_waited_for(tags)
+        return is_waiter(tags, identity.task_key) or not was_waited_for(tags)
     found = job if job.token else service.find(job.arn)
-    return has_asked(tags, identity.asker) or (found is not None and identity.is_of_ask(Token.read(found.token)))
+    return has_asked(tags, identity.task_key) or (found is not None and identity.is_of_ask(Token.read(found.token)))
 
 
 def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:

@@ -110,7 +110,7 @@ class Submission(EarlierJobs):
         :raises BedrockError: the service did not accept the request now.
         """
         if self.unknown is not None:
-            if self.identity.asker.try_number == 1 or (own := self.of_earlier_try()) is None:
+            if self.identity.task_key.try_number == 1 or (own := self.of_earlier_try()) is None:
                 raise self.unknown
             log.warning(
                 "%s An earlier try of this task has made %s %s: adopting it.", self.unknown, self._word, own.arn
@@ -191,7 +191,7 @@ class Submission(EarlierJobs):
         taken = decision in (Decision.ADOPT, Decision.REUSE) and not self._resource.lasts
         if taken and not self._is_of_ask(found):
             # That an earlier try of this ask had nothing to show it here says nothing of what is not shown yet.
-            hidden = not self.identity.exact and not self.witness.tells
+            hidden = not self.identity.exact and not self.note.readable
             if (own := self._shown_late(found.name, hidden=hidden)) is not None:
                 return own
         match decision:
@@ -263,8 +263,8 @@ class Submission(EarlierJobs):
             with self._reading(
                 f"Tagging {self._word} {found.arn} as waited for by this task (allow bedrock:TagResource)"
             ):
-                self.service.tag(found.arn, self.waiter.tags(self.identity.asker, for_good=in_service))
-            self.witness.note(found.name)
+                self.service.tag(found.arn, self.waiter.tags(self.identity.task_key, for_good=in_service))
+            self.note.write(found.name)
 
     def _reuse(self, found: Seen) -> Seen | None:
         if self._resource.lasts:
@@ -330,10 +330,10 @@ class Submission(EarlierJobs):
                 self._supersede(adopted)
         if self.dry_run:
             return
-        if self._superseded and self.identity.asker.map_index >= 0 and self._wide:
+        if self._superseded and self.identity.task_key.map_index >= 0 and self._wide:
             log.info("Leaving them to the other map indexes of this task for %g s", _SIBLINGS_SECONDS)
             time.sleep(_SIBLINGS_SECONDS)  # after a change of order one of them asks for just this, and adopts it
-        leaving = self.waiter.left(self.identity.asker) if self.tagged else ()
+        leaving = self.waiter.left(self.identity.task_key) if self.tagged else ()
         while self._superseded:
             superseded = self._superseded.pop(0).arn
             log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
@@ -383,7 +383,7 @@ class Submission(EarlierJobs):
 
         :param hidden: whether there may be one although no note names it.
         """
-        before = self.witness.name_before
+        before = self.note.name_before
         if self._waited or not self._is_retry or name == before or not (before or hidden):
             return None
         self._waited = True
@@ -427,11 +427,11 @@ class Submission(EarlierJobs):
             request[resource.model_name] = identity.model_name(generation)
         tags = [] if resource.token_shows else [token_tag(identity.token(generation))]
         if self.tagged and resource.names_waiters:
-            tags += self.waiter.tags(identity.asker)
+            tags += self.waiter.tags(identity.task_key)
         if tags := [*tags, *request.get(resource.tags, [])]:
             request[resource.tags] = tags
         log.info("Creating %s %s", resource.noun, name)
-        self.witness.note(name)
+        self.note.write(name)
         self.in_flight = name
         try:
             arn = self._call(request)
@@ -476,7 +476,7 @@ class Submission(EarlierJobs):
             remedy = Remedy.LOOK
         if remedy not in (Remedy.LOOK, Remedy.RETRY):
             self.in_flight = None  # it was refused
-            self.witness.forget()
+            self.note.clear()
         match remedy:
             case Remedy.LOOK:
                 return self._made_by_another_try(name, str(error))

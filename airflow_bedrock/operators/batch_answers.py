@@ -17,13 +17,13 @@ import msgspec
 
 from airflow_bedrock import __version__, configuration, jobs, spend
 from airflow_bedrock.base_models import model_id as base_model_of
-from airflow_bedrock.customization.identity import Asker, Token, identify
+from airflow_bedrock.customization.identity import TaskKey, Token, identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import DELAY, Rule, flag, member, named, optional, text, whole
-from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
 from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
@@ -204,8 +204,8 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         with self._stopping(context) as kill:
             return self._go_on(context, kill, _SoFar(**so_far))
 
-    def _made_by_earlier_tries(self, asker: Asker) -> list[str]:
-        return jobs.own_jobs.running_jobs_naming(self._service, self._waiter(asker))
+    def _made_by_earlier_tries(self, task_key: TaskKey) -> list[str]:
+        return jobs.own_jobs.running_jobs_naming(self._service, self._waiter(task_key))
 
     def _to_go_on(self, made: list[str]) -> str:
         return f"{_KEPT} To go on, raise execution_timeout and clear this task."
@@ -222,7 +222,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 ended = ended or self._job_of_chunk(context, kill, work, so_far)
                 while ended is not None:
                     self._settle(ended, context)
-                    if self._asks_anew(ended, _of_chunk(asker_of(context), chunk)):
+                    if self._asks_anew(ended, _of_chunk(task_key_of(context), chunk)):
                         self._take_in(work, ended, so_far)
                         ended = self._job_of_chunk(context, kill, work, so_far)
                     else:
@@ -230,7 +230,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                         self._keep(work, ended, so_far)
                         ended = None
             self._stop_unneeded(context, kill, work, so_far, ())
-            spend.settling.settled_of(asker_of(context), self._service, self._s3)
+            spend.settling.settled_of(task_key_of(context), self._service, self._s3)
             records = work.evaluation.count
             missing = sum(work.inference.answer(one) is None for one in work.evaluation.questions(work.lines))
             self.log.info("%s has answered %d of %d records", work.inference.itself, records - missing, records)
@@ -257,7 +257,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 costs.append(self._cost_of(work, chunk))
         unknown = next((cost for cost in costs if cost.usd is None), None)
         cost = unknown or Cost(usd=sum((cost.usd or Decimal() for cost in costs), Decimal()))
-        budget = partial(self._budget, asker_of(context), self._resource.noun, self.hook, cost=lambda: cost)
+        budget = partial(self._budget, task_key_of(context), self._resource.noun, self.hook, cost=lambda: cost)
         lines = of_questions(missing, lambda: cost, budget, "batch inference")
         finish(lines, context, "batch inference")
 
@@ -270,11 +270,11 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
 
         :raises BedrockError: Bedrock did not say which jobs run.
         """
-        asker = asker_of(context)
-        if asker.try_number == 1:
+        task_key = task_key_of(context)
+        if task_key.try_number == 1:
             return
         try:
-            running = [self._service.find(arn) for arn in self._made_by_earlier_tries(asker)]
+            running = [self._service.find(arn) for arn in self._made_by_earlier_tries(task_key)]
         except jobs.aws_errors.CALL_ERRORS as error:
             raise kind_of(error)(
                 "A batch job of an earlier try may run on and be billed: AWS did not say which job that is. Allow "
@@ -282,13 +282,13 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             ) from error
         if not running:  # else the records are read for nothing
             return
-        needed = {_of_chunk(asker, chunk).family for chunk in chunks if any(work.unanswered(chunk))}
+        needed = {_of_chunk(task_key, chunk).family for chunk in chunks if any(work.unanswered(chunk))}
         for job in running:
             token = Token.read(job.token) if job else None
             if job is None or token is None or token.family in needed:
                 continue
             self._take(job, kill, context)
-            self.log.warning("Batch job %s is no longer needed. %s", job.arn, self._stop(job.arn, asker))
+            self.log.warning("Batch job %s is no longer needed. %s", job.arn, self._stop(job.arn, task_key))
             found = jobs.own_jobs.shown(self._service, job.arn)
             if found is None or (found.outcome is Outcome.RUNNING and found.status != "Stopping"):
                 continue  # others wait for it, or it could not be stopped
@@ -300,12 +300,12 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
 
     def _job_of_chunk(self, context: Context, kill: KillSwitch, work: _Work, so_far: _SoFar) -> Seen | None:
         """Return the job of a chunk when it has ended; None if no job is needed."""
-        asker = asker_of(context)
+        task_key = task_key_of(context)
         missing = sum(1 for _ in work.unanswered(so_far.chunk))
         if not missing:
             return None
         budget = self._budget(
-            asker,
+            task_key,
             self._resource.noun,
             self.hook,
             cost=partial(self._cost_of, work, so_far.chunk),
@@ -316,7 +316,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
         if missing >= MIN_RECORDS:
             with self._within(budget, context, asdict(so_far)):
                 found = self._submission.find_or_create()
-        elif asker.is_retry:
+        elif task_key.is_retry:
             found = self._submission.of_earlier_try()
         if found is None:
             self.log.info("%d records are too few for a job: the evaluation asks them", missing)
@@ -340,8 +340,8 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
     def _submission_of(
         self, context: Context, work: _Work, so_far: _SoFar, kill: KillSwitch, budget: Budget | None
     ) -> Submission:
-        asker, chunk = asker_of(context), so_far.chunk
-        of_chunk = _of_chunk(asker, chunk)
+        task_key, chunk = task_key_of(context), so_far.chunk
+        of_chunk = _of_chunk(task_key, chunk)
         # Another task may ask the same records at the same time, of which others may be answered by then.
         uri = join(self.output_uri, f"{work.content[:16]}-{of_chunk.who}.jsonl")
         key = {"s3EncryptionKeyId": self.kms_key_id} if self.kms_key_id else {}
@@ -353,7 +353,7 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": f"{self.output_uri.rstrip('/')}/", **key}},
             # By which an orphan is found, and Airflow's role may stop it.
-            "tags": with_tags([], automatic_tags(asker, __version__)),
+            "tags": with_tags([], automatic_tags(task_key, __version__)),
         }
 
         def write() -> None:
@@ -370,10 +370,10 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
             service=self._service,
             request=request,
             identity=identify(request, [{"content": work.content, "chunk": chunk}], of_chunk, "run", model_name=None),
-            waiter=self._waiter(asker),
+            waiter=self._waiter(task_key),
             check_cost=lambda: self._check_cost(work, so_far),
             before_paying=write,
-            witness=jobs.second_witness.witness_of(context, of_chunk, self._service, self.role_arn, str(chunk)),
+            note=jobs.request_note.note_of(context, of_chunk, self._service, self.role_arn, str(chunk)),
             budget=budget,
         )
 
@@ -513,6 +513,6 @@ class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOpera
                 )
 
 
-def _of_chunk(asker: Asker, chunk: int) -> Asker:
+def _of_chunk(task_key: TaskKey, chunk: int) -> TaskKey:
     """Return the key of a chunk: each chunk is requested separately, and is never an earlier try of another."""
-    return msgspec.structs.replace(asker, task_id=f"{asker.task_id} {chunk}")
+    return msgspec.structs.replace(task_key, task_id=f"{task_key.task_id} {chunk}")

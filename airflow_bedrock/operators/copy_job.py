@@ -7,11 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import jobs
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.exceptions import BedrockFatalError, nothing_spent
 from airflow_bedrock.links import CustomModelLink, PaidResourceLink
 from airflow_bedrock.operators.arguments import Rule, given, member, named, tags_rule, text
-from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.stored_model import RULES, StoredModelOperator
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
         if self.source_aws_conn_id:
-            how["before_paying"] = partial(self._share, how["before_paying"], asker_of(context))
+            how["before_paying"] = partial(self._share, how["before_paying"], task_key_of(context))
         return super()._ask(context, arguments, **how)
 
     def _found(self, submission: jobs.submission.Submission, context: Context) -> Seen:
@@ -117,7 +117,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
         with nothing_spent("Reading the account of the copy (AWS STS)", "copy job"):
             return jobs.account.caller_arn(self.hook).split(":")[4]
 
-    def _share(self, check: Any, asker: Asker) -> None:
+    def _share(self, check: Any, task_key: TaskKey) -> None:
         """Share the model, right before it is copied."""
         check()
         account = self._account()
@@ -126,10 +126,10 @@ class BedrockModelCopyOperator(StoredModelOperator):
                 f"Connection {self.aws_conn_id} belongs to the account in which model {self.source_model_arn} is. No "
                 "copy was made. Remove source_aws_conn_id, or use an aws_conn_id of the account of the copy."
             )
-        jobs.sharing.share(self._source, self._share_name(asker), self.source_model_arn, account)
+        jobs.sharing.share(self._source, self._share_name(task_key), self.source_model_arn, account)
 
-    def _share_name(self, asker: Asker) -> str:
-        return f"copy-{self._identity(asker).job_name()}"
+    def _share_name(self, task_key: TaskKey) -> str:
+        return f"copy-{self._identity(task_key).job_name()}"
 
     @property
     def _source(self) -> BedrockHook:
@@ -142,7 +142,7 @@ class BedrockModelCopyOperator(StoredModelOperator):
             return super()._finish(found, context)
         finally:
             if self.source_aws_conn_id:
-                jobs.sharing.unshare(self._source, self._share_name(asker_of(context)))
+                jobs.sharing.unshare(self._source, self._share_name(task_key_of(context)))
 
     def _result(self, found: Seen, context: Context) -> str | None:
         self.log.info("Model %s has been copied to %s", self.source_model_arn, found.model_arn)

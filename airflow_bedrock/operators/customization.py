@@ -12,7 +12,7 @@ from airflow.sdk import Asset
 
 from airflow_bedrock import customization, jobs, shown, spend, triggers
 from airflow_bedrock.compat import conf, renamed
-from airflow_bedrock.customization.identity import Asker, Identity, Superseded
+from airflow_bedrock.customization.identity import Identity, Superseded, TaskKey
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.customization.request import data_uris
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -306,17 +306,17 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         if parent is self:  # not what an argument contains
             self.request = job_request.read_file(self.request, jinja_env, context)
 
-    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
-        request = job_request.checked_request(self.asked, asker)
+    def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
+        request = job_request.checked_request(self.asked, task_key)
         self._estimate = cache(partial(self._estimated, request))  # the data is read once
         for warning in warnings(request, self.hook.conn_region_name):
             self.log.warning(warning)
         return request
 
-    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+    def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         if request is None:
-            return job_request.identity_of(self.asked, job_request.request_of(self.asked), asker)
-        return job_request.identity_of(self.asked, request, asker, self._s3)
+            return job_request.identity_of(self.asked, job_request.request_of(self.asked), task_key)
+        return job_request.identity_of(self.asked, request, task_key, self._s3)
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:
         how |= {"superseded": self.superseded, "tagged": self.tag_resources, "check_cost": self._check_cost}
@@ -336,17 +336,17 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
         from airflow_bedrock.operators.dry_run import DryRun, finish  # what only it needs
 
-        asker = job_request.asker_of(context)
+        task_key = job_request.task_key_of(context)
         dry_run = DryRun(
             asked=self.asked,
-            asker=asker,
+            task_key=task_key,
             service=self._service,
             s3=self._s3,
             storage=self._files(),
-            waiter=self._waiter(asker),
+            waiter=self._waiter(task_key),
             max_cost=self.max_cost,
             prices=self.prices,
-            budget=lambda cost: self._budget(asker, self._resource.noun, self.hook, cost=cost),
+            budget=lambda cost: self._budget(task_key, self._resource.noun, self.hook, cost=cost),
         )
         finish(dry_run.lines(), context, "job", dry_run.estimate)
 
@@ -391,7 +391,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         self.log.info("%s Running now: %s jobs. Waiting in the triggerer until one ends.", error, count)
         self.defer(
             trigger=BedrockQuotaTrigger(
-                task=job_request.asker_of(context).instance,
+                task=job_request.task_key_of(context).instance,
                 asked_at=asked_at,
                 refused_at=now,
                 running=running,
@@ -435,8 +435,8 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     def _show(self, job: Seen, context: Context, result: Mapping[str, Any] | None = None) -> None:
         """Push what the views in Airflow's UI show of the job."""
         request, endpoint_url = job_request.request_of(self.asked), self.hook.conn.meta.endpoint_url
-        told = shown.job_shown(job, endpoint_url, result, request, *(self._spent or ()))
-        shown.tell(context, shown.JOB, told)
+        values = shown.job_shown(job, endpoint_url, result, request, *(self._spent or ()))
+        shown.push(context, shown.JOB, values)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the training data and the model as OpenLineage facets; called by the OpenLineage provider.

@@ -127,7 +127,7 @@ class BedrockDatasetCheckOperator(BedrockOperator):
         if task_instance := context.get("ti"):
             task_instance.xcom_push(key="report", value=markdown(report))
         if self.fail_on_problems and not report.ok:
-            raise BedrockFatalError(_told(self.training_data_uri, report))
+            raise BedrockFatalError(_text(self.training_data_uri, report))
         return outputs(_summary(report))
 
     def _check(self, arguments: Mapping[str, Any]) -> CheckReport:
@@ -171,7 +171,7 @@ def _data(
     return rules, files, names
 
 
-def _told(uri: str, report: CheckReport) -> str:
+def _text(uri: str, report: CheckReport) -> str:
     first = [f"{one.file}:{one.line} {one.where}: {one.message}" for one in report.findings[:_NAMED]]
     counts = [f"{rule}: {count}" for rule, count in report.problems.items()]
     said = "; ".join([*report.dataset_problems, *counts, *first])

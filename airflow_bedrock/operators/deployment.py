@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import jobs
-from airflow_bedrock.customization.identity import Asker, Identity, identify
+from airflow_bedrock.customization.identity import Identity, TaskKey, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
@@ -115,16 +115,16 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
         description = {"description": self.description} if self.description else {}
         return {"modelDeploymentName": self.deployment_name, "modelArn": self.model_arn, **description}
 
-    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+    def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         members, named = self._members(), {"name": self.deployment_name}  # which is part of what is asked for
         # An ask of its own after a Clear: the service ignores a request whose token it has seen, so a deployment that
         # was deleted since could not be made again with the same.
-        return identify(members, [named], asker, "dag", exact=True, name="modelDeploymentName", model_name=None)
+        return identify(members, [named], task_key, "dag", exact=True, name="modelDeploymentName", model_name=None)
 
-    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
+    def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
         if warning := life_warning(self.model_arn):
             self.log.warning(warning)
-        tags = self._tagged(arguments["tags"], asker) if self.tag_resources else arguments["tags"]
+        tags = self._tagged(arguments["tags"], task_key) if self.tag_resources else arguments["tags"]
         return {**self._members(), **({"tags": tags} if tags else {})}
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:

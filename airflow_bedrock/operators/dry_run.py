@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from airflow_bedrock import jobs
 from airflow_bedrock.aws_errors import CALL_ERRORS
 from airflow_bedrock.compat import AirflowSkipException
-from airflow_bedrock.customization.identity import Asker, Identity
+from airflow_bedrock.customization.identity import Identity, TaskKey
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.model_rules import warnings
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -71,7 +71,7 @@ class DryRun:
     """
 
     asked: job_request.Asked
-    asker: Asker
+    task_key: TaskKey
     service: jobs.service.Service
     s3: S3Hook
     storage: Storage
@@ -105,7 +105,7 @@ class DryRun:
         return lines
 
     def _request(self, request: dict[str, Any]) -> Iterator[tuple[Verdict, str]]:
-        request.update(job_request.checked_request(self.asked, self.asker))
+        request.update(job_request.checked_request(self.asked, self.task_key))
         yield "ok", f"{request.get('customizationType', 'FINE_TUNING')} of {request['baseModelIdentifier']}"
 
     def _base_model(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
@@ -130,7 +130,7 @@ class DryRun:
         yield ("ok" if status == "ACTIVE" else "warning"), f"{status} in {self._region}"
 
     def _locations(self, request: Mapping[str, Any]) -> Iterator[tuple[Verdict, str]]:
-        identity = job_request.identity_of(self.asked, request, self.asker, self.s3)
+        identity = job_request.identity_of(self.asked, request, self.task_key, self.s3)
         yield "ok", "they exist, and can be read" if self.asked.content == "identify" else "they exist"
         self._identity = identity
 

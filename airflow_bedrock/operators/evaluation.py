@@ -18,7 +18,7 @@ from airflow_bedrock.evaluation import metrics as metric_names
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS, EvaluationReportLink
 from airflow_bedrock.operators.arguments import SECONDS, Rule, flag, optional, real, rendered, text, whole
-from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
 from airflow_bedrock.operators.spending import is_limited
 from airflow_bedrock.uris import file_uri, join, same
@@ -225,7 +225,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
                 self._report(evaluation, lines, result, arguments, folder)
                 returned = self._publish(storage, result, folder)
                 endpoint_url = self.hook.conn.meta.endpoint_url
-                shown.tell(context, shown.EVALUATION, shown.evaluation_shown(result, returned, endpoint_url))
+                shown.push(context, shown.EVALUATION, shown.evaluation_shown(result, returned, endpoint_url))
                 return outputs(returned)
 
     def _evaluation(self, arguments: Mapping[str, Any], storage: Storage, folder: Path, stack: ExitStack) -> Evaluation:
@@ -295,14 +295,14 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
         """Reserve what the questions may cost, if a budget is set, and return the function that settles it."""
         if not (is_limited() and (missing or evaluation.asks_metrics)):
             return lambda usd: None
-        asker, budget = asker_of(context), self._evaluation_budget(context, cost)
+        task_key, budget = task_key_of(context), self._evaluation_budget(context, cost)
         if budget is None:
             return lambda usd: None
         from airflow_bedrock.spend.ledger import month_of
 
         # A try takes over what is left of an earlier one's reservation; not in the next month, and not where each may
         # spend max_cost or expected_cost: what the earlier one may have spent stays reserved then.
-        parts = (asker.task_id, asker.ask_digest, month_of(budget.now()))
+        parts = (task_key.task_id, task_key.ask_digest, month_of(budget.now()))
         each = evaluation.asks_metrics or self.expected_cost is not None
         name = " ".join((*parts, str(context["ti"].try_number)) if each else parts)
         with self._within(budget, context):
@@ -312,7 +312,7 @@ class BedrockModelEvaluationOperator(QuestionsOperator["BedrockRuntimeHook"]):
     def _evaluation_budget(self, context: Context, cost: Callable[[], Cost]) -> Budget | None:
         from airflow_bedrock.hooks import BedrockHook
 
-        return self._budget(asker_of(context), "evaluation", BedrockHook(**self._hook_parameters), cost=cost)
+        return self._budget(task_key_of(context), "evaluation", BedrockHook(**self._hook_parameters), cost=cost)
 
     def _dry_run(self, context: Context, cost: Callable[[], Cost], missing: int) -> NoReturn:
         from airflow_bedrock.operators.dry_run import finish, of_questions

@@ -1,4 +1,4 @@
-"""Build the request, the identity and the asker of a customization task from its operator's arguments.
+"""Build the request, the identity and the key of a customization task from its operator's arguments.
 
 When the DAG is parsed, the arguments that are final by then are checked; when the task runs, all of them.
 """
@@ -12,9 +12,9 @@ import msgspec
 
 from airflow_bedrock import __version__, configuration, customization, jobs
 from airflow_bedrock.customization.identity import (
-    Asker,
     Identity,
     Superseded,
+    TaskKey,
     identify,
     with_fitting_names,
 )
@@ -132,7 +132,7 @@ def _nameable(asked: Asked, request: Mapping[str, Any]) -> Mapping[str, Any]:
     return request if exact else with_fitting_names(request)
 
 
-def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
+def checked_request(asked: Asked, task_key: TaskKey) -> dict[str, Any]:
     """Return the request, from rendered arguments, with the tags of the task.
 
     :raises BedrockFatalError: lists each mistake.
@@ -141,7 +141,7 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
         request = request_of(asked)
         check_request(_nameable(asked, request))
         if asked.tag_resources:
-            tags = customization.tags.automatic_tags(asker, __version__)
+            tags = customization.tags.automatic_tags(task_key, __version__)
             for member in _TAGS:
                 request[member] = customization.tags.with_tags(request.get(member, []), tags)
     except RequestError as error:
@@ -151,7 +151,7 @@ def checked_request(asked: Asked, asker: Asker) -> dict[str, Any]:
     return request
 
 
-def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Hook | None = None) -> Identity:
+def identity_of(asked: Asked, request: Mapping[str, Any], task_key: TaskKey, s3: S3Hook | None = None) -> Identity:
     """Return the identity of the job, after a check of the locations in the request.
 
     :param s3: reads the data; without it, the identity only serves to find the task's own jobs, whatever their request.
@@ -162,7 +162,7 @@ def identity_of(asked: Asked, request: Mapping[str, Any], asker: Asker, s3: S3Ho
     if missing := {"jobName", "customModelName"} - request.keys():
         raise RequestError(f"The request has no {', '.join(sorted(missing))}")
     data = [] if s3 is None else _content(asked, request, s3)
-    return identify(request, data, asker, asked.reuse, exact=asked.exact)
+    return identify(request, data, task_key, asked.reuse, exact=asked.exact)
 
 
 def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[str, Any]]:
@@ -179,10 +179,10 @@ def _content(asked: Asked, request: Mapping[str, Any], s3: S3Hook) -> list[dict[
         raise BedrockFatalError(f"{error}. This try made no job, and nothing was spent for it.") from error
 
 
-def asker_of(context: Context) -> Asker:
+def task_key_of(context: Context) -> TaskKey:
     """Return the key of the task instance. Call it in a worker: in a triggerer ``max_tries`` differs."""
     ti = context["ti"]
-    return Asker(
+    return TaskKey(
         environment=configuration.environment(),
         dag_id=ti.dag_id,
         task_id=ti.task_id,

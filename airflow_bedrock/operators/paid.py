@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import __version__, jobs
-from airflow_bedrock.customization.identity import Asker, Token
+from airflow_bedrock.customization.identity import TaskKey, Token
 from airflow_bedrock.customization.tags import automatic_tags, with_tags
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shown import pushed
 
@@ -57,7 +57,7 @@ class PaidOperator(WaitingOperator):
 
     def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
         # What serves is left to those who use it, once it does; and so is what somebody else has made.
-        identity, token = self._identity(asker_of(context)), Token.read(found.token)
+        identity, token = self._identity(task_key_of(context)), Token.read(found.token)
         self._is_ours = not self._resource.lasts or (identity.is_of_task(token) and self._resource.is_unused(found))
         self._is_adopted = not identity.is_of_who(token)
         super()._take(found, kill, context)
@@ -84,16 +84,16 @@ class PaidOperator(WaitingOperator):
                 raise
             raise BedrockError(f"{error} Another task had made it: a retry of this one makes another.") from error
 
-    def _stop(self, arn: str, asker: Asker) -> str:
+    def _stop(self, arn: str, task_key: TaskKey) -> str:
         if not self._is_ours:
             one = f"{self._resource.word.capitalize()} {arn}"
             return f"{one} existed before this try requested it. It was left as it is, and {self._resource.billed}."
-        return super()._stop(arn, asker)
+        return super()._stop(arn, task_key)
 
     def _recall(self, context: Context) -> None:
         super()._recall(context)
         self._is_ours, self._is_adopted = (bool(pushed(context["ti"], key)) for key in ("is_ours", "is_adopted"))
 
-    def _tagged(self, given: Sequence[Mapping[str, str]] | None, asker: Asker) -> list[Mapping[str, str]]:
+    def _tagged(self, given: Sequence[Mapping[str, str]] | None, task_key: TaskKey) -> list[Mapping[str, str]]:
         """Return the user's tags, and those of the task."""
-        return with_tags(given or (), automatic_tags(asker, __version__))
+        return with_tags(given or (), automatic_tags(task_key, __version__))

@@ -126,11 +126,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         results().write(msgspec.json.format(msgspec.json.encode({**made, "report": report})).decode() + "\n")
     else:
-        results().write(_told(made, report))
+        results().write(_text(made, report))
     return 0
 
 
-def _told(made: dict[str, Any], report: PreparationReport) -> str:
+def _text(made: dict[str, Any], report: PreparationReport) -> str:
     uris = {"train": "training_data_uri", "validation": "validation_data_uri", "test": "test_data_uri"}
     splits = [(one.value, f"{report.records(one):,}", made[uris[one.value]] or "not written") for one in Split]
     lost = {

@@ -177,5 +177,5 @@ class BedrockPromoteModelOperator(RegistryOperator):
 
         by = {"promoted_by": champion.promoted_by, "approved_by": champion.approved_by}
         where = {"evaluation": champion.evaluation, "local_page": local_page(self.hook.conn.meta.endpoint_url)}
-        shown.tell(context, shown.PROMOTION, {"name": after.name, **result, **by, **where})
+        shown.push(context, shown.PROMOTION, {"name": after.name, **result, **by, **where})
         return outputs(result)

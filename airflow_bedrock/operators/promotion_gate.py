@@ -266,12 +266,12 @@ class BedrockPromotionGate(BedrockOperator):
         return answer.by if answer else None
 
     def _question(self, context: Context, given: Mapping[str, Any], report: Mapping[str, Any]) -> Question:
-        from airflow_bedrock.operators.job_request import asker_of
+        from airflow_bedrock.operators.job_request import task_key_of
         from airflow_bedrock.registry.approval import Question
         from airflow_bedrock.registry.gate import figures
 
         ti: Any = context["ti"]
-        ask = f"{asker_of(context).ask_digest} {json.dumps(report, sort_keys=True)}"
+        ask = f"{task_key_of(context).ask_digest} {json.dumps(report, sort_keys=True)}"
         return Question(
             id=hashlib.sha256(ask.encode()).hexdigest()[:12],
             asked_by=f"{ti.dag_id}.{ti.task_id} in run {ti.run_id}",

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_bedrock import configuration, jobs, spend
-from airflow_bedrock.customization.identity import Asker, Identity, identify
+from airflow_bedrock.customization.identity import Identity, TaskKey, identify
 from airflow_bedrock.customization.model_rules import life_warning
 from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
@@ -104,12 +104,12 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         self.replace_model = replace_model
         self._arguments(self.rules).check_literals()
 
-    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+    def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         members = {"provisionedModelName": self.provisioned_model_name, "modelId": self.model_id}
         # As for a deployment: the name is part of what is asked for, and each Clear is an ask of its own.
-        return identify(members, [members], asker, "dag", exact=True, name="provisionedModelName", model_name=None)
+        return identify(members, [members], task_key, "dag", exact=True, name="provisionedModelName", model_name=None)
 
-    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
+    def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
         if warning := life_warning(self.model_id):
             self.log.warning(warning)
         commitment = arguments["commitment_duration"]
@@ -118,7 +118,7 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
             "modelId": self.model_id,
             "modelUnits": arguments["model_units"],
             **({"commitmentDuration": commitment} if commitment else {}),
-            "tags": self._tagged(arguments["tags"], asker),
+            "tags": self._tagged(arguments["tags"], task_key),
         }
 
     def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> jobs.submission.Submission:

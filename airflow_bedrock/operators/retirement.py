@@ -103,13 +103,13 @@ class BedrockRetireModelsOperator(RegistryOperator):
             ),
         }
         if not given["delete"]:
-            return self._told(self.hook.plan_retirement(given["deployment_name"], **retirer), dry_run=True)
+            return self._reported(self.hook.plan_retirement(given["deployment_name"], **retirer), dry_run=True)
         plan = self.hook.retire(
             given["deployment_name"], delay=given["waiter_delay"], max_polls=given["waiter_max_attempts"], **retirer
         )
-        return self._told(plan, dry_run=False)
+        return self._reported(plan, dry_run=False)
 
-    def _told(self, plan: Plan, *, dry_run: bool) -> dict[str, Any]:
+    def _reported(self, plan: Plan, *, dry_run: bool) -> dict[str, Any]:
         from airflow_bedrock.prices import prices
 
         saved, unknown = plan.savings(prices(configuration.prices()), str(self.hook.region_name))

@@ -16,7 +16,7 @@ from airflow_bedrock.operators.base import AwsOperator, Hook
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
 
-    from airflow_bedrock.customization.identity import Asker
+    from airflow_bedrock.customization.identity import TaskKey
     from airflow_bedrock.hooks import BedrockHook
     from airflow_bedrock.spend.budget import Budget
     from airflow_bedrock.spend.ledger import Cost, Limits
@@ -59,7 +59,7 @@ class SpendingOperator(AwsOperator[Hook]):
 
     def _budget(
         self,
-        asker: Asker,
+        task_key: TaskKey,
         kind: str,
         hook: BedrockHook,
         model: str = "",
@@ -77,7 +77,7 @@ class SpendingOperator(AwsOperator[Hook]):
         :param dag_run: the DAG run, which shows whether it is a backfill.
         :raises BedrockFatalError: the configuration of the budget is wrong.
         """
-        if (limits := _limits(asker.dag_id)) is None:
+        if (limits := _limits(task_key.dag_id)) is None:
             return None
         from airflow_bedrock.spend.budget import Budget
         from airflow_bedrock.spend.ledger import Cost
@@ -87,12 +87,12 @@ class SpendingOperator(AwsOperator[Hook]):
         return Budget(
             books=spend.settling.books_of(self._s3),
             limits=limits,
-            asker=asker,
+            task_key=task_key,
             kind=kind,
             hook=hook,
             s3=self._s3,
             cost=(lambda: Cost(usd=expected, model=model)) if expected is not None or cost is None else cost,
-            backfill=partial(jobs.task_state.backfill_to_go, asker.dag_id, asker.task_id) if backfill else None,
+            backfill=partial(jobs.task_state.backfill_to_go, task_key.dag_id, task_key.task_id) if backfill else None,
             account=role_arn.split(":")[4] if role_arn else "",
         )
 
@@ -109,7 +109,7 @@ class SpendingOperator(AwsOperator[Hook]):
             return
         from airflow_bedrock.spend.budget import BudgetError
 
-        with _told():
+        with _explained():
             choice = configuration.over_budget_choice(self.over_budget or configuration.over_budget())
         try:
             yield
@@ -151,12 +151,12 @@ def is_limited() -> bool:
 
     :raises BedrockFatalError: the configuration of the budget is wrong.
     """
-    with _told():
+    with _explained():
         return configuration.has_budget()
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _explained() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
@@ -164,7 +164,7 @@ def _told() -> Iterator[None]:
 
 
 def _limits(dag_id: str) -> Limits | None:
-    with _told():
+    with _explained():
         limits = (configuration.monthly_budget(), configuration.dag_budgets().get(dag_id))
     if limits == (None, None):
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_bedrock import configuration
 from airflow_bedrock.base_models import model_id
-from airflow_bedrock.customization.identity import Asker, Identity, Reuse, identify
+from airflow_bedrock.customization.identity import Identity, Reuse, TaskKey, identify
 from airflow_bedrock.operators.arguments import Rule, flag
 from airflow_bedrock.operators.paid import PaidOperator
 from airflow_bedrock.operators.waiting import REUSE, WAITING
@@ -55,20 +55,20 @@ class StoredModelOperator(PaidOperator):
         """Return what identifies the content of the files."""
         return []
 
-    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+    def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         resource = self._resource
         return identify(
             self._members(),
             self._data() if request else [],
-            asker,
+            task_key,
             self.reuse,
             exact=not flag(self.ensure_unique_name),
             name=resource.name,
             model_name=resource.model_name,
         )
 
-    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
-        resource, tags = self._resource, self._tagged(arguments["tags"], asker)
+    def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
+        resource, tags = self._resource, self._tagged(arguments["tags"], task_key)
         return {**self._members(), **{name: tags for name in (resource.tags, resource.model_tags) if name}}
 
     def _cost(self, arguments: Mapping[str, Any]) -> Cost:

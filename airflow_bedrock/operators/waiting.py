@@ -19,14 +19,14 @@ from airflow_bedrock.customization.identity import Reuse
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, flag, one_of, optional, whole
-from airflow_bedrock.operators.job_request import asker_of
+from airflow_bedrock.operators.job_request import task_key_of
 from airflow_bedrock.operators.spending import SpendingOperator
 from airflow_bedrock.shown import pushed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_bedrock.customization.identity import Asker, Identity, Superseded
+    from airflow_bedrock.customization.identity import Identity, Superseded, TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.customization.waiters import Waiter
     from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
@@ -91,14 +91,14 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         self.stop_on_kill = stop_on_kill
         self.stop_on_timeout = stop_on_timeout
 
-    def _request(self, arguments: Mapping[str, Any], asker: Asker) -> dict[str, Any]:
+    def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
         """Return the Create request.
 
         :param arguments: the checked arguments, by name.
         """
         raise NotImplementedError
 
-    def _identity(self, asker: Asker, request: Mapping[str, Any] | None = None) -> Identity:
+    def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
         """Return its identity, from the present arguments.
 
         :param request: the Create request; without it, the content of the data may be unknown.
@@ -148,28 +148,28 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
 
         :param how: further arguments of the submission.
         """
-        asker = asker_of(context)
-        ask = partial(jobs.submission.Submission, service=self._service, waiter=self._waiter(asker), **how)
+        task_key = task_key_of(context)
+        ask = partial(jobs.submission.Submission, service=self._service, waiter=self._waiter(task_key), **how)
 
         def of_earlier_try(unknown: BedrockError) -> Submission:
             try:
-                return ask(request={}, identity=self._identity(asker), unknown=unknown)
+                return ask(request={}, identity=self._identity(task_key), unknown=unknown)
             except ValueError:  # not even its name is known
                 raise unknown from None
 
         try:
-            request = self._request(arguments, asker)
+            request = self._request(arguments, task_key)
         except BedrockError as error:
             return of_earlier_try(error)
-        witness = jobs.second_witness.witness_of(context, asker, self._service, request.get("roleArn"))
+        note = jobs.request_note.note_of(context, task_key, self._service, request.get("roleArn"))
         try:
-            return ask(request=request, identity=self._identity(asker, request), witness=witness)
+            return ask(request=request, identity=self._identity(task_key, request), note=note)
         except BedrockError as error:
             return of_earlier_try(error)
 
     def _reserving(self, context: Context, arguments: Mapping[str, Any], request: Mapping[str, Any]) -> Budget | None:
         return self._budget(
-            asker_of(context),
+            task_key_of(context),
             self._resource.noun,
             self.hook,
             request.get("baseModelIdentifier") or request.get("modelId") or "",
@@ -193,14 +193,14 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     def _finish(self, found: Seen, context: Context) -> Any:
         """Return the result of what is done; any other status, known or not, is an error."""
         self._settle(found, context)
-        if self._asks_anew(found, asker_of(context)):
+        if self._asks_anew(found, task_key_of(context)):
             return self.execute(context)
         if found.outcome is Outcome.SUCCEEDED:
             return self._result(found, context)
         resource, said = self._resource, self._resource.failure_message(found)
         helps = customization.remedy.remedy_for_failure(found.failure_message)
         fixable = found.outcome is Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
-        if fixable and not resource.lasts and not self._identity(asker_of(context)).exact:
+        if fixable and not resource.lasts and not self._identity(task_key_of(context)).exact:
             raise BedrockError(f"{said} A retry of this task makes a new {resource.word}.")
         raise BedrockFatalError(said)
 
@@ -216,7 +216,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             with self._killable(context) as kill:
                 yield kill
         except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create, and in a kill
-            raise self._timed_out(asker_of(context)) from error
+            raise self._timed_out(task_key_of(context)) from error
 
     @contextmanager
     def _killable(self, context: Context) -> Iterator[KillSwitch]:
@@ -230,7 +230,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             if self._killed:  # while nothing was known: Create may have made one all the same
                 self.on_kill()
             elif (self._submission is None or self._submission.unknown) and (
-                running := self._running(asker_of(context))
+                running := self._running(task_key_of(context))
             ):
                 word, billed = self._resource.word.capitalize(), self._resource.billed
                 said = (f"{word} {arn} of an earlier try runs on and {billed}." for arn in running)
@@ -242,7 +242,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
 
     def _aim(self, one: str, kill: KillSwitch, context: Context) -> None:
         if self.stop_on_kill:
-            kill.aim(one, partial(self._stop_made, asker_of(context)))
+            kill.aim(one, partial(self._stop_made, task_key_of(context)))
 
     def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
         """Note the job that the task has made or found, for the kill switch and for the time without a worker."""
@@ -291,9 +291,9 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             timeout=self._deferral_timeout,
         )
 
-    def _asks_anew(self, ended: Seen, asker: Asker) -> bool:
+    def _asks_anew(self, ended: Seen, task_key: TaskKey) -> bool:
         """Whether the adopted job was stopped: then the task requests its own."""
-        if anew := customization.decision.is_stopped_under(ended, asker):
+        if anew := customization.decision.is_stopped_under(ended, task_key):
             word = self._resource.word.capitalize()
             self.log.warning("%s %s, which another ask had made, was stopped: making another one", word, ended.arn)
         return anew
@@ -311,7 +311,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             return self._finish(jobs.waiting.job_of_event(self._service, event, self._no_response_timeout), context)
         except AirflowTaskTimeout as error:
             self._recall(context)
-            raise self._timed_out(asker_of(context)) from error
+            raise self._timed_out(task_key_of(context)) from error
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume a deferred task; stop its job if it was deferred for too long."""
@@ -320,7 +320,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         except TaskDeferralTimeout as error:
             self._recall(context)
             if self._deferral_timeout == self.execution_timeout:
-                raise self._timed_out(asker_of(context)) from error
+                raise self._timed_out(task_key_of(context)) from error
             raise jobs.waiting.given_up(self._resource, str(self._arn), f"after {self._deferral_timeout}") from error
 
     def _recall(self, context: Context) -> None:
@@ -334,7 +334,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         if self._kill is not None:
             self._kill.pull()
 
-    def _made(self, asker: Asker) -> list[str]:
+    def _made(self, task_key: TaskKey) -> list[str]:
         """Return the jobs of this task; if this try knows none, those of earlier tries.
 
         :raises BedrockError: Bedrock does not show the requested job.
@@ -342,7 +342,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         if self._arn is not None:
             return [self._arn]
         if self._submission is None or (name := self._submission.in_flight) is None:
-            return self._made_by_earlier_tries(asker)
+            return self._made_by_earlier_tries(task_key)
         if (arn := jobs.own_jobs.job_made_under(self._service, name)) is None:
             word = self._resource.word
             raise BedrockError(
@@ -350,41 +350,41 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             )
         return [arn]
 
-    def _made_by_earlier_tries(self, asker: Asker) -> list[str]:
-        if asker.try_number == 1:
+    def _made_by_earlier_tries(self, task_key: TaskKey) -> list[str]:
+        if task_key.try_number == 1:
             return []
         # What an earlier ask has made is not this one's to stop where it was kept.
         this_ask = self.superseded == "keep"
-        return jobs.own_jobs.running_jobs_of(self._service, self._identity(asker), this_ask=this_ask)
+        return jobs.own_jobs.running_jobs_of(self._service, self._identity(task_key), this_ask=this_ask)
 
-    def _running(self, asker: Asker) -> list[str]:
+    def _running(self, task_key: TaskKey) -> list[str]:
         """Return the ARNs of the running jobs of earlier tries; none if they cannot be read."""
         try:
-            return self._made_by_earlier_tries(asker) if asker.try_number > 1 else []
+            return self._made_by_earlier_tries(task_key) if task_key.try_number > 1 else []
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError):
             return []
 
-    def _stop_made(self, asker: Asker) -> str:
+    def _stop_made(self, task_key: TaskKey) -> str:
         """Stop the jobs of this task, and return what happened to them."""
-        return " ".join(self._stop(arn, asker) for arn in self._made(asker)) or self._nothing_made(asker)
+        return " ".join(self._stop(arn, task_key) for arn in self._made(task_key)) or self._nothing_made(task_key)
 
-    def _stop(self, arn: str, asker: Asker) -> str:
-        return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(asker))
+    def _stop(self, arn: str, task_key: TaskKey) -> str:
+        return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(task_key))
 
-    def _timed_out(self, asker: Asker) -> BedrockError:
+    def _timed_out(self, task_key: TaskKey) -> BedrockError:
         """Return the error of a task that ran out of ``execution_timeout``; stop its job if configured."""
         word, billed = self._resource.word, self._resource.billed
         after = f"The task took longer than execution_timeout, {self.execution_timeout}."
         kind = BedrockFatalError if self.stop_on_timeout else BedrockError
         try:
-            made = jobs.own_jobs.asked_again(self._service, partial(self._made, asker))
+            made = jobs.own_jobs.asked_again(self._service, partial(self._made, task_key))
         except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
             said = f"A {word} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
             return kind(f"{after} {said}: {error}.")
         if not made:
-            return kind(f"{after} {self._nothing_made(asker)}")
+            return kind(f"{after} {self._nothing_made(task_key)}")
         if self.stop_on_timeout:  # and no retry, which would take as long
-            said = " ".join(self._stop(arn, asker) for arn in made)
+            said = " ".join(self._stop(arn, task_key) for arn in made)
             return BedrockFatalError(f"{after} {said} {self._to_go_on(made)}")
         left = f"{word.capitalize()} {', '.join(made)} was left running, as configured, and {billed}"
         return BedrockError(f"{after} {left}; a retry adopts it.")
@@ -392,9 +392,9 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     def _to_go_on(self, made: list[str]) -> str:
         return "To make it anyway, raise execution_timeout and clear this task."
 
-    def _nothing_made(self, asker: Asker) -> str:
+    def _nothing_made(self, task_key: TaskKey) -> str:
         resource, said = self._resource, f"This try made no {self._resource.word} and spent nothing."
-        if not resource.lasts or asker.try_number == 1:
+        if not resource.lasts or task_key.try_number == 1:
             return said
         return (
             f"{said} If an earlier try made one that is in service by now, it is left as it is, and {resource.billed}."
@@ -404,8 +404,8 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
     def _waits(self) -> bool:
         return self.wait_for_completion
 
-    def _waiter(self, asker: Asker) -> Waiter:
-        return customization.waiters.Waiter.of(asker, waits=self._waits)
+    def _waiter(self, task_key: TaskKey) -> Waiter:
+        return customization.waiters.Waiter.of(task_key, waits=self._waits)
 
     @property
     def _delay(self) -> float:

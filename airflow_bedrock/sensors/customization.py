@@ -237,7 +237,7 @@ class BedrockModelCustomizationSensor(BedrockOperator, BaseSensorOperator):
         """Push what the views in Airflow's UI show of the job."""
         from airflow_bedrock import shown
 
-        shown.tell(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, **more))
+        shown.push(context, shown.JOB, shown.job_shown(job, self.hook.conn.meta.endpoint_url, **more))
 
     @property
     def _identifier(self) -> str:

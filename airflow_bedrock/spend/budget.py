@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.account import caller_arn
@@ -82,7 +82,7 @@ class Budget:
 
     books: Books
     limits: Limits
-    asker: Asker
+    task_key: TaskKey
     kind: str
     hook: BedrockHook
     s3: S3Hook
@@ -127,7 +127,7 @@ class Budget:
 
         :raises BedrockError: the ledger could not be read.
         """
-        return left(self.books.read(), month_of(self.now()), self.asker.dag_id, self.limits)
+        return left(self.books.read(), month_of(self.now()), self.task_key.dag_id, self.limits)
 
     def made(self, name: str, arn: str) -> None:
         """Note that the resource exists. If that cannot be written, its reservation remains."""
@@ -135,7 +135,7 @@ class Budget:
 
     def release(self, name: str) -> None:
         """Release the reservation of a resource that was not created. If that cannot be written, it expires later."""
-        self._note(partial(released, key=self._entries[name].key, holder=self.asker.instance))
+        self._note(partial(released, key=self._entries[name].key, holder=self.task_key.instance))
 
     def settle_rest(self, name: str, usd: Decimal, basis: str) -> None:
         """Settle what this try has reserved or taken over: what it spent, and all that earlier tries may have spent."""
@@ -172,7 +172,7 @@ class Budget:
         return f"{whole} The budget of {entry.month} covers {far} of them{to}."
 
     def _entry(self, name: str) -> Entry:
-        cost, asker = self.cost(), self.asker
+        cost, task_key = self.cost(), self.task_key
         if cost.usd is None:
             raise BedrockFatalError(
                 f"A budget is set, but the cost of {self.kind} {name} is unknown. {cost.unknown} "
@@ -187,14 +187,14 @@ class Budget:
             region=region,
             account=self._account,
             model=cost.model,
-            dag_id=asker.dag_id,
-            task_id=asker.task_id,
-            run_id=asker.run_id,
-            map_index=asker.map_index,
+            dag_id=task_key.dag_id,
+            task_id=task_key.task_id,
+            run_id=task_key.run_id,
+            map_index=task_key.map_index,
             at=self.now(),
             reserved=cost.usd,
             rates=dict(cost.rates),
-            holders=(asker.instance,),
+            holders=(task_key.instance,),
         )
 
     @property

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    from airflow_bedrock.customization.identity import Asker
+    from airflow_bedrock.customization.identity import TaskKey
     from airflow_bedrock.customization.job import Seen
     from airflow_bedrock.jobs.service import Service
     from airflow_bedrock.spend.bill import Bill
@@ -50,7 +50,7 @@ def settled(service: Service, seen: Seen, s3: S3Hook, known: tuple[Decimal, str]
         return Spent()
 
 
-def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
+def settled_of(task_key: TaskKey, service: Service, s3: S3Hook) -> None:
     """Settle the reservations of a task's earlier tries whose resources have ended, if a budget is set.
 
     No error here fails the task, whose resources are paid for.
@@ -58,11 +58,11 @@ def settled_of(asker: Asker, service: Service, s3: S3Hook) -> None:
     from airflow_bedrock.aws_errors import CALL_ERRORS  # here, since it loads botocore
 
     try:
-        if asker.try_number == 1 or not configuration.has_budget():
+        if task_key.try_number == 1 or not configuration.has_budget():
             return
         from airflow_bedrock.spend.budget import settle
 
-        books, task = books_of(s3), (asker.dag_id, asker.task_id, asker.run_id, asker.map_index)
+        books, task = books_of(s3), (task_key.dag_id, task_key.task_id, task_key.run_id, task_key.map_index)
         for entry in books.read().entries.values():
             its = (entry.dag_id, entry.task_id, entry.run_id, entry.map_index)
             open_ = entry.settled is None and (entry.kind, its) == (service.resource.noun, task)

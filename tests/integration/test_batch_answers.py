@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock.compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs import submission, task_state, waiting
@@ -178,7 +178,7 @@ def test_a_retry_elsewhere_makes_no_other_job(airflow: Airflow) -> None:
 def test_a_job_for_which_another_task_waits_runs_on(airflow: Airflow) -> None:
     """Its tags say who waits."""
     airflow.state, task = "failed", airflow.task()
-    other = Asker(dag_id="other", task_id="batch", run_id="another")
+    other = TaskKey(dag_id="other", task_id="batch", run_id="another")
 
     def adopted_and_killed() -> None:
         (arn,) = airflow.jobs()
@@ -415,7 +415,7 @@ def test_a_job_that_is_no_longer_needed_is_stopped_and_settled(
     monkeypatch.setenv("AIRFLOW__BEDROCK__MONTHLY_BUDGET", "1")
     own = others_answer(airflow, 120, 120, monkeypatch)
     if waited_for:
-        other = Asker(dag_id="other", task_id="batch", run_id="another")
+        other = TaskKey(dag_id="other", task_id="batch", run_id="another")
         airflow.bedrock.tag_resource(resourceARN=own, tags=Waiter.of(other, waits=True).tags(other))
     context = airflow.context(2)
     context["ti"].max_tries += 1 if cleared else 0

@@ -27,7 +27,7 @@ from botocore.exceptions import ClientError
 from airflow_bedrock import configuration
 from airflow_bedrock.cli import main
 from airflow_bedrock.compat import AirflowFailException, AirflowSkipException, TaskDeferred
-from airflow_bedrock.customization.identity import Asker, identify
+from airflow_bedrock.customization.identity import TaskKey, identify
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks import BedrockHook
@@ -291,7 +291,7 @@ def submission(
     """One of those that ask at once, each for a job of one dollar."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    asker = Asker(dag_id=dag[0], task_id="customize", run_id=job_name, retries=2, ask=2, **more)
+    task_key = TaskKey(dag_id=dag[0], task_id="customize", run_id=job_name, retries=2, ask=2, **more)
     service = Service(CUSTOMIZATION_JOB, hook or BedrockHook())
     request = {
         "jobName": job_name,
@@ -305,12 +305,12 @@ def submission(
     return Submission(
         service=service,
         request=request,
-        identity=identify(request, [], asker, "run"),
-        waiter=Waiter.of(asker, waits=True),
+        identity=identify(request, [], task_key, "run"),
+        waiter=Waiter.of(task_key, waits=True),
         budget=Budget(
             books=Books(configuration.ledger_uri(), lambda: account.s3),
             limits=Limits(Decimal(limit), None if dag[1] is None else Decimal(dag[1])),
-            asker=asker,
+            task_key=task_key,
             kind=CUSTOMIZATION_JOB.noun,
             hook=service.hook,
             s3=S3Hook(),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.customization.identity import Asker, identify
+from airflow_bedrock.customization.identity import TaskKey, identify
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
@@ -45,15 +45,15 @@ class Copies:
         self.name = f"copied-{next(_numbers)}"
 
     def submission(self, *, retry: int = 0, clear: int = 0, index: int = -1, **more: Any) -> Submission:
-        asker = Asker(
+        task_key = TaskKey(
             dag_id=self.name, task_id="t", run_id="r", map_index=index, ask=clear, try_number=1 + retry + clear
         )
         request = {"sourceModelArn": self.source, "targetModelName": self.name, **more}
         return Submission(
             service=self.service,
             request=request,
-            identity=identify(request, [], asker, "run", name="targetModelName", model_name=None),
-            waiter=Waiter.of(asker, waits=True),
+            identity=identify(request, [], task_key, "run", name="targetModelName", model_name=None),
+            waiter=Waiter.of(task_key, waits=True),
         )
 
     def ask(self, **when: Any) -> Seen:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from airflow_bedrock import configuration
-from airflow_bedrock.customization.identity import Asker, Identity
+from airflow_bedrock.customization.identity import Identity, TaskKey
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks import BedrockModelRegistryHook
@@ -68,14 +68,14 @@ def put(local: LocalBedrock, key: str, records: list[dict[str, Any]]) -> str:
 
 def model(local: LocalBedrock, name: str, **of: Any) -> str:
     """Train a model under this name, as a task of these ids does; return its ARN."""
-    asker = Asker(environment=configuration.environment(), **of)
-    named = Identity(asker=asker, what="0" * 16, reuse="run", job_prefix="one", model_prefix=name)
+    task_key = TaskKey(environment=configuration.environment(), **of)
+    named = Identity(task_key=task_key, what="0" * 16, reuse="run", job_prefix="one", model_prefix=name)
     return train(
         local,
         named.job_name(),
         customModelName=named.model_name(),
         hyperParameters={"epochCount": "1"},
-        customModelTags=[{"key": key, "value": value} for key, value in automatic_tags(asker, "1").items()],
+        customModelTags=[{"key": key, "value": value} for key, value in automatic_tags(task_key, "1").items()],
     )
 
 

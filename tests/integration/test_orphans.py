@@ -14,7 +14,7 @@ from airflow.sdk.execution_time import task_runner
 from botocore.exceptions import ClientError
 
 from airflow_bedrock.cli import main
-from airflow_bedrock.customization.identity import Asker, identify
+from airflow_bedrock.customization.identity import TaskKey, identify
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError
@@ -67,9 +67,9 @@ class Jobs:
         """Add a job that a task has asked for in these runs."""
         tags: dict[str, str] = {}
         for run in runs:
-            asker = Asker(dag_id="dag", task_id="t", run_id=run, map_index=map_index, environment=environment)
-            waiting = {tag["key"]: tag["value"] for tag in Waiter.of(asker, waits=waits).tags(asker)}
-            tags = automatic_tags(asker, "1") | tags | waiting
+            task_key = TaskKey(dag_id="dag", task_id="t", run_id=run, map_index=map_index, environment=environment)
+            waiting = {tag["key"]: tag["value"] for tag in Waiter.of(task_key, waits=waits).tags(task_key)}
+            tags = automatic_tags(task_key, "1") | tags | waiting
         return self.add(name, tags)
 
     def status(self, arn: str) -> str:
@@ -158,12 +158,12 @@ def test_every_declared_kind_is_searched(
     }
     made = set()
     for retry in range(2):
-        asker = Asker(
+        task_key = TaskKey(
             dag_id="dag", task_id="t", run_id=ENDED, environment="ours", try_number=1 + retry, ask=2, retries=2
         )
-        asked = {**request, "tags": [{"key": k, "value": v} for k, v in automatic_tags(asker, "1").items()]}
-        identity = identify(asked, [], asker, "run", model_name=None)
-        waiter = Waiter.of(asker, waits=True)
+        asked = {**request, "tags": [{"key": k, "value": v} for k, v in automatic_tags(task_key, "1").items()]}
+        identity = identify(asked, [], task_key, "run", model_name=None)
+        waiter = Waiter.of(task_key, waits=True)
         made.add(Submission(service=service, request=asked, identity=identity, waiter=waiter).find_or_create().arn)
     [arn] = made
     job = jobs.asked("ended", ENDED)

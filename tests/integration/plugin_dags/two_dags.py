@@ -54,7 +54,7 @@ def dag_of(dag_id: str) -> DAG:
                 }
                 model = {"custom_model_arn": f"arn:{dag_id}:custom-model/{number}", "training_loss": 1.25}
                 bill = {"bill": {"usd": 1.5, "basis": "2 epochs"}, "local_page": f"http://127.0.0.1/_local/#{number}"}
-                shown.tell({"ti": ti}, shown.JOB, {**job(dag_id, number), "asked": {}, **losses, **model, **bill})
+                shown.push({"ti": ti}, shown.JOB, {**job(dag_id, number), "asked": {}, **losses, **model, **bill})
             scores = {role: {"value": value} for role, value in (("candidate", 0.75), ("baseline", 0.5))}
             report = {"report_page": f"http://127.0.0.1/_local/objects/{number}/report.html"}
             ti.xcom_push(shown.EVALUATION, {"verdict": "better", "metric": "accuracy", "models": scores, **report})

@@ -6,18 +6,18 @@ import pytest
 from msgspec.structs import replace
 
 from airflow_bedrock.customization.decision import Decision, decide, decide_by_model, is_stopped_under
-from airflow_bedrock.customization.identity import Asker, Identity, Reuse
+from airflow_bedrock.customization.identity import Identity, Reuse, TaskKey
 from airflow_bedrock.customization.job import Job, Outcome
 from airflow_bedrock.jobs.resources import ResourceState
 
-ASKER = Asker(dag_id="d", task_id="t", run_id="r")
-OURS = Identity(asker=ASKER, what="same", reuse="run", job_prefix="router", model_prefix="router")
+TASK_KEY = TaskKey(dag_id="d", task_id="t", run_id="r")
+OURS = Identity(task_key=TASK_KEY, what="same", reuse="run", job_prefix="router", model_prefix="router")
 RETRY = replace(OURS, what="other")  # made by an earlier try, whose template or data differs
-EARLIER = replace(OURS, asker=replace(ASKER, ask=1))
+EARLIER = replace(OURS, task_key=replace(TASK_KEY, ask=1))
 SUPERSEDED = replace(EARLIER, what="other")
-SIBLING = replace(OURS, asker=replace(ASKER, map_index=1))
-OTHER_RUN = replace(OURS, asker=replace(ASKER, run_id="other"))
-THEIRS = replace(OURS, asker=replace(ASKER, environment="other"))
+SIBLING = replace(OURS, task_key=replace(TASK_KEY, map_index=1))
+OTHER_RUN = replace(OURS, task_key=replace(TASK_KEY, run_id="other"))
+THEIRS = replace(OURS, task_key=replace(TASK_KEY, environment="other"))
 INTERNAL = "An internal error occurred. Please try again later."
 
 
@@ -126,7 +126,7 @@ def test_what_serves_a_model_is_known_by_that_model_alone(outcome: Outcome, deci
 
 def test_only_what_another_ask_had_made_is_stopped_under_a_task() -> None:
     """A job of its own that was stopped is its end; what it had adopted it asks for anew."""
-    assert is_stopped_under(job("Stopped", EARLIER), ASKER)
-    assert not is_stopped_under(job("Stopped", OURS), ASKER)
-    assert not is_stopped_under(job("Failed", EARLIER), ASKER)
-    assert not is_stopped_under(Job(arn="arn", name="name", status="Stopped"), ASKER)
+    assert is_stopped_under(job("Stopped", EARLIER), TASK_KEY)
+    assert not is_stopped_under(job("Stopped", OURS), TASK_KEY)
+    assert not is_stopped_under(job("Failed", EARLIER), TASK_KEY)
+    assert not is_stopped_under(Job(arn="arn", name="name", status="Stopped"), TASK_KEY)

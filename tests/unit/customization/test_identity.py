@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from airflow_bedrock.customization.identity import (
-    Asker,
     Identity,
     Reuse,
+    TaskKey,
     Token,
     identify,
     is_named_after,
@@ -25,7 +25,7 @@ from airflow_bedrock.customization.request import build_request
 JOB_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9+.\-]*")  # the linear equivalent of the service's pattern
 MODEL_NAME = re.compile(r"([0-9a-zA-Z][_-]?){1,63}")
 TOKEN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-ASKER = Asker(dag_id="dag", task_id="task", run_id="run-1")
+TASK_KEY = TaskKey(dag_id="dag", task_id="task", run_id="run-1")
 DATA = [{"uri": "s3://b/train.jsonl", "etag": '"1"', "size": 10, "version": None}]
 
 
@@ -36,18 +36,18 @@ def request(**more: Any) -> dict[str, Any]:
 def name(
     asked: dict[str, Any] | None = None,
     *,
-    asker: Asker = ASKER,
+    task_key: TaskKey = TASK_KEY,
     reuse: Reuse = "run",
     data: list[dict[str, Any]] | None = None,
 ) -> str:
-    return identify(asked or request(), DATA if data is None else data, asker, reuse).job_name()
+    return identify(asked or request(), DATA if data is None else data, task_key, reuse).job_name()
 
 
 @given(job=st.text(max_size=100), model=st.text(max_size=100), generation=st.integers(1, 10_000), run=st.text())
 def test_every_name_fits_the_service(job: str, model: str, generation: int, run: str) -> None:
     """Whatever the prefixes and ids hold, names and token satisfy the service's patterns and lengths."""
-    asker = Asker(dag_id="d", task_id="t", run_id=run)
-    identity = identify(request(jobName=job, customModelName=model), DATA, asker, "run")
+    task_key = TaskKey(dag_id="d", task_id="t", run_id=run)
+    identity = identify(request(jobName=job, customModelName=model), DATA, task_key, "run")
     assert JOB_NAME.fullmatch(identity.job_name(generation))
     assert MODEL_NAME.fullmatch(identity.model_name(generation))
     assert TOKEN.fullmatch(identity.token(generation))
@@ -70,7 +70,7 @@ def test_tags_do_not_make_another_job() -> None:
     """What is only written on the job does not change what is asked for."""
     assert name(request(jobTags=[{"key": "team", "value": "a"}])) == name()
     written = request(clientRequestToken="mine", jobName="other", customModelName="other")
-    assert identify(written, DATA, ASKER, "run").what == identify(request(), DATA, ASKER, "run").what
+    assert identify(written, DATA, TASK_KEY, "run").what == identify(request(), DATA, TASK_KEY, "run").what
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -91,8 +91,8 @@ def test_what_is_in_the_job_name_only_where_runs_share_it(change: dict[str, Any]
 @pytest.mark.parametrize("change", CHANGES, ids=["request", "data"])
 def test_the_model_name_and_the_token_always_depend_on_the_request(change: dict[str, Any], reuse: Reuse) -> None:
     """List shows the model's name, and Get the token."""
-    one = identify(request(), DATA, ASKER, reuse)
-    other = identify(change.get("asked", request()), change.get("data", DATA), ASKER, reuse)
+    one = identify(request(), DATA, TASK_KEY, reuse)
+    other = identify(change.get("asked", request()), change.get("data", DATA), TASK_KEY, reuse)
     assert one.model_name() != other.model_name()
     assert one.what_part in one.model_name()
     assert one.is_of_ask(Token.read(other.token()))
@@ -103,7 +103,8 @@ def test_two_environments_never_meet() -> None:
     """Development and production on one account."""
     for reuse in get_args(Reuse):
         one, other = (
-            identify(request(), DATA, replace(ASKER, environment=environment), reuse) for environment in ("dev", "prod")
+            identify(request(), DATA, replace(TASK_KEY, environment=environment), reuse)
+            for environment in ("dev", "prod")
         )
         assert one.job_name() != other.job_name()
         assert not one.is_of_task(Token.read(other.token()))
@@ -111,65 +112,67 @@ def test_two_environments_never_meet() -> None:
 
 def test_a_partition_replaces_the_run_in_the_identity() -> None:
     """A backfill of a partition makes a new run each time."""
-    one = replace(ASKER, partition_key="2026-10")
-    assert name(asker=one) == name(asker=replace(one, run_id="run-2"))
-    assert name(asker=one) != name(asker=replace(one, partition_key="2026-11"))
-    assert name(asker=one) != name(asker=replace(ASKER, run_id="2026-10"))
+    one = replace(TASK_KEY, partition_key="2026-10")
+    assert name(task_key=one) == name(task_key=replace(one, run_id="run-2"))
+    assert name(task_key=one) != name(task_key=replace(one, partition_key="2026-11"))
+    assert name(task_key=one) != name(task_key=replace(TASK_KEY, run_id="2026-10"))
     assert one.ask_digest != replace(one, run_id="run-2").ask_digest
 
 
 def test_all_names_of_a_task_share_a_part() -> None:
     """By which List finds the rest of the family."""
-    askers = [ASKER, replace(ASKER, run_id="run-2"), replace(ASKER, map_index=7), replace(ASKER, ask=3)]
-    for asker, reuse in itertools.product(askers, get_args(Reuse)):
-        identity = identify(request(), DATA, asker, reuse)
-        assert identify(request(), DATA, ASKER, "run").family_part in identity.job_name()
+    task_keys = [TASK_KEY, replace(TASK_KEY, run_id="run-2"), replace(TASK_KEY, map_index=7), replace(TASK_KEY, ask=3)]
+    for task_key, reuse in itertools.product(task_keys, get_args(Reuse)):
+        identity = identify(request(), DATA, task_key, reuse)
+        assert identify(request(), DATA, TASK_KEY, "run").family_part in identity.job_name()
         assert identity.who_part in identity.model_name()
 
 
 def test_reuse_says_how_far_sameness_reaches() -> None:
     """By default to the run's end; with dag beyond it; with never not beyond a Clear."""
-    other_run = Asker(dag_id="dag", task_id="task", run_id="run-2")
-    cleared = Asker(dag_id="dag", task_id="task", run_id="run-1", ask=1)
-    assert name(asker=other_run) != name()
-    assert name(asker=cleared) == name()
-    assert name(asker=other_run, reuse="dag") == name(reuse="dag")
-    assert name(asker=cleared, reuse="never") != name(reuse="never")
+    other_run = TaskKey(dag_id="dag", task_id="task", run_id="run-2")
+    cleared = TaskKey(dag_id="dag", task_id="task", run_id="run-1", ask=1)
+    assert name(task_key=other_run) != name()
+    assert name(task_key=cleared) == name()
+    assert name(task_key=other_run, reuse="dag") == name(reuse="dag")
+    assert name(task_key=cleared, reuse="never") != name(reuse="never")
 
 
 def test_mapped_tasks_have_different_identities() -> None:
     """Two instances of one mapped task never share a job by accident."""
-    assert name(asker=Asker(dag_id="dag", task_id="task", run_id="run-1", map_index=0)) != name(
-        asker=Asker(dag_id="dag", task_id="task", run_id="run-1", map_index=1)
+    assert name(task_key=TaskKey(dag_id="dag", task_id="task", run_id="run-1", map_index=0)) != name(
+        task_key=TaskKey(dag_id="dag", task_id="task", run_id="run-1", map_index=1)
     )
 
 
 def test_parts_cannot_run_into_each_other() -> None:
     """A DAG a.b with task c is not a DAG a with task b.c."""
-    one = Asker(dag_id="ab", task_id="c", run_id="r")
-    two = Asker(dag_id="a", task_id="bc", run_id="r")
-    assert name(asker=one) != name(asker=two)
+    one = TaskKey(dag_id="ab", task_id="c", run_id="r")
+    two = TaskKey(dag_id="a", task_id="bc", run_id="r")
+    assert name(task_key=one) != name(task_key=two)
 
 
 def test_each_generation_has_names_and_a_token_of_its_own() -> None:
     """A used-up name is never asked for again."""
-    identity = identify(request(), DATA, ASKER, "run")
+    identity = identify(request(), DATA, TASK_KEY, "run")
     for of in (identity.job_name, identity.model_name, identity.token):
         assert len({of(generation) for generation in range(1, 50)}) == 49
 
 
 def test_exact_names_are_left_alone() -> None:
     """Who asks for exact names gets them."""
-    identity = Identity(asker=ASKER, what="ab", reuse="run", job_prefix="my.job", model_prefix="my_model", exact=True)
+    identity = Identity(
+        task_key=TASK_KEY, what="ab", reuse="run", job_prefix="my.job", model_prefix="my_model", exact=True
+    )
     assert (identity.job_name(), identity.model_name()) == ("my.job", "my_model")
 
 
 def test_the_token_identifies_the_ask() -> None:
     """A Clear and, where runs share the name, another run ask anew; another try does not."""
-    token = Token.read(identify(request(), DATA, ASKER, "dag").token(3))
-    assert identify(request(), DATA, replace(ASKER, try_number=2), "dag").is_of_ask(token)
-    for asker in (replace(ASKER, ask=1), replace(ASKER, run_id="run-2")):
-        other = identify(request(), DATA, asker, "dag")
+    token = Token.read(identify(request(), DATA, TASK_KEY, "dag").token(3))
+    assert identify(request(), DATA, replace(TASK_KEY, try_number=2), "dag").is_of_ask(token)
+    for task_key in (replace(TASK_KEY, ask=1), replace(TASK_KEY, run_id="run-2")):
+        other = identify(request(), DATA, task_key, "dag")
         assert other.is_of_task(token)
         assert not other.is_of_ask(token)
 
@@ -178,7 +181,7 @@ def test_the_token_identifies_the_ask() -> None:
 def test_a_foreign_token_is_not_ours(token: str | None) -> None:
     """A job without our token is somebody else's."""
     assert Token.read(token) is None
-    identity = identify(request(), DATA, ASKER, "run")
+    identity = identify(request(), DATA, TASK_KEY, "run")
     assert not identity.is_of_task(None)
     assert not identity.is_of_ask(None)
 
@@ -199,7 +202,7 @@ def test_the_names_of_earlier_requests_never_change() -> None:
         job_tags=[{"key": "a", "value": "b"}],
     )
     data = [{"uri": "s3://bucket/train.jsonl", "etag": '"1"', "size": 10, "version": None}]
-    identity = identify(asked, data, ASKER, "run")
+    identity = identify(asked, data, TASK_KEY, "run")
     assert identity.job_name() == "router-wrdimb4j-ru4oi4ky"
     assert identity.model_name(2) == "router-nkq24xk3nr-ru4oi4ky-2"
     assert identity.token() == "781eea38eb4f02c40e36-26b811cf66bb74a18bd8-f013d3d962438ebc3ddf-a2ca48fe2ddaafcd414d-1"
@@ -229,7 +232,7 @@ def test_a_long_prefix_is_always_cut_at_the_same_letter(reuse: Reuse, job: str, 
     """A shorter cut is another name, and another name is another paid job for everybody who upgrades."""
     prefix = "".join(f"-{number:04}" for number in range(20)).removeprefix("-") + "x"
     assert len(prefix) == 100
-    identity = identify(request(jobName=prefix, customModelName=prefix), DATA, replace(ASKER, map_index=7), reuse)
+    identity = identify(request(jobName=prefix, customModelName=prefix), DATA, replace(TASK_KEY, map_index=7), reuse)
     assert (identity.job_name(), identity.model_name()) == (job, model)
     assert len(job) == len(model) == 63
 
@@ -239,7 +242,7 @@ def test_a_model_s_name_begins_with_the_name_in_the_request(reuse: Reuse) -> Non
     """Retirement deletes what is named after the line's model, and nothing else."""
     prefix = "my.router"
     for index in (-1, 12):
-        identity = identify(request(customModelName=prefix), DATA, replace(ASKER, map_index=index), reuse)
+        identity = identify(request(customModelName=prefix), DATA, replace(TASK_KEY, map_index=index), reuse)
         assert all(is_named_after(identity.model_name(generation), prefix) for generation in (1, 2))
         assert not is_named_after(identity.model_name(), "my")
         assert not is_named_after(f"x{identity.model_name()}", prefix)
@@ -257,8 +260,8 @@ def test_a_missing_name_is_left_to_the_check_of_the_request() -> None:
 def test_a_prefix_of_any_characters_makes_the_same_names_for_ever() -> None:
     """A job's name may hold dots and plus signs, a model's may not, nor may that of what serves a model."""
     asked = request(jobName=".router v1.2+é_x.", customModelName="_router v1.2_x--y-")
-    identity = identify(asked, DATA, ASKER, "run")
-    serving = identify(asked, DATA, ASKER, "run", name="customModelName", model_name=None)
+    identity = identify(asked, DATA, TASK_KEY, "run")
+    serving = identify(asked, DATA, TASK_KEY, "run", name="customModelName", model_name=None)
     assert identity.job_name().rpartition("-wrdimb4j")[0] == "router-v1.2+-x"
     assert identity.model_name().rpartition("-7iz4rmxlqr")[0] == "router-v1-2_x-y"
     assert serving.job_name().rpartition("-wrdimb4j")[0] == "router-v1-2_x-y"
@@ -269,4 +272,4 @@ def test_names_of_a_request_in_another_script_are_the_same_after_an_upgrade() ->
     asked = request(
         customModelTags=[], outputDataConfig={"s3Uri": "s3://b/o"}, customizationConfig={"name": "Größe é 日本"}
     )
-    assert identify(asked, DATA, ASKER, "dag").what == "57ff54340c5989ac880d"
+    assert identify(asked, DATA, TASK_KEY, "dag").what == "57ff54340c5989ac880d"

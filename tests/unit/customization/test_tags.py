@@ -10,7 +10,7 @@ from botocore.model import ServiceModel
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.tags import (
     MAX_USER_TAGS,
     automatic_tags,
@@ -30,8 +30,8 @@ KEYS = st.from_regex(re.compile(r"[a-z]{1,12}"), fullmatch=True)
 @given(dag=st.text(), run=st.text(), task=st.text(), index=st.integers(-1))
 def test_every_tag_fits_the_service(dag: str, run: str, task: str, index: int) -> None:
     """Whatever the ids hold."""
-    asker = Asker(dag_id=dag, run_id=run, task_id=task, map_index=index)
-    assert problems(SHAPE, with_tags([], automatic_tags(asker, "0.1.0"))) == []
+    task_key = TaskKey(dag_id=dag, run_id=run, task_id=task, map_index=index)
+    assert problems(SHAPE, with_tags([], automatic_tags(task_key, "0.1.0"))) == []
 
 
 IDS = st.text(max_size=15)
@@ -41,9 +41,9 @@ IDS = st.text(max_size=15)
 @example(dag="モデル", run="manual__2026-01-01T00:00:00+00:00", task="größe~2", index=-1, waits=True)
 def test_a_waiter_is_read_from_the_tag_that_says_so(dag: str, run: str, task: str, index: int, waits: bool) -> None:
     """Airflow takes letters of any script in ids, and a tilde in a run's; a tag takes neither."""
-    asker = Asker(dag_id=dag, run_id=run, task_id=task, map_index=index)
-    tags = Waiter.of(asker, waits=waits).tags(asker)
-    assert waiters({tag["key"]: tag["value"] for tag in tags}) == [Waiter.of(asker, waits=waits)]
+    task_key = TaskKey(dag_id=dag, run_id=run, task_id=task, map_index=index)
+    tags = Waiter.of(task_key, waits=waits).tags(task_key)
+    assert waiters({tag["key"]: tag["value"] for tag in tags}) == [Waiter.of(task_key, waits=waits)]
     assert problems(SHAPE, tags) == []
 
 
@@ -57,7 +57,7 @@ def test_a_waiter_s_tag_that_cannot_be_read_is_reported_as_such(value: str) -> N
 def test_the_users_tags_are_kept(given_tags: dict[str, str]) -> None:
     """All of the user's, in their order, then the automatic ones."""
     users = [{"key": key, "value": value} for key, value in given_tags.items()]
-    tags = with_tags(users, automatic_tags(Asker(dag_id="d", run_id="r", task_id="t"), "0.1.0"))
+    tags = with_tags(users, automatic_tags(TaskKey(dag_id="d", run_id="r", task_id="t"), "0.1.0"))
     assert tags[: len(users)] == users
     assert len(tags) == len(users) + 6
 
@@ -73,15 +73,15 @@ def test_more_tags_than_the_service_takes_are_refused() -> None:
 @pytest.mark.parametrize("name", ["dev!", "dev_", f"dev{'x' * 300}!"])
 def test_two_environments_never_have_the_same_tag(name: str, other: str) -> None:
     """A tag takes neither every character nor every length."""
-    tags = automatic_tags(Asker(dag_id="d", run_id="r", task_id="t", environment=name), "0.1.0")
+    tags = automatic_tags(TaskKey(dag_id="d", run_id="r", task_id="t", environment=name), "0.1.0")
     assert is_of(tags, other) is (name == other)
     assert problems(SHAPE, with_tags([], tags)) == []
 
 
 def test_what_the_tags_say_never_changes() -> None:
     """Policies and cost reports name their keys; a later release finds by them what an earlier one has made."""
-    asker = Asker(dag_id="größe~2", run_id="r", task_id="t" * 300, map_index=3, environment="München")
-    tags = automatic_tags(asker, "0.1.0")
+    task_key = TaskKey(dag_id="größe~2", run_id="r", task_id="t" * 300, map_index=3, environment="München")
+    tags = automatic_tags(task_key, "0.1.0")
     assert tags == {
         "airflow-bedrock/environment": "M_nchen.b9c8f07aef6ce30f9867",
         "airflow/dag_id": "gr__e_2",
@@ -99,7 +99,7 @@ def test_what_the_tags_say_never_changes() -> None:
 def test_the_user_wins() -> None:
     """A tag of the user's with an automatic key stays as it is."""
     users = [{"key": "airflow/dag_id", "value": "mine"}]
-    tags = with_tags(users, automatic_tags(Asker(dag_id="d", run_id="r", task_id="t"), "0.1.0"))
+    tags = with_tags(users, automatic_tags(TaskKey(dag_id="d", run_id="r", task_id="t"), "0.1.0"))
     assert [tag["value"] for tag in tags if tag["key"] == "airflow/dag_id"] == ["mine"]
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.waiters import Waiter
 from airflow_bedrock.exceptions import BedrockError
 from airflow_bedrock.jobs import on_kill, stopping, task_state
@@ -123,9 +123,9 @@ async def test_the_triggerer_tries_until_it_has_been_made(monkeypatch: pytest.Mo
     states = iter(["failed", "failed", "failed"])
     monkeypatch.setattr(task_state, "state_of", lambda ti: next(states))
     throughput, calls = units(BEING_MADE, BEING_MADE, {})
-    asker = Asker(dag_id="d", task_id="t", run_id="r")
+    task_key = TaskKey(dag_id="d", task_id="t", run_id="r")
     calls._answers["list_tags_for_resource"] = [
-        {tag["key"]: tag["value"] for tag in Waiter.of(asker, waits=True).tags(asker)}
+        {tag["key"]: tag["value"] for tag in Waiter.of(task_key, waits=True).tags(task_key)}
     ]
     ti = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=None)  # of no mapped task
     await on_kill.stop_unless_wanted(lambda: throughput, UNITS, ti, own_run_only=False)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from airflow_bedrock.customization.identity import Asker, identify
+from airflow_bedrock.customization.identity import TaskKey, identify
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
 from airflow_bedrock.jobs import own_jobs
+from airflow_bedrock.jobs.request_note import RequestNote
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
-from airflow_bedrock.jobs.second_witness import SecondWitness
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.submission import DryRunError, Submission
 from tests.paid_jobs import PAYS, PaidJobs, Strike, error, strike
@@ -40,7 +40,7 @@ class Account:
         """
         reuse, since, exact = more.pop("reuse", "run"), more.pop("since", None), more.pop("exact", False)
         store = more.pop("store", None)
-        asker = Asker(
+        task_key = TaskKey(
             dag_id="d",
             task_id="t",
             run_id=run,
@@ -52,8 +52,8 @@ class Account:
         )
         request = {"jobName": "router", "customModelName": "router", "hyperParameters": {"epochCount": str(epochs)}}
         request |= more.pop("members", {})
-        identity = identify(request, [], asker, reuse, exact=exact)
-        more = {"waiter": Waiter.of(asker, waits=True), "witness": SecondWitness(store, asker), **more}
+        identity = identify(request, [], task_key, reuse, exact=exact)
+        more = {"waiter": Waiter.of(task_key, waits=True), "note": RequestNote(store, task_key), **more}
         look = more.pop("look", Submission.find_or_create)
         found = look(Submission(service=self.service, request=request, identity=identity, **more))
         return found.arn if found else ""

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from airflow_bedrock import __version__, configuration
 from airflow_bedrock.compat import AirflowSkipException, AirflowTaskTimeout, TaskDeferred
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs import second_witness, waiting
+from airflow_bedrock.jobs import request_note, waiting
 from airflow_bedrock.jobs.resources.deployment import DEPLOYMENT
 from airflow_bedrock.operators import deployment as operators
 from airflow_bedrock.operators.deployment import (
@@ -36,7 +36,7 @@ updates = pytest.mark.skipif(bool(missing_in_botocore("UpdateCustomModelDeployme
 MODEL = "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-micro-v1:0:128k/abcdefghijkl"
 OTHER_MODEL = MODEL.replace("abcdefghijkl", "mnopqrstuvwx")
 ARN = "arn:aws:bedrock:us-east-1:123456789012:custom-model-deployment/abcdefghijkl"
-ASKER = Asker(dag_id="dag", task_id="deploy", run_id="run", environment=configuration.environment())
+TASK_KEY = TaskKey(dag_id="dag", task_id="deploy", run_id="run", environment=configuration.environment())
 GET, CREATE, UPDATE, DELETE = (f"{verb}_custom_model_deployment" for verb in ("get", "create", "update", "delete"))
 
 
@@ -111,7 +111,7 @@ def test_create_and_wait(stubbed: Any) -> None:
         "description": "for the router",
         "tags": [
             {"key": "team", "value": "a"},
-            *({"key": key, "value": value} for key, value in automatic_tags(ASKER, __version__).items()),
+            *({"key": key, "value": value} for key, value in automatic_tags(TASK_KEY, __version__).items()),
         ],
         "clientRequestToken": ANY,
     }
@@ -473,7 +473,7 @@ def test_a_deployment_costs_nothing(stubbed: Any, unused: str, value: Any) -> No
 
 def test_a_retry_elsewhere_makes_no_other_deployment(stubbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what the first try wrote down names its deployment, since Airflow 3.3."""
-    monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
+    monkeypatch.setattr(request_note, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
     task, state = deploy(stubbed), {"task_state_store": Store()}
     task.refuse(GET, "ResourceNotFoundException", status=404)
     task.refuse(CREATE, "InternalServerException", status=500)

@@ -16,11 +16,11 @@ from airflow.sdk import DAG, XComArg
 from botocore import xform_name
 
 from airflow_bedrock import configuration
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.request import SHORT_NAMES, RequestError, request_shape
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.operators import BedrockModelCustomizationOperator
-from airflow_bedrock.operators.job_request import asker_of, checked_request, request_of
+from airflow_bedrock.operators.job_request import checked_request, request_of, task_key_of
 from airflow_bedrock.sensors import BedrockModelCustomizationSensor
 from airflow_bedrock.shapes import missing_in_botocore
 
@@ -33,7 +33,7 @@ ARGUMENTS: dict[str, Any] = {
     "training_data_uri": "s3://bucket/train.jsonl",
     "output_data_uri": "s3://bucket/output",
 }
-ASKER = Asker(dag_id="dag", task_id="customize", run_id="run-1")
+TASK_KEY = TaskKey(dag_id="dag", task_id="customize", run_id="run-1")
 KEY = {"customModelKmsKeyId": "alias/x"}
 
 
@@ -153,7 +153,7 @@ def test_the_output_of_another_task_is_left_for_later() -> None:
 @pytest.mark.parametrize("name", ["customization_job_kwargs", "request"])
 def test_a_mapping_as_text_is_read(name: str, text: str) -> None:
     """A template renders a mapping as text; the job is not made without what it says."""
-    assert checked_request(rendered(name, text).asked, ASKER)["customModelKmsKeyId"] == "alias/x"
+    assert checked_request(rendered(name, text).asked, TASK_KEY)["customModelKmsKeyId"] == "alias/x"
 
 
 @pytest.mark.parametrize("value", [[("a", 1)], "alias/x", 5])
@@ -161,7 +161,7 @@ def test_a_mapping_as_text_is_read(name: str, text: str) -> None:
 def test_what_renders_to_no_mapping_fails_for_good(name: str, value: Any) -> None:
     """Before anything is spent; a retry would render the same."""
     with pytest.raises(BedrockFatalError, match=f"{name} must be a mapping of members.*nothing was spent"):
-        checked_request(rendered(name, value).asked, ASKER)
+        checked_request(rendered(name, value).asked, TASK_KEY)
 
 
 @pytest.mark.parametrize(
@@ -330,13 +330,13 @@ def test_the_warning_of_an_old_name_is_shown_to_who_wrote_the_dag() -> None:
     assert told == ["silence_limit", "slot_timeout"], "each once, whichever tasks give it"
 
 
-def test_the_asker_is_read_from_the_task_instance_and_its_run() -> None:
+def test_the_key_is_read_from_the_task_instance_and_its_run() -> None:
     """Also the earliest moment of a request, before which no job of another is read; a task without a map has -1."""
     ids: dict[str, Any] = {"dag_id": "dag", "task_id": "customize", "run_id": "run-1"}
     ti = SimpleNamespace(**ids, map_index=None, max_tries=4, try_number=2, task=SimpleNamespace(retries=3))
     began = datetime(2026, 11, 1, tzinfo=UTC)
     context: Any = {"ti": ti, "dag_run": SimpleNamespace(partition_key="2026-10", run_after=began)}
-    known = Asker(
+    known = TaskKey(
         **ids,
         map_index=-1,
         environment=configuration.environment(),
@@ -346,7 +346,7 @@ def test_the_asker_is_read_from_the_task_instance_and_its_run() -> None:
         retries=3,
         since=began,
     )
-    assert asker_of(context) == known
+    assert task_key_of(context) == known
 
 
 def test_one_poll_is_a_wait() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.tags import automatic_tags
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.registry.promotion import Promoter
@@ -24,7 +24,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def tags(dag_id: str = "retrain", environment: str = "test") -> dict[str, str]:
-    return automatic_tags(Asker(dag_id=dag_id, task_id="customize", run_id="run", environment=environment), "0")
+    return automatic_tags(TaskKey(dag_id=dag_id, task_id="customize", run_id="run", environment=environment), "0")
 
 
 def model_name(number: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.customization.job import Job
 from airflow_bedrock.spend.settling import Spent, settled, settled_of, standing
 
@@ -14,8 +14,8 @@ NOT_ASKED: Any = None
 JOB = Job(arn="arn:aws:bedrock:us-east-1:1:job/a", name="a", status="Completed")
 
 
-def asker(number: int) -> Asker:
-    return Asker(dag_id="dag", task_id="task", run_id="run", try_number=number)
+def task_key(number: int) -> TaskKey:
+    return TaskKey(dag_id="dag", task_id="task", run_id="run", try_number=number)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def _no_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_ledger_that_cannot_be_read_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Of the thing that has ended, of those of earlier tries, and of the month."""
     assert settled(NOT_ASKED, JOB, NOT_ASKED) == Spent()
-    settled_of(asker(2), NOT_ASKED, NOT_ASKED)
+    settled_of(task_key(2), NOT_ASKED, NOT_ASKED)
     assert standing(NOT_ASKED) is None
     said = [message.partition(": A budget needs a ledger")[0] for message in caplog.messages]
     assert said == [
@@ -41,13 +41,13 @@ def test_a_ledger_that_cannot_be_read_is_logged(caplog: pytest.LogCaptureFixture
 @pytest.mark.usefixtures("_no_ledger")
 def test_a_first_try_has_no_earlier_ones(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing is read for it."""
-    settled_of(asker(1), NOT_ASKED, NOT_ASKED)
+    settled_of(task_key(1), NOT_ASKED, NOT_ASKED)
     assert caplog.messages == []
 
 
 def test_without_a_budget_nothing_is_settled(caplog: pytest.LogCaptureFixture) -> None:
     """And nothing is read."""
     assert settled(NOT_ASKED, JOB, NOT_ASKED) == Spent()
-    settled_of(asker(2), NOT_ASKED, NOT_ASKED)
+    settled_of(task_key(2), NOT_ASKED, NOT_ASKED)
     assert standing(NOT_ASKED) is None
     assert caplog.messages == []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_bedrock.aws_errors import CALL_ERRORS
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.jobs.account import caller_arn
 
@@ -27,40 +27,40 @@ _KEY = "airflow_bedrock_job"
 
 
 class _Note(msgspec.Struct, frozen=True):
-    """What is written down: for which ask, where, and which name. A later release may add to it."""
+    """The stored note: the ask, the place and the name. A later release may add members."""
 
     ask: str
     place: str
     name: str
 
 
-class SecondWitness:
-    """Reads what an earlier try wrote, and writes for the next one. Never raises for an error of Airflow.
+class RequestNote:
+    """The note that a try leaves for the next one: what it requested, and where. Never raises for an error of Airflow.
 
     :param store: Airflow's ``task_state_store``; None if this Airflow has no such store.
-    :param place: account and region that this try asks in.
-    :param part: which of several that the task asks for, one after the other.
-    :param word: what is asked for, in a sentence.
+    :param place: the account and region of this try.
+    :param part: which one of several jobs that the task requests one after the other.
+    :param word: the word for the resource, such as ``job``.
     """
 
     def __init__(
-        self, store: Any = None, asker: Asker | None = None, place: str = "", part: str = "", word: str = "job"
+        self, store: Any = None, task_key: TaskKey | None = None, place: str = "", part: str = "", word: str = "job"
     ) -> None:
-        self._store, self._ask, self._place = store, asker.ask_digest if asker else "", place
+        self._store, self._ask, self._place = store, task_key.ask_digest if task_key else "", place
         self._key, self._word = f"{_KEY}_{part}" if part else _KEY, word
-        self.tells = store is not None
-        """Whether it would know of what an earlier try has asked for."""
+        self.readable = store is not None
+        """Whether the store can be read, so that a missing note means that nothing was requested."""
         self._before = self._read()
 
     @property
     def name_before(self) -> str | None:
-        """The name that an earlier try of this very ask has asked for, or adopted; None if not known."""
+        """The name that an earlier try of this ask requested or adopted; None if unknown."""
         return self._before.name if self._before and self._before.ask == self._ask else None
 
     def check_place(self) -> None:
-        """Check that this task has asked nowhere else before.
+        """Check that no earlier try of this ask requested a job elsewhere.
 
-        :raises BedrockFatalError: an earlier try of this very ask did, and its job cannot be seen from here.
+        :raises BedrockFatalError: an earlier try did, and its job cannot be seen from here.
         """
         if self._before is None or self._before.place == self._place:
             return
@@ -74,13 +74,13 @@ class SecondWitness:
             f"that {self._word}; or stop it there, and clear this task to make another one here."
         )
 
-    def note(self, name: str) -> None:
-        """Write down that this try asks for, or adopts, what has this name."""
+    def write(self, name: str) -> None:
+        """Write that this try requests, or adopts, the resource with this name."""
         if self._store is not None:
             self._try(lambda: self._store.set(self._key, msgspec.to_builtins(_Note(self._ask, self._place, name))))
 
-    def forget(self) -> None:
-        """Note that the service has refused what was asked for."""
+    def clear(self) -> None:
+        """Delete the note, since the service refused the request."""
         if self._store is not None:
             self._try(lambda: self._store.delete(self._key))
 
@@ -95,30 +95,30 @@ class SecondWitness:
         try:
             return call()
         except Exception as error:
-            self.tells = False
+            self.readable = False
             log.info("Airflow's task state store did not respond; the names of the jobs alone decide: %s", error)
             return None
 
 
-def witness_of(
-    context: Mapping[str, Any], asker: Asker, service: Service, role_arn: str | None = None, part: str = ""
-) -> SecondWitness:
-    """Return what an earlier try wrote down, and check that it has asked nowhere else.
+def note_of(
+    context: Mapping[str, Any], task_key: TaskKey, service: Service, role_arn: str | None = None, part: str = ""
+) -> RequestNote:
+    """Return the note of an earlier try, and check that it requested nothing elsewhere.
 
-    :param context: Airflow's, of the task.
-    :param role_arn: a role of the account that is asked in; without one, AWS STS tells the account.
-    :param part: which of several that the task asks for.
-    :raises BedrockFatalError: it asked elsewhere.
+    :param context: the task's context.
+    :param role_arn: a role of the account; without one, the account is read from AWS STS.
+    :param part: which one of several jobs of the task.
+    :raises BedrockFatalError: it requested a job elsewhere.
     """
     store = context.get("task_state_store")
     try:
         arn = store is not None and (role_arn or caller_arn(service.hook))
     except CALL_ERRORS as error:
         log.info("Could not read the connection's account; the names of the jobs alone decide: %s", error)
-        return SecondWitness()
+        return RequestNote()
     if not arn:
-        return SecondWitness()
+        return RequestNote()
     place = f"account {arn.split(':')[4]}, region {service.hook.conn_region_name}"
-    witness = SecondWitness(store, asker, place, part, service.resource.word)
-    witness.check_place()
-    return witness
+    note = RequestNote(store, task_key, place, part, service.resource.word)
+    note.check_place()
+    return note

@@ -10,13 +10,15 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from msgspec.structs import replace
 
-from airflow_bedrock.customization.identity import Asker
+from airflow_bedrock.customization.identity import TaskKey
 from airflow_bedrock.exceptions import BedrockFatalError
-from airflow_bedrock.jobs import second_witness
-from airflow_bedrock.jobs.second_witness import SecondWitness, witness_of
+from airflow_bedrock.jobs import request_note
+from airflow_bedrock.jobs.request_note import RequestNote, note_of
 from tests.state_store import Store
 
-ASKER = Asker(dag_id="dag", task_id="t", run_id="run", map_index=3, environment="prod", ask=4, try_number=2, retries=3)
+TASK_KEY = TaskKey(
+    dag_id="dag", task_id="t", run_id="run", map_index=3, environment="prod", ask=4, try_number=2, retries=3
+)
 HERE, THERE = "account 123456789012, region us-east-1", "account 123456789012, region eu-west-1"
 NOTE = {"airflow_bedrock_job": {"ask": "3e18d0ad2122d8588374", "place": HERE, "name": "router-1"}}
 
@@ -24,43 +26,43 @@ NOTE = {"airflow_bedrock_job": {"ask": "3e18d0ad2122d8588374", "place": HERE, "n
 def test_what_is_written_down_never_changes() -> None:
     """A task that waits meanwhile is taken up by a later release, which must read it."""
     store = Store()
-    SecondWitness(store, ASKER, HERE).note("router-1")
+    RequestNote(store, TASK_KEY, HERE).write("router-1")
     assert store == NOTE
     store["airflow_bedrock_job"]["more"] = "of a later release"
-    assert SecondWitness(store, replace(ASKER, try_number=3), HERE).name_before == "router-1"
+    assert RequestNote(store, replace(TASK_KEY, try_number=3), HERE).name_before == "router-1"
 
 
 def test_only_the_same_ask_gets_its_name() -> None:
     """A Clear is an ask of its own."""
     store = Store(NOTE)
-    assert SecondWitness(store, ASKER, HERE).name_before == "router-1"
-    assert SecondWitness(store, replace(ASKER, ask=5), HERE).name_before is None
-    SecondWitness(store, ASKER, HERE).forget()
-    assert SecondWitness(store, ASKER, HERE).name_before is None
+    assert RequestNote(store, TASK_KEY, HERE).name_before == "router-1"
+    assert RequestNote(store, replace(TASK_KEY, ask=5), HERE).name_before is None
+    RequestNote(store, TASK_KEY, HERE).clear()
+    assert RequestNote(store, TASK_KEY, HERE).name_before is None
 
 
 def test_another_region_fails_a_retry_and_is_reported_to_a_clear(caplog: pytest.LogCaptureFixture) -> None:
     """The job there cannot be seen from here."""
     store = Store(NOTE)
-    SecondWitness(store, ASKER, HERE).check_place()
+    RequestNote(store, TASK_KEY, HERE).check_place()
     with pytest.raises(
         BedrockFatalError, match=f"router-1 in {HERE}, but .* lead to {THERE}.*may run on and be billed"
     ):
-        SecondWitness(store, ASKER, THERE).check_place()
+        RequestNote(store, TASK_KEY, THERE).check_place()
     assert not caplog.messages
     with caplog.at_level(logging.WARNING):
-        SecondWitness(store, replace(ASKER, ask=5), THERE).check_place()
+        RequestNote(store, replace(TASK_KEY, ask=5), THERE).check_place()
     assert [f"router-1 in {HERE}" in message for message in caplog.messages] == [True]
 
 
 def test_without_a_store_nothing_is_known_and_nothing_fails(caplog: pytest.LogCaptureFixture) -> None:
     """Before Airflow 3.3, which is no news in each task's log."""
     caplog.set_level(logging.INFO)
-    witness = SecondWitness(None, ASKER, HERE)
-    witness.note("router-1")
-    witness.forget()
-    witness.check_place()
-    assert witness.name_before is None
+    note = RequestNote(None, TASK_KEY, HERE)
+    note.write("router-1")
+    note.clear()
+    note.check_place()
+    assert note.name_before is None
     assert caplog.messages == []
 
 
@@ -68,8 +70,8 @@ def test_each_of_several_jobs_has_its_own_note() -> None:
     """A task that asks for one after the other."""
     store = Store()
     for part in ("0", "1"):
-        SecondWitness(store, ASKER, HERE, part).note(f"answers-{part}")
-    assert [SecondWitness(store, ASKER, HERE, part).name_before for part in ("0", "1", "2")] == [
+        RequestNote(store, TASK_KEY, HERE, part).write(f"answers-{part}")
+    assert [RequestNote(store, TASK_KEY, HERE, part).name_before for part in ("0", "1", "2")] == [
         "answers-0",
         "answers-1",
         None,
@@ -84,14 +86,14 @@ SERVICE: Any = SimpleNamespace(
 def test_without_a_role_sts_names_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked only where there is a store."""
     store = Store()
-    monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
-    witness_of({"task_state_store": store}, ASKER, SERVICE).note("router-1")
+    monkeypatch.setattr(request_note, "caller_arn", lambda _: "arn:aws:iam::123456789012:root")
+    note_of({"task_state_store": store}, TASK_KEY, SERVICE).write("router-1")
     assert store == NOTE
-    monkeypatch.setattr(second_witness, "caller_arn", lambda _: "arn:aws:iam::210987654321:root")
+    monkeypatch.setattr(request_note, "caller_arn", lambda _: "arn:aws:iam::210987654321:root")
     with pytest.raises(BedrockFatalError, match=r"requested provisioned throughput router-1 in .* account 2109"):
-        witness_of({"task_state_store": store}, ASKER, SERVICE)
-    monkeypatch.setattr(second_witness, "caller_arn", lambda _: pytest.fail("nobody needs it"))
-    assert witness_of({}, ASKER, SERVICE).name_before is None
+        note_of({"task_state_store": store}, TASK_KEY, SERVICE)
+    monkeypatch.setattr(request_note, "caller_arn", lambda _: pytest.fail("nobody needs it"))
+    assert note_of({}, TASK_KEY, SERVICE).name_before is None
 
 
 def test_an_unknown_account_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +103,6 @@ def test_an_unknown_account_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         raise EndpointConnectionError(endpoint_url="https://sts")
 
     store = Store(NOTE)
-    monkeypatch.setattr(second_witness, "caller_arn", lost)
-    witness_of({"task_state_store": store}, ASKER, SERVICE).note("router-2")
+    monkeypatch.setattr(request_note, "caller_arn", lost)
+    note_of({"task_state_store": store}, TASK_KEY, SERVICE).write("router-2")
     assert store == NOTE
