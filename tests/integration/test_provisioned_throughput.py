@@ -85,7 +85,7 @@ def test_life_of_provisioned_throughput(world: World) -> None:
     assert provide(world, "another run") == arn
     with pytest.raises(BedrockFatalError, match=r"serves another model.* is billed by the hour"):
         provide(world, model=1)
-    with pytest.raises(BedrockFatalError, match=r"has 1 model units .* asked for are 2"):
+    with pytest.raises(BedrockFatalError, match=r"has 1 model units .* the task requests 2"):
         provide(world, model_units="2")
     assert provide(world, model=1, replace_model=True) == arn
     assert described(world)["modelArn"] == world.models[1]
