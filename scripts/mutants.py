@@ -350,6 +350,8 @@ def main() -> int:
     possible = [one for file, source in sources.items() for one in mutants(file, source)]
     draw = random.Random(arguments.seed)  # noqa: S311  # a seed says which
     drawn = draw.sample(possible, min(arguments.number, len(possible)))
+    if moved := [file for file in sources if Path(file).stat().st_mtime > RECORD.stat().st_mtime]:
+        print(f"The record has other lines of these, which have changed since: {', '.join(moved)}", file=sys.stderr)
     tests, scores = Tests(arguments.budget), defaultdict[str, Counter[str]](Counter)
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(arguments.processes) as pool:
         trees = SimpleQueue[Path]()

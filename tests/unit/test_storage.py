@@ -123,7 +123,7 @@ def test_a_write_that_cannot_see_what_is_there_is_an_error(s3: Any, tmp_path: Pa
     client, stub = s3
     (tmp_path / "x").write_bytes(b"x")
     stub.add_client_error("head_object", "503", http_status_code=503)
-    with pytest.raises(BedrockError, match="Could not write s3://bucket/x"):
+    with pytest.raises(BedrockError, match=r"Could not write s3://bucket/x: .*\(503\)"):
         Storage(lambda: client).write(tmp_path / "x", "s3://bucket/x")
 
 

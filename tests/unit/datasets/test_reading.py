@@ -122,6 +122,12 @@ def test_fields_and_templates() -> None:
     assert through({"title": "a", "body": "b"}, "pre-training", Fields(text="{title}: {body}")) == {"input": "a: b"}
 
 
+def test_a_name_with_a_brace_that_closes_nothing_is_a_name() -> None:
+    """Only a brace that opens makes it a template."""
+    found = through({"a}": "Where?", "label": "Here."}, "prompt-completion", Fields(prompt="a}", completion="label"))
+    assert found == {"prompt": "Where?", "completion": "Here."}
+
+
 def test_fields_within_fields() -> None:
     """By names joined by dots, as Parquet and JSON nest them; a field that has the dots in its name comes first."""
     fields = Fields(prompt="{asked.by}: {asked.text}", completion="said.text")

@@ -11,9 +11,11 @@ import pytest
 
 from airflow_bedrock.cli import main
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.registry import models, rollback
+from airflow_bedrock.registry import approve, models, rollback
+from airflow_bedrock.registry.approval import Approvals
 from airflow_bedrock.registry.register import ModelVersion, Promotion, Register
 from tests.unit.registry.lines import START
+from tests.unit.registry.world import World
 
 OLD, BAD, CHAMPION, NEW = (
     ModelVersion(model_arn=f"model-{period}", period=f"2026-0{period}", promoted_by="retrain", promoted_at=START)
@@ -36,7 +38,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Command:
 
     def run(*arguments: str, register: Register = LINE, **hook: Any) -> tuple[int, str]:
         registry = SimpleNamespace(**{"get": lambda name: register, "names": lambda: [register.name], **hook})
-        for module in (models, rollback):
+        for module in (models, rollback, approve):
             monkeypatch.setattr(module, "connect", lambda _: registry)
         code = main(arguments)
         said = capsys.readouterr()
@@ -83,3 +85,10 @@ def test_what_cannot_be_read_is_an_error(command: Command, arguments: tuple[str,
         raise BedrockError("The registry did not answer")
 
     assert command(*arguments, get=refuse, roll_back=refuse) == (1, "The registry did not answer\n")
+
+
+def test_a_question_that_nobody_has_asked_is_an_error(command: Command) -> None:
+    """It says how to find those that somebody has asked."""
+    world: Any = World(in_place=True)
+    said = "There is no question one. Without an id, this command lists them.\n"
+    assert command("approve", "one", approvals=Approvals("s3://bucket/registry", lambda: world)) == (1, said)
