@@ -272,9 +272,9 @@ class Inference:
             raise answer
         self._again.append(begun.question)
         self._pace.refused(now, begun.began)
-        self._lose_patience(answer, now)
+        self._check_timeout(answer, now)
 
-    def _lose_patience(self, later: Later, now: float) -> None:
+    def _check_timeout(self, later: Later, now: float) -> None:
         if later.not_ready:
             self._not_ready_since = now if self._not_ready_since is None else self._not_ready_since
             if now - self._not_ready_since >= self._ready_timeout:
@@ -324,7 +324,7 @@ class Inference:
             try:
                 return self.model.served()
             except Later as later:
-                self._lose_patience(later, self._clock())
+                self._check_timeout(later, self._clock())
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

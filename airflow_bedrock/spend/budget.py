@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PATIENCE = timedelta(minutes=30)
+DEAD_AFTER = timedelta(minutes=30)
 """Time after which a reservation without a resource is dead: Create follows in minutes, and List in two more."""
 
 _FRESH = timedelta(minutes=1)
@@ -269,7 +269,7 @@ def settle_open(
         ours = (entry.region, entry.account) == (region, account) and entry.kind in services
         if entry.settled is None and entry.kind in services and not ours:
             elsewhere.add(f"{entry.region} of account {entry.account}")
-        young = now - entry.at < (_FRESH if entry.arn else PATIENCE)
+        young = now - entry.at < (_FRESH if entry.arn else DEAD_AFTER)
         if entry.settled is not None or entry.key == besides or young or not ours:
             continue
         try:

@@ -44,7 +44,7 @@ from airflow_bedrock.operators import (
     BedrockProvisionedModelThroughputOperator,
 )
 from airflow_bedrock.spend.books import Books
-from airflow_bedrock.spend.budget import PATIENCE, Budget, BudgetError, settle
+from airflow_bedrock.spend.budget import DEAD_AFTER, Budget, BudgetError, settle
 from airflow_bedrock.spend.ledger import Cost, Ledger, Limits, committed, month_of
 from tests.integration.test_customization_operator import (
     BASE_MODEL,
@@ -589,14 +589,14 @@ def test_a_reservation_that_nobody_takes_over_is_released_when_there_is_no_such_
     kill_in(first, "before Create", monkeypatch)
     with pytest.raises(Killed):
         first.find_or_create()
-    assert len(later(account, local, ledger, PATIENCE - timedelta(minutes=1)).entries) == 1
+    assert len(later(account, local, ledger, DEAD_AFTER - timedelta(minutes=1)).entries) == 1
     other = submission(account, local, f"{name}-other", 1)
     with pytest.raises(BudgetError):
         other.find_or_create()
     assert isinstance(other.budget, Budget)
     assert other.budget.retry_at
     assert other.budget.retry_at < datetime.now(UTC) + timedelta(hours=2)
-    monkeypatch.setattr(other.budget, "now", lambda: datetime.now(UTC) + PATIENCE)
+    monkeypatch.setattr(other.budget, "now", lambda: datetime.now(UTC) + DEAD_AFTER)
     other.find_or_create()
     assert only(ledger()).name.startswith(f"{name}-other")
 

@@ -100,7 +100,7 @@ async def running(
 async def kill(runner: TriggerRunner, task: asyncio.Task[Any], *, every: float = 0.2) -> None:
     """Cancel as the runner does for a person: again in each of its loops, until the trigger is gone.
 
-    What its on_kill has begun goes on after that, where Airflow has not the patience: it is waited for.
+    What its on_kill has begun goes on after that, although Airflow no longer waits: the test waits for it.
     """
     for _ in range(600):
         if task.done() and not on_kill._running:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _THREADS = 512
 """Maximum number of requests in progress; those that a fault delays are among them."""
 
-_PATIENCE = 10.0
+_GRACE_SECONDS = 10.0
 """How long the end waits for clients that have sent half a request, in seconds."""
 
 _AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
@@ -91,7 +91,7 @@ class Server:
         for context in [*self._connections.values()]:
             await context.terminated.set()  # connections that wait for a request end, the others after their answer
         if self._connections:
-            _, late = await asyncio.wait(self._connections, timeout=_PATIENCE)
+            _, late = await asyncio.wait(self._connections, timeout=_GRACE_SECONDS)
             for one in late:
                 log.warning("Local Bedrock: a connection did not end, and is closed.")
                 one.cancel()
