@@ -37,11 +37,11 @@ def connect(url: str, name: str | None = None, password: str | None = None) -> I
 class AirflowApi:
     """A client, signed in.
 
-    :param patience: seconds in which a GET is repeated that Airflow does not respond to, because it is being killed.
+    :param retry_seconds: how long to repeat a GET to which Airflow does not respond, as while it is being killed.
     """
 
     client: httpx.Client
-    patience: float = 0.0
+    retry_seconds: float = 0.0
 
     def __call__(self, method: str, path: str, **arguments: Any) -> Any:
         """Call an endpoint (below ``/api/v2``) and return the decoded response.
@@ -49,7 +49,7 @@ class AirflowApi:
         :param arguments: of ``httpx.Client.request``.
         :raises httpx.HTTPError: Airflow refuses, or does not respond.
         """
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.retry_seconds
         while True:
             try:
                 return self.client.request(method, f"/api/v2{path}", **arguments).raise_for_status().json()

@@ -75,7 +75,7 @@ class Cluster:
             )  # it is made when asked
             for name in COMPONENTS.keys() - self.components.keys() - set(without):
                 self.start(name)
-            self.airflow.api.patience = SECONDS
+            self.airflow.api.retry_seconds = SECONDS
             self.airflow.api.until_read(*dags)
             yield
 

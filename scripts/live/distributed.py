@@ -84,7 +84,7 @@ class Stack:
             self.names += [containers.start(name, number) for name in TWICE for number in (1, 2)]
             password = (self.home / "secrets" / "admin_password").read_text()
             with connect(API, "admin", password) as self.api:
-                self.api.patience = SECONDS
+                self.api.retry_seconds = SECONDS
                 self.api.until_read(EXAMPLE, LOADED)
                 yield
 
