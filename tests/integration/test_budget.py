@@ -987,7 +987,7 @@ def test_spend_says_what_a_month_has_cost(
         main(["spend", "--month", "November"])
     assert main(["spend", "--settle", "--region", "eu-west-1"]) == 0
     account_id = local.role_arn.split(":")[4]
-    assert f"Not checked: reservations in us-east-1 of account {account_id}, to which" in capsys.readouterr().err
+    assert f"Not checked: reservations in us-east-1 of account {account_id}, which this" in capsys.readouterr().err
 
 
 def test_a_backfill_whose_runs_the_budget_covers_says_so(
