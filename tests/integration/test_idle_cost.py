@@ -202,7 +202,8 @@ def test_what_serves_on_a_base_model_that_ends_soon_is_reported(
     assert {one["arn"] for one in result["ending"]} == {served[name] for name in ("throughput", "called", "uncalled")}
     assert {one["ends"] for one in result["ending"]} == {ends.isoformat()}
     [told] = Telling.told
-    assert f"deployment called in us-east-1 cannot be called from {ends} on: its base model Nova Micro ends." in told
+    ends_soon = f"cannot be called from {ends} on: its base model Nova Micro reaches its end of life."
+    assert f"deployment called in us-east-1 {ends_soon}" in told
     assert "https://us-east-1.console.aws.amazon.com/bedrock" in told
     assert BedrockIdleCostOperator(**more, end_of_life_days=99).execute(context())["ending"] == []
 
@@ -217,7 +218,7 @@ def test_where_the_metrics_cannot_be_read_nothing_is_called_idle(
 
     client = SimpleNamespace(get_paginator=denied, close=lambda: None)
     monkeypatch.setattr("airflow_bedrock.spend.idle.client_of", lambda *_: client)
-    with pytest.raises(BedrockError, match="calls cloudwatch:GetMetricData"):
+    with pytest.raises(BedrockError, match="to call cloudwatch:GetMetricData"):
         found(BedrockHook(), prices(), datetime.now(UTC), days=14, end_of_life_days=180)
 
 
