@@ -79,11 +79,10 @@ class AirflowApi:
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        await self._client.__aexit__(*error)
+        await self._client.aclose()
 
     async def get(self, path: str, **parameters: Any) -> Any:
         """Return a response's JSON.

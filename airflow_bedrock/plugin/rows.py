@@ -147,7 +147,7 @@ def models(promotions: Found, evaluations: Found, idle: Found, prices: Prices | 
 
 def _storage(model_arn: str, prices: Prices | None) -> float | None:
     """Return the monthly storage cost of a custom model in US dollars; None if its price is unknown."""
-    region = [*model_arn.split(":"), "", "", "", ""][3]
+    region = [*model_arn.split(":"), "", "", ""][3]
     price = prices.find(model_arn, "storage", region) if prices else None
     return float(price.usd) if price else None
 
