@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from airflow_bedrock.evaluation.answer_store import Answer, Answers, DistinctKeys, Entry, Store
 from airflow_bedrock.evaluation.bill import Bill
 from airflow_bedrock.evaluation.pace import Pace
-from airflow_bedrock.jobs.patience import Patience
+from airflow_bedrock.jobs.no_response import NoResponseTimeout
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Inference:
         self._keys = keys
         self._bill = bill
         self._most = most
-        self._patience = Patience(no_response_timeout)
+        self._timeout = NoResponseTimeout(no_response_timeout)
         self._ready_timeout = ready_timeout
         self._not_ready_since: float | None = None
         self._clock = clock
@@ -256,7 +256,7 @@ class Inference:
         if isinstance(answer, Answer):
             self._bill.settle(self.model.model_id, begun.reserved, answer)
             self._pace.answered(now)
-            self._patience.answered()
+            self._timeout.answered()
             self._not_ready_since = None
             self.progress.asked += 1
             entry = Entry(begun.key, answer)
@@ -281,7 +281,7 @@ class Inference:
                 later.error.args = (f"{later.error} It was not ready for {self._ready_timeout:g} s.",)
                 raise later.error
             return
-        if self._patience.gives_up(now, f"from model {self.model.model_id}", later, log.info) is not None:
+        if self._timeout.gives_up(now, f"from model {self.model.model_id}", later, log.info) is not None:
             raise later.error
 
     def _keep_in_time(self) -> None:

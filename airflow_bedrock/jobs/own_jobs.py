@@ -17,7 +17,7 @@ from airflow_bedrock.customization.identity import Identity, Token
 from airflow_bedrock.customization.job import Outcome, Seen
 from airflow_bedrock.customization.waiters import Waiter, has_asked, is_waiter, waiters, was_waited_for
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
+from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.service import Service
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from enum import Enum
 import msgspec
 
 from airflow_bedrock.customization.job import Outcome
-from airflow_bedrock.jobs.patience import Absence
+from airflow_bedrock.jobs.no_response import Absence
 from airflow_bedrock.jobs.resources import Seen
 
 PAGE_SIZE = 1000

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from airflow_bedrock.aws_errors import CALL_ERRORS
-from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
+from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.planner import GATHER_SECONDS, Ask, ListJobs, Pace, Trouble
 from airflow_bedrock.jobs.resources import Seen
 from airflow_bedrock.jobs.service import Service

@@ -14,7 +14,7 @@ from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, kind_of
 from airflow_bedrock.jobs import task_state
-from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
+from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.task_state import TERMINAL_STATES
 

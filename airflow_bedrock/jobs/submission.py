@@ -26,8 +26,8 @@ from airflow_bedrock.customization.waiters import Waiter, waiters
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.jobs.account import check_account
 from airflow_bedrock.jobs.earlier_jobs import EarlierJobs
+from airflow_bedrock.jobs.no_response import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.own_jobs import shown
-from airflow_bedrock.jobs.patience import SECONDS_UNTIL_MISSING
 from airflow_bedrock.jobs.resources import NEW, ResourceState
 from airflow_bedrock.jobs.stopping import stop_unless_others_wait
 

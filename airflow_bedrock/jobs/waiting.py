@@ -15,7 +15,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow_bedrock.aws_errors import is_denied
 from airflow_bedrock.customization.job import Job, Outcome, Seen, changes
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
-from airflow_bedrock.jobs.patience import Absence, Patience
+from airflow_bedrock.jobs.no_response import Absence, NoResponseTimeout
 from airflow_bedrock.jobs.resources import Resource
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.s3 import read_losses
@@ -51,7 +51,7 @@ class Poller:
         self.job_identifier = job_identifier
         self.seen: Seen | None = None
         self._service = service
-        self._patience = Patience(no_response_timeout)
+        self._timeout = NoResponseTimeout(no_response_timeout)
         self._absence = Absence(known=exists)
         self._goes_on = goes_on
         self._say = say
@@ -68,7 +68,7 @@ class Poller:
         except Exception as error:
             self._failed(error)
             return None
-        self._patience.answered()
+        self._timeout.answered()
         if job is None:
             self._missing()
             return None
@@ -86,7 +86,7 @@ class Poller:
             raise error
         resource = self._service.resource
         about = f"about {resource.word} {self.job_identifier}"
-        if (why := self._patience.gives_up(time.monotonic(), about, error, log.warning)) is not None:
+        if (why := self._timeout.gives_up(time.monotonic(), about, error, log.warning)) is not None:
             raise BedrockError(unknown_state(resource, self.job_identifier, why)) from error
 
     def _missing(self) -> None:

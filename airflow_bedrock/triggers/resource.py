@@ -11,7 +11,7 @@ from typing import Any
 from airflow_bedrock import configuration
 from airflow_bedrock.customization.job import Seen, changes, duration
 from airflow_bedrock.customization.waiters import OWN_RUN
-from airflow_bedrock.jobs.patience import Patience
+from airflow_bedrock.jobs.no_response import NoResponseTimeout
 from airflow_bedrock.jobs.planner import Ended, Finding, Missing, Pace, Unanswered
 from airflow_bedrock.jobs.poll_loop import PollLoop, Watch
 from airflow_bedrock.jobs.resources import Resource
@@ -98,18 +98,18 @@ class ResourceTrigger(BedrockTrigger):
 
     async def _wait(self, watch: Watch[Finding]) -> dict[str, Any]:
         log.info("Waiting for %s %s, polling every %g s", self.resource.word, self.job_identifier, self.pace.interval)
-        patience: Patience | None = None
+        timeout: NoResponseTimeout | None = None
         finding: Finding | None
         seen: Seen | None = None
         while True:
             finding = None  # what a trigger that waits for hours does not need, it does not keep
             finding = await watch.next()
             if isinstance(finding, Unanswered):
-                patience = patience or Patience(self.no_response_timeout)
-                if (event := self._unanswered(finding, patience)) is not None:
+                timeout = timeout or NoResponseTimeout(self.no_response_timeout)
+                if (event := self._unanswered(finding, timeout)) is not None:
                     return event
                 continue
-            patience = None
+            timeout = None
             if isinstance(finding, Missing):
                 return self._event("missing", f"There is no {self.resource.noun} {self.job_identifier}")
             job = finding.job
@@ -121,11 +121,11 @@ class ResourceTrigger(BedrockTrigger):
             if line:
                 log.info(line)
 
-    def _unanswered(self, finding: Unanswered, patience: Patience) -> dict[str, Any] | None:
+    def _unanswered(self, finding: Unanswered, timeout: NoResponseTimeout) -> dict[str, Any] | None:
         one = f"{self.resource.word} {self.job_identifier}"
         if finding.refused and self.no_response_timeout:
             return self._event("refused", f"Access denied to {one}: {finding.why}")
-        why = patience.gives_up(time.monotonic(), f"about {one}", finding.why, log.warning)
+        why = timeout.gives_up(time.monotonic(), f"about {one}", finding.why, log.warning)
         return None if why is None else self._event("silent", why)
 
     def _own_arguments(self) -> dict[str, Any]:

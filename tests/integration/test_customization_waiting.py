@@ -12,7 +12,7 @@ import pytest
 from airflow_bedrock.compat import TaskDeferred
 from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.hooks.bedrock import BedrockHook
-from airflow_bedrock.jobs import patience
+from airflow_bedrock.jobs import no_response
 from airflow_bedrock.jobs.resources.customization_job import CUSTOMIZATION_JOB
 from airflow_bedrock.jobs.service import Service
 from airflow_bedrock.jobs.waiting import Poller
@@ -85,7 +85,7 @@ def test_a_job_that_is_known_to_exist_is_missing_only_after_minutes_and_polls(
     name = "nobody"
     poller = Poller(service, name, 3600, exists=True)
     assert [poller.poll() for _ in range(10)] == [None] * 10
-    monkeypatch.setattr(patience, "SECONDS_UNTIL_MISSING", 0.0)
+    monkeypatch.setattr(no_response, "SECONDS_UNTIL_MISSING", 0.0)
     poller = Poller(service, name, 3600, exists=True)
     assert [poller.poll() for _ in range(4)] == [None] * 4
     with pytest.raises(BedrockFatalError, match="no Bedrock model customization job nobody"):

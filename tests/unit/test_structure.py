@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "shown": {*FACTS, "customization"},
     "customization": FACTS,
     "datasets": FACTS,
-    "evaluation": {*FACTS, "datasets", "jobs.patience"},
+    "evaluation": {*FACTS, "datasets", "jobs.no_response"},
     "hooks": {*CORE, "registry", "converse", "jobs"},
     "jobs": {*CORE, "hooks.bedrock"},
     "links": CORE,
@@ -193,7 +193,7 @@ def _names_given(node: ast.AST) -> set[str]:
 
 def test_worker_and_triggerer_share_the_rules_of_waiting() -> None:
     """How long a wait goes on without a response, and when it believes that nothing is there."""
-    users = {name for name in modules() if f"{PACKAGE}.jobs.patience" in imported_modules(name)}
+    users = {name for name in modules() if f"{PACKAGE}.jobs.no_response" in imported_modules(name)}
     assert {f"{PACKAGE}.{name}" for name in ("jobs.waiting", "jobs.planner", "triggers.resource")} <= users
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from airflow_bedrock.jobs import patience, poll_loop
+from airflow_bedrock.jobs import no_response, poll_loop
 from airflow_bedrock.triggers import BedrockModelCustomizationTrigger
 from airflow_bedrock.triggers.base import BedrockTrigger
 from airflow_bedrock.triggers.deployment import BedrockCustomModelDeploymentTrigger
@@ -65,7 +65,7 @@ async def test_what_does_not_pass_ends_the_wait(
     service: Any, monkeypatch: pytest.MonkeyPatch, answer: Any, kind: str, message: str
 ) -> None:
     """Failed, an unknown status, no permission, and a deployment that stays missing are reported, not waited for."""
-    monkeypatch.setattr(patience, "SECONDS_UNTIL_MISSING", 0.0)
+    monkeypatch.setattr(no_response, "SECONDS_UNTIL_MISSING", 0.0)
     service.answers(answer)
     event = await event_of()
     assert event["kind"] == kind

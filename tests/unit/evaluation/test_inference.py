@@ -68,7 +68,7 @@ def run(model: Model, folder: Path, memory: Memory, **more: Any) -> Inference:
 
 
 def test_a_wall_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A year forth and a year back with each call: no patience is lost, no pause is long, and all is asked once."""
+    """A year forth and a year back with each call: no timeout is reached, no pause is long, and all is asked once."""
     jumps = iter(range(10**9))
     monkeypatch.setattr(time, "time", lambda: 1.9e9 + (-1) ** next(jumps) * 365 * 86_400)
     memory = Memory()

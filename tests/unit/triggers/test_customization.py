@@ -13,7 +13,7 @@ import pytest
 from airflow.triggers.base import BaseEventTrigger, BaseTrigger
 
 from airflow_bedrock.exceptions import BedrockError
-from airflow_bedrock.jobs.patience import Patience
+from airflow_bedrock.jobs.no_response import NoResponseTimeout
 from airflow_bedrock.jobs.planner import GetJob, Missing, Trouble, Unanswered
 from airflow_bedrock.jobs.poll_client import PollClient
 from airflow_bedrock.jobs.poll_loop import PollLoop
@@ -93,7 +93,7 @@ def test_a_default_ceiling_gives_way_to_a_longer_interval() -> None:
 
 
 def test_triggers_of_the_same_place_share_a_loop_whatever_they_wait_for() -> None:
-    """Job, pace, age and patience are a trigger's own."""
+    """Job, pace, age and timeout are a trigger's own."""
     one = trigger(botocore_config={"read_timeout": 5, "connect_timeout": 5})
     other = trigger(
         job_identifier="router-1",
@@ -152,11 +152,11 @@ def test_no_response_is_logged_at_once_and_ends_the_wait_at_the_timeout(
     """What the event says ends the task of this version, and of the next."""
     clock = iter([0.0, 1.0, 100.0, 100.0, 100.0])
     monkeypatch.setattr(resource, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    made, patience = trigger(no_response_timeout=100), Patience(100)
-    assert [made._unanswered(Unanswered("gone"), patience) for _ in range(2)] == [None, None]
+    made, timeout = trigger(no_response_timeout=100), NoResponseTimeout(100)
+    assert [made._unanswered(Unanswered("gone"), timeout) for _ in range(2)] == [None, None]
     assert [record.getMessage().partition(" for ")[0] for record in caplog.records] == [f"No response about job {ARN}"]
-    over = made._unanswered(Unanswered("gone"), patience)
-    denied = made._unanswered(Unanswered("no", refused=True), patience)
+    over = made._unanswered(Unanswered("gone"), timeout)
+    denied = made._unanswered(Unanswered("no", refused=True), timeout)
     service: Any = SimpleNamespace(resource=made.resource)
     for event, kind, said in ((over, "silent", "no response for"), (denied, "refused", "Access denied to job")):
         assert event is not None
@@ -164,7 +164,7 @@ def test_no_response_is_logged_at_once_and_ends_the_wait_at_the_timeout(
         with pytest.raises(BedrockError, match=said):
             job_of_event(service, event, 3600)
     never = trigger(no_response_timeout=0)
-    assert never._unanswered(Unanswered("no", refused=True), Patience(0)) is None
+    assert never._unanswered(Unanswered("no", refused=True), NoResponseTimeout(0)) is None
 
 
 async def test_what_was_just_made_is_not_missing_by_one_answer() -> None:

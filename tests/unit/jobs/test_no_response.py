@@ -6,30 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_bedrock.jobs.patience import POLLS_UNTIL_MISSING, SECONDS_UNTIL_MISSING, Absence, Patience
+from airflow_bedrock.jobs.no_response import POLLS_UNTIL_MISSING, SECONDS_UNTIL_MISSING, Absence, NoResponseTimeout
 
 
 @given(steps=st.lists(st.tuples(st.floats(0.1, 1000), st.booleans()), max_size=50), limit=st.floats(1, 5000))
 def test_the_wait_ends_at_no_response_timeout_and_not_before(steps: list[tuple[float, bool]], limit: float) -> None:
     """The timeout counts from the first poll that failed since the last response."""
-    patience, now = Patience(limit), 0.0
+    timeout, now = NoResponseTimeout(limit), 0.0
     failing_since: float | None = None
     for pause, answered in steps:
         now += pause
         if answered:
-            patience.answered()
+            timeout.answered()
             failing_since = None
         else:
             failing_since = now if failing_since is None else failing_since
-            why = patience.gives_up(now, "", "", lambda *_: None)
+            why = timeout.gives_up(now, "", "", lambda *_: None)
             assert (why is not None) == (now - failing_since >= limit)
 
 
 def test_a_wait_without_a_timeout_never_ends_and_logs_now_and_then() -> None:
     """A missing response is logged at once, then each quarter of the timeout, or of an hour."""
-    patience, told = Patience(0), []
+    timeout, told = NoResponseTimeout(0), []
     for now in (0.0, 60.0, 899.9, 900.0, 1000.0, 1e9):
-        assert patience.gives_up(now, "about it", "gone", lambda *said: told.append(said[2])) is None
+        assert timeout.gives_up(now, "about it", "gone", lambda *said: told.append(said[2])) is None
     assert told == ["0 s", "15 min 0 s", "277777 h 46 min"]
 
 

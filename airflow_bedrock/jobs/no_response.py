@@ -1,6 +1,6 @@
-"""How long a wait goes on without a response from the service, and when it believes that a resource does not exist.
+"""When a wait gives up without a response from the service, and when it believes that a resource does not exist.
 
-Worker and triggerer, and all kinds of resources, have this one policy.
+Workers and triggerers use this one policy for all kinds of resources.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ SECONDS_UNTIL_MISSING = 120.0  # a new job has been seen to be hidden for a minu
 
 
 class Absence:
-    """Whether a "not found" response is believed. Times are as for :class:`Patience`.
+    """Decides whether to believe a "not found" response. Times are as for :class:`NoResponseTimeout`.
 
-    :param known: whether the thing is known to exist: the service may not show a new one at once.
+    :param known: whether the resource is known to exist: the service may not show a new one at once.
     """
 
     def __init__(self, *, known: bool) -> None:
@@ -39,8 +39,8 @@ class Absence:
         self._polls = 0
 
 
-class Patience:
-    """How long one wait goes on without a response. Times are seconds of any monotonic clock.
+class NoResponseTimeout:
+    """Ends a wait that has had no response for too long. Times are seconds of any monotonic clock.
 
     :param limit: seconds without a response after which to give up; 0 for never.
     """
@@ -48,27 +48,28 @@ class Patience:
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._silent_since: float | None = None
-        self._told_at = -math.inf
+        self._logged_at = -math.inf
 
     def answered(self) -> None:
         """Note a response."""
         self._silent_since = None
-        self._told_at = -math.inf
+        self._logged_at = -math.inf
 
-    def gives_up(self, now: float, about: str, error: object, tell: Callable[..., object]) -> str | None:
-        """Note a poll that failed, and return why to give up: all have failed for the limit. None to poll again.
+    def gives_up(self, now: float, about: str, error: object, log: Callable[..., object]) -> str | None:
+        """Note a failed poll. Return why to give up once all polls have failed for the limit, and None until then.
 
-        Time before the first failed poll does not count. The log says it at once, then each quarter of the limit.
+        Time before the first failed poll does not count. It is logged at once, and again after each quarter of the
+        limit.
 
-        :param about: what has no response, after those words.
-        :param tell: takes a line for the log, and what stands in it.
+        :param about: what there is no response about, with its preposition.
+        :param log: a method of a logger.
         """
         if self._silent_since is None:
             self._silent_since = now
         silence = now - self._silent_since
         if self._limit and silence >= self._limit:
             return f"no response for {duration(silence)}; the latest error: {error}"
-        if now - self._told_at >= (self._limit or 3600.0) / 4:
-            self._told_at = now
-            tell("No response %s for %s; trying again. The latest error: %s", about, duration(silence), error)
+        if now - self._logged_at >= (self._limit or 3600.0) / 4:
+            self._logged_at = now
+            log("No response %s for %s; trying again. The latest error: %s", about, duration(silence), error)
         return None
