@@ -177,8 +177,8 @@ def job_of_event(service: Service, event: Mapping[str, Any] | None, no_response_
             return job
         running += job is not None
         if job is not None and running >= _POLLS:
-            told = f"the triggerer read that {message}, the worker that it is {job.status}"
-            raise BedrockError(unknown_state(service.resource, identifier, told))
+            why = f"the triggerer read that {message}, the worker that it is {job.status}"
+            raise BedrockError(unknown_state(service.resource, identifier, why))
         time.sleep(_PAUSES[min(pauses, len(_PAUSES) - 1)])
         pauses += 1
 
