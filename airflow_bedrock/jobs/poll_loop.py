@@ -32,7 +32,10 @@ from airflow_bedrock.jobs.resources import Resource
 
 log = logging.getLogger(__name__)
 
-_WAKE_AT_ONCE = 25  # triggers; each writes log lines, and together they must not hold up the event loop
+# Triggers are woken in groups, with pauses in which Airflow sends their events and logs them, in threads. A thousand at
+# once would hold up the event loop, and their unfinished work would bring a full pass of the garbage collector.
+_WAKE_AT_ONCE = 25
+_WAKE_PAUSE = 0.02  # seconds
 _TROUBLE_LOG_SECONDS = 300.0
 _REPORT_SECONDS = 10.0
 
@@ -250,7 +253,7 @@ class PollLoop:
             for j, watch in enumerate(tuple(kind.watches.get(identifier, ()))):
                 watch.tell(finding)
                 if (i + j) % _WAKE_AT_ONCE == _WAKE_AT_ONCE - 1:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(_WAKE_PAUSE)
 
     @property
     def watched(self) -> int:

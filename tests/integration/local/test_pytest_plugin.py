@@ -235,8 +235,6 @@ def test_a_missing_extra_is_named(run: pytest.Pytester) -> None:
 def test_fixtures_are_listed_with_what_they_do(run: pytest.Pytester) -> None:
     """`pytest --fixtures` and `pytest --markers` show the plugin."""
     run.makepyfile("")
-    run.runpytest_inprocess("--fixtures").stdout.fnmatch_lines(
-        ["local_bedrock *", "*A Local Bedrock for one test*"]
-    )
+    run.runpytest_inprocess("--fixtures").stdout.fnmatch_lines(["local_bedrock *", "*A Local Bedrock for one test*"])
     run.runpytest_inprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.local_bedrock(*"])
     assert "airflow_bedrock.local.pytest_plugin" in sys.modules

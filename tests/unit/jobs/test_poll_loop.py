@@ -115,7 +115,7 @@ async def test_a_later_watcher_gets_the_state_at_once_and_the_remaining_one_sets
         """And so it ends again."""
 
 
-async def test_news_for_many_watchers_does_not_block_the_event_loop() -> None:
+async def test_news_for_many_watchers_does_not_block_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A triggerer's event loop serves other triggers too: after each 25 reports, they run."""
     loop, turns = loop_for(CONNECTION), 0
 
@@ -130,9 +130,19 @@ async def test_news_for_many_watchers_does_not_block_the_event_loop() -> None:
         other = asyncio.create_task(count())
         await asyncio.sleep(0)
         before = turns
+        pauses: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            await pause(0)
+
+        pause = asyncio.sleep
+        monkeypatch.setattr(asyncio, "sleep", sleep)
         await loop._tell(watches[0].kind, [("job", JOB)])
+        monkeypatch.undo()
         other.cancel()
         assert turns - before == 4
+        assert pauses.count(0.02) == 4  # in which Airflow's threads log the events
 
 
 async def test_the_gauges_fall_when_the_last_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
