@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 from airflow_bedrock import configuration, customization, jobs, spend
 from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
 from airflow_bedrock.customization.identity import Reuse
-from airflow_bedrock.customization.job import Outcome
 from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, flag, one_of, optional, whole
 from airflow_bedrock.operators.job_request import task_key_of
@@ -131,7 +130,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
             with self._within(budget, context):
                 found = self._found(submission, context)
             self._take(found, kill, context)
-            if found.outcome is not Outcome.SUCCEEDED and not self._waits:
+            if found.outcome is not customization.job.Outcome.SUCCEEDED and not self._waits:
                 kill.last_check()
                 return found.arn
             return self._finish(self._ended(found, kill), context)
@@ -195,11 +194,11 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
         self._settle(found, context)
         if self._asks_anew(found, task_key_of(context)):
             return self.execute(context)
-        if found.outcome is Outcome.SUCCEEDED:
+        if found.outcome is customization.job.Outcome.SUCCEEDED:
             return self._result(found, context)
         resource, said = self._resource, self._resource.failure_message(found)
         helps = customization.remedy.remedy_for_failure(found.failure_message)
-        fixable = found.outcome is Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
+        fixable = found.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
         if fixable and not resource.lasts and not self._identity(task_key_of(context)).exact:
             raise BedrockError(f"{said} A retry of this task makes a new {resource.word}.")
         raise BedrockFatalError(said)
@@ -256,7 +255,7 @@ class WaitingOperator(SpendingOperator["BedrockHook"]):
 
         :param so_far: the state for ``execute_complete``.
         """
-        if found.outcome is not Outcome.RUNNING:
+        if found.outcome is not customization.job.Outcome.RUNNING:
             return found
         if self.deferrable:
             kill.last_check()
