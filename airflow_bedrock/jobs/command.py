@@ -1,7 +1,7 @@
 """List the running jobs of this Airflow, of every kind, and stop those that no task waits for.
 
 It reads the state of the waiting tasks from Airflow's REST API, with the token in the environment variable
-AIRFLOW_API_TOKEN. It keeps a job if it cannot read the state of its tasks.
+AIRFLOW_API_TOKEN. It keeps a job if it cannot read the state of one of its tasks.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the jobs, stop them if requested, and return the exit code: 1 if AWS did not list all running jobs."""
+    """List the jobs, stop them if requested, and return the exit code.
+
+    :return: 1 if AWS did not list all running jobs, or Airflow cannot say which of them are orphaned.
+    """
     if arguments.stop and not arguments.orphans:
         arguments.error("--stop stops orphaned jobs only: give --orphans too")
     environment = arguments.environment or configuration.environment()
@@ -56,10 +59,18 @@ def run(arguments: argparse.Namespace) -> int:
     code = 0
     try:
         with httpx.Client(base_url=f"{url.rstrip('/')}/api/v2", headers=headers, timeout=_SECONDS) as api:
+            if arguments.orphans:
+                api.get("dags", params={"limit": 1}).raise_for_status()
             for one in running_jobs(hook, environment, _states(api)):
                 found.append(one)
                 if arguments.stop and not one.kept:  # at once: a while later somebody may wait for it again
                     stopped.append(stop_job(one.service, one.job.arn))
+    except httpx.HTTPError as error:
+        sys.stderr.write(
+            f"Could not read from Airflow which jobs are orphaned: {error}\nNo job was stopped. Set --airflow-url to "
+            "the URL of its API server and AIRFLOW_API_TOKEN to a token that may read DAGs, runs and task instances.\n"
+        )
+        return 1
     except (AirflowException, *CALL_ERRORS) as error:
         sys.stderr.write(f"Could not list all running jobs: {error}\n")
         code = 1

@@ -240,8 +240,9 @@ def airflow_url() -> Iterator[str]:
                 for run, path in runs.items()
                 for rest in ("", "/taskInstances/t", "/taskInstances/t/3")
             }
-            known = self.headers["Authorization"] == "Bearer secret" and self.path in states
-            self.send_response(200 if known else 404)
+            states["/api/v2/dags?limit=1"] = ""
+            trusted = self.headers["Authorization"] == "Bearer secret"
+            self.send_response((200 if self.path in states else 404) if trusted else 401)
             self.end_headers()
             self.wfile.write(json.dumps({"state": states.get(self.path)}).encode())
 
@@ -268,8 +269,10 @@ def test_the_command(
     ended, alive, doubt = (jobs.asked(run[:5], run, **how) for run in (ENDED, ALIVE, GONE))
     command = ["jobs", "--orphans", "--airflow-url", airflow_url]
 
-    assert main([*command, "--stop"]) == 0  # without a token, nothing can be read
-    assert "0 orphaned" in capsys.readouterr().out
+    assert main([*command, "--stop"]) == 1  # without a token, nothing can be read
+    assert "which jobs are orphaned: Client error '401 Unauthorized'" in capsys.readouterr().err
+    assert main(["jobs", "--orphans", "--stop", "--airflow-url", "http://127.0.0.1:1"]) == 1
+    assert "Set --airflow-url to the URL of its API server" in capsys.readouterr().err
     assert jobs.status(ended) == "InProgress"
 
     monkeypatch.setenv("AIRFLOW_API_TOKEN", "secret")
@@ -302,5 +305,5 @@ def test_jobs_that_cannot_be_listed(
     """The command says so, and fails."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    assert main(["jobs", "--orphans"]) == 1
+    assert main(["jobs"]) == 1
     assert "Could not list" in capsys.readouterr().err
