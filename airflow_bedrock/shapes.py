@@ -132,7 +132,7 @@ def _service_model(service: str) -> _ServiceModel:
 
 
 def data_file(path: str | os.PathLike[str]) -> bytes | None:
-    """Return the content of a data file of botocore, packed or not; None if there is none.
+    """Return the content of a data file of botocore, packed or not; None if it does not exist.
 
     :param path: without the ending.
     """

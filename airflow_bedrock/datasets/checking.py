@@ -585,5 +585,5 @@ class Short:
 
 
 def _rarest(word: str) -> str:
-    """Return a character of the word that is rare in texts and has no other case; empty if there is none."""
+    """Return a character of the word that is rare in texts and has no other case; empty if it has no such character."""
     return next((one for one in word if not one.isalnum()), "")

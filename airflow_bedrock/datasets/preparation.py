@@ -97,7 +97,7 @@ class PreparationReport(msgspec.Struct, kw_only=True):
         return self.splits[split.value].records
 
     def problems(self, settings: Settings, max_dropped_fraction: float) -> list[str]:
-        """Return the reasons why this data is not fit for training; empty if there are none.
+        """Return the reasons why this data is not fit for training; empty if it is fit.
 
         :param max_dropped_fraction: the fraction of the source that may break rules or lose a conflict, 0 to 1.
         """

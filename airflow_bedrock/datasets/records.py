@@ -137,7 +137,7 @@ def _clean(data: bytes) -> bytes:
 
 
 def _script(data: bytes) -> _Alone | None:
-    """Return the one set of characters that a text uses besides ASCII; None if there is none, or another."""
+    """Return the only set of characters that a text uses besides ASCII; None for any other text."""
     alone = _ALONE.get(data.lstrip(_ASCII_BYTES)[:1])
     return alone if alone and not data.translate(None, alone.written) else None
 

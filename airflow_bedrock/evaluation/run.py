@@ -131,7 +131,7 @@ class Evaluation:
         """Return how many questions have no answer yet, and about what they may cost at most, in US dollars.
 
         A question of several records counts once, as it is paid once. Questions to a judge and for embeddings count
-        too, with the longest possible answer if there is none yet.
+        too; where they need an answer that does not exist yet, the longest possible one is assumed.
         """
         missing, most = 0, 0.0
         asked = [(inference, self.questions(lines)) for inference in set(self._models.values())]
@@ -146,7 +146,7 @@ class Evaluation:
         return missing, most
 
     def _longest(self, record: Record) -> dict[str, str]:
-        """Return the models' answers; the longest possible one if there is none yet."""
+        """Return the models' answers, and the longest possible one in place of an answer that does not exist yet."""
         question = self._question(record)
         longest = "x" * (CHARACTERS_PER_TOKEN * self._parameters.get("inferenceConfig", {}).get("maxTokens", 0))
         answers = {role: inference.answer(question) for role, inference in self._models.items()}

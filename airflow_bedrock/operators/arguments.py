@@ -201,7 +201,7 @@ def _number(value: Any) -> Any:
 
 
 def tags_rule(operation: str, name: str) -> Rule:
-    """Accept a mapping of tags, and return them as a member of the operation's request; None if there are none."""
+    """Accept a mapping of tags, and return them as a member of the operation's request; None for no tags."""
     what = (
         "a mapping of keys to values, such as {'team': 'support'}: text of letters, digits, spaces and . _ : / = + @ -"
     )

@@ -24,8 +24,8 @@ from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import DELAY, Rule, flag, member, named, optional, text, whole
 from airflow_bedrock.operators.job_request import task_key_of
+from airflow_bedrock.operators.paid import PaidOperator
 from airflow_bedrock.operators.questions import RULES, QuestionsOperator, model, parameters_of
-from airflow_bedrock.operators.waiting import WaitingOperator
 from airflow_bedrock.shapes import input_shape, missing_in_botocore
 from airflow_bedrock.uris import file_uri, join, s3_uri
 
@@ -124,7 +124,7 @@ class _SoFar:
     cost: float = 0.0
 
 
-class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], WaitingOperator):
+class BedrockBatchAnswersOperator(QuestionsOperator["BedrockHook"], PaidOperator):
     """Answer held-out records by batch inference; the answers are kept where the evaluation finds them.
 
     Run it for each model, with the ``test_data_uri``, ``answers_uri`` and parameters that

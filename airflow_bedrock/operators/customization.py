@@ -19,7 +19,7 @@ from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators import job_request, pricing
 from airflow_bedrock.operators.arguments import CONTENT, SECONDS, Rule, flag, is_literal, one_of
-from airflow_bedrock.operators.waiting import REUSE, WAITING, WaitingOperator
+from airflow_bedrock.operators.paid import REUSE, RULES, PaidOperator
 from airflow_bedrock.uris import bucket_and_key
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ _MEMBERS = (
 )
 
 
-class BedrockModelCustomizationOperator(WaitingOperator):
+class BedrockModelCustomizationOperator(PaidOperator):
     """Customize an Amazon Bedrock model: make one paid job for each request, however often the task runs.
 
     The names and the clientRequestToken of the job are derived from who asks (deployment of Airflow, DAG, task, map
@@ -150,7 +150,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
     kind = "airflow_bedrock.jobs.resources.customization_job:CUSTOMIZATION_JOB"
     arn_key = "job_arn"
     rules: ClassVar[Mapping[str, Rule]] = {
-        **WAITING,
+        **RULES,
         "quota_timeout": SECONDS,
         "reuse": REUSE,
         "superseded": one_of(*get_args(Superseded)),
@@ -158,7 +158,7 @@ class BedrockModelCustomizationOperator(WaitingOperator):
         "ensure_unique_job_name": flag,
     }
     template_fields: Sequence[str] = (
-        *WaitingOperator.template_fields,
+        *PaidOperator.template_fields,
         *_MEMBERS,
         "ensure_unique_job_name",
         "customization_job_kwargs",

@@ -14,8 +14,8 @@ from airflow_bedrock.exceptions import BedrockFatalError
 from airflow_bedrock.links import JOB_LINKS
 from airflow_bedrock.operators.arguments import DEPLOYMENT_NAME, MODEL_ARN, POLLS, Rule, given, member, named, tags_rule
 from airflow_bedrock.operators.base import BedrockOperator
-from airflow_bedrock.operators.paid import PaidOperator
-from airflow_bedrock.operators.waiting import WAITING
+from airflow_bedrock.operators.paid import RULES
+from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 from airflow_bedrock.shapes import UnknownOperationError, input_shape
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _WITHOUT_EFFECT = {"over_budget", "expected_cost", "notifiers", "prices"}
 _DELETION_RULES: Mapping[str, Rule] = {"deployment_arn": named(_DEPLOYMENT), **POLLS}
 
 
-class BedrockCustomModelDeploymentOperator(PaidOperator):
+class BedrockCustomModelDeploymentOperator(SharedResourceOperator):
     """Deploy a custom model for on-demand inference, once, however often the task runs.
 
     A deployment that already has the name and the same model is adopted. A deployment costs nothing while it is not
@@ -78,9 +78,14 @@ class BedrockCustomModelDeploymentOperator(PaidOperator):
         "description": given(member("bedrock", _CREATE, "description", "text of at most 2048 characters, in one line")),
         "tags": tags_rule(_CREATE, "tags"),
         "replace_model": _replacing,
-        **WAITING,
+        **RULES,
     }
-    template_fields: Sequence[str] = (*PaidOperator.template_fields, "model_arn", "deployment_name", "description")
+    template_fields: Sequence[str] = (
+        *SharedResourceOperator.template_fields,
+        "model_arn",
+        "deployment_name",
+        "description",
+    )
     operator_extra_links = JOB_LINKS
 
     def __init__(

@@ -1,99 +1,428 @@
-"""The base of the operators of resources that others may share, or delete: it records whose each is."""
+"""The base of the operators that create what is paid for: one thing once, then they wait, in a worker or the triggerer.
+
+If the task is ended for good or times out, at whatever moment, they stop what they made. A subclass declares its kind
+(:mod:`airflow_bedrock.jobs.resources`), its request, its cost and its result.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, get_args
 
-from airflow_bedrock import __version__, jobs
-from airflow_bedrock.customization.identity import TaskKey, Token
-from airflow_bedrock.customization.tags import automatic_tags, with_tags
-from airflow_bedrock.exceptions import BedrockError
+from airflow_bedrock import configuration, customization, jobs, spend
+from airflow_bedrock.compat import AirflowTaskTimeout, TaskDeferralTimeout, conf
+from airflow_bedrock.customization.identity import Reuse
+from airflow_bedrock.exceptions import BedrockError, BedrockFatalError
+from airflow_bedrock.operators.arguments import DELAY, SECONDS, Rule, flag, one_of, optional, whole
 from airflow_bedrock.operators.job_request import task_key_of
-from airflow_bedrock.operators.waiting import WaitingOperator
+from airflow_bedrock.operators.spending import SpendingOperator
 from airflow_bedrock.shown import pushed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_bedrock.customization.identity import Identity, Superseded, TaskKey
     from airflow_bedrock.customization.job import Seen
+    from airflow_bedrock.customization.waiters import Waiter
+    from airflow_bedrock.hooks import BedrockHook  # noqa: F401 - for the class's type
     from airflow_bedrock.jobs.on_kill import KillSwitch
+    from airflow_bedrock.jobs.resources import Resource
+    from airflow_bedrock.jobs.submission import Submission
+    from airflow_bedrock.spend.budget import Budget
+    from airflow_bedrock.spend.ledger import Cost
+    from airflow_bedrock.spend.settling import Spent
+
+RULES: Mapping[str, Rule] = {
+    "waiter_delay": optional(DELAY),
+    "waiter_max_attempts": optional(whole(1)),
+    "no_response_timeout": optional(SECONDS),
+    "is_dry_run": flag,
+}
+"""The rules of the common arguments."""
+REUSE = one_of(*get_args(Reuse))
+_FOR_EVER = 10 * 365 * 24 * 60 * 60.0  # seconds; Airflow adds them to the date, which ends with the year 9999
 
 
-class PaidOperator(WaitingOperator):
-    """Make one paid resource, once; wait for it; stop it when no task waits for it any more.
+class PaidOperator(SpendingOperator["BedrockHook"]):
+    """An operator that makes a job or a resource once, waits for it, and stops it when no task waits for it any more.
 
-    :param tags: tags of the resource: key → value. (templated)
-    :param wait_for_completion: wait until it is done; with False, return as soon as it was requested, without
-        deferring, even with ``deferrable=True``.
-    :param waiter_max_attempts: maximum number of polls, at least 1; then the task fails, and may be tried again.
-        (default: no limit)
-    :param no_response_timeout: seconds without a response from the service after which a wait ends; 0 for never.
-        (default: ``[bedrock] no_response_timeout``)
-    :param prices: a file with prices for this task. (default: ``[bedrock] prices``)
+    :param deferrable: wait in the triggerer instead of in a worker slot. (default: ``[operators] default_deferrable``)
+    :param waiter_delay: seconds between two polls, more than 0. (default: ``[bedrock] poll_interval``)
+    :param stop_on_kill: stop what this task waits for when a person ends the task, if it can be stopped.
+    :param stop_on_timeout: stop it when ``execution_timeout`` has run out, if it can be stopped.
     """
 
-    template_fields: Sequence[str] = (*WaitingOperator.template_fields, "tags")
+    kind: ClassVar[str]
+    """The declaration of the resource (:mod:`airflow_bedrock.jobs.resources`): ``module:name``."""
+    arn_key: ClassVar[str | None] = "arn"
+    """The key of the XCom with its ARN; None if the jobs are found by their tags."""
+    rules: ClassVar[Mapping[str, Rule]]
+    """The rules of all arguments: ``RULES``, and its own."""
 
-    _is_adopted = False  # else the task itself has made it
+    superseded: Superseded = "stop"
+    wait_for_completion = True
+    waiter_max_attempts: int | None = None
+    no_response_timeout: float | None = None
+    # Of one try, in a worker.
+    _kill: KillSwitch | None = None
+    _killed = False
+    _submission: Submission | None = None
+    _arn: str | None = None
+    _is_ours = True  # else it was there before, and is left as it is
+    _spent: Spent | None = None
 
     def __init__(
         self,
         *,
-        tags: Mapping[str, str] | None = None,
-        wait_for_completion: bool = True,
-        waiter_max_attempts: int | None = None,
-        no_response_timeout: float | None = None,
-        prices: str | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        waiter_delay: float | None = None,
+        stop_on_kill: bool = True,
+        stop_on_timeout: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.tags = tags
-        self.wait_for_completion = wait_for_completion
-        self.waiter_max_attempts = waiter_max_attempts
-        self.no_response_timeout = no_response_timeout
-        self.prices = prices
+        self.deferrable = deferrable
+        self.waiter_delay = waiter_delay
+        self.stop_on_kill = stop_on_kill
+        self.stop_on_timeout = stop_on_timeout
+
+    def _request(self, arguments: Mapping[str, Any], task_key: TaskKey) -> dict[str, Any]:
+        """Return the Create request.
+
+        :param arguments: the checked arguments, by name.
+        """
+        raise NotImplementedError
+
+    def _identity(self, task_key: TaskKey, request: Mapping[str, Any] | None = None) -> Identity:
+        """Return its identity, from the present arguments.
+
+        :param request: the Create request; without it, the content of the data may be unknown.
+        """
+        raise NotImplementedError
+
+    def _cost(self, arguments: Mapping[str, Any]) -> Cost:
+        """Return its maximum cost."""
+        raise NotImplementedError
+
+    def _result(self, found: Seen, context: Context) -> Any:
+        """Return the result of the task when the job or resource is done."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> Any:
+        """Find or create it, wait for it if configured, and return the result.
+
+        :raises BedrockFatalError: it failed, the service rejected it, or ``execution_timeout`` ran out and it was
+            stopped.
+        :raises BedrockError: something failed that another try may fix.
+        :raises AirflowSkipException: it was a dry run, and no check failed.
+        """
+        arguments = self._arguments(self.rules).checked()
+        _ = self._delay, self._no_response_timeout  # the configuration too, before anything is paid for
+        if arguments["is_dry_run"]:
+            self._dry_run(context, arguments)
+        with self._stopping(context) as kill:
+            self._submission = submission = self._ask(context, arguments, before_paying=kill.before_paying)
+            submission.budget = budget = self._reserving(context, arguments, submission.request)
+            with self._within(budget, context):
+                found = self._found(submission, context)
+            self._take(found, kill, context)
+            if found.outcome is not customization.job.Outcome.SUCCEEDED and not self._waits:
+                kill.last_check()
+                return found.arn
+            return self._finish(self._ended(found, kill), context)
+
+    def _dry_run(self, context: Context, arguments: Mapping[str, Any]) -> NoReturn:
+        from airflow_bedrock.operators.dry_run import finish, of_paid  # what only it needs
+
+        ask = partial(self._ask, context, arguments, before_paying=bool, dry_run=True)
+        budget = partial(self._reserving, context, arguments, {})
+        finish(of_paid(self._resource, ask, partial(self._cost, arguments), budget), context, self._resource.word)
+
+    def _ask(self, context: Context, arguments: Mapping[str, Any], **how: Any) -> Submission:
+        """Return the submission of this try; if the request is unknown, one that only finds what an earlier try made.
+
+        :param how: further arguments of the submission.
+        """
+        task_key = task_key_of(context)
+        ask = partial(jobs.submission.Submission, service=self._service, waiter=self._waiter(task_key), **how)
+
+        def of_earlier_try(unknown: BedrockError) -> Submission:
+            try:
+                return ask(request={}, identity=self._identity(task_key), unknown=unknown)
+            except ValueError:  # not even its name is known
+                raise unknown from None
+
+        try:
+            request = self._request(arguments, task_key)
+            note = jobs.request_note.note_of(context, task_key, self._service, request.get("roleArn"))
+            return ask(request=request, identity=self._identity(task_key, request), note=note)
+        except BedrockError as error:
+            return of_earlier_try(error)
+
+    def _reserving(self, context: Context, arguments: Mapping[str, Any], request: Mapping[str, Any]) -> Budget | None:
+        return self._budget(
+            task_key_of(context),
+            self._resource.noun,
+            self.hook,
+            request.get("baseModelIdentifier") or request.get("modelId") or "",
+            partial(self._cost, arguments),
+            role_arn=request.get("roleArn"),
+            dag_run=context["dag_run"],
+        )
+
+    def _found(self, submission: Submission, context: Context) -> Seen:
+        from airflow_bedrock.jobs.quota import is_zero
+
+        try:
+            return submission.find_or_create()
+        except jobs.submission.NoSlotError as error:
+            if is_zero(str(error)):
+                raise BedrockFatalError(f"{error} Ask for a higher quota in Service Quotas.") from error
+            raise BedrockError(
+                f"{error} Delete one that is not needed, or ask for a higher quota; a retry then makes it."
+            ) from error
+
+    def _finish(self, found: Seen, context: Context) -> Any:
+        """Return the result of what is done; any other status, known or not, is an error."""
+        self._settle(found, context)
+        if self._asks_anew(found, task_key_of(context)):
+            return self.execute(context)
+        if found.outcome is customization.job.Outcome.SUCCEEDED:
+            return self._result(found, context)
+        resource, said = self._resource, self._resource.failure_message(found)
+        helps = customization.remedy.remedy_for_failure(found.failure_message)
+        fixable = found.outcome is customization.job.Outcome.FAILED and helps is customization.remedy.Remedy.RETRY
+        if fixable and not resource.lasts and not self._identity(task_key_of(context)).exact:
+            raise BedrockError(f"{said} A retry of this task makes a new {resource.word}.")
+        raise BedrockFatalError(said)
+
+    def _settle(self, found: Seen, context: Context) -> None:
+        """Settle what it has cost, where a budget is set; what serves costs until it is deleted."""
+        self._spent = spend.settling.settled(self._service, found, self._s3)
+
+    @contextmanager
+    def _stopping(self, context: Context) -> Iterator[KillSwitch]:
+        """Stop the job of the task if the task is killed for good or times out."""
+        self._arn, self._submission, self._is_ours = None, None, True
+        try:
+            with self._killable(context) as kill:
+                yield kill
+        except AirflowTaskTimeout as error:  # wherever it strikes: before, inside and after Create, and in a kill
+            raise self._timed_out(task_key_of(context)) from error
+
+    @contextmanager
+    def _killable(self, context: Context) -> Iterator[KillSwitch]:
+        try:
+            self._kill = kill = jobs.on_kill.KillSwitch(context["ti"])
+            self._aim("of an earlier try, if any,", kill, context)
+            if self._killed:  # while the modules were loaded
+                kill.pull()
+            yield kill
+        except BedrockError as error:
+            if self._killed:  # while nothing was known: Create may have made one all the same
+                self.on_kill()
+            elif (self._submission is None or self._submission.unknown) and (
+                running := self._running(task_key_of(context))
+            ):
+                word, billed = self._resource.word.capitalize(), self._resource.billed
+                said = (f"{word} {arn} of an earlier try runs on and {billed}." for arn in running)
+                raise type(error)(" ".join([str(error), *said])) from error
+            raise
+        finally:
+            if self._kill is not None:
+                self._kill.wait()
+
+    def _aim(self, one: str, kill: KillSwitch, context: Context) -> None:
+        if self.stop_on_kill:
+            kill.aim(one, partial(self._stop_made, task_key_of(context)))
 
     def _take(self, found: Seen, kill: KillSwitch, context: Context) -> None:
-        # What serves is left to those who use it, once it does; and so is what somebody else has made.
-        identity, token = self._identity(task_key_of(context)), Token.read(found.token)
-        self._is_ours = not self._resource.lasts or (identity.is_of_task(token) and self._resource.is_unused(found))
-        self._is_adopted = not identity.is_of_who(token)
-        super()._take(found, kill, context)
-        context["ti"].xcom_push(key="is_ours", value=self._is_ours)
-        context["ti"].xcom_push(key="is_adopted", value=self._is_adopted)
+        """Note the job that the task has made or found, for the kill switch and for the time without a worker."""
+        self._arn = found.arn
+        self._aim(found.arn, kill, context)
+        if self.arn_key:
+            context["ti"].xcom_push(key=self.arn_key, value=found.arn)
 
     def _ended(self, found: Seen, kill: KillSwitch, **so_far: Any) -> Seen:
-        with self._may_be_gone():
-            return super()._ended(found, kill, **so_far)
+        """Return the job when it has ended; if deferrable, defer to the triggerer instead.
+
+        :param so_far: the state for ``execute_complete``.
+        """
+        if found.outcome is not customization.job.Outcome.RUNNING:
+            return found
+        if self.deferrable:
+            kill.last_check()
+            self._defer(found, so_far)
+        return self._end_of(found)
+
+    def _end_of(self, found: Seen) -> Seen:
+        """Wait in the worker until the job has ended."""
+        return jobs.waiting.wait_for(
+            self._service,
+            found.arn,
+            delay=self._delay,
+            max_polls=self.waiter_max_attempts,
+            no_response_timeout=self._no_response_timeout,
+        )
+
+    def _defer(self, found: Seen, so_far: Mapping[str, Any]) -> None:
+        self.log.info("Waiting in the triggerer for %s %s", self._resource.word, found.arn)
+        self.defer(
+            trigger=self._trigger(
+                job_identifier=found.arn,
+                poll_interval=self._delay,
+                no_response_timeout=self._no_response_timeout,
+                # Of what was just made, not later than that.
+                created=found.created or datetime.now(UTC) - jobs.earlier_jobs.CLOCK_SKEW,
+                stop_on_kill=self.stop_on_kill and self._is_ours,
+                **jobs.connection.Connection.of(**self._hook_parameters).arguments(),
+            ),
+            method_name=self.execute_complete.__name__,
+            kwargs=dict(so_far),
+            # Airflow does not enforce execution_timeout while a task is deferred.
+            timeout=self._deferral_timeout,
+        )
+
+    def _asks_anew(self, ended: Seen, task_key: TaskKey) -> bool:
+        """Whether the adopted job was stopped: then the task requests its own."""
+        if anew := customization.decision.is_stopped_under(ended, task_key):
+            word = self._resource.word.capitalize()
+            self.log.warning("%s %s, which another ask had made, was stopped: making another one", word, ended.arn)
+        return anew
+
+    @property
+    def _trigger(self) -> Callable[..., Any]:
+        from airflow_bedrock.triggers.resource import BedrockResourceTrigger
+
+        return partial(BedrockResourceTrigger, declaration=self.kind)
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Resume with the trigger's event."""
-        self._recall(context)
-        with self._may_be_gone():
-            return super().execute_complete(context, event)
-
-    @contextmanager
-    def _may_be_gone(self) -> Iterator[None]:
-        """Let a retry make another one if the adopted one was deleted meanwhile."""
+        self._arn = event.get("job_identifier") if event else None
         try:
-            yield
-        except jobs.waiting.MissingError as error:
-            if not self._is_adopted:
-                raise
-            raise BedrockError(f"{error} Another task had made it: a retry of this one makes another.") from error
+            return self._finish(jobs.waiting.job_of_event(self._service, event, self._no_response_timeout), context)
+        except AirflowTaskTimeout as error:
+            self._recall(context)
+            raise self._timed_out(task_key_of(context)) from error
 
-    def _stop(self, arn: str, task_key: TaskKey) -> str:
-        if not self._is_ours:
-            one = f"{self._resource.word.capitalize()} {arn}"
-            return f"{one} existed before this try requested it. It was left as it is, and {self._resource.billed}."
-        return super()._stop(arn, task_key)
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume a deferred task; stop its job if it was deferred for too long."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout as error:
+            self._recall(context)
+            if self._deferral_timeout == self.execution_timeout:
+                raise self._timed_out(task_key_of(context)) from error
+            raise jobs.waiting.given_up(self._resource, str(self._arn), f"after {self._deferral_timeout}") from error
 
     def _recall(self, context: Context) -> None:
-        super()._recall(context)
-        self._is_ours, self._is_adopted = (bool(pushed(context["ti"], key)) for key in ("is_ours", "is_adopted"))
+        """Restore the job that the task waited for when it was deferred."""
+        if self._arn is None and self.arn_key:
+            self._arn = pushed(context["ti"], self.arn_key)
 
-    def _tagged(self, given: Sequence[Mapping[str, str]] | None, task_key: TaskKey) -> list[Mapping[str, str]]:
-        """Return the user's tags, and those of the task."""
-        return with_tags(given or (), automatic_tags(task_key, __version__))
+    def on_kill(self) -> None:
+        """Stop the job if the task has ended for good; Airflow calls this in the worker whenever it ends the task."""
+        self._killed = True
+        if self._kill is not None:
+            self._kill.pull()
+
+    def _made(self, task_key: TaskKey) -> list[str]:
+        """Return the jobs of this task; if this try knows none, those of earlier tries.
+
+        :raises BedrockError: Bedrock does not show the requested job.
+        """
+        if self._arn is not None:
+            return [self._arn]
+        if self._submission is None or (name := self._submission.in_flight) is None:
+            return self._made_by_earlier_tries(task_key)
+        if (arn := jobs.own_jobs.job_made_under(self._service, name)) is None:
+            word = self._resource.word
+            raise BedrockError(
+                f"Bedrock does not show {word} {name}, which this task requested and Bedrock may have made"
+            )
+        return [arn]
+
+    def _made_by_earlier_tries(self, task_key: TaskKey) -> list[str]:
+        if task_key.try_number == 1:
+            return []
+        # What an earlier ask has made is not this one's to stop where it was kept.
+        this_ask = self.superseded == "keep"
+        return jobs.own_jobs.running_jobs_of(self._service, self._identity(task_key), this_ask=this_ask)
+
+    def _running(self, task_key: TaskKey) -> list[str]:
+        """Return the ARNs of the running jobs of earlier tries; none if they cannot be read."""
+        try:
+            return self._made_by_earlier_tries(task_key) if task_key.try_number > 1 else []
+        except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError):
+            return []
+
+    def _stop_made(self, task_key: TaskKey) -> str:
+        """Stop the jobs of this task, and return what happened to them."""
+        return " ".join(self._stop(arn, task_key) for arn in self._made(task_key)) or self._nothing_made(task_key)
+
+    def _stop(self, arn: str, task_key: TaskKey) -> str:
+        return jobs.stopping.stop_unless_others_wait(self._service, arn, self._waiter(task_key))
+
+    def _timed_out(self, task_key: TaskKey) -> BedrockError:
+        """Return the error of a task that ran out of ``execution_timeout``; stop its job if configured."""
+        word, billed = self._resource.word, self._resource.billed
+        after = f"The task took longer than execution_timeout, {self.execution_timeout}."
+        kind = BedrockFatalError if self.stop_on_timeout else BedrockError
+        try:
+            made = jobs.own_jobs.asked_again(self._service, partial(self._made, task_key))
+        except (*jobs.aws_errors.CALL_ERRORS, BedrockError, ValueError) as error:
+            said = f"A {word} of this task may run on and be billed. Stop it in the AWS console if it is not needed"
+            return kind(f"{after} {said}: {error}.")
+        if not made:
+            return kind(f"{after} {self._nothing_made(task_key)}")
+        if self.stop_on_timeout:  # and no retry, which would take as long
+            said = " ".join(self._stop(arn, task_key) for arn in made)
+            return BedrockFatalError(f"{after} {said} {self._to_go_on(made)}")
+        left = f"{word.capitalize()} {', '.join(made)} was left running, as configured, and {billed}"
+        return BedrockError(f"{after} {left}; a retry adopts it.")
+
+    def _to_go_on(self, made: list[str]) -> str:
+        return "To make it anyway, raise execution_timeout and clear this task."
+
+    def _nothing_made(self, task_key: TaskKey) -> str:
+        resource, said = self._resource, f"This try made no {self._resource.word} and spent nothing."
+        if not resource.lasts or task_key.try_number == 1:
+            return said
+        return (
+            f"{said} If an earlier try made one that is in service by now, it is left as it is, and {resource.billed}."
+        )
+
+    @property
+    def _waits(self) -> bool:
+        return self.wait_for_completion
+
+    def _waiter(self, task_key: TaskKey) -> Waiter:
+        return customization.waiters.Waiter.of(task_key, waits=self._waits)
+
+    @property
+    def _delay(self) -> float:
+        return configuration.poll_interval() if self.waiter_delay is None else self.waiter_delay
+
+    @property
+    def _no_response_timeout(self) -> float:
+        return configuration.no_response_timeout() if self.no_response_timeout is None else self.no_response_timeout
+
+    @property
+    def _deferral_timeout(self) -> timedelta | None:
+        if self.waiter_max_attempts is None:
+            return self.execution_timeout
+        polls = timedelta(seconds=min(self._delay * self.waiter_max_attempts, _FOR_EVER))
+        return min(polls, self.execution_timeout) if self.execution_timeout else polls
+
+    @property
+    def _resource(self) -> Resource:
+        resource: Resource = resolve_name(self.kind)
+        return resource
+
+    @property
+    def _service(self) -> jobs.service.Service:
+        return jobs.service.Service(self._resource, self.hook)

@@ -14,8 +14,8 @@ from airflow_bedrock.exceptions import BedrockFatalError, kind_of
 from airflow_bedrock.links import PaidResourceLink
 from airflow_bedrock.operators.arguments import NAME_TEXT, POLLS, Rule, given, member, named, rendered, tags_rule, whole
 from airflow_bedrock.operators.base import BedrockOperator
-from airflow_bedrock.operators.paid import PaidOperator
-from airflow_bedrock.operators.waiting import WAITING
+from airflow_bedrock.operators.paid import RULES
+from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,7 +42,7 @@ def _model(value: Any) -> Any:
 _DELETION_RULES: Mapping[str, Rule] = {"provisioned_model_id": named(_IDENTIFIER), **POLLS}
 
 
-class BedrockProvisionedModelThroughputOperator(PaidOperator):
+class BedrockProvisionedModelThroughputOperator(SharedResourceOperator):
     """Make provisioned throughput for a model, once, however often the task runs.
 
     Throughput that already has the name, the same model units and the same model is adopted. It is billed by the hour
@@ -75,10 +75,10 @@ class BedrockProvisionedModelThroughputOperator(PaidOperator):
         "model_id": named(_model),
         "commitment_duration": given(member("bedrock", _CREATE, "commitmentDuration", "OneMonth or SixMonths")),
         "tags": tags_rule(_CREATE, "tags"),
-        **WAITING,
+        **RULES,
     }
     template_fields: Sequence[str] = (
-        *PaidOperator.template_fields,
+        *SharedResourceOperator.template_fields,
         "model_units",
         "provisioned_model_name",
         "model_id",

@@ -10,18 +10,19 @@ from airflow_bedrock import configuration
 from airflow_bedrock.base_models import model_id
 from airflow_bedrock.customization.identity import Identity, Reuse, TaskKey, identify
 from airflow_bedrock.operators.arguments import Rule, flag
-from airflow_bedrock.operators.paid import PaidOperator
-from airflow_bedrock.operators.waiting import REUSE, WAITING
+from airflow_bedrock.operators.paid import REUSE
+from airflow_bedrock.operators.paid import RULES as PAID_RULES
+from airflow_bedrock.operators.shared_resource import SharedResourceOperator
 
 if TYPE_CHECKING:
     from airflow_bedrock.prices import Figure
     from airflow_bedrock.spend.ledger import Cost
 
-RULES: Mapping[str, Rule] = {"reuse": REUSE, "ensure_unique_name": flag, **WAITING}
+RULES: Mapping[str, Rule] = {"reuse": REUSE, "ensure_unique_name": flag, **PAID_RULES}
 """The rules of the common arguments."""
 
 
-class StoredModelOperator(PaidOperator):
+class StoredModelOperator(SharedResourceOperator):
     """Make a model with derived names: the same for each try, another for each run.
 
     If a budget is set, a month of the model's storage is reserved before Create, and settled afterwards.
@@ -33,7 +34,7 @@ class StoredModelOperator(PaidOperator):
         are, and a name that is used up fails the task.
     """
 
-    template_fields: Sequence[str] = (*PaidOperator.template_fields, "reuse")
+    template_fields: Sequence[str] = (*SharedResourceOperator.template_fields, "reuse")
 
     def __init__(self, *, reuse: Reuse = "run", ensure_unique_name: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -76,7 +76,7 @@ class Checkpoint:
 
     :param role_arn: the role that reads them; None if nobody's role is needed.
     :param for_arn: the resource that the role is assumed for.
-    :raises DataError: there are none, or they cannot be listed or read.
+    :raises DataError: the folder holds none, or they cannot be listed or read.
     """
 
     def __init__(self, bedrock: Bedrock, uri: str, role_arn: str | None, for_arn: str) -> None:
