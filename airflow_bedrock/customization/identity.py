@@ -13,9 +13,10 @@ find the same job. The model's name always contains what and who, since List sho
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -166,6 +167,13 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         own = self.what_part if self.reuse == "dag" else self._own_part
         prefix = _model_characters(self.job_prefix) if self.plain else _job_characters(self.job_prefix)
         return _name(prefix, f"{self.family_part}-{own}", generation)
+
+    def job_names(self, after: int = 0) -> Iterator[str]:
+        """Yield the job names of the generations that come after so many; an exact name has one generation."""
+        for generation in itertools.count(after + 1):
+            yield self.job_name(generation)
+            if self.exact:
+                return
 
     def model_name(self, generation: int = 1) -> str:
         """Return the custom model's name, which is unique for as long as the model exists."""

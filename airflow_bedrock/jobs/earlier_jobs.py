@@ -58,6 +58,16 @@ class EarlierJobs:
         with self._reading(f"Reading {self._word} {name}"):
             return self.service.find(name)
 
+    def _generations(self, after: int = 0) -> Iterator[Seen]:
+        """Get the jobs that have the derived names, until no job has the next name.
+
+        :param after: the number of generations to skip.
+        """
+        for name in self.identity.job_names(after):
+            if (found := self._find(name)) is None:
+                return
+            yield found
+
     def _tags_of(self, job: Seen, whose: str) -> dict[str, str]:
         with self._reading(f"Reading {whose} {self._word} {job.arn} (allow bedrock:ListTagsForResource)"):
             return self.service.tags_of(job.arn)
@@ -111,7 +121,7 @@ class EarlierJobs:
         with self._reading(f"Listing earlier {self._word}s of this task (allow bedrock:{operation})"):
             return self.service.list_all(part)
 
-    def _that_may_count(self, *, own_only: bool) -> Iterator[Seen]:
+    def _that_may_count(self, *, own_only: bool = False) -> Iterator[Seen]:
         """Yield, by name, the jobs that may fulfil the request, and those of this task instance.
 
         A job of this task instance that has ended may belong to the same ask: the name that Get was called with

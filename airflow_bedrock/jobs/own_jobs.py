@@ -5,7 +5,6 @@ A worker can be killed, and a task can time out, after the service has accepted 
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -121,10 +120,8 @@ def _is_own(service: Service, job: Seen, identity: Identity, this_ask: bool) -> 
 
 def _by_name(service: Service, identity: Identity) -> Iterator[Seen]:
     """Get the task's jobs by their names: List may show them later."""
-    for generation in itertools.count(1):
-        found = service.find(identity.job_name(generation))
+    for name in identity.job_names():
+        found = service.find(name)
         if found is None or not identity.is_of_who(Token.read(found.token)):
             return
         yield found
-        if identity.exact:
-            return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -125,22 +125,18 @@ class Submission(EarlierJobs):
         return job
 
     def _find_or_create(self) -> Seen:
-        if self._looks_back and (own := self.of_earlier_try() or self._take_adopted()):
+        if self._looks_back and (own := self.of_earlier_try() or self._take_first(self._adopted_before())):
             return own
         # Where names hold what is asked for, this task's own jobs for another what have other names: they come first.
-        if self.identity.reuse == "dag" and (own := self._by_list(own_only=True)):
+        if self.identity.reuse == "dag" and (own := self._take_first(self._that_may_count(own_only=True))):
             return own
-        generation = 1
-        while True:
-            name = self.identity.job_name(generation)
-            found = self._find(name)
-            if found is None:
-                return self._by_list() or self._create(name, generation)
+        generation = 0
+        for generation, found in enumerate(self._generations(), start=1):
             decision = self._decide(found)
             if self.identity.exact and decision is Decision.SUPERSEDE:
                 raise BedrockFatalError(self._cannot_go_on(found, decision))  # stopped, it would leave the name used up
-            if decision in (Decision.ADOPT, Decision.REUSE):
-                self._settle_later(found, generation)
+            if decision in (Decision.ADOPT, Decision.REUSE) and not (self.identity.exact or self._is_of_ask(found)):
+                self._supersede_after(generation)
             if (taken := self._take(found, decision)) is not None:
                 return taken
             if self.identity.exact:
@@ -149,17 +145,11 @@ class Submission(EarlierJobs):
                 "%s %s is %s and does not count for this request; trying the next generation of the name",
                 *self._known(found),
             )
-            generation += 1
+        return self._take_first(self._that_may_count()) or self._create(generation + 1)
 
-    def _settle_later(self, answer: Seen, generation: int) -> None:
-        """Supersede a later generation that runs for another request, if an earlier ask's job is the requested one."""
-        if self.identity.exact or self._is_of_ask(answer):
-            return
-        while True:
-            generation += 1
-            found = self._find(self.identity.job_name(generation))
-            if found is None:
-                return
+    def _supersede_after(self, generation: int) -> None:
+        """Supersede the later jobs that run for another request, since an earlier ask's job is the requested one."""
+        for found in self._generations(generation):
             if self._decide(found) is Decision.SUPERSEDE:
                 self._supersede(found)
 
@@ -170,17 +160,12 @@ class Submission(EarlierJobs):
 
         :raises BedrockFatalError: that job has failed, and no retry can fix it; or its model is gone.
         """
-        generation = 1
-        while self.identity.exact or self.identity.reuse != "dag":
-            found = self._find(self.identity.job_name(generation))
-            if found is None:
-                return None
+        if self.identity.reuse == "dag" and not self.identity.exact:
+            return None  # the names are those of all instances of the task
+        for found in self._generations():
             decision = self._decide(found)
             if self._is_of_ask(found) and decision is not Decision.NEXT_GENERATION:
                 return self._take(found, decision)
-            if self.identity.exact:
-                return None
-            generation += 1
         return None
 
     def _known(self, found: Seen) -> tuple[str, str, str]:
@@ -338,42 +323,31 @@ class Submission(EarlierJobs):
             superseded = self._superseded.pop(0).arn
             log.warning("%s", stop_unless_others_wait(self.service, superseded, self.waiter, leaving=leaving))
 
-    def _by_list(self, *, own_only: bool = False, this_ask: bool = False) -> Seen | None:
-        """Search the other jobs of the task for the requested one; supersede the others.
-
-        :param own_only: check only those of this task instance.
-        :param this_ask: check only those of this ask, and supersede none.
-        """
-        for summary in self._that_may_count(own_only=own_only or this_ask):
-            if taken := self._take_listed(summary, this_ask):
-                return taken
-        return None
-
     def _check_account(self) -> None:
         if role_arn := self.request.get("roleArn"):
             check_account(self.service.hook, role_arn)
 
-    def _take_adopted(self) -> Seen | None:
-        for summary in self._adopted_before():
-            if (taken := self._take_listed(summary)) is not None:
+    def _take_first(self, listed: Iterable[Seen], *, this_ask: bool = False) -> Seen | None:
+        """Return the first of these jobs that is the requested one; supersede those before it.
+
+        :param listed: jobs as List shows them.
+        :param this_ask: check only those of this ask, and supersede none.
+        """
+        for summary in listed:
+            found = self._find(summary.arn)
+            if found is None:
+                raise BedrockError(
+                    f"Bedrock lists {self._word} {summary.arn}, but does not show it yet. This try made no other and "
+                    "spent nothing; the next try reads it again."
+                )
+            decision, of_ask = self._decide(found, listed=True), self._is_of_ask(found)
+            if not of_ask and (this_ask or decision is Decision.UNKNOWN):
+                continue
+            if decision in (Decision.CLASH, Decision.NEXT_GENERATION):
+                continue
+            if (taken := self._take(found, decision)) is not None:
                 return taken
         return None
-
-    def _take_listed(self, summary: Seen, this_ask: bool = False) -> Seen | None:
-        found = self._find(summary.arn)
-        if found is None:
-            raise BedrockError(
-                f"Bedrock lists {self._word} {summary.arn}, but does not show it yet. This try made no other and spent "
-                "nothing; the next try reads it again."
-            )
-        if this_ask and not self._is_of_ask(found):
-            return None
-        decision = self._decide(found, listed=True)
-        if decision in (Decision.CLASH, Decision.NEXT_GENERATION):
-            return None
-        if decision is Decision.UNKNOWN and not self._is_of_ask(found):
-            return None
-        return self._take(found, decision)
 
     def _shown_late(self, name: str, *, hidden: bool) -> Seen | None:
         """Wait for the job of an earlier try of this ask, before the job ``name`` is adopted or created instead.
@@ -395,11 +369,17 @@ class Submission(EarlierJobs):
             if before and (found := self._find(before)) and self._is_of_ask(found):
                 decision = self._decide(found)
                 return None if decision is Decision.NEXT_GENERATION else self._take(found, decision)
-            if own := self.of_earlier_try() or self._by_list(this_ask=True) or self._take_adopted():
+            listed = self._that_may_count(own_only=True)
+            if own := (
+                self.of_earlier_try()
+                or self._take_first(listed, this_ask=True)
+                or self._take_first(self._adopted_before())
+            ):
                 return own
-        return self._by_list(own_only=True)
+        return self._take_first(self._that_may_count(own_only=True))
 
-    def _create(self, name: str, generation: int) -> Seen:
+    def _create(self, generation: int) -> Seen:
+        name = self.identity.job_name(generation)
         self._check_account()
         hidden = self.identity.reuse == "dag" and not self.identity.exact  # else its name would be the same
         if (own := self._shown_late(name, hidden=hidden)) is not None:
